@@ -1,0 +1,91 @@
+//! What a caller can choose.
+
+use super::device::Device;
+
+/// How weights are kept and multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Precision {
+    /// The best for the device; on the processor, [`Exact`](Self::Exact).
+    #[default]
+    Auto,
+    /// The checkpoint's own bf16, fp16 or f32 weights, read in place, in float32 arithmetic.
+    Exact,
+}
+
+/// Options of an [`Engine`](super::Engine).
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// Where shards run.
+    pub device: Device,
+    /// Whether a missing device is an error instead of a logged fall-back to the processor.
+    pub require_device: bool,
+    /// How weights are kept.
+    pub precision: Precision,
+}
+
+/// Which shard of which model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ShardSpec {
+    /// A model folder: config.json, safetensors and, for text, tokenizer.json.
+    pub model: String,
+    /// First layer, from 0.
+    pub start_layer: u32,
+    /// Last layer, **inclusive**. [`ShardSpec::LAST`]: the model's last.
+    pub end_layer: u32,
+    /// Layers of the whole model; 0: as config.json says. Any other number than the model's is an error.
+    pub n_layers: u32,
+}
+
+impl ShardSpec {
+    /// Stands for the model's last layer.
+    pub const LAST: u32 = u32::MAX;
+
+    /// All layers of `model`.
+    pub fn whole(model: impl Into<String>) -> Self {
+        Self::layers(model, 0, Self::LAST)
+    }
+
+    /// Layers `start..=end` of `model`.
+    pub fn layers(model: impl Into<String>, start: u32, end: u32) -> Self {
+        Self { model: model.into(), start_layer: start, end_layer: end, n_layers: 0 }
+    }
+}
+
+/// A step of loading a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Reading config.json and the tensor headers.
+    Inspect,
+    /// Mapping weights.
+    Weights,
+    /// Creating the session.
+    Session,
+    /// Done.
+    Ready,
+}
+
+/// How far loading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The present step.
+    pub stage: Stage,
+    /// Weight bytes mapped so far.
+    pub bytes_done: u64,
+    /// Weight bytes in all, as far as known: 0 before they are.
+    pub bytes_total: u64,
+    /// Tensors mapped so far.
+    pub tensors_done: usize,
+    /// Tensors in all.
+    pub tensors_total: usize,
+}
+
+/// Options of a [`Request`](super::Request).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RequestOptions {
+    /// Tokens the KV cache has room for. 0: the model's maximum, at most 4,096.
+    pub capacity: u32,
+    /// Tokens per run of a long prompt. 0: 512. Any size gives the same bits; smaller needs less memory.
+    pub prefill_chunk: u32,
+}

@@ -1,0 +1,165 @@
+//! The one error type of the library. It knows nothing of C: `ffi` maps each [`ErrorKind`] to a status code.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the terms a caller can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument or option has a value that is not allowed.
+    InvalidArgument,
+    /// An index, token id, layer or position lies outside its range.
+    OutOfRange,
+    /// A file, folder, tensor or cached object does not exist.
+    NotFound,
+    /// Reading, writing or mapping a file failed.
+    Io,
+    /// A file's content breaks its own format or contradicts another file.
+    Malformed,
+    /// The input is well formed, but this library cannot run it.
+    Unsupported,
+    /// The network would be needed, and the engine is offline.
+    Offline,
+    /// A downloaded or cached file does not have the hash it should.
+    HashMismatch,
+    /// The call does not fit the object's present state.
+    InvalidState,
+    /// The shard behind this request was replaced or cleared.
+    StaleShard,
+    /// The request's KV cache or the model's maximum position is exhausted.
+    ContextFull,
+    /// The caller cancelled the work.
+    Cancelled,
+    /// No usable ONNX Runtime library was found.
+    RuntimeNotFound,
+    /// ONNX Runtime reported a failure that is none of the other kinds.
+    Runtime,
+    /// Memory ran out; [`Error::out_of_memory`] says where.
+    OutOfMemory,
+    /// The device asked for does not exist or cannot be used here.
+    DeviceUnavailable,
+    /// A broken invariant of this library: a bug.
+    Internal,
+}
+
+/// Where memory ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// While a shard was loaded.
+    Load,
+    /// While a request's KV cache was reserved.
+    Kv,
+    /// In the middle of a run.
+    Run,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Load => "load",
+            Self::Kv => "kv",
+            Self::Run => "run",
+        })
+    }
+}
+
+/// Details of an [`ErrorKind::OutOfMemory`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// Which allocation failed.
+    pub site: Site,
+    /// Device whose memory ran out, such as `cpu` or `cuda:0`.
+    pub device: String,
+    /// Bytes that were asked for; 0 where the failing allocator does not say.
+    pub requested: u64,
+}
+
+/// An error: a kind to act on, a message to read, and the cause below it.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    oom: Option<OutOfMemory>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without a cause.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), oom: None, source: None }
+    }
+
+    /// An out-of-memory error at `site` for `requested` bytes on `device`.
+    pub fn oom(site: Site, device: impl Into<String>, requested: u64, what: impl fmt::Display) -> Self {
+        let device = device.into();
+        let message = format!("out of memory: {what} needs {requested} bytes on {device} (site: {site})");
+        Self { kind: ErrorKind::OutOfMemory, message, oom: Some(OutOfMemory { site, device, requested }), source: None }
+    }
+
+    /// The same error with `source` as its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same error as the cause of a message that says where it happened.
+    #[must_use]
+    pub fn within(self, place: impl fmt::Display) -> Self {
+        Self { kind: self.kind, message: place.to_string(), oom: self.oom.clone(), source: Some(Box::new(self)) }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Where memory ran out, if it did.
+    #[must_use]
+    pub fn out_of_memory(&self) -> Option<&OutOfMemory> {
+        self.oom.as_ref()
+    }
+
+    /// The message and every cause below it, joined by `: `.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = StdError::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// Shorthand constructors: `bail!(Malformed, "...")` returns, `err!(...)` builds.
+macro_rules! err {
+    ($kind:ident, $($message:tt)+) => {
+        $crate::error::Error::new($crate::error::ErrorKind::$kind, format!($($message)+))
+    };
+}
+macro_rules! bail {
+    ($kind:ident, $($message:tt)+) => {
+        return Err($crate::error::err!($kind, $($message)+))
+    };
+}
+pub(crate) use {bail, err};

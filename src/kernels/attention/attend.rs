@@ -1,0 +1,419 @@
+//! The online softmax (Milakov & Gimelshein 2018; FlashAttention, Dao et al. 2022): a row's weighted sum of values is kept
+//! relative to the largest score so far, so keys are read once and scores are never stored beyond a block.
+//!
+//! A block of keys is transposed once for all rows of a task. Scores (queries times transposed keys) and sums (weights times
+//! values) are then the same product of small matrices, [`multiply`], in which every element is summed over in one fixed order.
+//!
+//! Which keys a row sees decides its range of every loop; keys outside are never touched by its sums, so not even a NaN in
+//! another token's value can leak into it.
+
+use super::super::math::exp;
+use super::super::simd::Simd;
+use std::ops::Range;
+
+/// Keys of a block.
+pub(super) const BLOCK: usize = 64;
+/// Keys of a chunk, a whole number of blocks: what one task of a long context takes.
+pub(super) const CHUNK: usize = 1024;
+/// Rows of a tile.
+const TILE: usize = 6;
+
+/// Prepared queries and what they look at.
+pub(super) struct Queries<'a> {
+    /// `[tokens * group, dim]`, normalised, rotated and scaled.
+    pub(super) rows: &'a [f32],
+    pub(super) dim: usize,
+    /// Rows of one token.
+    pub(super) group: usize,
+    /// Position of the first token.
+    pub(super) first: usize,
+    pub(super) window: Option<usize>,
+    /// `[capacity, dim]`.
+    pub(super) keys: &'a [f32],
+    /// `[capacity, dim]`.
+    pub(super) values: &'a [f32],
+}
+
+impl Queries<'_> {
+    /// The keys that a row sees.
+    #[inline(always)]
+    fn visible(&self, row: usize) -> Range<usize> {
+        let position = self.first + row / self.group;
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
+    }
+}
+
+/// Rows' running softmax: the largest score, the sum of weights and the weighted sum of values, both relative to that score.
+pub(super) struct State<'a> {
+    largest: &'a mut [f32],
+    weights: &'a mut [f32],
+    /// `[rows, width]`.
+    sums: &'a mut [f32],
+    /// `dim` in whole registers.
+    width: usize,
+}
+
+impl<'a> State<'a> {
+    /// Values of memory for `rows` rows.
+    pub(super) fn len<S: Simd>(rows: usize, dim: usize) -> usize {
+        Self::padded_len(rows, dim, S::LANES)
+    }
+
+    /// As [`len`](Self::len), for registers of any width up to `lanes`.
+    pub(super) fn padded_len(rows: usize, dim: usize, lanes: usize) -> usize {
+        rows * (2 + dim.next_multiple_of(lanes))
+    }
+
+    /// Uses `memory` for `rows` rows, as it is.
+    #[inline(always)]
+    pub(super) fn new<S: Simd>(memory: &'a mut [f32], rows: usize, dim: usize) -> Self {
+        let (largest, rest) = memory.split_at_mut(rows);
+        let (weights, sums) = rest.split_at_mut(rows);
+        let width = dim.next_multiple_of(S::LANES);
+        Self { largest, weights, sums: &mut sums[..rows * width], width }
+    }
+
+    /// Nothing seen.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.largest.fill(f32::NEG_INFINITY);
+        self.weights.fill(0.0);
+        self.sums.fill(0.0);
+    }
+
+    /// Multiplies a row's sums.
+    #[inline(always)]
+    fn rescale<S: Simd>(&mut self, simd: S, row: usize, by: f32) {
+        let sums = &mut self.sums[row * self.width..][..self.width];
+        for at in (0..self.width).step_by(S::LANES) {
+            // SAFETY: width is a whole number of registers.
+            unsafe {
+                let to = sums.as_mut_ptr().add(at);
+                simd.store(simd.mul(simd.load(to), simd.splat(by)), to);
+            }
+        }
+    }
+
+    /// Writes a row's result.
+    #[inline(always)]
+    pub(super) fn divide<S: Simd>(&self, simd: S, row: usize, to: &mut [f32]) {
+        let by = simd.splat(1.0 / self.weights[row]);
+        let sums = &self.sums[row * self.width..][..self.width];
+        let mut at = 0;
+        while at < to.len() {
+            let count = S::LANES.min(to.len() - at);
+            // SAFETY: width is a whole number of registers, and at + count is inside `to`.
+            unsafe { simd.store_part(simd.mul(simd.load(sums.as_ptr().add(at)), by), to.as_mut_ptr().add(at), count) }
+            at += count;
+        }
+    }
+}
+
+/// Adds what `part` has seen to `total`.
+#[inline(always)]
+pub(super) fn merge<S: Simd>(simd: S, total: &mut State, part: &State) {
+    let width = total.width;
+    for row in 0..total.largest.len() {
+        if part.weights[row] == 0.0 {
+            continue;
+        }
+        let sums = &mut total.sums[row * width..][..width];
+        let others = &part.sums[row * width..][..width];
+        if total.weights[row] == 0.0 {
+            total.largest[row] = part.largest[row];
+            total.weights[row] = part.weights[row];
+            sums.copy_from_slice(others);
+            continue;
+        }
+        let largest = total.largest[row].max(part.largest[row]);
+        let by = exp_one(simd, total.largest[row] - largest);
+        let other_by = exp_one(simd, part.largest[row] - largest);
+        total.largest[row] = largest;
+        total.weights[row] = total.weights[row] * by + part.weights[row] * other_by;
+        for at in (0..width).step_by(S::LANES) {
+            // SAFETY: width is a whole number of registers.
+            unsafe {
+                let to = sums.as_mut_ptr().add(at);
+                let other = simd.mul(simd.load(others.as_ptr().add(at)), simd.splat(other_by));
+                simd.store(simd.mul_add(simd.load(to), simd.splat(by), other), to);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn exp_one<S: Simd>(simd: S, x: f32) -> f32 {
+    let mut lane = 0.0;
+    // SAFETY: one value.
+    unsafe { simd.store_part(exp(simd, simd.splat(x)), &raw mut lane, 1) }
+    lane
+}
+
+/// Scratch values that [`attend`] needs.
+pub(super) fn scratch_len(dim: usize) -> usize {
+    (dim + TILE) * BLOCK
+}
+
+/// Lets every row see those of its keys that are in this chunk.
+#[inline(always)]
+pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &mut State, scratch: &mut [f32]) {
+    let rows = state.largest.len();
+    let (transposed, scores) = scratch.split_at_mut(queries.dim * BLOCK);
+    // Later rows see later keys.
+    let (seen_from, seen_to) = (queries.visible(0).start, queries.visible(rows - 1).end);
+    let end = (chunk * CHUNK + CHUNK).min(seen_to);
+    let mut block = (chunk * CHUNK).max(seen_from / BLOCK * BLOCK);
+    while block < end {
+        let count = BLOCK.min(end - block);
+        transpose(simd, queries, block, count, transposed);
+        let mut row = 0;
+        while row < rows {
+            // Even shares: 7 rows as 4 + 3, not 6 + 1.
+            let left = rows - row;
+            let take = left.div_ceil(left.div_ceil(TILE));
+            if queries.visible(row + take - 1).end > block && queries.visible(row).start < block + count {
+                tile(simd, queries, block, count, row, take, transposed, scores, state);
+            }
+            row += take;
+        }
+        block += BLOCK;
+    }
+}
+
+/// Writes keys `block..block + count` as columns: `[dim, BLOCK]`. Columns beyond hold anything.
+#[inline(always)]
+fn transpose<S: Simd>(simd: S, queries: &Queries, block: usize, count: usize, to: &mut [f32]) {
+    let dim = queries.dim;
+    let keys = &queries.keys[block * dim..][..count * dim];
+    let ahead = keys.as_ptr().wrapping_add(BLOCK * dim);
+    let (keys_whole, dim_whole) = (count / S::LANES * S::LANES, dim / S::LANES * S::LANES);
+    for key in (0..keys_whole).step_by(S::LANES) {
+        for line in (0..S::LANES * dim).step_by(16) {
+            simd.prefetch(ahead.wrapping_add(key * dim + line).cast());
+        }
+        for d in (0..dim_whole).step_by(S::LANES) {
+            // SAFETY: the square lies inside both matrices.
+            unsafe {
+                simd.transpose(keys.as_ptr().add(key * dim + d), dim, to.as_mut_ptr().add(d * BLOCK + key), BLOCK)
+            }
+        }
+        for d in dim_whole..dim {
+            for key in key..key + S::LANES {
+                to[d * BLOCK + key] = keys[key * dim + d];
+            }
+        }
+    }
+    for key in keys_whole..count {
+        for d in 0..dim {
+            to[d * BLOCK + key] = keys[key * dim + d];
+        }
+    }
+}
+
+/// Up to [`TILE`] rows and one block of keys.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the state of the loops around it")]
+fn tile<S: Simd>(
+    simd: S,
+    queries: &Queries,
+    block: usize,
+    count: usize,
+    row: usize,
+    take: usize,
+    transposed: &[f32],
+    scores: &mut [f32],
+    state: &mut State,
+) {
+    let dim = queries.dim;
+    scores[..take * BLOCK].fill(0.0);
+    let coefficients = &queries.rows[row * dim..][..take * dim];
+    multiply(
+        simd,
+        take,
+        Left { at: coefficients, stride: dim },
+        Right { at: transposed, stride: BLOCK, width: BLOCK },
+        0..dim,
+        scores,
+        BLOCK,
+    );
+
+    // Where all rows of the tile see the same keys, which is everywhere but at the edges, they are taken together.
+    let (mut from, mut to) = (0, count);
+    let mut ranges = [0..0, 0..0, 0..0, 0..0, 0..0, 0..0];
+    for (i, range) in ranges.iter_mut().enumerate().take(take) {
+        let visible = queries.visible(row + i);
+        *range = visible.start.saturating_sub(block).min(count)..visible.end.saturating_sub(block).min(count);
+        from = from.max(range.start);
+        to = to.min(range.end);
+        if range.start < range.end {
+            softmax(simd, &mut scores[i * BLOCK..][..BLOCK], range, row + i, state);
+        }
+    }
+    let to = to.max(from);
+    let values = Right { at: &queries.values[block * dim..][..count * dim], stride: dim, width: dim };
+    let width = state.width;
+    let sums = &mut state.sums[row * width..][..take * width];
+    for (i, range) in ranges.iter().enumerate().take(take) {
+        let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
+        multiply(simd, 1, left, values, range.start..range.end.min(from), &mut sums[i * width..][..width], width);
+    }
+    multiply(simd, take, Left { at: &scores[..take * BLOCK], stride: BLOCK }, values, from..to, sums, width);
+    for (i, range) in ranges.iter().enumerate().take(take) {
+        let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
+        multiply(simd, 1, left, values, range.start.max(to)..range.end, &mut sums[i * width..][..width], width);
+    }
+}
+
+/// Turns a row's scores in `range` into weights and brings its state up to the new largest score.
+#[inline(always)]
+fn softmax<S: Simd>(simd: S, scores: &mut [f32], range: &Range<usize>, row: usize, state: &mut State) {
+    scores[..range.start].fill(f32::NEG_INFINITY);
+    scores[range.end..].fill(f32::NEG_INFINITY);
+    let at = scores.as_mut_ptr();
+    let mut largest = simd.splat(f32::NEG_INFINITY);
+    for i in (0..BLOCK).step_by(S::LANES) {
+        // SAFETY: the block is a whole number of registers.
+        largest = simd.max(largest, unsafe { simd.load(at.add(i)) });
+    }
+    let before = state.largest[row];
+    let largest = simd.largest(largest).max(before);
+    let mut sum = simd.splat(0.0);
+    for i in (0..BLOCK).step_by(S::LANES) {
+        // SAFETY: the block is a whole number of registers.
+        unsafe {
+            let weight = exp(simd, simd.sub(simd.load(at.add(i)), simd.splat(largest)));
+            simd.store(weight, at.add(i));
+            sum = simd.add(sum, weight);
+        }
+    }
+    let sum = simd.sum(sum);
+    if largest > before {
+        let by = exp_one(simd, before - largest);
+        state.largest[row] = largest;
+        state.weights[row] = state.weights[row] * by + sum;
+        state.rescale(simd, row, by);
+    } else {
+        state.weights[row] += sum;
+    }
+}
+
+/// Coefficients, a row for each row of the product.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    at: &'a [f32],
+    stride: usize,
+}
+
+/// The matrix whose rows are combined.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    at: &'a [f32],
+    stride: usize,
+    /// Its columns; only whole registers of them are read beyond the last whole register with care.
+    width: usize,
+}
+
+/// `sums[m] += left[m][k] * right[k]` for `k` in `range`, in that order, for `rows <= TILE` rows. `sums` has `sum_stride` values a
+/// row, whole registers.
+#[inline(always)]
+fn multiply<S: Simd>(
+    simd: S,
+    rows: usize,
+    left: Left,
+    right: Right,
+    range: Range<usize>,
+    sums: &mut [f32],
+    sum_stride: usize,
+) {
+    if range.start >= range.end {
+        return;
+    }
+    match rows {
+        1 => multiply_rows::<S, 1>(simd, left, right, range, sums, sum_stride),
+        2 => multiply_rows::<S, 2>(simd, left, right, range, sums, sum_stride),
+        3 => multiply_rows::<S, 3>(simd, left, right, range, sums, sum_stride),
+        4 => multiply_rows::<S, 4>(simd, left, right, range, sums, sum_stride),
+        5 => multiply_rows::<S, 5>(simd, left, right, range, sums, sum_stride),
+        _ => multiply_rows::<S, 6>(simd, left, right, range, sums, sum_stride),
+    }
+}
+
+#[inline(always)]
+fn multiply_rows<S: Simd, const M: usize>(
+    simd: S,
+    left: Left,
+    right: Right,
+    range: Range<usize>,
+    sums: &mut [f32],
+    sum_stride: usize,
+) {
+    let mut from = 0;
+    if S::REGISTERS >= 32 {
+        while from + 4 * S::LANES <= right.width {
+            multiply_tile::<S, M, 4>(simd, left, right, range.clone(), sums, sum_stride, from);
+            from += 4 * S::LANES;
+        }
+    }
+    while from + 2 * S::LANES <= right.width {
+        multiply_tile::<S, M, 2>(simd, left, right, range.clone(), sums, sum_stride, from);
+        from += 2 * S::LANES;
+    }
+    while from < right.width {
+        multiply_tile::<S, M, 1>(simd, left, right, range.clone(), sums, sum_stride, from);
+        from += S::LANES;
+    }
+}
+
+/// Columns `from..from + N * LANES` of `M` rows.
+#[inline(always)]
+fn multiply_tile<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    left: Left,
+    right: Right,
+    range: Range<usize>,
+    sums: &mut [f32],
+    sum_stride: usize,
+    from: usize,
+) {
+    let last = range.end - 1;
+    let columns = right.width - from;
+    let l = left.at[..(M - 1) * left.stride + range.end].as_ptr();
+    let r = right.at[from..][..last * right.stride + columns.min(N * S::LANES)].as_ptr();
+    let s = sums[from..][..(M - 1) * sum_stride + N * S::LANES].as_mut_ptr();
+    let mut acc = [[simd.splat(0.0); N]; M];
+    // SAFETY: the three slices hold what is read: M rows of coefficients up to range.end, rows of `right` up to the last in the
+    // range with at least the columns of these registers (a part of one register where the width ends), and M rows of sums.
+    unsafe {
+        for m in 0..M {
+            for n in 0..N {
+                acc[m][n] = simd.load(s.add(m * sum_stride + n * S::LANES));
+            }
+        }
+        if columns >= N * S::LANES {
+            for k in range {
+                let mut row = [simd.splat(0.0); N];
+                for n in 0..N {
+                    row[n] = simd.load(r.add(k * right.stride + n * S::LANES));
+                }
+                for m in 0..M {
+                    let by = simd.splat(*l.add(m * left.stride + k));
+                    for n in 0..N {
+                        acc[m][n] = simd.mul_add(by, row[n], acc[m][n]);
+                    }
+                }
+            }
+        } else {
+            for k in range {
+                let row = simd.load_part(r.add(k * right.stride), columns);
+                for m in 0..M {
+                    acc[m][0] = simd.mul_add(simd.splat(*l.add(m * left.stride + k)), row, acc[m][0]);
+                }
+            }
+        }
+        for m in 0..M {
+            for n in 0..N {
+                simd.store(acc[m][n], s.add(m * sum_stride + n * S::LANES));
+            }
+        }
+    }
+}

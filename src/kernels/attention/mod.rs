@@ -1,0 +1,436 @@
+//! Causal grouped-query attention (Vaswani et al. 2017; Ainslie et al. 2023) over a cache of keys and values.
+//!
+//! One call does what lies between the projections: it normalises and rotates queries and keys, appends keys and values to each
+//! sequence's cache, and attends. Three files, one idea each: here the cutting into tasks, in [`prepare`] one head's row, in
+//! [`attend`] the online softmax over blocks of keys.
+//!
+//! Keys are taken in *chunks* and *blocks* that begin at fixed absolute positions, and what a query gets from each is combined
+//! in their order. So a prompt in one piece, in several, or token by token gives the same bits, and the chunks of a long context
+//! can be shared out to threads.
+
+mod attend;
+mod prepare;
+#[cfg(test)]
+mod tests;
+
+use super::shared::{Output, with_scratch};
+use super::simd::{Kernel, Simd};
+use super::{Isa, Matrix, Parallel};
+use attend::{CHUNK, Queries, State, attend, merge};
+use prepare::{Head, prepare};
+
+/// Query rows (tokens times heads of a group) of one task: enough to share each block of keys, few enough for the cache.
+const TASK_ROWS: usize = 96;
+/// Chunks of a context are separate tasks while there are fewer other tasks per thread than this.
+const TASKS_PER_THREAD: usize = 4;
+
+/// What the heads look like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct AttentionShape {
+    /// Query heads.
+    pub(crate) heads: usize,
+    /// Key and value heads; divides `heads`. Head `h` reads key head `h / (heads / kv_heads)`.
+    pub(crate) kv_heads: usize,
+    /// Values of a head.
+    pub(crate) head_dim: usize,
+    /// Pairs of a head's values that are rotated, the rest passes: `head_dim / 2` in most models, 0 for none.
+    pub(crate) rotary_pairs: usize,
+    /// Multiplies the scores: `1 / sqrt(head_dim)` in most models.
+    pub(crate) scale: f32,
+    /// With `Some(w)` a query at position `p` sees the keys at `p - w + 1 ..= p` only.
+    pub(crate) window: Option<usize>,
+    /// Epsilon of the norms of queries and keys.
+    pub(crate) norm_eps: f32,
+}
+
+/// One sequence's part of a packed batch.
+#[derive(Debug)]
+pub(crate) struct Sequence<'a> {
+    /// Cached keys, `[kv_heads, capacity, head_dim]`, normalised and rotated.
+    pub(crate) keys: &'a mut [f32],
+    /// Cached values, laid out as the keys.
+    pub(crate) values: &'a mut [f32],
+    /// Tokens the cache has room for.
+    pub(crate) capacity: usize,
+    /// Tokens already cached: the position of this run's first token.
+    pub(crate) position: usize,
+    /// Tokens of this run.
+    pub(crate) tokens: usize,
+}
+
+/// Attention of packed rows: those of the first sequence, then those of the second, and so on.
+///
+/// `q` is `[n, heads * head_dim]`, `k` and `v` are `[n, kv_heads * head_dim]`, `cos` and `sin` `[n, rotary_pairs]`: the angles of
+/// each row's position. With `q_norm` and `k_norm` (`1 x head_dim`, Qwen 3) every head is normalised before it is rotated. Keys
+/// and values are written to the caches at `position..position + tokens`, then `out`, `[n, heads * head_dim]`, is computed.
+#[allow(clippy::too_many_arguments, reason = "each is a tensor of the operator")]
+pub(crate) fn attention(
+    isa: Isa,
+    par: &dyn Parallel,
+    shape: &AttentionShape,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    q_norm: Option<&Matrix>,
+    k_norm: Option<&Matrix>,
+    sequences: &mut [Sequence],
+    out: &mut [f32],
+) {
+    let dim = shape.head_dim;
+    if dim == 0 || shape.kv_heads == 0 || shape.heads < shape.kv_heads {
+        return;
+    }
+    // 2 x dim values, rarely more than 256.
+    let mut norms = vec![0.0; 2 * dim];
+    let (q_wide, k_wide) = norms.split_at_mut(dim);
+    if let Some(norm) = q_norm {
+        norm.widen(0, q_wide);
+    }
+    if let Some(norm) = k_norm {
+        norm.widen(0, k_wide);
+    }
+    let input = Input { shape, q, k, v, cos, sin, q_norm: q_norm.map(|_| &*q_wide), k_norm: k_norm.map(|_| &*k_wide) };
+    append(isa, par, &input, sequences);
+
+    let out = Output::new(out);
+    let mut row = 0;
+    let runs: Vec<Run> = sequences
+        .iter()
+        .map(|s| {
+            let run = Run {
+                keys: s.keys,
+                values: s.values,
+                capacity: s.capacity,
+                position: s.position,
+                tokens: s.tokens,
+                row,
+            };
+            row += s.tokens;
+            run
+        })
+        .collect();
+    let plan = Plan::new(shape, &runs, par.threads());
+    if plan.chunked {
+        attend_chunked(isa, par, &input, &runs, &plan, &out);
+    } else {
+        par.run(plan.tasks(&runs), &|task| {
+            if let Some(unit) = plan.unit(&runs, task) {
+                isa.run(Whole { input: &input, unit, out: &out });
+            }
+        });
+    }
+}
+
+/// The tensors of a call.
+struct Input<'a> {
+    shape: &'a AttentionShape,
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    cos: &'a [f32],
+    sin: &'a [f32],
+    q_norm: Option<&'a [f32]>,
+    k_norm: Option<&'a [f32]>,
+}
+
+impl Input<'_> {
+    fn group(&self) -> usize {
+        self.shape.heads / self.shape.kv_heads
+    }
+
+    /// The angles of a packed row.
+    fn angles(&self, row: usize) -> (&[f32], &[f32]) {
+        let pairs = self.shape.rotary_pairs;
+        (&self.cos[row * pairs..][..pairs], &self.sin[row * pairs..][..pairs])
+    }
+}
+
+/// A sequence after its new keys and values were written, and its first packed row.
+struct Run<'a> {
+    keys: &'a [f32],
+    values: &'a [f32],
+    capacity: usize,
+    position: usize,
+    tokens: usize,
+    row: usize,
+}
+
+/// Writes the new keys and values, a task for each head of each sequence.
+fn append(isa: Isa, par: &dyn Parallel, input: &Input, sequences: &mut [Sequence]) {
+    let (dim, heads) = (input.shape.head_dim, input.shape.kv_heads);
+    let mut row = 0;
+    let mut most = 0;
+    let caches: Vec<_> = sequences
+        .iter_mut()
+        .map(|s| {
+            let first = row;
+            row += s.tokens;
+            most = most.max(s.tokens);
+            (Output::new(s.keys), Output::new(s.values), s.capacity, s.position, s.tokens, first)
+        })
+        .collect();
+    let task = |task: usize| {
+        let ((keys, values, capacity, position, tokens, row), head) = (&caches[task / heads], task % heads);
+        let at = (head * capacity + position) * dim;
+        // SAFETY: every task has its own head of its own sequence's cache.
+        let (keys, values) = unsafe { (keys.slice(at, tokens * dim), values.slice(at, tokens * dim)) };
+        isa.run(Append { input, row: *row, head, keys, values });
+    };
+    // A token or a few: faster here than the threads wake.
+    if most * dim < 4096 { (0..caches.len() * heads).for_each(task) } else { par.run(caches.len() * heads, &task) }
+}
+
+/// One head's new keys and values.
+struct Append<'a> {
+    input: &'a Input<'a>,
+    row: usize,
+    head: usize,
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+}
+
+impl Kernel for Append<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Input { shape, k, v, k_norm, .. } = self.input;
+        let dim = shape.head_dim;
+        for (i, (key, value)) in self.keys.chunks_exact_mut(dim).zip(self.values.chunks_exact_mut(dim)).enumerate() {
+            let row = self.row + i;
+            let at = (row * shape.kv_heads + self.head) * dim;
+            let (cos, sin) = self.input.angles(row);
+            let head = Head { norm: *k_norm, eps: shape.norm_eps, cos, sin, scale: 1.0 };
+            prepare(simd, &k[at..][..dim], &head, key);
+            value.copy_from_slice(&v[at..][..dim]);
+        }
+    }
+}
+
+/// How a call is cut into tasks.
+struct Plan {
+    kv_heads: usize,
+    group: usize,
+    window: Option<usize>,
+    /// Tokens of a task.
+    tokens: usize,
+    /// The chunks of a context are separate tasks.
+    chunked: bool,
+}
+
+/// Some tokens of one sequence, for the query heads of one key head.
+#[derive(Clone, Copy)]
+struct Unit<'a> {
+    run: &'a Run<'a>,
+    kv_head: usize,
+    /// Of the run's tokens.
+    from: usize,
+    tokens: usize,
+    /// The chunks of keys that any of the tokens sees.
+    first_chunk: usize,
+    end_chunk: usize,
+}
+
+impl Plan {
+    fn new(shape: &AttentionShape, runs: &[Run], threads: usize) -> Self {
+        let group = shape.heads / shape.kv_heads;
+        let tokens = (TASK_ROWS / group).max(1);
+        let mut plan = Self { kv_heads: shape.kv_heads, group, window: shape.window, tokens, chunked: false };
+        let short = runs.iter().all(|run| run.tokens <= tokens);
+        plan.chunked = threads > 1 && short && plan.tasks(runs) < threads * TASKS_PER_THREAD;
+        plan
+    }
+
+    fn tasks(&self, runs: &[Run]) -> usize {
+        runs.iter().map(|run| run.tokens.div_ceil(self.tokens) * self.kv_heads).sum()
+    }
+
+    /// The unit of a task's number. A sequence's last tokens come first: they see the most keys, and what takes longest should
+    /// not start last.
+    fn unit<'a>(&self, runs: &'a [Run<'a>], mut task: usize) -> Option<Unit<'a>> {
+        for run in runs {
+            let blocks = run.tokens.div_ceil(self.tokens);
+            if task < blocks * self.kv_heads {
+                let from = (blocks - 1 - task / self.kv_heads) * self.tokens;
+                let tokens = self.tokens.min(run.tokens - from);
+                let first = run.position + from;
+                let first_key = self.window.map_or(0, |window| (first + 1).saturating_sub(window));
+                return Some(Unit {
+                    run,
+                    kv_head: task % self.kv_heads,
+                    from,
+                    tokens,
+                    first_chunk: first_key / CHUNK,
+                    end_chunk: (first + tokens).div_ceil(CHUNK),
+                });
+            }
+            task -= blocks * self.kv_heads;
+        }
+        None
+    }
+}
+
+impl Unit<'_> {
+    fn rows(&self, group: usize) -> usize {
+        self.tokens * group
+    }
+}
+
+/// A unit with all its chunks.
+struct Whole<'a> {
+    input: &'a Input<'a>,
+    unit: Unit<'a>,
+    out: &'a Output<'a>,
+}
+
+impl Kernel for Whole<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { input, unit, out } = self;
+        let rows = unit.rows(input.group());
+        let dim = input.shape.head_dim;
+        let (query_len, state_len) = (rows * dim, State::len::<S>(rows, dim));
+        with_scratch(query_len + 2 * state_len + attend::scratch_len(dim), |scratch| {
+            let (queries, scratch) = scratch.split_at_mut(query_len);
+            let (total, scratch) = scratch.split_at_mut(state_len);
+            let (part, scratch) = scratch.split_at_mut(state_len);
+            let (mut total, mut part) = (State::new::<S>(total, rows, dim), State::new::<S>(part, rows, dim));
+            prepare_queries(simd, input, &unit, queries);
+            let queries = queries_of(input, &unit, queries);
+            total.clear();
+            for chunk in unit.first_chunk..unit.end_chunk {
+                part.clear();
+                attend(simd, &queries, chunk, &mut part, scratch);
+                merge(simd, &mut total, &part);
+            }
+            write(simd, input, &unit, &total, out);
+        });
+    }
+}
+
+/// Attends with a task for each chunk of each unit, whose states wait in scratch memory and are then merged in order.
+fn attend_chunked(isa: Isa, par: &dyn Parallel, input: &Input, runs: &[Run], plan: &Plan, out: &Output) {
+    let mut tasks = Vec::new();
+    let mut states = 0;
+    let lanes = 16;
+    for i in 0..plan.tasks(runs) {
+        let Some(unit) = plan.unit(runs, i) else { continue };
+        let len = State::padded_len(unit.rows(plan.group), input.shape.head_dim, lanes);
+        for chunk in unit.first_chunk..unit.end_chunk {
+            tasks.push((unit, chunk, states, len));
+            states += len;
+        }
+    }
+    with_scratch(states, |states| {
+        let shared = Output::new(states);
+        par.run(tasks.len(), &|task| {
+            let (unit, chunk, at, len) = tasks[task];
+            // SAFETY: every task has its own state.
+            let state = unsafe { shared.slice(at, len) };
+            isa.run(Part { input, unit, chunk, state });
+        });
+        let states = shared;
+        let mut from = 0;
+        while from < tasks.len() {
+            let (unit, _, at, len) = tasks[from];
+            let chunks = unit.end_chunk - unit.first_chunk;
+            // SAFETY: the tasks are over.
+            let states = unsafe { states.slice(at, len * chunks) };
+            isa.run(Join { input, unit, states, out });
+            from += chunks;
+        }
+    });
+}
+
+/// One chunk of a unit.
+struct Part<'a> {
+    input: &'a Input<'a>,
+    unit: Unit<'a>,
+    chunk: usize,
+    state: &'a mut [f32],
+}
+
+impl Kernel for Part<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { input, unit, chunk, state } = self;
+        let rows = unit.rows(input.group());
+        let dim = input.shape.head_dim;
+        with_scratch(rows * dim + attend::scratch_len(dim), |scratch| {
+            let (queries, scratch) = scratch.split_at_mut(rows * dim);
+            prepare_queries(simd, input, &unit, queries);
+            let mut part = State::new::<S>(state, rows, dim);
+            part.clear();
+            attend(simd, &queries_of(input, &unit, queries), chunk, &mut part, scratch);
+        });
+    }
+}
+
+/// Joins the chunks of a unit.
+struct Join<'a> {
+    input: &'a Input<'a>,
+    unit: Unit<'a>,
+    /// Of all its chunks.
+    states: &'a mut [f32],
+    out: &'a Output<'a>,
+}
+
+impl Kernel for Join<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { input, unit, states, out } = self;
+        let rows = unit.rows(input.group());
+        let dim = input.shape.head_dim;
+        let mut parts = states.chunks_exact_mut(states.len() / (unit.end_chunk - unit.first_chunk).max(1));
+        let Some(total) = parts.next() else { return };
+        let mut total = State::new::<S>(total, rows, dim);
+        for part in parts {
+            merge(simd, &mut total, &State::new::<S>(part, rows, dim));
+        }
+        write(simd, input, &unit, &total, out);
+    }
+}
+
+/// Normalises, rotates and scales the queries of a unit: rows are tokens, and within a token the heads of the group.
+#[inline(always)]
+fn prepare_queries<S: Simd>(simd: S, input: &Input, unit: &Unit, queries: &mut [f32]) {
+    let Input { shape, q, q_norm, .. } = input;
+    let (dim, group) = (shape.head_dim, input.group());
+    for (i, to) in queries.chunks_exact_mut(dim).enumerate() {
+        let row = unit.run.row + unit.from + i / group;
+        let (cos, sin) = input.angles(row);
+        let head = Head { norm: *q_norm, eps: shape.norm_eps, cos, sin, scale: shape.scale };
+        let at = (row * shape.heads + unit.kv_head * group + i % group) * dim;
+        prepare(simd, &q[at..][..dim], &head, to);
+    }
+}
+
+/// The prepared queries of a unit and the keys and values they look at.
+#[inline(always)]
+fn queries_of<'a>(input: &Input, unit: &Unit<'a>, rows: &'a [f32]) -> Queries<'a> {
+    let dim = input.shape.head_dim;
+    let Run { keys, values, capacity, position, .. } = unit.run;
+    let at = unit.kv_head * capacity * dim;
+    Queries {
+        rows,
+        dim,
+        group: input.group(),
+        first: position + unit.from,
+        window: input.shape.window,
+        keys: &keys[at..][..capacity * dim],
+        values: &values[at..][..capacity * dim],
+    }
+}
+
+/// Divides a unit's sums by its weights and writes them.
+#[inline(always)]
+fn write<S: Simd>(simd: S, input: &Input, unit: &Unit, state: &State, out: &Output) {
+    let (dim, group) = (input.shape.head_dim, input.group());
+    for i in 0..unit.rows(group) {
+        let row = unit.run.row + unit.from + i / group;
+        let at = (row * input.shape.heads + unit.kv_head * group + i % group) * dim;
+        // SAFETY: every unit has its own tokens and heads.
+        let to = unsafe { out.slice(at, dim) };
+        state.divide(simd, i, to);
+    }
+}

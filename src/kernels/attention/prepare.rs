@@ -1,0 +1,51 @@
+//! One head's row before attention: norm, rotation, scale.
+
+use super::super::norm::normalise;
+use super::super::simd::Simd;
+
+/// What is done to a head.
+pub(super) struct Head<'a> {
+    /// Weights of its norm.
+    pub(super) norm: Option<&'a [f32]>,
+    pub(super) eps: f32,
+    /// The angles of its position, one for each rotated pair.
+    pub(super) cos: &'a [f32],
+    pub(super) sin: &'a [f32],
+    /// Multiplies everything.
+    pub(super) scale: f32,
+}
+
+/// Normalises, rotates and scales one head.
+///
+/// The rotation is RoPE (Su et al. 2021) in the "rotate half" form of the published checkpoints: value `i` is paired with value
+/// `i + pairs`, and `(a, b)` becomes `(a cos - b sin, b cos + a sin)`. Values after the pairs pass.
+#[inline(always)]
+pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], head: &Head, to: &mut [f32]) {
+    match head.norm {
+        Some(weight) => normalise(simd, from, weight, head.eps, to),
+        None => to.copy_from_slice(from),
+    }
+    let pairs = head.cos.len().min(head.sin.len()).min(to.len() / 2);
+    let (a, b) = (to.as_mut_ptr(), to[pairs..].as_mut_ptr());
+    let scale = simd.splat(head.scale);
+    let mut at = 0;
+    // SAFETY: at + count <= pairs, and there are twice as many values; `a` and `b` are `pairs` apart, so each step reads both
+    // before it writes either.
+    unsafe {
+        while at < pairs {
+            let count = S::LANES.min(pairs - at);
+            let (cos, sin) = (head.cos.as_ptr().add(at), head.sin.as_ptr().add(at));
+            let (cos, sin) = (simd.load_part(cos, count), simd.load_part(sin, count));
+            let (x, y) = (simd.load_part(a.add(at), count), simd.load_part(b.add(at), count));
+            let minus_y = simd.sub(simd.splat(0.0), y);
+            let first = simd.mul_add(x, cos, simd.mul(minus_y, sin));
+            let second = simd.mul_add(y, cos, simd.mul(x, sin));
+            simd.store_part(simd.mul(first, scale), a.add(at), count);
+            simd.store_part(simd.mul(second, scale), b.add(at), count);
+            at += count;
+        }
+    }
+    for value in &mut to[2 * pairs..] {
+        *value *= head.scale;
+    }
+}

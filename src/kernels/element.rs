@@ -1,0 +1,121 @@
+//! Weights as they lie in a file, and how their elements become `f32`.
+
+use super::simd::{Simd, portable};
+
+/// Element type of stored weights, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Dtype {
+    /// IEEE 754 single precision.
+    F32,
+    /// IEEE 754 half precision.
+    F16,
+    /// bfloat16: the upper half of an `F32`.
+    BF16,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    #[must_use]
+    pub(crate) const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+}
+
+/// A row-major matrix as it lies in a file: little-endian, at any alignment, `rows * cols * dtype.size()` bytes.
+///
+/// A vector (a bias, the weights of a norm) is a matrix of one row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    /// What the bytes mean.
+    pub(crate) dtype: Dtype,
+    /// Rows: the outputs of a linear layer, the words of an embedding table.
+    pub(crate) rows: usize,
+    /// Columns: the inputs of a linear layer, the width of an embedding.
+    pub(crate) cols: usize,
+    /// The elements.
+    pub(crate) data: &'a [u8],
+}
+
+impl Matrix<'_> {
+    /// Widens the elements from `from` on, in row-major order, into `to`.
+    pub(super) fn widen(&self, from: usize, to: &mut [f32]) {
+        let bytes = &self.data[from * self.dtype.size()..][..to.len() * self.dtype.size()];
+        match self.dtype {
+            Dtype::F32 => widen_each(bytes, to, f32::from_le_bytes),
+            Dtype::F16 => widen_each(bytes, to, |b| portable::widen_f16(u16::from_le_bytes(b))),
+            Dtype::BF16 => widen_each(bytes, to, |b| portable::widen_bf16(u16::from_le_bytes(b))),
+        }
+    }
+}
+
+fn widen_each<const SIZE: usize>(bytes: &[u8], to: &mut [f32], widen: impl Fn([u8; SIZE]) -> f32) {
+    for (to, bytes) in to.iter_mut().zip(bytes.as_chunks::<SIZE>().0) {
+        *to = widen(*bytes);
+    }
+}
+
+/// [`Dtype`] as a type, so that a kernel is compiled for each.
+pub(super) trait Element {
+    /// Bytes of one element.
+    const SIZE: usize;
+
+    /// Reads a register full of elements and widens them.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `S::LANES` elements.
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V;
+
+    /// Reads `count <= S::LANES` elements and widens them, zeros in the other lanes.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `count` elements.
+    #[inline(always)]
+    unsafe fn load_part<S: Simd>(simd: S, from: *const u8, count: usize) -> S::V {
+        let mut whole = [0_u8; 64];
+        // SAFETY: the caller vouches for the elements, and no register is longer than the array.
+        unsafe {
+            core::ptr::copy_nonoverlapping(from, whole.as_mut_ptr(), (count * Self::SIZE).min(64));
+            Self::load(simd, whole.as_ptr())
+        }
+    }
+}
+
+/// [`Dtype::F32`].
+pub(super) struct F32;
+/// [`Dtype::F16`].
+pub(super) struct F16;
+/// [`Dtype::BF16`].
+pub(super) struct BF16;
+
+impl Element for F32 {
+    const SIZE: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements; a load needs no alignment.
+        unsafe { simd.load(from.cast()) }
+    }
+}
+
+impl Element for F16 {
+    const SIZE: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { simd.load_f16(from) }
+    }
+}
+
+impl Element for BF16 {
+    const SIZE: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { simd.load_bf16(from) }
+    }
+}

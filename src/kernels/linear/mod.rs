@@ -1,0 +1,187 @@
+//! Linear layers: `y = x W^T + b` with the weights in the checkpoint's own `[out, in]` rows.
+//!
+//! One token reads every weight once, so it is as fast as memory; many tokens share each weight, so they are as fast as the
+//! multipliers. Both are the same dot products in the same order (see [`tile`]), only blocked differently:
+//! each product of `x`'s row with `W`'s row is summed in one register from the first column to the last, and the register's lanes
+//! are folded at the end. Nothing else would let a row of a batch equal the row alone.
+
+#[cfg(test)]
+mod tests;
+mod tile;
+
+use super::shared::Output;
+use super::{Isa, Matrix, Parallel};
+use tile::{Block, Finish};
+
+/// Work below this many bytes of weights is not split further: waking a thread takes about as long.
+const TASK_BYTES: usize = 96 << 10;
+/// Tasks per thread where memory is the limit: enough that a slow core is helped by the others.
+const TASKS_PER_THREAD: usize = 6;
+/// Bytes of `x` that one pass of many tokens keeps in a core's second-level cache.
+const TOKENS_BYTES: usize = 1 << 20;
+/// Rows of weights in one task of many tokens.
+const TASK_ROWS: usize = 64;
+/// Task edges are multiples of this many rows, so that only the last task has rows left over from a block.
+const ROW_STEP: usize = 8;
+
+/// One linear layer and where its result goes.
+#[derive(Debug)]
+pub(crate) struct Map<'a> {
+    /// The weights, `[out, in]`.
+    pub(crate) weights: Matrix<'a>,
+    /// Added to every row of the result: `1 x out`.
+    pub(crate) bias: Option<Matrix<'a>>,
+    /// Added to the result: `[tokens, out]`.
+    pub(crate) residual: Option<&'a [f32]>,
+    /// The result: `[tokens, out]`.
+    pub(crate) y: &'a mut [f32],
+}
+
+/// `y = x * weights^T (+ bias) (+ residual)` with `x` of `[tokens, in]`.
+pub(crate) fn linear(
+    isa: Isa,
+    par: &dyn Parallel,
+    x: &[f32],
+    weights: &Matrix,
+    bias: Option<&Matrix>,
+    residual: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let map = Map { weights: *weights, bias: bias.copied(), residual, y };
+    linear_many(isa, par, x, &mut [map]);
+}
+
+/// Several linear layers of the same `x` in one parallel section (queries, keys and values): waking the threads once is
+/// noticeable when one token's layers take tens of microseconds.
+pub(crate) fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [Map]) {
+    let jobs: Vec<Job> = maps
+        .iter_mut()
+        .map(|map| Job {
+            layers: [
+                Some(Layer {
+                    weights: map.weights,
+                    bias: map.bias,
+                    finish: map.residual.map_or(Finish::Store, Finish::Add),
+                }),
+                None,
+            ],
+            y: Output::new(map.y),
+        })
+        .collect();
+    run(isa, par, x, &jobs);
+}
+
+/// `y = silu(x * gate^T + gate_bias) * (x * up^T + up_bias)`: the gated half of a feed-forward layer (SwiGLU, Shazeer 2020) in
+/// one parallel section, without the two intermediate results.
+#[allow(clippy::too_many_arguments, reason = "it is the formula")]
+pub(crate) fn swiglu(
+    isa: Isa,
+    par: &dyn Parallel,
+    x: &[f32],
+    gate: &Matrix,
+    gate_bias: Option<&Matrix>,
+    up: &Matrix,
+    up_bias: Option<&Matrix>,
+    y: &mut [f32],
+) {
+    let job = Job {
+        layers: [
+            Some(Layer { weights: *gate, bias: gate_bias.copied(), finish: Finish::Store }),
+            Some(Layer { weights: *up, bias: up_bias.copied(), finish: Finish::Gate }),
+        ],
+        y: Output::new(y),
+    };
+    run(isa, par, x, &[job]);
+}
+
+/// One linear layer of a job.
+struct Layer<'a> {
+    weights: Matrix<'a>,
+    bias: Option<Matrix<'a>>,
+    finish: Finish<'a>,
+}
+
+/// One output and the layers that write it, one after the other, block by block.
+struct Job<'a> {
+    layers: [Option<Layer<'a>>; 2],
+    y: Output<'a>,
+}
+
+impl Job<'_> {
+    fn rows(&self) -> usize {
+        self.layers[0].as_ref().map_or(0, |layer| layer.weights.rows)
+    }
+
+    fn bytes(&self) -> usize {
+        self.layers.iter().flatten().map(|layer| layer.weights.data.len()).sum()
+    }
+}
+
+/// Cuts the jobs into blocks of tokens and rows and runs them.
+fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
+    let cols =
+        jobs.iter().flat_map(|job| job.layers.iter().flatten()).map(|layer| layer.weights.cols).max().unwrap_or(0);
+    let Some(tokens) = x.len().checked_div(cols) else { return };
+    let bytes: usize = jobs.iter().map(Job::bytes).sum();
+    let grid = Grid::new(par.threads(), tokens, cols, bytes, jobs.iter().map(Job::rows).sum());
+    let tasks: usize = jobs.iter().map(|job| grid.row_blocks(job.rows())).sum();
+    par.run(tasks * grid.token_blocks, &|task| {
+        let token_block = task / tasks;
+        let mut row_block = task % tasks;
+        for job in jobs {
+            let blocks = grid.row_blocks(job.rows());
+            if row_block >= blocks {
+                row_block -= blocks;
+                continue;
+            }
+            let from = row_block * grid.rows;
+            let rows = from..(from + grid.rows).min(job.rows());
+            let tokens = token_block * grid.tokens..((token_block + 1) * grid.tokens).min(tokens);
+            for layer in job.layers.iter().flatten() {
+                let Layer { weights, bias, finish } = layer;
+                isa.run(Block {
+                    x,
+                    weights,
+                    bias: bias.as_ref(),
+                    finish,
+                    y: &job.y,
+                    rows: rows.clone(),
+                    tokens: tokens.clone(),
+                });
+            }
+            return;
+        }
+    });
+}
+
+/// How large the blocks are.
+struct Grid {
+    rows: usize,
+    tokens: usize,
+    token_blocks: usize,
+}
+
+impl Grid {
+    fn new(threads: usize, tokens: usize, cols: usize, bytes: usize, all_rows: usize) -> Self {
+        if tokens <= tile::DIRECT_TOKENS {
+            // Memory is the limit: large pieces, each read from end to end.
+            let tasks = (bytes / TASK_BYTES).clamp(1, threads * TASKS_PER_THREAD);
+            let rows = if threads == 1 { all_rows } else { all_rows.div_ceil(tasks) };
+            return Self {
+                rows: rows.next_multiple_of(ROW_STEP).max(ROW_STEP),
+                tokens,
+                token_blocks: usize::from(tokens > 0),
+            };
+        }
+        let most = (TOKENS_BYTES / (cols * 4)).max(16);
+        let each = tokens.div_ceil(tokens.div_ceil(most));
+        let token_blocks = tokens.div_ceil(each);
+        let tasks = (threads * TASKS_PER_THREAD).div_ceil(token_blocks);
+        let rows = all_rows.div_ceil(tasks).min(TASK_ROWS).next_multiple_of(ROW_STEP);
+        Self { rows: rows.max(ROW_STEP), tokens: each, token_blocks }
+    }
+
+    fn row_blocks(&self, rows: usize) -> usize {
+        rows.div_ceil(self.rows)
+    }
+}

@@ -1,0 +1,60 @@
+//! CPU compute on plain slices: the layers of a transformer over weights as they lie in a checkpoint.
+//!
+//! Nothing here knows of sessions, graphs or files. The runtime hands over slices and a way to spread tasks over threads
+//! ([`Parallel`]); the kernels hand back numbers.
+//!
+//! Three promises hold for every kernel:
+//!
+//! * **Exact weights.** bfloat16 and half weights are widened to `f32`, which loses nothing, and all arithmetic is in `f32`.
+//! * **Rows are independent, bit for bit.** An output row depends on its own input row (and, in [`attention`], on its own past)
+//!   and on nothing else: not on the number of rows in the batch, the number of threads, or how a prompt was cut. Each sum is
+//!   taken in one fixed order, whatever shape of block it is computed in.
+//! * **No panics, no large allocations.** Arguments are the caller's to check; scratch memory is a few hundred kilobytes per
+//!   thread and is reused.
+//!
+//! Results may differ in the last bits between instruction sets, because their registers differ in width.
+
+#[cfg(target_endian = "big")]
+compile_error!("weights are read as they lie in the file, which is little-endian");
+
+mod attention;
+mod element;
+mod embed;
+mod isa;
+mod linear;
+mod math;
+mod norm;
+mod shared;
+mod simd;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use attention::{AttentionShape, Sequence, attention};
+pub(crate) use element::{Dtype, Matrix};
+pub(crate) use embed::embed;
+pub(crate) use isa::Isa;
+pub(crate) use linear::{Map, linear, linear_many, swiglu};
+pub(crate) use norm::rms_norm;
+
+/// Spreads a kernel's tasks over threads.
+pub(crate) trait Parallel: Sync {
+    /// How many tasks can make progress at the same time.
+    fn threads(&self) -> usize;
+
+    /// Calls `task` once with each number in `0..tasks`, in any order and from any thread, and returns when all are done.
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
+}
+
+/// Runs every task on the calling thread.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Serial;
+
+impl Parallel for Serial {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks).for_each(task);
+    }
+}

@@ -1,0 +1,187 @@
+//! The one vector abstraction every kernel is written against.
+//!
+//! A kernel is a generic function over [`Simd`]; each instruction set implements the trait once, and [`Isa::run`](super::Isa)
+//! calls the kernel inside a function compiled for that instruction set. Two rules make that work:
+//!
+//! * A value of an implementing type is a *proof*: it can only be made after the processor was asked, so its methods may use the
+//!   instructions without asking again.
+//! * Everything on the way from the wrapper to an intrinsic is `#[inline(always)]`; what is not inlined is compiled for the
+//!   baseline processor and would be slow (never wrong).
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
+pub(super) mod portable;
+
+/// A kernel that can be compiled for any instruction set. Implementations mark `run` as `#[inline(always)]`.
+pub(super) trait Kernel {
+    /// Does the work with the instructions that `simd` stands for.
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// One instruction set's vectors of `f32` lanes.
+///
+/// Loads and stores take raw pointers, need no alignment, and touch exactly the lanes they name.
+pub(super) trait Simd: Copy {
+    /// A register of [`LANES`](Self::LANES) values.
+    type V: Copy;
+    /// Values in one register.
+    const LANES: usize;
+    /// Vector registers there are: how large a block of accumulators a kernel may keep.
+    const REGISTERS: usize;
+
+    /// Every lane set to `value`.
+    fn splat(self, value: f32) -> Self::V;
+
+    /// Reads `LANES` values.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` values.
+    unsafe fn load(self, from: *const f32) -> Self::V;
+
+    /// Reads `count <= LANES` values, zeros in the other lanes.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `count` values.
+    unsafe fn load_part(self, from: *const f32, count: usize) -> Self::V;
+
+    /// Reads `LANES` bfloat16 values and widens them, which is exact.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `2 * LANES` bytes.
+    unsafe fn load_bf16(self, from: *const u8) -> Self::V;
+
+    /// Reads `LANES` IEEE half values and widens them, which is exact.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `2 * LANES` bytes.
+    unsafe fn load_f16(self, from: *const u8) -> Self::V;
+
+    /// Writes `LANES` values.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `LANES` values.
+    unsafe fn store(self, v: Self::V, to: *mut f32);
+
+    /// Writes the first `count <= LANES` values.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `count` values.
+    unsafe fn store_part(self, v: Self::V, to: *mut f32, count: usize);
+
+    /// `a + b`.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the instruction set has a fused operation.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of each pair; a NaN in `b` stays a NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of each pair; a NaN in `b` stays a NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `2^n` in each lane, where `t` is `n + 1.5 * 2^23` and `-126 <= n <= 127`: the sum's low bits are the integer `n`,
+    /// which only has to be moved into the exponent.
+    fn power_of_two(self, t: Self::V) -> Self::V;
+
+    /// The sums of the lanes of four registers. Every register is folded in the same fixed order, whatever the others hold.
+    fn sum4(self, v: [Self::V; 4]) -> [f32; 4];
+
+    /// The largest lane.
+    fn largest(self, v: Self::V) -> f32;
+
+    /// Transposes a square of `LANES` by `LANES` values; strides in values.
+    ///
+    /// # Safety
+    /// `LANES` rows of `LANES` values at `from` are valid for reading and at `to` for writing, and they do not overlap.
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+
+    /// Asks for the cache line at `at`, which need not be valid to read.
+    fn prefetch(self, at: *const u8);
+
+    /// The sum of the lanes, in the order of [`sum4`](Self::sum4).
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let zero = self.splat(0.0);
+        self.sum4([v, zero, zero, zero])[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Isa;
+    use super::super::testing::Random;
+    use super::*;
+
+    /// What an instruction set does beside the obvious.
+    struct Check(Isa);
+
+    impl Kernel for Check {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let isa = self.0;
+            let n = S::LANES;
+            let values = Random::new(1).values(16 * 20);
+            let mut back = [0.0_f32; 16 * 20];
+            // SAFETY: both arrays hold 16 rows of 20 values, and no register has more than 16 lanes.
+            unsafe { simd.transpose(values.as_ptr(), 20, back.as_mut_ptr(), 18) };
+            for i in 0..n {
+                for j in 0..n {
+                    assert_eq!(back[j * 18 + i].to_bits(), values[i * 20 + j].to_bits(), "{isa:?} transposes {i}, {j}");
+                }
+            }
+            // SAFETY: four registers of the array.
+            let v = [0, 1, 2, 3].map(|i| unsafe { simd.load(values.as_ptr().add(i * n)) });
+            let sums = simd.sum4(v);
+            for i in 0..4 {
+                let lanes = &values[i * n..][..n];
+                assert_eq!(simd.sum(v[i]).to_bits(), sums[i].to_bits(), "{isa:?} folds each register alike");
+                assert!((sums[i] - lanes.iter().sum::<f32>()).abs() < 1e-5, "{isa:?} sums");
+                assert_eq!(simd.largest(v[i]).to_bits(), lanes.iter().copied().fold(f32::MIN, f32::max).to_bits());
+            }
+            for count in 0..=n {
+                let mut out = [7.0_f32; 16];
+                // SAFETY: count lanes of either.
+                unsafe { simd.store_part(simd.load_part(values.as_ptr(), count), out.as_mut_ptr(), count) };
+                assert_eq!(out[..count], values[..count]);
+                assert!(out[count..].iter().all(|x| *x == 7.0), "{isa:?} writes beyond {count}");
+                // SAFETY: count lanes, then a whole register.
+                unsafe { simd.store(simd.load_part(values.as_ptr(), count), out.as_mut_ptr()) };
+                assert!(out[count..n].iter().all(|x| *x == 0.0), "{isa:?} reads beyond {count}");
+            }
+            for first in (0..=u16::MAX).step_by(16) {
+                let halves: Vec<u16> = (0..16).map(|i| first + i).collect();
+                let mut out = [0.0_f32; 32];
+                for from in (0..16).step_by(n) {
+                    // SAFETY: sixteen values of either.
+                    unsafe {
+                        simd.store(simd.load_f16(halves[from..].as_ptr().cast()), out.as_mut_ptr().add(from));
+                        simd.store(simd.load_bf16(halves[from..].as_ptr().cast()), out.as_mut_ptr().add(16 + from));
+                    }
+                }
+                for (i, half) in halves.iter().enumerate() {
+                    let (f16, bf16) = (half::f16::from_bits(*half).to_f32(), half::bf16::from_bits(*half).to_f32());
+                    assert!(
+                        out[i].to_bits() == f16.to_bits() || out[i].is_nan() && f16.is_nan(),
+                        "{isa:?} f16 {half:x}"
+                    );
+                    assert!(out[16 + i].to_bits() == bf16.to_bits() || bf16.is_nan(), "{isa:?} bf16 {half:x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_does_what_the_trait_says() {
+        for isa in Isa::available() {
+            isa.run(Check(isa));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A request's key-value cache.
+
+use crate::error::{Error, Result, Site, err};
+
+/// Keys and values of every layer of a shard for one request, one block of memory.
+///
+/// Layout `[layers, 2, kv_heads, capacity, head_dim]` in float32: a head's rows lie one after another, which is how
+/// attention walks them. The block is reserved when the request is made, so a run never has to allocate for it; its
+/// pages are committed by the system as rows are first written.
+#[derive(Debug)]
+pub(crate) struct KvCache {
+    data: Box<[f32]>,
+    capacity: usize,
+}
+
+/// The shape of one token's rows in all layers of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KvShape {
+    pub layers: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+}
+
+impl KvShape {
+    /// Bytes that one token takes.
+    pub(crate) fn bytes_per_token(self) -> u64 {
+        (self.layers * 2 * self.kv_heads * self.head_dim * size_of::<f32>()) as u64
+    }
+}
+
+impl KvCache {
+    /// Room for `capacity` tokens.
+    pub(crate) fn new(shape: KvShape, capacity: usize) -> Result<Self> {
+        let bytes = shape
+            .bytes_per_token()
+            .checked_mul(capacity as u64)
+            .filter(|bytes| isize::try_from(*bytes).is_ok())
+            .ok_or_else(|| err!(OutOfRange, "a KV cache of {capacity} tokens is larger than any memory"))?;
+        let data = bytemuck::allocation::try_zeroed_slice_box(bytes as usize / size_of::<f32>())
+            .map_err(|()| Error::oom(Site::Kv, "cpu", bytes, format!("a KV cache of {capacity} tokens")))?;
+        Ok(Self { data, capacity })
+    }
+
+    /// Tokens it has room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The whole block.
+    pub(crate) fn rows(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+}

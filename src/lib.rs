@@ -1,0 +1,48 @@
+//! Runs any contiguous range of a language model's layers (a *shard*) on ONNX Runtime.
+//!
+//! ```text
+//!   C program          Rust program
+//!       |                   |
+//!      ffi  ------------> engine       Engine, Shard, Request: all that can be done
+//!                           |
+//!   +--------+--------+-----+----+----+---------+-----------+
+//! source   model   weights   runtime  kv     sampler    tokenizer
+//! where    config  mapped    the only place   next id    text <-> ids
+//! files    to      tensors   that names ONNX
+//! lie      graph             Runtime
+//!             \        \     /     \
+//!            graph    kernels     graph
+//!        pure data    compute on plain slices
+//! ```
+//!
+//! The path of one token: [`Request::infer`] checks the input and takes the rows of its KV cache; `runtime` lends ids
+//! or hidden states, cache and output buffer to the shard's session; ONNX Runtime walks the graph that `model`
+//! described and `graph` wrote, calling back into `kernels` for each operation; the position is committed; logits go
+//! to [`Sampler`], the id to [`TextStream`].
+//!
+//! Three ideas carry the design. A shard is *written, not exported*: the graph of exactly its layers is made from
+//! config.json and reads the checkpoint's tensors where they lie in the mapped files. A shard is immutable and shared;
+//! a request is mutable and owned. And every partition of a model computes the same bits as the whole.
+
+pub mod engine;
+mod error;
+//mod ffi;
+mod graph;
+#[allow(unsafe_code, reason = "vector instructions; every block says why it is sound")]
+mod kernels;
+mod kv;
+mod model;
+mod runtime;
+mod sampler;
+mod source;
+mod tokenizer;
+mod weights;
+
+pub use engine::{
+    CancelHandle, Device, Engine, EngineOptions, EngineStats, Input, Logits, ModelInfo, Output, Precision, Progress,
+    Request, RequestOptions, Shard, ShardInfo, ShardSpec, Stage,
+};
+pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
+pub use runtime::{Runtime, RuntimeOptions};
+pub use sampler::{Sampler, SamplerOptions};
+pub use tokenizer::{ChatMessage, TextStream, Tokenizer};

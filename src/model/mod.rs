@@ -1,0 +1,132 @@
+//! From config.json to the graph of a range of layers.
+//!
+//! [`ModelConfig`] holds the few numbers every decoder shares, range-checked. Each architecture is one file that
+//! reads like its paper: what its config keys default to, and what one block computes.
+
+mod config;
+mod fields;
+mod llama;
+mod mistral;
+mod qwen2;
+mod qwen3;
+mod rope;
+
+pub(crate) use config::ModelConfig;
+pub(crate) use rope::Rope;
+
+use crate::error::{Error, Result, bail, err};
+use crate::graph::{Attention, Builder, Graph, HeadNorm, Input, Linear, Output, Value, Weight};
+use fields::Fields;
+
+/// What one model family does its own way.
+struct Architecture {
+    /// `architectures[0]` in config.json.
+    name: &'static str,
+    /// Reads the keys this family treats in its own way.
+    configure: fn(Fields, &mut ModelConfig) -> Result<()>,
+    /// Layer `index` applied to `x`.
+    block: fn(&mut Builder, &ModelConfig, Range, usize, Value) -> Value,
+}
+
+static ARCHITECTURES: &[Architecture] = &[llama::LLAMA, mistral::MISTRAL, qwen2::QWEN2, qwen3::QWEN3];
+
+fn architecture(name: &str) -> Result<&'static Architecture> {
+    ARCHITECTURES.iter().find(|a| a.name == name).ok_or_else(|| {
+        let known: Vec<_> = ARCHITECTURES.iter().map(|a| a.name).collect();
+        err!(Unsupported, "config.json: architecture `{name}` is not supported (supported: {})", known.join(", "))
+    })
+}
+
+/// A contiguous range of layers, `end` **inclusive**.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Range {
+    pub start: usize,
+    pub end: usize,
+    pub layers: usize,
+}
+
+impl Range {
+    /// The range, if the model has it.
+    pub(crate) fn new(start: usize, end: usize, layers: usize) -> Result<Self> {
+        if start > end {
+            bail!(OutOfRange, "start_layer {start} is after end_layer {end}");
+        }
+        if end >= layers {
+            bail!(OutOfRange, "end_layer {end} is not below the model's {layers} layers (end_layer is inclusive)");
+        }
+        Ok(Self { start, end, layers })
+    }
+
+    /// Whether the shard takes token ids.
+    pub(crate) fn is_first(self) -> bool {
+        self.start == 0
+    }
+
+    /// Whether the shard gives logits.
+    pub(crate) fn is_last(self) -> bool {
+        self.end + 1 == self.layers
+    }
+
+    /// Number of layers.
+    pub(crate) fn len(self) -> usize {
+        self.end - self.start + 1
+    }
+}
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// The graph of layers `range` of the model: the embedding in front of the first, norm and head behind the last.
+pub(crate) fn graph(config: &ModelConfig, range: Range) -> Result<Graph> {
+    let architecture = architecture(&config.architecture)?;
+    let mut g = Builder::new();
+    let table = |name: &str| Weight { name: name.into(), shape: vec![config.vocab_size, config.hidden_size] };
+    let (input, mut x) = if range.is_first() {
+        (Input::Ids, g.embed(table(EMBEDDING)))
+    } else {
+        let x = g.value(config.hidden_size);
+        (Input::Hidden(x), x)
+    };
+    for layer in range.start..=range.end {
+        x = (architecture.block)(&mut g, config, range, layer, x);
+    }
+    if !range.is_last() {
+        return Ok(g.finish(input, Output::Hidden(x)));
+    }
+    let x = g.rows(x);
+    let x = g.rms_norm(x, "model.norm.weight", config.rms_norm_eps);
+    let head = Linear { weight: table(if config.tie_word_embeddings { EMBEDDING } else { HEAD }), bias: None };
+    let logits = g.linear(x, head);
+    Ok(g.finish(input, Output::Logits(logits)))
+}
+
+/// Reads config.json.
+pub(crate) fn read_config(json: &[u8]) -> Result<ModelConfig> {
+    let value: serde_json::Value = serde_json::from_slice(json)
+        .map_err(|e| Error::new(crate::error::ErrorKind::Malformed, "config.json is not valid JSON").with_source(e))?;
+    let fields = Fields::new(&value, "config.json")?;
+    let name = match fields.texts("architectures")?.as_deref() {
+        Some([name, ..]) => *name,
+        _ => bail!(Malformed, "config.json: architectures is missing or empty"),
+    };
+    let architecture = architecture(name)?;
+    let mut config = ModelConfig::read(fields, name)?;
+    (architecture.configure)(fields, &mut config)?;
+    config.check()?;
+    config.rope = Rope::new(fields, config.head_dim, config.max_positions)?;
+    Ok(config)
+}
+
+/// The attention every family here shares; `head_norm` names the per-head norms of those that have them.
+fn attention(config: &ModelConfig, range: Range, layer: usize, head_norm: Option<HeadNorm>) -> Attention {
+    Attention {
+        layer,
+        cache: layer - range.start,
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
+        scale: 1.0 / (config.head_dim as f32).sqrt(),
+        window: config.windows.get(layer).copied().flatten(),
+        head_norm,
+    }
+}

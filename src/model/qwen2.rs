@@ -1,0 +1,16 @@
+//! Qwen2 and Qwen2.5 (Yang et al., 2024): Llama's block with a bias on q, k and v.
+
+use super::config::qwen_windows;
+use super::{Architecture, Fields, ModelConfig, llama};
+use crate::error::Result;
+
+pub(super) const QWEN2: Architecture = Architecture { name: "Qwen2ForCausalLM", configure, block: llama::block };
+
+/// The q, k, v bias is always there and has no key; the window applies only with `use_sliding_window`.
+fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
+    c.qkv_bias = true;
+    if !f.has("max_position_embeddings") {
+        c.max_positions = 32_768;
+    }
+    qwen_windows(f, c)
+}

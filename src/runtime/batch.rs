@@ -1,0 +1,82 @@
+//! What a run of the native operators works on besides its tensors: whose rows these are, where their KV cache lies,
+//! and how far each is rotated.
+//!
+//! The graph's `batch` input carries the address of a [`Batch`]; only `Attention` reads it. That keeps the KV cache out
+//! of ONNX Runtime: no tensor per layer to bind, nothing to copy, and requests of any length side by side in one run.
+#![allow(unsafe_code, reason = "the batch crosses ONNX Runtime as an address")]
+
+use std::marker::PhantomData;
+
+use crate::error::{Result, err};
+use crate::kernels::Sequence;
+
+/// One request's part of a run.
+#[derive(Debug)]
+pub(crate) struct Segment<'a> {
+    /// All layers' keys and values: `[layers, 2, kv_heads, capacity, head_dim]`.
+    kv: *mut f32,
+    len: usize,
+    capacity: usize,
+    position: usize,
+    tokens: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Segment<'a> {
+    /// `tokens` rows that continue a request of `position` cached tokens.
+    pub(crate) fn new(kv: &'a mut [f32], capacity: usize, position: usize, tokens: usize) -> Self {
+        Self { kv: kv.as_mut_ptr(), len: kv.len(), capacity, position, tokens, lifetime: PhantomData }
+    }
+}
+
+/// The requests of a run, their rows one after another, and each row's rotation.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    /// In the order of their rows.
+    pub segments: Vec<Segment<'a>>,
+    /// Cosines `[tokens, head_dim / 2]`.
+    pub cos: Vec<f32>,
+    /// Sines, likewise.
+    pub sin: Vec<f32>,
+}
+
+impl Batch<'_> {
+    /// The value of the graph's `batch` input.
+    pub(crate) fn address(&self) -> i64 {
+        std::ptr::from_ref(self).expose_provenance() as i64
+    }
+
+    /// The batch behind an address.
+    ///
+    /// # Safety
+    /// `address` must come from [`address`](Self::address) of a batch that outlives the run in progress.
+    pub(super) unsafe fn from_address<'a>(address: i64) -> Option<&'a Self> {
+        // SAFETY: the caller vouches for the address; NULL is ruled out.
+        unsafe { std::ptr::with_exposed_provenance::<Self>(address as usize).as_ref() }
+    }
+
+    /// The sequences as layer `cache` sees them: its own keys and values.
+    ///
+    /// # Safety
+    /// One caller at a time per batch and layer. ONNX Runtime runs each node of a graph once per run, so the attention
+    /// node of a layer has that layer's rows to itself.
+    pub(super) unsafe fn layer(&self, cache: usize, kv_heads: usize, head_dim: usize) -> Result<Vec<Sequence<'_>>> {
+        self.segments
+            .iter()
+            .map(|segment| {
+                let half = kv_heads * segment.capacity * head_dim;
+                if (2 * cache + 2) * half > segment.len || segment.position + segment.tokens > segment.capacity {
+                    return Err(err!(Internal, "layer {cache} does not fit the request's KV cache"));
+                }
+                // SAFETY: in bounds as just checked; the segment borrows the cache exclusively, and the two halves of
+                // the layer, which nobody else touches during this node, do not overlap.
+                let (keys, values) = unsafe {
+                    let keys = segment.kv.add(2 * cache * half);
+                    (std::slice::from_raw_parts_mut(keys, half), std::slice::from_raw_parts_mut(keys.add(half), half))
+                };
+                let (capacity, position, tokens) = (segment.capacity, segment.position, segment.tokens);
+                Ok(Sequence { keys, values, capacity, position, tokens })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,179 @@
+//! ONNX Runtime: the only place that names it.
+//!
+//! One library, one environment and one thread pool serve the whole process: ONNX Runtime allows a single environment,
+//! and sessions with pools of their own slow each other down threefold.
+
+mod batch;
+mod library;
+mod native;
+mod operator;
+mod session;
+mod status;
+mod tensor;
+
+pub(crate) use batch::{Batch, Segment};
+pub(crate) use session::{Cancel, Session};
+pub(crate) use tensor::{Tensor, TensorMut};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use once_cell::sync::OnceCell;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::logging::LogLevel;
+use parking_lot::Mutex;
+
+use crate::error::{Result, bail, err};
+
+/// How to load and start ONNX Runtime. The first load in a process decides.
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeOptions {
+    /// The library file. `None`: search (see [`Runtime::load`]).
+    pub library: Option<PathBuf>,
+    /// Threads that one run may use. 0: `ORTSHARD_THREADS`, else the processors this process may use.
+    pub threads: usize,
+    /// Whether idle threads sleep at once instead of spinning for a short while. Saves processor time between runs
+    /// and costs speed within them.
+    pub no_spinning: bool,
+}
+
+/// The loaded ONNX Runtime.
+#[derive(Debug)]
+pub struct Runtime {
+    environment: Environment,
+    version: String,
+    path: PathBuf,
+    threads: usize,
+    providers: Vec<String>,
+}
+
+static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+/// Loading changes process-wide state, so it happens once at a time, and a failure leaves the next attempt free.
+static LOADING: Mutex<()> = Mutex::new(());
+
+impl Runtime {
+    /// Loads ONNX Runtime, or returns the one this process has.
+    ///
+    /// The library is the first of: `options.library`; `ORTSHARD_ONNXRUNTIME`; `ORT_DYLIB_PATH`; a file beside the
+    /// library or program that contains this code; the system loader's. A file that is named but unusable is an error,
+    /// not a reason to search on.
+    ///
+    /// # Errors
+    /// [`RuntimeNotFound`](crate::ErrorKind::RuntimeNotFound) with every place tried;
+    /// [`InvalidState`](crate::ErrorKind::InvalidState) if another library or thread count is in use already.
+    pub fn load(options: &RuntimeOptions) -> Result<&'static Self> {
+        let _loading = LOADING.lock();
+        if let Some(runtime) = RUNTIME.get() {
+            runtime.check_same(options)?;
+            return Ok(runtime);
+        }
+        RUNTIME.get_or_try_init(|| Self::start(options))
+    }
+
+    /// The loaded runtime, loaded with default options if need be.
+    pub fn get() -> Result<&'static Self> {
+        match RUNTIME.get() {
+            Some(runtime) => Ok(runtime),
+            None => Self::load(&RuntimeOptions::default()),
+        }
+    }
+
+    /// The runtime, if some call has loaded it.
+    pub fn loaded() -> Option<&'static Self> {
+        RUNTIME.get()
+    }
+
+    /// ONNX Runtime's version, such as `1.31.1`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The file it was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Threads of the process-wide pool, the calling thread included.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Execution providers compiled into the library, such as `CPUExecutionProvider`.
+    pub fn providers(&self) -> &[String] {
+        &self.providers
+    }
+
+    fn start(options: &RuntimeOptions) -> Result<Self> {
+        let library = library::load(options.library.as_deref())?;
+        let threads = threads(options)?;
+        let failed = |e: ort::Error| err!(Runtime, "ONNX Runtime's environment could not be created").with_source(e);
+        let pool = GlobalThreadPoolOptions::default()
+            .with_intra_threads(threads)
+            .and_then(|pool| pool.with_inter_threads(1))
+            .and_then(|pool| pool.with_spin_control(!options.no_spinning))
+            .map_err(failed)?;
+        let environment = ort::init()
+            .with_name("ortshard")
+            .with_telemetry(false)
+            .with_global_thread_pool(pool)
+            .with_logger(Arc::new(forward_log))
+            .build()
+            .map_err(failed)?;
+        environment.set_log_level(LogLevel::Warning);
+        let providers = status::providers()?;
+        log::info!("ONNX Runtime {} from {}, {threads} threads", library.version, library.path.display());
+        Ok(Self { environment, version: library.version, path: library.path, threads, providers })
+    }
+
+    fn check_same(&self, options: &RuntimeOptions) -> Result<()> {
+        if let Some(wanted) = &options.library
+            && !same_file(wanted, &self.path)
+        {
+            bail!(
+                InvalidState,
+                "ONNX Runtime is loaded from `{}` already; a process has one, so `{}` cannot be",
+                self.path.display(),
+                wanted.display()
+            );
+        }
+        if options.threads != 0 && options.threads != self.threads {
+            bail!(
+                InvalidState,
+                "ONNX Runtime runs with {} threads already; the first load decides, {} came too late",
+                self.threads,
+                options.threads
+            );
+        }
+        Ok(())
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+fn threads(options: &RuntimeOptions) -> Result<usize> {
+    const VARIABLE: &str = "ORTSHARD_THREADS";
+    const MOST: usize = 1024;
+    let wanted = match (options.threads, std::env::var(VARIABLE)) {
+        (0, Ok(text)) if !text.is_empty() => {
+            text.parse().map_err(|_| err!(InvalidArgument, "{VARIABLE} is `{text}`, not a number"))?
+        }
+        (wanted, _) => wanted,
+    };
+    match wanted {
+        0 => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        1..=MOST => Ok(wanted),
+        _ => Err(err!(OutOfRange, "threads is {wanted}, more than {MOST}")),
+    }
+}
+
+fn forward_log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {
+    let level = match level {
+        LogLevel::Verbose => log::Level::Trace,
+        LogLevel::Info => log::Level::Info,
+        LogLevel::Warning => log::Level::Warn,
+        LogLevel::Error | LogLevel::Fatal => log::Level::Error,
+    };
+    log::log!(target: "onnxruntime", level, "{message} ({location})");
+}

@@ -1,0 +1,183 @@
+//! A session: one shard's graph, ready to run from any number of threads.
+#![allow(unsafe_code, reason = "sessions are made and run through the C API")]
+
+use std::ffi::{CStr, CString};
+use std::ptr::{NonNull, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ort::{AsPointer, sys};
+
+use super::Runtime;
+use super::native::Domain;
+use super::status::check;
+use super::tensor::{Tensor, TensorMut};
+use crate::error::{Result, Site, bail, err};
+use crate::weights::WeightTable;
+
+const CREATING: &str = "creating the session";
+const RUNNING: &str = "the run";
+
+/// A graph in ONNX Runtime.
+#[derive(Debug)]
+pub(crate) struct Session {
+    session: NonNull<sys::OrtSession>,
+    /// The operators the session calls; released after it.
+    _domain: Domain,
+}
+
+// SAFETY: ONNX Runtime allows concurrent Run calls on one session, and release from any thread.
+unsafe impl Send for Session {}
+// SAFETY: as above; `Run` is the only call made through a shared reference.
+unsafe impl Sync for Session {}
+
+impl Session {
+    /// A session for `model`, a graph in the native dialect, over `weights`.
+    pub(crate) fn new(model: &[u8], weights: Arc<WeightTable>) -> Result<Self> {
+        let runtime = Runtime::get()?;
+        let api = ort::api();
+        let domain = Domain::new(weights, runtime.threads())?;
+        let options = Options::new()?;
+        // SAFETY: valid options; the domain outlives the session, which holds it.
+        check(unsafe { (api.AddCustomOpDomain)(options.0.as_ptr(), domain.as_ptr()) }, Site::Load, CREATING)?;
+        let mut session = null_mut();
+        // SAFETY: environment and options are valid, the bytes are read during the call only.
+        let status = unsafe {
+            (api.CreateSessionFromArray)(
+                runtime.environment.ptr(),
+                model.as_ptr().cast(),
+                model.len(),
+                options.0.as_ptr(),
+                &raw mut session,
+            )
+        };
+        check(status, Site::Load, CREATING)?;
+        let session = NonNull::new(session).ok_or_else(|| err!(Internal, "ONNX Runtime returned no session"))?;
+        Ok(Self { session, _domain: domain })
+    }
+
+    /// Runs the graph on named inputs into a named output. `cancel` stops it between two operators.
+    pub(crate) fn run(
+        &self,
+        inputs: &[(&CStr, &Tensor)],
+        output: (&CStr, &mut TensorMut),
+        cancel: &Cancel,
+    ) -> Result<()> {
+        const MOST: usize = 4;
+        let mut names = [std::ptr::null(); MOST];
+        let mut values = [std::ptr::null(); MOST];
+        if inputs.len() > MOST {
+            bail!(Internal, "a run with {} inputs", inputs.len());
+        }
+        for (i, (name, tensor)) in inputs.iter().enumerate() {
+            names[i] = name.as_ptr();
+            values[i] = tensor.as_ptr();
+        }
+        let output_name = output.0.as_ptr();
+        let mut output_value = output.1.as_mut_ptr();
+        // SAFETY: all pointers are valid for the call; the output value exists, so the run writes into its memory,
+        // which the `TensorMut` borrows exclusively.
+        let status = unsafe {
+            (ort::api().Run)(
+                self.session.as_ptr(),
+                cancel.options.as_ptr(),
+                names.as_ptr(),
+                values.as_ptr(),
+                inputs.len(),
+                &raw const output_name,
+                1,
+                &raw mut output_value,
+            )
+        };
+        check(status, Site::Run, RUNNING)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, released once, before its operators.
+        unsafe { (ort::api().ReleaseSession)(self.session.as_ptr()) }
+    }
+}
+
+/// Session options of every shard: the process-wide pool, no graph rewriting (the graph is written as it should run,
+/// and a fusion across the shard's border would change its last bits), operators one after another.
+struct Options(NonNull<sys::OrtSessionOptions>);
+
+impl Options {
+    fn new() -> Result<Self> {
+        let api = ort::api();
+        let mut options = null_mut();
+        // SAFETY: the out-pointer is valid.
+        check(unsafe { (api.CreateSessionOptions)(&raw mut options) }, Site::Load, CREATING)?;
+        let options = Self(NonNull::new(options).ok_or_else(|| err!(Internal, "ONNX Runtime returned no options"))?);
+        let raw = options.0.as_ptr();
+        let level = sys::GraphOptimizationLevel::ORT_DISABLE_ALL;
+        // SAFETY: valid options.
+        check(unsafe { (api.DisablePerSessionThreads)(raw) }, Site::Load, CREATING)?;
+        // SAFETY: valid options.
+        check(unsafe { (api.SetSessionGraphOptimizationLevel)(raw, level) }, Site::Load, CREATING)?;
+        Ok(options)
+    }
+}
+
+impl Drop for Options {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, released once.
+        unsafe { (ort::api().ReleaseSessionOptions)(self.0.as_ptr()) }
+    }
+}
+
+/// Stops a run from another thread.
+#[derive(Debug)]
+pub(crate) struct Cancel {
+    options: NonNull<sys::OrtRunOptions>,
+    asked: AtomicBool,
+}
+
+// SAFETY: the terminate flag inside the run options may be set from any thread while they are in use.
+unsafe impl Send for Cancel {}
+// SAFETY: as above.
+unsafe impl Sync for Cancel {}
+
+impl Cancel {
+    /// A flag that is not set.
+    pub(crate) fn new() -> Result<Self> {
+        let mut options = null_mut();
+        // SAFETY: the out-pointer is valid.
+        check(unsafe { (ort::api().CreateRunOptions)(&raw mut options) }, Site::Run, "creating run options")?;
+        let options = NonNull::new(options).ok_or_else(|| err!(Internal, "ONNX Runtime returned no run options"))?;
+        Ok(Self { options, asked: AtomicBool::new(false) })
+    }
+
+    /// Sets the flag: the run in progress stops, or, if none is, the next one.
+    pub(crate) fn cancel(&self) -> Result<()> {
+        self.asked.store(true, Ordering::SeqCst);
+        // SAFETY: valid options; the flag is meant to be set from any thread.
+        check(unsafe { (ort::api().RunOptionsSetTerminate)(self.options.as_ptr()) }, Site::Run, "cancelling")
+    }
+
+    /// Whether the flag is set.
+    pub(crate) fn is_set(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Clears the flag once its cancellation has been reported.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.asked.store(false, Ordering::SeqCst);
+        // SAFETY: as in `cancel`.
+        check(unsafe { (ort::api().RunOptionsUnsetTerminate)(self.options.as_ptr()) }, Site::Run, "cancelling")
+    }
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, released once.
+        unsafe { (ort::api().ReleaseRunOptions)(self.options.as_ptr()) }
+    }
+}
+
+/// `text` as a C string for a name that the code itself wrote.
+pub(super) fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| err!(Malformed, "a name contains a NUL byte: `{}`", text.escape_debug()))
+}

@@ -1,0 +1,84 @@
+//! How a tokenizer's decoder can be run one token at a time.
+//!
+//! A decoder is a chain of stages over a list of tokens. Almost every chain in use has the shape *each, join, lead*:
+//! stages that look at one token and whether it is the first; then one that turns tokens into one text; then one that
+//! strips the start of that text. Such a chain streams exactly. Any other is decoded as a whole at the end.
+
+use tokenizers::{Decoder, DecoderWrapper};
+
+use DecoderWrapper as Stage;
+
+/// A decoder taken apart.
+#[derive(Debug)]
+pub(super) struct Plan {
+    each: Vec<Stage>,
+    /// How tokens become one text.
+    pub join: Join,
+    /// This character is stripped from the start of the text, at most so many times.
+    pub lead: (char, usize),
+}
+
+/// How tokens become one text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// Their texts, one after another.
+    Text,
+    /// Their texts with a space between: what `tokenizers` does without a decoder.
+    Spaced,
+    /// Their bytes in the GPT-2 alphabet; what is not UTF-8 becomes U+FFFD.
+    ByteLevel,
+    /// Runs of tokens like `<0x0A>` are bytes; a run that is not UTF-8 becomes one U+FFFD per byte.
+    ByteFallback,
+    /// Not known to stream: needs all tokens.
+    Whole,
+}
+
+impl Plan {
+    pub(super) fn new(decoder: Option<&Stage>) -> Self {
+        let Some(decoder) = decoder else {
+            return Self { each: Vec::new(), join: Join::Spaced, lead: (' ', 0) };
+        };
+        let mut stages = Vec::new();
+        flatten(decoder, &mut stages);
+        let mut stages = stages.into_iter().peekable();
+
+        let local = |stage: &&Stage| {
+            matches!(stage, Stage::Replace(_) | Stage::Strip(_) | Stage::Metaspace(_) | Stage::WordPiece(_))
+        };
+        let each = std::iter::from_fn(|| stages.next_if(local)).cloned().collect();
+        let mut join = match stages.peek() {
+            Some(Stage::ByteLevel(_)) => Join::ByteLevel,
+            Some(Stage::ByteFallback(_)) => Join::ByteFallback,
+            _ => Join::Text,
+        };
+        if join != Join::Text {
+            stages.next();
+        }
+        let fused = stages.next_if(|stage| matches!(stage, Stage::Fuse(_))).is_some() || join == Join::ByteLevel;
+        let lead = match stages.next_if(|stage| matches!(stage, Stage::Strip(strip) if fused && strip.stop == 0)) {
+            Some(Stage::Strip(strip)) => (strip.content, strip.start),
+            _ => (' ', 0),
+        };
+        if stages.next().is_some() {
+            join = Join::Whole;
+        }
+        Self { each, join, lead }
+    }
+
+    /// What the *each* stages make of one token.
+    pub(super) fn apply(&self, mut token: String, first: bool) -> tokenizers::Result<String> {
+        for stage in &self.each {
+            // A token that is not the first is decoded behind itself, as the stages only ask whether it is.
+            let chain = if first { vec![token] } else { vec![token.clone(), token] };
+            token = stage.decode_chain(chain)?.pop().unwrap_or_default();
+        }
+        Ok(token)
+    }
+}
+
+fn flatten<'a>(decoder: &'a Stage, stages: &mut Vec<&'a Stage>) {
+    match decoder {
+        Stage::Sequence(sequence) => sequence.get_decoders().iter().for_each(|inner| flatten(inner, stages)),
+        stage => stages.push(stage),
+    }
+}

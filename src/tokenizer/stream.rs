@@ -1,0 +1,175 @@
+//! Decoding token by token, for text that is shown while it is generated.
+
+use std::sync::Arc;
+
+use super::plan::Join;
+use super::{Tokenizer, guarded};
+use crate::error::{Result, bail};
+
+/// Turns ids into text as they come, in whole characters.
+///
+/// All that [`push`](Self::push) returns, followed by what [`finish`](Self::finish) returns, is exactly what
+/// [`Tokenizer::decode`] gives for all the ids at once: also where bytes are not UTF-8, and at the first token.
+///
+/// Text comes as soon as it is certain. In a byte-level vocabulary (GPT-2, Llama 3, Qwen) only an incomplete character
+/// is held back, so at most 3 bytes. In a vocabulary with byte fallback (Llama 2, Gemma) a run of byte tokens is held
+/// until another token ends it, since a later byte decides how the whole run decodes; the memory for that is one byte
+/// per token of the run. A token costs the time of its own length, on average. A rare decoder that cannot be taken
+/// apart (`BPEDecoder`, `CTC`, unusual sequences) gives all its text in `finish`.
+///
+/// `Send` and `Sync`; one call at a time.
+#[derive(Debug, Clone)]
+pub struct TextStream {
+    tokenizer: Arc<Tokenizer>,
+    skip_special: bool,
+    state: State,
+}
+
+/// What has been seen and not yet been given.
+#[derive(Debug, Clone, Default)]
+struct State {
+    /// Whether a token came already.
+    started: bool,
+    /// How many leading characters were stripped; `usize::MAX` once a character was kept.
+    stripped: usize,
+    /// Bytes whose text is not yet certain.
+    bytes: Vec<u8>,
+    /// Ids that can only be decoded together.
+    ids: Vec<u32>,
+}
+
+impl TextStream {
+    /// A stream at its start; `skip_special` is that of [`Tokenizer::decode`].
+    #[must_use]
+    pub fn new(tokenizer: Arc<Tokenizer>, skip_special: bool) -> Self {
+        Self { tokenizer, skip_special, state: State::default() }
+    }
+
+    /// The text that `id` makes certain; often empty.
+    ///
+    /// # Errors
+    /// `OutOfRange` if `id` is not in the vocabulary. The stream then stays as it was.
+    pub fn push(&mut self, id: u32) -> Result<String> {
+        let tokenizer = &*self.tokenizer;
+        let Some(token) = tokenizer.id_to_token(id) else {
+            bail!(OutOfRange, "id {id} is not in the vocabulary of {} tokens", tokenizer.size);
+        };
+        if self.skip_special && tokenizer.is_special(&token) {
+            return Ok(String::new());
+        }
+        let plan = &tokenizer.plan;
+        let piece = guarded(&tokenizer.path, || plan.apply(token, !self.state.started))?;
+        let state = &mut self.state;
+        let text = match plan.join {
+            Join::Spaced if state.started => format!(" {piece}"),
+            Join::Text | Join::Spaced => piece,
+            Join::ByteLevel => {
+                push_byte_level(&piece, &mut state.bytes);
+                take_certain(&mut state.bytes)
+            }
+            Join::ByteFallback => match fallback_byte(&piece) {
+                Some(byte) => {
+                    state.bytes.push(byte);
+                    String::new()
+                }
+                None => take_run(&mut state.bytes) + &piece,
+            },
+            Join::Whole => {
+                state.ids.push(id);
+                String::new()
+            }
+        };
+        state.started = true;
+        Ok(state.strip(text, plan.lead))
+    }
+
+    /// The text still held back, with U+FFFD where it is incomplete; the stream is then at its start again.
+    ///
+    /// # Errors
+    /// `Malformed` if a decoder that needs all tokens fails on them.
+    pub fn finish(&mut self) -> Result<String> {
+        let mut state = std::mem::take(&mut self.state);
+        let plan = &self.tokenizer.plan;
+        let text = match plan.join {
+            Join::Text | Join::Spaced => String::new(),
+            Join::ByteLevel => String::from_utf8_lossy(&state.bytes).into_owned(),
+            Join::ByteFallback => take_run(&mut state.bytes),
+            Join::Whole => return self.tokenizer.decode(&state.ids, self.skip_special),
+        };
+        Ok(state.strip(text, plan.lead))
+    }
+}
+
+impl State {
+    /// `text` without its part of the characters to strip from the start of the whole.
+    fn strip(&mut self, mut text: String, (character, limit): (char, usize)) -> String {
+        let mut rest = text.as_str();
+        while self.stripped < limit && !rest.is_empty() {
+            match rest.strip_prefix(character) {
+                Some(shorter) => (rest, self.stripped) = (shorter, self.stripped + 1),
+                None => self.stripped = usize::MAX,
+            }
+        }
+        text.drain(..text.len() - rest.len());
+        text
+    }
+}
+
+/// Appends the bytes of a byte-level token, or of its text if it has a character outside the GPT-2 alphabet.
+fn push_byte_level(token: &str, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    for character in token.chars() {
+        let Some(byte) = byte_level(character) else {
+            bytes.truncate(start);
+            bytes.extend_from_slice(token.as_bytes());
+            return;
+        };
+        bytes.push(byte);
+    }
+}
+
+/// The byte that stands behind a character of the GPT-2 alphabet: printable Latin-1 stands for itself, the other bytes
+/// are counted from U+0100.
+fn byte_level(character: char) -> Option<u8> {
+    let code = u32::from(character);
+    let byte = match code {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => code,
+        0x100..=0x120 => code - 0x100,
+        0x121..=0x142 => code - 0x121 + 0x7F,
+        0x143 => 0xAD,
+        _ => return None,
+    };
+    u8::try_from(byte).ok()
+}
+
+/// The byte of a byte-fallback token such as `<0x0A>`; the rule of `tokenizers`, to the letter.
+fn fallback_byte(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// Takes all but an incomplete last character, as `String::from_utf8_lossy` would read it.
+fn take_certain(bytes: &mut Vec<u8>) -> String {
+    let mut text = String::new();
+    let mut rest = bytes.as_slice();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        rest = &rest[chunk.valid().len()..];
+        let incomplete = matches!(std::str::from_utf8(rest), Err(error) if error.error_len().is_none());
+        if chunk.invalid().is_empty() || incomplete {
+            break;
+        }
+        text.push(char::REPLACEMENT_CHARACTER);
+        rest = &rest[chunk.invalid().len()..];
+    }
+    let taken = bytes.len() - rest.len();
+    bytes.drain(..taken);
+    text
+}
+
+/// Takes a run of byte-fallback tokens.
+fn take_run(bytes: &mut Vec<u8>) -> String {
+    let run = std::mem::take(bytes);
+    let count = run.len();
+    String::from_utf8(run).unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.to_string().repeat(count))
+}
