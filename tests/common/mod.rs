@@ -1,0 +1,153 @@
+//! What the model tests share: the tiny models, the answers transformers gave for them, and pipelines of shards.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2};
+use ortshard::{Engine, EngineOptions, Input, Logits, Output, Request, RequestOptions, Shard, ShardSpec};
+use safetensors::SafeTensors;
+
+/// Largest difference allowed to transformers, relative to the largest logit. Both compute in float32 and differ in
+/// the order of their sums only.
+pub(crate) const TOLERANCE: f32 = 1e-4;
+
+pub(crate) struct Model {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) prompt: Vec<i64>,
+    pub(crate) greedy: Vec<i64>,
+    pub(crate) layers: u32,
+    golden: Vec<u8>,
+}
+
+impl Model {
+    pub(crate) fn open(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(name);
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path.join("golden.json")).unwrap()).unwrap();
+        let ids = |key: &str| json[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
+        let config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path.join("config.json")).unwrap()).unwrap();
+        Self {
+            name: name.to_owned(),
+            prompt: ids("prompt_ids"),
+            greedy: ids("greedy_ids"),
+            layers: u32::try_from(config["num_hidden_layers"].as_u64().unwrap()).unwrap(),
+            golden: std::fs::read(path.join("golden.safetensors")).unwrap(),
+            path,
+        }
+    }
+
+    /// Every model of the folder.
+    pub(crate) fn all() -> Vec<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.path().join("golden.json").exists())
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert!(names.len() >= 10, "the tiny models are missing: run tools/make_goldens.py");
+        names.iter().map(|name| Self::open(name)).collect()
+    }
+
+    /// transformers' tensor `name`, `[tokens, width]`.
+    pub(crate) fn golden(&self, name: &str) -> Array2<f32> {
+        let tensors = SafeTensors::deserialize(&self.golden).unwrap();
+        let tensor = tensors.tensor(name).unwrap();
+        let values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let [rows, width] = tensor.shape()[tensor.shape().len() - 2..] else { panic!("rank of {name}") };
+        Array2::from_shape_vec((rows, width), values).unwrap()
+    }
+
+    /// Layers `start..=end`.
+    pub(crate) fn shard(&self, start: u32, end: u32) -> Arc<Shard> {
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let spec = ShardSpec::layers(self.path.to_str().unwrap(), start, end);
+        engine.ensure_shard(&spec, None).unwrap_or_else(|e| panic!("{}: {}", self.name, e.chain()))
+    }
+
+    /// The whole model as one shard.
+    pub(crate) fn whole(&self) -> Pipeline {
+        self.pipeline(&[])
+    }
+
+    /// The model cut after each of the layers `cuts`.
+    pub(crate) fn pipeline(&self, cuts: &[u32]) -> Pipeline {
+        self.pipeline_with(cuts, RequestOptions::default())
+    }
+
+    /// As [`pipeline`](Self::pipeline), with request options.
+    pub(crate) fn pipeline_with(&self, cuts: &[u32], options: RequestOptions) -> Pipeline {
+        let mut start = 0;
+        let ends = cuts.iter().copied().chain([self.layers - 1]);
+        let requests = ends
+            .map(|end| {
+                let shard = self.shard(start, end);
+                start = end + 1;
+                Request::new(&shard, options).unwrap()
+            })
+            .collect();
+        Pipeline { requests }
+    }
+}
+
+/// Requests on the shards of one model, first to last.
+pub(crate) struct Pipeline {
+    pub(crate) requests: Vec<Request>,
+}
+
+impl Pipeline {
+    /// Runs ids through every shard and returns the last one's output.
+    pub(crate) fn run(&mut self, ids: &[i64], logits: Logits) -> Array2<f32> {
+        let (first, rest) = self.requests.split_first_mut().unwrap();
+        let mut values = first.infer(Input::Ids(ids), logits).unwrap().values().to_owned();
+        for request in rest {
+            values = request.infer(Input::Hidden(values.view()), logits).unwrap().values().to_owned();
+        }
+        values
+    }
+
+    /// `count` greedy ids after `prompt`.
+    pub(crate) fn greedy(&mut self, prompt: &[i64], count: usize) -> Vec<i64> {
+        let mut logits = self.run(prompt, Logits::Last);
+        let mut ids = Vec::new();
+        while ids.len() < count {
+            let id = argmax(logits.row(0).as_slice().unwrap());
+            ids.push(id);
+            logits = self.run(&[id], Logits::Last);
+        }
+        ids
+    }
+}
+
+pub(crate) fn argmax(logits: &[f32]) -> i64 {
+    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+    i64::try_from(best.unwrap().0).unwrap()
+}
+
+/// Fails unless `ours` is within [`TOLERANCE`] of `theirs`.
+pub(crate) fn assert_close(what: &str, ours: ArrayView2<f32>, theirs: ArrayView2<f32>) {
+    assert_eq!(ours.dim(), theirs.dim(), "{what}");
+    let scale = theirs.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    let worst = ours.iter().zip(theirs).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(worst <= TOLERANCE * scale, "{what}: {worst} off at a scale of {scale}");
+    assert!(ours.iter().all(|v| v.is_finite()), "{what}");
+}
+
+/// Fails unless every bit is the same.
+pub(crate) fn assert_same(what: &str, a: ArrayView2<f32>, b: ArrayView2<f32>) {
+    assert_eq!(a.dim(), b.dim(), "{what}");
+    let differ = a.iter().zip(b).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+    assert_eq!(differ, 0, "{what}: {differ} of {} values differ", a.len());
+}
+
+pub(crate) fn hidden(output: Output) -> Array2<f32> {
+    match output {
+        Output::Hidden(values) => values.to_owned(),
+        Output::Logits(_) => panic!("logits"),
+    }
+}

@@ -1,0 +1,35 @@
+//! Every model family against transformers' own answers (tools/make_goldens.py).
+#![allow(clippy::unwrap_used, reason = "a failing test panics")]
+
+mod common;
+
+use common::{Model, assert_close};
+use ortshard::{Input, Logits, Request, RequestOptions};
+
+#[test]
+fn logits_of_every_position() {
+    for model in Model::all() {
+        let logits = model.whole().run(&model.prompt, Logits::All);
+        assert_close(&model.name, logits.view(), model.golden("logits").view());
+    }
+}
+
+#[test]
+fn hidden_states_after_every_layer() {
+    for model in Model::all() {
+        for end in 0..model.layers - 1 {
+            let mut request = Request::new(&model.shard(0, end), RequestOptions::default()).unwrap();
+            let ours = common::hidden(request.infer(Input::Ids(&model.prompt), Logits::Last).unwrap());
+            let theirs = model.golden(&format!("hidden.{end}"));
+            assert_close(&format!("{} layer {end}", model.name), ours.view(), theirs.view());
+        }
+    }
+}
+
+#[test]
+fn greedy_ids() {
+    for model in Model::all() {
+        let ids = model.whole().greedy(&model.prompt, model.greedy.len());
+        assert_eq!(ids, model.greedy, "{}", model.name);
+    }
+}
