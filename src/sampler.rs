@@ -1,23 +1,4 @@
 //! Choosing the next token from logits. Needs no model: a [`Sampler`] is a rule and a random stream.
-//!
-//! # The rule
-//!
-//! Temperature 0 takes the largest logit; among equals the lowest id. Any other temperature:
-//!
-//! 1. The pivot is the `top_k`-th largest logit, and every logit not below it is a candidate, so ties with the pivot
-//!    survive. `top_k` 0, or one that is not below the vocabulary size, makes every token a candidate. A logit of
-//!    minus infinity is masked: never a candidate.
-//! 2. A candidate's weight is `p = exp((logit - largest) / max(temperature, 1e-5))`, computed in `f64`.
-//! 3. The answer is the candidate with the largest `p / q`, where each `q` is drawn from the exponential distribution
-//!    with mean 1; among equals the lowest id. That is a draw from the softmax over the candidates.
-//!
-//! # The random stream
-//!
-//! It is `ChaCha8`. The key is the seed as 8 little-endian bytes followed by 24 zero bytes; nonce and
-//! counter start at 0. Each candidate, in increasing order of id, takes the next 8 bytes as a little-endian integer
-//! `w` and gets `q = -ln((2 * (w >> 12) + 1) / 2^53)`. Nothing else draws: neither a greedy choice nor a failed call
-//! moves the stream. The same seed, options and logits give the same tokens on every platform: logarithms come from
-//! `libm`, not from the operating system.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -51,10 +32,30 @@ impl Default for SamplerOptions {
     }
 }
 
-/// A seeded sampler; the module documentation gives its exact rule.
+/// A seeded sampler.
 ///
 /// `Send` and `Sync`; sampling takes `&mut self`, so one call at a time. A clone continues the same random stream
 /// independently, which makes it a snapshot to replay from.
+///
+/// # The rule
+///
+/// Temperature 0 takes the largest logit; among equals the lowest id. Any other temperature:
+///
+/// 1. The pivot is the `top_k`-th largest logit, and every logit not below it is a candidate, so ties with the pivot
+///    survive. `top_k` 0, or one that is not below the vocabulary size, makes every token a candidate. A logit of
+///    minus infinity is masked: never a candidate.
+/// 2. A candidate's weight is `p = exp((logit - largest) / max(temperature, 1e-5))`, computed in `f64`
+///    and kept as its logarithm.
+/// 3. The answer is the candidate with the largest `p / q`, where each `q` is drawn from the exponential distribution
+///    with mean 1, compared as `ln p - ln q`; among equals the lowest id. That is a draw from the softmax over the candidates.
+///
+/// # The random stream
+///
+/// It is `ChaCha8`. The key is the seed as 8 little-endian bytes followed by 24 zero bytes; nonce and
+/// counter start at 0. Each candidate, in increasing order of id, takes the next 8 bytes as a little-endian integer
+/// `w` and gets `q = -ln((2 * (w >> 12) + 1) / 2^53)`. Nothing else draws: neither a greedy choice nor a failed call
+/// moves the stream. The same seed, options and logits give the same tokens on every platform: logarithms come from
+/// `libm`, not from the operating system.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     options: SamplerOptions,
@@ -108,26 +109,24 @@ impl Sampler {
         } else {
             self.draw(logits, largest)
         };
-        match u32::try_from(index) {
-            Ok(id) => Ok(id),
-            Err(_) => bail!(InvalidArgument, "logits has {} values; a token id has 32 bits", logits.len()),
-        }
+        Ok(index as u32)
     }
 
     /// Fills `maxima`; refuses logits that cannot be sampled from.
     fn survey(&mut self, logits: &[f32]) -> Result<()> {
         self.maxima.clear();
         for (index, block) in logits.chunks(BLOCK).enumerate() {
-            match block_maximum(block) {
-                Some(maximum) => self.maxima.push(maximum),
-                None => {
-                    let wrong = index * BLOCK + block.iter().take_while(|&&logit| logit < f32::INFINITY).count();
-                    bail!(InvalidArgument, "logits[{wrong}] is {}", logits[wrong]);
-                }
-            }
+            let Some(maximum) = block_maximum(block) else {
+                let wrong = index * BLOCK + block.iter().take_while(|&&logit| logit < f32::INFINITY).count();
+                bail!(InvalidArgument, "logits[{wrong}] is {}", logits[wrong]);
+            };
+            self.maxima.push(maximum);
         }
         if logits.is_empty() {
             bail!(InvalidArgument, "logits is empty");
+        }
+        if logits.len() > u32::MAX as usize {
+            bail!(InvalidArgument, "logits has {} values; a token id has 32 bits", logits.len());
         }
         if self.maxima.iter().all(|&maximum| maximum == f32::NEG_INFINITY) {
             bail!(InvalidArgument, "every one of the {} logits is minus infinity", logits.len());
@@ -201,7 +200,8 @@ fn block_maximum(block: &[f32]) -> Option<f32> {
     let mut wrong = [false; LANES];
     let mut look = |lane: usize, logit: f32| {
         maxima[lane] = if logit > maxima[lane] { logit } else { maxima[lane] };
-        wrong[lane] |= logit.is_nan() | (logit == f32::INFINITY);
+        wrong[lane] |= logit.is_nan();
+        wrong[lane] |= logit == f32::INFINITY;
     };
     let (rows, rest) = block.as_chunks::<LANES>();
     for row in rows {

@@ -106,7 +106,7 @@ fn without_generation_tags(template: &str) -> Cow<'_, str> {
 }
 
 /// `json.dumps` of Python, as `transformers` sets it up: text stays as it is, `indent` is the only option.
-#[allow(clippy::needless_pass_by_value)] // the signature of a filter
+#[allow(clippy::needless_pass_by_value, reason = "the signature of a filter")]
 fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<String, minijinja::Error> {
     let indent = match indent {
         Some(indent) => Some(indent),

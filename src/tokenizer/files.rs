@@ -124,13 +124,13 @@ impl Json {
 #[derive(Debug)]
 pub(super) struct SideFiles {
     /// `tokenizer_config.json`.
-    pub tokenizer: Json,
+    pub(super) tokenizer: Json,
     /// `special_tokens_map.json`.
-    pub map: Json,
+    pub(super) map: Json,
     /// `generation_config.json`.
-    pub generation: Json,
+    pub(super) generation: Json,
     /// `config.json`.
-    pub model: Json,
+    pub(super) model: Json,
     jinja: PathBuf,
 }
 

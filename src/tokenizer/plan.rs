@@ -13,9 +13,9 @@ use DecoderWrapper as Stage;
 pub(super) struct Plan {
     each: Vec<Stage>,
     /// How tokens become one text.
-    pub join: Join,
+    pub(super) join: Join,
     /// This character is stripped from the start of the text, at most so many times.
-    pub lead: (char, usize),
+    pub(super) lead: (char, usize),
 }
 
 /// How tokens become one text.

@@ -9,11 +9,11 @@ const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "pad_token", "s
 /// The special tokens of a model.
 #[derive(Debug)]
 pub(super) struct Special {
-    pub bos: Option<u32>,
-    pub eos: Vec<u32>,
-    pub pad: Option<u32>,
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Vec<u32>,
+    pub(super) pad: Option<u32>,
     /// Variables for a chat template: `bos_token` and the like, with the token's spelling.
-    pub names: Vec<(&'static str, String)>,
+    pub(super) names: Vec<(&'static str, String)>,
     around: Option<(Option<u32>, Option<u32>)>,
 }
 
