@@ -129,7 +129,7 @@ SPECS: dict[str, Spec] = {
         prompt=40,
     ),
     "mistral_window": Spec(
-        "mistral", shape(40, 72, 3, 4, 2, 128, head_dim=14, sliding_window=6), v4_rope_key="rope_type", prompt=24
+        "mistral", shape(40, 72, 3, 4, 2, 128, head_dim=16, sliding_window=6), v4_rope_key="rope_type", prompt=24
     ),
     # Mistral's default is 8 key/value heads, not as many as there are heads.
     "mistral_full": Spec(
@@ -148,7 +148,7 @@ SPECS: dict[str, Spec] = {
     "qwen2_untied": Spec("qwen2", shape(60, 70, 2, 6, 2, 97, rope_parameters=rope(1e6)), F16),
     "qwen2_window": Spec(
         "qwen2",
-        shape(48, 72, 4, 4, 2, 112, use_sliding_window=True, sliding_window=5, max_window_layers=2),
+        shape(64, 72, 4, 4, 2, 112, use_sliding_window=True, sliding_window=5, max_window_layers=2),
         v4_rope_key="rope_type",
     ),
     "qwen3_tied": Spec(

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use crate::error::{Result, err};
+use crate::error::{Result, bail, err};
 use crate::graph::{Graph, standard};
 use crate::model::{ModelConfig, Rope};
 use crate::weights::WeightTable;
@@ -20,6 +20,13 @@ pub(super) fn write(
     weights: &WeightTable,
     metadata: &[(&str, String)],
 ) -> Result<()> {
+    if !config.head_dim.is_multiple_of(16) {
+        bail!(
+            Unsupported,
+            "head_dim {} cannot be exported: ONNX Runtime's GroupQueryAttention rotates heads in multiples of 16 only",
+            config.head_dim
+        );
+    }
     let name = path
         .file_name()
         .and_then(|name| name.to_str())

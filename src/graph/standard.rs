@@ -222,8 +222,7 @@ impl<'a> Writer<'a> {
             .with(Attribute::float("scale", a.scale))
             .with(Attribute::int("do_rotary", 1));
         if let Some(window) = a.window {
-            // The operator counts the keys before the query, the model the query too.
-            node = node.with(Attribute::int("local_window_size", window as i64 - 1));
+            node = node.with(Attribute::int("local_window_size", window as i64));
         }
         self.push(node);
     }

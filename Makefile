@@ -1,0 +1,75 @@
+# make demo    set up and run the main job: one story from one shard, and the same story from three
+# make test    set up and run every test
+# make bench   set up and run the benchmarks
+# make lint    formatting, clippy, documentation, header and symbols
+# make header  regenerate include/ortshard.h after a change to src/ffi
+# make install PREFIX=/usr/local
+#
+# Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
+
+CARGO  ?= cargo
+PYTHON ?= python3
+CC     ?= cc
+CFLAGS ?= -O2
+PREFIX ?= /usr/local
+
+RUNTIME  := target/onnxruntime
+RELEASE  := target/release
+EXAMPLES := target/c/generate target/c/two_shards
+STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
+MODEL    ?= models/stories
+PROMPT   ?= Once upon a time
+
+.PHONY: all demo test bench lint header runtime examples install clean FORCE
+
+all: examples
+
+# libortshard looks for ONNX Runtime beside itself, so the examples need no environment.
+runtime:
+	@$(PYTHON) tools/fetch_onnxruntime.py --out $(RUNTIME)
+	@mkdir -p $(RELEASE) && ln -sf ../onnxruntime/libonnxruntime.so $(RELEASE)/libonnxruntime.so
+
+$(RELEASE)/libortshard.so: FORCE
+	$(CARGO) build --release --locked
+
+FORCE:
+
+examples: $(EXAMPLES)
+
+target/c/%: examples/%.c include/ortshard.h $(RELEASE)/libortshard.so
+	@mkdir -p $(@D)
+	$(CC) $(STRICT) $(CFLAGS) -Iinclude $< -L$(RELEASE) -lortshard -lm -Wl,-rpath,'$$ORIGIN/../release' -o $@
+
+demo: runtime examples
+	@echo "== one shard"
+	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200
+	@echo "== three shards"
+	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200 --shards 3
+
+test: runtime examples
+	$(CARGO) test --locked
+
+bench: runtime target/models/qwen2.5-0.5b
+	$(CARGO) bench --locked
+
+target/models/%:
+	$(PYTHON) tools/make_random_model.py --shape $* --dtype bf16 --out $@
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+	$(CARGO) test --locked --test header --test layering
+
+header:
+	ORTSHARD_UPDATE_HEADER=1 $(CARGO) test --locked --test header
+
+install: $(RELEASE)/libortshard.so
+	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(RELEASE)/libortshard.so $(DESTDIR)$(PREFIX)/lib/libortshard.so.0
+	ln -sf libortshard.so.0 $(DESTDIR)$(PREFIX)/lib/libortshard.so
+	install -m 644 $(RELEASE)/libortshard.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 include/ortshard.h $(DESTDIR)$(PREFIX)/include/
+
+clean:
+	$(CARGO) clean
