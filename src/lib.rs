@@ -26,7 +26,7 @@
 
 pub mod engine;
 mod error;
-//mod ffi;
+mod ffi;
 mod graph;
 #[allow(unsafe_code, reason = "vector instructions; every block says why it is sound")]
 mod kernels;

@@ -1,0 +1,1210 @@
+/*
+ * ortshard - run any contiguous range of a language model's layers on ONNX Runtime
+ *
+ * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. A SHARD is
+ * a range of its layers, the last one included. The shard at layer 0 takes token ids, the one at the last layer gives
+ * logits, and between shards travel hidden states: floats that a program may also send to another process or machine.
+ * However a model is cut, it computes the same bits as the whole.
+ *
+ * A COMPLETE PROGRAM
+ *
+ * Continues a sequence of token ids by 20 more:
+ *
+ *     #include <inttypes.h>
+ *     #include <stdio.h>
+ *     #include "ortshard.h"
+ *
+ *     int main(int argc, char **argv)
+ *     {
+ *         ortshard_engine *engine = NULL;
+ *         ortshard_shard *shard = NULL;
+ *         ortshard_request *request = NULL;
+ *         ortshard_sampler *sampler = NULL;
+ *         ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;  // all layers
+ *         spec.model = argc > 1 ? argv[1] : ".";
+ *
+ *         int failed = ortshard_engine_create(NULL, &engine)
+ *             || ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard)
+ *             || ortshard_request_create(shard, NULL, &request)
+ *             || ortshard_sampler_create(NULL, &sampler);
+ *         int64_t prompt[3] = {1, 15, 27}, id = 0;
+ *         ortshard_tensor input = {ORTSHARD_I64, 1, {3}, prompt, sizeof prompt}, logits;
+ *         for (int i = 0; i < 20 && !failed; i++) {
+ *             failed = ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &logits)
+ *                 || ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id);
+ *             if (!failed) printf("%" PRId64 " ", id);
+ *             input = (ortshard_tensor){ORTSHARD_I64, 1, {1}, &id, sizeof id};
+ *         }
+ *         if (failed) fprintf(stderr, "%s\n", ortshard_last_error());
+ *
+ *         ortshard_sampler_free(sampler);
+ *         ortshard_request_free(request);
+ *         ortshard_shard_free(shard);
+ *         ortshard_engine_free(engine);
+ *         return failed;
+ *     }
+ *
+ * With text: examples/generate.c. With several shards: examples/two_shards.c.
+ *
+ * CONVENTIONS
+ *
+ *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened
+ *               to its last part in the lists of errors below. ortshard_last_error() then tells this thread what went
+ *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
+ *               object is as it was before.
+ *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
+ *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
+ *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
+ *               matter, and NULL is ignored. What you pass in is read during the call only.
+ *   Threads     A function that takes `const ortshard_x *` may be called on one object from many threads at once. One
+ *               that takes `ortshard_x *` needs the object for itself; a second call at the same time returns
+ *               INVALID_STATE. Different objects never disturb each other. Free an object when no call on it runs.
+ *   Strings     UTF-8 and NUL-terminated, in and out. A buffer's capacity and `*needed` count the NUL.
+ *   Arrays out  Come as (buffer, capacity, *needed). `*needed` tells the size of the whole answer; if the capacity is
+ *               less, nothing is written and the status is BUFFER_TOO_SMALL. To ask for the size: NULL and 0.
+ *   Structs     Those that may grow begin with struct_size. Initialise them with their ..._INIT, which sets it and the
+ *               defaults; the library then knows which fields the program was compiled with. NULL options are the
+ *               defaults. Structs to be filled need struct_size, too.
+ *   Callbacks   End in `void *user_data`, which is passed on as it is.
+ *   Crashes     A bug in the library that would crash comes back as ORTSHARD_ERROR_PANIC instead.
+ *
+ * Nothing is hidden: no network, no telemetry, no fall-back to another device without a word in the log, no truncation.
+ */
+
+#ifndef ORTSHARD_H
+#define ORTSHARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** Before the functions' declarations. Define ORTSHARD_STATIC to link the static library on Windows. */
+#if defined(_WIN32) && !defined(ORTSHARD_STATIC)
+#define ORTSHARD_API __declspec(dllimport)
+#else
+#define ORTSHARD_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ==================================================================================================================
+ * Objects
+ *
+ * Everything is reached through these handles. Free each one that a function gave you, in any order: what is still
+ * needed by another object stays alive until that is freed too. Freeing NULL does nothing.
+ *
+ * A function that takes a `const` handle may be called from many threads at once on the same object. One that takes
+ * a handle without `const` needs the object for itself; a second call at the same time returns
+ * ORTSHARD_ERROR_INVALID_STATE and changes nothing. Free an object only when no call on it is running.
+ * ================================================================================================================== */
+
+/**
+ * Holds at most one shard of a model and replaces it safely.
+ *
+ * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats.
+ */
+typedef struct ortshard_engine ortshard_engine;
+
+/**
+ * A sequence of tokens on a shard: a KV cache and a position in it.
+ *
+ * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel.
+ */
+typedef struct ortshard_request ortshard_request;
+
+/**
+ * A rule and a random stream that choose the next token from logits. Needs no model.
+ *
+ * Functions: _create, _free, _sample, _reset.
+ */
+typedef struct ortshard_sampler ortshard_sampler;
+
+/**
+ * A loaded range of layers. Immutable; any number of requests and threads share it.
+ *
+ * References are counted: each one that a function gives you, and each that you retain, is freed once.
+ *
+ * Functions: _retain, _free, _info, _export_onnx.
+ */
+typedef struct ortshard_shard ortshard_shard;
+
+/**
+ * Decodes token by token and gives text in whole characters.
+ *
+ * Functions: _create, _free, _push, _finish.
+ */
+typedef struct ortshard_text_stream ortshard_text_stream;
+
+/**
+ * Text to token ids and back. Immutable; needs no weights and no shard.
+ *
+ * Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template.
+ */
+typedef struct ortshard_tokenizer ortshard_tokenizer;
+
+/* ==================================================================================================================
+ * Version
+ *
+ * The library's version and the ABI's are two numbers. A program compiled with this header works with every later
+ * library of the same ABI version. A cautious program checks once, at start:
+ *
+ *     if (ortshard_abi_version() != ORTSHARD_ABI_VERSION) { ... wrong library ... }
+ * ================================================================================================================== */
+
+/** The ABI version of this header. It changes only if a program compiled before could no longer work. */
+#define ORTSHARD_ABI_VERSION 0
+
+/**
+ * The version of the library that is running, such as "0.1.0".
+ *
+ * Never NULL, never to be freed, any thread. @since 0.1
+ */
+ORTSHARD_API const char *ortshard_version(void);
+
+/** The ABI version of the library that is running. Any thread. @since 0.1 */
+ORTSHARD_API uint32_t ortshard_abi_version(void);
+
+/* ==================================================================================================================
+ * Statuses
+ *
+ * Almost every function returns one. Zero is success; the hundreds group the errors. A value never changes its
+ * meaning and is never used again; new ones may appear, so treat an unknown value as an error of its group.
+ * ================================================================================================================== */
+
+/** The outcome of a call: ORTSHARD_OK or one of ORTSHARD_ERROR_*. */
+typedef int32_t ortshard_status;
+
+/** The call did what it says. */
+#define ORTSHARD_OK 0
+
+/** A pointer that must not be NULL is NULL. The message names the parameter. */
+#define ORTSHARD_ERROR_NULL_ARGUMENT 101
+
+/** An argument or option has a value that is not allowed. */
+#define ORTSHARD_ERROR_INVALID_ARGUMENT 102
+
+/** A string is not UTF-8. */
+#define ORTSHARD_ERROR_INVALID_UTF8 103
+
+/** An index, token id, layer or position lies outside its range. */
+#define ORTSHARD_ERROR_OUT_OF_RANGE 104
+
+/** A buffer cannot hold the answer. Nothing was written to it; the size it needs was. */
+#define ORTSHARD_ERROR_BUFFER_TOO_SMALL 105
+
+/** A struct uses a field that this version of the library does not know. */
+#define ORTSHARD_ERROR_VERSION_MISMATCH 106
+
+/** A file, folder or tensor does not exist. */
+#define ORTSHARD_ERROR_NOT_FOUND 201
+
+/** Reading, writing or mapping a file failed. */
+#define ORTSHARD_ERROR_IO 202
+
+/** A file's content breaks its own format or contradicts another file. */
+#define ORTSHARD_ERROR_MALFORMED 203
+
+/** The input is well formed, but this library cannot run it. */
+#define ORTSHARD_ERROR_UNSUPPORTED 204
+
+/** The network would be needed, and is not to be used. */
+#define ORTSHARD_ERROR_OFFLINE 205
+
+/** A file does not have the hash it should. */
+#define ORTSHARD_ERROR_HASH_MISMATCH 206
+
+/** The call does not fit the object's present state; also: the object is in use by another thread right now. */
+#define ORTSHARD_ERROR_INVALID_STATE 301
+
+/** The shard behind this request was replaced or cleared. */
+#define ORTSHARD_ERROR_STALE_SHARD 302
+
+/** The tokens do not fit into the rest of the request's capacity. */
+#define ORTSHARD_ERROR_CONTEXT_FULL 303
+
+/** The work was cancelled, by ortshard_request_cancel() or by a callback that did not return 0. */
+#define ORTSHARD_ERROR_CANCELLED 304
+
+/** No usable ONNX Runtime library was found. The message lists what was tried. */
+#define ORTSHARD_ERROR_RUNTIME_NOT_FOUND 401
+
+/** ONNX Runtime reported a failure that is none of the others. */
+#define ORTSHARD_ERROR_RUNTIME 402
+
+/** Memory ran out; ortshard_last_oom() says where. The object is as it was before the call. */
+#define ORTSHARD_ERROR_OUT_OF_MEMORY 403
+
+/** The device asked for does not exist or cannot be used here. */
+#define ORTSHARD_ERROR_DEVICE_UNAVAILABLE 404
+
+/** A broken invariant of this library: a bug, please report it. */
+#define ORTSHARD_ERROR_INTERNAL 901
+
+/** This library crashed inside the call: a bug, please report it. The process goes on; free the object. */
+#define ORTSHARD_ERROR_PANIC 902
+
+/**
+ * The name of a status, such as "ORTSHARD_ERROR_IO"; "unknown status" for a value that is none.
+ *
+ * Never NULL, never to be freed, any thread. @since 0.1
+ */
+ORTSHARD_API const char *ortshard_status_name(ortshard_status status);
+
+/* ==================================================================================================================
+ * Error messages
+ *
+ * Each thread has its own last error: read it on the thread that made the failing call, before that thread's next
+ * call. A successful call leaves it as it is.
+ * ================================================================================================================== */
+
+/** Memory ran out while a shard was loaded. */
+#define ORTSHARD_SITE_LOAD 1
+
+/** Memory ran out while a request's KV cache was reserved. */
+#define ORTSHARD_SITE_KV 2
+
+/** Memory ran out in the middle of a run. */
+#define ORTSHARD_SITE_RUN 3
+
+/** Where memory ran out. */
+typedef struct ortshard_oom {
+    /** Set to sizeof(ortshard_oom) before the call, for instance by ORTSHARD_OOM_INIT. */
+    size_t struct_size;
+    /** Which allocation failed: an ORTSHARD_SITE_* constant. */
+    int32_t site;
+    /** The device whose memory ran out, such as "cpu". */
+    char device[28];
+    /** Bytes that were asked for; 0 where the failing allocator does not say. */
+    uint64_t requested_bytes;
+} ortshard_oom;
+
+/** An ortshard_oom ready to be filled. @since 0.1 */
+#define ORTSHARD_OOM_INIT { sizeof(ortshard_oom), 0, "", 0 }
+
+/**
+ * What went wrong in this thread's last failing call, with every cause below it, as one line of UTF-8.
+ *
+ * Never NULL; "" if no call of this thread has failed. The text lives until the thread's next failing call; copy it
+ * to keep it. @since 0.1
+ */
+ORTSHARD_API const char *ortshard_last_error(void);
+
+/**
+ * Where memory ran out in this thread's last failing call, if that returned ORTSHARD_ERROR_OUT_OF_MEMORY.
+ *
+ * Leaves the last error as it is, whatever it returns.
+ *
+ * Errors: INVALID_STATE if the last error was another; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size.
+ * @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_last_oom(ortshard_oom *oom);
+
+/* ==================================================================================================================
+ * Model folders
+ *
+ * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json.
+ * ================================================================================================================== */
+
+/** The shape of a model. */
+typedef struct ortshard_model_description {
+    /** Set to sizeof(ortshard_model_description) before the call. */
+    size_t struct_size;
+    /** The architecture, such as "LlamaForCausalLM". */
+    char architecture[64];
+    /** Number of layers; the last one's index is one less. */
+    uint32_t n_layers;
+    /** Width of hidden states. */
+    uint32_t hidden_size;
+    /** Number of token ids, and width of logits. */
+    uint32_t vocab_size;
+    /** The longest sequence the model allows, in tokens. */
+    uint32_t max_positions;
+} ortshard_model_description;
+
+/** An ortshard_model_description ready to be filled. @since 0.1 */
+#define ORTSHARD_MODEL_DESCRIPTION_INIT { sizeof(ortshard_model_description), "", 0, 0, 0, 0 }
+
+/**
+ * Describes the model in the folder `model`. Reads config.json only; needs neither weights nor ONNX Runtime.
+ *
+ * Errors: NOT_FOUND if there is no such folder or no config.json in it; MALFORMED if that breaks its format;
+ * UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT if it
+ * is not a folder, or for a bad struct_size. Threads: any. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_model_info(const char *model, ortshard_model_description *description);
+
+/* ==================================================================================================================
+ * Engine and shard spec
+ *
+ * An engine keeps one shard resident and replaces it as a transaction. Programs that run several shards in one
+ * process use one engine for each.
+ * ================================================================================================================== */
+
+/** The best for the device; on the processor, ORTSHARD_PRECISION_EXACT. */
+#define ORTSHARD_PRECISION_AUTO 0
+
+/** The checkpoint's own bf16, fp16 or f32 weights in float32 arithmetic. */
+#define ORTSHARD_PRECISION_EXACT 1
+
+/** Reading config.json and the tensor headers. */
+#define ORTSHARD_STAGE_INSPECT 1
+
+/** Mapping weights. */
+#define ORTSHARD_STAGE_WEIGHTS 2
+
+/** Creating the ONNX Runtime session. */
+#define ORTSHARD_STAGE_SESSION 3
+
+/** Done. Comes last and once. */
+#define ORTSHARD_STAGE_READY 4
+
+/** How an engine runs shards. All zero but struct_size: the defaults. */
+typedef struct ortshard_engine_options {
+    /** sizeof(ortshard_engine_options). */
+    size_t struct_size;
+    /** Where shards run: an ORTSHARD_DEVICE_* constant. */
+    int32_t device;
+    /** Which device of that kind, from 0. */
+    uint32_t device_index;
+    /** Not 0: a device that cannot be used is an error. 0: the processor takes its place, and the log says so. */
+    int32_t require_device;
+    /** How weights are kept: an ORTSHARD_PRECISION_* constant. */
+    int32_t precision;
+} ortshard_engine_options;
+
+/**
+ * Which layers of which model. Start from ORTSHARD_SHARD_SPEC_INIT: the layers are taken as they stand, zero is
+ * layer 0.
+ */
+typedef struct ortshard_shard_spec {
+    /** sizeof(ortshard_shard_spec). */
+    size_t struct_size;
+    /** The model's folder, as UTF-8. Read during the call only. */
+    const char *model;
+    /** The first layer, from 0. */
+    uint32_t start_layer;
+    /** The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last. */
+    uint32_t end_layer;
+    /** Layers of the whole model, to check that the right model is there: another number is an error. 0: no check. */
+    uint32_t n_layers;
+} ortshard_shard_spec;
+
+/** How far loading is. */
+typedef struct ortshard_progress {
+    /** The size that the library knows; later fields are not there. */
+    size_t struct_size;
+    /** An ORTSHARD_STAGE_* constant; they come in order. */
+    int32_t stage;
+    /** Weight bytes mapped so far. */
+    uint64_t bytes_done;
+    /** Weight bytes in all; 0 while that is not known. */
+    uint64_t bytes_total;
+    /** Tensors mapped so far. */
+    uint64_t tensors_done;
+    /** Tensors in all; 0 while that is not known. */
+    uint64_t tensors_total;
+} ortshard_progress;
+
+/**
+ * Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
+ * to cancel.
+ *
+ * Called from the thread that called ortshard_engine_ensure_shard(), so it must not load or clear on the same
+ * engine: that would wait for itself. It must return normally (no longjmp, no C++ exception).
+ */
+typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress, void *user_data);
+
+/** What an engine has counted since it was created. */
+typedef struct ortshard_engine_counters {
+    /** Set to sizeof(ortshard_engine_counters) before the call. */
+    size_t struct_size;
+    /** Shards loaded. */
+    uint64_t shards_loaded;
+    /** Tokens run through its shards. */
+    uint64_t tokens;
+    /** Times that memory ran out while a shard was loaded. */
+    uint64_t out_of_memory_load;
+    /** Times that memory ran out while a KV cache was reserved. */
+    uint64_t out_of_memory_kv;
+    /** Times that memory ran out in a run. */
+    uint64_t out_of_memory_run;
+} ortshard_engine_counters;
+
+/** Default ortshard_engine_options. @since 0.1 */
+#define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0 }
+
+/** Stands for a model's last layer in ortshard_shard_spec. */
+#define ORTSHARD_LAST_LAYER UINT32_MAX
+
+/** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
+#define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0 }
+
+/** An ortshard_engine_counters ready to be filled. @since 0.1 */
+#define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
+
+/**
+ * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_ENGINE_OPTIONS_INIT.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_engine_options_init(ortshard_engine_options *options, size_t struct_size);
+
+/**
+ * Fills `spec`, of `struct_size` bytes, with ORTSHARD_SHARD_SPEC_INIT, for languages without macros.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_shard_spec_init(ortshard_shard_spec *spec, size_t struct_size);
+
+/**
+ * Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
+ *
+ * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; INVALID_ARGUMENT for an
+ * option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
+ * Threads: any. Ownership: free `*engine` with ortshard_engine_free(). @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_create(const ortshard_engine_options *options,
+                                       ortshard_engine **engine);
+
+/** Frees an engine, and its shard once no request and no reference holds it. NULL is ignored. @since 0.1 */
+ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
+
+/**
+ * Makes the shard that `spec` names the engine's shard and gives a reference to it.
+ *
+ * If it is resident already, nothing happens. Otherwise it is built beside the present one, which is replaced when
+ * the new one is ready: after any failure the old shard is still there. Requests on the old shard go on working.
+ *
+ * `progress`, unless NULL, is called after each step with `user_data`.
+ *
+ * Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
+ * be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
+ * n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO;
+ * RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+ * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
+ * @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_ensure_shard(const ortshard_engine *engine,
+                                             const ortshard_shard_spec *spec,
+                                             ortshard_progress_callback progress,
+                                             void *user_data,
+                                             ortshard_shard **shard);
+
+/**
+ * Gives a reference to the engine's shard, or NULL (and ORTSHARD_OK) if it has none.
+ *
+ * Errors: NULL_ARGUMENT.
+ * Threads: many at once. Ownership: free `*shard` with ortshard_shard_free(). @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine *engine, ortshard_shard **shard);
+
+/**
+ * Releases the engine's shard; its memory is freed with the last request and reference on it. The engine can load
+ * again.
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once; waits for a load in progress. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine);
+
+/**
+ * What the engine has counted since it was created.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_stats(const ortshard_engine *engine,
+                                      ortshard_engine_counters *counters);
+
+/* ==================================================================================================================
+ * Shard
+ *
+ * A shard that starts at layer 0 takes token ids, any other the hidden states of the shard before it. A shard that
+ * ends at the last layer gives logits, any other hidden states.
+ * ================================================================================================================== */
+
+/** What a shard is and takes. */
+typedef struct ortshard_shard_description {
+    /** Set to sizeof(ortshard_shard_description) before the call. */
+    size_t struct_size;
+    /** The model's architecture, such as "LlamaForCausalLM". */
+    char architecture[64];
+    /** The first layer, from 0. */
+    uint32_t start_layer;
+    /** The last layer, INCLUSIVE. */
+    uint32_t end_layer;
+    /** Layers of the whole model. */
+    uint32_t n_layers;
+    /** 1 if it takes token ids (it starts at layer 0), 0 if it takes hidden states. */
+    int32_t is_first;
+    /** 1 if it gives logits (it ends at the last layer), 0 if it gives hidden states. */
+    int32_t is_last;
+    /** Width of hidden states. */
+    uint32_t hidden_size;
+    /** Number of token ids, and width of logits. */
+    uint32_t vocab_size;
+    /** The longest sequence the model allows, in tokens. */
+    uint32_t max_positions;
+    /** Element type of most weights, as stored: ORTSHARD_F32, ORTSHARD_F16 or ORTSHARD_BF16. */
+    int32_t weight_dtype;
+    /** Where it runs: an ORTSHARD_DEVICE_* constant. */
+    int32_t device;
+    /** Which device of that kind, from 0. */
+    uint32_t device_index;
+    /** Bytes of its weights, as stored. */
+    uint64_t weight_bytes;
+    /** Bytes of KV cache that a token takes in a request. */
+    uint64_t kv_bytes_per_token;
+} ortshard_shard_description;
+
+/** An ortshard_shard_description ready to be filled. @since 0.1 */
+#define ORTSHARD_SHARD_DESCRIPTION_INIT \
+    { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/**
+ * Counts another reference to a shard, for another owner. Each is given back with ortshard_shard_free().
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_shard_retain(const ortshard_shard *shard);
+
+/**
+ * Gives one reference to a shard back. NULL is ignored. Threads: many at once, each with its own reference.
+ * @since 0.1
+ */
+ORTSHARD_API void ortshard_shard_free(ortshard_shard *shard);
+
+/**
+ * Describes a shard.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_shard_info(const ortshard_shard *shard,
+                                    ortshard_shard_description *description);
+
+/**
+ * Saves the shard as a standard ONNX model: the file `path`, and its weights as float32 beside it in `path` followed
+ * by ".data".
+ *
+ * Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
+ * complete or not at all; existing ones are replaced.
+ *
+ * Errors: IO; UNSUPPORTED; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT for an empty path.
+ * Threads: many at once, to different paths. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_shard_export_onnx(const ortshard_shard *shard, const char *path);
+
+/* ==================================================================================================================
+ * Tensor
+ *
+ * What goes into a request and comes out of it: a description of memory that someone else owns. Values lie row after
+ * row without gaps, in the machine's byte order; any alignment is accepted, but aligned memory is not copied.
+ *
+ *     int64_t ids[3] = {1, 15, 27};
+ *     ortshard_tensor input = {ORTSHARD_I64, 1, {3}, ids, sizeof ids};
+ * ================================================================================================================== */
+
+/** int32_t. Token ids. */
+#define ORTSHARD_I32 1
+
+/** int64_t. Token ids. */
+#define ORTSHARD_I64 2
+
+/** float. Hidden states and logits. */
+#define ORTSHARD_F32 3
+
+/** IEEE half precision. Hidden states. */
+#define ORTSHARD_F16 4
+
+/** bfloat16. Hidden states. */
+#define ORTSHARD_BF16 5
+
+/** A tensor in memory. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_tensor {
+    /** Element type: ORTSHARD_I32, _I64, _F32, _F16 or _BF16. */
+    int32_t dtype;
+    /** Number of dimensions, at most 4. */
+    uint32_t rank;
+    /** The dimensions; those past `rank` are 0 in tensors that the library gives. */
+    int64_t shape[4];
+    /** The values. Outputs are read only. */
+    void *data;
+    /** Bytes of the values: exactly what dtype and shape make. */
+    size_t byte_length;
+} ortshard_tensor;
+
+/* ==================================================================================================================
+ * Request
+ *
+ * A request runs tokens through its shard, continuing where it stopped: its KV cache keeps what the shard computed
+ * for the tokens before. A prompt may come in one call or in several, the bits are the same.
+ *
+ * Inputs, of n tokens:
+ *
+ *     first shard:    token ids, I32 or I64, [n] or [1, n]
+ *     other shards:   hidden states, F32, F16 or BF16, [n, hidden_size] or [1, n, hidden_size]
+ *
+ * Outputs, always F32:
+ *
+ *     last shard:     logits [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
+ *     other shards:   hidden states [1, n, hidden_size] for the next shard
+ *
+ * So one tensor can travel through all shards, as `input` and `output` of the same call:
+ *
+ *     for (int i = 0; i < n_shards; i++)
+ *         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
+ * ================================================================================================================== */
+
+/** Logits of the last token: [1, 1, vocab_size]. */
+#define ORTSHARD_LOGITS_LAST 0
+
+/** Logits of every token: [1, n, vocab_size]. */
+#define ORTSHARD_LOGITS_ALL 1
+
+/** None: [1, 0, vocab_size]. Only fills the KV cache. */
+#define ORTSHARD_LOGITS_NONE 2
+
+/** Limits of a request. All zero but struct_size: the defaults. */
+typedef struct ortshard_request_options {
+    /** sizeof(ortshard_request_options). */
+    size_t struct_size;
+    /**
+     * Tokens the KV cache has room for, prompt and answer together. Its memory is reserved at once, so a run never
+     * fails for lack of it. 0: the model's maximum, at most 4096.
+     */
+    uint32_t capacity;
+    /** Tokens per run of a long input. 0: 512. Any size gives the same bits; a smaller one needs less memory. */
+    uint32_t prefill_chunk;
+} ortshard_request_options;
+
+/** Default ortshard_request_options. @since 0.1 */
+#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0 }
+
+/**
+ * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_REQUEST_OPTIONS_INIT.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_request_options_init(ortshard_request_options *options,
+                                              size_t struct_size);
+
+/**
+ * Creates a request at position 0 on `shard`, which it keeps alive. NULL `options`: the defaults.
+ *
+ * Errors: OUT_OF_RANGE for a capacity above the model's maximum; OUT_OF_MEMORY (site KV); VERSION_MISMATCH;
+ * INVALID_ARGUMENT for a bad struct_size; NULL_ARGUMENT.
+ * Threads: many at once. Ownership: free `*request` with ortshard_request_free(). @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_request_create(const ortshard_shard *shard,
+                                        const ortshard_request_options *options,
+                                        ortshard_request **request);
+
+/** Frees a request and the outputs borrowed from it. NULL is ignored. @since 0.1 */
+ORTSHARD_API void ortshard_request_free(ortshard_request *request);
+
+/**
+ * Runs `input` through the shard, continuing at the request's position, and moves the position on.
+ *
+ * `logits` is an ORTSHARD_LOGITS_* constant; a shard that is not the last gives all hidden states whatever it is.
+ * `output` may be the same struct as `input`. If the call fails, `output` is all zero, the position is as before,
+ * and the call can be repeated.
+ *
+ * Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension
+ * or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
+ * in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED;
+ * INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN); RUNTIME; NULL_ARGUMENT.
+ * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
+ * _infer, _infer_into or _free on it. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_request_infer(ortshard_request *request,
+                                       const ortshard_tensor *input,
+                                       int32_t logits,
+                                       ortshard_tensor *output);
+
+/**
+ * The same, but copies the output into `buffer`, which has room for `capacity` bytes and any alignment.
+ *
+ * On success output->data is `buffer`. `buffer` may be the memory that `input` describes.
+ *
+ * Errors: those of ortshard_request_infer(); and BUFFER_TOO_SMALL before anything is run: `output` then describes
+ * the tensor, with data NULL, and its byte_length is what the buffer needs.
+ * Threads: one call at a time. Ownership: the buffer stays the caller's. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_request_infer_into(ortshard_request *request,
+                                            const ortshard_tensor *input,
+                                            int32_t logits,
+                                            void *buffer,
+                                            size_t capacity,
+                                            ortshard_tensor *output);
+
+/**
+ * The number of tokens in the KV cache, which is the position of the next one. During a run, that before it.
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_request_position(const ortshard_request *request, uint64_t *position);
+
+/**
+ * The number of tokens the KV cache has room for.
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_request_capacity(const ortshard_request *request, uint64_t *capacity);
+
+/**
+ * Forgets every token from `position` on; 0 empties the request.
+ *
+ * Errors: OUT_OF_RANGE if `position` is past the present one; INVALID_STATE if another call on this request is
+ * running; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_request_truncate(ortshard_request *request, uint64_t position);
+
+/**
+ * Cancels the request's run in progress between two operators or, if none is, its next one.
+ *
+ * That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. Never
+ * waits.
+ *
+ * Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_request_cancel(const ortshard_request *request);
+
+/* ==================================================================================================================
+ * Sampler
+ *
+ * Chooses the next token from logits. The same seed, options and logits give the same tokens on every platform.
+ *
+ * Temperature 0 takes the largest logit, among equals the lowest id. Otherwise the answer is drawn from the softmax
+ * of logits / temperature over the top_k largest logits (ties with the last of them stay in).
+ * ================================================================================================================== */
+
+/**
+ * How a sampler chooses. Unlike in other options zero is not "default" here, since it means something: start from
+ * ORTSHARD_SAMPLER_OPTIONS_INIT or pass NULL to get the defaults.
+ */
+typedef struct ortshard_sampler_options {
+    /** sizeof(ortshard_sampler_options). */
+    size_t struct_size;
+    /** Divides the logits: 0 is greedy, below 1 sharper, above 1 flatter. Finite, not negative. */
+    float temperature;
+    /** How many of the largest logits can be chosen; 0: all. */
+    uint32_t top_k;
+    /** Seed of the random stream. */
+    uint64_t seed;
+} ortshard_sampler_options;
+
+/** Default ortshard_sampler_options: temperature 0.6, top_k 35, seed 1234. @since 0.1 */
+#define ORTSHARD_SAMPLER_OPTIONS_INIT { sizeof(ortshard_sampler_options), 0.6f, 35, 1234 }
+
+/** Greedy ortshard_sampler_options. @since 0.1 */
+#define ORTSHARD_SAMPLER_OPTIONS_GREEDY { sizeof(ortshard_sampler_options), 0.0f, 0, 0 }
+
+/**
+ * Fills `options`, of `struct_size` bytes, with ORTSHARD_SAMPLER_OPTIONS_INIT, for languages without macros.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_sampler_options_init(ortshard_sampler_options *options,
+                                              size_t struct_size);
+
+/**
+ * Creates a sampler at the start of its random stream. NULL `options`: temperature 0.6, top_k 35, seed 1234.
+ *
+ * Errors: INVALID_ARGUMENT for a temperature that is negative or not finite; VERSION_MISMATCH; NULL_ARGUMENT.
+ * Threads: any. Ownership: free `*sampler` with ortshard_sampler_free(). @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_sampler_create(const ortshard_sampler_options *options,
+                                        ortshard_sampler **sampler);
+
+/** Frees a sampler. NULL is ignored. @since 0.1 */
+ORTSHARD_API void ortshard_sampler_free(ortshard_sampler *sampler);
+
+/**
+ * Chooses the next token from `logits`, `n` floats: one row of a last shard's output, so n is vocab_size.
+ *
+ * Errors: INVALID_ARGUMENT if a logit is not a number or plus infinity, if all are minus infinity, or if n is 0; the
+ * random stream then stays where it was. INVALID_STATE if another call on this sampler is running; NULL_ARGUMENT.
+ * Threads: one call at a time. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_sampler_sample(ortshard_sampler *sampler,
+                                        const float *logits,
+                                        size_t n,
+                                        int64_t *id);
+
+/**
+ * Puts a sampler back to the start of its random stream.
+ *
+ * Errors: INVALID_STATE if another call on this sampler is running; NULL_ARGUMENT. Threads: one call at a time.
+ * @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_sampler_reset(ortshard_sampler *sampler);
+
+/* ==================================================================================================================
+ * Tokenizer
+ *
+ * Token ids are int64_t everywhere in this header, so that what the tokenizer gives is a tensor's data as it is.
+ * ================================================================================================================== */
+
+/** One message of a conversation. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_chat_message {
+    /** Who speaks, such as "system", "user" or "assistant". */
+    const char *role;
+    /** The text. */
+    const char *content;
+} ortshard_chat_message;
+
+/** What stands for a token id that does not exist. */
+#define ORTSHARD_NO_ID ((int64_t)-1)
+
+/**
+ * Opens the tokenizer of a model folder, or the tokenizer.json that `path` names.
+ *
+ * Errors: NOT_FOUND if there is none; MALFORMED if a file breaks its format; IO; INVALID_UTF8; INVALID_ARGUMENT for
+ * an empty path; NULL_ARGUMENT.
+ * Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_tokenizer_open(const char *path, ortshard_tokenizer **tokenizer);
+
+/** Frees a tokenizer; text streams on it go on working. NULL is ignored. @since 0.1 */
+ORTSHARD_API void ortshard_tokenizer_free(ortshard_tokenizer *tokenizer);
+
+/**
+ * The token ids of `text`: never truncated, never padded.
+ *
+ * `add_special` not 0: with the tokens that the model wants around a text, such as its BOS. A text from
+ * ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0.
+ *
+ * Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
+ * INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_tokenizer_encode(const ortshard_tokenizer *tokenizer,
+                                          const char *text,
+                                          int32_t add_special,
+                                          int64_t *ids,
+                                          size_t capacity,
+                                          size_t *needed);
+
+/**
+ * The text of the `n` token ids at `ids`. `skip_special` not 0: without the special tokens among them.
+ *
+ * Bytes that are not UTF-8 become U+FFFD. Writes text and a final NUL to `buffer`, which has room for `capacity`
+ * bytes, and their number, NUL included, to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: OUT_OF_RANGE for an id that is not in the vocabulary; BUFFER_TOO_SMALL, and only `*needed` is written;
+ * MALFORMED; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_tokenizer_decode(const ortshard_tokenizer *tokenizer,
+                                          const int64_t *ids,
+                                          size_t n,
+                                          int32_t skip_special,
+                                          char *buffer,
+                                          size_t capacity,
+                                          size_t *needed);
+
+/**
+ * The number of tokens, added ones included. Ids may have gaps, and a model may have more rows of logits than this.
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_tokenizer_vocab_size(const ortshard_tokenizer *tokenizer, size_t *vocab_size);
+
+/**
+ * The beginning-of-sequence id that the model's files declare, or ORTSHARD_NO_ID.
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_tokenizer_bos(const ortshard_tokenizer *tokenizer, int64_t *id);
+
+/**
+ * The padding id that the model's files declare, or ORTSHARD_NO_ID.
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_tokenizer_pad(const ortshard_tokenizer *tokenizer, int64_t *id);
+
+/**
+ * The end-of-sequence ids that the model's files declare; there may be none or several.
+ *
+ * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_tokenizer_eos(const ortshard_tokenizer *tokenizer,
+                                       int64_t *ids,
+                                       size_t capacity,
+                                       size_t *needed);
+
+/**
+ * Whether generation ends at `id`: `*is_eos` becomes 1 or 0. 0 for ids that do not exist.
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_tokenizer_is_eos(const ortshard_tokenizer *tokenizer,
+                                          int64_t id,
+                                          int32_t *is_eos);
+
+/**
+ * The prompt that the model's chat template makes of `n` messages. `add_generation_prompt` not 0: it ends where the
+ * assistant's answer begins. Encode it with add_special 0.
+ *
+ * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
+ * `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: UNSUPPORTED if the model has no chat template; INVALID_ARGUMENT, with the template's own words, if it
+ * refuses these messages; MALFORMED if the template is faulty or does not end; BUFFER_TOO_SMALL, and only `*needed`
+ * is written; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_tokenizer_apply_chat_template(const ortshard_tokenizer *tokenizer,
+                                                       const ortshard_chat_message *messages,
+                                                       size_t n,
+                                                       int32_t add_generation_prompt,
+                                                       char *buffer,
+                                                       size_t capacity,
+                                                       size_t *needed);
+
+/* ==================================================================================================================
+ * Text stream
+ *
+ * Text while it is generated: push each id as it comes, print what it gives. All pieces together, and what _finish
+ * gives, are exactly what ortshard_tokenizer_decode() gives for all the ids at once.
+ * ================================================================================================================== */
+
+/**
+ * Creates a stream on `tokenizer`, which it keeps alive. `skip_special` not 0: special tokens give no text.
+ *
+ * Errors: NULL_ARGUMENT.
+ * Threads: any. Ownership: free `*stream` with ortshard_text_stream_free(). @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_text_stream_create(const ortshard_tokenizer *tokenizer,
+                                            int32_t skip_special,
+                                            ortshard_text_stream **stream);
+
+/** Frees a stream and the text borrowed from it. NULL is ignored. @since 0.1 */
+ORTSHARD_API void ortshard_text_stream_free(ortshard_text_stream *stream);
+
+/**
+ * Gives the text that `id` makes certain: whole characters, often none, since a character can span tokens.
+ *
+ * `*text` is UTF-8 followed by a NUL, `*length` its bytes without that NUL; models can produce NUL characters, so
+ * only the length tells where the text ends.
+ *
+ * Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; INVALID_STATE
+ * if another call on this stream is running; NULL_ARGUMENT.
+ * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_text_stream_push(ortshard_text_stream *stream,
+                                          int64_t id,
+                                          const char **text,
+                                          size_t *length);
+
+/**
+ * Gives the text that was still held back, with U+FFFD for an incomplete character. The stream is then at its start
+ * and can be used again.
+ *
+ * Errors: MALFORMED for a tokenizer that fails on these tokens; INVALID_STATE if another call on this stream is
+ * running; NULL_ARGUMENT.
+ * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream,
+                                            const char **text,
+                                            size_t *length);
+
+/* ==================================================================================================================
+ * ONNX Runtime
+ *
+ * One ONNX Runtime, with one pool of threads, serves the whole process. It is loaded by the first call that needs it
+ * and stays until the process ends. Calling ortshard_runtime_load() before is needed only to choose file or threads.
+ * ================================================================================================================== */
+
+/** How to load ONNX Runtime. All zero but struct_size: the defaults. */
+typedef struct ortshard_runtime_options {
+    /** sizeof(ortshard_runtime_options). */
+    size_t struct_size;
+    /**
+     * The library file. NULL: the first of the environment's ORTSHARD_ONNXRUNTIME and ORT_DYLIB_PATH, a file beside
+     * this library or the program, and what the system's loader finds. A file that is named but cannot be used is an
+     * error; the search does not go on.
+     */
+    const char *library;
+    /**
+     * Threads that one run may use, the calling one included. 0: the environment's ORTSHARD_THREADS, else as many as
+     * the process may use processors.
+     */
+    uint32_t threads;
+    /**
+     * Not 0: idle threads sleep at once instead of spinning for a short while. Saves processor time between runs and
+     * costs speed within them.
+     */
+    int32_t no_spinning;
+} ortshard_runtime_options;
+
+/** The ONNX Runtime that is loaded. The texts live as long as the process. */
+typedef struct ortshard_runtime_description {
+    /** Set to sizeof(ortshard_runtime_description) before the call. */
+    size_t struct_size;
+    /** Its version, such as "1.31.1". */
+    const char *version;
+    /** The file it was loaded from. */
+    const char *path;
+    /** Threads that one run may use, the calling one included. */
+    uint32_t threads;
+} ortshard_runtime_description;
+
+/** Default ortshard_runtime_options. @since 0.1 */
+#define ORTSHARD_RUNTIME_OPTIONS_INIT { sizeof(ortshard_runtime_options), NULL, 0, 0 }
+
+/** An ortshard_runtime_description ready to be filled. @since 0.1 */
+#define ORTSHARD_RUNTIME_DESCRIPTION_INIT { sizeof(ortshard_runtime_description), NULL, NULL, 0 }
+
+/**
+ * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_RUNTIME_OPTIONS_INIT.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_runtime_options_init(ortshard_runtime_options *options,
+                                              size_t struct_size);
+
+/**
+ * Loads ONNX Runtime (1.22 or a later 1.x). NULL `options`: the defaults.
+ *
+ * If the process has it already, the call succeeds unless another file or number of threads is asked for. After a
+ * failure it can be tried again.
+ *
+ * The first load sets the environment variable ORT_DISABLE_TELEMETRY, if it is not set, to keep ONNX Runtime from
+ * sending usage data. A program that changes the environment in other threads should load before it starts them.
+ *
+ * Errors: RUNTIME_NOT_FOUND, and the message lists what was tried; INVALID_STATE for another file or number of
+ * threads; OUT_OF_RANGE for more than 1024 threads; RUNTIME if it does not start.
+ * Threads: any. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_runtime_load(const ortshard_runtime_options *options);
+
+/**
+ * Describes the ONNX Runtime that is loaded.
+ *
+ * Errors: INVALID_STATE if none is loaded yet; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size.
+ * Threads: any. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description *description);
+
+/* ==================================================================================================================
+ * Devices
+ *
+ * What shards can run on here. This version runs them on the processor.
+ * ================================================================================================================== */
+
+/** The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda:1", ...), else the best there is. */
+#define ORTSHARD_DEVICE_AUTO 0
+
+/** The processor. */
+#define ORTSHARD_DEVICE_CPU 1
+
+/** An NVIDIA GPU. */
+#define ORTSHARD_DEVICE_CUDA 2
+
+/** Apple's Core ML. */
+#define ORTSHARD_DEVICE_COREML 3
+
+/** A device. */
+typedef struct ortshard_device_description {
+    /** Set to sizeof(ortshard_device_description) before the call. */
+    size_t struct_size;
+    /** An ORTSHARD_DEVICE_* constant. */
+    int32_t kind;
+    /** Which one of its kind, from 0. */
+    uint32_t index;
+    /** What its maker calls it. */
+    char name[128];
+    /** Bytes of memory it has; 0 if unknown. */
+    uint64_t total_memory;
+    /** Bytes of it that are free now; 0 if unknown. */
+    uint64_t available_memory;
+} ortshard_device_description;
+
+/** An ortshard_device_description ready to be filled. @since 0.1 */
+#define ORTSHARD_DEVICE_DESCRIPTION_INIT { sizeof(ortshard_device_description), 0, 0, "", 0, 0 }
+
+/**
+ * The number of devices.
+ *
+ * Errors: NULL_ARGUMENT. Threads: any. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_device_count(uint32_t *count);
+
+/**
+ * Describes device `index`, from 0 to ortshard_device_count() - 1.
+ *
+ * Errors: OUT_OF_RANGE; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: any. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_device_info(uint32_t index, ortshard_device_description *description);
+
+/* ==================================================================================================================
+ * Log
+ *
+ * Without a callback nothing is printed anywhere. With one, the library's and ONNX Runtime's messages come to it.
+ * ================================================================================================================== */
+
+/** Only failures, such as running out of memory. */
+#define ORTSHARD_LOG_ERROR 1
+
+/** Also what works otherwise than asked, such as a missing device. */
+#define ORTSHARD_LOG_WARNING 2
+
+/** Also what happens once or seldom, such as the library file that was loaded. */
+#define ORTSHARD_LOG_INFO 3
+
+/** Also what helps to find a mistake. */
+#define ORTSHARD_LOG_DEBUG 4
+
+/** Everything. */
+#define ORTSHARD_LOG_TRACE 5
+
+/**
+ * Takes one message: its ORTSHARD_LOG_* level, the part it comes from, such as "onnxruntime", and one line of UTF-8.
+ * The texts live for the length of the call.
+ *
+ * Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
+ * return normally (no longjmp, no C++ exception). It may call this library, except ortshard_set_log_callback() and
+ * functions on the object whose call it comes from; messages of such calls are dropped.
+ */
+typedef void (*ortshard_log_callback)(int32_t level, const char *target, const char *message, void *user_data);
+
+/**
+ * Sends log messages up to `level` (an ORTSHARD_LOG_* constant) to `callback`, in the whole process. NULL removes
+ * the callback; `level` is not looked at then.
+ *
+ * When this returns, the previous callback is not running and will not be called again: what its `user_data` points
+ * to can be freed.
+ *
+ * Errors: INVALID_ARGUMENT for a level that is none; INVALID_STATE if called from a log callback, or in a program
+ * that has set up another logger of Rust's log crate.
+ * Threads: any. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_set_log_callback(int32_t level, ortshard_log_callback callback, void *user_data);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ORTSHARD_H */

@@ -1,0 +1,351 @@
+//! Engine and shard spec
+//!
+//! An engine keeps one shard resident and replaces it as a transaction. Programs that run several shards in one
+//! process use one engine for each.
+
+use std::ffi::{c_char, c_void};
+use std::ops::ControlFlow;
+
+use super::device;
+use super::guard::{guard, guard_void};
+use super::handle::{Out, borrow, free_box, give_box, give_counted};
+use super::objects::{ortshard_engine, ortshard_shard};
+use super::options::{Options, Versioned, init, read, write};
+use super::status::{Failure, ortshard_status};
+use super::strings::text;
+use crate::{Engine, EngineOptions, Precision, Progress, ShardSpec, Stage};
+
+/// The best for the device; on the processor, ORTSHARD_PRECISION_EXACT.
+pub const ORTSHARD_PRECISION_AUTO: i32 = 0;
+/// The checkpoint's own bf16, fp16 or f32 weights in float32 arithmetic.
+pub const ORTSHARD_PRECISION_EXACT: i32 = 1;
+
+/// cbindgen:ignore
+pub const ORTSHARD_LAST_LAYER: u32 = ShardSpec::LAST;
+
+/// Reading config.json and the tensor headers.
+pub const ORTSHARD_STAGE_INSPECT: i32 = 1;
+/// Mapping weights.
+pub const ORTSHARD_STAGE_WEIGHTS: i32 = 2;
+/// Creating the ONNX Runtime session.
+pub const ORTSHARD_STAGE_SESSION: i32 = 3;
+/// Done. Comes last and once.
+pub const ORTSHARD_STAGE_READY: i32 = 4;
+
+//# /** Default ortshard_engine_options. @since 0.1 */
+//# #define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0 }
+//#
+//# /** Stands for a model's last layer in ortshard_shard_spec. */
+//# #define ORTSHARD_LAST_LAYER UINT32_MAX
+//#
+//# /** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
+//# #define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0 }
+//#
+//# /** An ortshard_engine_counters ready to be filled. @since 0.1 */
+//# #define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
+
+/// How an engine runs shards. All zero but struct_size: the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_engine_options {
+    /// sizeof(ortshard_engine_options).
+    pub struct_size: usize,
+    /// Where shards run: an ORTSHARD_DEVICE_* constant.
+    pub device: i32,
+    /// Which device of that kind, from 0.
+    pub device_index: u32,
+    /// Not 0: a device that cannot be used is an error. 0: the processor takes its place, and the log says so.
+    pub require_device: i32,
+    /// How weights are kept: an ORTSHARD_PRECISION_* constant.
+    pub precision: i32,
+}
+
+impl Versioned for ortshard_engine_options {
+    const NAME: &'static str = "ortshard_engine_options";
+}
+
+impl Options for ortshard_engine_options {
+    const DEFAULT: Self =
+        Self { struct_size: size_of::<Self>(), device: 0, device_index: 0, require_device: 0, precision: 0 };
+}
+
+/// Which layers of which model. Start from ORTSHARD_SHARD_SPEC_INIT: the layers are taken as they stand, zero is
+/// layer 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_shard_spec {
+    /// sizeof(ortshard_shard_spec).
+    pub struct_size: usize,
+    /// The model's folder, as UTF-8. Read during the call only.
+    pub model: *const c_char,
+    /// The first layer, from 0.
+    pub start_layer: u32,
+    /// The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last.
+    pub end_layer: u32,
+    /// Layers of the whole model, to check that the right model is there: another number is an error. 0: no check.
+    pub n_layers: u32,
+}
+
+impl Versioned for ortshard_shard_spec {
+    const NAME: &'static str = "ortshard_shard_spec";
+}
+
+impl Options for ortshard_shard_spec {
+    const DEFAULT: Self = Self {
+        struct_size: size_of::<Self>(),
+        model: std::ptr::null(),
+        start_layer: 0,
+        end_layer: ORTSHARD_LAST_LAYER,
+        n_layers: 0,
+    };
+}
+
+/// How far loading is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_progress {
+    /// The size that the library knows; later fields are not there.
+    pub struct_size: usize,
+    /// An ORTSHARD_STAGE_* constant; they come in order.
+    pub stage: i32,
+    /// Weight bytes mapped so far.
+    pub bytes_done: u64,
+    /// Weight bytes in all; 0 while that is not known.
+    pub bytes_total: u64,
+    /// Tensors mapped so far.
+    pub tensors_done: u64,
+    /// Tensors in all; 0 while that is not known.
+    pub tensors_total: u64,
+}
+
+/// Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
+/// to cancel.
+///
+/// Called from the thread that called ortshard_engine_ensure_shard(), so it must not load or clear on the same
+/// engine: that would wait for itself. It must return normally (no longjmp, no C++ exception).
+pub type ortshard_progress_callback =
+    Option<unsafe extern "C" fn(progress: *const ortshard_progress, user_data: *mut c_void) -> i32>;
+
+/// What an engine has counted since it was created.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_engine_counters {
+    /// Set to sizeof(ortshard_engine_counters) before the call.
+    pub struct_size: usize,
+    /// Shards loaded.
+    pub shards_loaded: u64,
+    /// Tokens run through its shards.
+    pub tokens: u64,
+    /// Times that memory ran out while a shard was loaded.
+    pub out_of_memory_load: u64,
+    /// Times that memory ran out while a KV cache was reserved.
+    pub out_of_memory_kv: u64,
+    /// Times that memory ran out in a run.
+    pub out_of_memory_run: u64,
+}
+
+impl Versioned for ortshard_engine_counters {
+    const NAME: &'static str = "ortshard_engine_counters";
+}
+
+/// Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_ENGINE_OPTIONS_INIT.
+///
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_options_init(
+    options: *mut ortshard_engine_options,
+    struct_size: usize,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
+    guard(|| unsafe { init(options, struct_size) })
+}
+
+/// Fills `spec`, of `struct_size` bytes, with ORTSHARD_SHARD_SPEC_INIT, for languages without macros.
+///
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_shard_spec_init(
+    spec: *mut ortshard_shard_spec,
+    struct_size: usize,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
+    guard(|| unsafe { init(spec, struct_size) })
+}
+
+/// Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
+///
+/// Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; INVALID_ARGUMENT for an
+/// option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
+/// Threads: any. Ownership: free `*engine` with ortshard_engine_free(). @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_create(
+    options: *const ortshard_engine_options,
+    engine: *mut *mut ortshard_engine,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::handle(engine, "engine") }?;
+        // SAFETY: as above.
+        let options = unsafe { read(options) }?;
+        out.set(give_box(Engine::new(EngineOptions {
+            device: device::from_code(options.device, options.device_index)?,
+            require_device: options.require_device != 0,
+            precision: precision(options.precision)?,
+        })?));
+        Ok(())
+    })
+}
+
+/// Frees an engine, and its shard once no request and no reference holds it. NULL is ignored. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
+    // SAFETY: the header's contract.
+    guard_void(|| unsafe { free_box(engine) });
+}
+
+/// Makes the shard that `spec` names the engine's shard and gives a reference to it.
+///
+/// If it is resident already, nothing happens. Otherwise it is built beside the present one, which is replaced when
+/// the new one is ready: after any failure the old shard is still there. Requests on the old shard go on working.
+///
+/// `progress`, unless NULL, is called after each step with `user_data`.
+///
+/// Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
+/// be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
+/// n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO;
+/// RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+/// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_ensure_shard(
+    engine: *const ortshard_engine,
+    spec: *const ortshard_shard_spec,
+    progress: ortshard_progress_callback,
+    user_data: *mut c_void,
+    shard: *mut *mut ortshard_shard,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::handle(shard, "shard") }?;
+        // SAFETY: as above.
+        let engine = unsafe { borrow(engine, "engine") }?;
+        // SAFETY: as above.
+        let spec = unsafe { shard_spec(spec) }?;
+        let loaded = match progress {
+            None => engine.ensure_shard(&spec, None)?,
+            Some(callback) => engine.ensure_shard(
+                &spec,
+                Some(&mut |now: &Progress| {
+                    let now = describe(now);
+                    // SAFETY: the callback is called as the header says, in the caller's thread and call.
+                    match unsafe { callback(&raw const now, user_data) } {
+                        0 => ControlFlow::Continue(()),
+                        _ => ControlFlow::Break(()),
+                    }
+                }),
+            )?,
+        };
+        out.set(give_counted(loaded));
+        Ok(())
+    })
+}
+
+/// Gives a reference to the engine's shard, or NULL (and ORTSHARD_OK) if it has none.
+///
+/// Errors: NULL_ARGUMENT.
+/// Threads: many at once. Ownership: free `*shard` with ortshard_shard_free(). @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_current_shard(
+    engine: *const ortshard_engine,
+    shard: *mut *mut ortshard_shard,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::handle(shard, "shard") }?;
+        // SAFETY: as above.
+        if let Some(current) = unsafe { borrow(engine, "engine") }?.current_shard() {
+            out.set(give_counted(current));
+        }
+        Ok(())
+    })
+}
+
+/// Releases the engine's shard; its memory is freed with the last request and reference on it. The engine can load
+/// again.
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once; waits for a load in progress. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_clear(engine: *const ortshard_engine) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        unsafe { borrow(engine, "engine") }?.clear();
+        Ok(())
+    })
+}
+
+/// What the engine has counted since it was created.
+///
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_stats(
+    engine: *const ortshard_engine,
+    counters: *mut ortshard_engine_counters,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(counters, "counters") }?;
+        // SAFETY: as above.
+        let stats = unsafe { borrow(engine, "engine") }?.stats();
+        let counters = ortshard_engine_counters {
+            struct_size: 0,
+            shards_loaded: stats.shards_loaded,
+            tokens: stats.tokens,
+            out_of_memory_load: stats.out_of_memory_load,
+            out_of_memory_kv: stats.out_of_memory_kv,
+            out_of_memory_run: stats.out_of_memory_run,
+        };
+        // SAFETY: as above.
+        unsafe { write(&out, counters) }
+    })
+}
+
+/// # Safety
+/// `spec` is NULL or as the header says.
+unsafe fn shard_spec(spec: *const ortshard_shard_spec) -> Result<ShardSpec, Failure> {
+    if spec.is_null() {
+        return Err(Failure::null("spec"));
+    }
+    // SAFETY: the caller's promise.
+    let spec = unsafe { read(spec) }?;
+    Ok(ShardSpec {
+        // SAFETY: as above.
+        model: unsafe { text(spec.model, "spec->model") }?.to_owned(),
+        start_layer: spec.start_layer,
+        end_layer: spec.end_layer,
+        n_layers: spec.n_layers,
+    })
+}
+
+fn precision(code: i32) -> Result<Precision, Failure> {
+    match code {
+        ORTSHARD_PRECISION_AUTO => Ok(Precision::Auto),
+        ORTSHARD_PRECISION_EXACT => Ok(Precision::Exact),
+        _ => Err(Failure::invalid(format!("precision is {code}, not an ORTSHARD_PRECISION_* constant"))),
+    }
+}
+
+fn describe(progress: &Progress) -> ortshard_progress {
+    ortshard_progress {
+        struct_size: size_of::<ortshard_progress>(),
+        stage: match progress.stage {
+            Stage::Inspect => ORTSHARD_STAGE_INSPECT,
+            Stage::Weights => ORTSHARD_STAGE_WEIGHTS,
+            Stage::Session => ORTSHARD_STAGE_SESSION,
+            Stage::Ready => ORTSHARD_STAGE_READY,
+        },
+        bytes_done: progress.bytes_done,
+        bytes_total: progress.bytes_total,
+        tensors_done: progress.tensors_done as u64,
+        tensors_total: progress.tensors_total as u64,
+    }
+}

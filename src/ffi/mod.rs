@@ -1,0 +1,37 @@
+//! The C API: a thin skin over the public Rust API, and the only `extern "C"` of the crate.
+//!
+//! `build.rs` writes `include/ortshard.h` from this folder: `preamble.h`, then one section for each file it lists. A
+//! file's `//!` text is its section's introduction, `///` the documentation of an item, and lines that begin with
+//! `//#` go into the header as they are. So all of these speak to the C reader; what concerns only us is in `//`.
+//!
+//! Every function has the same frame: [`guard`] catches panics and records the error, [`handle`], [`strings`],
+//! [`buffers`] and [`options`] check and convert what crosses the boundary, and one call into the Rust API does the
+//! work. What makes the raw pointers sound is the contract that the header's introduction states once: a pointer is
+//! NULL or points to what its type says, handles come from this library and are not used after they were freed.
+#![allow(unsafe_code, reason = "this is the C boundary")]
+#![allow(unreachable_pub, reason = "cbindgen reads only what is pub")]
+#![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links, reason = "the documentation is the C header's")]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test panics"))]
+#![allow(non_camel_case_types, reason = "the types have their C names")]
+
+mod buffers;
+mod guard;
+mod handle;
+mod objects;
+mod options;
+mod strings;
+
+mod device;
+mod engine;
+mod last_error;
+mod log;
+mod model;
+mod request;
+mod runtime;
+mod sampler;
+mod shard;
+mod status;
+mod tensor;
+mod text_stream;
+mod tokenizer;
+mod version;

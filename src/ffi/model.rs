@@ -1,0 +1,65 @@
+//! Model folders
+//!
+//! A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json.
+
+use std::ffi::c_char;
+
+use super::guard::guard;
+use super::handle::Out;
+use super::options::{Versioned, write};
+use super::status::ortshard_status;
+use super::strings::{fixed, path};
+use crate::ModelInfo;
+
+//# /** An ortshard_model_description ready to be filled. @since 0.1 */
+//# #define ORTSHARD_MODEL_DESCRIPTION_INIT { sizeof(ortshard_model_description), "", 0, 0, 0, 0 }
+
+/// The shape of a model.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_model_description {
+    /// Set to sizeof(ortshard_model_description) before the call.
+    pub struct_size: usize,
+    /// The architecture, such as "LlamaForCausalLM".
+    pub architecture: [c_char; 64],
+    /// Number of layers; the last one's index is one less.
+    pub n_layers: u32,
+    /// Width of hidden states.
+    pub hidden_size: u32,
+    /// Number of token ids, and width of logits.
+    pub vocab_size: u32,
+    /// The longest sequence the model allows, in tokens.
+    pub max_positions: u32,
+}
+
+impl Versioned for ortshard_model_description {
+    const NAME: &'static str = "ortshard_model_description";
+}
+
+/// Describes the model in the folder `model`. Reads config.json only; needs neither weights nor ONNX Runtime.
+///
+/// Errors: NOT_FOUND if there is no such folder or no config.json in it; MALFORMED if that breaks its format;
+/// UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT if it
+/// is not a folder, or for a bad struct_size. Threads: any. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_model_info(
+    model: *const c_char,
+    description: *mut ortshard_model_description,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(description, "description") }?;
+        // SAFETY: as above.
+        let info = ModelInfo::read(unsafe { path(model, "model") }?)?;
+        let description = ortshard_model_description {
+            struct_size: 0,
+            architecture: fixed(&info.architecture),
+            n_layers: info.n_layers,
+            hidden_size: info.hidden_size,
+            vocab_size: info.vocab_size,
+            max_positions: info.max_positions,
+        };
+        // SAFETY: as above.
+        unsafe { write(&out, description) }
+    })
+}

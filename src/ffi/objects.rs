@@ -1,0 +1,89 @@
+//! Objects
+//!
+//! Everything is reached through these handles. Free each one that a function gave you, in any order: what is still
+//! needed by another object stays alive until that is freed too. Freeing NULL does nothing.
+//!
+//! A function that takes a `const` handle may be called from many threads at once on the same object. One that takes
+//! a handle without `const` needs the object for itself; a second call at the same time returns
+//! ORTSHARD_ERROR_INVALID_STATE and changes nothing. Free an object only when no call on it is running.
+
+use std::sync::Arc;
+
+use super::handle::{Boxed, Counted, Exclusive, Handle};
+use super::request::RequestObject;
+use super::text_stream::StreamObject;
+use crate::{Engine, Sampler, Shard, Tokenizer};
+
+/// Holds at most one shard of a model and replaces it safely.
+///
+/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats.
+pub struct ortshard_engine {
+    _private: [u8; 0],
+}
+
+impl Handle for ortshard_engine {
+    type Object = Engine;
+    type Owner = Boxed;
+}
+
+/// A loaded range of layers. Immutable; any number of requests and threads share it.
+///
+/// References are counted: each one that a function gives you, and each that you retain, is freed once.
+///
+/// Functions: _retain, _free, _info, _export_onnx.
+pub struct ortshard_shard {
+    _private: [u8; 0],
+}
+
+impl Handle for ortshard_shard {
+    type Object = Shard;
+    type Owner = Counted;
+}
+
+/// A sequence of tokens on a shard: a KV cache and a position in it.
+///
+/// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel.
+pub struct ortshard_request {
+    _private: [u8; 0],
+}
+
+impl Handle for ortshard_request {
+    type Object = RequestObject;
+    type Owner = Boxed;
+}
+
+/// A rule and a random stream that choose the next token from logits. Needs no model.
+///
+/// Functions: _create, _free, _sample, _reset.
+pub struct ortshard_sampler {
+    _private: [u8; 0],
+}
+
+impl Handle for ortshard_sampler {
+    type Object = Exclusive<Sampler>;
+    type Owner = Boxed;
+}
+
+/// Text to token ids and back. Immutable; needs no weights and no shard.
+///
+/// Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template.
+pub struct ortshard_tokenizer {
+    _private: [u8; 0],
+}
+
+impl Handle for ortshard_tokenizer {
+    type Object = Arc<Tokenizer>;
+    type Owner = Boxed;
+}
+
+/// Decodes token by token and gives text in whole characters.
+///
+/// Functions: _create, _free, _push, _finish.
+pub struct ortshard_text_stream {
+    _private: [u8; 0],
+}
+
+impl Handle for ortshard_text_stream {
+    type Object = Exclusive<StreamObject>;
+    type Owner = Boxed;
+}

@@ -1,0 +1,89 @@
+/*
+ * ortshard - run any contiguous range of a language model's layers on ONNX Runtime
+ *
+ * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. A SHARD is
+ * a range of its layers, the last one included. The shard at layer 0 takes token ids, the one at the last layer gives
+ * logits, and between shards travel hidden states: floats that a program may also send to another process or machine.
+ * However a model is cut, it computes the same bits as the whole.
+ *
+ * A COMPLETE PROGRAM
+ *
+ * Continues a sequence of token ids by 20 more:
+ *
+ *     #include <inttypes.h>
+ *     #include <stdio.h>
+ *     #include "ortshard.h"
+ *
+ *     int main(int argc, char **argv)
+ *     {
+ *         ortshard_engine *engine = NULL;
+ *         ortshard_shard *shard = NULL;
+ *         ortshard_request *request = NULL;
+ *         ortshard_sampler *sampler = NULL;
+ *         ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;  // all layers
+ *         spec.model = argc > 1 ? argv[1] : ".";
+ *
+ *         int failed = ortshard_engine_create(NULL, &engine)
+ *             || ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard)
+ *             || ortshard_request_create(shard, NULL, &request)
+ *             || ortshard_sampler_create(NULL, &sampler);
+ *         int64_t prompt[3] = {1, 15, 27}, id = 0;
+ *         ortshard_tensor input = {ORTSHARD_I64, 1, {3}, prompt, sizeof prompt}, logits;
+ *         for (int i = 0; i < 20 && !failed; i++) {
+ *             failed = ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &logits)
+ *                 || ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id);
+ *             if (!failed) printf("%" PRId64 " ", id);
+ *             input = (ortshard_tensor){ORTSHARD_I64, 1, {1}, &id, sizeof id};
+ *         }
+ *         if (failed) fprintf(stderr, "%s\n", ortshard_last_error());
+ *
+ *         ortshard_sampler_free(sampler);
+ *         ortshard_request_free(request);
+ *         ortshard_shard_free(shard);
+ *         ortshard_engine_free(engine);
+ *         return failed;
+ *     }
+ *
+ * With text: examples/generate.c. With several shards: examples/two_shards.c.
+ *
+ * CONVENTIONS
+ *
+ *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened
+ *               to its last part in the lists of errors below. ortshard_last_error() then tells this thread what went
+ *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
+ *               object is as it was before.
+ *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
+ *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
+ *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
+ *               matter, and NULL is ignored. What you pass in is read during the call only.
+ *   Threads     A function that takes `const ortshard_x *` may be called on one object from many threads at once. One
+ *               that takes `ortshard_x *` needs the object for itself; a second call at the same time returns
+ *               INVALID_STATE. Different objects never disturb each other. Free an object when no call on it runs.
+ *   Strings     UTF-8 and NUL-terminated, in and out. A buffer's capacity and `*needed` count the NUL.
+ *   Arrays out  Come as (buffer, capacity, *needed). `*needed` tells the size of the whole answer; if the capacity is
+ *               less, nothing is written and the status is BUFFER_TOO_SMALL. To ask for the size: NULL and 0.
+ *   Structs     Those that may grow begin with struct_size. Initialise them with their ..._INIT, which sets it and the
+ *               defaults; the library then knows which fields the program was compiled with. NULL options are the
+ *               defaults. Structs to be filled need struct_size, too.
+ *   Callbacks   End in `void *user_data`, which is passed on as it is.
+ *   Crashes     A bug in the library that would crash comes back as ORTSHARD_ERROR_PANIC instead.
+ *
+ * Nothing is hidden: no network, no telemetry, no fall-back to another device without a word in the log, no truncation.
+ */
+
+#ifndef ORTSHARD_H
+#define ORTSHARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** Before the functions' declarations. Define ORTSHARD_STATIC to link the static library on Windows. */
+#if defined(_WIN32) && !defined(ORTSHARD_STATIC)
+#define ORTSHARD_API __declspec(dllimport)
+#else
+#define ORTSHARD_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif

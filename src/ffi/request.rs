@@ -1,0 +1,314 @@
+//! Request
+//!
+//! A request runs tokens through its shard, continuing where it stopped: its KV cache keeps what the shard computed
+//! for the tokens before. A prompt may come in one call or in several, the bits are the same.
+//!
+//! Inputs, of n tokens:
+//!
+//!     first shard:    token ids, I32 or I64, [n] or [1, n]
+//!     other shards:   hidden states, F32, F16 or BF16, [n, hidden_size] or [1, n, hidden_size]
+//!
+//! Outputs, always F32:
+//!
+//!     last shard:     logits [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
+//!     other shards:   hidden states [1, n, hidden_size] for the next shard
+//!
+//! So one tensor can travel through all shards, as `input` and `output` of the same call:
+//!
+//!     for (int i = 0; i < n_shards; i++)
+//!         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
+
+use std::ffi::c_void;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::guard::{guard, guard_void};
+use super::handle::{Exclusive, Out, borrow, free_box, give_box, share};
+use super::objects::{ortshard_request, ortshard_shard};
+use super::options::{Options, Versioned, init, read};
+use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
+use super::tensor::{NOTHING, ortshard_tensor};
+use crate::{CancelHandle, Logits, Request, RequestOptions, Shard};
+
+/// Logits of the last token: [1, 1, vocab_size].
+pub const ORTSHARD_LOGITS_LAST: i32 = 0;
+/// Logits of every token: [1, n, vocab_size].
+pub const ORTSHARD_LOGITS_ALL: i32 = 1;
+/// None: [1, 0, vocab_size]. Only fills the KV cache.
+pub const ORTSHARD_LOGITS_NONE: i32 = 2;
+
+//# /** Default ortshard_request_options. @since 0.1 */
+//# #define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0 }
+
+/// Limits of a request. All zero but struct_size: the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_request_options {
+    /// sizeof(ortshard_request_options).
+    pub struct_size: usize,
+    /// Tokens the KV cache has room for, prompt and answer together. Its memory is reserved at once, so a run never
+    /// fails for lack of it. 0: the model's maximum, at most 4096.
+    pub capacity: u32,
+    /// Tokens per run of a long input. 0: 512. Any size gives the same bits; a smaller one needs less memory.
+    pub prefill_chunk: u32,
+}
+
+impl Versioned for ortshard_request_options {
+    const NAME: &'static str = "ortshard_request_options";
+}
+
+impl Options for ortshard_request_options {
+    const DEFAULT: Self = Self { struct_size: size_of::<Self>(), capacity: 0, prefill_chunk: 0 };
+}
+
+/// What may be asked or cancelled while a run is going on lies outside the lock.
+pub(super) struct RequestObject {
+    running: Exclusive<Running>,
+    shard: Arc<Shard>,
+    cancel: CancelHandle,
+    position: AtomicU64,
+    capacity: u64,
+}
+
+struct Running {
+    request: Request,
+    /// Addresses of the last output, to notice when it comes back as an input.
+    output: Range<usize>,
+}
+
+/// Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_REQUEST_OPTIONS_INIT.
+///
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_options_init(
+    options: *mut ortshard_request_options,
+    struct_size: usize,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
+    guard(|| unsafe { init(options, struct_size) })
+}
+
+/// Creates a request at position 0 on `shard`, which it keeps alive. NULL `options`: the defaults.
+///
+/// Errors: OUT_OF_RANGE for a capacity above the model's maximum; OUT_OF_MEMORY (site KV); VERSION_MISMATCH;
+/// INVALID_ARGUMENT for a bad struct_size; NULL_ARGUMENT.
+/// Threads: many at once. Ownership: free `*request` with ortshard_request_free(). @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_create(
+    shard: *const ortshard_shard,
+    options: *const ortshard_request_options,
+    request: *mut *mut ortshard_request,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::handle(request, "request") }?;
+        // SAFETY: as above.
+        let shard = unsafe { share(shard, "shard") }?;
+        // SAFETY: as above.
+        let options = unsafe { read(options) }?;
+        let options = RequestOptions { capacity: options.capacity, prefill_chunk: options.prefill_chunk };
+        let request = Request::new(&shard, options)?;
+        out.set(give_box(RequestObject {
+            shard,
+            cancel: request.cancel_handle(),
+            position: AtomicU64::new(0),
+            capacity: request.capacity() as u64,
+            running: Exclusive::new(Running { request, output: 0..0 }),
+        }));
+        Ok(())
+    })
+}
+
+/// Frees a request and the outputs borrowed from it. NULL is ignored. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
+    // SAFETY: the header's contract.
+    guard_void(|| unsafe { free_box(request) });
+}
+
+/// Runs `input` through the shard, continuing at the request's position, and moves the position on.
+///
+/// `logits` is an ORTSHARD_LOGITS_* constant; a shard that is not the last gives all hidden states whatever it is.
+/// `output` may be the same struct as `input`. If the call fails, `output` is all zero, the position is as before,
+/// and the call can be repeated.
+///
+/// Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension
+/// or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
+/// in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED;
+/// INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN); RUNTIME; NULL_ARGUMENT.
+/// Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
+/// _infer, _infer_into or _free on it. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_infer(
+    request: *mut ortshard_request,
+    input: *const ortshard_tensor,
+    logits: i32,
+    output: *mut ortshard_tensor,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
+    guard(|| unsafe { infer(request, input, logits, None, output) })
+}
+
+/// The same, but copies the output into `buffer`, which has room for `capacity` bytes and any alignment.
+///
+/// On success output->data is `buffer`. `buffer` may be the memory that `input` describes.
+///
+/// Errors: those of ortshard_request_infer(); and BUFFER_TOO_SMALL before anything is run: `output` then describes
+/// the tensor, with data NULL, and its byte_length is what the buffer needs.
+/// Threads: one call at a time. Ownership: the buffer stays the caller's. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_infer_into(
+    request: *mut ortshard_request,
+    input: *const ortshard_tensor,
+    logits: i32,
+    buffer: *mut c_void,
+    capacity: usize,
+    output: *mut ortshard_tensor,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
+    guard(|| unsafe { infer(request, input, logits, Some((buffer, capacity)), output) })
+}
+
+/// The number of tokens in the KV cache, which is the position of the next one. During a run, that before it.
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_position(
+    request: *const ortshard_request,
+    position: *mut u64,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(position, "position") }?;
+        // SAFETY: as above.
+        out.set(unsafe { borrow(request, "request") }?.position.load(Ordering::Acquire));
+        Ok(())
+    })
+}
+
+/// The number of tokens the KV cache has room for.
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_capacity(
+    request: *const ortshard_request,
+    capacity: *mut u64,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(capacity, "capacity") }?;
+        // SAFETY: as above.
+        out.set(unsafe { borrow(request, "request") }?.capacity);
+        Ok(())
+    })
+}
+
+/// Forgets every token from `position` on; 0 empties the request.
+///
+/// Errors: OUT_OF_RANGE if `position` is past the present one; INVALID_STATE if another call on this request is
+/// running; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_truncate(request: *mut ortshard_request, position: u64) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let object = unsafe { borrow(request, "request") }?;
+        let mut running = object.running.enter("request")?;
+        let wanted = usize::try_from(position)
+            .map_err(|_| Failure::new(ORTSHARD_ERROR_OUT_OF_RANGE, format!("position {position} is past any")))?;
+        running.request.truncate(wanted)?;
+        object.position.store(position, Ordering::Release);
+        Ok(())
+    })
+}
+
+/// Cancels the request's run in progress between two operators or, if none is, its next one.
+///
+/// That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. Never
+/// waits.
+///
+/// Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_cancel(request: *const ortshard_request) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        unsafe { borrow(request, "request") }?.cancel.cancel()?;
+        Ok(())
+    })
+}
+
+/// Both kinds of `infer`. Without a buffer the output is borrowed from the request.
+///
+/// # Safety
+/// The arguments are as the header says.
+unsafe fn infer(
+    request: *mut ortshard_request,
+    input: *const ortshard_tensor,
+    logits: i32,
+    buffer: Option<(*mut c_void, usize)>,
+    output: *mut ortshard_tensor,
+) -> Result<(), Failure> {
+    // Input and output may be one struct, so the input is copied before the output is cleared.
+    // SAFETY: NULL or readable, by the caller's promise.
+    let input = (!input.is_null()).then(|| unsafe { input.read_unaligned() });
+    // SAFETY: as above.
+    let output = unsafe { Out::new(output, "output") }?;
+    output.set(NOTHING);
+    let input = input.ok_or_else(|| Failure::null("input"))?;
+    // SAFETY: as above.
+    let object = unsafe { borrow(request, "request") }?;
+    let logits = logits_of(logits)?;
+    let mut running = object.running.enter("request")?;
+    // SAFETY: as above.
+    let values = unsafe { input.values() }?.out_of(&running.output)?;
+
+    let (rows, width) = output_shape(&object.shard, values.tokens(), logits);
+    if let Some((data, capacity)) = buffer {
+        if data.is_null() && capacity != 0 {
+            return Err(Failure::null("buffer"));
+        }
+        let needed = rows.saturating_mul(width).saturating_mul(size_of::<f32>());
+        if capacity < needed {
+            output.set(ortshard_tensor::rows(rows, width, None));
+            let message = format!("the buffer has {capacity} bytes, {needed} are needed");
+            return Err(Failure::new(ORTSHARD_ERROR_BUFFER_TOO_SMALL, message));
+        }
+    }
+
+    let result = running.request.infer(values.input()?, logits)?.values();
+    let bytes = result.len() * size_of::<f32>();
+    let data = result.as_ptr();
+    let addresses = data.addr()..data.addr() + bytes;
+    let shown = match buffer {
+        _ if bytes == 0 => None,
+        None => Some(data),
+        Some((buffer, _)) => {
+            // SAFETY: the buffer has that much room, as was checked; it is not the request's own memory.
+            unsafe { std::ptr::copy(data.cast::<u8>(), buffer.cast(), bytes) };
+            Some(buffer.cast_const().cast())
+        }
+    };
+    output.set(ortshard_tensor::rows(rows, width, shown));
+    running.output = addresses;
+    object.position.store(running.request.position() as u64, Ordering::Release);
+    Ok(())
+}
+
+fn output_shape(shard: &Shard, tokens: usize, logits: Logits) -> (usize, usize) {
+    let info = shard.info();
+    match (info.is_last, logits) {
+        (false, _) => (tokens, info.hidden_size as usize),
+        (true, Logits::Last) => (1, info.vocab_size as usize),
+        (true, Logits::All) => (tokens, info.vocab_size as usize),
+        (true, Logits::None) => (0, info.vocab_size as usize),
+    }
+}
+
+fn logits_of(code: i32) -> Result<Logits, Failure> {
+    match code {
+        ORTSHARD_LOGITS_LAST => Ok(Logits::Last),
+        ORTSHARD_LOGITS_ALL => Ok(Logits::All),
+        ORTSHARD_LOGITS_NONE => Ok(Logits::None),
+        _ => Err(Failure::invalid(format!("logits is {code}, not an ORTSHARD_LOGITS_* constant"))),
+    }
+}

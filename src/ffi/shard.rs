@@ -1,0 +1,145 @@
+//! Shard
+//!
+//! A shard that starts at layer 0 takes token ids, any other the hidden states of the shard before it. A shard that
+//! ends at the last layer gives logits, any other hidden states.
+
+use std::ffi::c_char;
+
+use super::device;
+use super::guard::{guard, guard_void};
+use super::handle::{Out, borrow, free_counted, share};
+use super::objects::ortshard_shard;
+use super::options::{Versioned, write};
+use super::status::ortshard_status;
+use super::strings::{fixed, path};
+use super::tensor::{ORTSHARD_BF16, ORTSHARD_F16, ORTSHARD_F32};
+use crate::ShardInfo;
+
+//# /** An ortshard_shard_description ready to be filled. @since 0.1 */
+//# #define ORTSHARD_SHARD_DESCRIPTION_INIT \
+//#     { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/// What a shard is and takes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_shard_description {
+    /// Set to sizeof(ortshard_shard_description) before the call.
+    pub struct_size: usize,
+    /// The model's architecture, such as "LlamaForCausalLM".
+    pub architecture: [c_char; 64],
+    /// The first layer, from 0.
+    pub start_layer: u32,
+    /// The last layer, INCLUSIVE.
+    pub end_layer: u32,
+    /// Layers of the whole model.
+    pub n_layers: u32,
+    /// 1 if it takes token ids (it starts at layer 0), 0 if it takes hidden states.
+    pub is_first: i32,
+    /// 1 if it gives logits (it ends at the last layer), 0 if it gives hidden states.
+    pub is_last: i32,
+    /// Width of hidden states.
+    pub hidden_size: u32,
+    /// Number of token ids, and width of logits.
+    pub vocab_size: u32,
+    /// The longest sequence the model allows, in tokens.
+    pub max_positions: u32,
+    /// Element type of most weights, as stored: ORTSHARD_F32, ORTSHARD_F16 or ORTSHARD_BF16.
+    pub weight_dtype: i32,
+    /// Where it runs: an ORTSHARD_DEVICE_* constant.
+    pub device: i32,
+    /// Which device of that kind, from 0.
+    pub device_index: u32,
+    /// Bytes of its weights, as stored.
+    pub weight_bytes: u64,
+    /// Bytes of KV cache that a token takes in a request.
+    pub kv_bytes_per_token: u64,
+}
+
+impl Versioned for ortshard_shard_description {
+    const NAME: &'static str = "ortshard_shard_description";
+}
+
+/// Counts another reference to a shard, for another owner. Each is given back with ortshard_shard_free().
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_shard_retain(shard: *const ortshard_shard) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        std::mem::forget(unsafe { share(shard, "shard") }?);
+        Ok(())
+    })
+}
+
+/// Gives one reference to a shard back. NULL is ignored. Threads: many at once, each with its own reference.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_shard_free(shard: *mut ortshard_shard) {
+    // SAFETY: the header's contract.
+    guard_void(|| unsafe { free_counted(shard) });
+}
+
+/// Describes a shard.
+///
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_shard_info(
+    shard: *const ortshard_shard,
+    description: *mut ortshard_shard_description,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(description, "description") }?;
+        // SAFETY: as above.
+        let description = describe(unsafe { borrow(shard, "shard") }?.info());
+        // SAFETY: as above.
+        unsafe { write(&out, description) }
+    })
+}
+
+/// Saves the shard as a standard ONNX model: the file `path`, and its weights as float32 beside it in `path` followed
+/// by ".data".
+///
+/// Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
+/// complete or not at all; existing ones are replaced.
+///
+/// Errors: IO; UNSUPPORTED; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT for an empty path.
+/// Threads: many at once, to different paths. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_shard_export_onnx(
+    shard: *const ortshard_shard,
+    path: *const c_char,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let shard = unsafe { borrow(shard, "shard") }?;
+        // SAFETY: as above.
+        shard.export_onnx(unsafe { self::path(path, "path") }?)?;
+        Ok(())
+    })
+}
+
+fn describe(info: &ShardInfo) -> ortshard_shard_description {
+    let (device, device_index) = device::code(info.device);
+    ortshard_shard_description {
+        struct_size: 0,
+        architecture: fixed(&info.architecture),
+        start_layer: info.start_layer,
+        end_layer: info.end_layer,
+        n_layers: info.n_layers,
+        is_first: info.is_first.into(),
+        is_last: info.is_last.into(),
+        hidden_size: info.hidden_size,
+        vocab_size: info.vocab_size,
+        max_positions: info.max_positions,
+        weight_dtype: match info.weight_dtype {
+            "f16" => ORTSHARD_F16,
+            "bf16" => ORTSHARD_BF16,
+            _ => ORTSHARD_F32,
+        },
+        device,
+        device_index,
+        weight_bytes: info.weight_bytes,
+        kv_bytes_per_token: info.kv_bytes_per_token,
+    }
+}

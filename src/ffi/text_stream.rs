@@ -1,0 +1,109 @@
+//! Text stream
+//!
+//! Text while it is generated: push each id as it comes, print what it gives. All pieces together, and what _finish
+//! gives, are exactly what ortshard_tokenizer_decode() gives for all the ids at once.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+
+use super::buffers::token_id;
+use super::guard::{guard, guard_void};
+use super::handle::{Exclusive, Out, borrow, free_box, give_box};
+use super::objects::{ortshard_text_stream, ortshard_tokenizer};
+use super::status::{Failure, ortshard_status};
+use crate::TextStream;
+
+/// A stream and the piece that its last call lent to the caller.
+pub(super) struct StreamObject {
+    stream: TextStream,
+    piece: Vec<u8>,
+}
+
+/// Creates a stream on `tokenizer`, which it keeps alive. `skip_special` not 0: special tokens give no text.
+///
+/// Errors: NULL_ARGUMENT.
+/// Threads: any. Ownership: free `*stream` with ortshard_text_stream_free(). @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_text_stream_create(
+    tokenizer: *const ortshard_tokenizer,
+    skip_special: i32,
+    stream: *mut *mut ortshard_text_stream,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::handle(stream, "stream") }?;
+        // SAFETY: as above.
+        let tokenizer = Arc::clone(unsafe { borrow(tokenizer, "tokenizer") }?);
+        let stream = TextStream::new(tokenizer, skip_special != 0);
+        out.set(give_box(Exclusive::new(StreamObject { stream, piece: Vec::new() })));
+        Ok(())
+    })
+}
+
+/// Frees a stream and the text borrowed from it. NULL is ignored. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_text_stream_free(stream: *mut ortshard_text_stream) {
+    // SAFETY: the header's contract.
+    guard_void(|| unsafe { free_box(stream) });
+}
+
+/// Gives the text that `id` makes certain: whole characters, often none, since a character can span tokens.
+///
+/// `*text` is UTF-8 followed by a NUL, `*length` its bytes without that NUL; models can produce NUL characters, so
+/// only the length tells where the text ends.
+///
+/// Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; INVALID_STATE
+/// if another call on this stream is running; NULL_ARGUMENT.
+/// Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_text_stream_push(
+    stream: *mut ortshard_text_stream,
+    id: i64,
+    text: *mut *const c_char,
+    length: *mut usize,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
+    guard(|| unsafe { lend(stream, text, length, |stream| Ok(stream.push(token_id(id, 0)?)?)) })
+}
+
+/// Gives the text that was still held back, with U+FFFD for an incomplete character. The stream is then at its start
+/// and can be used again.
+///
+/// Errors: MALFORMED for a tokenizer that fails on these tokens; INVALID_STATE if another call on this stream is
+/// running; NULL_ARGUMENT.
+/// Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_text_stream_finish(
+    stream: *mut ortshard_text_stream,
+    text: *mut *const c_char,
+    length: *mut usize,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
+    guard(|| unsafe { lend(stream, text, length, |stream| Ok(stream.finish()?)) })
+}
+
+/// Keeps a piece of text in the stream and shows it to the caller.
+///
+/// # Safety
+/// The arguments are as the header says.
+unsafe fn lend(
+    stream: *mut ortshard_text_stream,
+    text: *mut *const c_char,
+    length: *mut usize,
+    make: impl FnOnce(&mut TextStream) -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    let text = unsafe { Out::new(text, "text") }?;
+    text.set(std::ptr::null());
+    // SAFETY: as above.
+    let length = unsafe { Out::new(length, "length") }?;
+    length.set(0);
+    // SAFETY: as above.
+    let mut object = unsafe { borrow(stream, "stream") }?.enter("stream")?;
+    let mut piece = make(&mut object.stream)?.into_bytes();
+    length.set(piece.len());
+    piece.push(0);
+    object.piece = piece;
+    text.set(object.piece.as_ptr().cast());
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! Tokenizer
+//!
+//! Token ids are int64_t everywhere in this header, so that what the tokenizer gives is a tensor's data as it is.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+
+use super::buffers::{Buffer, array, token_id};
+use super::guard::{guard, guard_void};
+use super::handle::{Out, borrow, free_box, give_box};
+use super::objects::ortshard_tokenizer;
+use super::status::{Failure, ortshard_status};
+use super::strings::{path, text};
+use crate::{ChatMessage, Tokenizer};
+
+//# /** What stands for a token id that does not exist. */
+//# #define ORTSHARD_NO_ID ((int64_t)-1)
+
+/// cbindgen:ignore
+pub const ORTSHARD_NO_ID: i64 = -1;
+
+/// One message of a conversation. Its layout is final, so it has no struct_size.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_chat_message {
+    /// Who speaks, such as "system", "user" or "assistant".
+    pub role: *const c_char,
+    /// The text.
+    pub content: *const c_char,
+}
+
+/// Opens the tokenizer of a model folder, or the tokenizer.json that `path` names.
+///
+/// Errors: NOT_FOUND if there is none; MALFORMED if a file breaks its format; IO; INVALID_UTF8; INVALID_ARGUMENT for
+/// an empty path; NULL_ARGUMENT.
+/// Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_open(
+    path: *const c_char,
+    tokenizer: *mut *mut ortshard_tokenizer,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::handle(tokenizer, "tokenizer") }?;
+        // SAFETY: as above.
+        let opened = Tokenizer::open(unsafe { self::path(path, "path") }?)?;
+        out.set(give_box(Arc::new(opened)));
+        Ok(())
+    })
+}
+
+/// Frees a tokenizer; text streams on it go on working. NULL is ignored. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_free(tokenizer: *mut ortshard_tokenizer) {
+    // SAFETY: the header's contract.
+    guard_void(|| unsafe { free_box(tokenizer) });
+}
+
+/// The token ids of `text`: never truncated, never padded.
+///
+/// `add_special` not 0: with the tokens that the model wants around a text, such as its BOS. A text from
+/// ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0.
+///
+/// Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+///
+/// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
+/// INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_encode(
+    tokenizer: *const ortshard_tokenizer,
+    text: *const c_char,
+    add_special: i32,
+    ids: *mut i64,
+    capacity: usize,
+    needed: *mut usize,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let buffer = unsafe { Buffer::new(ids, capacity, needed, "ids") }?;
+        // SAFETY: as above.
+        let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
+        // SAFETY: as above.
+        let ids = tokenizer.encode(unsafe { self::text(text, "text") }?, add_special != 0)?;
+        buffer.fill(&wide(&ids))
+    })
+}
+
+/// The text of the `n` token ids at `ids`. `skip_special` not 0: without the special tokens among them.
+///
+/// Bytes that are not UTF-8 become U+FFFD. Writes text and a final NUL to `buffer`, which has room for `capacity`
+/// bytes, and their number, NUL included, to `*needed`. NULL and 0 ask for the number.
+///
+/// Errors: OUT_OF_RANGE for an id that is not in the vocabulary; BUFFER_TOO_SMALL, and only `*needed` is written;
+/// MALFORMED; NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_decode(
+    tokenizer: *const ortshard_tokenizer,
+    ids: *const i64,
+    n: usize,
+    skip_special: i32,
+    buffer: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let buffer = unsafe { Buffer::new(buffer, capacity, needed, "buffer") }?;
+        // SAFETY: as above.
+        let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
+        // SAFETY: as above.
+        let ids = unsafe { array(ids, n, "ids") }?;
+        let ids: Vec<u32> = ids.iter().enumerate().map(|(i, id)| token_id(*id, i)).collect::<Result<_, _>>()?;
+        buffer.fill_text(tokenizer.decode(&ids, skip_special != 0)?)
+    })
+}
+
+/// The number of tokens, added ones included. Ids may have gaps, and a model may have more rows of logits than this.
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_vocab_size(
+    tokenizer: *const ortshard_tokenizer,
+    vocab_size: *mut usize,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(vocab_size, "vocab_size") }?;
+        // SAFETY: as above.
+        out.set(unsafe { borrow(tokenizer, "tokenizer") }?.vocab_size());
+        Ok(())
+    })
+}
+
+/// The beginning-of-sequence id that the model's files declare, or ORTSHARD_NO_ID.
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_bos(tokenizer: *const ortshard_tokenizer, id: *mut i64) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(id, "id") }?;
+        // SAFETY: as above.
+        out.set(unsafe { borrow(tokenizer, "tokenizer") }?.bos().map_or(ORTSHARD_NO_ID, i64::from));
+        Ok(())
+    })
+}
+
+/// The padding id that the model's files declare, or ORTSHARD_NO_ID.
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_pad(tokenizer: *const ortshard_tokenizer, id: *mut i64) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(id, "id") }?;
+        // SAFETY: as above.
+        out.set(unsafe { borrow(tokenizer, "tokenizer") }?.pad().map_or(ORTSHARD_NO_ID, i64::from));
+        Ok(())
+    })
+}
+
+/// The end-of-sequence ids that the model's files declare; there may be none or several.
+///
+/// Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+///
+/// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_eos(
+    tokenizer: *const ortshard_tokenizer,
+    ids: *mut i64,
+    capacity: usize,
+    needed: *mut usize,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let buffer = unsafe { Buffer::new(ids, capacity, needed, "ids") }?;
+        // SAFETY: as above.
+        buffer.fill(&wide(unsafe { borrow(tokenizer, "tokenizer") }?.eos()))
+    })
+}
+
+/// Whether generation ends at `id`: `*is_eos` becomes 1 or 0. 0 for ids that do not exist.
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_is_eos(
+    tokenizer: *const ortshard_tokenizer,
+    id: i64,
+    is_eos: *mut i32,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(is_eos, "is_eos") }?;
+        // SAFETY: as above.
+        let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
+        out.set(u32::try_from(id).is_ok_and(|id| tokenizer.is_eos(id)).into());
+        Ok(())
+    })
+}
+
+/// The prompt that the model's chat template makes of `n` messages. `add_generation_prompt` not 0: it ends where the
+/// assistant's answer begins. Encode it with add_special 0.
+///
+/// Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
+/// `*needed`. NULL and 0 ask for the number.
+///
+/// Errors: UNSUPPORTED if the model has no chat template; INVALID_ARGUMENT, with the template's own words, if it
+/// refuses these messages; MALFORMED if the template is faulty or does not end; BUFFER_TOO_SMALL, and only `*needed`
+/// is written; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_tokenizer_apply_chat_template(
+    tokenizer: *const ortshard_tokenizer,
+    messages: *const ortshard_chat_message,
+    n: usize,
+    add_generation_prompt: i32,
+    buffer: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let buffer = unsafe { Buffer::new(buffer, capacity, needed, "buffer") }?;
+        // SAFETY: as above.
+        let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
+        // SAFETY: as above.
+        let messages = unsafe { array(messages, n, "messages") }?;
+        // SAFETY: as above.
+        let message = |(i, m)| unsafe { message(i, m) };
+        let messages = messages.iter().enumerate().map(message).collect::<Result<Vec<_>, _>>()?;
+        buffer.fill_text(tokenizer.apply_chat_template(&messages, add_generation_prompt != 0)?)
+    })
+}
+
+/// # Safety
+/// The texts are NULL or NUL-terminated.
+unsafe fn message(index: usize, message: &ortshard_chat_message) -> Result<ChatMessage, Failure> {
+    // SAFETY: the caller's promise.
+    let role = unsafe { text(message.role, &format!("messages[{index}].role")) }?;
+    // SAFETY: as above.
+    let content = unsafe { text(message.content, &format!("messages[{index}].content")) }?;
+    Ok(ChatMessage::new(role, content))
+}
+
+fn wide(ids: &[u32]) -> Vec<i64> {
+    ids.iter().map(|id| i64::from(*id)).collect()
+}
