@@ -31,6 +31,7 @@ runtime:
 
 $(RELEASE)/libortshard.so: FORCE
 	$(CARGO) build --release --locked
+	@ln -sf libortshard.so $(RELEASE)/libortshard.so.0
 
 FORCE:
 

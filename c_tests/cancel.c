@@ -1,0 +1,94 @@
+/* Cancelling: the call returns CANCELLED, nothing has happened, and the next one works. Also a second call on a busy
+ * request, which is refused. */
+#include <pthread.h>
+
+#include "model.h"
+
+static ortshard_request *request;
+static volatile int running;
+
+static int32_t stop_at_weights(const ortshard_progress *progress, void *seen)
+{
+    CHECK(progress->struct_size == sizeof *progress);
+    *(int32_t *)seen = progress->stage;
+    return progress->stage == ORTSHARD_STAGE_WEIGHTS;
+}
+
+static int32_t go_on(const ortshard_progress *progress, void *last)
+{
+    ortshard_progress *before = last;
+    CHECK(progress->stage >= before->stage && progress->bytes_done >= before->bytes_done);
+    CHECK(progress->tensors_done <= progress->tensors_total || progress->tensors_total == 0);
+    *before = *progress;
+    return 0;
+}
+
+/* Runs the prompt again and again until it is cancelled. */
+static void *run(void *cancelled)
+{
+    int64_t prompt[MOST];
+    ortshard_tensor input = ids_tensor(prompt, ids_of("TEST_PROMPT", prompt)), output;
+    ortshard_status status;
+    do {
+        OK(ortshard_request_truncate(request, 0));
+        running = 1;
+        status = ortshard_request_infer(request, &input, ORTSHARD_LOGITS_ALL, &output);
+    } while (status == ORTSHARD_OK);
+    CHECK(status == ORTSHARD_ERROR_CANCELLED);
+    *(int *)cancelled = 1;
+    return NULL;
+}
+
+int main(void)
+{
+    /* While loading. */
+    ortshard_engine *engine;
+    ortshard_shard *shard;
+    ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
+    int32_t stage = 0;
+    spec.model = setting("TEST_MODEL");
+    OK(ortshard_engine_create(NULL, &engine));
+    FAILS(CANCELLED, "cancelled", ortshard_engine_ensure_shard(engine, &spec, stop_at_weights, &stage, &shard));
+    CHECK(shard == NULL && stage == ORTSHARD_STAGE_WEIGHTS);
+    OK(ortshard_engine_current_shard(engine, &shard));
+    CHECK(shard == NULL);
+    ortshard_progress last = {0, 0, 0, 0, 0, 0};
+    OK(ortshard_engine_ensure_shard(engine, &spec, go_on, &last, &shard));
+    CHECK(last.stage == ORTSHARD_STAGE_READY && last.bytes_done == last.bytes_total && last.bytes_total > 0);
+    CHECK(last.tensors_done == last.tensors_total && last.tensors_total > 0);
+
+    /* Before a run: it is the next one that is cancelled, once. */
+    int64_t prompt[MOST], golden[MOST], ids[4];
+    size_t n = ids_of("TEST_PROMPT", prompt);
+    ids_of("TEST_GREEDY", golden);
+    uint64_t position;
+    ortshard_tensor input = ids_tensor(prompt, n), output;
+    request = request_on(shard);
+    OK(ortshard_request_cancel(request));
+    FAILS(CANCELLED, "cancelled", ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output));
+    OK(ortshard_request_position(request, &position));
+    CHECK(position == 0 && output.data == NULL);
+
+    /* During runs, while another thread looks on. */
+    int cancelled = 0;
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, run, &cancelled) == 0);
+    while (!running) continue;
+    for (int i = 0; i < 1000; i++) {
+        OK(ortshard_request_position(request, &position));
+        CHECK(position == 0 || position == n);
+        ortshard_status status = ortshard_request_truncate(request, 0);
+        CHECK(status == ORTSHARD_OK || status == ORTSHARD_ERROR_INVALID_STATE);
+        if (status == ORTSHARD_ERROR_INVALID_STATE) CHECK(strstr(ortshard_last_error(), "in use") != NULL);
+    }
+    OK(ortshard_request_cancel(request));
+    CHECK(pthread_join(thread, NULL) == 0 && cancelled);
+
+    OK(ortshard_request_truncate(request, 0));
+    greedy(&request, 1, prompt, n, ids, 4);
+    CHECK(memcmp(ids, golden, sizeof ids) == 0);
+    ortshard_request_free(request);
+    ortshard_shard_free(shard);
+    ortshard_engine_free(engine);
+    return 0;
+}

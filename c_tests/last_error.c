@@ -1,0 +1,36 @@
+/* Each thread has its own last error; success leaves it alone. */
+#include <pthread.h>
+
+#include "check.h"
+
+static void *other_thread(void *unused)
+{
+    CHECK(strcmp(ortshard_last_error(), "") == 0);
+    FAILS(NULL_ARGUMENT, "model is NULL", ortshard_model_info(NULL, &(ortshard_model_description){0}));
+    return unused;
+}
+
+int main(void)
+{
+    CHECK(strcmp(ortshard_last_error(), "") == 0);
+
+    FAILS(NULL_ARGUMENT, "count is NULL", ortshard_device_count(NULL));
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, other_thread, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(strcmp(ortshard_last_error(), "count is NULL") == 0);
+
+    uint32_t count = 0;
+    OK(ortshard_device_count(&count));
+    CHECK(count == 1 && strcmp(ortshard_last_error(), "count is NULL") == 0);
+
+    /* The chain goes down to what the system said. */
+    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+    FAILS(NOT_FOUND, "/nonexistent/model", ortshard_model_info("/nonexistent/model", &model));
+
+    /* No memory ran out, and asking does not disturb the last error. */
+    ortshard_oom oom = ORTSHARD_OOM_INIT;
+    CHECK(ortshard_last_oom(&oom) == ORTSHARD_ERROR_INVALID_STATE);
+    CHECK(ortshard_last_oom(NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
+    CHECK(strstr(ortshard_last_error(), "/nonexistent/model") != NULL);
+    return 0;
+}

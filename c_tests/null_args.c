@@ -1,0 +1,156 @@
+/* Every function with NULL for every pointer: the parameter is named, nothing is written, nothing crashes. */
+#include "check.h"
+#include "model.h"
+
+#define NULL_(parameter, call) FAILS(NULL_ARGUMENT, parameter " is NULL", call)
+
+int main(void)
+{
+    int64_t id = 1, ids[4];
+    int32_t is_eos;
+    uint32_t count;
+    uint64_t number;
+    size_t needed, length;
+    char buffer[8];
+    const char *text;
+    float logit = 0;
+
+    /* Nothing to free. */
+    ortshard_engine_free(NULL);
+    ortshard_shard_free(NULL);
+    ortshard_request_free(NULL);
+    ortshard_sampler_free(NULL);
+    ortshard_tokenizer_free(NULL);
+    ortshard_text_stream_free(NULL);
+
+    /* Process. NULL options and callbacks are allowed. */
+    OK(ortshard_set_log_callback(ORTSHARD_LOG_INFO, NULL, NULL));
+    CHECK(ortshard_last_oom(NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
+    NULL_("description", ortshard_runtime_info(NULL));
+    NULL_("count", ortshard_device_count(NULL));
+    NULL_("description", ortshard_device_info(0, NULL));
+    NULL_("options", ortshard_runtime_options_init(NULL, sizeof(ortshard_runtime_options)));
+    NULL_("options", ortshard_engine_options_init(NULL, sizeof(ortshard_engine_options)));
+    NULL_("options", ortshard_shard_spec_init(NULL, sizeof(ortshard_shard_spec)));
+    NULL_("options", ortshard_request_options_init(NULL, sizeof(ortshard_request_options)));
+    NULL_("options", ortshard_sampler_options_init(NULL, sizeof(ortshard_sampler_options)));
+    OK(ortshard_device_count(&count));
+
+    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+    NULL_("model", ortshard_model_info(NULL, &model));
+    NULL_("description", ortshard_model_info("x", NULL));
+
+    /* Sampler. */
+    ortshard_sampler *sampler;
+    NULL_("sampler", ortshard_sampler_create(NULL, NULL));
+    OK(ortshard_sampler_create(NULL, &sampler));
+    NULL_("sampler", ortshard_sampler_sample(NULL, &logit, 1, &id));
+    NULL_("logits", ortshard_sampler_sample(sampler, NULL, 1, &id));
+    NULL_("id", ortshard_sampler_sample(sampler, &logit, 1, NULL));
+    NULL_("sampler", ortshard_sampler_reset(NULL));
+    ortshard_sampler_free(sampler);
+
+    /* Tokenizer and text stream. */
+    ortshard_tokenizer *tokenizer = (ortshard_tokenizer *)(void *)buffer;
+    NULL_("path", ortshard_tokenizer_open(NULL, &tokenizer));
+    CHECK(tokenizer == NULL);
+    NULL_("tokenizer", ortshard_tokenizer_open("x", NULL));
+    OK(ortshard_tokenizer_open(setting("TEST_TOKENIZER"), &tokenizer));
+    NULL_("tokenizer", ortshard_tokenizer_encode(NULL, "x", 0, ids, 4, &needed));
+    NULL_("text", ortshard_tokenizer_encode(tokenizer, NULL, 0, ids, 4, &needed));
+    NULL_("ids", ortshard_tokenizer_encode(tokenizer, "x", 0, NULL, 4, &needed));
+    NULL_("needed", ortshard_tokenizer_encode(tokenizer, "x", 0, ids, 4, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_decode(NULL, &id, 1, 0, buffer, 8, &needed));
+    NULL_("ids", ortshard_tokenizer_decode(tokenizer, NULL, 1, 0, buffer, 8, &needed));
+    NULL_("buffer", ortshard_tokenizer_decode(tokenizer, &id, 1, 0, NULL, 8, &needed));
+    NULL_("needed", ortshard_tokenizer_decode(tokenizer, &id, 1, 0, buffer, 8, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_vocab_size(NULL, &needed));
+    NULL_("vocab_size", ortshard_tokenizer_vocab_size(tokenizer, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_bos(NULL, &id));
+    NULL_("id", ortshard_tokenizer_bos(tokenizer, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_pad(NULL, &id));
+    NULL_("id", ortshard_tokenizer_pad(tokenizer, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_eos(NULL, ids, 4, &needed));
+    NULL_("ids", ortshard_tokenizer_eos(tokenizer, NULL, 4, &needed));
+    NULL_("needed", ortshard_tokenizer_eos(tokenizer, ids, 4, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_is_eos(NULL, 1, &is_eos));
+    NULL_("is_eos", ortshard_tokenizer_is_eos(tokenizer, 1, NULL));
+    ortshard_chat_message message = {"user", "Hi"};
+    NULL_("tokenizer", ortshard_tokenizer_apply_chat_template(NULL, &message, 1, 0, buffer, 8, &needed));
+    NULL_("messages", ortshard_tokenizer_apply_chat_template(tokenizer, NULL, 1, 0, buffer, 8, &needed));
+    NULL_("buffer", ortshard_tokenizer_apply_chat_template(tokenizer, &message, 1, 0, NULL, 8, &needed));
+    NULL_("needed", ortshard_tokenizer_apply_chat_template(tokenizer, &message, 1, 0, buffer, 8, NULL));
+
+    ortshard_text_stream *stream = (ortshard_text_stream *)(void *)buffer;
+    NULL_("tokenizer", ortshard_text_stream_create(NULL, 0, &stream));
+    CHECK(stream == NULL);
+    NULL_("stream", ortshard_text_stream_create(tokenizer, 0, NULL));
+    OK(ortshard_text_stream_create(tokenizer, 0, &stream));
+    NULL_("stream", ortshard_text_stream_push(NULL, 1, &text, &length));
+    NULL_("text", ortshard_text_stream_push(stream, 1, NULL, &length));
+    NULL_("length", ortshard_text_stream_push(stream, 1, &text, NULL));
+    NULL_("stream", ortshard_text_stream_finish(NULL, &text, &length));
+    NULL_("text", ortshard_text_stream_finish(stream, NULL, &length));
+    NULL_("length", ortshard_text_stream_finish(stream, &text, NULL));
+    ortshard_text_stream_free(stream);
+    ortshard_tokenizer_free(tokenizer);
+
+    /* Engine. */
+    ortshard_engine *engine;
+    ortshard_shard *shard = (ortshard_shard *)(void *)buffer;
+    ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
+    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
+    NULL_("engine", ortshard_engine_create(NULL, NULL));
+    OK(ortshard_engine_create(NULL, &engine));
+    NULL_("engine", ortshard_engine_ensure_shard(NULL, &spec, NULL, NULL, &shard));
+    CHECK(shard == NULL);
+    NULL_("spec", ortshard_engine_ensure_shard(engine, NULL, NULL, NULL, &shard));
+    NULL_("spec->model", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    spec.model = setting("TEST_MODEL");
+    NULL_("shard", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, NULL));
+    NULL_("engine", ortshard_engine_current_shard(NULL, &shard));
+    NULL_("shard", ortshard_engine_current_shard(engine, NULL));
+    NULL_("engine", ortshard_engine_clear(NULL));
+    NULL_("engine", ortshard_engine_stats(NULL, &counters));
+    NULL_("counters", ortshard_engine_stats(engine, NULL));
+    OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    ortshard_engine_free(engine);
+
+    /* Shard. */
+    ortshard_shard_description description = ORTSHARD_SHARD_DESCRIPTION_INIT;
+    NULL_("shard", ortshard_shard_retain(NULL));
+    NULL_("shard", ortshard_shard_info(NULL, &description));
+    NULL_("description", ortshard_shard_info(shard, NULL));
+    NULL_("shard", ortshard_shard_export_onnx(NULL, "x"));
+    NULL_("path", ortshard_shard_export_onnx(shard, NULL));
+
+    /* Request. */
+    ortshard_request *request = (ortshard_request *)(void *)buffer;
+    ortshard_tensor input = ids_tensor(&id, 1), output;
+    NULL_("shard", ortshard_request_create(NULL, NULL, &request));
+    CHECK(request == NULL);
+    NULL_("request", ortshard_request_create(shard, NULL, NULL));
+    OK(ortshard_request_create(shard, NULL, &request));
+    NULL_("request", ortshard_request_infer(NULL, &input, 0, &output));
+    CHECK(output.data == NULL && output.rank == 0);
+    NULL_("input", ortshard_request_infer(request, NULL, 0, &output));
+    NULL_("output", ortshard_request_infer(request, &input, 0, NULL));
+    input.data = NULL;
+    NULL_("input->data", ortshard_request_infer(request, &input, 0, &output));
+    input.data = &id;
+    NULL_("request", ortshard_request_infer_into(NULL, &input, 0, buffer, 8, &output));
+    NULL_("input", ortshard_request_infer_into(request, NULL, 0, buffer, 8, &output));
+    NULL_("buffer", ortshard_request_infer_into(request, &input, 0, NULL, 8, &output));
+    NULL_("output", ortshard_request_infer_into(request, &input, 0, buffer, 8, NULL));
+    NULL_("request", ortshard_request_position(NULL, &number));
+    NULL_("position", ortshard_request_position(request, NULL));
+    NULL_("request", ortshard_request_capacity(NULL, &number));
+    NULL_("capacity", ortshard_request_capacity(request, NULL));
+    NULL_("request", ortshard_request_truncate(NULL, 0));
+    NULL_("request", ortshard_request_cancel(NULL));
+    OK(ortshard_request_position(request, &number));
+    CHECK(number == 0);
+    ortshard_request_free(request);
+    ortshard_shard_free(shard);
+    return 0;
+}

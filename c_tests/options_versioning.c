@@ -1,0 +1,70 @@
+/* Structs of older and newer programs: what is missing has its default, what is unknown must be zero. */
+#include "check.h"
+
+int main(void)
+{
+    ortshard_sampler *sampler;
+    struct {
+        ortshard_sampler_options known;
+        uint64_t later;
+    } newer = {ORTSHARD_SAMPLER_OPTIONS_INIT, 0};
+    newer.known.struct_size = sizeof newer;
+
+    OK(ortshard_sampler_create(&newer.known, &sampler));
+    ortshard_sampler_free(sampler);
+    newer.later = 1;
+    FAILS(VERSION_MISMATCH, "ortshard_sampler_options", ortshard_sampler_create(&newer.known, &sampler));
+    CHECK(sampler == NULL);
+
+    /* An older program knows only temperature and top_k; a default seed takes the place of what lies behind. */
+    ortshard_sampler_options older = ORTSHARD_SAMPLER_OPTIONS_INIT;
+    older.struct_size = offsetof(ortshard_sampler_options, seed);
+    OK(ortshard_sampler_create(&older, &sampler));
+    ortshard_sampler_free(sampler);
+
+    static const size_t BAD[] = {0, 1, 7, 12, 25, 1 << 20, SIZE_MAX};
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        ortshard_sampler_options sized = ORTSHARD_SAMPLER_OPTIONS_INIT;
+        ortshard_engine_options engine_options = ORTSHARD_ENGINE_OPTIONS_INIT;
+        ortshard_device_description device = ORTSHARD_DEVICE_DESCRIPTION_INIT;
+        ortshard_engine *engine;
+        sized.struct_size = engine_options.struct_size = device.struct_size = BAD[i];
+        FAILS(INVALID_ARGUMENT, "ortshard_sampler_options: struct_size", ortshard_sampler_create(&sized, &sampler));
+        FAILS(INVALID_ARGUMENT, "sizeof(ortshard_engine_options)", ortshard_engine_create(&engine_options, &engine));
+        FAILS(INVALID_ARGUMENT, "ortshard_device_description", ortshard_device_info(0, &device));
+        FAILS(INVALID_ARGUMENT, "ortshard_sampler_options", ortshard_sampler_options_init(&sized, BAD[i]));
+    }
+
+    /* The init functions give what the macros give. */
+#define SAME(type, function, macro)                        \
+    do {                                                   \
+        type by_macro = macro, by_function;                \
+        memset(&by_function, 0, sizeof by_function);       \
+        OK(function(&by_function, sizeof by_function));    \
+        CHECK(memcmp(&by_macro, &by_function, sizeof by_macro) == 0); \
+    } while (0)
+    SAME(ortshard_runtime_options, ortshard_runtime_options_init, ORTSHARD_RUNTIME_OPTIONS_INIT);
+    SAME(ortshard_engine_options, ortshard_engine_options_init, ORTSHARD_ENGINE_OPTIONS_INIT);
+    SAME(ortshard_request_options, ortshard_request_options_init, ORTSHARD_REQUEST_OPTIONS_INIT);
+    SAME(ortshard_sampler_options, ortshard_sampler_options_init, ORTSHARD_SAMPLER_OPTIONS_INIT);
+    ortshard_shard_spec spec;
+    OK(ortshard_shard_spec_init(&spec, sizeof spec));
+    CHECK(spec.model == NULL && spec.start_layer == 0 && spec.end_layer == ORTSHARD_LAST_LAYER && spec.n_layers == 0);
+
+    /* A struct to be filled: an older program's end is not written past, a newer one's unknown part becomes zero. */
+    struct {
+        ortshard_device_description known;
+        uint64_t later;
+    } answer;
+    memset(&answer, 0xAA, sizeof answer);
+    answer.known.struct_size = offsetof(ortshard_device_description, total_memory);
+    OK(ortshard_device_info(0, &answer.known));
+    CHECK(answer.known.kind == ORTSHARD_DEVICE_CPU && answer.known.name[0] != '\0');
+    CHECK(answer.known.total_memory == UINT64_C(0xAAAAAAAAAAAAAAAA));
+    answer.known.struct_size = sizeof answer;
+    OK(ortshard_device_info(0, &answer.known));
+    CHECK(answer.known.total_memory > 1 << 20 && answer.later == 0);
+    CHECK(answer.known.struct_size == sizeof answer);
+    FAILS(OUT_OF_RANGE, "there is 1 device", ortshard_device_info(1, &answer.known));
+    return 0;
+}

@@ -1,0 +1,48 @@
+/* Memory that runs out is an ordinary answer: site, device and bytes are told, and what was there goes on.
+ * tests/c_tests.rs makes a model that claims a very long context. */
+#include <sys/resource.h>
+
+#include "model.h"
+
+int main(void)
+{
+#ifndef __SANITIZE_ADDRESS__ /* which has such a limit of its own, and uses much address space itself */
+    struct rlimit terabyte = {(rlim_t)1 << 40, (rlim_t)1 << 40};
+    CHECK(setrlimit(RLIMIT_AS, &terabyte) == 0);
+#endif
+    ortshard_engine *engine;
+    ortshard_shard *shard;
+    ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
+    spec.model = join(setting("TEST_BROKEN_MODELS"), "long_context");
+    OK(ortshard_engine_create(NULL, &engine));
+    OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
+    OK(ortshard_shard_info(shard, &info));
+
+    ortshard_request *request;
+    ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
+    options.capacity = info.max_positions;
+    FAILS(OUT_OF_MEMORY, "out of memory", ortshard_request_create(shard, &options, &request));
+    CHECK(request == NULL);
+
+    ortshard_oom oom = ORTSHARD_OOM_INIT;
+    OK(ortshard_last_oom(&oom));
+    CHECK(oom.site == ORTSHARD_SITE_KV && strcmp(oom.device, "cpu") == 0);
+    CHECK(oom.requested_bytes == info.kv_bytes_per_token * info.max_positions);
+    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
+    OK(ortshard_engine_stats(engine, &counters));
+    CHECK(counters.out_of_memory_kv == 1 && counters.out_of_memory_load == 0 && counters.out_of_memory_run == 0);
+
+    int64_t prompt[MOST], golden[MOST], ids[4];
+    size_t n = ids_of("TEST_PROMPT", prompt);
+    ids_of("TEST_GREEDY", golden);
+    options.capacity = MOST;
+    OK(ortshard_request_create(shard, &options, &request));
+    greedy(&request, 1, prompt, n, ids, 4);
+    CHECK(memcmp(ids, golden, sizeof ids) == 0);
+
+    ortshard_request_free(request);
+    ortshard_shard_free(shard);
+    ortshard_engine_free(engine);
+    return 0;
+}

@@ -1,0 +1,37 @@
+/* A library that cannot be used is named with the reason; afterwards a good one loads. */
+#include "check.h"
+
+static ortshard_status load(const char *library)
+{
+    ortshard_runtime_options options = ORTSHARD_RUNTIME_OPTIONS_INIT;
+    options.library = library;
+    options.threads = 2;
+    return ortshard_runtime_load(&options);
+}
+
+int main(void)
+{
+    ortshard_runtime_description runtime = ORTSHARD_RUNTIME_DESCRIPTION_INIT;
+    FAILS(INVALID_STATE, "no ONNX Runtime", ortshard_runtime_info(&runtime));
+    CHECK(runtime.version == NULL);
+
+    FAILS(RUNTIME_NOT_FOUND, "/nonexistent/libonnxruntime.so", load("/nonexistent/libonnxruntime.so"));
+    FAILS(RUNTIME_NOT_FOUND, "Cargo.toml", load(join(setting("TEST_ROOT"), "Cargo.toml")));
+    FAILS(RUNTIME_NOT_FOUND, "OrtGetApiBase", load(setting("TEST_OTHER_LIBRARY")));
+    FAILS(INVALID_ARGUMENT, "options->library is empty", load(""));
+    FAILS(INVALID_STATE, "no ONNX Runtime", ortshard_runtime_info(&runtime));
+
+    OK(load(setting("ORTSHARD_ONNXRUNTIME")));
+    OK(ortshard_runtime_info(&runtime));
+    CHECK(strncmp(runtime.version, "1.", 2) == 0 && strstr(runtime.path, "onnxruntime") != NULL);
+    CHECK(runtime.threads == 2);
+
+    /* There is one in a process: the same again is fine, another is not. */
+    OK(load(setting("ORTSHARD_ONNXRUNTIME")));
+    OK(ortshard_runtime_load(NULL));
+    FAILS(INVALID_STATE, "already", load("/nonexistent/libonnxruntime.so"));
+    ortshard_runtime_options options = ORTSHARD_RUNTIME_OPTIONS_INIT;
+    options.threads = 3;
+    FAILS(INVALID_STATE, "2 threads", ortshard_runtime_load(&options));
+    return 0;
+}

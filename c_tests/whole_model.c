@@ -1,0 +1,43 @@
+/* One shard of all layers generates what the reference does, and describes itself. */
+#include "model.h"
+
+int main(void)
+{
+    int64_t prompt[MOST], wanted[MOST], ids[MOST];
+    size_t n_prompt = ids_of("TEST_PROMPT", prompt), n = ids_of("TEST_GREEDY", wanted);
+
+    ortshard_shard *shard = load(0, ORTSHARD_LAST_LAYER);
+    ortshard_request *request = request_on(shard);
+    greedy(&request, 1, prompt, n_prompt, ids, n);
+    CHECK(memcmp(ids, wanted, n * sizeof *ids) == 0);
+
+    uint64_t position, capacity;
+    OK(ortshard_request_position(request, &position));
+    OK(ortshard_request_capacity(request, &capacity));
+    CHECK(position == n_prompt + n - 1 && capacity >= position);
+
+    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
+    OK(ortshard_model_info(setting("TEST_MODEL"), &model));
+    OK(ortshard_shard_info(shard, &info));
+    CHECK(strcmp(info.architecture, model.architecture) == 0 && strstr(info.architecture, "ForCausalLM") != NULL);
+    CHECK(info.start_layer == 0 && info.end_layer == model.n_layers - 1 && info.n_layers == model.n_layers);
+    CHECK(info.is_first == 1 && info.is_last == 1 && info.device == ORTSHARD_DEVICE_CPU && info.device_index == 0);
+    CHECK(info.hidden_size == model.hidden_size && info.vocab_size == model.vocab_size);
+    CHECK(info.max_positions == model.max_positions && info.weight_bytes > 0 && info.kv_bytes_per_token > 0);
+    CHECK(info.weight_dtype >= ORTSHARD_F32 && info.weight_dtype <= ORTSHARD_BF16);
+
+    /* Back to the prompt's end, the first answer comes again. */
+    ortshard_tensor input = ids_tensor(&wanted[0], 1), logits;
+    OK(ortshard_request_truncate(request, n_prompt));
+    OK(ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &logits));
+    const float *values = logits.data;
+    int64_t best = 0;
+    for (int64_t id = 1; id < logits.shape[2]; id++)
+        if (values[id] > values[best]) best = id;
+    CHECK(best == wanted[1]);
+
+    ortshard_request_free(request);
+    ortshard_shard_free(shard);
+    return 0;
+}
