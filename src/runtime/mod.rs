@@ -3,6 +3,7 @@
 //! One library, one environment and one thread pool serve the whole process: ONNX Runtime allows a single environment,
 //! and sessions with pools of their own slow each other down threefold.
 
+mod arena;
 mod batch;
 mod library;
 mod native;
