@@ -27,7 +27,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::{Result, err};
-use crate::runtime::Runtime;
+use crate::runtime::{self, Runtime};
 use budget::Budget;
 use progress::Report;
 use stats::Counters;
@@ -163,6 +163,8 @@ impl Engine {
         let _loading = self.loading.lock();
         if let Some(resident) = self.resident.lock().take() {
             resident.shard.retire();
+            // The allocator would keep freed megabytes for later; who clears an engine wants them back.
+            runtime::return_freed_memory();
         }
     }
 

@@ -82,3 +82,12 @@ impl Drop for Registration<'_> {
         }
     }
 }
+
+/// Returns memory that was freed but kept by the C allocator to the system, where it can be told to.
+pub(crate) fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: a thread-safe library call without arguments that matter.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

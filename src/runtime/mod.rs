@@ -12,6 +12,7 @@ mod session;
 mod status;
 mod tensor;
 
+pub(crate) use arena::return_freed_memory;
 pub(crate) use batch::{Batch, Segment};
 pub(crate) use session::{Cancel, Session};
 pub(crate) use tensor::{Tensor, TensorMut};
