@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Site, err};
 #[derive(Debug)]
 pub(crate) struct KvCache {
     data: Box<[f32]>,
+    shape: KvShape,
     capacity: usize,
 }
 
@@ -38,12 +39,19 @@ impl KvCache {
             .ok_or_else(|| err!(OutOfRange, "a KV cache of {capacity} tokens is larger than any memory"))?;
         let data = bytemuck::allocation::try_zeroed_slice_box(bytes as usize / size_of::<f32>())
             .map_err(|()| Error::oom(Site::Kv, "cpu", bytes, format!("a KV cache of {capacity} tokens")))?;
-        Ok(Self { data, capacity })
+        Ok(Self { data, shape, capacity })
     }
 
-    /// Tokens it has room for.
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+    /// The first `tokens` rows of every head, one after another: `[layers, 2, kv_heads, tokens, head_dim]`.
+    pub(crate) fn heads(&self, tokens: usize) -> impl Iterator<Item = &[f32]> {
+        let row = self.shape.head_dim;
+        self.data.chunks_exact(self.capacity * row).map(move |head| &head[..tokens * row])
+    }
+
+    /// As [`heads`](Self::heads), to be written.
+    pub(crate) fn heads_mut(&mut self, tokens: usize) -> impl Iterator<Item = &mut [f32]> {
+        let row = self.shape.head_dim;
+        self.data.chunks_exact_mut(self.capacity * row).map(move |head| &mut head[..tokens * row])
     }
 
     /// The whole block.

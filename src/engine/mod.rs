@@ -1,14 +1,19 @@
 //! The public Rust API, and all that the C API calls: an [`Engine`] holds one [`Shard`], a [`Request`] runs on it.
 
+mod budget;
 mod device;
+mod estimate;
 mod export;
 mod model_info;
 mod options;
+mod progress;
 mod request;
 mod shard;
+mod state;
 mod stats;
 
 pub use device::Device;
+pub use estimate::Estimate;
 pub use model_info::ModelInfo;
 pub use options::{EngineOptions, Precision, Progress, RequestOptions, ShardSpec, Stage};
 pub use request::{CancelHandle, Input, Logits, Output, Request};
@@ -16,12 +21,15 @@ pub use shard::{Shard, ShardInfo};
 pub use stats::EngineStats;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::error::Result;
-use crate::runtime::Runtime;
+use crate::error::{Result, err};
+use crate::runtime::{self, Runtime};
+use budget::Budget;
+use progress::Report;
 use stats::Counters;
 
 /// Holds at most one shard and swaps it as a transaction. All methods may be called from many threads at once.
@@ -32,10 +40,11 @@ pub struct Engine {
     resident: Mutex<Option<Resident>>,
     /// Held while a shard is built, so that two loads never compete for memory; `resident` stays free meanwhile.
     loading: Mutex<()>,
+    budget: Arc<Budget>,
     counters: Arc<Counters>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Resident {
     spec: ShardSpec,
     shard: Arc<Shard>,
@@ -46,10 +55,11 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Result<Self> {
         let device = device::resolve(options.device, options.require_device, Runtime::get()?)?;
         Ok(Self {
-            options,
             device,
             resident: Mutex::new(None),
             loading: Mutex::new(()),
+            budget: Budget::new(options.memory_limit),
+            options,
             counters: Arc::new(Counters::default()),
         })
     }
@@ -58,7 +68,7 @@ impl Engine {
     ///
     /// Nothing happens if it is resident already. Otherwise it is built beside the present one, which is replaced only
     /// once the new shard is ready: after any failure the old shard is still there. Requests keep the shard they were
-    /// made on alive and go on working.
+    /// made on alive and go on working. With [`EngineOptions::release_first`] the old one makes room first.
     ///
     /// `progress` is called from this thread after each step; [`ControlFlow::Break`] cancels.
     pub fn ensure_shard(
@@ -67,18 +77,79 @@ impl Engine {
         progress: Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>,
     ) -> Result<Arc<Shard>> {
         let _loading = self.loading.lock();
-        if let Some(resident) = self.resident.lock().as_ref()
-            && resident.spec == *spec
-        {
-            return Ok(Arc::clone(&resident.shard));
+        let old = self.resident.lock().clone();
+        if let Some(old) = old.as_ref().filter(|old| old.spec == *spec) {
+            return Ok(Arc::clone(&old.shard));
         }
-        let shard = Shard::load(spec, &self.options, self.device, &self.counters, progress)
-            .inspect_err(|error| self.counters.note(error))?;
-        let shard = Arc::new(shard);
-        let replaced = self.resident.lock().replace(Resident { spec: spec.clone(), shard: Arc::clone(&shard) });
+        self.replace(old, spec, None, progress)
+    }
+
+    /// Puts other weights of the same model into the resident shard's place: those of the safetensors file or folder
+    /// `checkpoint`, which must hold every tensor of the shard's layers under its own name.
+    ///
+    /// A transaction like [`ensure_shard`](Self::ensure_shard): the new shard replaces the old one when it is ready.
+    pub fn load_checkpoint(
+        &self,
+        checkpoint: &Path,
+        progress: Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>,
+    ) -> Result<Arc<Shard>> {
+        let _loading = self.loading.lock();
+        let old = self.resident()?;
+        let spec = old.spec.clone();
+        self.replace(Some(old), &spec, Some(checkpoint), progress)
+    }
+
+    /// Saves the resident shard's tensors, in their stored dtype and under their own names, as one safetensors file.
+    /// It appears complete or not at all; an existing file is replaced.
+    pub fn save_checkpoint(&self, path: &Path) -> Result<()> {
+        self.resident()?.shard.save_checkpoint(path)
+    }
+
+    fn resident(&self) -> Result<Resident> {
+        self.resident.lock().clone().ok_or_else(|| err!(InvalidState, "the engine holds no shard"))
+    }
+
+    /// Builds a shard and makes it resident in `old`'s place.
+    fn replace(
+        &self,
+        old: Option<Resident>,
+        spec: &ShardSpec,
+        checkpoint: Option<&Path>,
+        progress: Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>,
+    ) -> Result<Arc<Shard>> {
+        let mut report = Report::new(progress);
+        let mut load = || Shard::load(spec, checkpoint, self.device, &self.budget, &self.counters, &mut report);
+        let shard = match old.filter(|_| self.options.release_first) {
+            None => load(),
+            Some(old) => self.in_place_of(&old, load),
+        };
+        let shard = Arc::new(shard.inspect_err(|error| self.counters.note(error))?);
+        let resident = Resident { spec: spec.clone(), shard: Arc::clone(&shard) };
+        let replaced = self.resident.lock().replace(resident);
         self.counters.loaded();
         drop(replaced);
         Ok(shard)
+    }
+
+    /// Gives `old`'s memory to what `load` makes; gives it back if that fails.
+    fn in_place_of(&self, old: &Resident, load: impl FnOnce() -> Result<Shard>) -> Result<Shard> {
+        old.shard.suspend();
+        let error = match load() {
+            Ok(shard) => {
+                old.shard.retire();
+                return Ok(shard);
+            }
+            Err(error) => error,
+        };
+        match old.shard.resume() {
+            Ok(()) => Err(error),
+            Err(lost) => {
+                old.shard.retire();
+                *self.resident.lock() = None;
+                log::error!("the shard before could not be loaded again either: {}", lost.chain());
+                Err(error.within("the shard could not be loaded, nor the one before it again: the engine is empty"))
+            }
+        }
     }
 
     /// The resident shard, if there is one.
@@ -86,12 +157,20 @@ impl Engine {
         self.resident.lock().as_ref().map(|resident| Arc::clone(&resident.shard))
     }
 
-    /// Releases the resident shard. Its memory is freed when the last request and handle on it is. The engine can be
-    /// used again.
+    /// Gives back all memory of the resident shard and of the requests on it, after the runs in progress. Handles on
+    /// them stay valid, their calls return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used again.
     pub fn clear(&self) {
         let _loading = self.loading.lock();
-        let resident = self.resident.lock().take();
-        drop(resident);
+        if let Some(resident) = self.resident.lock().take() {
+            resident.shard.retire();
+            // The allocator would keep freed megabytes for later; who clears an engine wants them back.
+            runtime::return_freed_memory();
+        }
+    }
+
+    /// Bytes reserved by the engine now: weights, KV caches and, under a limit, the memory of runs.
+    pub fn memory_used(&self) -> u64 {
+        self.budget.used()
     }
 
     /// Counters since the engine was made.

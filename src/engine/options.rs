@@ -22,6 +22,17 @@ pub struct EngineOptions {
     pub require_device: bool,
     /// How weights are kept.
     pub precision: Precision,
+    /// Bytes that the engine's weights, KV caches and runs may take together. 0: no limit.
+    ///
+    /// Big blocks are reserved against it before they are used, and ONNX Runtime's memory is capped, so what does not
+    /// fit is an [`OutOfMemory`](crate::ErrorKind::OutOfMemory), not a dead process. Under a limit a shard's runs go
+    /// one at a time, in pieces of as many tokens as fit.
+    pub memory_limit: u64,
+    /// Whether another shard is loaded in place of the resident one instead of beside it.
+    ///
+    /// For when both do not fit. The old shard's memory is given back first; if the new one fails, the old one is
+    /// loaded again and its requests go on as if nothing had been. If the new one succeeds, they are stale.
+    pub release_first: bool,
 }
 
 /// Which shard of which model.
@@ -53,7 +64,7 @@ impl ShardSpec {
 }
 
 /// A step of loading a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
     /// Reading config.json and the tensor headers.

@@ -1,17 +1,21 @@
 //! One conversation with a shard: its KV cache and its position.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::ArrayView2;
 
+use super::budget::Reservation;
 use super::options::RequestOptions;
-use super::shard::Shard;
-use crate::error::{Error, ErrorKind, Result, Site, bail};
+use super::shard::{CacheSlot, Loaded, Shard};
+use crate::error::{Error, ErrorKind, Result, Site, bail, err};
 use crate::kv::KvCache;
 use crate::runtime::{Batch, Cancel, Segment, Tensor, TensorMut};
 
 const DEFAULT_CAPACITY: usize = 4096;
 const DEFAULT_CHUNK: usize = 512;
+/// Runs of more tokens than this give their memory back.
+const SHRINK_FROM: usize = 32;
 
 /// What a shard takes.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +61,12 @@ impl<'a> Output<'a> {
 #[derive(Debug)]
 pub struct Request {
     shard: Arc<Shard>,
-    kv: KvCache,
+    cache: Arc<CacheSlot>,
+    capacity: usize,
     position: usize,
     chunk: usize,
     out: Vec<f32>,
+    out_memory: Vec<Reservation>,
     cancel: Arc<Cancel>,
 }
 
@@ -91,9 +97,29 @@ impl Request {
             0 => DEFAULT_CHUNK,
             chunk => chunk,
         };
-        let kv = KvCache::new(shard.kv_shape(), capacity).inspect_err(|error| shard.counters.note(error))?;
-        let cancel = Arc::new(Cancel::new()?);
-        Ok(Self { shard: Arc::clone(shard), kv, position: 0, chunk, out: Vec::new(), cancel })
+        Self::with_capacity(shard, capacity, chunk)
+    }
+
+    pub(super) fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize) -> Result<Self> {
+        let cache = shard.new_cache(capacity).inspect_err(|error| shard.counters.note(error))?;
+        let (out, out_memory, cancel) = (Vec::new(), Vec::new(), Arc::new(Cancel::new()?));
+        Ok(Self { shard: Arc::clone(shard), cache, capacity, position: 0, chunk, out, out_memory, cancel })
+    }
+
+    /// Calls `work` with the KV cache, unless the shard is retired.
+    pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut KvCache) -> Result<T>) -> Result<T> {
+        match self.cache.lock().as_mut() {
+            Some(cache) => work(&mut cache.rows),
+            None => Err(err!(StaleShard, "the request's shard was retired")),
+        }
+    }
+
+    pub(super) fn chunk(&self) -> usize {
+        self.chunk
+    }
+
+    pub(super) fn set_position(&mut self, position: usize) {
+        self.position = position;
     }
 
     /// The shard it runs on.
@@ -108,7 +134,7 @@ impl Request {
 
     /// Tokens the KV cache has room for.
     pub fn capacity(&self) -> usize {
-        self.kv.capacity()
+        self.capacity
     }
 
     /// Forgets every token from `position` on.
@@ -146,7 +172,8 @@ impl Request {
     /// Checks, reserves, runs chunk by chunk, commits. Returns the output's shape.
     fn run(&mut self, input: Input, logits: Logits) -> Result<(usize, usize)> {
         let tokens = self.check(&input)?;
-        let info = self.shard.info();
+        let shard = Arc::clone(&self.shard);
+        let info = shard.info();
         let (rows, width) = match (info.is_last, logits) {
             (false, _) => (tokens, info.hidden_size as usize),
             (true, Logits::Last) => (1, info.vocab_size as usize),
@@ -154,67 +181,35 @@ impl Request {
             (true, Logits::None) => (0, info.vocab_size as usize),
         };
         self.reserve_output(rows * width)?;
-        let mut done = 0;
-        while done < tokens {
-            let chunk = self.chunk.min(tokens - done);
-            if self.cancel.is_set() {
-                bail!(Cancelled, "the request was cancelled");
+        let cache = Arc::clone(&self.cache);
+        shard.with(|loaded| {
+            let mut cache = cache.lock();
+            let cache = cache.as_mut().ok_or_else(|| err!(StaleShard, "the request's shard was retired"))?;
+            let mut done = 0;
+            while done < tokens {
+                let chunk = self.chunk.min(loaded.rows).min(tokens - done);
+                if self.cancel.is_set() {
+                    bail!(Cancelled, "the request was cancelled");
+                }
+                let wanted: Vec<i64> = match logits {
+                    Logits::All => (0..chunk as i64).collect(),
+                    Logits::Last if done + chunk == tokens => vec![chunk as i64 - 1],
+                    Logits::Last | Logits::None => Vec::new(),
+                };
+                let first_row = if logits == Logits::All || !info.is_last { done } else { 0 };
+                let out_rows = if info.is_last { wanted.len() } else { chunk };
+                let out = &mut self.out[first_row * width..(first_row + out_rows) * width];
+                let mut out = TensorMut::new(out, &[out_rows, width])?;
+                let kv = cache.rows.rows();
+                let batch = batch(&shard, Segment::new(kv, self.capacity, self.position + done, chunk));
+                step(loaded, &input, done..done + chunk, &batch, &wanted, &mut out, &self.cancel)?;
+                done += chunk;
             }
-            let wanted: Vec<i64> = match logits {
-                Logits::All => (0..chunk as i64).collect(),
-                Logits::Last if done + chunk == tokens => vec![chunk as i64 - 1],
-                Logits::Last | Logits::None => Vec::new(),
-            };
-            let first_row = if logits == Logits::All { done } else { 0 };
-            self.step(&input, done, chunk, (&wanted, first_row), width)?;
-            done += chunk;
-        }
+            Ok(())
+        })?;
         self.position += tokens;
         self.shard.counters.tokens(tokens);
         Ok((rows, width))
-    }
-
-    /// One run: rows `done..done + chunk` of the input. `wanted` are the rows of the chunk whose logits go into the
-    /// output from row `first_row` on.
-    fn step(
-        &mut self,
-        input: &Input,
-        done: usize,
-        chunk: usize,
-        (wanted, first_row): (&[i64], usize),
-        width: usize,
-    ) -> Result<()> {
-        let position = self.position + done;
-        let rope = &self.shard.config().rope;
-        let mut cos = Vec::with_capacity(chunk * rope.pairs());
-        let mut sin = Vec::with_capacity(chunk * rope.pairs());
-        for p in position..position + chunk {
-            rope.rotation(p, &mut cos, &mut sin);
-        }
-        let capacity = self.kv.capacity();
-        let batch = Batch { segments: vec![Segment::new(self.kv.rows(), capacity, position, chunk)], cos, sin };
-        let address = [batch.address()];
-        let batch_input = Tensor::new(&address, &[1])?;
-        let rows = match input {
-            Input::Ids(ids) => (c"input_ids", Tensor::new(&ids[done..done + chunk], &[chunk])?),
-            Input::Hidden(hidden) => {
-                let width = hidden.len_of(Axis(1));
-                let values = hidden.to_slice().unwrap_or_default();
-                (c"hidden_states_in", Tensor::new(&values[done * width..(done + chunk) * width], &[chunk, width])?)
-            }
-        };
-        let wanted_input = Tensor::new(wanted, &[wanted.len()])?;
-        let inputs = [(rows.0, &rows.1), (c"batch", &batch_input), (c"logit_rows", &wanted_input)];
-        let session = self.shard.session();
-        if self.shard.info().is_last {
-            let begin = first_row * width;
-            let out = &mut self.out[begin..begin + wanted.len() * width];
-            let mut out = TensorMut::new(out, &[wanted.len(), width])?;
-            session.run(&inputs, (c"logits", &mut out), &self.cancel)
-        } else {
-            let mut out = TensorMut::new(&mut self.out[done * width..(done + chunk) * width], &[chunk, width])?;
-            session.run(&inputs[..2], (c"hidden_states", &mut out), &self.cancel)
-        }
     }
 
     /// The number of tokens in `input`, if the shard can take it.
@@ -263,25 +258,74 @@ impl Request {
         if tokens == 0 {
             bail!(InvalidArgument, "input: no tokens");
         }
-        let free = self.kv.capacity() - self.position;
+        let free = self.capacity - self.position;
         if tokens > free {
             bail!(
                 ContextFull,
                 "input: {tokens} tokens, but position {} leaves {free} of the request's capacity {}",
                 self.position,
-                self.kv.capacity()
+                self.capacity
             );
         }
         Ok(tokens)
     }
 
+    /// Room for `len` values, taken from the budget. Grows only, so that decoding allocates nothing.
     fn reserve_output(&mut self, len: usize) -> Result<()> {
         if len > self.out.len() {
+            let bytes = (len * size_of::<f32>()) as u64;
+            let held = (self.out.len() * size_of::<f32>()) as u64;
+            let more = self.shard.budget.reserve(bytes - held, Site::Run, "the output")?;
             self.out
                 .try_reserve_exact(len - self.out.len())
-                .map_err(|_| Error::oom(Site::Run, "cpu", (len * size_of::<f32>()) as u64, "the output"))?;
+                .map_err(|_| Error::oom(Site::Run, "cpu", bytes, "the output"))?;
             self.out.resize(len, 0.0);
+            self.out_memory.push(more);
         }
         Ok(())
+    }
+}
+
+/// The batch of one request: its segment and the rotation of each of its rows.
+fn batch<'a>(shard: &Shard, segment: Segment<'a>) -> Batch<'a> {
+    let rope = &shard.config().rope;
+    let rows = segment.rows();
+    let mut cos = Vec::with_capacity(rows.len() * rope.pairs());
+    let mut sin = Vec::with_capacity(rows.len() * rope.pairs());
+    for position in rows {
+        rope.rotation(position, &mut cos, &mut sin);
+    }
+    Batch { segments: vec![segment], cos, sin }
+}
+
+/// One run: `rows` of the input through the shard's session into `out`.
+fn step(
+    loaded: &Loaded,
+    input: &Input,
+    rows: Range<usize>,
+    batch: &Batch,
+    wanted: &[i64],
+    out: &mut TensorMut,
+    cancel: &Cancel,
+) -> Result<()> {
+    let count = rows.len();
+    let address = [batch.address()];
+    let batch_input = Tensor::new(&address, &[1])?;
+    let (name, rows) = match input {
+        Input::Ids(ids) => (c"input_ids", Tensor::new(&ids[rows], &[count])?),
+        Input::Hidden(hidden) => {
+            let width = hidden.ncols();
+            let values = hidden.to_slice().unwrap_or_default();
+            (c"hidden_states_in", Tensor::new(&values[rows.start * width..rows.end * width], &[count, width])?)
+        }
+    };
+    let wanted_input = Tensor::new(wanted, &[wanted.len()])?;
+    let inputs = [(name, &rows), (c"batch", &batch_input), (c"logit_rows", &wanted_input)];
+    // A prompt's run leaves an arena of megabytes, a token's one of kilobytes.
+    let shrink = count > SHRINK_FROM;
+    if loaded.is_last {
+        loaded.session.run(&inputs, (c"logits", out), cancel, shrink)
+    } else {
+        loaded.session.run(&inputs[..2], (c"hidden_states", out), cancel, shrink)
     }
 }

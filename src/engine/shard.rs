@@ -1,16 +1,21 @@
 //! A loaded range of layers.
 
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use once_cell::sync::OnceCell;
+use parking_lot::{Mutex, RwLock};
+use sha2::{Digest, Sha256};
+
+use super::budget::{Budget, Reservation};
 use super::device::Device;
-use super::options::{EngineOptions, Progress, ShardSpec, Stage};
+use super::options::{ShardSpec, Stage};
+use super::progress::Report;
 use super::stats::Counters;
-use crate::error::{Result, bail, err};
-use crate::graph::{self, Graph};
+use crate::error::{Result, Site, bail, err};
+use crate::graph::{self, Graph, Weight};
 use crate::kernels::Dtype;
-use crate::kv::KvShape;
+use crate::kv::{KvCache, KvShape};
 use crate::model::{self, ModelConfig, Range};
 use crate::runtime::Session;
 use crate::source::{Folder, names};
@@ -50,62 +55,97 @@ pub struct ShardInfo {
     pub device: Device,
 }
 
-/// Layers `start..=end` of a model, ready to run. Immutable: share it between threads and requests.
+/// Layers `start..=end` of a model, ready to run. Share it between threads and requests.
+///
+/// What it computes never changes. Its memory may go before its handles do: when the engine is cleared, or gives the
+/// memory to another shard first, the shard is *retired* and calls on it return
+/// [`StaleShard`](crate::ErrorKind::StaleShard).
 #[derive(Debug)]
 pub struct Shard {
     info: ShardInfo,
     config: ModelConfig,
     graph: Graph,
     kv: KvShape,
-    session: Session,
-    weights: Arc<WeightTable>,
+    /// Held for reading by every run, so that whoever takes the memory away waits for runs in progress.
+    residence: RwLock<Residence>,
+    /// The KV caches of its requests, to be given back when it retires.
+    caches: Mutex<Vec<Weak<CacheSlot>>>,
+    fingerprint: OnceCell<[u8; 32]>,
+    source: Checkpoint,
+    /// Under a memory limit runs go one at a time: the arena has room for one.
+    turn: Option<Mutex<()>>,
+    pub(super) budget: Arc<Budget>,
     pub(super) counters: Arc<Counters>,
 }
 
+/// Where a request keeps its KV cache; empty once the shard is retired.
+pub(super) type CacheSlot = Mutex<Option<Cache>>;
+
+/// A KV cache and the bytes it took from the budget.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub rows: KvCache,
+    _memory: Reservation,
+}
+
+/// Whether a shard's memory is there.
+#[derive(Debug)]
+enum Residence {
+    Here(Loaded),
+    /// Given up for another shard that is being built; it may come back.
+    Suspended,
+    /// Gone for good.
+    Retired,
+}
+
+/// The parts of a shard that take memory.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub session: Session,
+    pub weights: Arc<WeightTable>,
+    /// Rows one run may have.
+    pub rows: usize,
+    /// Whether its output is logits.
+    pub is_last: bool,
+    _memory: [Reservation; 2],
+}
+
+/// Tokens of a run where memory does not force fewer.
+pub(super) const ROWS: usize = 512;
+/// The fewest tokens of a run that a memory limit leads to.
+const FEWEST_ROWS: usize = 16;
+
 impl Shard {
+    /// Reads, checks and builds what `spec` names, with the model's own weights or those of `checkpoint`.
     pub(super) fn load(
         spec: &ShardSpec,
-        _options: &EngineOptions,
+        checkpoint: Option<&Path>,
         device: Device,
+        budget: &Arc<Budget>,
         counters: &Arc<Counters>,
-        progress: Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>,
+        report: &mut Report,
     ) -> Result<Self> {
-        let mut silent = |_: &Progress| ControlFlow::Continue(());
-        let progress = progress.unwrap_or(&mut silent);
-        let mut now =
-            Progress { stage: Stage::Inspect, bytes_done: 0, bytes_total: 0, tensors_done: 0, tensors_total: 0 };
-        let mut report = |now: &Progress| match progress(now) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(err!(Cancelled, "loading `{}` was cancelled", spec.model)),
-        };
-
-        report(&now)?;
+        report.stage(Stage::Inspect)?;
         let folder = Folder::open(Path::new(&spec.model))?;
-        let config = read_config(&folder)?;
-        let range = range(spec, &config)?;
-        let graph = model::graph(&config, range)?;
-
-        now.stage = Stage::Weights;
-        let wanted = graph.weights();
-        now.tensors_total = wanted.len();
-        report(&now)?;
-        let table = weights::load(&folder, &wanted, &mut |tensors, bytes| {
-            (now.tensors_done, now.bytes_done) = (tensors, bytes);
-            report(&now)
-        })
-        .map_err(|e| e.within(format_args!("model `{}`", spec.model)))?;
-        let table = Arc::new(table);
-
-        now.stage = Stage::Session;
-        now.bytes_total = table.bytes();
-        report(&now)?;
-        let session = Session::new(&graph::native::write(&graph), Arc::clone(&table))?;
+        let (config, range, graph) = inspect(&folder, spec)?;
+        let source = checkpoint.map_or_else(|| Ok(Checkpoint::whole(folder)), Checkpoint::at)?;
+        let loaded = Loaded::build(&source, &graph, budget, report)?;
         let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
-        let info = info(&config, range, &table, kv, device);
-
-        now.stage = Stage::Ready;
-        report(&now)?;
-        Ok(Self { info, config, graph, kv, session, weights: table, counters: Arc::clone(counters) })
+        let info = info(&config, range, &loaded.weights, kv, device);
+        report.stage(Stage::Ready)?;
+        Ok(Self {
+            info,
+            config,
+            graph,
+            kv,
+            residence: RwLock::new(Residence::Here(loaded)),
+            caches: Mutex::new(Vec::new()),
+            fingerprint: OnceCell::new(),
+            source,
+            turn: budget.limit().map(|_| Mutex::new(())),
+            budget: Arc::clone(budget),
+            counters: Arc::clone(counters),
+        })
     }
 
     /// What it is and takes.
@@ -125,26 +165,165 @@ impl Shard {
             ("end_layer", info.end_layer.to_string()),
             ("n_layers", info.n_layers.to_string()),
         ];
-        super::export::write(path, &self.graph, &self.config, &self.weights, &metadata)
+        self.with(|loaded| super::export::write(path, &self.graph, &self.config, &loaded.weights, &metadata))
+    }
+
+    /// Saves the shard's tensors, in their stored dtype and under their own names, as the safetensors file `path`.
+    pub(super) fn save_checkpoint(&self, path: &Path) -> Result<()> {
+        self.with(|loaded| weights::save(&loaded.weights, &self.graph.weights(), path))
+    }
+
+    /// Calls `work` with the shard's memory, which stays until it returns.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+        match &*self.residence.read() {
+            Residence::Here(loaded) => {
+                let _turn = self.turn.as_ref().map(Mutex::lock);
+                work(loaded)
+            }
+            Residence::Suspended | Residence::Retired => Err(err!(
+                StaleShard,
+                "layers {}..={} are no longer loaded: the engine was cleared or holds another shard",
+                self.info.start_layer,
+                self.info.end_layer
+            )),
+        }
+    }
+
+    /// A KV cache for `capacity` tokens, given back when the shard retires.
+    pub(super) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
+        self.with(|_| Ok(()))?;
+        let bytes = self.kv.bytes_per_token().saturating_mul(capacity as u64);
+        let memory = self.budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
+        let rows = KvCache::new(self.kv, capacity)?;
+        let slot = Arc::new(Mutex::new(Some(Cache { rows, _memory: memory })));
+        let mut caches = self.caches.lock();
+        caches.retain(|cache| cache.strong_count() > 0);
+        caches.push(Arc::downgrade(&slot));
+        Ok(slot)
+    }
+
+    /// Gives the weights and the session back, after the runs in progress, but keeps the requests' caches.
+    pub(super) fn suspend(&self) {
+        *self.residence.write() = Residence::Suspended;
+    }
+
+    /// Builds what [`suspend`](Self::suspend) gave back.
+    pub(super) fn resume(&self) -> Result<()> {
+        let loaded = Loaded::build(&self.source, &self.graph, &self.budget, &mut Report::silent())?;
+        *self.residence.write() = Residence::Here(loaded);
+        Ok(())
+    }
+
+    /// Gives all memory back, after the runs in progress. Requests on it are stale from now on.
+    pub(super) fn retire(&self) {
+        *self.residence.write() = Residence::Retired;
+        for cache in self.caches.lock().drain(..).filter_map(|cache| cache.upgrade()) {
+            *cache.lock() = None;
+        }
+    }
+
+    /// Tells this model, range and these weights from others: what a request's state belongs to.
+    ///
+    /// The SHA-256 of the config, the range, every tensor's name, shape and dtype, and the beginning and end of its
+    /// content, norms and biases whole: fine-tunes of one model differ there, and no gigabytes are read.
+    pub(super) fn fingerprint(&self) -> Result<&[u8; 32]> {
+        self.fingerprint.get_or_try_init(|| {
+            self.with(|loaded| {
+                const SAMPLE: usize = 4096;
+                let mut hash = Sha256::new();
+                hash.update(format!("{:?} {}..={} kv f32", self.config, self.info.start_layer, self.info.end_layer));
+                for weight in self.graph.weights() {
+                    let Some(stored) = loaded.weights.get(&weight.name) else { continue };
+                    let data = stored.matrix().data;
+                    hash.update(format!("{} {:?} {:?}", weight.name, weight.shape, stored.dtype()));
+                    hash.update(&data[..data.len().min(SAMPLE)]);
+                    hash.update(&data[data.len().saturating_sub(SAMPLE)..]);
+                }
+                Ok(hash.finalize().into())
+            })
+        })
     }
 
     pub(super) fn config(&self) -> &ModelConfig {
         &self.config
     }
+}
 
-    pub(super) fn kv_shape(&self) -> KvShape {
-        self.kv
+/// Where a shard's weights come from: all files of a folder, or one of them.
+#[derive(Debug)]
+struct Checkpoint {
+    folder: Folder,
+    file: Option<String>,
+}
+
+impl Checkpoint {
+    fn whole(folder: Folder) -> Self {
+        Self { folder, file: None }
     }
 
-    pub(super) fn session(&self) -> &Session {
-        &self.session
+    /// A folder with safetensors, or one safetensors file.
+    fn at(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Ok(Self::whole(Folder::open(path)?));
+        }
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| err!(InvalidArgument, "checkpoint `{}` is no file name", path.display()))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Self { folder: Folder::open(folder)?, file: Some(name.to_owned()) })
     }
+
+    fn load(&self, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
+        weights::load(&self.folder, self.file.as_deref(), wanted, &mut |tensors, bytes| report.mapped(tensors, bytes))
+            .map_err(|e| e.within(format_args!("checkpoint `{}`", self.folder.root().display())))
+    }
+}
+
+impl Loaded {
+    fn build(source: &Checkpoint, graph: &Graph, budget: &Arc<Budget>, report: &mut Report) -> Result<Self> {
+        let wanted = graph.weights();
+        report.tensors(wanted.len())?;
+        let weights = source.load(&wanted, report)?;
+        let bytes = weights.bytes();
+        let weight_memory = budget.reserve(bytes, Site::Load, "the shard's weights")?;
+        let (rows, arena) = arena(graph, budget);
+        let arena_memory = budget.reserve(arena.unwrap_or(0), Site::Load, "the memory of a run")?;
+        report.stage(Stage::Session)?;
+        let weights = Arc::new(weights);
+        let session = Session::new(&graph::native::write(graph), Arc::clone(&weights), arena)?;
+        let is_last = matches!(graph.output, graph::Output::Logits(_));
+        Ok(Self { session, weights, rows, is_last, _memory: [weight_memory, arena_memory] })
+    }
+}
+
+/// Bytes that the arena of a run of `rows` tokens needs: its values, and what allocating them one by one wastes.
+pub(super) fn run_bytes(graph: &Graph, rows: usize) -> u64 {
+    let values = graph.peak_values(rows, rows) * size_of::<f32>();
+    values as u64 * 5 / 4 + (64 << 10)
+}
+
+/// How many rows a run may have, and the arena's limit, under a budget: a quarter of what is left at most.
+fn arena(graph: &Graph, budget: &Budget) -> (usize, Option<u64>) {
+    let Some(limit) = budget.limit() else { return (usize::MAX, None) };
+    let left = limit.saturating_sub(budget.used());
+    let mut rows = ROWS;
+    while rows > FEWEST_ROWS && run_bytes(graph, rows) > left / 4 {
+        rows /= 2;
+    }
+    (rows, Some(run_bytes(graph, rows)))
 }
 
 /// The model's shape.
 pub(super) fn read_config(folder: &Folder) -> Result<ModelConfig> {
     model::read_config(&folder.read(names::CONFIG, CONFIG_LIMIT)?)
         .map_err(|e| e.within(format_args!("model `{}`", folder.root().display())))
+}
+
+/// The shape, range and graph that `spec` names in `folder`.
+pub(super) fn inspect(folder: &Folder, spec: &ShardSpec) -> Result<(ModelConfig, Range, Graph)> {
+    let config = read_config(folder)?;
+    let range = range(spec, &config)?;
+    let graph = model::graph(&config, range)?;
+    Ok((config, range, graph))
 }
 
 fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {

@@ -5,6 +5,7 @@
 //! [`native`] into this library's own CPU operators, [`standard`] into operators that stock ONNX Runtime has on every
 //! device. Neither this module nor its writers know ONNX Runtime or see a byte of weights.
 
+mod memory;
 pub(crate) mod native;
 pub(crate) mod onnx;
 pub(crate) mod standard;

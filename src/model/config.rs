@@ -20,6 +20,16 @@ pub(crate) enum StoredDtype {
     Bf16,
 }
 
+impl StoredDtype {
+    /// Bytes of one value.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
 /// A decoder's shape.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ModelConfig {

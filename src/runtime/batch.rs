@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "the batch crosses ONNX Runtime as an address")]
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use crate::error::{Result, err};
 use crate::kernels::Sequence;
@@ -26,6 +27,11 @@ impl<'a> Segment<'a> {
     /// `tokens` rows that continue a request of `position` cached tokens.
     pub(crate) fn new(kv: &'a mut [f32], capacity: usize, position: usize, tokens: usize) -> Self {
         Self { kv: kv.as_mut_ptr(), len: kv.len(), capacity, position, tokens, lifetime: PhantomData }
+    }
+
+    /// The positions of its rows.
+    pub(crate) fn rows(&self) -> Range<usize> {
+        self.position..self.position + self.tokens
     }
 }
 

@@ -3,6 +3,7 @@
 //! One library, one environment and one thread pool serve the whole process: ONNX Runtime allows a single environment,
 //! and sessions with pools of their own slow each other down threefold.
 
+mod arena;
 mod batch;
 mod library;
 mod native;
@@ -11,6 +12,7 @@ mod session;
 mod status;
 mod tensor;
 
+pub(crate) use arena::return_freed_memory;
 pub(crate) use batch::{Batch, Segment};
 pub(crate) use session::{Cancel, Session};
 pub(crate) use tensor::{Tensor, TensorMut};

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ort::{AsPointer, sys};
 
 use super::Runtime;
+use super::arena::with_arena;
 use super::native::Domain;
 use super::status::check;
 use super::tensor::{Tensor, TensorMut};
@@ -32,8 +33,9 @@ unsafe impl Send for Session {}
 unsafe impl Sync for Session {}
 
 impl Session {
-    /// A session for `model`, a graph in the native dialect, over `weights`.
-    pub(crate) fn new(model: &[u8], weights: Arc<WeightTable>) -> Result<Self> {
+    /// A session for `model`, a graph in the native dialect, over `weights`. Its runs allocate at most `arena_limit`
+    /// bytes between them.
+    pub(crate) fn new(model: &[u8], weights: Arc<WeightTable>, arena_limit: Option<u64>) -> Result<Self> {
         let runtime = Runtime::get()?;
         let api = ort::api();
         let domain = Domain::new(weights, runtime.threads())?;
@@ -41,27 +43,31 @@ impl Session {
         // SAFETY: valid options; the domain outlives the session, which holds it.
         check(unsafe { (api.AddCustomOpDomain)(options.0.as_ptr(), domain.as_ptr()) }, Site::Load, CREATING)?;
         let mut session = null_mut();
-        // SAFETY: environment and options are valid, the bytes are read during the call only.
-        let status = unsafe {
-            (api.CreateSessionFromArray)(
-                runtime.environment.ptr(),
-                model.as_ptr().cast(),
-                model.len(),
-                options.0.as_ptr(),
-                &raw mut session,
-            )
-        };
-        check(status, Site::Load, CREATING)?;
+        with_arena(runtime, arena_limit, || {
+            // SAFETY: environment and options are valid, the bytes are read during the call only.
+            let status = unsafe {
+                (api.CreateSessionFromArray)(
+                    runtime.environment.ptr(),
+                    model.as_ptr().cast(),
+                    model.len(),
+                    options.0.as_ptr(),
+                    &raw mut session,
+                )
+            };
+            check(status, Site::Load, CREATING)
+        })?;
         let session = NonNull::new(session).ok_or_else(|| err!(Internal, "ONNX Runtime returned no session"))?;
         Ok(Self { session, _domain: domain })
     }
 
-    /// Runs the graph on named inputs into a named output. `cancel` stops it between two operators.
+    /// Runs the graph on named inputs into a named output. `cancel` stops it between two operators. `shrink` gives the
+    /// arena's memory back afterwards: for the large runs of a prompt, not for single tokens.
     pub(crate) fn run(
         &self,
         inputs: &[(&CStr, &Tensor)],
         output: (&CStr, &mut TensorMut),
         cancel: &Cancel,
+        shrink: bool,
     ) -> Result<()> {
         const MOST: usize = 4;
         let mut names = [std::ptr::null(); MOST];
@@ -80,7 +86,7 @@ impl Session {
         let status = unsafe {
             (ort::api().Run)(
                 self.session.as_ptr(),
-                cancel.options.as_ptr(),
+                cancel.options(shrink).as_ptr(),
                 names.as_ptr(),
                 values.as_ptr(),
                 inputs.len(),
@@ -117,6 +123,9 @@ impl Options {
         check(unsafe { (api.DisablePerSessionThreads)(raw) }, Site::Load, CREATING)?;
         // SAFETY: valid options.
         check(unsafe { (api.SetSessionGraphOptimizationLevel)(raw, level) }, Site::Load, CREATING)?;
+        let (key, on) = (c"session.use_env_allocators", c"1");
+        // SAFETY: valid options and strings, copied by the call.
+        check(unsafe { (api.AddSessionConfigEntry)(raw, key.as_ptr(), on.as_ptr()) }, Site::Load, CREATING)?;
         Ok(options)
     }
 }
@@ -131,30 +140,34 @@ impl Drop for Options {
 /// Stops a run from another thread.
 #[derive(Debug)]
 pub(crate) struct Cancel {
-    options: NonNull<sys::OrtRunOptions>,
+    plain: RunOptions,
+    shrinking: RunOptions,
     asked: AtomicBool,
 }
-
-// SAFETY: the terminate flag inside the run options may be set from any thread while they are in use.
-unsafe impl Send for Cancel {}
-// SAFETY: as above.
-unsafe impl Sync for Cancel {}
 
 impl Cancel {
     /// A flag that is not set.
     pub(crate) fn new() -> Result<Self> {
-        let mut options = null_mut();
-        // SAFETY: the out-pointer is valid.
-        check(unsafe { (ort::api().CreateRunOptions)(&raw mut options) }, Site::Run, "creating run options")?;
-        let options = NonNull::new(options).ok_or_else(|| err!(Internal, "ONNX Runtime returned no run options"))?;
-        Ok(Self { options, asked: AtomicBool::new(false) })
+        let (plain, shrinking) = (RunOptions::new()?, RunOptions::new()?);
+        let (key, arena) = (c"memory.enable_memory_arena_shrinkage", c"cpu:0");
+        // SAFETY: valid options and strings, copied by the call.
+        let status = unsafe { (ort::api().AddRunConfigEntry)(shrinking.0.as_ptr(), key.as_ptr(), arena.as_ptr()) };
+        check(status, Site::Run, "creating run options")?;
+        Ok(Self { plain, shrinking, asked: AtomicBool::new(false) })
+    }
+
+    fn options(&self, shrink: bool) -> NonNull<sys::OrtRunOptions> {
+        if shrink { self.shrinking.0 } else { self.plain.0 }
     }
 
     /// Sets the flag: the run in progress stops, or, if none is, the next one.
     pub(crate) fn cancel(&self) -> Result<()> {
         self.asked.store(true, Ordering::SeqCst);
-        // SAFETY: valid options; the flag is meant to be set from any thread.
-        check(unsafe { (ort::api().RunOptionsSetTerminate)(self.options.as_ptr()) }, Site::Run, "cancelling")
+        for options in [&self.plain, &self.shrinking] {
+            // SAFETY: valid options; the flag is meant to be set from any thread.
+            check(unsafe { (ort::api().RunOptionsSetTerminate)(options.0.as_ptr()) }, Site::Run, "cancelling")?;
+        }
+        Ok(())
     }
 
     /// Whether the flag is set.
@@ -165,15 +178,35 @@ impl Cancel {
     /// Clears the flag once its cancellation has been reported.
     pub(crate) fn clear(&self) -> Result<()> {
         self.asked.store(false, Ordering::SeqCst);
-        // SAFETY: as in `cancel`.
-        check(unsafe { (ort::api().RunOptionsUnsetTerminate)(self.options.as_ptr()) }, Site::Run, "cancelling")
+        for options in [&self.plain, &self.shrinking] {
+            // SAFETY: as in `cancel`.
+            check(unsafe { (ort::api().RunOptionsUnsetTerminate)(options.0.as_ptr()) }, Site::Run, "cancelling")?;
+        }
+        Ok(())
     }
 }
 
-impl Drop for Cancel {
+#[derive(Debug)]
+struct RunOptions(NonNull<sys::OrtRunOptions>);
+
+// SAFETY: read by runs; the terminate flag inside may be set from any thread meanwhile.
+unsafe impl Send for RunOptions {}
+// SAFETY: as above.
+unsafe impl Sync for RunOptions {}
+
+impl RunOptions {
+    fn new() -> Result<Self> {
+        let mut options = null_mut();
+        // SAFETY: the out-pointer is valid.
+        check(unsafe { (ort::api().CreateRunOptions)(&raw mut options) }, Site::Run, "creating run options")?;
+        NonNull::new(options).map(Self).ok_or_else(|| err!(Internal, "ONNX Runtime returned no run options"))
+    }
+}
+
+impl Drop for RunOptions {
     fn drop(&mut self) {
         // SAFETY: made by `new`, released once.
-        unsafe { (ort::api().ReleaseRunOptions)(self.options.as_ptr()) }
+        unsafe { (ort::api().ReleaseRunOptions)(self.0.as_ptr()) }
     }
 }
 

@@ -17,16 +17,22 @@ use crate::source::{Folder, names};
 /// An index of a checkpoint with 10,000 tensors is under 1 MB.
 const INDEX_LIMIT: u64 = 64 << 20;
 
-/// Maps the tensors of `wanted`. `progress` hears (tensors done, bytes mapped) after each file and may stop the work
+/// Maps the tensors of `wanted`, from `file` alone if one is named, else from where the checkpoint's index says.
+/// `progress` hears (tensors done, bytes mapped) after each file and may stop the work
 /// with an error.
 pub(crate) fn load(
     folder: &Folder,
+    file: Option<&str>,
     wanted: &[&Weight],
     progress: &mut dyn FnMut(usize, u64) -> Result<()>,
 ) -> Result<WeightTable> {
     let mut table = WeightTable::default();
     let mut bytes = 0;
-    for (file, weights) in &by_file(folder, wanted)? {
+    let files = match file {
+        Some(file) => BTreeMap::from([(file.to_owned(), wanted.to_vec())]),
+        None => by_file(folder, wanted)?,
+    };
+    for (file, weights) in &files {
         let mapping = Arc::new(Mapping::new(&folder.open_file(file)?, file)?);
         let (header, metadata) = SafeTensors::read_metadata(mapping.bytes())
             .map_err(|e| err!(Malformed, "`{file}` is not a sound safetensors file").with_source(e))?;

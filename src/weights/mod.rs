@@ -2,8 +2,10 @@
 
 mod checkpoint;
 mod mapping;
+mod save;
 
 pub(crate) use checkpoint::load;
+pub(crate) use save::save;
 
 use std::collections::HashMap;
 use std::io::Write;

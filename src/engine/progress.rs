@@ -1,0 +1,52 @@
+//! Telling the caller how far loading is, and hearing that it should stop.
+
+use std::ops::ControlFlow;
+
+use super::options::{Progress, Stage};
+use crate::error::{Result, err};
+
+/// The caller's callback and the state it is told.
+pub(super) struct Report<'a> {
+    callback: Option<&'a mut dyn FnMut(&Progress) -> ControlFlow<()>>,
+    now: Progress,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(callback: Option<&'a mut dyn FnMut(&Progress) -> ControlFlow<()>>) -> Self {
+        let now = Progress { stage: Stage::Inspect, bytes_done: 0, bytes_total: 0, tensors_done: 0, tensors_total: 0 };
+        Self { callback, now }
+    }
+
+    /// Nobody to tell.
+    pub(super) fn silent() -> Self {
+        Self::new(None)
+    }
+
+    /// A new step begins.
+    pub(super) fn stage(&mut self, stage: Stage) -> Result<()> {
+        self.now.stage = stage;
+        if stage > Stage::Weights {
+            self.now.bytes_total = self.now.bytes_done;
+        }
+        self.tell()
+    }
+
+    /// The weights come next, `total` tensors.
+    pub(super) fn tensors(&mut self, total: usize) -> Result<()> {
+        self.now.tensors_total = total;
+        self.stage(Stage::Weights)
+    }
+
+    /// So many tensors and bytes are mapped.
+    pub(super) fn mapped(&mut self, tensors: usize, bytes: u64) -> Result<()> {
+        (self.now.tensors_done, self.now.bytes_done) = (tensors, bytes);
+        self.tell()
+    }
+
+    fn tell(&mut self) -> Result<()> {
+        match self.callback.as_mut().map(|callback| callback(&self.now)) {
+            Some(ControlFlow::Break(())) => Err(err!(Cancelled, "loading was cancelled by the progress callback")),
+            _ => Ok(()),
+        }
+    }
+}

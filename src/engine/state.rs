@@ -1,0 +1,113 @@
+//! A request's state outside the request: forked into another one, or as bytes for another process.
+//!
+//! The bytes: magic, version, the shard's fingerprint, the position, the KV rows of every layer and head as little-endian
+//! float32 `[layers, 2, kv_heads, position, head_dim]`, and the SHA-256 of all that.
+
+use sha2::{Digest, Sha256};
+
+use super::request::Request;
+use crate::error::{Error, Result, Site, bail, err};
+use crate::kv::KvCache;
+
+const MAGIC: &[u8; 8] = b"ORTSHKV\0";
+const VERSION: u32 = 1;
+const HASH: usize = 32;
+/// Magic, version, fingerprint, position.
+const HEADER: usize = 8 + 4 + HASH + 8;
+
+impl Request {
+    /// Another request with the same tokens behind it. Costs a copy of its KV rows; both go their own way from here.
+    pub fn fork(&self) -> Result<Self> {
+        let mut fork = Self::with_capacity(self.shard(), self.capacity(), self.chunk())?;
+        self.with_cache(|from| {
+            fork.with_cache(|to| {
+                for (from, to) in from.heads(self.position()).zip(to.heads_mut(self.position())) {
+                    to.copy_from_slice(from);
+                }
+                Ok(())
+            })
+        })?;
+        fork.set_position(self.position());
+        Ok(fork)
+    }
+
+    /// Bytes that [`export_state`](Self::export_state) gives now.
+    pub fn state_size(&self) -> usize {
+        HEADER + self.position() * self.shard().info().kv_bytes_per_token as usize + HASH
+    }
+
+    /// The request's state, to be continued by [`import_state`](Self::import_state) bit for bit: later, in another
+    /// process, or on another copy of the shard.
+    pub fn export_state(&self) -> Result<Vec<u8>> {
+        let size = self.state_size();
+        let mut state = Vec::new();
+        state.try_reserve_exact(size).map_err(|_| Error::oom(Site::Kv, "cpu", size as u64, "the exported state"))?;
+        state.extend_from_slice(MAGIC);
+        state.extend_from_slice(&VERSION.to_le_bytes());
+        state.extend_from_slice(self.shard().fingerprint()?);
+        state.extend_from_slice(&(self.position() as u64).to_le_bytes());
+        self.with_cache(|cache: &mut KvCache| {
+            for head in cache.heads(self.position()) {
+                head.iter().for_each(|value| state.extend_from_slice(&value.to_le_bytes()));
+            }
+            Ok(())
+        })?;
+        let hash = Sha256::digest(&state);
+        state.extend_from_slice(&hash);
+        Ok(state)
+    }
+
+    /// Puts the request where the one that exported `state` was. Nothing changes if that is refused.
+    ///
+    /// # Errors
+    /// [`Malformed`](crate::ErrorKind::Malformed) if the bytes are damaged;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a version this library does not know;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range or dtype;
+    /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
+    pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
+        let position = self.check_state(state)?;
+        self.with_cache(|cache| {
+            let mut values = state[HEADER..state.len() - HASH].as_chunks::<4>().0.iter();
+            for head in cache.heads_mut(position) {
+                for (value, bytes) in head.iter_mut().zip(&mut values) {
+                    *value = f32::from_le_bytes(*bytes);
+                }
+            }
+            Ok(())
+        })?;
+        self.set_position(position);
+        Ok(())
+    }
+
+    /// The position of `state`, if this request can take it.
+    fn check_state(&self, state: &[u8]) -> Result<usize> {
+        if state.len() < HEADER + HASH {
+            bail!(Malformed, "state: {} bytes are too few", state.len());
+        }
+        let (head, rest) = state.split_at(HEADER);
+        if &head[..8] != MAGIC {
+            bail!(Malformed, "state: this is no exported request state");
+        }
+        let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        if version != VERSION {
+            bail!(Unsupported, "state: version {version}, this library reads version {VERSION}");
+        }
+        let (content, hash) = state.split_at(state.len() - HASH);
+        if Sha256::digest(content).as_slice() != hash {
+            bail!(Malformed, "state: the bytes are damaged, their hash does not match");
+        }
+        if &head[12..12 + HASH] != self.shard().fingerprint()? {
+            bail!(InvalidArgument, "state: it belongs to another model, layer range or dtype");
+        }
+        let position = head[12 + HASH..].iter().rev().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+        let position = usize::try_from(position).map_err(|_| err!(Malformed, "state: position {position}"))?;
+        if position > self.capacity() {
+            bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity());
+        }
+        let bytes = position * self.shard().info().kv_bytes_per_token as usize;
+        if rest.len() != bytes + HASH {
+            bail!(Malformed, "state: {} bytes, {position} tokens take {}", state.len(), HEADER + bytes + HASH);
+        }
+        Ok(position)
+    }
+}
