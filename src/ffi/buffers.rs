@@ -60,15 +60,21 @@ impl<T: Copy> Buffer<T> {
         Ok(Self { data, capacity, needed })
     }
 
-    /// Writes all of `values` or nothing.
-    pub(super) fn fill(self, values: &[T]) -> Result<(), Failure> {
-        self.needed.set(values.len());
-        if values.len() > self.capacity {
+    /// Tells the caller how many values come, and fails if they do not fit.
+    pub(super) fn room_for(&self, count: usize) -> Result<(), Failure> {
+        self.needed.set(count);
+        if count > self.capacity {
             return Err(Failure::new(
                 ORTSHARD_ERROR_BUFFER_TOO_SMALL,
-                format!("the buffer has room for {}, {} are needed", self.capacity, values.len()),
+                format!("the buffer has room for {}, {count} are needed", self.capacity),
             ));
         }
+        Ok(())
+    }
+
+    /// Writes all of `values` or nothing.
+    pub(super) fn fill(self, values: &[T]) -> Result<(), Failure> {
+        self.room_for(values.len())?;
         if !values.is_empty() {
             // SAFETY: `new` was promised room for `capacity` values; bytes need no alignment.
             unsafe { copy_nonoverlapping(values.as_ptr().cast::<u8>(), self.data.cast(), size_of_val(values)) };

@@ -33,7 +33,7 @@ pub const ORTSHARD_STAGE_SESSION: i32 = 3;
 pub const ORTSHARD_STAGE_READY: i32 = 4;
 
 //# /** Default ortshard_engine_options. @since 0.1 */
-//# #define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0 }
+//# #define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0 }
 //#
 //# /** Stands for a model's last layer in ortshard_shard_spec. */
 //# #define ORTSHARD_LAST_LAYER UINT32_MAX
@@ -58,6 +58,18 @@ pub struct ortshard_engine_options {
     pub require_device: i32,
     /// How weights are kept: an ORTSHARD_PRECISION_* constant.
     pub precision: i32,
+    /// Bytes that the engine's weights, KV caches, outputs and runs may take together. 0: no limit.
+    ///
+    /// What does not fit is OUT_OF_MEMORY before it is used. Under a limit the runs of a shard go one at a time, in
+    /// pieces of as many tokens as fit.
+    pub memory_limit: u64,
+    /// Not 0: another shard is loaded in place of the present one instead of beside it, for when both do not fit.
+    ///
+    /// The present one's memory is given back first. If the new one fails, it is loaded again and its requests go on
+    /// as if nothing had been; if the new one succeeds, they are stale.
+    pub release_first: i32,
+    /// Zero.
+    pub reserved: i32,
 }
 
 impl Versioned for ortshard_engine_options {
@@ -65,8 +77,16 @@ impl Versioned for ortshard_engine_options {
 }
 
 impl Options for ortshard_engine_options {
-    const DEFAULT: Self =
-        Self { struct_size: size_of::<Self>(), device: 0, device_index: 0, require_device: 0, precision: 0 };
+    const DEFAULT: Self = Self {
+        struct_size: size_of::<Self>(),
+        device: 0,
+        device_index: 0,
+        require_device: 0,
+        precision: 0,
+        memory_limit: 0,
+        release_first: 0,
+        reserved: 0,
+    };
 }
 
 /// Which layers of which model. Start from ORTSHARD_SHARD_SPEC_INIT: the layers are taken as they stand, zero is
@@ -121,8 +141,8 @@ pub struct ortshard_progress {
 /// Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
 /// to cancel.
 ///
-/// Called from the thread that called ortshard_engine_ensure_shard(), so it must not load or clear on the same
-/// engine: that would wait for itself. It must return normally (no longjmp, no C++ exception).
+/// Called from the thread that called the loading function, so it must not load or clear on the same engine: that
+/// would wait for itself. It must return normally (no longjmp, no C++ exception).
 pub type ortshard_progress_callback =
     Option<unsafe extern "C" fn(progress: *const ortshard_progress, user_data: *mut c_void) -> i32>;
 
@@ -191,6 +211,8 @@ pub unsafe extern "C" fn ortshard_engine_create(
             device: device::from_code(options.device, options.device_index)?,
             require_device: options.require_device != 0,
             precision: precision(options.precision)?,
+            memory_limit: options.memory_limit,
+            release_first: options.release_first != 0,
         })?));
         Ok(())
     })
@@ -206,7 +228,8 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 /// Makes the shard that `spec` names the engine's shard and gives a reference to it.
 ///
 /// If it is resident already, nothing happens. Otherwise it is built beside the present one, which is replaced when
-/// the new one is ready: after any failure the old shard is still there. Requests on the old shard go on working.
+/// the new one is ready: after any failure the old shard is still there. Requests on a replaced shard go on working,
+/// and keep it in memory until they are freed; with the option release_first they become stale instead.
 ///
 /// `progress`, unless NULL, is called after each step with `user_data`.
 ///
@@ -231,20 +254,8 @@ pub unsafe extern "C" fn ortshard_engine_ensure_shard(
         let engine = unsafe { borrow(engine, "engine") }?;
         // SAFETY: as above.
         let spec = unsafe { shard_spec(spec) }?;
-        let loaded = match progress {
-            None => engine.ensure_shard(&spec, None)?,
-            Some(callback) => engine.ensure_shard(
-                &spec,
-                Some(&mut |now: &Progress| {
-                    let now = describe(now);
-                    // SAFETY: the callback is called as the header says, in the caller's thread and call.
-                    match unsafe { callback(&raw const now, user_data) } {
-                        0 => ControlFlow::Continue(()),
-                        _ => ControlFlow::Break(()),
-                    }
-                }),
-            )?,
-        };
+        // SAFETY: as above.
+        let loaded = unsafe { reporting(progress, user_data, |progress| engine.ensure_shard(&spec, progress)) }?;
         out.set(give_counted(loaded));
         Ok(())
     })
@@ -270,10 +281,11 @@ pub unsafe extern "C" fn ortshard_engine_current_shard(
     })
 }
 
-/// Releases the engine's shard; its memory is freed with the last request and reference on it. The engine can load
-/// again.
+/// Gives back all memory of the engine's shard and of the requests on it. The engine can load again.
 ///
-/// Errors: NULL_ARGUMENT. Threads: many at once; waits for a load in progress. @since 0.1
+/// Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD.
+///
+/// Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_clear(engine: *const ortshard_engine) -> ortshard_status {
     guard(|| {
@@ -309,9 +321,30 @@ pub unsafe extern "C" fn ortshard_engine_stats(
     })
 }
 
+/// Calls `load` with the caller's progress callback, if there is one.
+///
+/// # Safety
+/// The callback and its `user_data` are as the header says.
+pub(super) unsafe fn reporting<T>(
+    callback: ortshard_progress_callback,
+    user_data: *mut c_void,
+    load: impl FnOnce(Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>) -> crate::Result<T>,
+) -> Result<T, Failure> {
+    let Some(callback) = callback else { return Ok(load(None)?) };
+    let mut tell = |now: &Progress| {
+        let now = describe(now);
+        // SAFETY: the callback is called as the header says, in the caller's thread and call.
+        match unsafe { callback(&raw const now, user_data) } {
+            0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    };
+    Ok(load(Some(&mut tell))?)
+}
+
 /// # Safety
 /// `spec` is NULL or as the header says.
-unsafe fn shard_spec(spec: *const ortshard_shard_spec) -> Result<ShardSpec, Failure> {
+pub(super) unsafe fn shard_spec(spec: *const ortshard_shard_spec) -> Result<ShardSpec, Failure> {
     if spec.is_null() {
         return Err(Failure::null("spec"));
     }

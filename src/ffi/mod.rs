@@ -21,8 +21,10 @@ mod objects;
 mod options;
 mod strings;
 
+mod checkpoint;
 mod device;
 mod engine;
+mod estimate;
 mod last_error;
 mod log;
 mod model;
@@ -30,6 +32,7 @@ mod request;
 mod runtime;
 mod sampler;
 mod shard;
+mod state;
 mod status;
 mod tensor;
 mod text_stream;

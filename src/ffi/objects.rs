@@ -16,7 +16,8 @@ use crate::{Engine, Sampler, Shard, Tokenizer};
 
 /// Holds at most one shard of a model and replaces it safely.
 ///
-/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats.
+/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _estimate, _load_checkpoint,
+/// _save_checkpoint.
 pub struct ortshard_engine {
     _private: [u8; 0],
 }
@@ -42,7 +43,8 @@ impl Handle for ortshard_shard {
 
 /// A sequence of tokens on a shard: a KV cache and a position in it.
 ///
-/// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel.
+/// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
+/// _import_state.
 pub struct ortshard_request {
     _private: [u8; 0],
 }

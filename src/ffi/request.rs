@@ -64,15 +64,15 @@ impl Options for ortshard_request_options {
 
 /// What may be asked or cancelled while a run is going on lies outside the lock.
 pub(super) struct RequestObject {
-    running: Exclusive<Running>,
+    pub(super) running: Exclusive<Running>,
     shard: Arc<Shard>,
     cancel: CancelHandle,
     position: AtomicU64,
     capacity: u64,
 }
 
-struct Running {
-    request: Request,
+pub(super) struct Running {
+    pub(super) request: Request,
     /// Addresses of the last output, to notice when it comes back as an input.
     output: Range<usize>,
 }
@@ -91,8 +91,8 @@ pub unsafe extern "C" fn ortshard_request_options_init(
 
 /// Creates a request at position 0 on `shard`, which it keeps alive. NULL `options`: the defaults.
 ///
-/// Errors: OUT_OF_RANGE for a capacity above the model's maximum; OUT_OF_MEMORY (site KV); VERSION_MISMATCH;
-/// INVALID_ARGUMENT for a bad struct_size; NULL_ARGUMENT.
+/// Errors: OUT_OF_RANGE for a capacity above the model's maximum; OUT_OF_MEMORY (site KV); STALE_SHARD;
+/// VERSION_MISMATCH; INVALID_ARGUMENT for a bad struct_size; NULL_ARGUMENT.
 /// Threads: many at once. Ownership: free `*request` with ortshard_request_free(). @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_create(
@@ -108,16 +108,27 @@ pub unsafe extern "C" fn ortshard_request_create(
         // SAFETY: as above.
         let options = unsafe { read(options) }?;
         let options = RequestOptions { capacity: options.capacity, prefill_chunk: options.prefill_chunk };
-        let request = Request::new(&shard, options)?;
-        out.set(give_box(RequestObject {
-            shard,
-            cancel: request.cancel_handle(),
-            position: AtomicU64::new(0),
-            capacity: request.capacity() as u64,
-            running: Exclusive::new(Running { request, output: 0..0 }),
-        }));
+        out.set(give(Request::new(&shard, options)?));
         Ok(())
     })
+}
+
+/// A handle on `request`.
+pub(super) fn give(request: Request) -> *mut ortshard_request {
+    give_box(RequestObject {
+        shard: Arc::clone(request.shard()),
+        cancel: request.cancel_handle(),
+        position: AtomicU64::new(request.position() as u64),
+        capacity: request.capacity() as u64,
+        running: Exclusive::new(Running { request, output: 0..0 }),
+    })
+}
+
+impl RequestObject {
+    /// Shows the position that a call has left `request` at.
+    pub(super) fn moved(&self, request: &Request) {
+        self.position.store(request.position() as u64, Ordering::Release);
+    }
 }
 
 /// Frees a request and the outputs borrowed from it. NULL is ignored. @since 0.1
@@ -135,7 +146,7 @@ pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
 ///
 /// Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension
 /// or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
-/// in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED;
+/// in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
 /// INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN); RUNTIME; NULL_ARGUMENT.
 /// Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
 /// _infer, _infer_into or _free on it. @since 0.1
@@ -217,7 +228,7 @@ pub unsafe extern "C" fn ortshard_request_truncate(request: *mut ortshard_reques
         let wanted = usize::try_from(position)
             .map_err(|_| Failure::new(ORTSHARD_ERROR_OUT_OF_RANGE, format!("position {position} is past any")))?;
         running.request.truncate(wanted)?;
-        object.position.store(position, Ordering::Release);
+        object.moved(&running.request);
         Ok(())
     })
 }
@@ -290,7 +301,7 @@ unsafe fn infer(
     };
     output.set(ortshard_tensor::rows(rows, width, shown));
     running.output = addresses;
-    object.position.store(running.request.position() as u64, Ordering::Release);
+    object.moved(&running.request);
     Ok(())
 }
 

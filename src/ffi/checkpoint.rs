@@ -1,0 +1,65 @@
+//! Checkpoints
+//!
+//! A shard's weights as a file: saved from the resident shard, or loaded into its place, such as a fine-tune of the
+//! same model.
+
+use std::ffi::{c_char, c_void};
+use std::path::Path;
+
+use super::engine::{ortshard_progress_callback, reporting};
+use super::guard::guard;
+use super::handle::{Out, borrow, give_counted};
+use super::objects::{ortshard_engine, ortshard_shard};
+use super::status::ortshard_status;
+use super::strings::text;
+
+/// Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
+///
+/// `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of
+/// the shard's layers under its own name, and may hold more. Like ortshard_engine_ensure_shard() this is a
+/// transaction, with the same `progress`, and the same rule for requests on the shard before.
+///
+/// Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; MALFORMED,
+/// UNSUPPORTED; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO; RUNTIME; INVALID_UTF8; NULL_ARGUMENT.
+/// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_load_checkpoint(
+    engine: *const ortshard_engine,
+    checkpoint: *const c_char,
+    progress: ortshard_progress_callback,
+    user_data: *mut c_void,
+    shard: *mut *mut ortshard_shard,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::handle(shard, "shard") }?;
+        // SAFETY: as above.
+        let engine = unsafe { borrow(engine, "engine") }?;
+        // SAFETY: as above.
+        let path = Path::new(unsafe { text(checkpoint, "checkpoint") }?);
+        // SAFETY: as above.
+        let loaded = unsafe { reporting(progress, user_data, |progress| engine.load_checkpoint(path, progress)) }?;
+        out.set(give_counted(loaded));
+        Ok(())
+    })
+}
+
+/// Saves the tensors of the engine's shard, in their stored dtype and under their own names, as the safetensors file
+/// `path`. The file appears complete or not at all; an existing one is replaced.
+///
+/// Errors: INVALID_STATE if the engine has no shard; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_save_checkpoint(
+    engine: *const ortshard_engine,
+    path: *const c_char,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let engine = unsafe { borrow(engine, "engine") }?;
+        // SAFETY: as above.
+        engine.save_checkpoint(Path::new(unsafe { text(path, "path") }?))?;
+        Ok(())
+    })
+}

@@ -1,0 +1,76 @@
+//! Memory estimate
+//!
+//! What a shard will take, before it is loaded: from config.json and the headers of its files alone.
+
+use super::engine::{ortshard_shard_spec, shard_spec};
+use super::guard::guard;
+use super::handle::{Out, borrow};
+use super::objects::ortshard_engine;
+use super::options::{Versioned, write};
+use super::status::ortshard_status;
+
+/// Stands for no layer in ortshard_memory_estimate.
+pub const ORTSHARD_NO_LAYER: i64 = -1;
+
+//# /** An ortshard_memory_estimate ready to be filled. @since 0.1 */
+//# #define ORTSHARD_MEMORY_ESTIMATE_INIT { sizeof(ortshard_memory_estimate), 0, 0, 0, 0, 0, 0 }
+
+/// Memory that a shard and requests on it take, in bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_memory_estimate {
+    /// Set to sizeof(ortshard_memory_estimate) before the call.
+    pub struct_size: usize,
+    /// The weights, as stored: pages of files, shared by all processes that map them.
+    pub weight_bytes: u64,
+    /// The KV caches of all the requests.
+    pub kv_bytes: u64,
+    /// Activations of one run of up to 512 tokens, and its output.
+    pub run_bytes: u64,
+    /// The most that the engine holds while it loads: the weights, and what it holds now unless it releases first.
+    pub load_peak_bytes: u64,
+    /// Weights, KV caches and one run.
+    pub total_bytes: u64,
+    /// The last layer (INCLUSIVE) of the largest range from the spec's first layer on whose total fits into the
+    /// engine's memory_limit or, without one, into what the machine has available; ORTSHARD_NO_LAYER if none does.
+    pub largest_end_layer: i64,
+}
+
+impl Versioned for ortshard_memory_estimate {
+    const NAME: &'static str = "ortshard_memory_estimate";
+}
+
+/// Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
+///
+/// Loads nothing and takes no memory. Where the files of the weights are not there, config.json's dtype decides.
+///
+/// Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();
+/// IO; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_estimate(
+    engine: *const ortshard_engine,
+    spec: *const ortshard_shard_spec,
+    context: u32,
+    requests: u32,
+    estimate: *mut ortshard_memory_estimate,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(estimate, "estimate") }?;
+        // SAFETY: as above.
+        let engine = unsafe { borrow(engine, "engine") }?;
+        // SAFETY: as above.
+        let found = engine.estimate(&unsafe { shard_spec(spec) }?, context, requests)?;
+        let estimate = ortshard_memory_estimate {
+            struct_size: 0,
+            weight_bytes: found.weight_bytes,
+            kv_bytes: found.kv_bytes,
+            run_bytes: found.run_bytes,
+            load_peak_bytes: found.load_peak_bytes,
+            total_bytes: found.total_bytes,
+            largest_end_layer: found.largest_end_layer.map_or(ORTSHARD_NO_LAYER, i64::from),
+        };
+        // SAFETY: as above.
+        unsafe { write(&out, estimate) }
+    })
+}

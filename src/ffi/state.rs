@@ -1,0 +1,84 @@
+//! Request state
+//!
+//! A request can be copied, and its state taken elsewhere: to a later time, another process, another machine with the
+//! same shard. It continues there bit for bit.
+
+use std::ffi::c_void;
+
+use super::buffers::{Buffer, array};
+use super::guard::guard;
+use super::handle::{Out, borrow};
+use super::objects::ortshard_request;
+use super::status::ortshard_status;
+
+/// Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows; from here on the
+/// two are independent.
+///
+/// Errors: INVALID_STATE if another call on this request is running; STALE_SHARD; OUT_OF_MEMORY (site KV);
+/// NULL_ARGUMENT.
+/// Threads: one call at a time. Ownership: free `*fork` with ortshard_request_free(). @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_fork(
+    request: *mut ortshard_request,
+    fork: *mut *mut ortshard_request,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::handle(fork, "fork") }?;
+        // SAFETY: as above.
+        let object = unsafe { borrow(request, "request") }?;
+        let copy = object.running.enter("request")?.request.fork()?;
+        out.set(super::request::give(copy));
+        Ok(())
+    })
+}
+
+/// Writes the request's state to `buffer`, which has room for `capacity` bytes, and its size to `*needed`. NULL and 0
+/// ask for the size.
+///
+/// The state is bytes to be kept or sent as they are: a version, a fingerprint of model, weights and layers, the
+/// tokens' KV rows, and a hash of all that.
+///
+/// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running;
+/// STALE_SHARD; OUT_OF_MEMORY (site KV); NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_export_state(
+    request: *mut ortshard_request,
+    buffer: *mut c_void,
+    capacity: usize,
+    needed: *mut usize,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let buffer = unsafe { Buffer::new(buffer.cast::<u8>(), capacity, needed, "buffer") }?;
+        // SAFETY: as above.
+        let object = unsafe { borrow(request, "request") }?;
+        let running = object.running.enter("request")?;
+        buffer.room_for(running.request.state_size())?;
+        buffer.fill(&running.request.export_state()?)
+    })
+}
+
+/// Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
+///
+/// Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
+/// INVALID_ARGUMENT for a state of another model, other weights or other layers; CONTEXT_FULL if it holds more tokens
+/// than this request has room for; INVALID_STATE if another call on this request is running; STALE_SHARD;
+/// NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_import_state(
+    request: *mut ortshard_request,
+    state: *const c_void,
+    size: usize,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let object = unsafe { borrow(request, "request") }?;
+        // SAFETY: as above.
+        let state = unsafe { array(state.cast::<u8>(), size, "state") }?;
+        let mut running = object.running.enter("request")?;
+        running.request.import_state(&state)?;
+        object.moved(&running.request);
+        Ok(())
+    })
+}
