@@ -19,7 +19,7 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
     let x = simd.max(c(LOW), simd.min(c(HIGH), x));
     let shifted = simd.mul_add(x, c(std::f32::consts::LOG2_E), c(ROUND));
     let n = simd.sub(shifted, c(ROUND));
-    let r = simd.mul_add(n, c(-0.693_359_375), x);
+    let r = simd.mul_add(n, c(-355.0 / 512.0), x);
     let r = simd.mul_add(n, c(2.121_944_4e-4), r);
     let p = simd.mul_add(c(1.987_569_2e-4), r, c(1.398_199_9e-3));
     let p = simd.mul_add(p, r, c(8.333_452e-3));
@@ -93,7 +93,7 @@ mod tests {
             }
             let mut special = [-1e30, 1e30, f32::NAN];
             isa.run(Each(&mut special, false));
-            assert!(special[0].abs() < 1e-7 && special[1] == 1e30 && special[2].is_nan(), "{isa:?}: {special:?}");
+            assert!(special[0].abs() < 1e-7 && special[1] > 9e29 && special[2].is_nan(), "{isa:?}: {special:?}");
         }
     }
 }

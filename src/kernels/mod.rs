@@ -14,6 +14,12 @@
 //!
 //! Results may differ in the last bits between instruction sets, because their registers differ in width.
 
+#![allow(
+    unsafe_code,
+    reason = "vector instructions, and outputs that tasks write side by side; every block says why it is sound"
+)]
+#![allow(clippy::inline_always, reason = "what is not inlined into the wrapper is compiled for the baseline processor")]
+
 #[cfg(target_endian = "big")]
 compile_error!("weights are read as they lie in the file, which is little-endian");
 
@@ -27,6 +33,7 @@ mod norm;
 mod shared;
 mod simd;
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, reason = "test values are small")]
 mod testing;
 
 pub(crate) use attention::{AttentionShape, Sequence, attention};

@@ -1,6 +1,6 @@
 //! Root mean square normalisation (Zhang & Sennrich 2019).
 
-use super::shared::{Output, with_scratch};
+use super::shared::{Output, Scratch};
 use super::simd::{Kernel, Simd};
 use super::{Isa, Matrix, Parallel};
 
@@ -16,17 +16,17 @@ pub(crate) fn rms_norm(isa: Isa, par: &dyn Parallel, x: &[f32], weight: &Matrix,
     let rows = x.len() / width;
     let per_task = (TASK_VALUES / width).max(1);
     let y = Output::new(y);
-    with_scratch(width, |wide| {
-        weight.widen(0, wide);
-        let wide = &*wide;
-        par.run(rows.div_ceil(per_task), &|task| {
-            let from = task * per_task;
-            let count = per_task.min(rows - from);
-            let x = &x[from * width..][..count * width];
-            // SAFETY: every task has its own rows.
-            let y = unsafe { y.slice(from * width, count * width) };
-            isa.run(Rows { x, weight: wide, eps, y });
-        });
+    let mut scratch = Scratch::take(width);
+    let wide = &mut scratch.values()[..width];
+    weight.widen(0, wide);
+    let wide = &*wide;
+    par.run(rows.div_ceil(per_task), &|task| {
+        let from = task * per_task;
+        let count = per_task.min(rows - from);
+        let x = &x[from * width..][..count * width];
+        // SAFETY: every task has its own rows.
+        let y = unsafe { y.slice(from * width, count * width) };
+        isa.run(Rows { x, weight: wide, eps, y });
     });
 }
 

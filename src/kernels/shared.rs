@@ -35,19 +35,47 @@ impl<'a> Output<'a> {
     }
 }
 
+/// A cache line of values: a register loaded from the start of one does not touch two.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
 thread_local! {
-    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
-/// Calls `work` with `len` values of scratch memory that hold anything. Each thread keeps its block for the next call, so the
-/// memory is allocated once and stays in the core's own cache.
-pub(super) fn with_scratch(len: usize, work: impl FnOnce(&mut [f32])) {
-    // Taken out for the time of the call: a nested call finds an empty one and makes its own.
-    let mut block = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    if block.len() < len {
-        block.resize(len, 0.0);
+/// Scratch memory that holds anything and begins at a cache line. Each thread keeps its block for the next call, so the memory is
+/// allocated once and stays in the core's own cache.
+///
+/// A guard rather than a function that takes a closure: code in a closure is compiled for the baseline processor unless the
+/// compiler happens to inline it, and vector code must not depend on that.
+pub(super) struct Scratch(Vec<Line>);
+
+impl Scratch {
+    /// Takes at least `len` values. A second one on the same thread while this one lives makes its own block.
+    pub(super) fn take(len: usize) -> Self {
+        let mut block = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        if block.len() * 16 < len {
+            block.resize(len.div_ceil(16), Line([0.0; 16]));
+        }
+        Self(block)
     }
-    work(&mut block[..len]);
-    // On a thread that is ending the block is simply freed.
-    let _ = SCRATCH.try_with(|scratch| scratch.set(block));
+
+    /// The values.
+    #[inline(always)]
+    pub(super) fn values(&mut self) -> &mut [f32] {
+        // SAFETY: the lines are 16 values each, one after another, and borrowed as long as the result.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let block = std::mem::take(&mut self.0);
+        // The larger block is kept; on a thread that is ending it is simply freed.
+        let _ = SCRATCH.try_with(|scratch| {
+            let other = scratch.take();
+            scratch.set(if other.len() > block.len() { other } else { block });
+        });
+    }
 }

@@ -1,4 +1,4 @@
-//! The online softmax (Milakov & Gimelshein 2018; FlashAttention, Dao et al. 2022): a row's weighted sum of values is kept
+//! The online softmax (Milakov & Gimelshein 2018; as in `FlashAttention`, Dao et al. 2022): a row's weighted sum of values is kept
 //! relative to the largest score so far, so keys are read once and scores are never stored beyond a block.
 //!
 //! A block of keys is transposed once for all rows of a task. Scores (queries times transposed keys) and sums (weights times
@@ -9,14 +9,13 @@
 
 use super::super::math::exp;
 use super::super::simd::Simd;
+use super::multiply::{Ahead, Left, Right, TILE, multiply};
 use std::ops::Range;
 
 /// Keys of a block.
 pub(super) const BLOCK: usize = 64;
 /// Keys of a chunk, a whole number of blocks: what one task of a long context takes.
 pub(super) const CHUNK: usize = 1024;
-/// Rows of a tile.
-const TILE: usize = 6;
 
 /// Prepared queries and what they look at.
 pub(super) struct Queries<'a> {
@@ -165,36 +164,37 @@ pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &
     let mut block = (chunk * CHUNK).max(seen_from / BLOCK * BLOCK);
     while block < end {
         let count = BLOCK.min(end - block);
-        transpose(simd, queries, block, count, transposed);
+        let next = (block + BLOCK) * queries.dim;
+        let (keys, values) = (queries.keys.as_ptr().wrapping_add(next), queries.values.as_ptr().wrapping_add(next));
+        let mut ahead = Ahead::new(keys, values, BLOCK * queries.dim);
+        transpose(simd, queries, block, count, transposed, &mut ahead);
         let mut row = 0;
         while row < rows {
             // Even shares: 7 rows as 4 + 3, not 6 + 1.
             let left = rows - row;
             let take = left.div_ceil(left.div_ceil(TILE));
             if queries.visible(row + take - 1).end > block && queries.visible(row).start < block + count {
-                tile(simd, queries, block, count, row, take, transposed, scores, state);
+                tile(simd, queries, block, count, row, take, transposed, scores, state, &mut ahead);
             }
             row += take;
         }
+        ahead.ask_all(simd);
         block += BLOCK;
     }
 }
 
 /// Writes keys `block..block + count` as columns: `[dim, BLOCK]`. Columns beyond hold anything.
 #[inline(always)]
-fn transpose<S: Simd>(simd: S, queries: &Queries, block: usize, count: usize, to: &mut [f32]) {
+fn transpose<S: Simd>(simd: S, queries: &Queries, block: usize, count: usize, to: &mut [f32], ahead: &mut Ahead) {
     let dim = queries.dim;
     let keys = &queries.keys[block * dim..][..count * dim];
-    let ahead = keys.as_ptr().wrapping_add(BLOCK * dim);
     let (keys_whole, dim_whole) = (count / S::LANES * S::LANES, dim / S::LANES * S::LANES);
     for key in (0..keys_whole).step_by(S::LANES) {
-        for line in (0..S::LANES * dim).step_by(16) {
-            simd.prefetch(ahead.wrapping_add(key * dim + line).cast());
-        }
         for d in (0..dim_whole).step_by(S::LANES) {
+            ahead.ask(simd);
             // SAFETY: the square lies inside both matrices.
             unsafe {
-                simd.transpose(keys.as_ptr().add(key * dim + d), dim, to.as_mut_ptr().add(d * BLOCK + key), BLOCK)
+                simd.transpose(keys.as_ptr().add(key * dim + d), dim, to.as_mut_ptr().add(d * BLOCK + key), BLOCK);
             }
         }
         for d in dim_whole..dim {
@@ -223,19 +223,14 @@ fn tile<S: Simd>(
     transposed: &[f32],
     scores: &mut [f32],
     state: &mut State,
+    ahead: &mut Ahead,
 ) {
     let dim = queries.dim;
     scores[..take * BLOCK].fill(0.0);
     let coefficients = &queries.rows[row * dim..][..take * dim];
-    multiply(
-        simd,
-        take,
-        Left { at: coefficients, stride: dim },
-        Right { at: transposed, stride: BLOCK, width: BLOCK },
-        0..dim,
-        scores,
-        BLOCK,
-    );
+    let left = Left { at: coefficients, stride: dim };
+    let right = Right { at: transposed, stride: BLOCK, width: BLOCK };
+    multiply(simd, take, left, right, 0..dim, scores, BLOCK, ahead);
 
     // Where all rows of the tile see the same keys, which is everywhere but at the edges, they are taken together.
     let (mut from, mut to) = (0, count);
@@ -255,12 +250,22 @@ fn tile<S: Simd>(
     let sums = &mut state.sums[row * width..][..take * width];
     for (i, range) in ranges.iter().enumerate().take(take) {
         let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
-        multiply(simd, 1, left, values, range.start..range.end.min(from), &mut sums[i * width..][..width], width);
+        multiply(
+            simd,
+            1,
+            left,
+            values,
+            range.start..range.end.min(from),
+            &mut sums[i * width..][..width],
+            width,
+            ahead,
+        );
     }
-    multiply(simd, take, Left { at: &scores[..take * BLOCK], stride: BLOCK }, values, from..to, sums, width);
+    let left = Left { at: &scores[..take * BLOCK], stride: BLOCK };
+    multiply(simd, take, left, values, from..to, sums, width, ahead);
     for (i, range) in ranges.iter().enumerate().take(take) {
         let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
-        multiply(simd, 1, left, values, range.start.max(to)..range.end, &mut sums[i * width..][..width], width);
+        multiply(simd, 1, left, values, range.start.max(to)..range.end, &mut sums[i * width..][..width], width, ahead);
     }
 }
 
@@ -294,126 +299,5 @@ fn softmax<S: Simd>(simd: S, scores: &mut [f32], range: &Range<usize>, row: usiz
         state.rescale(simd, row, by);
     } else {
         state.weights[row] += sum;
-    }
-}
-
-/// Coefficients, a row for each row of the product.
-#[derive(Clone, Copy)]
-struct Left<'a> {
-    at: &'a [f32],
-    stride: usize,
-}
-
-/// The matrix whose rows are combined.
-#[derive(Clone, Copy)]
-struct Right<'a> {
-    at: &'a [f32],
-    stride: usize,
-    /// Its columns; only whole registers of them are read beyond the last whole register with care.
-    width: usize,
-}
-
-/// `sums[m] += left[m][k] * right[k]` for `k` in `range`, in that order, for `rows <= TILE` rows. `sums` has `sum_stride` values a
-/// row, whole registers.
-#[inline(always)]
-fn multiply<S: Simd>(
-    simd: S,
-    rows: usize,
-    left: Left,
-    right: Right,
-    range: Range<usize>,
-    sums: &mut [f32],
-    sum_stride: usize,
-) {
-    if range.start >= range.end {
-        return;
-    }
-    match rows {
-        1 => multiply_rows::<S, 1>(simd, left, right, range, sums, sum_stride),
-        2 => multiply_rows::<S, 2>(simd, left, right, range, sums, sum_stride),
-        3 => multiply_rows::<S, 3>(simd, left, right, range, sums, sum_stride),
-        4 => multiply_rows::<S, 4>(simd, left, right, range, sums, sum_stride),
-        5 => multiply_rows::<S, 5>(simd, left, right, range, sums, sum_stride),
-        _ => multiply_rows::<S, 6>(simd, left, right, range, sums, sum_stride),
-    }
-}
-
-#[inline(always)]
-fn multiply_rows<S: Simd, const M: usize>(
-    simd: S,
-    left: Left,
-    right: Right,
-    range: Range<usize>,
-    sums: &mut [f32],
-    sum_stride: usize,
-) {
-    let mut from = 0;
-    if S::REGISTERS >= 32 {
-        while from + 4 * S::LANES <= right.width {
-            multiply_tile::<S, M, 4>(simd, left, right, range.clone(), sums, sum_stride, from);
-            from += 4 * S::LANES;
-        }
-    }
-    while from + 2 * S::LANES <= right.width {
-        multiply_tile::<S, M, 2>(simd, left, right, range.clone(), sums, sum_stride, from);
-        from += 2 * S::LANES;
-    }
-    while from < right.width {
-        multiply_tile::<S, M, 1>(simd, left, right, range.clone(), sums, sum_stride, from);
-        from += S::LANES;
-    }
-}
-
-/// Columns `from..from + N * LANES` of `M` rows.
-#[inline(always)]
-fn multiply_tile<S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    left: Left,
-    right: Right,
-    range: Range<usize>,
-    sums: &mut [f32],
-    sum_stride: usize,
-    from: usize,
-) {
-    let last = range.end - 1;
-    let columns = right.width - from;
-    let l = left.at[..(M - 1) * left.stride + range.end].as_ptr();
-    let r = right.at[from..][..last * right.stride + columns.min(N * S::LANES)].as_ptr();
-    let s = sums[from..][..(M - 1) * sum_stride + N * S::LANES].as_mut_ptr();
-    let mut acc = [[simd.splat(0.0); N]; M];
-    // SAFETY: the three slices hold what is read: M rows of coefficients up to range.end, rows of `right` up to the last in the
-    // range with at least the columns of these registers (a part of one register where the width ends), and M rows of sums.
-    unsafe {
-        for m in 0..M {
-            for n in 0..N {
-                acc[m][n] = simd.load(s.add(m * sum_stride + n * S::LANES));
-            }
-        }
-        if columns >= N * S::LANES {
-            for k in range {
-                let mut row = [simd.splat(0.0); N];
-                for n in 0..N {
-                    row[n] = simd.load(r.add(k * right.stride + n * S::LANES));
-                }
-                for m in 0..M {
-                    let by = simd.splat(*l.add(m * left.stride + k));
-                    for n in 0..N {
-                        acc[m][n] = simd.mul_add(by, row[n], acc[m][n]);
-                    }
-                }
-            }
-        } else {
-            for k in range {
-                let row = simd.load_part(r.add(k * right.stride), columns);
-                for m in 0..M {
-                    acc[m][0] = simd.mul_add(simd.splat(*l.add(m * left.stride + k)), row, acc[m][0]);
-                }
-            }
-        }
-        for m in 0..M {
-            for n in 0..N {
-                simd.store(acc[m][n], s.add(m * sum_stride + n * S::LANES));
-            }
-        }
     }
 }

@@ -1,28 +1,26 @@
 //! Causal grouped-query attention (Vaswani et al. 2017; Ainslie et al. 2023) over a cache of keys and values.
 //!
 //! One call does what lies between the projections: it normalises and rotates queries and keys, appends keys and values to each
-//! sequence's cache, and attends. Three files, one idea each: here the cutting into tasks, in [`prepare`] one head's row, in
-//! [`attend`] the online softmax over blocks of keys.
+//! sequence's cache, and attends. [`plan`] cuts the work into tasks, [`prepare`] has one head's row, [`attend`] the online softmax over blocks
+//! of keys, and [`multiply`] the arithmetic of a block.
 //!
 //! Keys are taken in *chunks* and *blocks* that begin at fixed absolute positions, and what a query gets from each is combined
 //! in their order. So a prompt in one piece, in several, or token by token gives the same bits, and the chunks of a long context
 //! can be shared out to threads.
 
 mod attend;
+mod multiply;
+mod plan;
 mod prepare;
 #[cfg(test)]
 mod tests;
 
-use super::shared::{Output, with_scratch};
+use super::shared::{Output, Scratch};
 use super::simd::{Kernel, Simd};
 use super::{Isa, Matrix, Parallel};
-use attend::{CHUNK, Queries, State, attend, merge};
+use attend::{Queries, State, attend, merge};
+use plan::{Plan, Run, Unit};
 use prepare::{Head, prepare};
-
-/// Query rows (tokens times heads of a group) of one task: enough to share each block of keys, few enough for the cache.
-const TASK_ROWS: usize = 96;
-/// Chunks of a context are separate tasks while there are fewer other tasks per thread than this.
-const TASKS_PER_THREAD: usize = 4;
 
 /// What the heads look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -147,16 +145,6 @@ impl Input<'_> {
     }
 }
 
-/// A sequence after its new keys and values were written, and its first packed row.
-struct Run<'a> {
-    keys: &'a [f32],
-    values: &'a [f32],
-    capacity: usize,
-    position: usize,
-    tokens: usize,
-    row: usize,
-}
-
 /// Writes the new keys and values, a task for each head of each sequence.
 fn append(isa: Isa, par: &dyn Parallel, input: &Input, sequences: &mut [Sequence]) {
     let (dim, heads) = (input.shape.head_dim, input.shape.kv_heads);
@@ -207,75 +195,6 @@ impl Kernel for Append<'_> {
     }
 }
 
-/// How a call is cut into tasks.
-struct Plan {
-    kv_heads: usize,
-    group: usize,
-    window: Option<usize>,
-    /// Tokens of a task.
-    tokens: usize,
-    /// The chunks of a context are separate tasks.
-    chunked: bool,
-}
-
-/// Some tokens of one sequence, for the query heads of one key head.
-#[derive(Clone, Copy)]
-struct Unit<'a> {
-    run: &'a Run<'a>,
-    kv_head: usize,
-    /// Of the run's tokens.
-    from: usize,
-    tokens: usize,
-    /// The chunks of keys that any of the tokens sees.
-    first_chunk: usize,
-    end_chunk: usize,
-}
-
-impl Plan {
-    fn new(shape: &AttentionShape, runs: &[Run], threads: usize) -> Self {
-        let group = shape.heads / shape.kv_heads;
-        let tokens = (TASK_ROWS / group).max(1);
-        let mut plan = Self { kv_heads: shape.kv_heads, group, window: shape.window, tokens, chunked: false };
-        let short = runs.iter().all(|run| run.tokens <= tokens);
-        plan.chunked = threads > 1 && short && plan.tasks(runs) < threads * TASKS_PER_THREAD;
-        plan
-    }
-
-    fn tasks(&self, runs: &[Run]) -> usize {
-        runs.iter().map(|run| run.tokens.div_ceil(self.tokens) * self.kv_heads).sum()
-    }
-
-    /// The unit of a task's number. A sequence's last tokens come first: they see the most keys, and what takes longest should
-    /// not start last.
-    fn unit<'a>(&self, runs: &'a [Run<'a>], mut task: usize) -> Option<Unit<'a>> {
-        for run in runs {
-            let blocks = run.tokens.div_ceil(self.tokens);
-            if task < blocks * self.kv_heads {
-                let from = (blocks - 1 - task / self.kv_heads) * self.tokens;
-                let tokens = self.tokens.min(run.tokens - from);
-                let first = run.position + from;
-                let first_key = self.window.map_or(0, |window| (first + 1).saturating_sub(window));
-                return Some(Unit {
-                    run,
-                    kv_head: task % self.kv_heads,
-                    from,
-                    tokens,
-                    first_chunk: first_key / CHUNK,
-                    end_chunk: (first + tokens).div_ceil(CHUNK),
-                });
-            }
-            task -= blocks * self.kv_heads;
-        }
-        None
-    }
-}
-
-impl Unit<'_> {
-    fn rows(&self, group: usize) -> usize {
-        self.tokens * group
-    }
-}
-
 /// A unit with all its chunks.
 struct Whole<'a> {
     input: &'a Input<'a>,
@@ -290,21 +209,20 @@ impl Kernel for Whole<'_> {
         let rows = unit.rows(input.group());
         let dim = input.shape.head_dim;
         let (query_len, state_len) = (rows * dim, State::len::<S>(rows, dim));
-        with_scratch(query_len + 2 * state_len + attend::scratch_len(dim), |scratch| {
-            let (queries, scratch) = scratch.split_at_mut(query_len);
-            let (total, scratch) = scratch.split_at_mut(state_len);
-            let (part, scratch) = scratch.split_at_mut(state_len);
-            let (mut total, mut part) = (State::new::<S>(total, rows, dim), State::new::<S>(part, rows, dim));
-            prepare_queries(simd, input, &unit, queries);
-            let queries = queries_of(input, &unit, queries);
-            total.clear();
-            for chunk in unit.first_chunk..unit.end_chunk {
-                part.clear();
-                attend(simd, &queries, chunk, &mut part, scratch);
-                merge(simd, &mut total, &part);
-            }
-            write(simd, input, &unit, &total, out);
-        });
+        let mut scratch = Scratch::take(query_len + 2 * state_len + attend::scratch_len(dim));
+        let (queries, scratch) = scratch.values().split_at_mut(query_len);
+        let (total, scratch) = scratch.split_at_mut(state_len);
+        let (part, scratch) = scratch.split_at_mut(state_len);
+        let (mut total, mut part) = (State::new::<S>(total, rows, dim), State::new::<S>(part, rows, dim));
+        prepare_queries(simd, input, &unit, queries);
+        let queries = queries_of(input, &unit, queries);
+        total.clear();
+        for chunk in unit.first_chunk..unit.end_chunk {
+            part.clear();
+            attend(simd, &queries, chunk, &mut part, scratch);
+            merge(simd, &mut total, &part);
+        }
+        write(simd, input, &unit, &total, out);
     }
 }
 
@@ -321,25 +239,23 @@ fn attend_chunked(isa: Isa, par: &dyn Parallel, input: &Input, runs: &[Run], pla
             states += len;
         }
     }
-    with_scratch(states, |states| {
-        let shared = Output::new(states);
-        par.run(tasks.len(), &|task| {
-            let (unit, chunk, at, len) = tasks[task];
-            // SAFETY: every task has its own state.
-            let state = unsafe { shared.slice(at, len) };
-            isa.run(Part { input, unit, chunk, state });
-        });
-        let states = shared;
-        let mut from = 0;
-        while from < tasks.len() {
-            let (unit, _, at, len) = tasks[from];
-            let chunks = unit.end_chunk - unit.first_chunk;
-            // SAFETY: the tasks are over.
-            let states = unsafe { states.slice(at, len * chunks) };
-            isa.run(Join { input, unit, states, out });
-            from += chunks;
-        }
+    let mut scratch = Scratch::take(states);
+    let states = Output::new(scratch.values());
+    par.run(tasks.len(), &|task| {
+        let (unit, chunk, at, len) = tasks[task];
+        // SAFETY: every task has its own state.
+        let state = unsafe { states.slice(at, len) };
+        isa.run(Part { input, unit, chunk, state });
     });
+    let mut from = 0;
+    while from < tasks.len() {
+        let (unit, _, at, len) = tasks[from];
+        let chunks = unit.end_chunk - unit.first_chunk;
+        // SAFETY: the tasks are over.
+        let states = unsafe { states.slice(at, len * chunks) };
+        isa.run(Join { input, unit, states, out });
+        from += chunks;
+    }
 }
 
 /// One chunk of a unit.
@@ -356,13 +272,12 @@ impl Kernel for Part<'_> {
         let Self { input, unit, chunk, state } = self;
         let rows = unit.rows(input.group());
         let dim = input.shape.head_dim;
-        with_scratch(rows * dim + attend::scratch_len(dim), |scratch| {
-            let (queries, scratch) = scratch.split_at_mut(rows * dim);
-            prepare_queries(simd, input, &unit, queries);
-            let mut part = State::new::<S>(state, rows, dim);
-            part.clear();
-            attend(simd, &queries_of(input, &unit, queries), chunk, &mut part, scratch);
-        });
+        let mut scratch = Scratch::take(rows * dim + attend::scratch_len(dim));
+        let (queries, scratch) = scratch.values().split_at_mut(rows * dim);
+        prepare_queries(simd, input, &unit, queries);
+        let mut part = State::new::<S>(state, rows, dim);
+        part.clear();
+        attend(simd, &queries_of(input, &unit, queries), chunk, &mut part, scratch);
     }
 }
 

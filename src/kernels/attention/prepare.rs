@@ -17,7 +17,7 @@ pub(super) struct Head<'a> {
 
 /// Normalises, rotates and scales one head.
 ///
-/// The rotation is RoPE (Su et al. 2021) in the "rotate half" form of the published checkpoints: value `i` is paired with value
+/// The rotation is `RoPE` (Su et al. 2021) in the "rotate half" form of the published checkpoints: value `i` is paired with value
 /// `i + pairs`, and `(a, b)` becomes `(a cos - b sin, b cos + a sin)`. Values after the pairs pass.
 #[inline(always)]
 pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], head: &Head, to: &mut [f32]) {

@@ -1,5 +1,6 @@
 use super::super::testing::{Random, Stored, Threads, bits};
 use super::super::{Dtype, Serial};
+use super::attend::CHUNK;
 use super::*;
 
 /// A model's attention and one prompt for it.

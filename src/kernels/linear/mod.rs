@@ -2,25 +2,28 @@
 //!
 //! One token reads every weight once, so it is as fast as memory; many tokens share each weight, so they are as fast as the
 //! multipliers. Both are the same dot products in the same order (see [`tile`]), only blocked differently:
-//! each product of `x`'s row with `W`'s row is summed in one register from the first column to the last, and the register's lanes
-//! are folded at the end. Nothing else would let a row of a batch equal the row alone.
+//! each product of `x`'s row with `W`'s row is summed in one register from the first column of a panel to the last, the register's
+//! lanes are folded, and the panels added up in order. Nothing else would let a row of a batch equal the row alone.
 
+mod block;
 #[cfg(test)]
 mod tests;
 mod tile;
 
 use super::shared::Output;
 use super::{Isa, Matrix, Parallel};
-use tile::{Block, Finish};
+use block::{Block, DIRECT_TOKENS, Finish};
 
 /// Work below this many bytes of weights is not split further: waking a thread takes about as long.
 const TASK_BYTES: usize = 96 << 10;
 /// Tasks per thread where memory is the limit: enough that a slow core is helped by the others.
 const TASKS_PER_THREAD: usize = 6;
-/// Bytes of `x` that one pass of many tokens keeps in a core's second-level cache.
-const TOKENS_BYTES: usize = 1 << 20;
-/// Rows of weights in one task of many tokens.
-const TASK_ROWS: usize = 64;
+/// Tokens of one task: their columns of one panel (under 1 MB) stay in a core's second-level cache.
+const TASK_TOKENS: usize = 256;
+/// Most rows of weights in one task of few tokens: their sums wait in scratch memory.
+const STREAM_ROWS: usize = 4096;
+/// Most rows of weights in one task of many tokens, whose sums wait in a core's second-level cache too.
+const TASK_ROWS: usize = 256;
 /// Task edges are multiples of this many rows, so that only the last task has rows left over from a block.
 const ROW_STEP: usize = 8;
 
@@ -71,7 +74,7 @@ pub(crate) fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [M
     run(isa, par, x, &jobs);
 }
 
-/// `y = silu(x * gate^T + gate_bias) * (x * up^T + up_bias)`: the gated half of a feed-forward layer (SwiGLU, Shazeer 2020) in
+/// `y = silu(x * gate^T + gate_bias) * (x * up^T + up_bias)`: the gated half of a feed-forward layer (`SwiGLU`, Shazeer 2020) in
 /// one parallel section, without the two intermediate results.
 #[allow(clippy::too_many_arguments, reason = "it is the formula")]
 pub(crate) fn swiglu(
@@ -123,7 +126,7 @@ fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
         jobs.iter().flat_map(|job| job.layers.iter().flatten()).map(|layer| layer.weights.cols).max().unwrap_or(0);
     let Some(tokens) = x.len().checked_div(cols) else { return };
     let bytes: usize = jobs.iter().map(Job::bytes).sum();
-    let grid = Grid::new(par.threads(), tokens, cols, bytes, jobs.iter().map(Job::rows).sum());
+    let grid = Grid::new(par.threads(), tokens, bytes, jobs.iter().map(Job::rows).sum());
     let tasks: usize = jobs.iter().map(|job| grid.row_blocks(job.rows())).sum();
     par.run(tasks * grid.token_blocks, &|task| {
         let token_block = task / tasks;
@@ -162,19 +165,15 @@ struct Grid {
 }
 
 impl Grid {
-    fn new(threads: usize, tokens: usize, cols: usize, bytes: usize, all_rows: usize) -> Self {
-        if tokens <= tile::DIRECT_TOKENS {
+    fn new(threads: usize, tokens: usize, bytes: usize, all_rows: usize) -> Self {
+        if tokens <= DIRECT_TOKENS {
             // Memory is the limit: large pieces, each read from end to end.
             let tasks = (bytes / TASK_BYTES).clamp(1, threads * TASKS_PER_THREAD);
-            let rows = if threads == 1 { all_rows } else { all_rows.div_ceil(tasks) };
-            return Self {
-                rows: rows.next_multiple_of(ROW_STEP).max(ROW_STEP),
-                tokens,
-                token_blocks: usize::from(tokens > 0),
-            };
+            let rows = all_rows.div_ceil(tasks).min(STREAM_ROWS).next_multiple_of(ROW_STEP);
+            return Self { rows: rows.max(ROW_STEP), tokens, token_blocks: usize::from(tokens > 0) };
         }
-        let most = (TOKENS_BYTES / (cols * 4)).max(16);
-        let each = tokens.div_ceil(tokens.div_ceil(most));
+        // Rows as many as balance allows: every block of rows reads the tokens again.
+        let each = tokens.div_ceil(tokens.div_ceil(TASK_TOKENS));
         let token_blocks = tokens.div_ceil(each);
         let tasks = (threads * TASKS_PER_THREAD).div_ceil(token_blocks);
         let rows = all_rows.div_ceil(tasks).min(TASK_ROWS).next_multiple_of(ROW_STEP);

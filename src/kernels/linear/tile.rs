@@ -1,285 +1,118 @@
 //! Blocks of dot products in registers.
 //!
 //! The smallest unit is a tile of `M` tokens by `N` rows of weights: `M * N` registers of running sums, each fed from the first
-//! column to the last by one fused multiply-add per register of columns. The order of additions within one sum is therefore the
-//! same in every tile shape.
+//! column of a panel to the last by one fused multiply-add per register of columns, then folded to one value and added to those of
+//! the panels before. The order of additions is therefore the same in every tile shape.
 
-use super::super::element::{BF16, Element, F16, F32};
-use super::super::math::silu;
-use super::super::shared::{Output, with_scratch};
-use super::super::simd::{Kernel, Simd};
-use super::super::{Dtype, Matrix};
-use std::ops::Range;
+use super::super::Matrix;
+use super::super::element::Element;
+use super::super::simd::Simd;
 
-/// Up to this many tokens the weights are widened where they are used; beyond, once into a panel that all tokens share.
-pub(super) const DIRECT_TOKENS: usize = 3;
-/// Columns of a panel: its rows and a tile's tokens stay in the first-level cache together.
-const PANEL_COLS: usize = 512;
-/// How far ahead of its use a weight is asked for.
-const PREFETCH_BYTES: usize = 8 << 10;
+/// Most columns of a panel: its rows and a tile's tokens stay in the first-level cache together (8 rows of 28 KB, 3 of 11 KB).
+const PANEL_COLS: usize = 896;
+/// How far ahead of its use a weight is asked for, in each row of a tile.
+const PREFETCH_BYTES: usize = 1 << 10;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// What happens to a finished sum.
-pub(super) enum Finish<'a> {
-    /// It is the result.
-    Store,
-    /// This, `[tokens, rows]`, is added.
-    Add(&'a [f32]),
-    /// The result already holds a gate: `y = silu(y) * sum`.
-    Gate,
+/// Columns of a panel: equal shares of all, so it depends on the layer alone.
+pub(super) fn panel_cols(cols: usize) -> usize {
+    cols.div_ceil(cols.div_ceil(PANEL_COLS).max(1)).next_multiple_of(16)
 }
 
-/// A block of one layer: these tokens by these rows of weights.
-pub(super) struct Block<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) weights: &'a Matrix<'a>,
-    pub(super) bias: Option<&'a Matrix<'a>>,
-    pub(super) finish: &'a Finish<'a>,
-    pub(super) y: &'a Output<'a>,
-    pub(super) rows: Range<usize>,
-    pub(super) tokens: Range<usize>,
+/// Sums over the lanes of a tile's registers.
+#[inline(always)]
+pub(super) fn fold<S: Simd, const M: usize, const N: usize>(simd: S, sums: &[[S::V; N]; M]) -> [[f32; N]; M] {
+    let mut folded = [[0.0; N]; M];
+    for (sums, to) in sums.as_flattened().chunks(4).zip(folded.as_flattened_mut().chunks_mut(4)) {
+        let mut four = [simd.splat(0.0); 4];
+        four[..sums.len()].copy_from_slice(sums);
+        to.copy_from_slice(&simd.sum4(four)[..to.len()]);
+    }
+    folded
 }
 
-impl Kernel for Block<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        match self.weights.dtype {
-            Dtype::F32 => self.strips::<S, F32>(simd),
-            Dtype::F16 => self.strips::<S, F16>(simd),
-            Dtype::BF16 => self.strips::<S, BF16>(simd),
-        }
+/// Adds a panel's sums to one token's totals, `apart` values from each other, which the first panel begins.
+#[inline(always)]
+pub(super) fn add<const N: usize>(sums: &[f32; N], first: bool, totals: &mut [f32], apart: usize) {
+    for (sum, total) in sums.iter().zip(totals.iter_mut().step_by(apart)) {
+        *total = if first { *sum } else { *total + *sum };
     }
 }
 
-impl Block<'_> {
-    /// As many rows at once as the registers hold beside three tokens: 3 x 8 or 3 x 4 sums.
-    #[inline(always)]
-    fn strips<S: Simd, E: Element>(&self, simd: S) {
-        if S::REGISTERS >= 32 { self.strips_of::<S, E, 8>(simd) } else { self.strips_of::<S, E, 4>(simd) }
-    }
+/// The next rows' columns, asked for a few cache lines at a time while these are used.
+pub(super) struct Ahead {
+    start: *const u8,
+    stride: usize,
+    row_bytes: usize,
+    /// The next place to ask for: a row of the panel and its byte.
+    row: usize,
+    byte: usize,
+    rows: usize,
+    /// Cache lines each time.
+    lines: usize,
+}
 
+impl Ahead {
     #[inline(always)]
-    fn strips_of<S: Simd, E: Element, const N: usize>(&self, simd: S) {
-        let many = self.tokens.len() > DIRECT_TOKENS;
-        let mut row = self.rows.start;
-        while row + N <= self.rows.end {
-            if many {
-                self.shared_strip::<S, E, N>(simd, row)
-            } else {
-                self.direct_strip::<S, E, N>(simd, row)
-            }
-            row += N;
-        }
-        while row < self.rows.end {
-            if many {
-                self.shared_strip::<S, E, 1>(simd, row)
-            } else {
-                self.direct_strip::<S, E, 1>(simd, row)
-            }
-            row += 1;
-        }
-    }
-
-    /// `N` rows for few tokens, straight from the weights.
-    #[inline(always)]
-    fn direct_strip<S: Simd, E: Element, const N: usize>(&self, simd: S, row: usize) {
-        match self.tokens.len() {
-            1 => self.direct_tile::<S, E, 1, N>(simd, row),
-            2 => self.direct_tile::<S, E, 2, N>(simd, row),
-            _ => self.direct_tile::<S, E, 3, N>(simd, row),
-        }
-    }
-
-    #[inline(always)]
-    fn direct_tile<S: Simd, E: Element, const M: usize, const N: usize>(&self, simd: S, row: usize) {
-        let cols = self.weights.cols;
-        let x = self.x[self.tokens.start * cols..][..M * cols].as_ptr();
-        let w = self.weights.data[row * cols * E::SIZE..][..N * cols * E::SIZE].as_ptr();
-        let mut sums = [[simd.splat(0.0); N]; M];
-        // SAFETY: the slices hold M and N rows of cols elements.
-        unsafe { accumulate::<S, E, M, N, true>(simd, x, cols, w, cols * E::SIZE, cols, &mut sums) };
-        self.finish(simd, row, self.tokens.start, &sums);
-    }
-
-    /// `N` rows for many tokens: a panel of columns at a time is widened and used by all tokens, whose sums wait in scratch
-    /// memory between the panels.
-    #[inline(always)]
-    fn shared_strip<S: Simd, E: Element, const N: usize>(&self, simd: S, row: usize) {
-        let cols = self.weights.cols;
-        let tokens = self.tokens.len();
-        let panel_len = N * PANEL_COLS;
-        let waiting_len = if cols > PANEL_COLS { tokens * N * S::LANES } else { 0 };
-        with_scratch(panel_len + waiting_len, |scratch| {
-            let (panel, waiting) = scratch.split_at_mut(panel_len);
-            for from in (0..cols).step_by(PANEL_COLS) {
-                let count = PANEL_COLS.min(cols - from);
-                self.widen::<S, E, N>(simd, row, from, count, panel);
-                let mut token = 0;
-                while token < tokens {
-                    // Even shares: 4 tokens as 2 + 2, not 3 + 1.
-                    let left = tokens - token;
-                    let take = left.div_ceil(left.div_ceil(3));
-                    let at = Part { row, token, from, count };
-                    match take {
-                        1 => self.panel_tile::<S, 1, N>(simd, &at, panel, waiting),
-                        2 => self.panel_tile::<S, 2, N>(simd, &at, panel, waiting),
-                        _ => self.panel_tile::<S, 3, N>(simd, &at, panel, waiting),
-                    }
-                    token += take;
-                }
-            }
-        });
-    }
-
-    /// Widens `count` columns of `N` rows into a panel.
-    #[inline(always)]
-    fn widen<S: Simd, E: Element, const N: usize>(
-        &self,
-        simd: S,
+    pub(super) fn new<E: Element, const N: usize>(
+        weights: &Matrix,
         row: usize,
         from: usize,
         count: usize,
-        panel: &mut [f32],
-    ) {
-        let cols = self.weights.cols;
-        let (whole, rest) = (count / S::LANES * S::LANES, count % S::LANES);
-        for n in 0..N {
-            let w = self.weights.data[((row + n) * cols + from) * E::SIZE..][..count * E::SIZE].as_ptr();
-            let to = panel[n * PANEL_COLS..][..count].as_mut_ptr();
-            // SAFETY: both slices hold count elements.
-            unsafe {
-                for at in (0..whole).step_by(S::LANES) {
-                    simd.store(E::load(simd, w.add(at * E::SIZE)), to.add(at));
-                }
-                simd.store_part(E::load_part(simd, w.add(whole * E::SIZE), rest), to.add(whole), rest);
-            }
+        times: usize,
+    ) -> Self {
+        let row_bytes = count * E::SIZE;
+        Self {
+            start: weights.data.as_ptr().wrapping_add((row * weights.cols + from) * E::SIZE),
+            stride: weights.cols * E::SIZE,
+            row_bytes,
+            row: 0,
+            byte: 0,
+            rows: N,
+            lines: (N * row_bytes.div_ceil(LINE)).div_ceil(times),
         }
     }
 
-    /// One tile's share of one panel.
     #[inline(always)]
-    fn panel_tile<S: Simd, const M: usize, const N: usize>(
-        &self,
-        simd: S,
-        at: &Part,
-        panel: &[f32],
-        waiting: &mut [f32],
-    ) {
-        let cols = self.weights.cols;
-        let mut sums = [[simd.splat(0.0); N]; M];
-        let token = self.tokens.start + at.token;
-        let x = self.x[token * cols + at.from..][..(M - 1) * cols + at.count].as_ptr();
-        let (first, last) = (at.from == 0, at.from + at.count == cols);
-        if !first {
-            let waiting = waiting[at.token * N * S::LANES..][..M * N * S::LANES].as_ptr();
-            for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
-                // SAFETY: the slice holds M * N registers.
-                *sum = unsafe { simd.load(waiting.add(i * S::LANES)) };
+    pub(super) fn ask<S: Simd>(&mut self, simd: S) {
+        for _ in 0..self.lines {
+            if self.row < self.rows {
+                simd.prefetch(self.start.wrapping_add(self.row * self.stride + self.byte));
             }
-        }
-        let w = panel[..(N - 1) * PANEL_COLS + at.count].as_ptr().cast();
-        // SAFETY: x holds M rows of cols values from column `from` on, the panel N rows of PANEL_COLS values.
-        unsafe { accumulate::<S, F32, M, N, false>(simd, x, cols, w, PANEL_COLS * 4, at.count, &mut sums) };
-        if last {
-            self.finish(simd, at.row, token, &sums);
-            return;
-        }
-        let waiting = waiting[at.token * N * S::LANES..][..M * N * S::LANES].as_mut_ptr();
-        for (i, sum) in sums.as_flattened().iter().enumerate() {
-            // SAFETY: the slice holds M * N registers.
-            unsafe { simd.store(*sum, waiting.add(i * S::LANES)) }
-        }
-    }
-
-    /// Folds a tile's sums and writes them.
-    #[inline(always)]
-    fn finish<S: Simd, const M: usize, const N: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        token: usize,
-        sums: &[[S::V; N]; M],
-    ) {
-        // 24 sums at most, a whole number of registers.
-        let mut folded = [0.0_f32; 32];
-        let flat = sums.as_flattened();
-        for (i, to) in folded.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            if i * 4 >= M * N {
-                break;
+            self.byte += LINE;
+            if self.byte >= self.row_bytes {
+                (self.row, self.byte) = (self.row + 1, 0);
             }
-            let get = |j: usize| if i * 4 + j < M * N { flat[i * 4 + j] } else { simd.splat(0.0) };
-            *to = simd.sum4([get(0), get(1), get(2), get(3)]);
-        }
-        let mut bias = [0.0_f32; N];
-        if let Some(matrix) = self.bias {
-            matrix.widen(row, &mut bias);
-        }
-        let mut gates = [0.0_f32; 32];
-        let rows = self.weights.rows;
-        for m in 0..M {
-            let sums = &mut folded[m * N..][..N];
-            for n in 0..N {
-                sums[n] += bias[n];
-            }
-            let at = (token + m) * rows + row;
-            match self.finish {
-                Finish::Store => {}
-                Finish::Add(residual) => {
-                    for (sum, residual) in sums.iter_mut().zip(&residual[at..][..N]) {
-                        *sum += residual;
-                    }
-                }
-                Finish::Gate => {
-                    // SAFETY: no other task has these tokens of these rows.
-                    let y = unsafe { self.y.slice(at, N) };
-                    for (gate, y) in gates[m * N..].iter_mut().zip(y) {
-                        *gate = *y;
-                    }
-                }
-            }
-        }
-        if matches!(self.finish, Finish::Gate) {
-            for i in (0..M * N).step_by(S::LANES) {
-                // SAFETY: both arrays have 32 values, and i + LANES <= 32 because LANES divides 32.
-                unsafe {
-                    let gate = silu(simd, simd.load(gates.as_ptr().add(i)));
-                    let value = simd.mul(gate, simd.load(folded.as_ptr().add(i)));
-                    simd.store(value, folded.as_mut_ptr().add(i));
-                }
-            }
-        }
-        for (m, sums) in folded[..M * N].chunks_exact(N).enumerate() {
-            // SAFETY: no other task has these tokens of these rows.
-            let y = unsafe { self.y.slice((token + m) * rows + row, N) };
-            y.copy_from_slice(sums);
         }
     }
 }
 
-/// A tile's place: its first row and token (counted from the block's first), and the panel's columns.
-struct Part {
-    row: usize,
-    token: usize,
-    from: usize,
-    count: usize,
+/// Rows of values or of stored elements.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<T> {
+    pub(super) at: *const T,
+    /// From one row to the next, in `T`.
+    pub(super) stride: usize,
 }
 
-/// `sums[m][n] += x[m] * w[n]` over `cols` columns, from the first to the last. Strides: `x` in values, `w` in bytes.
+/// `M * N` registers of sums: those of `x[m] * w[n]` over `cols` columns, each from the first column to the last.
+///
+/// With `stream` the weights come from memory, and cache lines some way ahead are asked for. Beyond a row's last column these are
+/// the next row's first.
 ///
 /// # Safety
-/// `x` is valid for `M` rows and `w` for `N` rows of `cols` elements, at these strides.
+/// `x` is valid for `M` rows and `w` for `N` rows of `cols` elements.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, E: Element, const M: usize, const N: usize, const STREAM: bool>(
+#[allow(clippy::needless_range_loop, reason = "the indices are also places in memory")]
+pub(super) unsafe fn accumulate<S: Simd, E: Element, const M: usize, const N: usize>(
     simd: S,
-    x: *const f32,
-    x_stride: usize,
-    w: *const u8,
-    w_stride: usize,
+    x: Rows<f32>,
+    w: Rows<u8>,
     cols: usize,
-    sums: &mut [[S::V; N]; M],
-) {
-    let mut acc = *sums;
+    stream: bool,
+) -> [[S::V; N]; M] {
+    let mut sums = [[simd.splat(0.0); N]; M];
     let step = 2 * S::LANES;
     let mut at = 0;
     // SAFETY: every access is below column `cols` of a row the caller vouches for; prefetches may lie anywhere.
@@ -289,20 +122,19 @@ unsafe fn accumulate<S: Simd, E: Element, const M: usize, const N: usize, const 
                 let at = at + half * S::LANES;
                 let mut row = [simd.splat(0.0); M];
                 for m in 0..M {
-                    row[m] = simd.load(x.add(m * x_stride + at));
+                    row[m] = simd.load(x.at.add(m * x.stride + at));
                 }
                 for n in 0..N {
-                    let weight = E::load(simd, w.add(n * w_stride + at * E::SIZE));
+                    let weight = E::load(simd, w.at.add(n * w.stride + at * E::SIZE));
                     for m in 0..M {
-                        acc[m][n] = simd.mul_add(row[m], weight, acc[m][n]);
+                        sums[m][n] = simd.mul_add(row[m], weight, sums[m][n]);
                     }
                 }
             }
-            if STREAM {
+            if stream {
                 for n in 0..N {
-                    let ahead = w.wrapping_add(n * w_stride + at * E::SIZE + PREFETCH_BYTES);
                     for line in (0..step * E::SIZE).step_by(LINE) {
-                        simd.prefetch(ahead.wrapping_add(line));
+                        simd.prefetch(w.at.wrapping_add(n * w.stride + at * E::SIZE + line + PREFETCH_BYTES));
                     }
                 }
             }
@@ -312,16 +144,16 @@ unsafe fn accumulate<S: Simd, E: Element, const M: usize, const N: usize, const 
             let count = S::LANES.min(cols - at);
             let mut row = [simd.splat(0.0); M];
             for m in 0..M {
-                row[m] = simd.load_part(x.add(m * x_stride + at), count);
+                row[m] = simd.load_part(x.at.add(m * x.stride + at), count);
             }
             for n in 0..N {
-                let weight = E::load_part(simd, w.add(n * w_stride + at * E::SIZE), count);
+                let weight = E::load_part(simd, w.at.add(n * w.stride + at * E::SIZE), count);
                 for m in 0..M {
-                    acc[m][n] = simd.mul_add(row[m], weight, acc[m][n]);
+                    sums[m][n] = simd.mul_add(row[m], weight, sums[m][n]);
                 }
             }
             at += S::LANES;
         }
     }
-    *sums = acc;
+    sums
 }

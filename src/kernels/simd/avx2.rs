@@ -1,6 +1,7 @@
 //! AVX2 with FMA and F16C (Haswell, Zen and later): eight lanes, sixteen registers.
 
 use super::Simd;
+#[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX2, FMA and F16C.
@@ -188,6 +189,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 }

@@ -1,6 +1,7 @@
 //! AVX-512 (F, BW, DQ, VL: Skylake-X, Zen 4 and later): sixteen lanes, thirty-two registers.
 
 use super::Simd;
+#[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX-512 F, BW, DQ and VL, and FMA and F16C below it.
@@ -200,6 +201,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 }

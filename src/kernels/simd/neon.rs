@@ -1,6 +1,7 @@
 //! NEON (every 64-bit Arm): four lanes, thirty-two registers.
 
 use super::Simd;
+#[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::aarch64::*;
 
 /// Proof that the processor has NEON.

@@ -1,0 +1,88 @@
+//! How a call is cut into tasks: by sequence, key head and tokens, and, where that gives too few, by chunks of the context.
+
+use super::AttentionShape;
+use super::attend::CHUNK;
+
+/// Query rows (tokens times heads of a group) of one task: enough to share each block of keys, few enough for the cache.
+const TASK_ROWS: usize = 96;
+/// Chunks of a context are separate tasks while there are fewer other tasks per thread than this.
+const TASKS_PER_THREAD: usize = 4;
+
+/// A sequence after its new keys and values were written, and its first packed row.
+pub(super) struct Run<'a> {
+    pub(super) keys: &'a [f32],
+    pub(super) values: &'a [f32],
+    pub(super) capacity: usize,
+    pub(super) position: usize,
+    pub(super) tokens: usize,
+    pub(super) row: usize,
+}
+
+/// How a call is cut into tasks.
+pub(super) struct Plan {
+    kv_heads: usize,
+    pub(super) group: usize,
+    window: Option<usize>,
+    /// Tokens of a task.
+    pub(super) tokens: usize,
+    /// The chunks of a context are separate tasks.
+    pub(super) chunked: bool,
+}
+
+/// Some tokens of one sequence, for the query heads of one key head.
+#[derive(Clone, Copy)]
+pub(super) struct Unit<'a> {
+    pub(super) run: &'a Run<'a>,
+    pub(super) kv_head: usize,
+    /// Of the run's tokens.
+    pub(super) from: usize,
+    pub(super) tokens: usize,
+    /// The chunks of keys that any of the tokens sees.
+    pub(super) first_chunk: usize,
+    pub(super) end_chunk: usize,
+}
+
+impl Plan {
+    pub(super) fn new(shape: &AttentionShape, runs: &[Run], threads: usize) -> Self {
+        let group = shape.heads / shape.kv_heads;
+        let tokens = (TASK_ROWS / group).max(1);
+        let mut plan = Self { kv_heads: shape.kv_heads, group, window: shape.window, tokens, chunked: false };
+        let short = runs.iter().all(|run| run.tokens <= tokens);
+        plan.chunked = threads > 1 && short && plan.tasks(runs) < threads * TASKS_PER_THREAD;
+        plan
+    }
+
+    pub(super) fn tasks(&self, runs: &[Run]) -> usize {
+        runs.iter().map(|run| run.tokens.div_ceil(self.tokens) * self.kv_heads).sum()
+    }
+
+    /// The unit of a task's number. A sequence's last tokens come first: they see the most keys, and what takes longest should
+    /// not start last.
+    pub(super) fn unit<'a>(&self, runs: &'a [Run<'a>], mut task: usize) -> Option<Unit<'a>> {
+        for run in runs {
+            let blocks = run.tokens.div_ceil(self.tokens);
+            if task < blocks * self.kv_heads {
+                let from = (blocks - 1 - task / self.kv_heads) * self.tokens;
+                let tokens = self.tokens.min(run.tokens - from);
+                let first = run.position + from;
+                let first_key = self.window.map_or(0, |window| (first + 1).saturating_sub(window));
+                return Some(Unit {
+                    run,
+                    kv_head: task % self.kv_heads,
+                    from,
+                    tokens,
+                    first_chunk: first_key / CHUNK,
+                    end_chunk: (first + tokens).div_ceil(CHUNK),
+                });
+            }
+            task -= blocks * self.kv_heads;
+        }
+        None
+    }
+}
+
+impl Unit<'_> {
+    pub(super) fn rows(&self, group: usize) -> usize {
+        self.tokens * group
+    }
+}
