@@ -102,14 +102,16 @@ extern "C" {
 /**
  * Holds at most one shard of a model and replaces it safely.
  *
- * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats.
+ * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _estimate, _load_checkpoint,
+ * _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
 /**
  * A sequence of tokens on a shard: a KV cache and a position in it.
  *
- * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel.
+ * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
+ * _import_state.
  */
 typedef struct ortshard_request ortshard_request;
 
@@ -371,6 +373,22 @@ typedef struct ortshard_engine_options {
     int32_t require_device;
     /** How weights are kept: an ORTSHARD_PRECISION_* constant. */
     int32_t precision;
+    /**
+     * Bytes that the engine's weights, KV caches, outputs and runs may take together. 0: no limit.
+     *
+     * What does not fit is OUT_OF_MEMORY before it is used. Under a limit the runs of a shard go one at a time, in
+     * pieces of as many tokens as fit.
+     */
+    uint64_t memory_limit;
+    /**
+     * Not 0: another shard is loaded in place of the present one instead of beside it, for when both do not fit.
+     *
+     * The present one's memory is given back first. If the new one fails, it is loaded again and its requests go on
+     * as if nothing had been; if the new one succeeds, they are stale.
+     */
+    int32_t release_first;
+    /** Zero. */
+    int32_t reserved;
 } ortshard_engine_options;
 
 /**
@@ -410,8 +428,8 @@ typedef struct ortshard_progress {
  * Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
  * to cancel.
  *
- * Called from the thread that called ortshard_engine_ensure_shard(), so it must not load or clear on the same
- * engine: that would wait for itself. It must return normally (no longjmp, no C++ exception).
+ * Called from the thread that called the loading function, so it must not load or clear on the same engine: that
+ * would wait for itself. It must return normally (no longjmp, no C++ exception).
  */
 typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress, void *user_data);
 
@@ -432,7 +450,7 @@ typedef struct ortshard_engine_counters {
 } ortshard_engine_counters;
 
 /** Default ortshard_engine_options. @since 0.1 */
-#define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0 }
+#define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0 }
 
 /** Stands for a model's last layer in ortshard_shard_spec. */
 #define ORTSHARD_LAST_LAYER UINT32_MAX
@@ -475,7 +493,8 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
  * Makes the shard that `spec` names the engine's shard and gives a reference to it.
  *
  * If it is resident already, nothing happens. Otherwise it is built beside the present one, which is replaced when
- * the new one is ready: after any failure the old shard is still there. Requests on the old shard go on working.
+ * the new one is ready: after any failure the old shard is still there. Requests on a replaced shard go on working,
+ * and keep it in memory until they are freed; with the option release_first they become stale instead.
  *
  * `progress`, unless NULL, is called after each step with `user_data`.
  *
@@ -502,10 +521,11 @@ ortshard_status ortshard_engine_ensure_shard(const ortshard_engine *engine,
 ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine *engine, ortshard_shard **shard);
 
 /**
- * Releases the engine's shard; its memory is freed with the last request and reference on it. The engine can load
- * again.
+ * Gives back all memory of the engine's shard and of the requests on it. The engine can load again.
  *
- * Errors: NULL_ARGUMENT. Threads: many at once; waits for a load in progress. @since 0.1
+ * Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD.
+ *
+ * Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine);
 
@@ -517,6 +537,89 @@ ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine
 ORTSHARD_API
 ortshard_status ortshard_engine_stats(const ortshard_engine *engine,
                                       ortshard_engine_counters *counters);
+
+/* ==================================================================================================================
+ * Memory estimate
+ *
+ * What a shard will take, before it is loaded: from config.json and the headers of its files alone.
+ * ================================================================================================================== */
+
+/** Stands for no layer in ortshard_memory_estimate. */
+#define ORTSHARD_NO_LAYER -1
+
+/** Memory that a shard and requests on it take, in bytes. */
+typedef struct ortshard_memory_estimate {
+    /** Set to sizeof(ortshard_memory_estimate) before the call. */
+    size_t struct_size;
+    /** The weights, as stored: pages of files, shared by all processes that map them. */
+    uint64_t weight_bytes;
+    /** The KV caches of all the requests. */
+    uint64_t kv_bytes;
+    /** Activations of one run of up to 512 tokens, and its output. */
+    uint64_t run_bytes;
+    /** The most that the engine holds while it loads: the weights, and what it holds now unless it releases first. */
+    uint64_t load_peak_bytes;
+    /** Weights, KV caches and one run. */
+    uint64_t total_bytes;
+    /**
+     * The last layer (INCLUSIVE) of the largest range from the spec's first layer on whose total fits into the
+     * engine's memory_limit or, without one, into what the machine has available; ORTSHARD_NO_LAYER if none does.
+     */
+    int64_t largest_end_layer;
+} ortshard_memory_estimate;
+
+/** An ortshard_memory_estimate ready to be filled. @since 0.1 */
+#define ORTSHARD_MEMORY_ESTIMATE_INIT { sizeof(ortshard_memory_estimate), 0, 0, 0, 0, 0, 0 }
+
+/**
+ * Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
+ *
+ * Loads nothing and takes no memory. Where the files of the weights are not there, config.json's dtype decides.
+ *
+ * Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();
+ * IO; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
+                                         const ortshard_shard_spec *spec,
+                                         uint32_t context,
+                                         uint32_t requests,
+                                         ortshard_memory_estimate *estimate);
+
+/* ==================================================================================================================
+ * Checkpoints
+ *
+ * A shard's weights as a file: saved from the resident shard, or loaded into its place, such as a fine-tune of the
+ * same model.
+ * ================================================================================================================== */
+
+/**
+ * Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
+ *
+ * `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of
+ * the shard's layers under its own name, and may hold more. Like ortshard_engine_ensure_shard() this is a
+ * transaction, with the same `progress`, and the same rule for requests on the shard before.
+ *
+ * Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; MALFORMED,
+ * UNSUPPORTED; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO; RUNTIME; INVALID_UTF8; NULL_ARGUMENT.
+ * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
+ * @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_load_checkpoint(const ortshard_engine *engine,
+                                                const char *checkpoint,
+                                                ortshard_progress_callback progress,
+                                                void *user_data,
+                                                ortshard_shard **shard);
+
+/**
+ * Saves the tensors of the engine's shard, in their stored dtype and under their own names, as the safetensors file
+ * `path`. The file appears complete or not at all; an existing one is replaced.
+ *
+ * Errors: INVALID_STATE if the engine has no shard; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once.
+ * @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_engine_save_checkpoint(const ortshard_engine *engine, const char *path);
 
 /* ==================================================================================================================
  * Shard
@@ -695,8 +798,8 @@ ortshard_status ortshard_request_options_init(ortshard_request_options *options,
 /**
  * Creates a request at position 0 on `shard`, which it keeps alive. NULL `options`: the defaults.
  *
- * Errors: OUT_OF_RANGE for a capacity above the model's maximum; OUT_OF_MEMORY (site KV); VERSION_MISMATCH;
- * INVALID_ARGUMENT for a bad struct_size; NULL_ARGUMENT.
+ * Errors: OUT_OF_RANGE for a capacity above the model's maximum; OUT_OF_MEMORY (site KV); STALE_SHARD;
+ * VERSION_MISMATCH; INVALID_ARGUMENT for a bad struct_size; NULL_ARGUMENT.
  * Threads: many at once. Ownership: free `*request` with ortshard_request_free(). @since 0.1
  */
 ORTSHARD_API
@@ -716,7 +819,7 @@ ORTSHARD_API void ortshard_request_free(ortshard_request *request);
  *
  * Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension
  * or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
- * in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED;
+ * in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
  * INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN); RUNTIME; NULL_ARGUMENT.
  * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
  * _infer, _infer_into or _free on it. @since 0.1
@@ -775,6 +878,49 @@ ORTSHARD_API ortshard_status ortshard_request_truncate(ortshard_request *request
  * Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_request_cancel(const ortshard_request *request);
+
+/* ==================================================================================================================
+ * Request state
+ *
+ * A request can be copied, and its state taken elsewhere: to a later time, another process, another machine with the
+ * same shard. It continues there bit for bit.
+ * ================================================================================================================== */
+
+/**
+ * Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows; from here on the
+ * two are independent.
+ *
+ * Errors: INVALID_STATE if another call on this request is running; STALE_SHARD; OUT_OF_MEMORY (site KV);
+ * NULL_ARGUMENT.
+ * Threads: one call at a time. Ownership: free `*fork` with ortshard_request_free(). @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_request_fork(ortshard_request *request, ortshard_request **fork);
+
+/**
+ * Writes the request's state to `buffer`, which has room for `capacity` bytes, and its size to `*needed`. NULL and 0
+ * ask for the size.
+ *
+ * The state is bytes to be kept or sent as they are: a version, a fingerprint of model, weights and layers, the
+ * tokens' KV rows, and a hash of all that.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running;
+ * STALE_SHARD; OUT_OF_MEMORY (site KV); NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_request_export_state(ortshard_request *request,
+                                              void *buffer,
+                                              size_t capacity,
+                                              size_t *needed);
+
+/**
+ * Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
+ *
+ * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
+ * INVALID_ARGUMENT for a state of another model, other weights or other layers; CONTEXT_FULL if it holds more tokens
+ * than this request has room for; INVALID_STATE if another call on this request is running; STALE_SHARD;
+ * NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_request_import_state(ortshard_request *request, const void *state, size_t size);
 
 /* ==================================================================================================================
  * Sampler

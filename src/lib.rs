@@ -28,7 +28,6 @@ pub mod engine;
 mod error;
 mod ffi;
 mod graph;
-#[allow(unsafe_code, reason = "vector instructions; every block says why it is sound")]
 mod kernels;
 mod kv;
 mod model;
