@@ -47,7 +47,8 @@ AT(ortshard_model_description, hidden_size, 76);
 AT(ortshard_model_description, vocab_size, 80);
 AT(ortshard_model_description, max_positions, 84);
 
-SIZE(ortshard_engine_options, 24);
+SIZE(ortshard_engine_options, 40);
+SIZE(ortshard_memory_estimate, 56);
 AT(ortshard_engine_options, device, 8);
 AT(ortshard_engine_options, device_index, 12);
 AT(ortshard_engine_options, require_device, 16);

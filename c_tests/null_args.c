@@ -113,6 +113,15 @@ int main(void)
     NULL_("engine", ortshard_engine_clear(NULL));
     NULL_("engine", ortshard_engine_stats(NULL, &counters));
     NULL_("counters", ortshard_engine_stats(engine, NULL));
+    ortshard_memory_estimate estimate = ORTSHARD_MEMORY_ESTIMATE_INIT;
+    NULL_("engine", ortshard_engine_estimate(NULL, &spec, 1, 1, &estimate));
+    NULL_("spec", ortshard_engine_estimate(engine, NULL, 1, 1, &estimate));
+    NULL_("estimate", ortshard_engine_estimate(engine, &spec, 1, 1, NULL));
+    NULL_("engine", ortshard_engine_load_checkpoint(NULL, "x", NULL, NULL, &shard));
+    NULL_("checkpoint", ortshard_engine_load_checkpoint(engine, NULL, NULL, NULL, &shard));
+    NULL_("shard", ortshard_engine_load_checkpoint(engine, "x", NULL, NULL, NULL));
+    NULL_("engine", ortshard_engine_save_checkpoint(NULL, "x"));
+    NULL_("path", ortshard_engine_save_checkpoint(engine, NULL));
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_engine_free(engine);
 
@@ -135,6 +144,15 @@ int main(void)
     CHECK(output.data == NULL && output.rank == 0);
     NULL_("input", ortshard_request_infer(request, NULL, 0, &output));
     NULL_("output", ortshard_request_infer(request, &input, 0, NULL));
+    ortshard_request *fork = request;
+    NULL_("request", ortshard_request_fork(NULL, &fork));
+    CHECK(fork == NULL);
+    NULL_("fork", ortshard_request_fork(request, NULL));
+    NULL_("request", ortshard_request_export_state(NULL, buffer, 8, &needed));
+    NULL_("buffer", ortshard_request_export_state(request, NULL, 8, &needed));
+    NULL_("needed", ortshard_request_export_state(request, buffer, 8, NULL));
+    NULL_("request", ortshard_request_import_state(NULL, buffer, 8));
+    NULL_("state", ortshard_request_import_state(request, NULL, 8));
     input.data = NULL;
     NULL_("input->data", ortshard_request_infer(request, &input, 0, &output));
     input.data = &id;

@@ -9,6 +9,9 @@ pub(super) const QWEN2: Architecture = Architecture { name: "Qwen2ForCausalLM", 
 /// The q, k, v bias is always there and has no key; the window applies only with `use_sliding_window`.
 fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
     c.qkv_bias = true;
+    if !f.has("num_key_value_heads") {
+        c.kv_heads = 32;
+    }
     if !f.has("max_position_embeddings") {
         c.max_positions = 32_768;
     }

@@ -14,6 +14,9 @@ fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
     }
     let bias = f.flag("attention_bias")?.unwrap_or(false);
     (c.qkv_bias, c.o_bias) = (bias, bias);
+    if !f.has("num_key_value_heads") {
+        c.kv_heads = 32;
+    }
     if !f.has("max_position_embeddings") {
         c.max_positions = 32_768;
     }

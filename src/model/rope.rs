@@ -21,9 +21,9 @@ impl Rope {
     /// The rotation that `config` asks for. `default_theta` is the architecture's own.
     pub(crate) fn new(config: Fields, head_dim: usize, max_positions: usize) -> Result<Self> {
         let parameters = config.object("rope_parameters")?;
-        let scaling = match parameters {
-            Some(parameters) => Some(parameters),
-            None => config.object("rope_scaling")?,
+        let scaling = match config.object("rope_scaling")? {
+            Some(scaling) => Some(scaling),
+            None => parameters,
         };
         let theta = match parameters.map(|p| p.positive("rope_theta", 1e15)).transpose()?.flatten() {
             Some(theta) => theta,

@@ -1,0 +1,96 @@
+/* Replacing a shard is a transaction, beside the old one or in its place; clear gives memory back while handles live. */
+#include "model.h"
+
+static int stop_at;
+
+static int stop(const ortshard_progress *progress, void *user_data)
+{
+    CHECK(progress->struct_size == sizeof *progress);
+    *(int *)user_data += 1;
+    return progress->stage == stop_at;
+}
+
+/* The last logits of the test prompt, copied. */
+static float *answer(const ortshard_shard *shard, size_t *bytes)
+{
+    int64_t prompt[MOST];
+    ortshard_tensor tensor = ids_tensor(prompt, ids_of("TEST_PROMPT", prompt));
+    ortshard_request *request = request_on(shard);
+    OK(ortshard_request_infer(request, &tensor, ORTSHARD_LOGITS_LAST, &tensor));
+    float *copy = malloc(tensor.byte_length);
+    CHECK(copy != NULL);
+    *bytes = tensor.byte_length;
+    memcpy(copy, tensor.data, tensor.byte_length);
+    ortshard_request_free(request);
+    return copy;
+}
+
+static void check_swaps(int release_first)
+{
+    ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+    options.release_first = release_first;
+    ortshard_engine *engine;
+    ortshard_shard *shard, *other;
+    ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
+    spec.model = setting("TEST_MODEL");
+    OK(ortshard_engine_create(&options, &engine));
+    OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    size_t bytes;
+    float *before = answer(shard, &bytes);
+
+    /* A missing model, a cancelled load: the old shard answers the same bits. */
+    ortshard_shard_spec next = spec;
+    next.model = "/nonexistent";
+    FAILS(NOT_FOUND, "/nonexistent", ortshard_engine_ensure_shard(engine, &next, NULL, NULL, &other));
+    next = spec;
+    next.end_layer = 0;
+    for (stop_at = ORTSHARD_STAGE_INSPECT; stop_at <= ORTSHARD_STAGE_READY; stop_at++) {
+        int calls = 0;
+        FAILS(CANCELLED, "cancelled", ortshard_engine_ensure_shard(engine, &next, stop, &calls, &other));
+        CHECK(calls > 0 && other == NULL);
+        OK(ortshard_engine_current_shard(engine, &other));
+        CHECK(other == shard);
+        size_t now_bytes;
+        float *now = answer(other, &now_bytes);
+        CHECK(now_bytes == bytes && memcmp(now, before, bytes) == 0);
+        free(now);
+        ortshard_shard_free(other);
+    }
+
+    /* A request on the old shard finishes beside it, and is stale in its place. */
+    ortshard_request *request = request_on(shard);
+    int64_t id = 1;
+    ortshard_tensor input = ids_tensor(&id, 1), output;
+    OK(ortshard_engine_ensure_shard(engine, &next, NULL, NULL, &other));
+    if (release_first)
+        FAILS(STALE_SHARD, "no longer loaded", ortshard_request_infer(request, &input, 0, &output));
+    else
+        OK(ortshard_request_infer(request, &input, 0, &output));
+    ortshard_request_free(request);
+    ortshard_shard_free(shard);
+
+    request = request_on(other);
+    OK(ortshard_engine_clear(engine));
+    FAILS(STALE_SHARD, "no longer loaded", ortshard_request_infer(request, &input, 0, &output));
+    ortshard_request_free(request);
+    FAILS(STALE_SHARD, "no longer loaded", ortshard_request_create(other, NULL, &request));
+    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
+    OK(ortshard_shard_info(other, &info));
+    CHECK(info.end_layer == 0);
+    ortshard_shard_free(other);
+    OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    size_t now_bytes;
+    float *now = answer(shard, &now_bytes);
+    CHECK(now_bytes == bytes && memcmp(now, before, bytes) == 0);
+    free(now);
+    free(before);
+    ortshard_shard_free(shard);
+    ortshard_engine_free(engine);
+}
+
+int main(void)
+{
+    check_swaps(0);
+    check_swaps(1);
+    return 0;
+}
