@@ -19,7 +19,7 @@ transformers 4 did, because most of the published models still are.
 import json
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
