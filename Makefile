@@ -42,9 +42,9 @@ target/c/%: examples/%.c include/ortshard.h $(RELEASE)/libortshard.so
 	$(CC) $(STRICT) $(CFLAGS) -Iinclude $< -L$(RELEASE) -lortshard -lm -Wl,-rpath,'$$ORIGIN/../release' -o $@
 
 demo: runtime examples
-	@echo "== one shard"
+	@printf '== one shard\n%s' "$(PROMPT)"
 	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200
-	@echo "== three shards"
+	@printf '\n== three shards\n%s' "$(PROMPT)"
 	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200 --shards 3
 
 test: runtime examples

@@ -38,8 +38,8 @@ mod tokenizer;
 mod weights;
 
 pub use engine::{
-    CancelHandle, Device, Engine, EngineOptions, EngineStats, Estimate, Input, Logits, ModelInfo, Output, Precision,
-    Progress, Request, RequestOptions, Shard, ShardInfo, ShardSpec, Stage,
+    CancelHandle, Device, Engine, EngineOptions, EngineStats, Estimate, Input, Logits, ModelInfo, OnProgress, Output,
+    Precision, Progress, Request, RequestOptions, Shard, ShardInfo, ShardSpec, Stage,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use runtime::{Runtime, RuntimeOptions};

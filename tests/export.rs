@@ -95,7 +95,9 @@ impl Stock {
             (api.ReleaseTensorTypeAndShapeInfo)(shape);
             let copy = std::slice::from_raw_parts(data.cast::<f32>(), count).to_vec();
             (api.ReleaseValue)(result);
-            values.iter().for_each(|value| (api.ReleaseValue)(value.cast_mut()));
+            for value in values {
+                (api.ReleaseValue)(value.cast_mut());
+            }
             Array2::from_shape_vec((count / width, width), copy).unwrap()
         }
     }

@@ -90,7 +90,7 @@ fn modules_use_only_what_lies_below_them() {
 #[test]
 fn only_runtime_names_ort() {
     for source in sources().iter().filter(|s| s.module() != "runtime") {
-        for line in source.lines.iter() {
+        for line in &source.lines {
             let names = line.contains("use ort::")
                 || line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').any(|w| w.starts_with("ort::"));
             assert!(!names, "src/{} names ort: {line}", source.path);

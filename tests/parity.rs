@@ -1,4 +1,4 @@
-//! Every model family against transformers' own answers (tools/make_goldens.py).
+//! Every model family against transformers' own answers (`tools/make_goldens.py`).
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 mod common;

@@ -49,5 +49,7 @@ pub(crate) fn run(requests: &mut [Request], ids: &[i64]) -> Array2<f32> {
 
 /// Back to the end of the prompt, so that every measured step has the same context.
 pub(crate) fn rewind(requests: &mut [Request], position: usize) {
-    requests.iter_mut().for_each(|request| request.truncate(position).unwrap());
+    for request in requests {
+        request.truncate(position).unwrap();
+    }
 }

@@ -15,12 +15,11 @@ mod stats;
 pub use device::Device;
 pub use estimate::Estimate;
 pub use model_info::ModelInfo;
-pub use options::{EngineOptions, Precision, Progress, RequestOptions, ShardSpec, Stage};
+pub use options::{EngineOptions, OnProgress, Precision, Progress, RequestOptions, ShardSpec, Stage};
 pub use request::{CancelHandle, Input, Logits, Output, Request};
 pub use shard::{Shard, ShardInfo};
 pub use stats::EngineStats;
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,12 +69,8 @@ impl Engine {
     /// once the new shard is ready: after any failure the old shard is still there. Requests keep the shard they were
     /// made on alive and go on working. With [`EngineOptions::release_first`] the old one makes room first.
     ///
-    /// `progress` is called from this thread after each step; [`ControlFlow::Break`] cancels.
-    pub fn ensure_shard(
-        &self,
-        spec: &ShardSpec,
-        progress: Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>,
-    ) -> Result<Arc<Shard>> {
+    /// `progress` is called from this thread after each step; [`Break`](std::ops::ControlFlow::Break) cancels.
+    pub fn ensure_shard(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
         let _loading = self.loading.lock();
         let old = self.resident.lock().clone();
         if let Some(old) = old.as_ref().filter(|old| old.spec == *spec) {
@@ -88,11 +83,7 @@ impl Engine {
     /// `checkpoint`, which must hold every tensor of the shard's layers under its own name.
     ///
     /// A transaction like [`ensure_shard`](Self::ensure_shard): the new shard replaces the old one when it is ready.
-    pub fn load_checkpoint(
-        &self,
-        checkpoint: &Path,
-        progress: Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>,
-    ) -> Result<Arc<Shard>> {
+    pub fn load_checkpoint(&self, checkpoint: &Path, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
         let _loading = self.loading.lock();
         let old = self.resident()?;
         let spec = old.spec.clone();
@@ -115,7 +106,7 @@ impl Engine {
         old: Option<Resident>,
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
-        progress: Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>,
+        progress: Option<&mut OnProgress<'_>>,
     ) -> Result<Arc<Shard>> {
         let mut report = Report::new(progress);
         let mut load = || Shard::load(spec, checkpoint, self.device, &self.budget, &self.counters, &mut report);

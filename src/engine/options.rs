@@ -1,5 +1,7 @@
 //! What a caller can choose.
 
+use std::ops::ControlFlow;
+
 use super::device::Device;
 
 /// How weights are kept and multiplied.
@@ -91,6 +93,9 @@ pub struct Progress {
     /// Tensors in all.
     pub tensors_total: usize,
 }
+
+/// Hears how far loading is; [`ControlFlow::Break`] cancels it.
+pub type OnProgress<'a> = dyn FnMut(&Progress) -> ControlFlow<()> + 'a;
 
 /// Options of a [`Request`](super::Request).
 #[derive(Debug, Clone, Copy, Default)]

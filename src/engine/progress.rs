@@ -2,17 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use super::options::{Progress, Stage};
+use super::options::{OnProgress, Progress, Stage};
 use crate::error::{Result, err};
 
 /// The caller's callback and the state it is told.
-pub(super) struct Report<'a> {
-    callback: Option<&'a mut dyn FnMut(&Progress) -> ControlFlow<()>>,
+pub(super) struct Report<'a, 'b> {
+    callback: Option<&'a mut OnProgress<'b>>,
     now: Progress,
 }
 
-impl<'a> Report<'a> {
-    pub(super) fn new(callback: Option<&'a mut dyn FnMut(&Progress) -> ControlFlow<()>>) -> Self {
+impl<'a, 'b> Report<'a, 'b> {
+    pub(super) fn new(callback: Option<&'a mut OnProgress<'b>>) -> Self {
         let now = Progress { stage: Stage::Inspect, bytes_done: 0, bytes_total: 0, tensors_done: 0, tensors_total: 0 };
         Self { callback, now }
     }

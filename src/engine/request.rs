@@ -324,8 +324,8 @@ fn step(
     // A prompt's run leaves an arena of megabytes, a token's one of kilobytes.
     let shrink = count > SHRINK_FROM;
     if loaded.is_last {
-        loaded.session.run(&inputs, (c"logits", out), cancel, shrink)
+        loaded.session.run(&inputs, c"logits", out, cancel, shrink)
     } else {
-        loaded.session.run(&inputs[..2], (c"hidden_states", out), cancel, shrink)
+        loaded.session.run(&inputs[..2], c"hidden_states", out, cancel, shrink)
     }
 }

@@ -48,7 +48,7 @@ impl Request {
         state.extend_from_slice(&(self.position() as u64).to_le_bytes());
         self.with_cache(|cache: &mut KvCache| {
             for head in cache.heads(self.position()) {
-                head.iter().for_each(|value| state.extend_from_slice(&value.to_le_bytes()));
+                state.extend(head.iter().flat_map(|value| value.to_le_bytes()));
             }
             Ok(())
         })?;

@@ -225,7 +225,7 @@ impl Builder {
         out
     }
 
-    /// Gated linear unit with SiLU (Shazeer, 2020).
+    /// Gated linear unit with `silu` (Shazeer, 2020).
     pub(crate) fn swiglu(&mut self, x: Value, gate: Linear, up: Linear) -> Value {
         let out = self.value(gate.out());
         self.ops.push(Op::SwiGlu { x, gate, up, out });

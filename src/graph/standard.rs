@@ -203,8 +203,8 @@ impl<'a> Writer<'a> {
     fn attention(&mut self, qkv: [Value; 3], a: &Attention, out: Value) {
         let [mut q, mut k, v] = qkv.map(|value| self.name(value));
         if let Some(norm) = &a.head_norm {
-            q = self.head_norm(q, &norm.query, norm.eps, a.heads, a.head_dim);
-            k = self.head_norm(k, &norm.key, norm.eps, a.kv_heads, a.head_dim);
+            q = self.head_norm(&q, &norm.query, norm.eps, a.heads, a.head_dim);
+            k = self.head_norm(&k, &norm.key, norm.eps, a.kv_heads, a.head_dim);
         }
         let past = |part: &str| format!("past_key_values.{}.{part}", a.layer);
         let present = |part: &str| format!("present.{}.{part}", a.layer);
@@ -228,11 +228,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Norm of each head: `[batch, sequence, heads * dim]` seen as `[batch, sequence, heads, dim]`.
-    fn head_norm(&mut self, x: String, weight: &Weight, eps: f32, heads: usize, head_dim: usize) -> String {
+    fn head_norm(&mut self, x: &str, weight: &Weight, eps: f32, heads: usize, head_dim: usize) -> String {
         let part = |name: &str| format!("{x}.{name}");
         let split = self.constant(&format!("split.{heads}"), &[0, 0, heads as i64, head_dim as i64]);
         let join = self.constant(&format!("join.{heads}"), &[0, 0, (heads * head_dim) as i64]);
-        self.push(Node::new("", "Reshape", vec![x.clone(), split], vec![part("heads")]));
+        self.push(Node::new("", "Reshape", vec![x.to_owned(), split], vec![part("heads")]));
         self.norm(part("heads"), weight, eps, part("normed"));
         self.push(Node::new("", "Reshape", vec![part("normed"), join], vec![part("joined")]));
         part("joined")

@@ -53,9 +53,11 @@ pub(crate) trait Parallel: Sync {
 }
 
 /// Runs every task on the calling thread.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Serial;
 
+#[cfg(test)]
 impl Parallel for Serial {
     fn threads(&self) -> usize {
         1

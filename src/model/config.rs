@@ -31,6 +31,7 @@ impl StoredDtype {
 }
 
 /// A decoder's shape.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in config.json")]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ModelConfig {
     /// `architectures[0]`.

@@ -124,6 +124,8 @@ fn yarn(scaling: Fields, plain: &[f32], theta: f64, head_dim: usize, max_positio
     }
     let low = low.max(0.0) as f32;
     let mut high = high.min(dim - 1.0) as f32;
+    // The singularity that the reference implementation steps around in the same way.
+    #[allow(clippy::float_cmp, reason = "the ramp divides by their exact difference")]
     if low == high {
         high += 0.001;
     }

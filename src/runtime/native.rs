@@ -22,6 +22,7 @@ use crate::weights::{Stored, WeightTable};
 #[derive(Debug)]
 pub(super) struct Domain {
     domain: NonNull<sys::OrtCustomOpDomain>,
+    #[allow(clippy::vec_box, reason = "ONNX Runtime holds their addresses")]
     operators: Vec<Box<Registered>>,
 }
 

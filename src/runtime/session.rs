@@ -65,7 +65,8 @@ impl Session {
     pub(crate) fn run(
         &self,
         inputs: &[(&CStr, &Tensor)],
-        output: (&CStr, &mut TensorMut),
+        output_name: &CStr,
+        output: &mut TensorMut,
         cancel: &Cancel,
         shrink: bool,
     ) -> Result<()> {
@@ -79,8 +80,8 @@ impl Session {
             names[i] = name.as_ptr();
             values[i] = tensor.as_ptr();
         }
-        let output_name = output.0.as_ptr();
-        let mut output_value = output.1.as_mut_ptr();
+        let output_name = output_name.as_ptr();
+        let mut output_value = output.as_mut_ptr();
         // SAFETY: all pointers are valid for the call; the output value exists, so the run writes into its memory,
         // which the `TensorMut` borrows exclusively.
         let status = unsafe {

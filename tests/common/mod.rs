@@ -1,6 +1,7 @@
 //! What the model tests share: the tiny models, the answers transformers gave for them, and pipelines of shards.
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+#![allow(clippy::needless_pass_by_value, reason = "array views are references")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
