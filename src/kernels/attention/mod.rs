@@ -1,7 +1,7 @@
 //! Causal grouped-query attention (Vaswani et al. 2017; Ainslie et al. 2023) over a cache of keys and values.
 //!
 //! One call does what lies between the projections: it normalises and rotates queries and keys, appends keys and values to each
-//! sequence's cache, and attends. [`plan`] cuts the work into tasks, [`prepare`] has one head's row, [`attend`] the online softmax over blocks
+//! sequence's cache, and attends. `plan` cuts the work into tasks, `prepare` has one head's row, `attend` the online softmax over blocks
 //! of keys, and [`multiply`] the arithmetic of a block.
 //!
 //! Keys are taken in *chunks* and *blocks* that begin at fixed absolute positions, and what a query gets from each is combined
