@@ -47,7 +47,10 @@ AT(ortshard_model_description, hidden_size, 76);
 AT(ortshard_model_description, vocab_size, 80);
 AT(ortshard_model_description, max_positions, 84);
 
-SIZE(ortshard_engine_options, 40);
+SIZE(ortshard_engine_options, 64);
+AT(ortshard_engine_options, memory_limit, 24);
+AT(ortshard_engine_options, fetch, 48);
+SIZE(ortshard_file, 40);
 SIZE(ortshard_memory_estimate, 56);
 AT(ortshard_engine_options, device, 8);
 AT(ortshard_engine_options, device_index, 12);
@@ -61,7 +64,8 @@ AT(ortshard_engine_counters, out_of_memory_load, 24);
 AT(ortshard_engine_counters, out_of_memory_kv, 32);
 AT(ortshard_engine_counters, out_of_memory_run, 40);
 
-SIZE(ortshard_shard_spec, 32);
+SIZE(ortshard_shard_spec, 40);
+AT(ortshard_shard_spec, revision, 32);
 AT(ortshard_shard_spec, model, 8);
 AT(ortshard_shard_spec, start_layer, 16);
 AT(ortshard_shard_spec, end_layer, 20);

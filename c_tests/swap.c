@@ -1,4 +1,5 @@
-/* Replacing a shard is a transaction, beside the old one or in its place; clear gives memory back while handles live. */
+/* Replacing a shard is a transaction, beside the old one or in its place; clear gives memory back while handles
+ * live. */
 #include "model.h"
 
 static int stop_at;

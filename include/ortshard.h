@@ -102,8 +102,8 @@ extern "C" {
 /**
  * Holds at most one shard of a model and replaces it safely.
  *
- * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _estimate, _load_checkpoint,
- * _save_checkpoint.
+ * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _estimate, _audit_files,
+ * _load_checkpoint, _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
@@ -339,6 +339,9 @@ ORTSHARD_API ortshard_status ortshard_model_info(const char *model, ortshard_mod
 /* ==================================================================================================================
  * Engine and shard spec
  *
+ * A model is a folder, or a name. Files of a model that is a name come from the hub's cache and, if they are missing
+ * there, from the hub; or, with a fetch callback, from wherever the host program keeps them.
+ *
  * An engine keeps one shard resident and replaces it as a transaction. Programs that run several shards in one
  * process use one engine for each.
  * ================================================================================================================== */
@@ -349,17 +352,36 @@ ORTSHARD_API ortshard_status ortshard_model_info(const char *model, ortshard_mod
 /** The checkpoint's own bf16, fp16 or f32 weights in float32 arithmetic. */
 #define ORTSHARD_PRECISION_EXACT 1
 
-/** Reading config.json and the tensor headers. */
+/** Reading config.json. */
 #define ORTSHARD_STAGE_INSPECT 1
 
+/** Finding the files that hold the shard's tensors, and bringing those that are not here. */
+#define ORTSHARD_STAGE_FETCH 2
+
 /** Mapping weights. */
-#define ORTSHARD_STAGE_WEIGHTS 2
+#define ORTSHARD_STAGE_WEIGHTS 3
 
 /** Creating the ONNX Runtime session. */
-#define ORTSHARD_STAGE_SESSION 3
+#define ORTSHARD_STAGE_SESSION 4
 
 /** Done. Comes last and once. */
-#define ORTSHARD_STAGE_READY 4
+#define ORTSHARD_STAGE_READY 5
+
+/**
+ * Brings one file of a model here and writes its local path, NUL-terminated UTF-8, to `path`, which has room for
+ * `capacity` bytes (4096). `revision` may be NULL.
+ *
+ * Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
+ * the loading function then returns. Called from any thread that loads, from several at once; the engine must be freed
+ * before what `user_data` points to. It must return normally (no longjmp, no C++ exception). The file must stay as it
+ * is while the model is in use.
+ */
+typedef ortshard_status (*ortshard_fetch_callback)(const char *model,
+                                                   const char *revision,
+                                                   const char *file,
+                                                   char *path,
+                                                   size_t capacity,
+                                                   void *user_data);
 
 /** How an engine runs shards. All zero but struct_size: the defaults. */
 typedef struct ortshard_engine_options {
@@ -387,8 +409,20 @@ typedef struct ortshard_engine_options {
      * as if nothing had been; if the new one succeeds, they are stale.
      */
     int32_t release_first;
-    /** Zero. */
-    int32_t reserved;
+    /**
+     * Not 0: no socket is opened; what is neither a folder nor in the cache is OFFLINE. Also by the environment's
+     * HF_HUB_OFFLINE.
+     */
+    int32_t offline;
+    /**
+     * The hub's cache, as UTF-8. NULL: as the environment says (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME), else
+     * ~/.cache/huggingface/hub.
+     */
+    const char *cache_dir;
+    /** Brings the files of models that are no folders, instead of the hub. NULL: the hub and its cache. */
+    ortshard_fetch_callback fetch;
+    /** Passed on to `fetch`. */
+    void *fetch_user_data;
 } ortshard_engine_options;
 
 /**
@@ -398,7 +432,7 @@ typedef struct ortshard_engine_options {
 typedef struct ortshard_shard_spec {
     /** sizeof(ortshard_shard_spec). */
     size_t struct_size;
-    /** The model's folder, as UTF-8. Read during the call only. */
+    /** The model's folder or its name on the hub (`name` or `org/name`), as UTF-8. Read during the call only. */
     const char *model;
     /** The first layer, from 0. */
     uint32_t start_layer;
@@ -406,6 +440,10 @@ typedef struct ortshard_shard_spec {
     uint32_t end_layer;
     /** Layers of the whole model, to check that the right model is there: another number is an error. 0: no check. */
     uint32_t n_layers;
+    /** Zero. */
+    uint32_t reserved;
+    /** Branch, tag or commit of a model on the hub. NULL: "main". */
+    const char *revision;
 } ortshard_shard_spec;
 
 /** How far loading is. */
@@ -414,9 +452,9 @@ typedef struct ortshard_progress {
     size_t struct_size;
     /** An ORTSHARD_STAGE_* constant; they come in order. */
     int32_t stage;
-    /** Weight bytes mapped so far. */
+    /** Bytes of files brought here (FETCH) or of weights mapped (later) so far. */
     uint64_t bytes_done;
-    /** Weight bytes in all; 0 while that is not known. */
+    /** Bytes in all; 0 while that is not known. */
     uint64_t bytes_total;
     /** Tensors mapped so far. */
     uint64_t tensors_done;
@@ -450,13 +488,13 @@ typedef struct ortshard_engine_counters {
 } ortshard_engine_counters;
 
 /** Default ortshard_engine_options. @since 0.1 */
-#define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0 }
+#define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
 
 /** Stands for a model's last layer in ortshard_shard_spec. */
 #define ORTSHARD_LAST_LAYER UINT32_MAX
 
 /** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
-#define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0 }
+#define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0, 0, NULL }
 
 /** An ortshard_engine_counters ready to be filled. @since 0.1 */
 #define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
@@ -537,6 +575,52 @@ ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine
 ORTSHARD_API
 ortshard_status ortshard_engine_stats(const ortshard_engine *engine,
                                       ortshard_engine_counters *counters);
+
+/* ==================================================================================================================
+ * Files of a shard
+ *
+ * What would have to be there to load a shard, for preparing a machine that has no network.
+ * ================================================================================================================== */
+
+/** The file is on this machine. */
+#define ORTSHARD_FILE_PRESENT 1
+
+/** The file is not on this machine. */
+#define ORTSHARD_FILE_MISSING 2
+
+/** A file that a shard needs. The texts live for the length of the callback. */
+typedef struct ortshard_file {
+    /** The size that the library knows; later fields are not there. */
+    size_t struct_size;
+    /** Its name within the model. */
+    const char *name;
+    /** Where it lies on this machine; NULL if it is missing. */
+    const char *path;
+    /** Its bytes; 0 if that is not known. */
+    uint64_t size;
+    /** An ORTSHARD_FILE_* constant. */
+    int32_t state;
+} ortshard_file;
+
+/** Is told about one file. Returns 0 to go on, anything else to stop. It must return normally. */
+typedef int32_t (*ortshard_file_callback)(const ortshard_file *file, void *user_data);
+
+/**
+ * Calls `callback` with each file that the shard of `spec` needs, in the calling thread. Fetches nothing and opens no
+ * socket.
+ *
+ * These are config.json, the index if the model has one, and the weight files that hold the shard's tensors. Without
+ * config.json or a part of them it cannot be told which others are needed, and the list is shorter.
+ *
+ * Errors: NOT_FOUND if there is no such model; MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for
+ * ortshard_engine_ensure_shard(); CANCELLED by `callback`; IO; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+ * Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_audit_files(const ortshard_engine *engine,
+                                            const ortshard_shard_spec *spec,
+                                            ortshard_file_callback callback,
+                                            void *user_data);
 
 /* ==================================================================================================================
  * Memory estimate

@@ -38,10 +38,11 @@ mod tokenizer;
 mod weights;
 
 pub use engine::{
-    CancelHandle, Device, Engine, EngineOptions, EngineStats, Estimate, Input, Logits, ModelInfo, OnProgress, Output,
-    Precision, Progress, Request, RequestOptions, Shard, ShardInfo, ShardSpec, Stage,
+    AuditedFile, CancelHandle, Device, Engine, EngineOptions, EngineStats, Estimate, FileState, Input, Logits,
+    ModelInfo, OnProgress, Output, Precision, Progress, Request, RequestOptions, Shard, ShardInfo, ShardSpec, Stage,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use sampler::{Sampler, SamplerOptions};
+pub use source::{Fetch, NetworkOptions, SourceOptions};
 pub use tokenizer::{ChatMessage, TextStream, Tokenizer};

@@ -1,7 +1,5 @@
 //! What a shard will take, from config.json and the tensor headers alone.
 
-use std::path::Path;
-
 use super::Engine;
 use super::options::ShardSpec;
 use super::shard::{ROWS, inspect, run_bytes};
@@ -9,7 +7,7 @@ use crate::error::{ErrorKind, Result};
 use crate::graph::Graph;
 use crate::kv::KvShape;
 use crate::model::{ModelConfig, Range};
-use crate::source::Folder;
+use crate::source::{self, ModelFiles, SourceOptions};
 use crate::weights;
 
 /// Memory that a shard and requests on it take.
@@ -34,10 +32,12 @@ impl Engine {
     /// Predicts the memory of `requests` requests of `context` tokens each on the shard of `spec`. Reads config.json and
     /// the headers of the files that hold the shard's tensors; where those are not there, config.json's dtype decides.
     pub fn estimate(&self, spec: &ShardSpec, context: u32, requests: u32) -> Result<Estimate> {
-        let folder = Folder::open(Path::new(&spec.model))?;
-        let (config, range, graph) = inspect(&folder, spec)?;
+        // Whatever the engine may do, an estimate opens no socket.
+        let sources = SourceOptions { offline: true, ..self.options.source.clone() };
+        let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
+        let (config, range, graph) = inspect(&*files, spec, &mut |_| Ok(()))?;
         let tokens = u64::from(context) * u64::from(requests);
-        let parts = parts(&folder, &config, range, &graph, tokens, context)?;
+        let parts = parts(&*files, &config, range, &graph, tokens, context)?;
         let [weight_bytes, kv_bytes, run_bytes] = parts;
         let held = if self.options.release_first { 0 } else { self.budget.used() };
 
@@ -45,8 +45,8 @@ impl Engine {
         let mut largest_end_layer = None;
         for end in range.start..range.layers {
             let spec = ShardSpec { end_layer: end as u32, ..spec.clone() };
-            let (config, range, graph) = inspect(&folder, &spec)?;
-            let parts = self::parts(&folder, &config, range, &graph, tokens, context)?;
+            let (config, range, graph) = inspect(&*files, &spec, &mut |_| Ok(()))?;
+            let parts = self::parts(&*files, &config, range, &graph, tokens, context)?;
             if parts.iter().sum::<u64>() > room {
                 break;
             }
@@ -65,7 +65,7 @@ impl Engine {
 
 /// Bytes of weights, KV caches and a run.
 fn parts(
-    folder: &Folder,
+    files: &dyn ModelFiles,
     config: &ModelConfig,
     range: Range,
     graph: &Graph,
@@ -73,9 +73,9 @@ fn parts(
     context: u32,
 ) -> Result<[u64; 3]> {
     let wanted = graph.weights();
-    let weights = match weights::load(folder, None, &wanted, &mut |_, _| Ok(())) {
+    let weights = match weights::load(files, None, &wanted, &mut |_| Ok(())) {
         Ok(table) => table.bytes(),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => {
             let values: usize = wanted.iter().map(|w| w.shape.iter().product::<usize>()).sum();
             values as u64 * config.dtype.map_or(4, |dtype| dtype.size() as u64)
         }

@@ -1,6 +1,8 @@
 //! The public Rust API, and all that the C API calls: an [`Engine`] holds one [`Shard`], a [`Request`] runs on it.
 
+mod audit;
 mod budget;
+mod checkpoint;
 mod device;
 mod estimate;
 mod export;
@@ -12,6 +14,7 @@ mod shard;
 mod state;
 mod stats;
 
+pub use audit::{AuditedFile, FileState};
 pub use device::Device;
 pub use estimate::Estimate;
 pub use model_info::ModelInfo;
@@ -109,7 +112,9 @@ impl Engine {
         progress: Option<&mut OnProgress<'_>>,
     ) -> Result<Arc<Shard>> {
         let mut report = Report::new(progress);
-        let mut load = || Shard::load(spec, checkpoint, self.device, &self.budget, &self.counters, &mut report);
+        let mut load = || {
+            Shard::load(spec, checkpoint, &self.options.source, self.device, &self.budget, &self.counters, &mut report)
+        };
         let shard = match old.filter(|_| self.options.release_first) {
             None => load(),
             Some(old) => self.in_place_of(&old, load),

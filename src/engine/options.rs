@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::device::Device;
+use crate::source::SourceOptions;
 
 /// How weights are kept and multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,13 +36,18 @@ pub struct EngineOptions {
     /// For when both do not fit. The old shard's memory is given back first; if the new one fails, the old one is
     /// loaded again and its requests go on as if nothing had been. If the new one succeeds, they are stale.
     pub release_first: bool,
+    /// Where the files of models that are no folders come from.
+    pub source: SourceOptions,
 }
 
 /// Which shard of which model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ShardSpec {
-    /// A model folder: config.json, safetensors and, for text, tokenizer.json.
+    /// A model folder: config.json, safetensors and, for text, tokenizer.json. Or the name of a model on the hub,
+    /// `name` or `org/name`: then its files come from the hub's cache, and those that are missing from the hub.
     pub model: String,
+    /// Branch, tag or commit of a model on the hub. `None`: `main`.
+    pub revision: Option<String>,
     /// First layer, from 0.
     pub start_layer: u32,
     /// Last layer, **inclusive**. [`ShardSpec::LAST`]: the model's last.
@@ -61,7 +67,7 @@ impl ShardSpec {
 
     /// Layers `start..=end` of `model`.
     pub fn layers(model: impl Into<String>, start: u32, end: u32) -> Self {
-        Self { model: model.into(), start_layer: start, end_layer: end, n_layers: 0 }
+        Self { model: model.into(), revision: None, start_layer: start, end_layer: end, n_layers: 0 }
     }
 }
 
@@ -69,8 +75,10 @@ impl ShardSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Reading config.json and the tensor headers.
+    /// Reading config.json.
     Inspect,
+    /// Finding the files that hold the shard's tensors, and bringing those that are not here.
+    Fetch,
     /// Mapping weights.
     Weights,
     /// Creating the session.
@@ -84,9 +92,9 @@ pub enum Stage {
 pub struct Progress {
     /// The present step.
     pub stage: Stage,
-    /// Weight bytes mapped so far.
+    /// Bytes of files brought here ([`Stage::Fetch`]) or of weights mapped (later) so far.
     pub bytes_done: u64,
-    /// Weight bytes in all, as far as known: 0 before they are.
+    /// Bytes in all; 0 while that is not known.
     pub bytes_total: u64,
     /// Tensors mapped so far.
     pub tensors_done: usize,

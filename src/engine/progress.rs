@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::options::{OnProgress, Progress, Stage};
 use crate::error::{Result, err};
+use crate::source::Transfer;
 
 /// The caller's callback and the state it is told.
 pub(super) struct Report<'a, 'b> {
@@ -34,13 +35,25 @@ impl<'a, 'b> Report<'a, 'b> {
     /// The weights come next, `total` tensors.
     pub(super) fn tensors(&mut self, total: usize) -> Result<()> {
         self.now.tensors_total = total;
-        self.stage(Stage::Weights)
+        self.stage(Stage::Fetch)
+    }
+
+    /// Files are brought here, so many bytes of them by now.
+    pub(super) fn fetched(&mut self, now: Transfer) -> Result<()> {
+        (self.now.bytes_done, self.now.bytes_total) = (now.bytes_done, now.bytes_total);
+        self.tell()
+    }
+
+    /// Something small is on its way: a chance to cancel.
+    pub(super) fn waiting(&mut self) -> Result<()> {
+        self.tell()
     }
 
     /// So many tensors and bytes are mapped.
     pub(super) fn mapped(&mut self, tensors: usize, bytes: u64) -> Result<()> {
-        (self.now.tensors_done, self.now.bytes_done) = (tensors, bytes);
-        self.tell()
+        self.now.tensors_done = tensors;
+        (self.now.bytes_done, self.now.bytes_total) = (bytes, 0);
+        self.stage(Stage::Weights)
     }
 
     fn tell(&mut self) -> Result<()> {

@@ -8,17 +8,18 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::budget::{Budget, Reservation};
+use super::checkpoint::Checkpoint;
 use super::device::Device;
 use super::options::{ShardSpec, Stage};
 use super::progress::Report;
 use super::stats::Counters;
 use crate::error::{Result, Site, bail, err};
-use crate::graph::{self, Graph, Weight};
+use crate::graph::{self, Graph};
 use crate::kernels::Dtype;
 use crate::kv::{KvCache, KvShape};
 use crate::model::{self, ModelConfig, Range};
 use crate::runtime::Session;
-use crate::source::{Folder, names};
+use crate::source::{self, ModelFiles, OnTransfer, SourceOptions, names};
 use crate::weights::{self, WeightTable};
 
 /// A config.json is a few kilobytes.
@@ -120,15 +121,16 @@ impl Shard {
     pub(super) fn load(
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
+        sources: &SourceOptions,
         device: Device,
         budget: &Arc<Budget>,
         counters: &Arc<Counters>,
         report: &mut Report,
     ) -> Result<Self> {
         report.stage(Stage::Inspect)?;
-        let folder = Folder::open(Path::new(&spec.model))?;
-        let (config, range, graph) = inspect(&folder, spec)?;
-        let source = checkpoint.map_or_else(|| Ok(Checkpoint::whole(folder)), Checkpoint::at)?;
+        let files = source::open(&spec.model, spec.revision.as_deref(), sources)?;
+        let (config, range, graph) = inspect(&*files, spec, &mut |_| report.waiting())?;
+        let source = checkpoint.map_or_else(|| Ok(Checkpoint::of(files)), Checkpoint::at)?;
         let loaded = Loaded::build(&source, &graph, budget, report)?;
         let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
         let info = info(&config, range, &loaded.weights, kv, device);
@@ -249,35 +251,6 @@ impl Shard {
     }
 }
 
-/// Where a shard's weights come from: all files of a folder, or one of them.
-#[derive(Debug)]
-struct Checkpoint {
-    folder: Folder,
-    file: Option<String>,
-}
-
-impl Checkpoint {
-    fn whole(folder: Folder) -> Self {
-        Self { folder, file: None }
-    }
-
-    /// A folder with safetensors, or one safetensors file.
-    fn at(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            return Ok(Self::whole(Folder::open(path)?));
-        }
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| err!(InvalidArgument, "checkpoint `{}` is no file name", path.display()))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Self { folder: Folder::open(folder)?, file: Some(name.to_owned()) })
-    }
-
-    fn load(&self, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
-        weights::load(&self.folder, self.file.as_deref(), wanted, &mut |tensors, bytes| report.mapped(tensors, bytes))
-            .map_err(|e| e.within(format_args!("checkpoint `{}`", self.folder.root().display())))
-    }
-}
-
 impl Loaded {
     fn build(source: &Checkpoint, graph: &Graph, budget: &Arc<Budget>, report: &mut Report) -> Result<Self> {
         let wanted = graph.weights();
@@ -313,14 +286,18 @@ fn arena(graph: &Graph, budget: &Budget) -> (usize, Option<u64>) {
 }
 
 /// The model's shape.
-pub(super) fn read_config(folder: &Folder) -> Result<ModelConfig> {
-    model::read_config(&folder.read(names::CONFIG, CONFIG_LIMIT)?)
-        .map_err(|e| e.within(format_args!("model `{}`", folder.root().display())))
+pub(super) fn read_config(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<ModelConfig> {
+    let content = files.read_required(names::CONFIG, CONFIG_LIMIT, on)?;
+    model::read_config(&content).map_err(|e| e.within(files.describe()))
 }
 
-/// The shape, range and graph that `spec` names in `folder`.
-pub(super) fn inspect(folder: &Folder, spec: &ShardSpec) -> Result<(ModelConfig, Range, Graph)> {
-    let config = read_config(folder)?;
+/// The shape, range and graph that `spec` names.
+pub(super) fn inspect(
+    files: &dyn ModelFiles,
+    spec: &ShardSpec,
+    on: &mut OnTransfer<'_>,
+) -> Result<(ModelConfig, Range, Graph)> {
+    let config = read_config(files, on)?;
     let range = range(spec, &config)?;
     let graph = model::graph(&config, range)?;
     Ok((config, range, graph))

@@ -1,19 +1,25 @@
 //! Engine and shard spec
 //!
+//! A model is a folder, or a name. Files of a model that is a name come from the hub's cache and, if they are missing
+//! there, from the hub; or, with a fetch callback, from wherever the host program keeps them.
+//!
 //! An engine keeps one shard resident and replaces it as a transaction. Programs that run several shards in one
 //! process use one engine for each.
 
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::device;
+use super::fetch::HostFetch;
 use super::guard::{guard, guard_void};
 use super::handle::{Out, borrow, free_box, give_box, give_counted};
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::options::{Options, Versioned, init, read, write};
 use super::status::{Failure, ortshard_status};
-use super::strings::text;
-use crate::{Engine, EngineOptions, Precision, Progress, ShardSpec, Stage};
+use super::strings::{optional, text};
+use crate::{Engine, EngineOptions, Fetch, Precision, Progress, ShardSpec, SourceOptions, Stage};
 
 /// The best for the device; on the processor, ORTSHARD_PRECISION_EXACT.
 pub const ORTSHARD_PRECISION_AUTO: i32 = 0;
@@ -23,26 +29,46 @@ pub const ORTSHARD_PRECISION_EXACT: i32 = 1;
 /// cbindgen:ignore
 pub const ORTSHARD_LAST_LAYER: u32 = ShardSpec::LAST;
 
-/// Reading config.json and the tensor headers.
+/// Reading config.json.
 pub const ORTSHARD_STAGE_INSPECT: i32 = 1;
+/// Finding the files that hold the shard's tensors, and bringing those that are not here.
+pub const ORTSHARD_STAGE_FETCH: i32 = 2;
 /// Mapping weights.
-pub const ORTSHARD_STAGE_WEIGHTS: i32 = 2;
+pub const ORTSHARD_STAGE_WEIGHTS: i32 = 3;
 /// Creating the ONNX Runtime session.
-pub const ORTSHARD_STAGE_SESSION: i32 = 3;
+pub const ORTSHARD_STAGE_SESSION: i32 = 4;
 /// Done. Comes last and once.
-pub const ORTSHARD_STAGE_READY: i32 = 4;
+pub const ORTSHARD_STAGE_READY: i32 = 5;
 
 //# /** Default ortshard_engine_options. @since 0.1 */
-//# #define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0 }
+//# #define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
 //#
 //# /** Stands for a model's last layer in ortshard_shard_spec. */
 //# #define ORTSHARD_LAST_LAYER UINT32_MAX
 //#
 //# /** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
-//# #define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0 }
+//# #define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0, 0, NULL }
 //#
 //# /** An ortshard_engine_counters ready to be filled. @since 0.1 */
 //# #define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
+
+/// Brings one file of a model here and writes its local path, NUL-terminated UTF-8, to `path`, which has room for
+/// `capacity` bytes (4096). `revision` may be NULL.
+///
+/// Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
+/// the loading function then returns. Called from any thread that loads, from several at once; the engine must be freed
+/// before what `user_data` points to. It must return normally (no longjmp, no C++ exception). The file must stay as it
+/// is while the model is in use.
+pub type ortshard_fetch_callback = Option<
+    unsafe extern "C" fn(
+        model: *const c_char,
+        revision: *const c_char,
+        file: *const c_char,
+        path: *mut c_char,
+        capacity: usize,
+        user_data: *mut c_void,
+    ) -> ortshard_status,
+>;
 
 /// How an engine runs shards. All zero but struct_size: the defaults.
 #[repr(C)]
@@ -68,8 +94,16 @@ pub struct ortshard_engine_options {
     /// The present one's memory is given back first. If the new one fails, it is loaded again and its requests go on
     /// as if nothing had been; if the new one succeeds, they are stale.
     pub release_first: i32,
-    /// Zero.
-    pub reserved: i32,
+    /// Not 0: no socket is opened; what is neither a folder nor in the cache is OFFLINE. Also by the environment's
+    /// HF_HUB_OFFLINE.
+    pub offline: i32,
+    /// The hub's cache, as UTF-8. NULL: as the environment says (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME), else
+    /// ~/.cache/huggingface/hub.
+    pub cache_dir: *const c_char,
+    /// Brings the files of models that are no folders, instead of the hub. NULL: the hub and its cache.
+    pub fetch: ortshard_fetch_callback,
+    /// Passed on to `fetch`.
+    pub fetch_user_data: *mut c_void,
 }
 
 impl Versioned for ortshard_engine_options {
@@ -85,7 +119,10 @@ impl Options for ortshard_engine_options {
         precision: 0,
         memory_limit: 0,
         release_first: 0,
-        reserved: 0,
+        offline: 0,
+        cache_dir: std::ptr::null(),
+        fetch: None,
+        fetch_user_data: std::ptr::null_mut(),
     };
 }
 
@@ -96,7 +133,7 @@ impl Options for ortshard_engine_options {
 pub struct ortshard_shard_spec {
     /// sizeof(ortshard_shard_spec).
     pub struct_size: usize,
-    /// The model's folder, as UTF-8. Read during the call only.
+    /// The model's folder or its name on the hub (`name` or `org/name`), as UTF-8. Read during the call only.
     pub model: *const c_char,
     /// The first layer, from 0.
     pub start_layer: u32,
@@ -104,6 +141,10 @@ pub struct ortshard_shard_spec {
     pub end_layer: u32,
     /// Layers of the whole model, to check that the right model is there: another number is an error. 0: no check.
     pub n_layers: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Branch, tag or commit of a model on the hub. NULL: "main".
+    pub revision: *const c_char,
 }
 
 impl Versioned for ortshard_shard_spec {
@@ -117,6 +158,8 @@ impl Options for ortshard_shard_spec {
         start_layer: 0,
         end_layer: ORTSHARD_LAST_LAYER,
         n_layers: 0,
+        reserved: 0,
+        revision: std::ptr::null(),
     };
 }
 
@@ -128,9 +171,9 @@ pub struct ortshard_progress {
     pub struct_size: usize,
     /// An ORTSHARD_STAGE_* constant; they come in order.
     pub stage: i32,
-    /// Weight bytes mapped so far.
+    /// Bytes of files brought here (FETCH) or of weights mapped (later) so far.
     pub bytes_done: u64,
-    /// Weight bytes in all; 0 while that is not known.
+    /// Bytes in all; 0 while that is not known.
     pub bytes_total: u64,
     /// Tensors mapped so far.
     pub tensors_done: u64,
@@ -213,6 +256,8 @@ pub unsafe extern "C" fn ortshard_engine_create(
             precision: precision(options.precision)?,
             memory_limit: options.memory_limit,
             release_first: options.release_first != 0,
+            // SAFETY: as above.
+            source: unsafe { source(&options) }?,
         })?));
         Ok(())
     })
@@ -356,7 +401,19 @@ pub(super) unsafe fn shard_spec(spec: *const ortshard_shard_spec) -> Result<Shar
         start_layer: spec.start_layer,
         end_layer: spec.end_layer,
         n_layers: spec.n_layers,
+        // SAFETY: as above.
+        revision: unsafe { optional(spec.revision, "spec->revision") }?.map(str::to_owned),
     })
+}
+
+/// # Safety
+/// The options are as the header says.
+unsafe fn source(options: &ortshard_engine_options) -> Result<SourceOptions, Failure> {
+    // SAFETY: the caller's promise.
+    let cache_dir = unsafe { optional(options.cache_dir, "options->cache_dir") }?.map(PathBuf::from);
+    let host =
+        options.fetch.map(|fetch| -> Arc<dyn Fetch> { Arc::new(HostFetch::new(fetch, options.fetch_user_data)) });
+    Ok(SourceOptions { offline: options.offline != 0, cache_dir, host, ..SourceOptions::default() })
 }
 
 fn precision(code: i32) -> Result<Precision, Failure> {
@@ -372,6 +429,7 @@ fn describe(progress: &Progress) -> ortshard_progress {
         struct_size: size_of::<ortshard_progress>(),
         stage: match progress.stage {
             Stage::Inspect => ORTSHARD_STAGE_INSPECT,
+            Stage::Fetch => ORTSHARD_STAGE_FETCH,
             Stage::Weights => ORTSHARD_STAGE_WEIGHTS,
             Stage::Session => ORTSHARD_STAGE_SESSION,
             Stage::Ready => ORTSHARD_STAGE_READY,

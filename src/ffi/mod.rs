@@ -21,10 +21,12 @@ mod objects;
 mod options;
 mod strings;
 
+mod audit;
 mod checkpoint;
 mod device;
 mod engine;
 mod estimate;
+mod fetch;
 mod last_error;
 mod log;
 mod model;

@@ -126,6 +126,21 @@ impl From<Error> for Failure {
     }
 }
 
+/// The kind of error that a host's callback reports by `status`.
+pub(super) fn kind_of(status: ortshard_status) -> ErrorKind {
+    const KINDS: &[ErrorKind] = &[
+        ErrorKind::InvalidArgument,
+        ErrorKind::OutOfRange,
+        ErrorKind::Malformed,
+        ErrorKind::Unsupported,
+        ErrorKind::Offline,
+        ErrorKind::HashMismatch,
+        ErrorKind::InvalidState,
+        ErrorKind::Cancelled,
+    ];
+    KINDS.iter().copied().find(|kind| of(*kind) == status).unwrap_or(ErrorKind::Io)
+}
+
 fn of(kind: ErrorKind) -> ortshard_status {
     match kind {
         ErrorKind::InvalidArgument => ORTSHARD_ERROR_INVALID_ARGUMENT,

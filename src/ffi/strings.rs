@@ -20,6 +20,15 @@ pub(super) unsafe fn text<'a>(text: *const c_char, parameter: &str) -> Result<&'
     })
 }
 
+/// As `text`, but NULL is none.
+///
+/// # Safety
+/// As for `text`.
+pub(super) unsafe fn optional<'a>(text: *const c_char, parameter: &str) -> Result<Option<&'a str>, Failure> {
+    // SAFETY: the caller's promise.
+    if text.is_null() { Ok(None) } else { unsafe { self::text(text, parameter) }.map(Some) }
+}
+
 /// # Safety
 /// As for `text`.
 pub(super) unsafe fn path<'a>(path: *const c_char, parameter: &str) -> Result<&'a Path, Failure> {

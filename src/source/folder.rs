@@ -1,90 +1,182 @@
 //! A model folder on the local disk.
 
-use std::fs::File;
-use std::io::{ErrorKind as IoKind, Read};
-use std::path::{Component, Path, PathBuf};
+use std::io::ErrorKind as IoKind;
+use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind, Result, bail, err};
+use super::files::{self, FileState, ModelFiles, OnTransfer, Transfer};
+use super::name;
+use crate::error::{Error, Result, bail, err};
 
 /// A folder with config.json, safetensors and, for text, tokenizer.json.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     root: PathBuf,
+    /// Where its files may really lie, links followed: the folder itself, and a hub cache's blobs if it is a snapshot.
+    homes: Vec<PathBuf>,
 }
 
 impl Folder {
     /// The folder at `path`.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing is there, `InvalidArgument` if it is not a folder, `Io`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Ok(Self { root: path.to_owned() }),
-            Ok(_) => Err(err!(InvalidArgument, "model `{}` is not a folder", path.display())),
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => bail!(InvalidArgument, "model `{}` is not a folder", path.display()),
             Err(e) if e.kind() == IoKind::NotFound => {
-                Err(err!(NotFound, "model folder `{}` does not exist", path.display()))
+                bail!(NotFound, "model folder `{}` does not exist", path.display())
             }
-            Err(e) => Err(err!(Io, "model folder `{}` cannot be read", path.display()).with_source(e)),
+            Err(e) => return Err(err!(Io, "model folder `{}` cannot be read", path.display()).with_source(e)),
         }
+        let real = std::fs::canonicalize(path)
+            .map_err(|e| err!(Io, "model folder `{}` cannot be read", path.display()).with_source(e))?;
+        let mut homes = blob_stores(&real);
+        homes.push(real);
+        Ok(Self { root: path.to_owned(), homes })
     }
 
-    /// Where `name` lies. Names come from files nobody checked, so anything but a plain relative path is refused.
+    /// Where `name` would lie.
+    ///
+    /// # Errors
+    /// `Malformed` for a name that leaves the folder.
     pub(crate) fn path(&self, name: &str) -> Result<PathBuf> {
-        let relative = Path::new(name);
-        let plain = !name.is_empty()
-            && !name.contains(['\0', '\\'])
-            && relative.components().all(|part| matches!(part, Component::Normal(_)));
-        if !plain {
-            bail!(Malformed, "file name `{}` leaves the model folder", name.escape_debug());
-        }
-        Ok(self.root.join(relative))
+        Ok(self.root.join(name::check(name)?))
     }
 
-    /// Whether `name` exists.
-    pub(crate) fn has(&self, name: &str) -> Result<bool> {
-        Ok(self.path(name)?.exists())
-    }
-
-    /// Opens the regular file `name`.
-    pub(crate) fn open_file(&self, name: &str) -> Result<File> {
+    /// Path and size of `name`, if it is there.
+    ///
+    /// A link may point to another file of the folder. One that points elsewhere is refused: a model folder from a
+    /// stranger must not be able to name this machine's files.
+    fn find(&self, name: &str) -> Result<Option<(PathBuf, u64)>> {
         let path = self.path(name)?;
-        let file = File::open(&path).map_err(|e| match e.kind() {
-            IoKind::NotFound => err!(NotFound, "`{}` does not exist", path.display()),
-            _ => err!(Io, "`{}` cannot be opened", path.display()).with_source(e),
-        })?;
-        let metadata = file.metadata().map_err(|e| err!(Io, "`{}` cannot be read", path.display()).with_source(e))?;
-        if !metadata.is_file() {
-            bail!(Io, "`{}` is not a regular file", path.display());
+        let real = match std::fs::canonicalize(&path) {
+            Ok(real) => real,
+            Err(e) if matches!(e.kind(), IoKind::NotFound | IoKind::NotADirectory) => return Ok(None),
+            Err(e) => return Err(err!(Io, "`{}` cannot be read", path.display()).with_source(e)),
+        };
+        if !self.homes.iter().any(|home| real.starts_with(home)) {
+            bail!(
+                Malformed,
+                "`{}` is a link to `{}`, outside the model folder; put the file itself into the folder",
+                path.display(),
+                real.display()
+            );
         }
-        Ok(file)
-    }
-
-    /// The content of the small file `name`, at most `limit` bytes.
-    pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
-        let file = self.open_file(name)?;
-        let mut content = Vec::new();
-        file.take(limit + 1)
-            .read_to_end(&mut content)
-            .map_err(|e| Error::new(ErrorKind::Io, format!("`{name}` cannot be read")).with_source(e))?;
-        if content.len() as u64 > limit {
-            bail!(Malformed, "`{name}` is larger than {limit} bytes");
-        }
-        Ok(content)
-    }
-
-    /// The folder itself.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+        Ok(files::size_of(&path)?.map(|size| (path, size)))
     }
 }
 
-#[cfg(test)]
+impl ModelFiles for Folder {
+    fn locate(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<Option<PathBuf>> {
+        let Some((path, size)) = self.find(name)? else { return Ok(None) };
+        on(Transfer { bytes_done: size, bytes_total: size })?;
+        Ok(Some(path))
+    }
+
+    fn audit(&self, name: &str) -> Result<FileState> {
+        Ok(self.find(name)?.map_or(FileState::Absent, |(path, size)| FileState::Present { path, size }))
+    }
+
+    fn missing(&self, names: &[&str]) -> Error {
+        err!(NotFound, "model folder `{}` does not hold {}", self.root.display(), files::list(names))
+    }
+
+    fn describe(&self) -> String {
+        format!("model folder `{}`", self.root.display())
+    }
+}
+
+/// If `root` is a snapshot of a hub cache (`CACHE/models--ORG--NAME/snapshots/COMMIT`): where the files behind its links
+/// lie. `models--ORG--NAME/blobs`, and `CACHE/blobs`, to which newer Python clients link what several models share.
+fn blob_stores(root: &Path) -> Vec<PathBuf> {
+    let Some(snapshots) = root.parent().filter(|p| p.ends_with("snapshots")) else { return Vec::new() };
+    let Some(repository) = snapshots.parent() else { return Vec::new() };
+    let named = repository.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("models--"));
+    if !named {
+        return Vec::new();
+    }
+    let stores = [Some(repository), repository.parent()];
+    stores.into_iter().flatten().filter_map(|folder| std::fs::canonicalize(folder.join("blobs")).ok()).collect()
+}
+
+#[cfg(all(test, unix))]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
-    fn names_that_leave_the_folder_are_refused() {
-        let folder = Folder { root: PathBuf::from("/models/a") };
-        for name in ["../b", "/etc/passwd", "a/../../b", "", "..", "a\0b", "..\\b"] {
-            assert_eq!(folder.path(name).map_err(|e| e.kind()), Err(ErrorKind::Malformed), "{name:?}");
+    fn links_may_not_leave_the_folder() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("model");
+        fs::create_dir_all(root.join("sub")).unwrap();
+        fs::write(root.join("sub/real"), b"123").unwrap();
+        fs::write(scratch.path().join("secret"), b"s").unwrap();
+        symlink("sub/real", root.join("inside")).unwrap();
+        symlink("../secret", root.join("escape")).unwrap();
+        symlink(scratch.path(), root.join("up")).unwrap();
+        symlink("nowhere", root.join("dangling")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+
+        let folder = Folder::open(&root).unwrap();
+        assert_eq!(folder.read_required("inside", 10, &mut |_| Ok(())).unwrap(), b"123");
+        assert_eq!(
+            folder.audit("inside").unwrap(),
+            FileState::Present { path: root.join("inside"), size: 3 },
+            "a link counts with the size of its target"
+        );
+        for name in ["escape", "up/secret"] {
+            let error = folder.locate(name, &mut |_| Ok(())).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Malformed, "{name}: {error}");
+            assert_eq!(folder.open(name, &mut |_| Ok(())).unwrap_err().kind(), ErrorKind::Malformed);
         }
-        assert!(folder.path("model-00001-of-00002.safetensors").is_ok());
+        assert_eq!(folder.audit("dangling").unwrap(), FileState::Absent);
+        assert_eq!(folder.audit("sub/real/x").unwrap(), FileState::Absent);
+        assert_eq!(folder.audit("loop").unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(folder.audit("sub").unwrap_err().kind(), ErrorKind::Io, "a folder is not a file");
+    }
+
+    #[test]
+    fn a_snapshot_of_a_hub_cache_may_link_to_its_blobs_only() {
+        let scratch = tempfile::tempdir().unwrap();
+        let repository = scratch.path().join("models--a--b");
+        let snapshot = repository.join("snapshots/c0ffee");
+        fs::create_dir_all(repository.join("blobs")).unwrap();
+        fs::create_dir_all(scratch.path().join("blobs/ab")).unwrap();
+        fs::create_dir_all(&snapshot).unwrap();
+        fs::write(repository.join("blobs/e1"), b"own").unwrap();
+        fs::write(scratch.path().join("blobs/ab/abcd"), b"shared").unwrap();
+        fs::write(scratch.path().join("token"), b"hf_x").unwrap();
+        symlink("../../blobs/e1", snapshot.join("own")).unwrap();
+        symlink("../../blobs/ab/abcd", repository.join("blobs/e2")).unwrap();
+        symlink("../../../blobs/ab/abcd", snapshot.join("shared")).unwrap();
+        symlink("../../../token", snapshot.join("escape")).unwrap();
+
+        let folder = Folder::open(&snapshot).unwrap();
+        assert_eq!(folder.read_required("own", 10, &mut |_| Ok(())).unwrap(), b"own");
+        assert_eq!(folder.read_required("shared", 10, &mut |_| Ok(())).unwrap(), b"shared");
+        assert_eq!(folder.read_required("escape", 10, &mut |_| Ok(())).unwrap_err().kind(), ErrorKind::Malformed);
+    }
+
+    #[test]
+    fn a_required_file_that_is_not_there_is_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::write(scratch.path().join("a"), b"12").unwrap();
+        let folder = Folder::open(scratch.path()).unwrap();
+        let error = folder.require_all(&["a", "b", "c"], &mut |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("does not hold b, c"), "{error}");
+        assert_eq!(folder.read_required("a", 1, &mut |_| Ok(())).unwrap_err().kind(), ErrorKind::Malformed);
+        let mut heard = Vec::new();
+        folder
+            .require_all(&["a", "a"], &mut |now| {
+                heard.push((now.bytes_done, now.bytes_total));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(heard, [(2, 4), (4, 4)]);
     }
 }

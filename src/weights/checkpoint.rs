@@ -12,28 +12,41 @@ use super::{Stored, WeightTable};
 use crate::error::{Result, bail, err};
 use crate::graph::Weight;
 use crate::kernels::Dtype;
-use crate::source::{Folder, names};
+use crate::source::{ModelFiles, Transfer, names};
 
 /// An index of a checkpoint with 10,000 tensors is under 1 MB.
 const INDEX_LIMIT: u64 = 64 << 20;
 
+/// What happens while weights are loaded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event {
+    /// Files are being brought here.
+    Fetched(Transfer),
+    /// So much is mapped.
+    Mapped { tensors: usize, bytes: u64 },
+}
+
+/// Hears of each [`Event`]; its error stops the work and is passed on.
+pub(crate) type OnEvent<'a> = dyn FnMut(Event) -> Result<()> + 'a;
+
 /// Maps the tensors of `wanted`, from `file` alone if one is named, else from where the checkpoint's index says.
-/// `progress` hears (tensors done, bytes mapped) after each file and may stop the work
-/// with an error.
 pub(crate) fn load(
-    folder: &Folder,
+    model: &dyn ModelFiles,
     file: Option<&str>,
     wanted: &[&Weight],
-    progress: &mut dyn FnMut(usize, u64) -> Result<()>,
+    on: &mut OnEvent<'_>,
 ) -> Result<WeightTable> {
     let mut table = WeightTable::default();
     let mut bytes = 0;
     let files = match file {
         Some(file) => BTreeMap::from([(file.to_owned(), wanted.to_vec())]),
-        None => by_file(folder, wanted)?,
+        None => by_file(model, wanted, on)?,
     };
+    // All are fetched before any is mapped, and what is missing is named at once.
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    model.require_all(&names, &mut |now| on(Event::Fetched(now)))?;
     for (file, weights) in &files {
-        let mapping = Arc::new(Mapping::new(&folder.open_file(file)?, file)?);
+        let mapping = Arc::new(Mapping::new(&model.open(file, &mut |_| Ok(()))?, file)?);
         let (header, metadata) = SafeTensors::read_metadata(mapping.bytes())
             .map_err(|e| err!(Malformed, "`{file}` is not a sound safetensors file").with_source(e))?;
         for weight in weights {
@@ -41,27 +54,27 @@ pub(crate) fn load(
             bytes += stored.bytes.len() as u64;
             table.tensors.insert(weight.name.clone(), stored);
         }
-        progress(table.tensors.len(), bytes)?;
+        on(Event::Mapped { tensors: table.tensors.len(), bytes })?;
     }
     Ok(table)
 }
 
 /// Which file holds each wanted tensor.
-fn by_file<'a>(folder: &Folder, wanted: &[&'a Weight]) -> Result<BTreeMap<String, Vec<&'a Weight>>> {
-    let mut files: BTreeMap<String, Vec<&Weight>> = BTreeMap::new();
-    if !folder.has(names::INDEX)? {
-        if !folder.has(names::WEIGHTS)? {
-            bail!(NotFound, "`{}` holds neither {} nor {}", folder.root().display(), names::WEIGHTS, names::INDEX);
-        }
-        files.insert(names::WEIGHTS.into(), wanted.to_vec());
-        return Ok(files);
-    }
+fn by_file<'a>(
+    model: &dyn ModelFiles,
+    wanted: &[&'a Weight],
+    on: &mut OnEvent<'_>,
+) -> Result<BTreeMap<String, Vec<&'a Weight>>> {
     let index = names::INDEX;
-    let json: Value = serde_json::from_slice(&folder.read(index, INDEX_LIMIT)?)
-        .map_err(|e| err!(Malformed, "{index} is not valid JSON").with_source(e))?;
+    let Some(content) = model.read(index, INDEX_LIMIT, &mut |_| on(Event::Fetched(Transfer::default())))? else {
+        return Ok(BTreeMap::from([(names::WEIGHTS.into(), wanted.to_vec())]));
+    };
+    let json: Value =
+        serde_json::from_slice(&content).map_err(|e| err!(Malformed, "{index} is not valid JSON").with_source(e))?;
     let Some(map) = json.get("weight_map").and_then(Value::as_object) else {
         bail!(Malformed, "{index}: weight_map is missing or not an object");
     };
+    let mut files: BTreeMap<String, Vec<&Weight>> = BTreeMap::new();
     for weight in wanted {
         let name = &weight.name;
         let file = match map.get(name) {
@@ -69,10 +82,14 @@ fn by_file<'a>(folder: &Folder, wanted: &[&'a Weight]) -> Result<BTreeMap<String
             Some(_) => bail!(Malformed, "{index}: weight_map.{name} is not a file name"),
             None => return Err(missing(name, index)),
         };
-        folder.path(file).map_err(|e| err!(Malformed, "{index}: weight_map.{name}").with_source(e))?;
         files.entry(file.clone()).or_default().push(weight);
     }
     Ok(files)
+}
+
+/// The files that hold `wanted`.
+pub(crate) fn files(model: &dyn ModelFiles, wanted: &[&Weight], on: &mut OnEvent<'_>) -> Result<Vec<String>> {
+    Ok(by_file(model, wanted, on)?.into_keys().collect())
 }
 
 fn missing(name: &str, file: &str) -> crate::error::Error {

@@ -1,0 +1,88 @@
+/* Files come from the host's callback or, offline, from the cache; the audit says what is needed and missing. */
+#include "model.h"
+
+static int asked;
+
+/* Brings the files of "my/model" from the test model's folder. */
+static ortshard_status bring(const char *model, const char *revision, const char *file, char *path, size_t capacity,
+                             void *user_data)
+{
+    CHECK(strcmp(model, "my/model") == 0 && user_data == &asked);
+    CHECK(revision != NULL && strcmp(revision, "v1") == 0);
+    asked++;
+    if (strstr(file, "index") != NULL) return ORTSHARD_ERROR_NOT_FOUND;
+    CHECK((size_t)snprintf(path, capacity, "%s/%s", setting("TEST_MODEL"), file) < capacity);
+    return ORTSHARD_OK;
+}
+
+static ortshard_status refuse(const char *model, const char *revision, const char *file, char *path, size_t capacity,
+                              void *user_data)
+{
+    (void)model, (void)revision, (void)file, (void)path, (void)capacity, (void)user_data;
+    return ORTSHARD_ERROR_HASH_MISMATCH;
+}
+
+static int missing;
+
+static int count(const ortshard_file *file, void *user_data)
+{
+    CHECK(file->struct_size == sizeof *file && file->name != NULL);
+    CHECK((file->state == ORTSHARD_FILE_PRESENT) == (file->path != NULL));
+    if (file->state == ORTSHARD_FILE_PRESENT) CHECK(file->size > 0);
+    missing += file->state == ORTSHARD_FILE_MISSING;
+    return ++*(int *)user_data == 1 && missing > 100;
+}
+
+static int stop(const ortshard_file *file, void *user_data)
+{
+    (void)file, (void)user_data;
+    return 1;
+}
+
+int main(void)
+{
+    ortshard_engine *engine;
+    ortshard_shard *shard;
+    ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+    options.fetch = bring;
+    options.fetch_user_data = &asked;
+    OK(ortshard_engine_create(&options, &engine));
+    ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
+    spec.model = "my/model";
+    spec.revision = "v1";
+    OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    CHECK(asked >= 3);
+    int64_t prompt[MOST], golden[MOST], ids[4];
+    size_t n = ids_of("TEST_PROMPT", prompt);
+    ids_of("TEST_GREEDY", golden);
+    ortshard_request *request = request_on(shard);
+    greedy(&request, 1, prompt, n, ids, 4);
+    CHECK(memcmp(ids, golden, sizeof ids) == 0);
+    ortshard_request_free(request);
+    ortshard_shard_free(shard);
+    ortshard_engine_free(engine);
+
+    options.fetch = refuse;
+    OK(ortshard_engine_create(&options, &engine));
+    FAILS(HASH_MISMATCH, "fetch callback", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    ortshard_engine_free(engine);
+
+    ortshard_engine_options offline = ORTSHARD_ENGINE_OPTIONS_INIT;
+    offline.offline = 1;
+    offline.cache_dir = setting("TEST_FOLDER");
+    OK(ortshard_engine_create(&offline, &engine));
+    FAILS(OFFLINE, "config.json", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    int files = 0;
+    OK(ortshard_engine_audit_files(engine, &spec, count, &files));
+    CHECK(files == 1 && missing == 1);
+    ortshard_shard_spec local = ORTSHARD_SHARD_SPEC_INIT;
+    local.model = setting("TEST_MODEL");
+    files = missing = 0;
+    OK(ortshard_engine_audit_files(engine, &local, count, &files));
+    CHECK(files >= 2 && missing == 0);
+    FAILS(CANCELLED, "callback", ortshard_engine_audit_files(engine, &local, stop, NULL));
+    local.revision = "main";
+    FAILS(INVALID_ARGUMENT, "no revisions", ortshard_engine_ensure_shard(engine, &local, NULL, NULL, &shard));
+    ortshard_engine_free(engine);
+    return 0;
+}

@@ -1,0 +1,44 @@
+//! Which files a shard needs, and which of them are here.
+
+use super::Engine;
+use super::options::ShardSpec;
+use super::shard::inspect;
+use crate::error::{ErrorKind, Result};
+use crate::source::{self, SourceOptions, names};
+use crate::weights;
+
+pub use crate::source::FileState;
+
+/// A file that a shard needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditedFile {
+    /// Its name within the model.
+    pub name: String,
+    /// Whether it is here, where and how large.
+    pub state: FileState,
+}
+
+impl Engine {
+    /// Lists the files that the shard of `spec` needs, without fetching any or opening a socket: config.json, the index
+    /// if the model has one, and the weight files that hold the shard's tensors. Where config.json or the index is
+    /// missing, which weight files are needed cannot be told, and the list ends with what is missing.
+    pub fn audit_files(&self, spec: &ShardSpec) -> Result<Vec<AuditedFile>> {
+        let sources = SourceOptions { offline: true, ..self.options.source.clone() };
+        let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
+        let audit = |name: &str| files.audit(name).map(|state| AuditedFile { name: name.to_owned(), state });
+        let mut found = vec![audit(names::CONFIG)?];
+        let graph = match inspect(&*files, spec, &mut |_| Ok(())) {
+            Ok((_, _, graph)) => graph,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => return Ok(found),
+            Err(error) => return Err(error),
+        };
+        let index = audit(names::INDEX)?;
+        if matches!(index.state, FileState::Present { .. }) {
+            found.push(index);
+        }
+        for name in weights::files(&*files, &graph.weights(), &mut |_| Ok(()))? {
+            found.push(audit(&name)?);
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,194 @@
+//! One answer's content, appended to a partial file.
+
+use std::fs::File;
+use std::io::{ErrorKind as IoKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ureq::http::{HeaderMap, Method};
+
+use super::client::{self, Client, header};
+use super::retry::Failure;
+use crate::error::{Error, Result, err};
+use crate::source::files::{OnTransfer, Transfer};
+
+const CHUNK: usize = 256 << 10;
+
+/// The caller is heard after this many bytes, or this much time, whatever comes first.
+const REPORT_BYTES: u64 = 1 << 20;
+const REPORT_TIME: Duration = Duration::from_millis(200);
+
+/// A content that is not all here yet.
+pub(super) struct Partial {
+    path: PathBuf,
+    file: File,
+    len: u64,
+}
+
+impl Partial {
+    /// What an earlier attempt left at `path`, or nothing.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
+        let open = || -> std::io::Result<(File, u64)> {
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        };
+        let (file, len) = open().map_err(|e| unwritable(&path, e))?;
+        Ok(Self { path, file, len })
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its bytes so far.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Starts from nothing.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn reset(&mut self) -> Result<()> {
+        self.file.set_len(0).map_err(|e| unwritable(&self.path, e))?;
+        self.len = 0;
+        Ok(())
+    }
+
+    /// Brings it to the disk and moves it to `place`, whole or not at all.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn finish(self, place: &Path) -> Result<()> {
+        self.file.sync_all().map_err(|e| unwritable(&self.path, e))?;
+        drop(self.file);
+        std::fs::rename(&self.path, place).map_err(|e| unwritable(place, e))
+    }
+
+    /// Removes it: its content is wrong.
+    pub(super) fn discard(self) {
+        drop(self.file);
+        if let Err(e) = std::fs::remove_file(&self.path) {
+            log::warn!("`{}` holds a wrong content and cannot be removed: {e}", self.path.display());
+        }
+    }
+
+    /// At an explicit offset: another writer of the same content, on a file system without locks, does no harm.
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let len = self.len;
+        let write = |file: &mut File| {
+            file.seek(SeekFrom::Start(len))?;
+            file.write_all(bytes)
+        };
+        write(&mut self.file).map_err(|e| unwritable(&self.path, e))?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Why an attempt ended early.
+pub(super) enum Stop {
+    /// As the network would have it.
+    Failed(Failure),
+    /// The content is not the one that was announced.
+    Wrong(Error),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(Failure::Final(error))
+    }
+}
+
+/// One attempt to bring `partial` to `size` bytes (`None`: to the end of what the server sends).
+pub(super) fn bring(
+    client: &Client,
+    url: &str,
+    partial: &mut Partial,
+    size: Option<u64>,
+    on: &mut OnTransfer<'_>,
+) -> Result<(), Stop> {
+    let from = partial.len();
+    let response = client.request(&Method::GET, url, from, &mut |_| false)?;
+    match response.status().as_u16() {
+        // The server does not do ranges, or not this time: this is the whole content.
+        200 => partial.reset()?,
+        206 if range_start(response.headers()) == Some(from) => {}
+        206 => {
+            partial.reset()?;
+            return Err(again("the server sent another range than the one it was asked for").into());
+        }
+        // What lies here is not the beginning of the content. Without it no range is asked for, so this happens once.
+        416 if from > 0 => {
+            partial.reset()?;
+            return Err(again("the server cannot resume what lies here").into());
+        }
+        404 | 410 => return Err(err!(NotFound, "the hub no longer has the file").into()),
+        _ => return Err(client.refused(&response).into()),
+    }
+    let length = header(response.headers(), "content-length").and_then(|text| text.parse::<u64>().ok());
+    let announced = length.map(|length| partial.len().saturating_add(length));
+    if let (Some(size), Some(announced)) = (size, announced)
+        && size != announced
+    {
+        return Err(Stop::Wrong(err!(HashMismatch, "the server sends {announced} bytes, the hub says {size}")));
+    }
+    receive(response.into_body().into_reader(), partial, size.or(announced), on)
+}
+
+fn receive(mut body: impl Read, partial: &mut Partial, size: Option<u64>, on: &mut OnTransfer<'_>) -> Result<(), Stop> {
+    let mut chunk = vec![0; CHUNK];
+    let (mut heard, mut when) = (partial.len(), Instant::now());
+    let bytes_total = size.unwrap_or(0);
+    on(Transfer { bytes_done: partial.len(), bytes_total })?;
+    loop {
+        let n = body.read(&mut chunk).map_err(client::broken)?;
+        if n == 0 {
+            break;
+        }
+        if size.is_some_and(|size| partial.len() + n as u64 > size) {
+            return Err(Stop::Wrong(err!(HashMismatch, "the server sends more than {bytes_total} bytes")));
+        }
+        partial.append(&chunk[..n])?;
+        if partial.len() - heard >= REPORT_BYTES || when.elapsed() >= REPORT_TIME {
+            (heard, when) = (partial.len(), Instant::now());
+            on(Transfer { bytes_done: heard, bytes_total })?;
+        }
+    }
+    match size {
+        Some(size) if partial.len() < size => {
+            Err(again(format!("the transfer ended after {} of {size} bytes", partial.len())).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn again(message: impl Into<String>) -> Failure {
+    Failure::Later(err!(Io, "{}", message.into()), None)
+}
+
+/// The first byte of `Content-Range: bytes 5-9/10`.
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    header(headers, "content-range")?.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+/// `path` could not be written.
+pub(super) fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    let why = match error.kind() {
+        IoKind::StorageFull | IoKind::QuotaExceeded => ": the disk is full",
+        IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem => ": no permission; HF_HUB_CACHE chooses another place",
+        _ => "",
+    };
+    err!(Io, "`{}` cannot be written{why}", path.display()).with_source(error)
+}

@@ -1,0 +1,195 @@
+//! What the rest of the library sees of a source: the files of one model, by name.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind as IoKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::name;
+use crate::error::{Error, Result, bail, err};
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Transfer {
+    /// Bytes that lie here by now, those of earlier attempts included.
+    pub(crate) bytes_done: u64,
+    /// Bytes in all; 0 while unknown.
+    pub(crate) bytes_total: u64,
+}
+
+/// Hears how far a transfer is, and while something is waited for. Its error stops the work and is passed on as it is.
+pub(crate) type OnTransfer<'a> = dyn FnMut(Transfer) -> Result<()> + 'a;
+
+/// Whether a file is at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// It is on this machine.
+    Present {
+        /// Where.
+        path: PathBuf,
+        /// Its bytes.
+        size: u64,
+    },
+    /// It is not on this machine; as far as is known here, the model may have it.
+    Missing {
+        /// Its bytes, where the source has heard.
+        size: Option<u64>,
+    },
+    /// The model has no such file.
+    Absent,
+}
+
+/// The files of one model, by name. A source may be shared between threads; it pins one version of the model when it
+/// first meets it, so that files asked for later belong to the earlier ones.
+///
+/// Every method refuses names that leave the model (`Malformed`).
+pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
+    /// The local path of `name`, fetched first where the source can. `None`: the model has no such file, or the source
+    /// cannot fetch and does not hold it ([`audit`](Self::audit) tells these apart).
+    ///
+    /// # Errors
+    /// What `on` returned; `Io`, `HashMismatch`, `NotFound` (no such model or revision) from a fetch; `Malformed` for
+    /// a link that leaves the model.
+    fn locate(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<Option<PathBuf>>;
+
+    /// Whether `name` is here, without fetching anything or opening a socket.
+    ///
+    /// # Errors
+    /// `Io` when the disk cannot be read, `Malformed` for a link that leaves the model.
+    fn audit(&self, name: &str) -> Result<FileState>;
+
+    /// As [`audit`](Self::audit), but may ask the network whether the file exists and how large it is.
+    ///
+    /// # Errors
+    /// Those of [`locate`](Self::locate).
+    fn inspect(&self, name: &str, _on: &mut OnTransfer<'_>) -> Result<FileState> {
+        self.audit(name)
+    }
+
+    /// The error for `names` that are needed and that [`locate`](Self::locate) did not give: lists them and says how
+    /// to get them. `NotFound`, or `Offline` if only the network is missing.
+    fn missing(&self, names: &[&str]) -> Error;
+
+    /// Which model this is and where it comes from, for messages.
+    fn describe(&self) -> String;
+
+    /// The local path of `name`, which must exist.
+    ///
+    /// # Errors
+    /// Those of [`locate`](Self::locate) and [`missing`](Self::missing).
+    fn require(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<PathBuf> {
+        self.locate(name, on)?.ok_or_else(|| self.missing(&[name]))
+    }
+
+    /// The local paths of `names`, in their order. All must exist: nothing is fetched if the source knows that one does
+    /// not, and all that are missing are named. `on` hears the bytes of all of them together.
+    ///
+    /// # Errors
+    /// Those of [`locate`](Self::locate) and [`missing`](Self::missing).
+    fn require_all(&self, names: &[&str], on: &mut OnTransfer<'_>) -> Result<Vec<PathBuf>> {
+        let mut absent = Vec::new();
+        let mut total = 0;
+        for name in names {
+            let mut stopped = false;
+            match self.inspect(name, &mut |now| on(now).inspect_err(|_| stopped = true)) {
+                Ok(FileState::Present { size, .. }) => total += size,
+                Ok(FileState::Missing { size }) => total += size.unwrap_or(0),
+                Ok(FileState::Absent) => absent.push(*name),
+                Err(e) if stopped => return Err(e),
+                Err(e) => {
+                    let missing = |name: &&&str| matches!(self.audit(name), Ok(FileState::Missing { .. }));
+                    let missing: Vec<_> = names.iter().filter(missing).copied().collect();
+                    return Err(e.within(format_args!(
+                        "{} is not complete here. Missing: {}",
+                        self.describe(),
+                        list(&missing)
+                    )));
+                }
+            }
+        }
+        if !absent.is_empty() {
+            return Err(self.missing(&absent));
+        }
+        let mut paths = Vec::with_capacity(names.len());
+        let mut before = 0;
+        for name in names {
+            let mut size = 0;
+            let path = self.locate(name, &mut |now| {
+                size = now.bytes_total;
+                let bytes_done = before + now.bytes_done;
+                on(Transfer { bytes_done, bytes_total: total.max(bytes_done) })
+            })?;
+            match path {
+                Some(path) => {
+                    before += std::fs::metadata(&path).map_or(size, |metadata| metadata.len());
+                    paths.push(path);
+                }
+                None => absent.push(*name),
+            }
+        }
+        if absent.is_empty() { Ok(paths) } else { Err(self.missing(&absent)) }
+    }
+
+    /// Opens `name`, which must exist.
+    ///
+    /// # Errors
+    /// Those of [`require`](Self::require), and `Io`.
+    fn open(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<File> {
+        open_regular(&self.require(name, on)?)
+    }
+
+    /// The content of the small file `name`, if the model has it.
+    ///
+    /// # Errors
+    /// Those of [`locate`](Self::locate), `Io`, and `Malformed` if it is larger than `limit` bytes.
+    fn read(&self, name: &str, limit: u64, on: &mut OnTransfer<'_>) -> Result<Option<Vec<u8>>> {
+        self.locate(name, on)?.map(|path| read_regular(&path, limit)).transpose()
+    }
+
+    /// The content of the small file `name`, which must exist.
+    ///
+    /// # Errors
+    /// Those of [`require`](Self::require), `Io`, and `Malformed` if it is larger than `limit` bytes.
+    fn read_required(&self, name: &str, limit: u64, on: &mut OnTransfer<'_>) -> Result<Vec<u8>> {
+        read_regular(&self.require(name, on)?, limit)
+    }
+}
+
+/// The size of the regular file at `path`; `None` if nothing is there.
+pub(super) fn size_of(path: &Path) -> Result<Option<u64>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+        Ok(_) => Err(err!(Io, "`{}` is not a regular file", path.display())),
+        Err(e) if matches!(e.kind(), IoKind::NotFound | IoKind::NotADirectory) => Ok(None),
+        Err(e) => Err(err!(Io, "`{}` cannot be read", path.display()).with_source(e)),
+    }
+}
+
+/// Opens the regular file at `path`. It is looked at before it is opened: opening a pipe would wait for a writer.
+pub(super) fn open_regular(path: &Path) -> Result<File> {
+    if size_of(path)?.is_none() {
+        bail!(NotFound, "`{}` does not exist", path.display());
+    }
+    File::open(path).map_err(|e| match e.kind() {
+        IoKind::NotFound => err!(NotFound, "`{}` does not exist", path.display()),
+        _ => err!(Io, "`{}` cannot be opened", path.display()).with_source(e),
+    })
+}
+
+/// The content of the regular file at `path`, at most `limit` bytes.
+pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_regular(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut content)
+        .map_err(|e| err!(Io, "`{}` cannot be read", path.display()).with_source(e))?;
+    if content.len() as u64 > limit {
+        bail!(Malformed, "`{}` is larger than {limit} bytes", path.display());
+    }
+    Ok(content)
+}
+
+/// `names` as a list for a message; names of unknown origin are escaped.
+pub(super) fn list(names: &[&str]) -> String {
+    names.iter().map(|n| name::shown(n)).collect::<Vec<_>>().join(", ")
+}

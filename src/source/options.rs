@@ -1,0 +1,81 @@
+//! What a caller can choose about where files come from.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::host::Fetch;
+
+/// Where a model's files may come from. What is not set here follows the environment, as Hugging Face's own tools do.
+#[derive(Clone, Default)]
+pub struct SourceOptions {
+    /// Never open a socket. Also on if `HF_HUB_OFFLINE` is 1, true, on or yes.
+    pub offline: bool,
+    /// Asked for every file of a model that is not a local folder. The hub and its cache are then not used at all.
+    pub host: Option<Arc<dyn Fetch>>,
+    /// The hub's cache. `None`: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `XDG_CACHE_HOME/huggingface/hub`, else
+    /// `~/.cache/huggingface/hub`.
+    pub cache_dir: Option<PathBuf>,
+    /// The hub's address. `None`: `HF_ENDPOINT`, else `https://huggingface.co`.
+    pub endpoint: Option<String>,
+    /// Proves to the hub who asks; sent to the endpoint only. `None`: `HF_TOKEN`, else the file `HF_HOME/token`.
+    pub token: Option<String>,
+    /// Patience with the network.
+    pub network: NetworkOptions,
+}
+
+/// Patience with the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// For a connection to stand, its name resolved.
+    pub connect_timeout: Duration,
+    /// For the next byte to come. `None`: the seconds in `HF_HUB_DOWNLOAD_TIMEOUT`, else 30.
+    pub read_timeout: Option<Duration>,
+    /// Attempts for each file; one that brings 16 MiB or more does not count. 0 is read as 1.
+    pub attempts: u32,
+    /// The wait after the first failed attempt; it doubles with each further one, less a random part.
+    pub backoff: Duration,
+    /// The longest single wait, whatever the server asks for.
+    pub longest_wait: Duration,
+    /// Whether the proxies of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are used.
+    pub use_proxy: bool,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: None,
+            attempts: 5,
+            backoff: Duration::from_millis(500),
+            longest_wait: Duration::from_mins(1),
+            use_proxy: true,
+        }
+    }
+}
+
+impl fmt::Debug for SourceOptions {
+    /// The token is a secret: only whether there is one is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceOptions")
+            .field("offline", &self.offline)
+            .field("host", &self.host.is_some())
+            .field("cache_dir", &self.cache_dir)
+            .field("endpoint", &self.endpoint)
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .field("network", &self.network)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_not_shown() {
+        let options = SourceOptions { token: Some("hf_secret".into()), ..SourceOptions::default() };
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+}
