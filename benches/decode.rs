@@ -37,11 +37,25 @@ fn decode(c: &mut Criterion) {
     }
 }
 
-/// Reads `memory` once with `threads` threads.
+/// Reads `memory` once with `threads` threads, each walking eight parts side by side: a processor reads more streams
+/// faster than one.
 fn read(memory: &[u64], threads: usize) {
+    const STREAMS: usize = 8;
+    const STEP: usize = 32;
     std::thread::scope(|scope| {
         for part in memory.chunks(memory.len().div_ceil(threads)) {
-            scope.spawn(|| black_box(part.iter().fold(0_u64, |sum, v| sum.wrapping_add(*v))));
+            scope.spawn(|| {
+                let stream = part.len() / STREAMS;
+                let mut sums = [0_u64; STEP];
+                for at in (0..stream.saturating_sub(STEP)).step_by(STEP) {
+                    for start in (0..STREAMS).map(|s| s * stream + at) {
+                        for (sum, value) in sums.iter_mut().zip(&part[start..start + STEP]) {
+                            *sum = sum.wrapping_add(*value);
+                        }
+                    }
+                }
+                black_box(sums)
+            });
         }
     });
 }

@@ -1,4 +1,4 @@
-//! What the C interface adds to a run: one decode step of the story model through `ortshard_request_infer` and through
+//! What the C interface adds to a run: one step of a tiny model, so that little else is measured, through `ortshard_request_infer` and through
 //! `Request::infer`. The two differ by the interface alone.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, reason = "a bench of the C interface")]
 
@@ -47,7 +47,7 @@ unsafe extern "C" {
 }
 
 fn overhead(c: &mut Criterion) {
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/stories");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/mistral_full");
     let mut group = c.benchmark_group("ffi");
     group.measurement_time(Duration::from_secs(10));
 
