@@ -53,8 +53,10 @@ test: runtime examples
 bench: runtime target/models/qwen2.5-0.5b
 	$(CARGO) bench --locked
 
+# numpy comes from the system if it is there, else into target/.
 target/models/%:
-	$(PYTHON) tools/make_random_model.py --shape $* --dtype bf16 --out $@
+	@$(PYTHON) -c "import numpy" 2>/dev/null || $(PYTHON) -m pip install --quiet --target target/python numpy
+	PYTHONPATH="target/python:$$PYTHONPATH" $(PYTHON) tools/make_random_model.py --shape $* --dtype bf16 --out $@
 
 lint:
 	$(CARGO) fmt --check

@@ -39,6 +39,9 @@ int main(void)
     ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
     NULL_("model", ortshard_model_info(NULL, &model));
     NULL_("description", ortshard_model_info("x", NULL));
+    NULL_("model", ortshard_model_eos(NULL, ids, 4, &needed));
+    NULL_("ids", ortshard_model_eos("x", NULL, 4, &needed));
+    NULL_("needed", ortshard_model_eos("x", ids, 4, NULL));
 
     /* Sampler. */
     ortshard_sampler *sampler;

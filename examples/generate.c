@@ -42,6 +42,9 @@ static const char USAGE[] =
 /* How many prompt tokens go through the model between two looks at Ctrl-C. Any number gives the same result. */
 enum { PIECE = 512 };
 
+/* End-of-sequence ids that a model may declare; real ones have up to five. */
+enum { MOST_EOS = 64 };
+
 enum { FAILED = 1, BAD_USAGE = 2, INTERRUPTED = 130 };
 
 /* ---- small tools ---- */
@@ -345,6 +348,17 @@ static ortshard_tensor prefill(struct pipeline *p, struct ids prompt)
     return logits;
 }
 
+/* The ids that end a text: the tokenizer knows them best, the model's config knows them without one. */
+static size_t eos_ids(const struct options *o, const ortshard_tokenizer *tokenizer, int64_t *ids)
+{
+    size_t count;
+    if (tokenizer != NULL)
+        check(ortshard_tokenizer_eos(tokenizer, ids, MOST_EOS, &count));
+    else
+        check(ortshard_model_eos(o->model, ids, MOST_EOS, &count));
+    return count;
+}
+
 static void generate(struct result *r, struct pipeline *p, const struct options *o, uint64_t max_tokens,
                      const ortshard_tokenizer *tokenizer)
 {
@@ -361,12 +375,15 @@ static void generate(struct result *r, struct pipeline *p, const struct options 
     double prefilled = seconds();
     if (o->logits_file != NULL && !interrupted) write_logits(o->logits_file, &logits);
 
+    int64_t eos[MOST_EOS];
+    size_t n_eos = 0;
+    if (!o->ignore_eos) n_eos = eos_ids(o, tokenizer, eos);
     while (r->ids.count < max_tokens && !interrupted) {
         int64_t id;
-        int32_t is_eos = 0;
+        int is_eos = 0;
         check(ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id));
         add_id(r, o, stream, id);
-        if (tokenizer != NULL && !o->ignore_eos) check(ortshard_tokenizer_is_eos(tokenizer, id, &is_eos));
+        for (size_t i = 0; i < n_eos; i++) is_eos |= id == eos[i];
         if (is_eos || r->ids.count == max_tokens) break;
         logits = run(p, &id, 1, ORTSHARD_LOGITS_LAST);
     }

@@ -336,6 +336,16 @@ typedef struct ortshard_model_description {
  */
 ORTSHARD_API ortshard_status ortshard_model_info(const char *model, ortshard_model_description *description);
 
+/**
+ * The ids that end a sequence, as generation_config.json and config.json of the folder `model` declare them; there may
+ * be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos() knows more.
+ *
+ * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: those of ortshard_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids, size_t capacity, size_t *needed);
+
 /* ==================================================================================================================
  * Engine and shard spec
  *

@@ -49,10 +49,20 @@ fn ids(value: &Value) -> Vec<i64> {
 }
 
 #[test]
+fn an_end_of_sequence_id_ends_it_even_without_a_tokenizer() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let (path, prompt) = (model.path.to_str().unwrap(), c::list(&model.prompt));
+    // The model's config declares 2, which comes in the middle of the golden ids.
+    let end = model.greedy.iter().position(|id| *id == 2).unwrap();
+    let answer = generate.json(&["--model", path, "--prompt-ids", &prompt, "--max-tokens", "24"]);
+    assert_eq!(ids(&answer["ids"]), model.greedy[..=end]);
+}
+
+#[test]
 fn the_same_ids_from_every_cut() {
     let (generate, model) = (Generate::get(), Model::open(MODEL));
     let (path, prompt, n) = (model.path.to_str().unwrap(), c::list(&model.prompt), model.greedy.len().to_string());
-    let base = ["--model", path, "--prompt-ids", &prompt, "--max-tokens", &n];
+    let base = ["--model", path, "--prompt-ids", &prompt, "--max-tokens", &n, "--ignore-eos"];
     for (cut, shards) in [
         (&[][..], "[[0,2]]"),
         (&["--shards", "2"], "[[0,0],[1,2]]"),
@@ -93,7 +103,7 @@ fn it_stops_where_the_model_ends() {
     let path = model.path.to_str().unwrap();
     // 256 positions: 250 are the prompt, 6 more can be taken in, and the last of them gives a seventh.
     let prompt = c::list(&vec![1; 250]);
-    let answer = generate.json(&["--model", path, "--prompt-ids", &prompt, "--max-tokens", "1000"]);
+    let answer = generate.json(&["--model", path, "--prompt-ids", &prompt, "--max-tokens", "1000", "--ignore-eos"]);
     assert_eq!(ids(&answer["ids"]).len(), 7);
     let prompt = c::list(&vec![1; 257]);
     let (status, message) = generate.failure(&["--model", path, "--prompt-ids", &prompt]);
@@ -105,7 +115,8 @@ fn sampling_is_seeded() {
     let (generate, model) = (Generate::get(), Model::open(MODEL));
     let (path, prompt) = (model.path.to_str().unwrap(), c::list(&model.prompt));
     let sample = |seed| {
-        let arguments = ["--model", path, "--prompt-ids", &prompt, "--temperature", "1.5", "--top-k", "0"];
+        let arguments =
+            ["--model", path, "--prompt-ids", &prompt, "--temperature", "1.5", "--top-k", "0", "--ignore-eos"];
         ids(&generate.json(&[&arguments[..], &["--max-tokens", "16", "--seed", seed]].concat())["ids"])
     };
     assert_eq!(sample("7"), sample("7"));

@@ -4,6 +4,7 @@
 
 use std::ffi::c_char;
 
+use super::buffers::Buffer;
 use super::guard::guard;
 use super::handle::Out;
 use super::options::{Versioned, write};
@@ -61,5 +62,27 @@ pub unsafe extern "C" fn ortshard_model_info(
         };
         // SAFETY: as above.
         unsafe { write(&out, description) }
+    })
+}
+
+/// The ids that end a sequence, as generation_config.json and config.json of the folder `model` declare them; there may
+/// be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos() knows more.
+///
+/// Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+///
+/// Errors: those of ortshard_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_model_eos(
+    model: *const c_char,
+    ids: *mut i64,
+    capacity: usize,
+    needed: *mut usize,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let buffer = unsafe { Buffer::new(ids, capacity, needed, "ids") }?;
+        // SAFETY: as above.
+        let info = ModelInfo::read(unsafe { path(model, "model") }?)?;
+        buffer.fill(&info.eos_ids.into_iter().map(i64::from).collect::<Vec<_>>())
     })
 }

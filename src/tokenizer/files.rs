@@ -40,7 +40,7 @@ pub(super) struct Json {
 }
 
 impl Json {
-    fn read(path: PathBuf) -> Result<Self> {
+    pub(super) fn read(path: PathBuf) -> Result<Self> {
         let root = match read(&path, SIDE_LIMIT)? {
             None => Value::Null,
             Some(bytes) => match serde_json::from_slice(&bytes) {

@@ -22,6 +22,13 @@ use self::plan::Plan;
 use self::special::Special;
 use crate::error::{Result, bail, err};
 
+/// The end-of-sequence ids that a model folder declares, in `generation_config.json` and `config.json`. For models that
+/// come without a tokenizer.
+pub(crate) fn declared_eos(folder: &Path) -> Result<Vec<u32>> {
+    let read = |name: &str| files::Json::read(folder.join(name));
+    special::declared_eos(&read("generation_config.json")?, &read("config.json")?)
+}
+
 /// An immutable tokenizer: `Send`, `Sync`, and usable from many threads at once without waiting.
 #[derive(Debug)]
 pub struct Tokenizer {

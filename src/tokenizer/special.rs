@@ -1,6 +1,6 @@
 //! Which tokens are special, according to five files that need not agree.
 
-use super::files::SideFiles;
+use super::files::{Json, SideFiles};
 use crate::error::Result;
 
 /// The tokens that chat templates know by name.
@@ -15,6 +15,17 @@ pub(super) struct Special {
     /// Variables for a chat template: `bos_token` and the like, with the token's spelling.
     pub(super) names: Vec<(&'static str, String)>,
     around: Option<(Option<u32>, Option<u32>)>,
+}
+
+/// The end-of-sequence ids of `generation_config.json`, then of `config.json`, each once.
+pub(super) fn declared_eos(generation: &Json, model: &Json) -> Result<Vec<u32>> {
+    let mut eos = Vec::new();
+    for id in generation.ids("eos_token_id")?.into_iter().chain(model.ids("eos_token_id")?) {
+        if !eos.contains(&id) {
+            eos.push(id);
+        }
+    }
+    Ok(eos)
 }
 
 impl Special {
@@ -34,12 +45,8 @@ impl Special {
             Ok(ids)
         };
 
-        let mut eos = Vec::new();
-        for id in declared("eos_token_id")?.into_iter().chain(by_name("eos_token")) {
-            if !eos.contains(&id) {
-                eos.push(id);
-            }
-        }
+        let mut eos = declared_eos(&side.generation, &side.model)?;
+        eos.extend(by_name("eos_token").filter(|id| !eos.contains(id)));
         let bos = by_name("bos_token").or(declared("bos_token_id")?.first().copied());
         let pad = by_name("pad_token").or(declared("pad_token_id")?.first().copied());
 
