@@ -20,12 +20,12 @@ pub struct ModelInfo {
     pub vocab_size: u32,
     /// The longest sequence the model allows.
     pub max_positions: u32,
-    /// The ids that end a sequence, in generation_config.json and config.json: none, one or several.
+    /// The ids that end a sequence, in `generation_config.json` and `config.json`: none, one or several.
     pub eos_ids: Vec<u32>,
 }
 
 impl ModelInfo {
-    /// Reads config.json of the folder `model`, and generation_config.json if there is one.
+    /// Reads config.json of the folder `model`, and `generation_config.json` if there is one.
     pub fn read(model: &Path) -> Result<Self> {
         let config = read_config(&Folder::open(model)?, &mut |_| Ok(()))?;
         Ok(Self {
