@@ -199,36 +199,30 @@ fn swaps_while_requests_run() {
     let (model, other) = (Model::open("llama_mha"), Model::open("llama_gqa"));
     for release_first in [false, true] {
         let engine = engine(release_first);
-        let expected = answer(&engine.ensure_shard(&whole(&model), None).unwrap(), &model.prompt);
+        let shard = engine.ensure_shard(&whole(&model), None).unwrap();
+        let expected = answer(&shard, &model.prompt);
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..3)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut answers = 0;
-                        for _ in 0..60 {
-                            let Some(shard) = engine.current_shard() else { continue };
-                            if shard.info().vocab_size != expected.ncols() as u32 {
-                                continue;
-                            }
-                            let Ok(mut request) = Request::new(&shard, RequestOptions::default()) else { continue };
-                            match request.infer(Input::Ids(&model.prompt), Logits::All) {
-                                Ok(output) => {
-                                    assert_same("under swaps", output.values(), expected.view());
-                                    answers += 1;
-                                }
-                                Err(error) => assert_eq!(error.kind(), ErrorKind::StaleShard, "{}", error.chain()),
-                            }
-                        }
-                        answers
-                    })
-                })
-                .collect();
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..30 {
+                        let request = Request::new(&shard, RequestOptions::default());
+                        let result = request.and_then(|mut request| {
+                            let output = request.infer(Input::Ids(&model.prompt), Logits::All)?;
+                            assert_same("under swaps", output.values(), expected.view());
+                            Ok(())
+                        });
+                        // Beside the new shard the old one goes on; in its place it becomes stale, never wrong.
+                        let kind = result.map_err(|error| error.kind());
+                        assert!(kind.is_ok() || (release_first && kind == Err(ErrorKind::StaleShard)), "{kind:?}");
+                    }
+                });
+            }
             for turn in 0..40 {
                 engine.ensure_shard(&whole(if turn % 2 == 0 { &other } else { &model }), None).unwrap();
             }
-            let answers: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
-            assert!(answers > 0 || release_first);
         });
+        let again = engine.ensure_shard(&whole(&model), None).unwrap();
+        assert_same("after swaps", answer(&again, &model.prompt).view(), expected.view());
     }
 }
 
