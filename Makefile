@@ -1,5 +1,6 @@
 # make demo    set up and run the main job: one story from one shard, and the same story from three
 # make test    set up and run every test
+# make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make bench   set up and run the benchmarks
 # make lint    formatting, clippy, documentation, header and symbols
 # make header  regenerate include/ortshard.h after a change to src/ffi
@@ -12,6 +13,7 @@ PYTHON ?= python3
 CC     ?= cc
 CFLAGS ?= -O2
 PREFIX ?= /usr/local
+VERSIONS ?= 1.22.1 1.24.1 1.27.0 1.30.0 1.31.1
 
 RUNTIME  := target/onnxruntime
 RELEASE  := target/release
@@ -20,7 +22,7 @@ STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
 MODEL    ?= models/stories
 PROMPT   ?= Once upon a time
 
-.PHONY: all demo test bench lint header runtime examples install clean FORCE
+.PHONY: all demo test test-matrix bench lint header runtime examples install clean FORCE
 
 all: examples
 
@@ -49,6 +51,14 @@ demo: runtime examples
 
 test: runtime examples
 	$(CARGO) test --locked
+
+# The tests on every ONNX Runtime that the library is promised to run on.
+test-matrix: examples
+	@for version in $(VERSIONS); do \
+		echo "== ONNX Runtime $$version"; \
+		env -u ORTSHARD_ONNXRUNTIME $(PYTHON) tools/fetch_onnxruntime.py --version $$version --out target/onnxruntime-$$version || exit 1; \
+		ORTSHARD_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-$$version/libonnxruntime.so $(CARGO) test --locked || exit 1; \
+	done
 
 bench: runtime target/models/qwen2.5-0.5b
 	$(CARGO) bench --locked

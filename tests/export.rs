@@ -145,7 +145,13 @@ fn through_stock(model: &Model, start: u32, end: u32, input: (String, Value, Vec
 }
 
 /// `GroupQueryAttention` runs head widths in multiples of 16 only; other models are not exported.
+///
+/// Before 1.24 its window counts one token more than transformers' does, so windows are left out there: the README says so.
 fn runnable(model: &Model) -> bool {
+    let minor: u32 = Runtime::get().unwrap().version().split('.').nth(1).unwrap().parse().unwrap();
+    if minor < 24 && model.name.contains("window") {
+        return false;
+    }
     let shard = model.shard(0, 0);
     let folder = tempfile::tempdir().unwrap();
     match shard.export_onnx(&folder.path().join("shard.onnx")) {

@@ -13,7 +13,7 @@ use super::arena::with_arena;
 use super::native::Domain;
 use super::status::check;
 use super::tensor::{Tensor, TensorMut};
-use crate::error::{Result, Site, bail, err};
+use crate::error::{ErrorKind, Result, Site, bail, err};
 use crate::weights::WeightTable;
 
 const CREATING: &str = "creating the session";
@@ -96,7 +96,11 @@ impl Session {
                 &raw mut output_value,
             )
         };
-        check(status, Site::Run, RUNNING)
+        // Releases word their own cancellation differently, but only the flag that was set can have caused it.
+        check(status, Site::Run, RUNNING).map_err(|e| match e.kind() {
+            ErrorKind::Runtime if cancel.is_set() => err!(Cancelled, "{RUNNING} was cancelled").with_source(e),
+            _ => e,
+        })
     }
 }
 
