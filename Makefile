@@ -20,7 +20,7 @@ RELEASE  := target/release
 EXAMPLES := target/c/generate target/c/two_shards
 STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
 MODEL    ?= models/stories
-PROMPT   ?= Once upon a time
+PROMPT   ?= One rainy morning, a small fox
 
 .PHONY: all demo test test-matrix bench lint header runtime examples install clean FORCE
 
