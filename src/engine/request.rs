@@ -169,17 +169,23 @@ impl Request {
         Ok(if self.shard.info().is_last { Output::Logits(values) } else { Output::Hidden(values) })
     }
 
+    /// The `[rows, width]` of what [`infer`](Self::infer) gives for so many tokens.
+    pub fn output_shape(&self, tokens: usize, logits: Logits) -> (usize, usize) {
+        let info = self.shard.info();
+        match (info.is_last, logits) {
+            (false, _) => (tokens, info.hidden_size as usize),
+            (true, Logits::Last) => (1, info.vocab_size as usize),
+            (true, Logits::All) => (tokens, info.vocab_size as usize),
+            (true, Logits::None) => (0, info.vocab_size as usize),
+        }
+    }
+
     /// Checks, reserves, runs chunk by chunk, commits. Returns the output's shape.
     fn run(&mut self, input: Input, logits: Logits) -> Result<(usize, usize)> {
         let tokens = self.check(&input)?;
         let shard = Arc::clone(&self.shard);
         let info = shard.info();
-        let (rows, width) = match (info.is_last, logits) {
-            (false, _) => (tokens, info.hidden_size as usize),
-            (true, Logits::Last) => (1, info.vocab_size as usize),
-            (true, Logits::All) => (tokens, info.vocab_size as usize),
-            (true, Logits::None) => (0, info.vocab_size as usize),
-        };
+        let (rows, width) = self.output_shape(tokens, logits);
         self.reserve_output(rows * width)?;
         let cache = Arc::clone(&self.cache);
         shard.with(|loaded| {

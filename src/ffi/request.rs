@@ -20,7 +20,6 @@
 
 use std::ffi::c_void;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::guard::{guard, guard_void};
@@ -29,7 +28,7 @@ use super::objects::{ortshard_request, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use super::tensor::{NOTHING, ortshard_tensor};
-use crate::{CancelHandle, Logits, Request, RequestOptions, Shard};
+use crate::{CancelHandle, Logits, Request, RequestOptions};
 
 /// Logits of the last token: [1, 1, vocab_size].
 pub const ORTSHARD_LOGITS_LAST: i32 = 0;
@@ -65,7 +64,6 @@ impl Options for ortshard_request_options {
 /// What may be asked or cancelled while a run is going on lies outside the lock.
 pub(super) struct RequestObject {
     pub(super) running: Exclusive<Running>,
-    shard: Arc<Shard>,
     cancel: CancelHandle,
     position: AtomicU64,
     capacity: u64,
@@ -116,7 +114,6 @@ pub unsafe extern "C" fn ortshard_request_create(
 /// A handle on `request`.
 pub(super) fn give(request: Request) -> *mut ortshard_request {
     give_box(RequestObject {
-        shard: Arc::clone(request.shard()),
         cancel: request.cancel_handle(),
         position: AtomicU64::new(request.position() as u64),
         capacity: request.capacity() as u64,
@@ -273,7 +270,7 @@ unsafe fn infer(
     // SAFETY: as above.
     let values = unsafe { input.values() }?.out_of(&running.output)?;
 
-    let (rows, width) = output_shape(&object.shard, values.tokens(), logits);
+    let (rows, width) = running.request.output_shape(values.tokens(), logits);
     if let Some((data, capacity)) = buffer {
         if data.is_null() && capacity != 0 {
             return Err(Failure::null("buffer"));
@@ -303,16 +300,6 @@ unsafe fn infer(
     running.output = addresses;
     object.moved(&running.request);
     Ok(())
-}
-
-fn output_shape(shard: &Shard, tokens: usize, logits: Logits) -> (usize, usize) {
-    let info = shard.info();
-    match (info.is_last, logits) {
-        (false, _) => (tokens, info.hidden_size as usize),
-        (true, Logits::Last) => (1, info.vocab_size as usize),
-        (true, Logits::All) => (tokens, info.vocab_size as usize),
-        (true, Logits::None) => (0, info.vocab_size as usize),
-    }
 }
 
 fn logits_of(code: i32) -> Result<Logits, Failure> {
