@@ -19,6 +19,7 @@ const SECTIONS: &[&str] = &[
     "shard",
     "tensor",
     "request",
+    "batch",
     "state",
     "sampler",
     "tokenizer",

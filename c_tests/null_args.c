@@ -165,6 +165,10 @@ int main(void)
     NULL_("input", ortshard_request_infer_into(request, NULL, 0, buffer, 8, &output));
     NULL_("buffer", ortshard_request_infer_into(request, &input, 0, NULL, 8, &output));
     NULL_("output", ortshard_request_infer_into(request, &input, 0, buffer, 8, NULL));
+    NULL_("requests", ortshard_infer_batch(NULL, &input, NULL, 1, &output, NULL));
+    NULL_("requests[0]", ortshard_infer_batch(&(ortshard_request *){NULL}, &input, NULL, 1, &output, NULL));
+    NULL_("inputs", ortshard_infer_batch(&request, NULL, NULL, 1, &output, NULL));
+    NULL_("outputs", ortshard_infer_batch(&request, &input, NULL, 1, NULL, NULL));
     NULL_("request", ortshard_request_position(NULL, &number));
     NULL_("position", ortshard_request_position(request, NULL));
     NULL_("request", ortshard_request_capacity(NULL, &number));

@@ -111,7 +111,7 @@ typedef struct ortshard_engine ortshard_engine;
  * A sequence of tokens on a shard: a KV cache and a position in it.
  *
  * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
- * _import_state.
+ * _import_state; and ortshard_infer_batch() for many at once.
  */
 typedef struct ortshard_request ortshard_request;
 
@@ -972,6 +972,45 @@ ORTSHARD_API ortshard_status ortshard_request_truncate(ortshard_request *request
  * Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_request_cancel(const ortshard_request *request);
+
+/* ==================================================================================================================
+ * Batch
+ *
+ * Many requests on one shard, run at once: a run reads every weight once however many requests it serves, so the
+ * next tokens of sixteen requests take little longer together than one of them alone. Each request gets the bits
+ * that it gets alone.
+ *
+ *     for (;;) {
+ *         ortshard_infer_batch(requests, tensors, NULL, n, tensors, statuses);
+ *         for (size_t i = 0; i < n; i++) { choose a token from tensors[i], make it the next input in tensors[i] }
+ *     }
+ * ================================================================================================================== */
+
+/**
+ * Runs `inputs[i]` through the shard for each of `count` requests and moves their positions on.
+ *
+ * All requests must be on one shard, each only once. Rows of all are run together, about 512 at a time: decode steps
+ * in one run, a long prompt among them in several. Inputs and outputs are those of ortshard_request_infer();
+ * `outputs` may be the same array as `inputs`. `logits` holds an ORTSHARD_LOGITS_* constant for each request; NULL:
+ * ORTSHARD_LOGITS_LAST for all.
+ *
+ * A request that is refused or cancelled leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says
+ * how each ended. One that failed has an output of all zero and the position it had. Memory running out in a run fails
+ * every request of the call.
+ *
+ * Returns OK if all requests succeeded, else the status of the first that failed; ortshard_last_error() says which.
+ *
+ * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for requests on different shards or a `count` that no
+ * memory holds; INVALID_STATE for a request that appears twice or is in use by another call. Threads: one call at a
+ * time on each request. Ownership: `outputs[i].data` belongs to request i and lives until its next call. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
+                                     const ortshard_tensor *inputs,
+                                     const int32_t *logits,
+                                     size_t count,
+                                     ortshard_tensor *outputs,
+                                     ortshard_status *statuses);
 
 /* ==================================================================================================================
  * Request state

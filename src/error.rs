@@ -113,6 +113,11 @@ impl Error {
         Self { kind: self.kind, message: place.to_string(), oom: self.oom.clone(), source: Some(Box::new(self)) }
     }
 
+    /// The same error once more, for another of those it strikes; its causes as text.
+    pub(crate) fn copy(&self) -> Self {
+        Self { kind: self.kind, message: self.chain(), oom: self.oom.clone(), source: None }
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -1,6 +1,7 @@
 //! The public Rust API, and all that the C API calls: an [`Engine`] holds one [`Shard`], a [`Request`] runs on it.
 
 mod audit;
+mod batch;
 mod budget;
 mod checkpoint;
 mod device;
@@ -8,6 +9,7 @@ mod estimate;
 mod export;
 mod model_info;
 mod options;
+mod output;
 mod progress;
 mod request;
 mod shard;
@@ -15,6 +17,7 @@ mod state;
 mod stats;
 
 pub use audit::{AuditedFile, FileState};
+pub use batch::{Step, infer_batch};
 pub use device::Device;
 pub use estimate::Estimate;
 pub use model_info::ModelInfo;

@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::budget::Reservation;
+use super::batch::{Step, infer_batch};
 use super::options::RequestOptions;
-use super::shard::{CacheSlot, Loaded, Shard};
-use crate::error::{Error, ErrorKind, Result, Site, bail, err};
+use super::output::Results;
+use super::shard::{CacheSlot, Shard};
+use crate::error::{Result, bail, err};
 use crate::kv::KvCache;
-use crate::runtime::{Batch, Cancel, Segment, Tensor, TensorMut};
+use crate::runtime::Cancel;
 
 const DEFAULT_CAPACITY: usize = 4096;
 const DEFAULT_CHUNK: usize = 512;
-/// Runs of more tokens than this give their memory back.
-const SHRINK_FROM: usize = 32;
 
 /// What a shard takes.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +23,25 @@ pub enum Input<'a> {
     Ids(&'a [i64]),
     /// The previous shard's hidden states `[tokens, hidden_size]`, for any other.
     Hidden(ArrayView2<'a, f32>),
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn ids(self) -> Option<&'a [i64]> {
+        match self {
+            Self::Ids(ids) => Some(ids),
+            Self::Hidden(_) => None,
+        }
+    }
+
+    /// The rows `tokens` of hidden states, once [`Request::check`] has found them contiguous.
+    pub(super) fn hidden(self, tokens: Range<usize>) -> Option<&'a [f32]> {
+        match self {
+            Self::Ids(_) => None,
+            Self::Hidden(hidden) => {
+                hidden.to_slice().map(|all| &all[tokens.start * hidden.ncols()..][..tokens.len() * hidden.ncols()])
+            }
+        }
+    }
 }
 
 /// Which logits the last shard gives. Other shards give all hidden states whatever is asked.
@@ -61,13 +79,12 @@ impl<'a> Output<'a> {
 #[derive(Debug)]
 pub struct Request {
     shard: Arc<Shard>,
-    cache: Arc<CacheSlot>,
+    pub(super) cache: Arc<CacheSlot>,
     capacity: usize,
     position: usize,
     chunk: usize,
-    out: Vec<f32>,
-    out_memory: Vec<Reservation>,
-    cancel: Arc<Cancel>,
+    pub(super) results: Option<Results>,
+    pub(super) cancel: Arc<Cancel>,
 }
 
 /// Cancels a request's call from another thread.
@@ -102,8 +119,8 @@ impl Request {
 
     pub(super) fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize) -> Result<Self> {
         let cache = shard.new_cache(capacity).inspect_err(|error| shard.counters.note(error))?;
-        let (out, out_memory, cancel) = (Vec::new(), Vec::new(), Arc::new(Cancel::new()?));
-        Ok(Self { shard: Arc::clone(shard), cache, capacity, position: 0, chunk, out, out_memory, cancel })
+        let cancel = Arc::new(Cancel::new()?);
+        Ok(Self { shard: Arc::clone(shard), cache, capacity, position: 0, chunk, results: None, cancel })
     }
 
     /// Calls `work` with the KV cache, unless the shard is retired.
@@ -156,17 +173,18 @@ impl Request {
     /// A long input is run in chunks. However it is cut, into chunks or into calls, the same tokens give the same
     /// bits. If the call fails, the position is as before it and the call can be repeated.
     pub fn infer(&mut self, input: Input, logits: Logits) -> Result<Output<'_>> {
-        let result = self.run(input, logits);
-        if let Err(error) = &result {
-            self.shard.counters.note(error);
-            if error.kind() == ErrorKind::Cancelled {
-                self.cancel.clear()?;
-            }
+        for outcome in infer_batch(&mut [Step { request: self, input, logits }]) {
+            outcome?;
         }
-        let (rows, width) = result?;
-        let values = ArrayView2::from_shape((rows, width), &self.out[..rows * width])
-            .map_err(|e| Error::new(ErrorKind::Internal, "the output has another size").with_source(e))?;
-        Ok(if self.shard.info().is_last { Output::Logits(values) } else { Output::Hidden(values) })
+        self.output().ok_or_else(|| err!(Internal, "a run without a result"))
+    }
+
+    /// What the last call of [`infer`](Self::infer) or [`infer_batch`] gave; `None` before the first and after a
+    /// failure.
+    pub fn output(&self) -> Option<Output<'_>> {
+        let results = self.results.as_ref()?;
+        let values = ArrayView2::from_shape((results.rows, results.width), results.values()).ok()?;
+        Some(if self.shard.info().is_last { Output::Logits(values) } else { Output::Hidden(values) })
     }
 
     /// The `[rows, width]` of what [`infer`](Self::infer) gives for so many tokens.
@@ -180,46 +198,8 @@ impl Request {
         }
     }
 
-    /// Checks, reserves, runs chunk by chunk, commits. Returns the output's shape.
-    fn run(&mut self, input: Input, logits: Logits) -> Result<(usize, usize)> {
-        let tokens = self.check(&input)?;
-        let shard = Arc::clone(&self.shard);
-        let info = shard.info();
-        let (rows, width) = self.output_shape(tokens, logits);
-        self.reserve_output(rows * width)?;
-        let cache = Arc::clone(&self.cache);
-        shard.with(|loaded| {
-            let mut cache = cache.lock();
-            let cache = cache.as_mut().ok_or_else(|| err!(StaleShard, "the request's shard was retired"))?;
-            let mut done = 0;
-            while done < tokens {
-                let chunk = self.chunk.min(loaded.rows).min(tokens - done);
-                if self.cancel.is_set() {
-                    bail!(Cancelled, "the request was cancelled");
-                }
-                let wanted: Vec<i64> = match logits {
-                    Logits::All => (0..chunk as i64).collect(),
-                    Logits::Last if done + chunk == tokens => vec![chunk as i64 - 1],
-                    Logits::Last | Logits::None => Vec::new(),
-                };
-                let first_row = if logits == Logits::All || !info.is_last { done } else { 0 };
-                let out_rows = if info.is_last { wanted.len() } else { chunk };
-                let out = &mut self.out[first_row * width..(first_row + out_rows) * width];
-                let mut out = TensorMut::new(out, &[out_rows, width])?;
-                let kv = cache.rows.rows();
-                let batch = batch(&shard, Segment::new(kv, self.capacity, self.position + done, chunk));
-                step(loaded, &input, done..done + chunk, &batch, &wanted, &mut out, &self.cancel)?;
-                done += chunk;
-            }
-            Ok(())
-        })?;
-        self.position += tokens;
-        self.shard.counters.tokens(tokens);
-        Ok((rows, width))
-    }
-
     /// The number of tokens in `input`, if the shard can take it.
-    fn check(&self, input: &Input) -> Result<usize> {
+    pub(super) fn check(&self, input: &Input) -> Result<usize> {
         let info = self.shard.info();
         let tokens = match input {
             Input::Ids(ids) => {
@@ -274,64 +254,5 @@ impl Request {
             );
         }
         Ok(tokens)
-    }
-
-    /// Room for `len` values, taken from the budget. Grows only, so that decoding allocates nothing.
-    fn reserve_output(&mut self, len: usize) -> Result<()> {
-        if len > self.out.len() {
-            let bytes = (len * size_of::<f32>()) as u64;
-            let held = (self.out.len() * size_of::<f32>()) as u64;
-            let more = self.shard.budget.reserve(bytes - held, Site::Run, "the output")?;
-            self.out
-                .try_reserve_exact(len - self.out.len())
-                .map_err(|_| Error::oom(Site::Run, "cpu", bytes, "the output"))?;
-            self.out.resize(len, 0.0);
-            self.out_memory.push(more);
-        }
-        Ok(())
-    }
-}
-
-/// The batch of one request: its segment and the rotation of each of its rows.
-fn batch<'a>(shard: &Shard, segment: Segment<'a>) -> Batch<'a> {
-    let rope = &shard.config().rope;
-    let rows = segment.rows();
-    let mut cos = Vec::with_capacity(rows.len() * rope.pairs());
-    let mut sin = Vec::with_capacity(rows.len() * rope.pairs());
-    for position in rows {
-        rope.rotation(position, &mut cos, &mut sin);
-    }
-    Batch { segments: vec![segment], cos, sin }
-}
-
-/// One run: `rows` of the input through the shard's session into `out`.
-fn step(
-    loaded: &Loaded,
-    input: &Input,
-    rows: Range<usize>,
-    batch: &Batch,
-    wanted: &[i64],
-    out: &mut TensorMut,
-    cancel: &Cancel,
-) -> Result<()> {
-    let count = rows.len();
-    let address = [batch.address()];
-    let batch_input = Tensor::new(&address, &[1])?;
-    let (name, rows) = match input {
-        Input::Ids(ids) => (c"input_ids", Tensor::new(&ids[rows], &[count])?),
-        Input::Hidden(hidden) => {
-            let width = hidden.ncols();
-            let values = hidden.to_slice().unwrap_or_default();
-            (c"hidden_states_in", Tensor::new(&values[rows.start * width..rows.end * width], &[count, width])?)
-        }
-    };
-    let wanted_input = Tensor::new(wanted, &[wanted.len()])?;
-    let inputs = [(name, &rows), (c"batch", &batch_input), (c"logit_rows", &wanted_input)];
-    // A prompt's run leaves an arena of megabytes, a token's one of kilobytes.
-    let shrink = count > SHRINK_FROM;
-    if loaded.is_last {
-        loaded.session.run(&inputs, c"logits", out, cancel, shrink)
-    } else {
-        loaded.session.run(&inputs[..2], c"hidden_states", out, cancel, shrink)
     }
 }

@@ -22,6 +22,7 @@ mod options;
 mod strings;
 
 mod audit;
+mod batch;
 mod checkpoint;
 mod device;
 mod engine;

@@ -28,7 +28,7 @@ use super::objects::{ortshard_request, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use super::tensor::{NOTHING, ortshard_tensor};
-use crate::{CancelHandle, Logits, Request, RequestOptions};
+use crate::{CancelHandle, Logits, Output, Request, RequestOptions};
 
 /// Logits of the last token: [1, 1, vocab_size].
 pub const ORTSHARD_LOGITS_LAST: i32 = 0;
@@ -72,7 +72,19 @@ pub(super) struct RequestObject {
 pub(super) struct Running {
     pub(super) request: Request,
     /// Addresses of the last output, to notice when it comes back as an input.
-    output: Range<usize>,
+    pub(super) output: Range<usize>,
+}
+
+impl Running {
+    /// What the last run gave, borrowed from the request.
+    pub(super) fn show(&mut self) -> ortshard_tensor {
+        let Some(values) = self.request.output().map(Output::values) else { return NOTHING };
+        let (rows, width) = values.dim();
+        let data = (!values.is_empty()).then(|| values.as_ptr());
+        let start = values.as_ptr().addr();
+        self.output = start..start + values.len() * size_of::<f32>();
+        ortshard_tensor::rows(rows, width, data)
+    }
 }
 
 /// Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_REQUEST_OPTIONS_INIT.
@@ -283,26 +295,19 @@ unsafe fn infer(
         }
     }
 
-    let result = running.request.infer(values.input()?, logits)?.values();
-    let bytes = result.len() * size_of::<f32>();
-    let data = result.as_ptr();
-    let addresses = data.addr()..data.addr() + bytes;
-    let shown = match buffer {
-        _ if bytes == 0 => None,
-        None => Some(data),
-        Some((buffer, _)) => {
-            // SAFETY: the buffer has that much room, as was checked; it is not the request's own memory.
-            unsafe { std::ptr::copy(data.cast::<u8>(), buffer.cast(), bytes) };
-            Some(buffer.cast_const().cast())
-        }
-    };
-    output.set(ortshard_tensor::rows(rows, width, shown));
-    running.output = addresses;
+    running.request.infer(values.input()?, logits)?;
+    let mut shown = running.show();
+    if let (Some((buffer, _)), false) = (buffer, shown.data.is_null()) {
+        // SAFETY: the buffer has that much room, as was checked; it is not the request's own memory.
+        unsafe { std::ptr::copy(shown.data.cast::<u8>(), buffer.cast(), shown.byte_length) };
+        shown.data = buffer;
+    }
+    output.set(shown);
     object.moved(&running.request);
     Ok(())
 }
 
-fn logits_of(code: i32) -> Result<Logits, Failure> {
+pub(super) fn logits_of(code: i32) -> Result<Logits, Failure> {
     match code {
         ORTSHARD_LOGITS_LAST => Ok(Logits::Last),
         ORTSHARD_LOGITS_ALL => Ok(Logits::All),

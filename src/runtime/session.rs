@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ort::{AsPointer, sys};
+use parking_lot::Mutex;
 
 use super::Runtime;
 use super::arena::with_arena;
@@ -98,7 +99,9 @@ impl Session {
         };
         // Releases word their own cancellation differently, but only the flag that was set can have caused it.
         check(status, Site::Run, RUNNING).map_err(|e| match e.kind() {
-            ErrorKind::Runtime if cancel.is_set() => err!(Cancelled, "{RUNNING} was cancelled").with_source(e),
+            ErrorKind::Runtime if cancel.run.stopped.load(Ordering::SeqCst) => {
+                err!(Cancelled, "{RUNNING} was cancelled").with_source(e)
+            }
             _ => e,
         })
     }
@@ -145,34 +148,27 @@ impl Drop for Options {
 /// Stops a run from another thread.
 #[derive(Debug)]
 pub(crate) struct Cancel {
-    plain: RunOptions,
-    shrinking: RunOptions,
+    run: Arc<RunControl>,
+    /// The control of the run in progress, where that is another request's.
+    joined: Mutex<Option<Arc<RunControl>>>,
     asked: AtomicBool,
 }
 
 impl Cancel {
     /// A flag that is not set.
     pub(crate) fn new() -> Result<Self> {
-        let (plain, shrinking) = (RunOptions::new()?, RunOptions::new()?);
-        let (key, arena) = (c"memory.enable_memory_arena_shrinkage", c"cpu:0");
-        // SAFETY: valid options and strings, copied by the call.
-        let status = unsafe { (ort::api().AddRunConfigEntry)(shrinking.0.as_ptr(), key.as_ptr(), arena.as_ptr()) };
-        check(status, Site::Run, "creating run options")?;
-        Ok(Self { plain, shrinking, asked: AtomicBool::new(false) })
+        Ok(Self { run: Arc::new(RunControl::new()?), joined: Mutex::new(None), asked: AtomicBool::new(false) })
     }
 
     fn options(&self, shrink: bool) -> NonNull<sys::OrtRunOptions> {
-        if shrink { self.shrinking.0 } else { self.plain.0 }
+        if shrink { self.run.shrinking.0 } else { self.run.plain.0 }
     }
 
     /// Sets the flag: the run in progress stops, or, if none is, the next one.
     pub(crate) fn cancel(&self) -> Result<()> {
         self.asked.store(true, Ordering::SeqCst);
-        for options in [&self.plain, &self.shrinking] {
-            // SAFETY: valid options; the flag is meant to be set from any thread.
-            check(unsafe { (ort::api().RunOptionsSetTerminate)(options.0.as_ptr()) }, Site::Run, "cancelling")?;
-        }
-        Ok(())
+        self.run.terminate(true)?;
+        self.joined.lock().as_ref().map_or(Ok(()), |run| run.terminate(true))
     }
 
     /// Whether the flag is set.
@@ -183,9 +179,55 @@ impl Cancel {
     /// Clears the flag once its cancellation has been reported.
     pub(crate) fn clear(&self) -> Result<()> {
         self.asked.store(false, Ordering::SeqCst);
+        self.run.terminate(false)
+    }
+
+    /// Takes part in a run under `leader`'s flag, which setting this one stops as well.
+    pub(crate) fn join(&self, leader: &Self) {
+        *self.joined.lock() = Some(Arc::clone(&leader.run));
+    }
+
+    /// Ends what [`join`](Self::join) began.
+    pub(crate) fn leave(&self) {
+        *self.joined.lock() = None;
+    }
+
+    /// Lets runs under this flag go on after another's cancellation stopped one; its own stays set.
+    pub(crate) fn resume(&self) {
+        // Neither can fail on valid options, and a flag left standing is found before the next run.
+        let _ = self.run.terminate(false);
+        if self.is_set() {
+            let _ = self.run.terminate(true);
+        }
+    }
+}
+
+/// A request's run options, through which ONNX Runtime can be told to stop.
+#[derive(Debug)]
+struct RunControl {
+    plain: RunOptions,
+    shrinking: RunOptions,
+    /// What both were last told.
+    stopped: AtomicBool,
+}
+
+impl RunControl {
+    fn new() -> Result<Self> {
+        let (plain, shrinking) = (RunOptions::new()?, RunOptions::new()?);
+        let (key, arena) = (c"memory.enable_memory_arena_shrinkage", c"cpu:0");
+        // SAFETY: valid options and strings, copied by the call.
+        let status = unsafe { (ort::api().AddRunConfigEntry)(shrinking.0.as_ptr(), key.as_ptr(), arena.as_ptr()) };
+        check(status, Site::Run, "creating run options")?;
+        Ok(Self { plain, shrinking, stopped: AtomicBool::new(false) })
+    }
+
+    fn terminate(&self, stop: bool) -> Result<()> {
+        let api = ort::api();
+        self.stopped.store(stop, Ordering::SeqCst);
+        let set = if stop { api.RunOptionsSetTerminate } else { api.RunOptionsUnsetTerminate };
         for options in [&self.plain, &self.shrinking] {
-            // SAFETY: as in `cancel`.
-            check(unsafe { (ort::api().RunOptionsUnsetTerminate)(options.0.as_ptr()) }, Site::Run, "cancelling")?;
+            // SAFETY: valid options; the flag is meant to be set from any thread.
+            check(unsafe { set(options.0.as_ptr()) }, Site::Run, "cancelling")?;
         }
         Ok(())
     }

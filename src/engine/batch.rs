@@ -1,0 +1,321 @@
+//! Runs of many requests at once.
+//!
+//! A run reads every weight once, however many rows it has: sixteen requests that each want one token take little
+//! longer together than one alone. Rows of different requests do not meet, so each gets the bits it gets alone.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::budget::Reservation;
+use super::output::{Results, Writer};
+use super::request::{Input, Logits, Request};
+use super::shard::{Cache, Loaded, ROWS, Shard};
+use crate::error::{Error, ErrorKind, Result, Site, bail, err};
+use crate::runtime::{Batch, Cancel, Segment, Tensor, TensorMut};
+
+/// Runs of more tokens than this give their memory back.
+const SHRINK_FROM: usize = 32;
+
+/// One request's part of [`infer_batch`].
+#[derive(Debug)]
+pub struct Step<'r, 'i> {
+    /// The request, which the call moves on.
+    pub request: &'r mut Request,
+    /// Its next tokens.
+    pub input: Input<'i>,
+    /// Which logits are wanted.
+    pub logits: Logits,
+}
+
+/// What [`Request::infer`] does, for many requests on one shard at once.
+///
+/// Each request gets the bits it would get alone. Rows of all requests are run together, at most about 512 at a time: so the
+/// decode steps of many requests are one run, and a long prompt among them takes several. [`Request::output`] has each one's
+/// result; it stays until the request's next call.
+///
+/// Requests do not fail together: one that is refused or cancelled leaves the others to go on, and its own position as it was.
+/// Only what stops a run altogether, such as memory running out in it, fails all that were in the call.
+///
+/// Returns how each step ended, in their order. All requests must be on the same shard as the first.
+pub fn infer_batch(steps: &mut [Step]) -> Vec<Result<()>> {
+    let Some(first) = steps.first() else { return Vec::new() };
+    let shard = Arc::clone(first.request.shard());
+    let mut parts: Vec<Part> = steps.iter().map(|step| Part::new(&shard, step)).collect();
+    if let Err(error) = run(&shard, steps, &mut parts) {
+        for part in parts.iter_mut().filter(|part| part.outcome.is_ok()) {
+            part.outcome = Err(error.copy());
+        }
+    }
+    steps.iter_mut().zip(parts).map(|(step, part)| settle(&shard, step, part)).collect()
+}
+
+/// How far a request is in the call.
+struct Part {
+    tokens: usize,
+    done: usize,
+    /// Its first row among the results.
+    first: usize,
+    results: Option<Results>,
+    outcome: Result<()>,
+}
+
+impl Part {
+    fn new(shard: &Arc<Shard>, step: &Step) -> Self {
+        let tokens = if Arc::ptr_eq(shard, step.request.shard()) {
+            step.request.check(&step.input)
+        } else {
+            Err(err!(InvalidArgument, "the request is on another shard than the first one of the batch"))
+        };
+        let (tokens, outcome) = match tokens {
+            Ok(tokens) => (tokens, Ok(())),
+            Err(error) => (0, Err(error)),
+        };
+        Self { tokens, done: 0, first: 0, results: None, outcome }
+    }
+
+    fn left(&self) -> usize {
+        if self.outcome.is_ok() { self.tokens - self.done } else { 0 }
+    }
+}
+
+/// Commits what a step has run, or says why it has not.
+fn settle(shard: &Shard, step: &mut Step, part: Part) -> Result<()> {
+    let request = &mut *step.request;
+    if let Err(error) = part.outcome {
+        shard.counters.note(&error);
+        if error.kind() == ErrorKind::Cancelled {
+            request.cancel.clear()?;
+        }
+        return Err(error);
+    }
+    request.results = part.results;
+    request.set_position(request.position() + part.tokens);
+    shard.counters.tokens(part.tokens);
+    Ok(())
+}
+
+/// Reserves the output, then runs all rows, as many at a time as a run may have.
+fn run(shard: &Shard, steps: &mut [Step], parts: &mut [Part]) -> Result<()> {
+    let shapes = steps.iter().zip(&*parts).filter(|(_, part)| part.outcome.is_ok());
+    let (rows, width) = shapes.fold((0, 0), |(sum, _), (step, part)| {
+        let (rows, width) = step.request.output_shape(part.tokens, step.logits);
+        (sum + rows, width)
+    });
+    let before: Vec<Results> = steps.iter_mut().filter_map(|step| step.request.results.take()).collect();
+    let mut out = Writer::new(before.into_iter(), rows, width, &shard.budget)?;
+    shard.with(|loaded| {
+        let slots: Vec<_> = steps.iter().map(|step| Arc::clone(&step.request.cache)).collect();
+        let mut caches: Vec<_> = slots.iter().map(|slot| slot.lock()).collect();
+        for (part, cache) in parts.iter_mut().zip(&caches) {
+            if cache.is_none() && part.outcome.is_ok() {
+                part.outcome = Err(err!(StaleShard, "the request's shard was retired"));
+            }
+        }
+        let longest = steps.iter().map(|step| step.request.chunk()).max().unwrap_or(0);
+        let most = loaded.rows.min(longest.max(ROWS));
+        loop {
+            drop_cancelled(steps, parts);
+            let plan = plan(steps, parts, most);
+            if plan.is_empty() {
+                return Ok(());
+            }
+            one_run(shard, loaded, steps, parts, &plan, &mut caches, &mut out)?;
+        }
+    })?;
+    let block = out.finish();
+    for (step, part) in steps.iter().zip(parts) {
+        let (rows, width) = step.request.output_shape(part.tokens, step.logits);
+        part.results = Some(Results::new(&block, part.first, rows, width));
+    }
+    Ok(())
+}
+
+fn drop_cancelled(steps: &[Step], parts: &mut [Part]) {
+    for (step, part) in steps.iter().zip(parts) {
+        if part.left() > 0 && step.request.cancel.is_set() {
+            part.outcome = Err(err!(Cancelled, "the request was cancelled"));
+        }
+    }
+}
+
+/// Steps of a run, by their place in the call, and which of their tokens.
+type Plan = Vec<(usize, Range<usize>)>;
+
+/// The next run: `room` tokens at most, and no more of one step than its request's chunk.
+fn plan(steps: &[Step], parts: &[Part], mut room: usize) -> Plan {
+    let mut plan = Plan::new();
+    for (index, (step, part)) in steps.iter().zip(parts).enumerate() {
+        let take = part.left().min(step.request.chunk()).min(room);
+        if take > 0 {
+            plan.push((index, part.done..part.done + take));
+            room -= take;
+        }
+        // The next run begins with the rest of this one, so that its rows stay together.
+        if take < part.left() {
+            break;
+        }
+    }
+    plan
+}
+
+/// Runs the rows of `plan` together.
+fn one_run(
+    shard: &Shard,
+    loaded: &Loaded,
+    steps: &[Step],
+    parts: &mut [Part],
+    plan: &Plan,
+    caches: &mut [MutexGuard<Option<Cache>>],
+    out: &mut Writer,
+) -> Result<()> {
+    let mut segments = Vec::with_capacity(plan.len());
+    let mut wanted: Vec<i64> = Vec::new();
+    let (mut row, mut planned) = (0, plan.iter().peekable());
+    for (index, cache) in caches.iter_mut().enumerate() {
+        let Some((_, tokens)) = planned.next_if(|(wanted, _)| *wanted == index) else { continue };
+        let Some(cache) = cache.as_mut() else { bail!(Internal, "a run of a retired request") };
+        let (request, part) = (&steps[index].request, &mut parts[index]);
+        if tokens.start == 0 {
+            part.first = out.written() + if loaded.is_last { wanted.len() } else { row };
+        }
+        segments.push(Segment::new(
+            cache.rows.rows(),
+            request.capacity(),
+            request.position() + tokens.start,
+            tokens.len(),
+        ));
+        match steps[index].logits {
+            Logits::All => wanted.extend(row as i64..(row + tokens.len()) as i64),
+            Logits::Last if tokens.end == part.tokens => wanted.push((row + tokens.len()) as i64 - 1),
+            Logits::Last | Logits::None => {}
+        }
+        row += tokens.len();
+    }
+    let batch = rotated(shard, segments);
+    let input = gather(shard, steps, plan)?;
+    let rows = if loaded.is_last { wanted.len() } else { row };
+    let shape = [rows, out.width()];
+    let output = TensorMut::new(out.next(rows), &shape)?;
+    let joined = Joined::new(steps, plan);
+    match launch(shard, loaded, &input, &batch, &wanted, output, joined.leader()) {
+        Ok(()) => {}
+        // Without the request whose flag it was, the same rows are run again.
+        Err(error) if error.kind() == ErrorKind::Cancelled && joined.any_set() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    out.commit(rows);
+    for (index, tokens) in plan {
+        parts[*index].done = tokens.end;
+    }
+    Ok(())
+}
+
+/// The requests of a run, any of which can stop it.
+struct Joined<'a>(Vec<&'a Cancel>);
+
+impl<'a> Joined<'a> {
+    fn new(steps: &'a [Step], plan: &Plan) -> Self {
+        let all = Self(plan.iter().map(|(index, _)| &*steps[*index].request.cancel).collect());
+        for follower in &all.0[1..] {
+            follower.join(all.leader());
+        }
+        all
+    }
+
+    fn leader(&self) -> &'a Cancel {
+        self.0[0]
+    }
+
+    fn any_set(&self) -> bool {
+        self.0.iter().any(|cancel| cancel.is_set())
+    }
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        for follower in &self.0[1..] {
+            follower.leave();
+        }
+        if self.0.len() > 1 {
+            self.leader().resume();
+        }
+    }
+}
+
+/// The segments and the rotation of each of their rows.
+fn rotated<'a>(shard: &Shard, segments: Vec<Segment<'a>>) -> Batch<'a> {
+    let rope = &shard.config().rope;
+    let count = segments.iter().map(|segment| segment.rows().len()).sum::<usize>() * rope.pairs();
+    let (mut cos, mut sin) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for position in segments.iter().flat_map(Segment::rows) {
+        rope.rotation(position, &mut cos, &mut sin);
+    }
+    Batch { segments, cos, sin }
+}
+
+/// A run's input: that of its only step, or a copy of all its steps' rows.
+struct Gathered<'a> {
+    rows: Rows<'a>,
+    _memory: Option<Reservation>,
+}
+
+enum Rows<'a> {
+    Ids(Cow<'a, [i64]>),
+    Hidden(Cow<'a, [f32]>),
+}
+
+fn gather<'a>(shard: &Shard, steps: &'a [Step], plan: &Plan) -> Result<Gathered<'a>> {
+    let parts = || plan.iter().map(|(index, tokens)| (steps[*index].input, tokens.clone()));
+    let ids = || parts().filter_map(|(input, tokens)| input.ids().map(|ids| &ids[tokens]));
+    let hidden = || parts().filter_map(|(input, tokens)| input.hidden(tokens));
+    let rows = match (shard.info().is_first, plan.len()) {
+        (true, 1) => Rows::Ids(Cow::Borrowed(ids().next().unwrap_or_default())),
+        (true, _) => Rows::Ids(Cow::Owned(ids().flatten().copied().collect())),
+        (false, 1) => Rows::Hidden(Cow::Borrowed(hidden().next().unwrap_or_default())),
+        (false, _) => {
+            const WHAT: &str = "the batch's input";
+            let len: usize = hidden().map(<[f32]>::len).sum();
+            let bytes = (len * size_of::<f32>()) as u64;
+            let memory = shard.budget.reserve(bytes, Site::Run, WHAT)?;
+            let mut rows = Vec::new();
+            rows.try_reserve_exact(len).map_err(|_| Error::oom(Site::Run, "cpu", bytes, WHAT))?;
+            hidden().for_each(|values| rows.extend_from_slice(values));
+            return Ok(Gathered { rows: Rows::Hidden(Cow::Owned(rows)), _memory: Some(memory) });
+        }
+    };
+    Ok(Gathered { rows, _memory: None })
+}
+
+/// One run through the shard's session into `out`.
+fn launch(
+    shard: &Shard,
+    loaded: &Loaded,
+    input: &Gathered,
+    batch: &Batch,
+    wanted: &[i64],
+    mut out: TensorMut,
+    cancel: &Cancel,
+) -> Result<()> {
+    let address = [batch.address()];
+    let batch_input = Tensor::new(&address, &[1])?;
+    let (name, rows, count) = match &input.rows {
+        Rows::Ids(ids) => (c"input_ids", Tensor::new(ids, &[ids.len()])?, ids.len()),
+        Rows::Hidden(values) => {
+            let width = shard.info().hidden_size as usize;
+            let count = values.len() / width;
+            (c"hidden_states_in", Tensor::new(values, &[count, width])?, count)
+        }
+    };
+    let wanted_input = Tensor::new(wanted, &[wanted.len()])?;
+    let inputs = [(name, &rows), (c"batch", &batch_input), (c"logit_rows", &wanted_input)];
+    // A prompt's run leaves an arena of megabytes, a token's one of kilobytes.
+    let shrink = count > SHRINK_FROM;
+    if loaded.is_last {
+        loaded.session.run(&inputs, c"logits", &mut out, cancel, shrink)
+    } else {
+        loaded.session.run(&inputs[..2], c"hidden_states", &mut out, cancel, shrink)
+    }
+}

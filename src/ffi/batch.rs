@@ -1,0 +1,146 @@
+//! Batch
+//!
+//! Many requests on one shard, run at once: a run reads every weight once however many requests it serves, so the
+//! next tokens of sixteen requests take little longer together than one of them alone. Each request gets the bits
+//! that it gets alone.
+//!
+//!     for (;;) {
+//!         ortshard_infer_batch(requests, tensors, NULL, n, tensors, statuses);
+//!         for (size_t i = 0; i < n; i++) { choose a token from tensors[i], make it the next input in tensors[i] }
+//!     }
+
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+use parking_lot::MutexGuard;
+
+use super::guard::guard;
+use super::handle::borrow;
+use super::objects::ortshard_request;
+use super::request::{RequestObject, Running, logits_of};
+use super::status::{Failure, ORTSHARD_OK, ortshard_status};
+use super::tensor::{NOTHING, Values, ortshard_tensor};
+use crate::{Logits, Step, infer_batch};
+
+/// Runs `inputs[i]` through the shard for each of `count` requests and moves their positions on.
+///
+/// All requests must be on one shard, each only once. Rows of all are run together, about 512 at a time: decode steps
+/// in one run, a long prompt among them in several. Inputs and outputs are those of ortshard_request_infer();
+/// `outputs` may be the same array as `inputs`. `logits` holds an ORTSHARD_LOGITS_* constant for each request; NULL:
+/// ORTSHARD_LOGITS_LAST for all.
+///
+/// A request that is refused or cancelled leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says
+/// how each ended. One that failed has an output of all zero and the position it had. Memory running out in a run fails
+/// every request of the call.
+///
+/// Returns OK if all requests succeeded, else the status of the first that failed; ortshard_last_error() says which.
+///
+/// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for requests on different shards or a `count` that no
+/// memory holds; INVALID_STATE for a request that appears twice or is in use by another call. Threads: one call at a
+/// time on each request. Ownership: `outputs[i].data` belongs to request i and lives until its next call. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_infer_batch(
+    requests: *const *mut ortshard_request,
+    inputs: *const ortshard_tensor,
+    logits: *const i32,
+    count: usize,
+    outputs: *mut ortshard_tensor,
+    statuses: *mut ortshard_status,
+) -> ortshard_status {
+    guard(|| {
+        if count == 0 {
+            return Ok(());
+        }
+        if count > isize::MAX as usize / size_of::<ortshard_tensor>() {
+            return Err(Failure::invalid(format!("count is {count}, more than memory holds")));
+        }
+        for (pointer, name) in
+            [(requests.is_null(), "requests"), (inputs.is_null(), "inputs"), (outputs.is_null(), "outputs")]
+        {
+            if pointer {
+                return Err(Failure::null(name));
+            }
+        }
+        // SAFETY: the header's contract: arrays of `count`, aligned as C has them. Inputs and outputs may be one array, so
+        // the first is copied before the second is touched.
+        let (requests, inputs) = unsafe { (from_raw_parts(requests, count), from_raw_parts(inputs, count).to_vec()) };
+        // SAFETY: as above.
+        let outputs = unsafe { from_raw_parts_mut(outputs, count) };
+        // SAFETY: as above.
+        let logits = (!logits.is_null()).then(|| unsafe { from_raw_parts(logits, count) });
+        // SAFETY: as above.
+        let statuses = (!statuses.is_null()).then(|| unsafe { from_raw_parts_mut(statuses, count) });
+        outputs.fill(NOTHING);
+
+        let entered: Vec<_> = requests
+            .iter()
+            .enumerate()
+            // SAFETY: as above.
+            .map(|(i, request)| unsafe { enter(*request, i) })
+            .collect();
+        // Inputs may lie in what a request of this batch gave last, which the run writes over.
+        let written: Vec<_> = entered.iter().flatten().map(|(_, running)| running.output.clone()).collect();
+        let items = entered.into_iter().zip(inputs).enumerate().map(|(i, (entered, input))| {
+            let (object, running) = entered?;
+            let logits = logits.map_or(Ok(Logits::Last), |all| logits_of(all[i]))?;
+            // SAFETY: as above.
+            let values = unsafe { input.values() }?;
+            let values = written.iter().try_fold(values, Values::out_of)?;
+            values.input()?;
+            Ok(Item { object, running, values, logits })
+        });
+        let outcomes = run(items.collect(), outputs);
+
+        if let Some(statuses) = statuses {
+            for (status, outcome) in statuses.iter_mut().zip(&outcomes) {
+                *status = outcome.as_ref().map_or_else(|failure| failure.status, |()| ORTSHARD_OK);
+            }
+        }
+        for (index, outcome) in outcomes.into_iter().enumerate() {
+            outcome
+                .map_err(|failure| Failure { message: format!("requests[{index}]: {}", failure.message), ..failure })?;
+        }
+        Ok(())
+    })
+}
+
+/// A request that this call has to itself.
+type Entered<'a> = (&'a RequestObject, MutexGuard<'a, Running>);
+
+/// # Safety
+/// `request` is NULL or a live handle for `'a`.
+unsafe fn enter<'a>(request: *mut ortshard_request, index: usize) -> Result<Entered<'a>, Failure> {
+    // SAFETY: the caller's promise.
+    let object = unsafe { borrow(request.cast_const(), &format!("requests[{index}]")) }?;
+    Ok((object, object.running.enter("the request")?))
+}
+
+/// One request's part of the call, checked.
+struct Item<'a> {
+    object: &'a RequestObject,
+    running: MutexGuard<'a, Running>,
+    values: Values<'a>,
+    logits: Logits,
+}
+
+fn run(mut items: Vec<Result<Item, Failure>>, outputs: &mut [ortshard_tensor]) -> Vec<Result<(), Failure>> {
+    let mut steps: Vec<Step> = items
+        .iter_mut()
+        .flatten()
+        .filter_map(|item| {
+            let input = item.values.input().ok()?;
+            Some(Step { request: &mut item.running.request, input, logits: item.logits })
+        })
+        .collect();
+    let mut ran = infer_batch(&mut steps).into_iter();
+    items
+        .into_iter()
+        .zip(outputs)
+        .map(|(item, output)| {
+            let mut item = item?;
+            ran.next().unwrap_or(Ok(()))?;
+            *output = item.running.show();
+            item.object.moved(&item.running.request);
+            Ok(())
+        })
+        .collect()
+}
