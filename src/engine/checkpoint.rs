@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::progress::Report;
-use crate::error::{Result, err};
+use crate::error::Result;
 use crate::graph::Weight;
 use crate::source::{Folder, ModelFiles};
 use crate::weights::{self, Event, WeightTable};
@@ -26,10 +26,8 @@ impl Checkpoint {
         if path.is_dir() {
             return Ok(Self::of(Box::new(Folder::open(path)?)));
         }
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| err!(InvalidArgument, "checkpoint `{}` is no file name", path.display()))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Self { files: Box::new(Folder::open(folder)?), file: Some(name.to_owned()) })
+        let (folder, name) = Folder::around(path)?;
+        Ok(Self { files: Box::new(folder), file: Some(name.to_owned()) })
     }
 
     /// Maps the tensors `wanted`, fetched first if need be.

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use crate::error::{Result, bail, err};
 use crate::graph::{Graph, standard};
 use crate::model::{ModelConfig, Rope};
+use crate::source::folder_of;
 use crate::weights::WeightTable;
 
 /// Writes `path` and `path` + `.data`. Both are written beside their final place and renamed when complete, the graph
@@ -31,10 +32,7 @@ pub(super) fn write(
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| err!(InvalidArgument, "path `{}` does not end in a UTF-8 file name", path.display()))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let location = format!("{name}.data");
     let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
     let written = standard::write(graph, &location, config.max_positions, metadata);

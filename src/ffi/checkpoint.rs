@@ -6,12 +6,13 @@
 use std::ffi::{c_char, c_void};
 use std::path::Path;
 
-use super::engine::{ortshard_progress_callback, reporting};
+use super::engine::{Told, give_loaded, ortshard_progress_callback};
 use super::guard::guard;
-use super::handle::{Out, borrow, give_counted};
+use super::handle::borrow;
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::status::ortshard_status;
 use super::strings::text;
+use crate::Engine;
 
 /// Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
 ///
@@ -31,18 +32,12 @@ pub unsafe extern "C" fn ortshard_engine_load_checkpoint(
     user_data: *mut c_void,
     shard: *mut *mut ortshard_shard,
 ) -> ortshard_status {
-    guard(|| {
+    let load = |engine: &Engine, progress: Told<'_>| {
         // SAFETY: the header's contract.
-        let out = unsafe { Out::handle(shard, "shard") }?;
-        // SAFETY: as above.
-        let engine = unsafe { borrow(engine, "engine") }?;
-        // SAFETY: as above.
-        let path = Path::new(unsafe { text(checkpoint, "checkpoint") }?);
-        // SAFETY: as above.
-        let loaded = unsafe { reporting(progress, user_data, |progress| engine.load_checkpoint(path, progress)) }?;
-        out.set(give_counted(loaded));
-        Ok(())
-    })
+        Ok(engine.load_checkpoint(Path::new(unsafe { text(checkpoint, "checkpoint") }?), progress)?)
+    };
+    // SAFETY: as above.
+    guard(|| unsafe { give_loaded(engine, progress, user_data, shard, load) })
 }
 
 /// Saves the tensors of the engine's shard, in their stored dtype and under their own names, as the safetensors file

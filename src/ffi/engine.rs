@@ -19,7 +19,7 @@ use super::objects::{ortshard_engine, ortshard_shard};
 use super::options::{Options, Versioned, init, read, write};
 use super::status::{Failure, ortshard_status};
 use super::strings::{optional, text};
-use crate::{Engine, EngineOptions, Fetch, Precision, Progress, ShardSpec, SourceOptions, Stage};
+use crate::{Engine, EngineOptions, Fetch, Precision, Progress, Shard, ShardSpec, SourceOptions, Stage};
 
 /// The best for the device; on the processor, ORTSHARD_PRECISION_EXACT.
 pub const ORTSHARD_PRECISION_AUTO: i32 = 0;
@@ -292,18 +292,12 @@ pub unsafe extern "C" fn ortshard_engine_ensure_shard(
     user_data: *mut c_void,
     shard: *mut *mut ortshard_shard,
 ) -> ortshard_status {
-    guard(|| {
+    let load = |engine: &Engine, progress: Told<'_>| {
         // SAFETY: the header's contract.
-        let out = unsafe { Out::handle(shard, "shard") }?;
-        // SAFETY: as above.
-        let engine = unsafe { borrow(engine, "engine") }?;
-        // SAFETY: as above.
-        let spec = unsafe { shard_spec(spec) }?;
-        // SAFETY: as above.
-        let loaded = unsafe { reporting(progress, user_data, |progress| engine.ensure_shard(&spec, progress)) }?;
-        out.set(give_counted(loaded));
-        Ok(())
-    })
+        Ok(engine.ensure_shard(&unsafe { shard_spec(spec) }?, progress)?)
+    };
+    // SAFETY: as above.
+    guard(|| unsafe { give_loaded(engine, progress, user_data, shard, load) })
 }
 
 /// Gives a reference to the engine's shard, or NULL (and ORTSHARD_OK) if it has none.
@@ -366,6 +360,29 @@ pub unsafe extern "C" fn ortshard_engine_stats(
     })
 }
 
+/// Who is told how far loading is.
+pub(super) type Told<'a> = Option<&'a mut dyn FnMut(&Progress) -> ControlFlow<()>>;
+
+/// The frame of the functions that load a shard: `load` makes it the engine's, `shard` becomes a reference to it.
+///
+/// # Safety
+/// The arguments are as the header says.
+pub(super) unsafe fn give_loaded(
+    engine: *const ortshard_engine,
+    progress: ortshard_progress_callback,
+    user_data: *mut c_void,
+    shard: *mut *mut ortshard_shard,
+    load: impl FnOnce(&Engine, Told<'_>) -> Result<Arc<Shard>, Failure>,
+) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    let out = unsafe { Out::handle(shard, "shard") }?;
+    // SAFETY: as above.
+    let engine = unsafe { borrow(engine, "engine") }?;
+    // SAFETY: as above.
+    out.set(give_counted(unsafe { reporting(progress, user_data, |progress| load(engine, progress)) }?));
+    Ok(())
+}
+
 /// Calls `load` with the caller's progress callback, if there is one.
 ///
 /// # Safety
@@ -373,9 +390,9 @@ pub unsafe extern "C" fn ortshard_engine_stats(
 pub(super) unsafe fn reporting<T>(
     callback: ortshard_progress_callback,
     user_data: *mut c_void,
-    load: impl FnOnce(Option<&mut dyn FnMut(&Progress) -> ControlFlow<()>>) -> crate::Result<T>,
+    load: impl FnOnce(Told<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let Some(callback) = callback else { return Ok(load(None)?) };
+    let Some(callback) = callback else { return load(None) };
     let mut tell = |now: &Progress| {
         let now = describe(now);
         // SAFETY: the callback is called as the header says, in the caller's thread and call.
@@ -384,7 +401,7 @@ pub(super) unsafe fn reporting<T>(
             _ => ControlFlow::Break(()),
         }
     };
-    Ok(load(Some(&mut tell))?)
+    load(Some(&mut tell))
 }
 
 /// # Safety

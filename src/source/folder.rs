@@ -15,6 +15,11 @@ pub(crate) struct Folder {
     homes: Vec<PathBuf>,
 }
 
+/// The folder that `path` lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 impl Folder {
     /// The folder at `path`.
     ///
@@ -34,6 +39,16 @@ impl Folder {
         let mut homes = blob_stores(&real);
         homes.push(real);
         Ok(Self { root: path.to_owned(), homes })
+    }
+
+    /// The folder in which the file `path` lies, and its name there.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); `InvalidArgument` if `path` does not end in a UTF-8 file name.
+    pub(crate) fn around(path: &Path) -> Result<(Self, &str)> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| err!(InvalidArgument, "`{}` does not end in a file name", path.display()))?;
+        Ok((Self::open(folder_of(path))?, name))
     }
 
     /// Where `name` would lie.

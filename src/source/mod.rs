@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 pub use files::FileState;
 pub(crate) use files::{ModelFiles, OnTransfer, Transfer};
-pub(crate) use folder::Folder;
+pub(crate) use folder::{Folder, folder_of};
 pub use host::Fetch;
 pub use options::{NetworkOptions, SourceOptions};
 

@@ -11,6 +11,7 @@ use super::{Stored, WeightTable};
 use crate::error::{Result, err};
 use crate::graph::Weight;
 use crate::kernels::Dtype;
+use crate::source::folder_of;
 
 /// Writes the tensors `wanted` of `table` to `path`, in their stored dtype. The file appears complete or not at all.
 pub(crate) fn save(table: &WeightTable, wanted: &[&Weight], path: &Path) -> Result<()> {
@@ -22,11 +23,7 @@ pub(crate) fn save(table: &WeightTable, wanted: &[&Weight], path: &Path) -> Resu
             None => Err(err!(Internal, "the shard has no tensor `{}`", weight.name)),
         })
         .collect::<Result<Vec<_>>>()?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let file = NamedTempFile::new_in(folder).map_err(failed)?;
+    let file = NamedTempFile::new_in(folder_of(path)).map_err(failed)?;
     safetensors::serialize_to_file(tensors, None, file.path())
         .map_err(|e| err!(Io, "writing `{}`", path.display()).with_source(e))?;
     file.persist(path).map_err(|e| failed(e.error))?;
