@@ -127,6 +127,18 @@ int main(void)
     NULL_("shard", ortshard_engine_load_checkpoint(engine, "x", NULL, NULL, NULL));
     NULL_("engine", ortshard_engine_save_checkpoint(NULL, "x"));
     NULL_("path", ortshard_engine_save_checkpoint(engine, NULL));
+    NULL_("engine", ortshard_engine_model_info(NULL, &spec, NULL, NULL, &model));
+    NULL_("spec", ortshard_engine_model_info(engine, NULL, NULL, NULL, &model));
+    NULL_("description", ortshard_engine_model_info(engine, &spec, NULL, NULL, NULL));
+    NULL_("engine", ortshard_engine_model_eos(NULL, &spec, NULL, NULL, ids, 4, &needed));
+    NULL_("spec", ortshard_engine_model_eos(engine, NULL, NULL, NULL, ids, 4, &needed));
+    NULL_("ids", ortshard_engine_model_eos(engine, &spec, NULL, NULL, NULL, 4, &needed));
+    NULL_("needed", ortshard_engine_model_eos(engine, &spec, NULL, NULL, ids, 4, NULL));
+    tokenizer = (ortshard_tokenizer *)(void *)buffer;
+    NULL_("engine", ortshard_engine_open_tokenizer(NULL, &spec, NULL, NULL, &tokenizer));
+    CHECK(tokenizer == NULL);
+    NULL_("spec", ortshard_engine_open_tokenizer(engine, NULL, NULL, NULL, &tokenizer));
+    NULL_("tokenizer", ortshard_engine_open_tokenizer(engine, &spec, NULL, NULL, NULL));
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_engine_free(engine);
 

@@ -15,6 +15,56 @@ static ortshard_status bring(const char *model, const char *revision, const char
     return ORTSHARD_OK;
 }
 
+/* Brings a tokenizer, whatever the model. */
+static ortshard_status bring_text(const char *model, const char *revision, const char *file, char *path,
+                                  size_t capacity, void *user_data)
+{
+    (void)model, (void)revision, (void)user_data;
+    int text = strncmp(file, "tokenizer.", 10) == 0 || strncmp(file, "generation", 10) == 0;
+    if (!text && strcmp(file, "config.json") != 0) return ORTSHARD_ERROR_NOT_FOUND;
+    CHECK((size_t)snprintf(path, capacity, "%s/%s", setting(text ? "TEST_TOKENIZER" : "TEST_MODEL"), file) < capacity);
+    return ORTSHARD_OK;
+}
+
+static int32_t cancel(const ortshard_progress *progress, void *user_data)
+{
+    (void)progress, (void)user_data;
+    return 1;
+}
+
+/* The model's shape, its end-of-sequence ids and its tokenizer, by name. */
+static void look_up(void)
+{
+    ortshard_engine *engine;
+    ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+    options.fetch = bring_text;
+    OK(ortshard_engine_create(&options, &engine));
+    ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
+    spec.model = "my/model";
+    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+    OK(ortshard_engine_model_info(engine, &spec, NULL, NULL, &model));
+    CHECK(model.n_layers == layers() && model.struct_size == sizeof model);
+
+    int64_t wanted[MOST], ids[MOST];
+    size_t n = ids_of("TEST_IDS", wanted), needed;
+    FAILS(BUFFER_TOO_SMALL, "needed", ortshard_engine_model_eos(engine, &spec, NULL, NULL, NULL, 0, &needed));
+    OK(ortshard_engine_model_eos(engine, &spec, NULL, NULL, ids, MOST, &needed));
+    CHECK(needed >= 2 && ids[0] == 5 && ids[1] == 7);
+
+    ortshard_tokenizer *tokenizer;
+    OK(ortshard_engine_open_tokenizer(engine, &spec, NULL, NULL, &tokenizer));
+    OK(ortshard_tokenizer_encode(tokenizer, setting("TEST_TEXT"), 0, ids, MOST, &needed));
+    CHECK(needed == n && memcmp(ids, wanted, n * sizeof *ids) == 0);
+    ortshard_tokenizer_free(tokenizer);
+
+    FAILS(CANCELLED, "callback", ortshard_engine_model_info(engine, &spec, cancel, NULL, &model));
+    FAILS(CANCELLED, "callback", ortshard_engine_open_tokenizer(engine, &spec, cancel, NULL, &tokenizer));
+    CHECK(tokenizer == NULL);
+    spec.model = setting("TEST_MODEL");
+    FAILS(NOT_FOUND, "tokenizer.json", ortshard_engine_open_tokenizer(engine, &spec, NULL, NULL, &tokenizer));
+    ortshard_engine_free(engine);
+}
+
 static ortshard_status refuse(const char *model, const char *revision, const char *file, char *path, size_t capacity,
                               void *user_data)
 {
@@ -41,6 +91,7 @@ static int stop(const ortshard_file *file, void *user_data)
 
 int main(void)
 {
+    look_up();
     ortshard_engine *engine;
     ortshard_shard *shard;
     ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;

@@ -102,8 +102,8 @@ extern "C" {
 /**
  * Holds at most one shard of a model and replaces it safely.
  *
- * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _estimate, _audit_files,
- * _load_checkpoint, _save_checkpoint.
+ * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _model_info, _model_eos, _open_tokenizer,
+ * _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
@@ -305,7 +305,8 @@ ORTSHARD_API ortshard_status ortshard_last_oom(ortshard_oom *oom);
 /* ==================================================================================================================
  * Model folders
  *
- * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json.
+ * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. For models
+ * of the hub by name: ortshard_engine_model_info().
  * ================================================================================================================== */
 
 /** The shape of a model. */
@@ -585,6 +586,65 @@ ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine
 ORTSHARD_API
 ortshard_status ortshard_engine_stats(const ortshard_engine *engine,
                                       ortshard_engine_counters *counters);
+
+/* ==================================================================================================================
+ * Model and tokenizer of a spec
+ *
+ * The same as for model folders, but found as the files of a shard are: in a folder, in the hub's cache, at the hub, or
+ * by the fetch callback. Of the spec, only `model` and `revision` matter. Files that are not here are brought here, as
+ * few as needed, and `progress`, unless NULL, is told and may cancel that.
+ *
+ * A branch can move between two calls. Name a commit as the revision where all must come from one.
+ * ================================================================================================================== */
+
+/**
+ * Describes the model of `spec`, as ortshard_model_info() does for a folder.
+ *
+ * Errors: NOT_FOUND if there is no such model or revision; OFFLINE; HASH_MISMATCH; CANCELLED by `progress`; MALFORMED;
+ * UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; INVALID_ARGUMENT for a bad revision, or
+ * one of a folder, or a bad struct_size; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_model_info(const ortshard_engine *engine,
+                                           const ortshard_shard_spec *spec,
+                                           ortshard_progress_callback progress,
+                                           void *user_data,
+                                           ortshard_model_description *description);
+
+/**
+ * The ids that end a sequence, as the files of the model of `spec` declare them; see ortshard_model_eos().
+ *
+ * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: those of ortshard_engine_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: many at
+ * once. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_model_eos(const ortshard_engine *engine,
+                                          const ortshard_shard_spec *spec,
+                                          ortshard_progress_callback progress,
+                                          void *user_data,
+                                          int64_t *ids,
+                                          size_t capacity,
+                                          size_t *needed);
+
+/**
+ * Opens the tokenizer of the model of `spec`.
+ *
+ * Looked for are tokenizer.json and, where the model has them, tokenizer_config.json, special_tokens_map.json,
+ * generation_config.json, config.json and chat_template.jinja. With the network off, what the cache does not hold
+ * counts as not there, but for tokenizer.json itself.
+ *
+ * Errors: those of ortshard_engine_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
+ * file of more than 256 MiB (16 MiB for the others), which is not fetched.
+ * Threads: many at once. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_engine_open_tokenizer(const ortshard_engine *engine,
+                                               const ortshard_shard_spec *spec,
+                                               ortshard_progress_callback progress,
+                                               void *user_data,
+                                               ortshard_tokenizer **tokenizer);
 
 /* ==================================================================================================================
  * Files of a shard
@@ -1146,13 +1206,16 @@ typedef struct ortshard_chat_message {
 #define ORTSHARD_NO_ID ((int64_t)-1)
 
 /**
- * Opens the tokenizer of a model folder, or the tokenizer.json that `path` names.
+ * Opens the tokenizer of a model folder, or the tokenizer.json that `path` names. For a model of the hub by name:
+ * ortshard_engine_open_tokenizer().
  *
- * Errors: NOT_FOUND if there is none; MALFORMED if a file breaks its format; IO; INVALID_UTF8; INVALID_ARGUMENT for
+ * Errors: NOT_FOUND if there is none; MALFORMED if a file breaks its format or is a link that leaves the folder; IO; INVALID_UTF8; INVALID_ARGUMENT for
  * an empty path; NULL_ARGUMENT.
  * Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_tokenizer_open(const char *path, ortshard_tokenizer **tokenizer);
+ORTSHARD_API
+ortshard_status ortshard_tokenizer_open(const char *path,
+                                        ortshard_tokenizer **tokenizer);
 
 /** Frees a tokenizer; text streams on it go on working. NULL is ignored. @since 0.1 */
 ORTSHARD_API void ortshard_tokenizer_free(ortshard_tokenizer *tokenizer);

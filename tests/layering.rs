@@ -15,7 +15,7 @@ const USES: &[(&str, &[&str])] = &[
     ("source", &[]),
     ("kv", &[]),
     ("sampler", &[]),
-    ("tokenizer", &[]),
+    ("tokenizer", &["source"]),
     ("error", &[]),
 ];
 

@@ -5,15 +5,17 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use common::{Model, assert_close};
 use ortshard::{
-    Engine, EngineOptions, ErrorKind, Fetch, FileState, Input, Logits, Request, RequestOptions, Shard, ShardSpec,
-    SourceOptions,
+    ChatMessage, Engine, EngineOptions, ErrorKind, Fetch, FileState, Input, Logits, ModelInfo, Progress, Request,
+    RequestOptions, Shard, ShardSpec, SourceOptions, Tokenizer,
 };
+use tempfile::TempDir;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const FILES: &[&str] = &["config.json", "model.safetensors.index.json"];
@@ -97,6 +99,60 @@ fn what_is_missing_offline_is_listed_by_error_and_audit() {
     assert_eq!(error.kind(), ErrorKind::Offline, "{}", error.chain());
 }
 
+/// A model with a tokenizer, two ids that end a text and a chat template.
+fn chatty() -> (Model, TempDir) {
+    let mut model = Model::open("llama_gqa");
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tokenizers/qwen/tokenizer.json");
+    std::fs::copy(model.path.join("config.json"), folder.path().join("config.json")).unwrap();
+    std::fs::copy(tokenizer, folder.path().join("tokenizer.json")).unwrap();
+    std::fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [5, 7]}"#).unwrap();
+    std::fs::write(folder.path().join("chat_template.jinja"), "<{{ messages[0].content }}>").unwrap();
+    folder.path().clone_into(&mut model.path);
+    (model, folder)
+}
+
+fn check_tokenizer(model: &Model, engine: &Engine, spec: &ShardSpec) {
+    let info = engine.model_info(spec, None).unwrap();
+    assert_eq!(info, ModelInfo::read(&model.path).unwrap());
+    assert_eq!((info.n_layers, &info.eos_ids[..2]), (model.layers, &[5, 7][..]));
+    let (by_name, by_folder) = (engine.tokenizer(spec, None).unwrap(), Tokenizer::open(&model.path).unwrap());
+    assert_eq!(by_name.encode("Hello world", true).unwrap(), by_folder.encode("Hello world", true).unwrap());
+    assert_eq!(by_name.eos(), by_folder.eos());
+    let message = [ChatMessage::new("user", "Hi")];
+    assert_eq!(by_name.apply_chat_template(&message, true).unwrap(), "<Hi>");
+}
+
+#[test]
+fn model_and_tokenizer_come_from_where_shards_do() {
+    let (model, _folder) = chatty();
+    let root = tempfile::tempdir().unwrap();
+    let snapshot = cache(&model, root.path());
+    let engine = offline(root.path());
+    for revision in [None, Some(COMMIT)] {
+        let spec = ShardSpec { revision: revision.map(str::to_owned), ..ShardSpec::whole("tiny/model") };
+        check_tokenizer(&model, &engine, &spec);
+    }
+    check_tokenizer(&model, &engine, &ShardSpec::whole(model.path.to_str().unwrap()));
+    let mut stop = |_: &Progress| ControlFlow::Break(());
+    let spec = ShardSpec::whole("tiny/model");
+    assert_eq!(engine.tokenizer(&spec, Some(&mut stop)).unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(engine.model_info(&spec, Some(&mut stop)).unwrap_err().kind(), ErrorKind::Cancelled);
+
+    // What is optional may be missing; the tokenizer and config.json may not.
+    std::fs::remove_file(snapshot.join("chat_template.jinja")).unwrap();
+    assert!(engine.tokenizer(&spec, None).is_ok());
+    for file in ["tokenizer.json", "config.json"] {
+        std::fs::remove_file(snapshot.join(file)).unwrap();
+        let error = match file {
+            "config.json" => engine.model_info(&spec, None).unwrap_err(),
+            _ => engine.tokenizer(&spec, None).unwrap_err(),
+        };
+        assert_eq!(error.kind(), ErrorKind::Offline);
+        assert!(error.chain().contains(file), "{}", error.chain());
+    }
+}
+
 /// A host that keeps models in a folder of its own and remembers what it was asked for.
 struct Shelf {
     model: PathBuf,
@@ -127,4 +183,23 @@ fn a_host_brings_only_the_files_of_the_shard() {
         of_layer.map(|file| file.as_str().unwrap()).chain(FILES.iter().copied()).map(str::to_owned).collect();
     assert_eq!(asked, expected);
     check(&model, &engine.ensure_shard(&spec(0, model.layers - 1), None).unwrap());
+}
+
+#[test]
+fn a_host_brings_the_tokenizer() {
+    let (model, _folder) = chatty();
+    let shelf = Arc::new(Shelf { model: model.path.clone(), asked: Mutex::default() });
+    let engine = engine(SourceOptions { host: Some(shelf.clone()), ..SourceOptions::default() });
+    let spec = ShardSpec { revision: Some("7".into()), ..ShardSpec::whole("my model") };
+    check_tokenizer(&model, &engine, &spec);
+    let asked = shelf.asked.lock().unwrap().clone();
+    let wanted = [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "generation_config.json",
+        "config.json",
+        "chat_template.jinja",
+    ];
+    assert_eq!(asked, wanted.map(str::to_owned).into());
 }

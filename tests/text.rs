@@ -267,6 +267,16 @@ fn missing_and_hostile_files_have_clear_errors() {
     assert!(error.to_string().contains("tokenizer.json"));
     assert_eq!(Tokenizer::open(Path::new("no/such/tokenizer.json")).unwrap_err().kind(), ErrorKind::NotFound);
 
+    let renamed = Folder::new(&[]);
+    fs::copy(fixture("qwen").join("tokenizer.json"), renamed.path("mine.json")).unwrap();
+    assert_eq!(Tokenizer::open(&renamed.path("mine.json")).unwrap().vocab_size(), open("qwen").vocab_size());
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(fixture("qwen").join("tokenizer.json"), renamed.path("tokenizer.json")).unwrap();
+        let error = renamed.open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "a link that leaves the folder: {error}");
+    }
+
     let deep = format!(r#"{{"decoder": {}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let mut nested = r#"{"type":"Fuse"}"#.to_owned();
     for _ in 0..40 {

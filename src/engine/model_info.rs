@@ -1,11 +1,14 @@
-//! What a model folder says about its model, without touching weights or ONNX Runtime.
+//! What a model says about itself, without touching weights or ONNX Runtime: its shape and its tokenizer.
 
 use std::path::Path;
 
+use super::Engine;
+use super::options::{OnProgress, ShardSpec, Stage};
+use super::progress::Report;
 use super::shard::read_config;
 use crate::error::Result;
-use crate::source::Folder;
-use crate::tokenizer;
+use crate::source::{self, Folder, ModelFiles, OnTransfer};
+use crate::tokenizer::{self, Tokenizer};
 
 /// The shape of a model, from its config.json.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,16 +28,47 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
-    /// Reads config.json of the folder `model`, and `generation_config.json` if there is one.
+    /// Reads config.json of the folder `model`, and `generation_config.json` if there is one. For a model that is no
+    /// folder: [`Engine::model_info`].
     pub fn read(model: &Path) -> Result<Self> {
-        let config = read_config(&Folder::open(model)?, &mut |_| Ok(()))?;
+        Self::of(&Folder::open(model)?, &mut |_| Ok(()))
+    }
+
+    fn of(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Self> {
+        let config = read_config(files, on)?;
         Ok(Self {
             n_layers: config.layers as u32,
             hidden_size: config.hidden_size as u32,
             vocab_size: config.vocab_size as u32,
             max_positions: config.max_positions as u32,
-            eos_ids: tokenizer::declared_eos(model)?,
+            eos_ids: tokenizer::declared_eos(files, on)?,
             architecture: config.architecture,
         })
+    }
+}
+
+impl Engine {
+    /// The shape of the model of `spec`, found as the files of a shard are: in a folder, in the hub's cache, at the
+    /// hub, or by the host. The layers of `spec` do not matter.
+    ///
+    /// Fetches config.json and `generation_config.json` at most. `progress` may cancel that.
+    pub fn model_info(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<ModelInfo> {
+        let mut report = Report::new(progress);
+        report.stage(Stage::Inspect)?;
+        ModelInfo::of(&*self.files(spec)?, &mut |_| report.waiting())
+    }
+
+    /// The tokenizer of the model of `spec`, found as [`model_info`](Self::model_info) finds config.json.
+    ///
+    /// Fetches the files that [`Tokenizer::open`] names at most, none beyond the sizes told there. What the cache does
+    /// not hold when the network is off counts as not there, but for `tokenizer.json` itself.
+    pub fn tokenizer(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Tokenizer> {
+        let mut report = Report::new(progress);
+        report.stage(Stage::Fetch)?;
+        Tokenizer::of(&*self.files(spec)?, &mut |now| report.fetched(now))
+    }
+
+    fn files(&self, spec: &ShardSpec) -> Result<Box<dyn ModelFiles>> {
+        source::open(&spec.model, spec.revision.as_deref(), &self.options.source)
     }
 }

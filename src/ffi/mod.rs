@@ -30,6 +30,7 @@ mod estimate;
 mod fetch;
 mod last_error;
 mod log;
+mod lookup;
 mod model;
 mod request;
 mod runtime;

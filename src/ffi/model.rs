@@ -1,6 +1,7 @@
 //! Model folders
 //!
-//! A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json.
+//! A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. For models
+//! of the hub by name: ortshard_engine_model_info().
 
 use std::ffi::c_char;
 
@@ -37,6 +38,19 @@ impl Versioned for ortshard_model_description {
     const NAME: &'static str = "ortshard_model_description";
 }
 
+impl ortshard_model_description {
+    pub(super) fn of(info: &ModelInfo) -> Self {
+        Self {
+            struct_size: 0,
+            architecture: fixed(&info.architecture),
+            n_layers: info.n_layers,
+            hidden_size: info.hidden_size,
+            vocab_size: info.vocab_size,
+            max_positions: info.max_positions,
+        }
+    }
+}
+
 /// Describes the model in the folder `model`. Reads config.json only; needs neither weights nor ONNX Runtime.
 ///
 /// Errors: NOT_FOUND if there is no such folder or no config.json in it; MALFORMED if that breaks its format;
@@ -52,16 +66,8 @@ pub unsafe extern "C" fn ortshard_model_info(
         let out = unsafe { Out::new(description, "description") }?;
         // SAFETY: as above.
         let info = ModelInfo::read(unsafe { path(model, "model") }?)?;
-        let description = ortshard_model_description {
-            struct_size: 0,
-            architecture: fixed(&info.architecture),
-            n_layers: info.n_layers,
-            hidden_size: info.hidden_size,
-            vocab_size: info.vocab_size,
-            max_positions: info.max_positions,
-        };
         // SAFETY: as above.
-        unsafe { write(&out, description) }
+        unsafe { write(&out, ortshard_model_description::of(&info)) }
     })
 }
 

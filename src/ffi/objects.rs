@@ -16,8 +16,8 @@ use crate::{Engine, Sampler, Shard, Tokenizer};
 
 /// Holds at most one shard of a model and replaces it safely.
 ///
-/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _estimate, _audit_files,
-/// _load_checkpoint, _save_checkpoint.
+/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _model_info, _model_eos, _open_tokenizer,
+/// _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
 pub struct ortshard_engine {
     _private: [u8; 0],
 }

@@ -138,20 +138,25 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
         open_regular(&self.require(name, on)?)
     }
 
-    /// The content of the small file `name`, if the model has it.
+    /// The content of the small file `name`, if the model has it. A larger one is not even fetched.
     ///
     /// # Errors
     /// Those of [`locate`](Self::locate), `Io`, and `Malformed` if it is larger than `limit` bytes.
     fn read(&self, name: &str, limit: u64, on: &mut OnTransfer<'_>) -> Result<Option<Vec<u8>>> {
+        if let FileState::Missing { size: Some(size) } = self.inspect(name, on)?
+            && size > limit
+        {
+            bail!(Malformed, "`{}` of {} has {size} bytes, more than {limit}", name::shown(name), self.describe());
+        }
         self.locate(name, on)?.map(|path| read_regular(&path, limit)).transpose()
     }
 
-    /// The content of the small file `name`, which must exist.
+    /// As [`read`](Self::read), of a file that must exist.
     ///
     /// # Errors
     /// Those of [`require`](Self::require), `Io`, and `Malformed` if it is larger than `limit` bytes.
     fn read_required(&self, name: &str, limit: u64, on: &mut OnTransfer<'_>) -> Result<Vec<u8>> {
-        read_regular(&self.require(name, on)?, limit)
+        self.read(name, limit, on)?.ok_or_else(|| self.missing(&[name]))
     }
 }
 

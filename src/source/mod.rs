@@ -37,6 +37,8 @@ use hub::{HubCache, HubId, Revision};
 pub(crate) mod names {
     /// The model's shape.
     pub(crate) const CONFIG: &str = "config.json";
+    /// How its authors generate, which may say where a text ends.
+    pub(crate) const GENERATION: &str = "generation_config.json";
     /// The weights, when one file holds them all.
     pub(crate) const WEIGHTS: &str = "model.safetensors";
     /// Which file holds which tensor, when there are several.

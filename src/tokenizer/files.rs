@@ -1,55 +1,51 @@
-//! Reading a tokenizer's files: bounded in size, each error naming its file.
-
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+//! The files of a tokenizer: bounded in size, each error naming its file.
 
 use serde_json::Value;
 
 use crate::error::{Result, bail, err};
+use crate::source::{ModelFiles, OnTransfer, names};
 
 /// Bytes that `tokenizer.json` may have.
-pub(super) const TOKENIZER_LIMIT: u64 = 256 << 20;
+const TOKENIZER_LIMIT: u64 = 256 << 20;
 
 /// Bytes that any other file may have.
 const SIDE_LIMIT: u64 = 16 << 20;
 
-/// The bytes of a regular file, or `None` if there is no such file.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-    let name = path.display();
-    let io = |error| err!(Io, "cannot read {name}").with_source(error);
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => bail!(Io, "{name} is not a regular file"),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(io(error)),
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
-    if bytes.len() as u64 > limit {
-        bail!(Malformed, "{name} has more than {} MiB", limit >> 20);
-    }
-    Ok(Some(bytes))
+/// The model's tokenizer, the one file that there must be.
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+
+/// The chat template, where it is a file of its own.
+const TEMPLATE: &str = "chat_template.jinja";
+
+/// How messages name the file `name`.
+pub(super) fn label(files: &dyn ModelFiles, name: &str) -> String {
+    format!("{name} of {}", files.describe())
 }
 
-/// A JSON object, with the path to name in errors. A file that does not exist is an empty one.
+/// The bytes of the tokenizer's main file.
+pub(super) fn read_tokenizer(files: &dyn ModelFiles, name: &str, on: &mut OnTransfer<'_>) -> Result<Vec<u8>> {
+    files.read_required(name, TOKENIZER_LIMIT, on)
+}
+
+/// A JSON object, with the name to tell in errors. A file that does not exist is an empty one.
 #[derive(Debug)]
 pub(super) struct Json {
-    path: PathBuf,
+    label: String,
     root: Value,
 }
 
 impl Json {
-    pub(super) fn read(path: PathBuf) -> Result<Self> {
-        let root = match read(&path, SIDE_LIMIT)? {
+    pub(super) fn read(files: &dyn ModelFiles, name: &str, on: &mut OnTransfer<'_>) -> Result<Self> {
+        let label = label(files, name);
+        let root = match files.read(name, SIDE_LIMIT, on)? {
             None => Value::Null,
             Some(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(root @ Value::Object(_)) => root,
-                Ok(_) => bail!(Malformed, "{} is not a JSON object", path.display()),
-                Err(error) => return Err(err!(Malformed, "{} is not JSON", path.display()).with_source(error)),
+                Ok(_) => bail!(Malformed, "{label} is not a JSON object"),
+                Err(error) => return Err(err!(Malformed, "{label} is not JSON").with_source(error)),
             },
         };
-        Ok(Self { path, root })
+        Ok(Self { label, root })
     }
 
     /// The value at `key`, unless it is missing or null.
@@ -58,7 +54,7 @@ impl Json {
     }
 
     fn wrong<T>(&self, key: &str, wanted: &str) -> Result<T> {
-        bail!(Malformed, "{}: {key} is not {wanted}", self.path.display())
+        bail!(Malformed, "{}: {key} is not {wanted}", self.label)
     }
 
     /// A truth value.
@@ -131,29 +127,30 @@ pub(super) struct SideFiles {
     pub(super) generation: Json,
     /// `config.json`.
     pub(super) model: Json,
-    jinja: PathBuf,
+    template: Option<String>,
 }
 
 impl SideFiles {
-    pub(super) fn read(folder: &Path) -> Result<Self> {
-        let json = |name: &str| Json::read(folder.join(name));
+    pub(super) fn read(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Self> {
+        let tokenizer = Json::read(files, "tokenizer_config.json", on)?;
+        let template = match files.read(TEMPLATE, SIDE_LIMIT, on)? {
+            None => tokenizer.template("chat_template")?,
+            Some(bytes) => Some(
+                String::from_utf8(bytes)
+                    .map_err(|error| err!(Malformed, "{} is not UTF-8", label(files, TEMPLATE)).with_source(error))?,
+            ),
+        };
         Ok(Self {
-            tokenizer: json("tokenizer_config.json")?,
-            map: json("special_tokens_map.json")?,
-            generation: json("generation_config.json")?,
-            model: json("config.json")?,
-            jinja: folder.join("chat_template.jinja"),
+            tokenizer,
+            map: Json::read(files, "special_tokens_map.json", on)?,
+            generation: Json::read(files, names::GENERATION, on)?,
+            model: Json::read(files, names::CONFIG, on)?,
+            template,
         })
     }
 
     /// `chat_template.jinja`, else what `tokenizer_config.json` holds.
-    pub(super) fn chat_template(&self) -> Result<Option<String>> {
-        let Some(bytes) = read(&self.jinja, SIDE_LIMIT)? else {
-            return self.tokenizer.template("chat_template");
-        };
-        match String::from_utf8(bytes) {
-            Ok(template) => Ok(Some(template)),
-            Err(error) => Err(err!(Malformed, "{} is not UTF-8", self.jinja.display()).with_source(error)),
-        }
+    pub(super) fn into_chat_template(self) -> Option<String> {
+        self.template
     }
 }

@@ -1,4 +1,4 @@
-//! Text to token ids and back, by a model folder's `tokenizer.json`.
+//! Text to token ids and back, by a model's `tokenizer.json`.
 //!
 //! The files are data: nothing in them is run as code. A [`Tokenizer`] needs no weights and no shard.
 
@@ -10,29 +10,31 @@ mod special;
 mod stream;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokenizers::Decoder;
 
 pub use self::chat::ChatMessage;
 pub use self::stream::TextStream;
 
-use self::files::SideFiles;
+use self::files::{Json, SideFiles};
 use self::plan::Plan;
 use self::special::Special;
 use crate::error::{Result, bail, err};
+use crate::source::{Folder, ModelFiles, OnTransfer, Transfer, names};
 
-/// The end-of-sequence ids that a model folder declares, in `generation_config.json` and `config.json`. For models that
-/// come without a tokenizer.
-pub(crate) fn declared_eos(folder: &Path) -> Result<Vec<u32>> {
-    let read = |name: &str| files::Json::read(folder.join(name));
-    special::declared_eos(&read("generation_config.json")?, &read("config.json")?)
+/// The end-of-sequence ids that a model declares, in `generation_config.json` and `config.json`. For models that come
+/// without a tokenizer.
+pub(crate) fn declared_eos(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Vec<u32>> {
+    let mut read = |name: &str| Json::read(files, name, on);
+    special::declared_eos(&read(names::GENERATION)?, &read(names::CONFIG)?)
 }
 
 /// An immutable tokenizer: `Send`, `Sync`, and usable from many threads at once without waiting.
 #[derive(Debug)]
 pub struct Tokenizer {
-    path: PathBuf,
+    /// How messages name its main file.
+    label: String,
     inner: tokenizers::Tokenizer,
     size: usize,
     special: Special,
@@ -47,15 +49,36 @@ impl Tokenizer {
     /// `generation_config.json` and `config.json` (special tokens), and `chat_template.jinja`. Truncation and padding
     /// that `tokenizer.json` may ask for are switched off.
     ///
+    /// For a model that is no folder: [`Engine::tokenizer`](crate::Engine::tokenizer).
+    ///
     /// # Errors
     /// `NotFound` if there is no `tokenizer.json`; `Io` if a file cannot be read; `Malformed`, naming the file, if its
-    /// content breaks its format or exceeds 256 MiB (16 MiB for the other files).
+    /// content breaks its format or exceeds 256 MiB (16 MiB for the other files), or if it is a link that leaves the
+    /// folder.
     pub fn open(path: &Path) -> Result<Self> {
-        let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
-        let json = files::read(&path, files::TOKENIZER_LIMIT)?;
-        let Some(json) = json else { bail!(NotFound, "{} does not exist", path.display()) };
-        let beside = SideFiles::read(path.parent().unwrap_or(Path::new("")))?;
-        let (inner, size) = guarded(&path, || {
+        let on = &mut |_| Ok(());
+        if path.is_dir() {
+            return Self::of(&Folder::open(path)?, on);
+        }
+        let (folder, name) = Folder::around(path)?;
+        Self::read(&folder, name, on)
+    }
+
+    /// The tokenizer of the model whose files these are. `on` hears of the transfer of its main file, and is asked
+    /// during the others, which are small.
+    pub(crate) fn of(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Self> {
+        Self::read(files, files::TOKENIZER, on)
+    }
+
+    fn read(files: &dyn ModelFiles, name: &str, on: &mut OnTransfer<'_>) -> Result<Self> {
+        let label = files::label(files, name);
+        let mut main = Transfer::default();
+        let json = files::read_tokenizer(files, name, &mut |now| {
+            main = now;
+            on(now)
+        })?;
+        let beside = SideFiles::read(files, &mut |_| on(main))?;
+        let (inner, size) = guarded(&label, || {
             let mut inner = tokenizers::Tokenizer::from_bytes(json)?;
             inner.with_truncation(None)?;
             inner.with_padding(None);
@@ -64,7 +87,7 @@ impl Tokenizer {
         })?;
         let special = Special::new(&beside, |token| inner.token_to_id(token))?;
         let plan = Plan::new(inner.get_decoder());
-        Ok(Self { chat_template: beside.chat_template()?, path, inner, size, special, plan })
+        Ok(Self { chat_template: beside.into_chat_template(), label, inner, size, special, plan })
     }
 
     /// The token ids of `text`, however many: never truncated, never padded.
@@ -79,7 +102,7 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         let around = self.special.around();
         let by_file = add_special && around.is_none();
-        let encoding = guarded(&self.path, || self.inner.encode_fast(text, by_file))?;
+        let encoding = guarded(&self.label, || self.inner.encode_fast(text, by_file))?;
         let (before, after) = around.filter(|_| add_special).unwrap_or_default();
         Ok(before.into_iter().chain(encoding.get_ids().iter().copied()).chain(after).collect())
     }
@@ -101,7 +124,7 @@ impl Tokenizer {
             }
         }
         match self.inner.get_decoder() {
-            Some(decoder) => guarded(&self.path, || decoder.decode(tokens)),
+            Some(decoder) => guarded(&self.label, || decoder.decode(tokens)),
             None => Ok(tokens.join(" ")),
         }
     }
@@ -159,7 +182,7 @@ impl Tokenizer {
     /// these messages; `Malformed`, with the line, if the template is faulty or exceeds its bounds.
     pub fn apply_chat_template(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
         let Some(template) = &self.chat_template else {
-            bail!(Unsupported, "{} comes without a chat template", self.path.display());
+            bail!(Unsupported, "{} comes without a chat template", self.label);
         };
         chat::render(template, &self.special.names, messages, add_generation_prompt)
     }
@@ -171,11 +194,11 @@ impl Tokenizer {
 
 /// Runs a call into the `tokenizers` crate, which can panic where the content of `tokenizer.json` is at odds with
 /// itself; that is `Malformed`, like the errors it returns.
-fn guarded<T>(path: &Path, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+fn guarded<T>(label: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     // Nothing is left half-changed: the tokenizer is either dropped or was only read from.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(err!(Malformed, "{} is not a usable tokenizer", path.display()).with_source(error)),
-        Err(_) => bail!(Malformed, "{} contradicts itself: its tokenizer panicked", path.display()),
+        Ok(Err(error)) => Err(err!(Malformed, "{label} is not a usable tokenizer").with_source(error)),
+        Err(_) => bail!(Malformed, "{label} contradicts itself: its tokenizer panicked"),
     }
 }

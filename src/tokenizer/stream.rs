@@ -58,7 +58,7 @@ impl TextStream {
             return Ok(String::new());
         }
         let plan = &tokenizer.plan;
-        let piece = guarded(&tokenizer.path, || plan.apply(token, !self.state.started))?;
+        let piece = guarded(&tokenizer.label, || plan.apply(token, !self.state.started))?;
         let state = &mut self.state;
         let text = match plan.join {
             Join::Spaced if state.started => format!(" {piece}"),

@@ -67,6 +67,18 @@ pub(super) fn leftovers(cache: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn a_small_file_that_is_too_large_is_not_fetched() {
+    let scratch = tempfile::tempdir().unwrap();
+    let server = toy().serve();
+    let source = source(&server, scratch.path());
+    let error = source.read("config.json", 1, &mut quiet).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(error.to_string().contains("`config.json`") && error.to_string().contains("2 bytes"), "{error}");
+    assert!(server.gets("config.json").is_empty());
+    assert_eq!(source.read("config.json", 2, &mut quiet).unwrap().unwrap(), b"{}");
+}
+
+#[test]
 fn the_cache_is_laid_out_as_the_hubs_own_tools_do() {
     let (server, cache) = (toy().serve(), tempfile::tempdir().unwrap());
     let model = source(&server, cache.path());

@@ -76,7 +76,9 @@ impl ModelFiles for HubCache {
         // A command to be copied must not carry what an index file made up.
         let tame = |b: u8| b.is_ascii_alphanumeric() || b"._/-".contains(&b);
         let tame = |name: &&str| !name.starts_with('-') && name.bytes().all(tame);
-        let arguments = if names.iter().all(tame) { format!(" {}", names.join(" ")) } else { String::new() };
+        // Where nothing of the model is here, what else is needed cannot be told: then all of it.
+        let known = matches!(self.commit(), Ok(Some(commit)) if self.repository.snapshot(&commit).is_dir());
+        let arguments = if known && names.iter().all(tame) { format!(" {}", names.join(" ")) } else { String::new() };
         err!(
             Offline,
             "model `{id}` (revision {revision}) is not complete in the cache, and {why}. Missing: {files}. {what}, or \
@@ -147,7 +149,10 @@ mod tests {
         for revision in [None, Some(A)] {
             let model = cache(scratch.path(), revision);
             assert_eq!(model.audit("config.json").unwrap(), FileState::Missing { size: None });
-            assert_eq!(model.require("config.json", &mut |_| Ok(())).unwrap_err().kind(), ErrorKind::Offline);
+            let error = model.require("config.json", &mut |_| Ok(())).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Offline);
+            assert!(error.to_string().contains("Missing: config.json."), "{error}");
+            assert!(!error.to_string().contains("name config.json`"), "all of it is to be downloaded: {error}");
         }
     }
 }
