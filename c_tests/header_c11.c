@@ -94,9 +94,11 @@ AT(ortshard_shard_description, device_index, 112);
 AT(ortshard_shard_description, weight_bytes, 120);
 AT(ortshard_shard_description, kv_bytes_per_token, 128);
 
-SIZE(ortshard_request_options, 16);
+SIZE(ortshard_request_options, 24);
 AT(ortshard_request_options, capacity, 8);
 AT(ortshard_request_options, prefill_chunk, 12);
+AT(ortshard_request_options, no_cache, 16);
+AT(ortshard_request_options, reserved, 20);
 
 SIZE(ortshard_sampler_options, 24);
 AT(ortshard_sampler_options, temperature, 8);

@@ -929,16 +929,26 @@ typedef struct ortshard_request_options {
     /** sizeof(ortshard_request_options). */
     size_t struct_size;
     /**
-     * Tokens the KV cache has room for, prompt and answer together. Its memory is reserved at once, so a run never
+     * Tokens there is room for, prompt and answer together. The KV cache's memory is reserved at once, so a run never
      * fails for lack of it. 0: the model's maximum, at most 4096.
      */
     uint32_t capacity;
     /** Tokens per run of a long input. 0: 512. Any size gives the same bits; a smaller one needs less memory. */
     uint32_t prefill_chunk;
+    /**
+     * Not 0: the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
+     * back at its end: the same bits, in a time that grows with all the tokens so far.
+     *
+     * Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
+     * others. Its state cannot be exported or imported.
+     */
+    int32_t no_cache;
+    /** Zero. */
+    uint32_t reserved;
 } ortshard_request_options;
 
 /** Default ortshard_request_options. @since 0.1 */
-#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0 }
+#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0 }
 
 /**
  * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_REQUEST_OPTIONS_INIT.
@@ -974,7 +984,8 @@ ORTSHARD_API void ortshard_request_free(ortshard_request *request);
  * Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension
  * or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
  * in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
- * INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN); RUNTIME; NULL_ARGUMENT.
+ * INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN, or KV with the option no_cache);
+ * RUNTIME; NULL_ARGUMENT.
  * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
  * _infer, _infer_into or _free on it. @since 0.1
  */
@@ -1002,14 +1013,14 @@ ortshard_status ortshard_request_infer_into(ortshard_request *request,
                                             ortshard_tensor *output);
 
 /**
- * The number of tokens in the KV cache, which is the position of the next one. During a run, that before it.
+ * The number of tokens that were run, which is the position of the next one. During a run, that before it.
  *
  * Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_request_position(const ortshard_request *request, uint64_t *position);
 
 /**
- * The number of tokens the KV cache has room for.
+ * The number of tokens there is room for.
  *
  * Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
  */
@@ -1080,8 +1091,8 @@ ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
  * ================================================================================================================== */
 
 /**
- * Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows; from here on the
- * two are independent.
+ * Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows, or of what a request
+ * without a cache keeps; from here on the two are independent.
  *
  * Errors: INVALID_STATE if another call on this request is running; STALE_SHARD; OUT_OF_MEMORY (site KV);
  * NULL_ARGUMENT.
@@ -1096,8 +1107,9 @@ ORTSHARD_API ortshard_status ortshard_request_fork(ortshard_request *request, or
  * The state is bytes to be kept or sent as they are: a version, a fingerprint of model, weights and layers, the
  * tokens' KV rows, and a hash of all that.
  *
- * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running;
- * STALE_SHARD; OUT_OF_MEMORY (site KV); NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running, or
+ * if it was made with no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV);
+ * NULL_ARGUMENT. Threads: one call at a time. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_request_export_state(ortshard_request *request,
@@ -1110,8 +1122,8 @@ ortshard_status ortshard_request_export_state(ortshard_request *request,
  *
  * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
  * INVALID_ARGUMENT for a state of another model, other weights or other layers; CONTEXT_FULL if it holds more tokens
- * than this request has room for; INVALID_STATE if another call on this request is running; STALE_SHARD;
- * NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+ * than this request has room for; INVALID_STATE if another call on this request is running, or if it was made with
+ * no_cache; STALE_SHARD; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_request_import_state(ortshard_request *request, const void *state, size_t size);
 

@@ -1,5 +1,7 @@
 //! A request's key-value cache.
 
+use std::fmt;
+
 use crate::error::{Error, Result, Site, err};
 
 /// Keys and values of every layer of a shard for one request, one block of memory.
@@ -7,7 +9,6 @@ use crate::error::{Error, Result, Site, err};
 /// Layout `[layers, 2, kv_heads, capacity, head_dim]` in float32: a head's rows lie one after another, which is how
 /// attention walks them. The block is reserved when the request is made, so a run never has to allocate for it; its
 /// pages are committed by the system as rows are first written.
-#[derive(Debug)]
 pub(crate) struct KvCache {
     data: Box<[f32]>,
     shape: KvShape,
@@ -29,6 +30,13 @@ impl KvShape {
     }
 }
 
+impl fmt::Debug for KvCache {
+    /// Without the values, of which there may be gigabytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvCache").field("shape", &self.shape).field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
 impl KvCache {
     /// Room for `capacity` tokens.
     pub(crate) fn new(shape: KvShape, capacity: usize) -> Result<Self> {
@@ -40,6 +48,18 @@ impl KvCache {
         let data = bytemuck::allocation::try_zeroed_slice_box(bytes as usize / size_of::<f32>())
             .map_err(|()| Error::oom(Site::Kv, "cpu", bytes, format!("a KV cache of {capacity} tokens")))?;
         Ok(Self { data, shape, capacity })
+    }
+
+    /// Tokens it has room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Copies the first `tokens` rows of every head of `other`.
+    pub(crate) fn copy(&mut self, other: &Self, tokens: usize) {
+        for (to, from) in self.heads_mut(tokens).zip(other.heads(tokens)) {
+            to.copy_from_slice(from);
+        }
     }
 
     /// The first `tokens` rows of every head, one after another: `[layers, 2, kv_heads, tokens, head_dim]`.

@@ -41,15 +41,33 @@ pub struct Step<'r, 'i> {
 ///
 /// Returns how each step ended, in their order. All requests must be on the same shard as the first.
 pub fn infer_batch(steps: &mut [Step]) -> Vec<Result<()>> {
+    let mut outcomes = run_together(steps);
+    for (step, outcome) in steps.iter().zip(&mut outcomes) {
+        let Err(error) = outcome else { continue };
+        step.request.shard().counters.note(error);
+        if error.kind() == ErrorKind::Cancelled
+            && let Err(failed) = step.request.cancel.clear()
+        {
+            *error = failed;
+        }
+    }
+    outcomes
+}
+
+/// [`infer_batch`], but for what a caller sees of failures afterwards.
+pub(super) fn run_together(steps: &mut [Step]) -> Vec<Result<()>> {
     let Some(first) = steps.first() else { return Vec::new() };
     let shard = Arc::clone(first.request.shard());
     let mut parts: Vec<Part> = steps.iter().map(|step| Part::new(&shard, step)).collect();
+    for (step, part) in steps.iter_mut().zip(&mut parts).filter(|(_, part)| part.outcome.is_ok()) {
+        part.outcome = step.request.lend_cache(part.tokens);
+    }
     if let Err(error) = run(&shard, steps, &mut parts) {
         for part in parts.iter_mut().filter(|part| part.outcome.is_ok()) {
             part.outcome = Err(error.copy());
         }
     }
-    steps.iter_mut().zip(parts).map(|(step, part)| settle(&shard, step, part)).collect()
+    steps.iter_mut().zip(parts).map(|(step, part)| commit(&shard, step, part)).collect()
 }
 
 /// How far a request is in the call.
@@ -82,15 +100,10 @@ impl Part {
 }
 
 /// Commits what a step has run, or says why it has not.
-fn settle(shard: &Shard, step: &mut Step, part: Part) -> Result<()> {
+fn commit(shard: &Shard, step: &mut Step, part: Part) -> Result<()> {
     let request = &mut *step.request;
-    if let Err(error) = part.outcome {
-        shard.counters.note(&error);
-        if error.kind() == ErrorKind::Cancelled {
-            request.cancel.clear()?;
-        }
-        return Err(error);
-    }
+    request.return_cache(part.outcome.is_ok().then_some(&step.input));
+    part.outcome?;
     request.results = part.results;
     request.set_position(request.position() + part.tokens);
     shard.counters.tokens(part.tokens);
@@ -181,12 +194,8 @@ fn one_run(
         if tokens.start == 0 {
             part.first = out.written() + if loaded.is_last { wanted.len() } else { row };
         }
-        segments.push(Segment::new(
-            cache.rows.rows(),
-            request.capacity(),
-            request.position() + tokens.start,
-            tokens.len(),
-        ));
+        let (capacity, kv) = (cache.rows.capacity(), cache.rows.rows());
+        segments.push(Segment::new(kv, capacity, request.position() + tokens.start, tokens.len()));
         match steps[index].logits {
             Logits::All => wanted.extend(row as i64..(row + tokens.len()) as i64),
             Logits::Last if tokens.end == part.tokens => wanted.push((row + tokens.len()) as i64 - 1),

@@ -11,6 +11,7 @@ mod model_info;
 mod options;
 mod output;
 mod progress;
+mod recompute;
 mod request;
 mod shard;
 mod state;

@@ -112,4 +112,10 @@ pub struct RequestOptions {
     pub capacity: u32,
     /// Tokens per run of a long prompt. 0: 512. Any size gives the same bits; smaller needs less memory.
     pub prefill_chunk: u32,
+    /// Whether the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
+    /// back, with the same bits, and takes time in proportion to all tokens so far.
+    ///
+    /// The request keeps its input instead: 8 bytes a token on a shard that takes ids, 4 x `hidden_size` on others,
+    /// which for a few layers with narrow heads can be more than the cache. Its state cannot be exported or imported.
+    pub no_cache: bool,
 }

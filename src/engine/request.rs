@@ -8,6 +8,7 @@ use ndarray::ArrayView2;
 use super::batch::{Step, infer_batch};
 use super::options::RequestOptions;
 use super::output::Results;
+use super::recompute::History;
 use super::shard::{CacheSlot, Shard};
 use crate::error::{Result, bail, err};
 use crate::kv::KvCache;
@@ -74,8 +75,8 @@ impl<'a> Output<'a> {
     }
 }
 
-/// A request: a KV cache of fixed capacity and the number of tokens in it. One call at a time; many requests may run
-/// on one shard at once.
+/// A request: a KV cache of fixed capacity, or what replaces it, and the number of tokens in it. One call at a time;
+/// many requests may run on one shard at once.
 #[derive(Debug)]
 pub struct Request {
     shard: Arc<Shard>,
@@ -83,6 +84,8 @@ pub struct Request {
     capacity: usize,
     position: usize,
     chunk: usize,
+    /// Instead of a KV cache, if the request was made without one.
+    pub(super) history: Option<History>,
     pub(super) results: Option<Results>,
     pub(super) cancel: Arc<Cancel>,
 }
@@ -100,7 +103,8 @@ impl CancelHandle {
 }
 
 impl Request {
-    /// A request at position 0 on `shard`, which it keeps alive. Reserves the whole KV cache.
+    /// A request at position 0 on `shard`, which it keeps alive. Reserves the whole KV cache, or the room for its input
+    /// if it is to have none.
     pub fn new(shard: &Arc<Shard>, options: RequestOptions) -> Result<Self> {
         let max = shard.config().max_positions;
         let capacity = match options.capacity as usize {
@@ -114,19 +118,26 @@ impl Request {
             0 => DEFAULT_CHUNK,
             chunk => chunk,
         };
-        Self::with_capacity(shard, capacity, chunk)
+        Self::with_capacity(shard, capacity, chunk, options.no_cache)
     }
 
-    pub(super) fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize) -> Result<Self> {
-        let cache = shard.new_cache(capacity).inspect_err(|error| shard.counters.note(error))?;
+    pub(super) fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize, no_cache: bool) -> Result<Self> {
+        let memory = || {
+            if no_cache {
+                return Ok((Arc::default(), Some(History::new(shard, capacity)?)));
+            }
+            Ok((shard.new_cache(capacity)?, None))
+        };
+        let (cache, history) = memory().inspect_err(|error| shard.counters.note(error))?;
         let cancel = Arc::new(Cancel::new()?);
-        Ok(Self { shard: Arc::clone(shard), cache, capacity, position: 0, chunk, results: None, cancel })
+        Ok(Self { shard: Arc::clone(shard), cache, capacity, position: 0, chunk, history, results: None, cancel })
     }
 
-    /// Calls `work` with the KV cache, unless the shard is retired.
+    /// Calls `work` with the KV cache, unless the shard is retired or the request has none.
     pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut KvCache) -> Result<T>) -> Result<T> {
         match self.cache.lock().as_mut() {
             Some(cache) => work(&mut cache.rows),
+            None if self.history.is_some() => Err(err!(InvalidState, "the request was made without a KV cache")),
             None => Err(err!(StaleShard, "the request's shard was retired")),
         }
     }
@@ -144,12 +155,12 @@ impl Request {
         &self.shard
     }
 
-    /// Tokens in the KV cache.
+    /// Tokens in the KV cache; without one, tokens that were run.
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// Tokens the KV cache has room for.
+    /// Tokens there is room for.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -160,6 +171,9 @@ impl Request {
             bail!(OutOfRange, "position {position} is past the request's position {}", self.position);
         }
         self.position = position;
+        if let Some(history) = &mut self.history {
+            history.truncate(position);
+        }
         Ok(())
     }
 

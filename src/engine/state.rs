@@ -16,28 +16,37 @@ const HASH: usize = 32;
 const HEADER: usize = 8 + 4 + HASH + 8;
 
 impl Request {
-    /// Another request with the same tokens behind it. Costs a copy of its KV rows; both go their own way from here.
+    /// Another request with the same tokens behind it. Costs a copy of its KV rows, or of its input if it has no cache;
+    /// both go their own way from here.
     pub fn fork(&self) -> Result<Self> {
-        let mut fork = Self::with_capacity(self.shard(), self.capacity(), self.chunk())?;
-        self.with_cache(|from| {
-            fork.with_cache(|to| {
-                for (from, to) in from.heads(self.position()).zip(to.heads_mut(self.position())) {
-                    to.copy_from_slice(from);
-                }
-                Ok(())
-            })
-        })?;
+        let mut fork = Self::with_capacity(self.shard(), self.capacity(), self.chunk(), self.history.is_some())?;
+        match (&self.history, &mut fork.history) {
+            (Some(from), Some(to)) => to.push(&from.input(0..self.position())?),
+            _ => self.with_cache(|from| {
+                fork.with_cache(|to| {
+                    to.copy(from, self.position());
+                    Ok(())
+                })
+            })?,
+        }
         fork.set_position(self.position());
         Ok(fork)
     }
 
-    /// Bytes that [`export_state`](Self::export_state) gives now.
+    /// Bytes that [`export_state`](Self::export_state) gives now; 0 if it does not.
     pub fn state_size(&self) -> usize {
+        if self.history.is_some() {
+            return 0;
+        }
         HEADER + self.position() * self.shard().info().kv_bytes_per_token as usize + HASH
     }
 
     /// The request's state, to be continued by [`import_state`](Self::import_state) bit for bit: later, in another
     /// process, or on another copy of the shard.
+    ///
+    /// # Errors
+    /// [`InvalidState`](crate::ErrorKind::InvalidState) for a request without a KV cache, here and in
+    /// [`import_state`](Self::import_state): its state is its input, to be run again.
     pub fn export_state(&self) -> Result<Vec<u8>> {
         let size = self.state_size();
         let mut state = Vec::new();

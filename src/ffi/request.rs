@@ -38,7 +38,7 @@ pub const ORTSHARD_LOGITS_ALL: i32 = 1;
 pub const ORTSHARD_LOGITS_NONE: i32 = 2;
 
 //# /** Default ortshard_request_options. @since 0.1 */
-//# #define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0 }
+//# #define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0 }
 
 /// Limits of a request. All zero but struct_size: the defaults.
 #[repr(C)]
@@ -46,11 +46,19 @@ pub const ORTSHARD_LOGITS_NONE: i32 = 2;
 pub struct ortshard_request_options {
     /// sizeof(ortshard_request_options).
     pub struct_size: usize,
-    /// Tokens the KV cache has room for, prompt and answer together. Its memory is reserved at once, so a run never
+    /// Tokens there is room for, prompt and answer together. The KV cache's memory is reserved at once, so a run never
     /// fails for lack of it. 0: the model's maximum, at most 4096.
     pub capacity: u32,
     /// Tokens per run of a long input. 0: 512. Any size gives the same bits; a smaller one needs less memory.
     pub prefill_chunk: u32,
+    /// Not 0: the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
+    /// back at its end: the same bits, in a time that grows with all the tokens so far.
+    ///
+    /// Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
+    /// others. Its state cannot be exported or imported.
+    pub no_cache: i32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Versioned for ortshard_request_options {
@@ -58,7 +66,8 @@ impl Versioned for ortshard_request_options {
 }
 
 impl Options for ortshard_request_options {
-    const DEFAULT: Self = Self { struct_size: size_of::<Self>(), capacity: 0, prefill_chunk: 0 };
+    const DEFAULT: Self =
+        Self { struct_size: size_of::<Self>(), capacity: 0, prefill_chunk: 0, no_cache: 0, reserved: 0 };
 }
 
 /// What may be asked or cancelled while a run is going on lies outside the lock.
@@ -117,7 +126,11 @@ pub unsafe extern "C" fn ortshard_request_create(
         let shard = unsafe { share(shard, "shard") }?;
         // SAFETY: as above.
         let options = unsafe { read(options) }?;
-        let options = RequestOptions { capacity: options.capacity, prefill_chunk: options.prefill_chunk };
+        let options = RequestOptions {
+            capacity: options.capacity,
+            prefill_chunk: options.prefill_chunk,
+            no_cache: options.no_cache != 0,
+        };
         out.set(give(Request::new(&shard, options)?));
         Ok(())
     })
@@ -156,7 +169,8 @@ pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
 /// Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension
 /// or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
 /// in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
-/// INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN); RUNTIME; NULL_ARGUMENT.
+/// INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN, or KV with the option no_cache);
+/// RUNTIME; NULL_ARGUMENT.
 /// Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
 /// _infer, _infer_into or _free on it. @since 0.1
 #[unsafe(no_mangle)]
@@ -190,7 +204,7 @@ pub unsafe extern "C" fn ortshard_request_infer_into(
     guard(|| unsafe { infer(request, input, logits, Some((buffer, capacity)), output) })
 }
 
-/// The number of tokens in the KV cache, which is the position of the next one. During a run, that before it.
+/// The number of tokens that were run, which is the position of the next one. During a run, that before it.
 ///
 /// Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
 #[unsafe(no_mangle)]
@@ -207,7 +221,7 @@ pub unsafe extern "C" fn ortshard_request_position(
     })
 }
 
-/// The number of tokens the KV cache has room for.
+/// The number of tokens there is room for.
 ///
 /// Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
 #[unsafe(no_mangle)]

@@ -11,8 +11,8 @@ use super::handle::{Out, borrow};
 use super::objects::ortshard_request;
 use super::status::ortshard_status;
 
-/// Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows; from here on the
-/// two are independent.
+/// Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows, or of what a request
+/// without a cache keeps; from here on the two are independent.
 ///
 /// Errors: INVALID_STATE if another call on this request is running; STALE_SHARD; OUT_OF_MEMORY (site KV);
 /// NULL_ARGUMENT.
@@ -39,8 +39,9 @@ pub unsafe extern "C" fn ortshard_request_fork(
 /// The state is bytes to be kept or sent as they are: a version, a fingerprint of model, weights and layers, the
 /// tokens' KV rows, and a hash of all that.
 ///
-/// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running;
-/// STALE_SHARD; OUT_OF_MEMORY (site KV); NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+/// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running, or
+/// if it was made with no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV);
+/// NULL_ARGUMENT. Threads: one call at a time. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_export_state(
     request: *mut ortshard_request,
@@ -63,8 +64,8 @@ pub unsafe extern "C" fn ortshard_request_export_state(
 ///
 /// Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
 /// INVALID_ARGUMENT for a state of another model, other weights or other layers; CONTEXT_FULL if it holds more tokens
-/// than this request has room for; INVALID_STATE if another call on this request is running; STALE_SHARD;
-/// NULL_ARGUMENT. Threads: one call at a time. @since 0.1
+/// than this request has room for; INVALID_STATE if another call on this request is running, or if it was made with
+/// no_cache; STALE_SHARD; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_import_state(
     request: *mut ortshard_request,
