@@ -1,8 +1,8 @@
 //! Which files a shard needs, and which of them are here.
 
 use super::Engine;
+use super::head::inspect_here;
 use super::options::ShardSpec;
-use super::shard::inspect;
 use crate::error::{ErrorKind, Result};
 use crate::source::{self, SourceOptions, names};
 use crate::weights;
@@ -27,7 +27,7 @@ impl Engine {
         let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
         let audit = |name: &str| files.audit(name).map(|state| AuditedFile { name: name.to_owned(), state });
         let mut found = vec![audit(names::CONFIG)?];
-        let graph = match inspect(&*files, spec, &mut |_| Ok(())) {
+        let graph = match inspect_here(&*files, spec) {
             Ok((_, _, graph)) => graph,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => return Ok(found),
             Err(error) => return Err(error),

@@ -6,7 +6,7 @@ use super::progress::Report;
 use crate::error::Result;
 use crate::graph::Weight;
 use crate::source::{Folder, ModelFiles};
-use crate::weights::{self, Event, WeightTable};
+use crate::weights::{self, WeightTable};
 
 /// All files of a model, or one file.
 #[derive(Debug)]
@@ -30,12 +30,15 @@ impl Checkpoint {
         Ok(Self { files: Box::new(folder), file: Some(name.to_owned()) })
     }
 
+    /// Whether the tensor `name` is there.
+    pub(super) fn holds(&self, name: &str, report: &mut Report) -> Result<bool> {
+        weights::holds(&*self.files, self.file.as_deref(), name, &mut |event| report.hear(event))
+            .map_err(|e| e.within(self.files.describe()))
+    }
+
     /// Maps the tensors `wanted`, fetched first if need be.
     pub(super) fn load(&self, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
-        weights::load(&*self.files, self.file.as_deref(), wanted, &mut |event| match event {
-            Event::Fetched(now) => report.fetched(now),
-            Event::Mapped { tensors, bytes } => report.mapped(tensors, bytes),
-        })
-        .map_err(|e| e.within(self.files.describe()))
+        weights::load(&*self.files, self.file.as_deref(), wanted, &mut |event| report.hear(event))
+            .map_err(|e| e.within(self.files.describe()))
     }
 }

@@ -1,8 +1,9 @@
 //! What a shard will take, from config.json and the tensor headers alone.
 
 use super::Engine;
+use super::head::inspect_here;
 use super::options::ShardSpec;
-use super::shard::{ROWS, inspect, run_bytes};
+use super::shard::{ROWS, run_bytes};
 use crate::error::{ErrorKind, Result};
 use crate::graph::Graph;
 use crate::kv::KvShape;
@@ -35,7 +36,7 @@ impl Engine {
         // Whatever the engine may do, an estimate opens no socket.
         let sources = SourceOptions { offline: true, ..self.options.source.clone() };
         let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
-        let (config, range, graph) = inspect(&*files, spec, &mut |_| Ok(()))?;
+        let (config, range, graph) = inspect_here(&*files, spec)?;
         let tokens = u64::from(context) * u64::from(requests);
         let parts = parts(&*files, &config, range, &graph, tokens, context)?;
         let [weight_bytes, kv_bytes, run_bytes] = parts;
@@ -45,7 +46,7 @@ impl Engine {
         let mut largest_end_layer = None;
         for end in range.start..range.layers {
             let spec = ShardSpec { end_layer: end as u32, ..spec.clone() };
-            let (config, range, graph) = inspect(&*files, &spec, &mut |_| Ok(()))?;
+            let (config, range, graph) = inspect_here(&*files, &spec)?;
             let parts = self::parts(&*files, &config, range, &graph, tokens, context)?;
             if parts.iter().sum::<u64>() > room {
                 break;

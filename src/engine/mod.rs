@@ -7,6 +7,7 @@ mod checkpoint;
 mod device;
 mod estimate;
 mod export;
+mod head;
 mod model_info;
 mod options;
 mod output;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::options::{OnProgress, Progress, Stage};
 use crate::error::{Result, err};
 use crate::source::Transfer;
+use crate::weights::Event;
 
 /// The caller's callback and the state it is told.
 pub(super) struct Report<'a, 'b> {
@@ -49,8 +50,17 @@ impl<'a, 'b> Report<'a, 'b> {
         self.tell()
     }
 
+    /// What the loading of weights tells.
+    pub(super) fn hear(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Waiting => self.waiting(),
+            Event::Fetched(now) => self.fetched(now),
+            Event::Mapped { tensors, bytes } => self.mapped(tensors, bytes),
+        }
+    }
+
     /// So many tensors and bytes are mapped.
-    pub(super) fn mapped(&mut self, tensors: usize, bytes: u64) -> Result<()> {
+    fn mapped(&mut self, tensors: usize, bytes: u64) -> Result<()> {
         self.now.tensors_done = tensors;
         (self.now.bytes_done, self.now.bytes_total) = (bytes, 0);
         self.stage(Stage::Weights)

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::budget::{Budget, Reservation};
 use super::checkpoint::Checkpoint;
 use super::device::Device;
+use super::head;
 use super::options::{ShardSpec, Stage};
 use super::progress::Report;
 use super::stats::Counters;
@@ -131,6 +132,8 @@ impl Shard {
         let files = source::open(&spec.model, spec.revision.as_deref(), sources)?;
         let (config, range, graph) = inspect(&*files, spec, &mut |_| report.waiting())?;
         let source = checkpoint.map_or_else(|| Ok(Checkpoint::of(files)), Checkpoint::at)?;
+        report.stage(Stage::Fetch)?;
+        let (config, graph) = head::settle(config, range, graph, |name| source.holds(name, report))?;
         let loaded = Loaded::build(&source, &graph, budget, report)?;
         let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
         let info = info(&config, range, &loaded.weights, kv, device);

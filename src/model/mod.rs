@@ -74,7 +74,8 @@ impl Range {
 }
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
+/// The tensor of a head that is not the embedding.
+pub(crate) const HEAD: &str = "lm_head.weight";
 
 /// The graph of layers `range` of the model: the embedding in front of the first, norm and head behind the last.
 pub(crate) fn graph(config: &ModelConfig, range: Range) -> Result<Graph> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype as FileDtype, Metadata, TensorInfo};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::mapping::Mapping;
 use super::{Stored, WeightTable};
@@ -20,6 +20,8 @@ const INDEX_LIMIT: u64 = 64 << 20;
 /// What happens while weights are loaded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event {
+    /// Something small is on its way.
+    Waiting,
     /// Files are being brought here.
     Fetched(Transfer),
     /// So much is mapped.
@@ -47,8 +49,7 @@ pub(crate) fn load(
     model.require_all(&names, &mut |now| on(Event::Fetched(now)))?;
     for (file, weights) in &files {
         let mapping = Arc::new(Mapping::new(&model.open(file, &mut |_| Ok(()))?, file)?);
-        let (header, metadata) = SafeTensors::read_metadata(mapping.bytes())
-            .map_err(|e| err!(Malformed, "`{file}` is not a sound safetensors file").with_source(e))?;
+        let (header, metadata) = header(file, &mapping)?;
         for weight in weights {
             let stored = find(file, &mapping, header, &metadata, weight)?;
             bytes += stored.bytes.len() as u64;
@@ -59,21 +60,50 @@ pub(crate) fn load(
     Ok(table)
 }
 
+/// Whether the checkpoint holds the tensor `name`, in `file` alone if one is named. Brings the file that must be looked
+/// into: the index, or the one that holds all tensors.
+pub(crate) fn holds(model: &dyn ModelFiles, file: Option<&str>, name: &str, on: &mut OnEvent<'_>) -> Result<bool> {
+    if file.is_none()
+        && let Some(map) = weight_map(model, on)?
+    {
+        return Ok(map.contains_key(name));
+    }
+    let file = file.unwrap_or(names::WEIGHTS);
+    let mapping = Mapping::new(&model.open(file, &mut |now| on(Event::Fetched(now)))?, file)?;
+    let (_, metadata) = header(file, &mapping)?;
+    Ok(metadata.info(name).is_some())
+}
+
+/// The index's map from tensors to files, if the checkpoint has an index.
+fn weight_map(model: &dyn ModelFiles, on: &mut OnEvent<'_>) -> Result<Option<Map<String, Value>>> {
+    let index = names::INDEX;
+    let Some(content) = model.read(index, INDEX_LIMIT, &mut |_| on(Event::Waiting))? else {
+        return Ok(None);
+    };
+    let mut json: Value =
+        serde_json::from_slice(&content).map_err(|e| err!(Malformed, "{index} is not valid JSON").with_source(e))?;
+    match json.as_object_mut().and_then(|json| json.remove("weight_map")) {
+        Some(Value::Object(map)) => Ok(Some(map)),
+        _ => bail!(Malformed, "{index}: weight_map is missing or not an object"),
+    }
+}
+
+/// The header of a mapped file: its length, and what it says.
+fn header(file: &str, mapping: &Mapping) -> Result<(usize, Metadata)> {
+    SafeTensors::read_metadata(mapping.bytes())
+        .map_err(|e| err!(Malformed, "`{file}` is not a sound safetensors file").with_source(e))
+}
+
 /// Which file holds each wanted tensor.
 fn by_file<'a>(
     model: &dyn ModelFiles,
     wanted: &[&'a Weight],
     on: &mut OnEvent<'_>,
 ) -> Result<BTreeMap<String, Vec<&'a Weight>>> {
-    let index = names::INDEX;
-    let Some(content) = model.read(index, INDEX_LIMIT, &mut |_| on(Event::Fetched(Transfer::default())))? else {
+    let Some(map) = weight_map(model, on)? else {
         return Ok(BTreeMap::from([(names::WEIGHTS.into(), wanted.to_vec())]));
     };
-    let json: Value =
-        serde_json::from_slice(&content).map_err(|e| err!(Malformed, "{index} is not valid JSON").with_source(e))?;
-    let Some(map) = json.get("weight_map").and_then(Value::as_object) else {
-        bail!(Malformed, "{index}: weight_map is missing or not an object");
-    };
+    let index = names::INDEX;
     let mut files: BTreeMap<String, Vec<&Weight>> = BTreeMap::new();
     for weight in wanted {
         let name = &weight.name;

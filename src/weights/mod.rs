@@ -4,7 +4,7 @@ mod checkpoint;
 mod mapping;
 mod save;
 
-pub(crate) use checkpoint::{Event, files, load};
+pub(crate) use checkpoint::{Event, files, holds, load};
 pub(crate) use save::save;
 
 use std::collections::HashMap;
