@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method};
@@ -144,23 +145,53 @@ pub(super) fn bring(
     {
         return Err(Stop::Wrong(err!(HashMismatch, "the server sends {announced} bytes, the hub says {size}")));
     }
-    receive(response.into_body().into_reader(), partial, size.or(announced), on)
+    receive(&pump(response.into_body().into_reader())?, partial, size.or(announced), on)
 }
 
-fn receive(mut body: impl Read, partial: &mut Partial, size: Option<u64>, on: &mut OnTransfer<'_>) -> Result<(), Stop> {
-    let mut chunk = vec![0; CHUNK];
+/// What comes, until an empty chunk.
+type Chunks = Receiver<std::io::Result<Vec<u8>>>;
+
+/// Reads `body` on a thread of its own: while nothing comes, the caller can be asked whether to go on. The thread ends
+/// with the body, with the client's patience, or when nobody listens any more.
+fn pump(mut body: impl Read + Send + 'static) -> Result<Chunks> {
+    let (send, chunks) = mpsc::sync_channel(2);
+    let read = move || {
+        loop {
+            let mut chunk = vec![0; CHUNK];
+            let read = body.read(&mut chunk).map(|n| {
+                chunk.truncate(n);
+                chunk
+            });
+            let more = read.as_ref().is_ok_and(|chunk| !chunk.is_empty());
+            if send.send(read).is_err() || !more {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("ortshard-download".to_owned()).spawn(read);
+    thread.map_err(|e| err!(Io, "a download needs a thread, and there is none").with_source(e))?;
+    Ok(chunks)
+}
+
+fn receive(chunks: &Chunks, partial: &mut Partial, size: Option<u64>, on: &mut OnTransfer<'_>) -> Result<(), Stop> {
     let (mut heard, mut when) = (partial.len(), Instant::now());
     let bytes_total = size.unwrap_or(0);
     on(Transfer { bytes_done: partial.len(), bytes_total })?;
     loop {
-        let n = body.read(&mut chunk).map_err(client::broken)?;
-        if n == 0 {
-            break;
+        match chunks.recv_timeout(REPORT_TIME) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(again("the transfer broke off").into()),
+            Ok(chunk) => {
+                let chunk = chunk.map_err(client::broken)?;
+                if chunk.is_empty() {
+                    break;
+                }
+                if size.is_some_and(|size| partial.len() + chunk.len() as u64 > size) {
+                    return Err(Stop::Wrong(err!(HashMismatch, "the server sends more than {bytes_total} bytes")));
+                }
+                partial.append(&chunk)?;
+            }
         }
-        if size.is_some_and(|size| partial.len() + n as u64 > size) {
-            return Err(Stop::Wrong(err!(HashMismatch, "the server sends more than {bytes_total} bytes")));
-        }
-        partial.append(&chunk[..n])?;
         if partial.len() - heard >= REPORT_BYTES || when.elapsed() >= REPORT_TIME {
             (heard, when) = (partial.len(), Instant::now());
             on(Transfer { bytes_done: heard, bytes_total })?;
