@@ -39,7 +39,7 @@ FORCE:
 
 examples: $(EXAMPLES)
 
-target/c/%: examples/%.c include/ortshard.h $(RELEASE)/libortshard.so
+target/c/%: examples/%.c $(wildcard examples/*.h) include/ortshard.h $(RELEASE)/libortshard.so
 	@mkdir -p $(@D)
 	$(CC) $(STRICT) $(CFLAGS) -Iinclude $< -L$(RELEASE) -lortshard -lm -Wl,-rpath,'$$ORIGIN/../release' -o $@
 

@@ -2,11 +2,11 @@
  *
  *     generate --model models/stories --prompt "Once upon a time" --shards 3
  *
- * The file reads from top to bottom: options, small tools, the pipeline of shards, generation, what is printed.
+ * The file reads from top to bottom: errors, progress, the pipeline of shards, generation, what is printed. What can be
+ * chosen on the command line is in generate_options.h.
  */
-#define _XOPEN_SOURCE 700 /* clock_gettime, getrusage, open_memstream, sigaction */
+#define _XOPEN_SOURCE 700 /* clock_gettime, getrusage, isatty, open_memstream, sigaction */
 
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,40 +14,16 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "generate_options.h"
 #include "ortshard.h"
-
-static const char USAGE[] =
-    "usage: generate --model DIR (--prompt TEXT | --prompt-ids 1,2,3) [options]\n"
-    "\n"
-    "  --model DIR        folder with config.json, safetensors and tokenizer.json\n"
-    "  --prompt TEXT      text to continue\n"
-    "  --prompt-ids IDS   the same as token ids; needs no tokenizer.json\n"
-    "  --shards K         cut the model into K shards of about the same size (default 1)\n"
-    "  --split 3,7        cut it after layers 3 and 7: shards [0..3], [4..7], [8..last]\n"
-    "  --max-tokens N     generate at most N tokens (default 128)\n"
-    "  --temperature T    0, the default, always takes the most likely token\n"
-    "  --top-k K          above temperature 0: choose among the K most likely (default 35, 0: all)\n"
-    "  --seed S           above temperature 0: seed of the random stream (default 1234)\n"
-    "  --ignore-eos       go on after an end-of-sequence token\n"
-    "  --threads N        threads to compute with (default: all processors)\n"
-    "  --precision P      auto or exact\n"
-    "  --device D         auto, cpu, cuda, cuda:N or coreml; a device that is named must be there\n"
-    "  --json             print one JSON object at the end instead of the text as it comes\n"
-    "  --logits FILE      write the logits after the prompt's last token as raw float32\n"
-    "  --help             print this\n"
-    "\n"
-    "The generated ids include the end-of-sequence token, if one came. Ctrl-C stops and prints what there is.\n";
 
 /* How many prompt tokens go through the model between two looks at Ctrl-C. Any number gives the same result. */
 enum { PIECE = 512 };
 
 /* End-of-sequence ids that a model may declare; real ones have up to five. */
 enum { MOST_EOS = 64 };
-
-enum { FAILED = 1, BAD_USAGE = 2, INTERRUPTED = 130 };
-
-/* ---- small tools ---- */
 
 static volatile sig_atomic_t interrupted;
 
@@ -57,27 +33,6 @@ static void on_interrupt(int signal)
     interrupted = 1;
 }
 
-_Noreturn static void fail(int code, const char *what, const char *detail)
-{
-    fprintf(stderr, "generate: %s%s\n", what, detail);
-    if (code == BAD_USAGE) fputs("Try --help.\n", stderr);
-    exit(code);
-}
-
-/* Ends the program with the library's words if a call failed. */
-static void check(ortshard_status status)
-{
-    if (status == ORTSHARD_ERROR_CANCELLED) exit(INTERRUPTED);
-    if (status != ORTSHARD_OK) fail(FAILED, "", ortshard_last_error());
-}
-
-static void *allocate(size_t count, size_t size)
-{
-    void *memory = calloc(count != 0 ? count : 1, size);
-    if (memory == NULL) fail(FAILED, "out of memory", "");
-    return memory;
-}
-
 static double seconds(void)
 {
     struct timespec now;
@@ -85,119 +40,67 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-struct ids {
-    int64_t *data;
-    size_t count;
-};
+/* ---- progress: one line on the terminal, drawn over and over ---- */
 
-/* ---- options ---- */
+static int drawn;
 
-struct options {
-    const char *model, *prompt, *logits_file;
-    struct ids prompt_ids, split;
-    uint64_t n_shards, max_tokens, threads;
-    int json, ignore_eos;
-    ortshard_engine_options engine;
-    ortshard_sampler_options sampler;
-};
-
-/* A whole number from 0 to `most`; moves `*text` past it. */
-static uint64_t parse_number(const char *option, const char **text, uint64_t most)
+static void wipe_progress(void)
 {
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(*text, &end, 10);
-    if (**text < '0' || **text > '9') fail(BAD_USAGE, option, " needs a number");
-    if (errno != 0 || value > most) fail(BAD_USAGE, option, ": the number is too large");
-    *text = end;
-    return value;
+    if (drawn) fputs("\r\033[K", stderr);
+    drawn = 0;
 }
 
-static uint64_t number(const char *option, const char *text, uint64_t most)
+static void draw_progress(const char *what, const ortshard_progress *now)
 {
-    uint64_t value = parse_number(option, &text, most);
-    if (*text != '\0') fail(BAD_USAGE, option, " needs a whole number");
-    return value;
+    static const char *const STAGES[] = {"", "reads config", "fetches", "maps weights", "starts", "is ready"};
+    double part = 0;
+    if (now->bytes_total > 0) part = (double)now->bytes_done / (double)now->bytes_total;
+    else if (now->tensors_total > 0) part = (double)now->tensors_done / (double)now->tensors_total;
+    char bar[21] = "....................";
+    memset(bar, '#', (size_t)(part * 20));
+    fprintf(stderr, "\r\033[K%s %s [%s] %3.0f%% %.1f MB", what, STAGES[now->stage], bar, 100 * part,
+            1e-6 * (double)now->bytes_done);
+    drawn = 1;
 }
 
-/* Numbers separated by commas. */
-static struct ids numbers(const char *option, const char *text)
+/* The library's callback. `user_data` says what is being loaded. Ctrl-C cancels. */
+static int32_t on_progress(const ortshard_progress *now, void *user_data)
 {
-    struct ids list = {allocate(strlen(text) / 2 + 1, sizeof(int64_t)), 0};
-    while (*text != '\0') {
-        list.data[list.count++] = (int64_t)parse_number(option, &text, INT32_MAX);
-        if (*text == ',' && text[1] != '\0') text++;
-        else if (*text != '\0') fail(BAD_USAGE, option, " needs numbers separated by commas");
+    static double last;
+    static int32_t stage;
+    if (isatty(STDERR_FILENO) && (now->stage != stage || seconds() - last > 0.1)) {
+        draw_progress(user_data, now);
+        last = seconds();
+        stage = now->stage;
     }
-    return list;
+    return interrupted;
 }
 
-static float temperature(const char *option, const char *text)
+/* ---- errors ---- */
+
+/* Where memory ran out, and what would help. */
+static void explain_oom(void)
 {
-    char *end;
-    float value = strtof(text, &end);
-    if (end == text || *end != '\0' || !(value >= 0)) fail(BAD_USAGE, option, " needs a number from 0 up");
-    return value;
+    static const char *const SITES[] = {"?", "load", "KV cache", "run"};
+    static const char *const ADVICE[] = {
+        "", "Raise --memory-limit, or run a part of the layers on another machine.",
+        "Lower --max-tokens, shorten the prompt, raise --memory-limit, or try --no-cache.",
+        "Shorten the prompt, or raise --memory-limit."};
+    ortshard_oom oom = ORTSHARD_OOM_INIT;
+    if (ortshard_last_oom(&oom) != ORTSHARD_OK) return;
+    fprintf(stderr, "generate: site %s, device %s, %" PRIu64 " bytes asked for. %s\n", SITES[oom.site], oom.device,
+            oom.requested_bytes, ADVICE[oom.site]);
 }
 
-/* In the order of ORTSHARD_DEVICE_* and ORTSHARD_PRECISION_*. */
-static const char *const DEVICES[] = {"auto", "cpu", "cuda", "coreml", NULL};
-static const char *const PRECISIONS[] = {"auto", "exact", NULL};
-
-/* Which of `names` the first `length` characters of `value` are. */
-static int32_t choice(const char *option, const char *value, size_t length, const char *const *names)
+/* Ends the program with the library's words if a call failed. */
+static void check(ortshard_status status)
 {
-    int32_t i = 0;
-    while (names[i] != NULL && (strlen(names[i]) != length || strncmp(names[i], value, length) != 0)) i++;
-    if (names[i] == NULL) fail(BAD_USAGE, option, " does not know this value");
-    return i;
-}
-
-/* A device's name, followed by `:N` where there are several. */
-static void device(ortshard_engine_options *engine, const char *option, const char *value)
-{
-    size_t length = strcspn(value, ":");
-    engine->device = choice(option, value, length, DEVICES);
-    engine->device_index = value[length] == ':' ? (uint32_t)number(option, value + length + 1, UINT32_MAX) : 0;
-    engine->require_device = engine->device != ORTSHARD_DEVICE_AUTO;
-}
-
-static struct options parse_options(int argc, char **argv)
-{
-    struct options o = {.n_shards = 1, .max_tokens = 128};
-    ortshard_engine_options engine = ORTSHARD_ENGINE_OPTIONS_INIT;
-    ortshard_sampler_options sampler = ORTSHARD_SAMPLER_OPTIONS_INIT;
-    sampler.temperature = 0;
-    o.engine = engine;
-    o.sampler = sampler;
-    for (int i = 1; i < argc; i++) {
-        const char *option = argv[i];
-        if (strcmp(option, "--help") == 0) exit(fputs(USAGE, stdout) < 0);
-        if (strcmp(option, "--json") == 0) { o.json = 1; continue; }
-        if (strcmp(option, "--ignore-eos") == 0) { o.ignore_eos = 1; continue; }
-
-        const char *value = i + 1 < argc ? argv[++i] : NULL;
-        if (value == NULL) fail(BAD_USAGE, "unknown option, or one without its value: ", option);
-        if (strcmp(option, "--model") == 0) o.model = value;
-        else if (strcmp(option, "--prompt") == 0) o.prompt = value;
-        else if (strcmp(option, "--prompt-ids") == 0) o.prompt_ids = numbers(option, value);
-        else if (strcmp(option, "--shards") == 0) o.n_shards = number(option, value, UINT32_MAX);
-        else if (strcmp(option, "--split") == 0) o.split = numbers(option, value);
-        else if (strcmp(option, "--max-tokens") == 0) o.max_tokens = number(option, value, INT32_MAX);
-        else if (strcmp(option, "--temperature") == 0) o.sampler.temperature = temperature(option, value);
-        else if (strcmp(option, "--top-k") == 0) o.sampler.top_k = (uint32_t)number(option, value, UINT32_MAX);
-        else if (strcmp(option, "--seed") == 0) o.sampler.seed = number(option, value, UINT64_MAX);
-        else if (strcmp(option, "--threads") == 0) o.threads = number(option, value, UINT32_MAX);
-        else if (strcmp(option, "--precision") == 0)
-            o.engine.precision = choice(option, value, strlen(value), PRECISIONS);
-        else if (strcmp(option, "--device") == 0) device(&o.engine, option, value);
-        else if (strcmp(option, "--logits") == 0) o.logits_file = value;
-        else fail(BAD_USAGE, "unknown option: ", option);
-    }
-    if (o.model == NULL) fail(BAD_USAGE, "--model is missing", "");
-    if (!o.prompt == !o.prompt_ids.data) fail(BAD_USAGE, "give either --prompt or --prompt-ids", "");
-    if (o.split.data != NULL && o.n_shards != 1) fail(BAD_USAGE, "give either --shards or --split", "");
-    return o;
+    if (status == ORTSHARD_OK) return;
+    wipe_progress();
+    if (status == ORTSHARD_ERROR_CANCELLED) fail(INTERRUPTED, "interrupted", "");
+    fprintf(stderr, "generate: %s: %s\n", ortshard_status_name(status), ortshard_last_error());
+    if (status == ORTSHARD_ERROR_OUT_OF_MEMORY) explain_oom();
+    exit(FAILED);
 }
 
 /* ---- the model ---- */
@@ -233,25 +136,21 @@ static struct pipeline cut(const struct options *o, uint32_t n_layers)
     return p;
 }
 
-static int32_t stop_if_interrupted(const ortshard_progress *progress, void *user_data)
-{
-    (void)progress, (void)user_data;
-    return interrupted;
-}
-
 static void load(struct pipeline *p, const struct options *o, uint64_t capacity)
 {
-    ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
-    ortshard_request_options request = ORTSHARD_REQUEST_OPTIONS_INIT;
+    ortshard_shard_spec spec = o->model;
+    ortshard_request_options request = o->request;
     request.capacity = (uint32_t)capacity;
-    spec.model = o->model;
     for (struct stage *stage = p->stages; stage < p->stages + p->count; stage++) {
+        char what[64];
+        snprintf(what, sizeof what, "layers %" PRIu32 " to %" PRIu32, stage->first, stage->last);
         spec.start_layer = stage->first;
         spec.end_layer = stage->last;
-        check(ortshard_engine_create(&o->engine, &stage->engine));
-        check(ortshard_engine_ensure_shard(stage->engine, &spec, stop_if_interrupted, NULL, &stage->shard));
+        if (stage->engine == NULL) check(ortshard_engine_create(&o->engine, &stage->engine));
+        check(ortshard_engine_ensure_shard(stage->engine, &spec, on_progress, what, &stage->shard));
         check(ortshard_request_create(stage->shard, &request, &stage->request));
     }
+    wipe_progress();
 }
 
 /* Runs ids through all shards: one tensor describes what goes into a shard and then what came out. */
@@ -274,10 +173,10 @@ static void release(struct pipeline *p)
 }
 
 /* The model's tokenizer, or NULL if it comes without one and none is needed. */
-static ortshard_tokenizer *open_tokenizer(const struct options *o)
+static ortshard_tokenizer *open_tokenizer(const ortshard_engine *engine, const struct options *o)
 {
     ortshard_tokenizer *tokenizer = NULL;
-    ortshard_status status = ortshard_tokenizer_open(o->model, &tokenizer);
+    ortshard_status status = ortshard_engine_open_tokenizer(engine, &o->model, on_progress, "tokenizer", &tokenizer);
     if (status != ORTSHARD_ERROR_NOT_FOUND || o->prompt != NULL) check(status);
     return tokenizer;
 }
@@ -349,13 +248,13 @@ static ortshard_tensor prefill(struct pipeline *p, struct ids prompt)
 }
 
 /* The ids that end a text: the tokenizer knows them best, the model's config knows them without one. */
-static size_t eos_ids(const struct options *o, const ortshard_tokenizer *tokenizer, int64_t *ids)
+static size_t eos_ids(const ortshard_engine *engine, const struct options *o, const ortshard_tokenizer *tokenizer,
+                      int64_t *ids)
 {
-    size_t count;
-    if (tokenizer != NULL)
-        check(ortshard_tokenizer_eos(tokenizer, ids, MOST_EOS, &count));
-    else
-        check(ortshard_model_eos(o->model, ids, MOST_EOS, &count));
+    size_t count = 0;
+    if (o->ignore_eos) return 0;
+    if (tokenizer != NULL) check(ortshard_tokenizer_eos(tokenizer, ids, MOST_EOS, &count));
+    else check(ortshard_engine_model_eos(engine, &o->model, on_progress, "config", ids, MOST_EOS, &count));
     return count;
 }
 
@@ -376,8 +275,8 @@ static void generate(struct result *r, struct pipeline *p, const struct options 
     if (o->logits_file != NULL && !interrupted) write_logits(o->logits_file, &logits);
 
     int64_t eos[MOST_EOS];
-    size_t n_eos = 0;
-    if (!o->ignore_eos) n_eos = eos_ids(o, tokenizer, eos);
+    size_t n_eos = eos_ids(p->stages[0].engine, o, tokenizer, eos);
+    wipe_progress();
     while (r->ids.count < max_tokens && !interrupted) {
         int64_t id;
         int is_eos = 0;
@@ -488,17 +387,21 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &action, NULL);
 
     double begin = seconds();
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    check(ortshard_model_info(o.model, &model));
-    struct pipeline p = cut(&o, model.n_layers);
-
-    ortshard_tokenizer *tokenizer = open_tokenizer(&o);
-    if (o.prompt != NULL) r.prompt = encode(tokenizer, o.prompt);
-    uint64_t max_tokens = room(&o, r.prompt.count, model.max_positions);
-
     ortshard_runtime_options runtime = ORTSHARD_RUNTIME_OPTIONS_INIT;
     runtime.threads = (uint32_t)o.threads;
     check(ortshard_runtime_load(&runtime));
+    ortshard_engine *engine;
+    check(ortshard_engine_create(&o.engine, &engine));
+
+    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+    check(ortshard_engine_model_info(engine, &o.model, on_progress, "model", &model));
+    wipe_progress();
+    struct pipeline p = cut(&o, model.n_layers);
+    p.stages[0].engine = engine;
+    ortshard_tokenizer *tokenizer = open_tokenizer(engine, &o);
+    wipe_progress();
+    if (o.prompt != NULL) r.prompt = encode(tokenizer, o.prompt);
+    uint64_t max_tokens = room(&o, r.prompt.count, model.max_positions);
     load(&p, &o, r.prompt.count + (max_tokens > 0 ? max_tokens - 1 : 0));
     r.load_s = seconds() - begin;
 

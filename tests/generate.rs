@@ -3,8 +3,13 @@
 
 mod c;
 mod common;
+#[cfg(feature = "download")]
+#[allow(dead_code, reason = "the toy hub of the library's own tests")]
+#[path = "../src/source/testing.rs"]
+mod testing;
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use c::{Build, Program, Setup};
@@ -31,17 +36,45 @@ impl Generate {
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
-        let printed = self.program.output(&[arguments, &["--json"]].concat());
-        assert_eq!(printed.lines().count(), 1, "{printed}");
-        serde_json::from_str(&printed).unwrap()
+        json(&mut self.command(arguments))
     }
 
     /// Exit status and stderr of a call that fails.
     fn failure(&self, arguments: &[&str]) -> (i32, String) {
-        let output = Command::new(&self.program.path).args(arguments).output().unwrap();
-        assert!(output.stdout.is_empty());
-        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+        failure(&mut self.command(arguments))
     }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program.path);
+        command.args(arguments);
+        command
+    }
+
+    /// A call whose hub is at `endpoint` and has its cache in `home`.
+    #[cfg(feature = "download")]
+    fn with_hub(&self, endpoint: &str, home: &std::path::Path, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+        {
+            command.env_remove(name);
+        }
+        command.env("HF_HOME", home).env("HF_ENDPOINT", endpoint);
+        command
+    }
+}
+
+fn json(command: &mut Command) -> Value {
+    let output = c::succeed(command.arg("--json"), "generate");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains('\r'), "progress without a terminal");
+    serde_json::from_str(&printed).unwrap()
+}
+
+fn failure(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    assert!(output.stdout.is_empty());
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 fn ids(value: &Value) -> Vec<i64> {
@@ -140,6 +173,13 @@ fn mistakes_are_explained() {
         &["--model", path, "--prompt-ids", "1", "--split", "1,0"],
         &["--model", path, "--prompt-ids", "1", "--temperature", "-1"],
         &["--model", path, "--prompt-ids", "1", "--device", "abacus"],
+        &["--model", path, "--prompt-ids", "1", "--memory-limit", ""],
+        &["--model", path, "--prompt-ids", "1", "--memory-limit", "-1"],
+        &["--model", path, "--prompt-ids", "1", "--memory-limit", "M"],
+        &["--model", path, "--prompt-ids", "1", "--memory-limit", "5MB"],
+        &["--model", path, "--prompt-ids", "1", "--memory-limit", "5X"],
+        &["--model", path, "--prompt-ids", "1", "--memory-limit", "16777216T"],
+        &["--model", path, "--prompt-ids", "1", "--revision"],
         &["--model", path, "--prompt-ids", "1", "--wrong", "1"],
         &["--model", path, "--prompt-ids", "1", "--seed"],
     ] {
@@ -151,12 +191,188 @@ fn mistakes_are_explained() {
         (&["--model", path, "--prompt", "x"], "tokenizer.json"),
         (&["--model", path, "--prompt-ids", "99999"], "99999"),
         (&["--model", path, "--prompt-ids", "1", "--device", "cuda:1"], "cuda:1"),
+        (&["--model", path, "--prompt-ids", "1", "--revision", "main"], "no revisions"),
+        (&["--model", "no/such/name", "--prompt-ids", "1"], "neither a folder"),
     ] {
         let (status, message) = generate.failure(arguments);
-        assert!(status == 1 && message.contains(words), "{message}");
+        let named = message.starts_with("generate: ORTSHARD_ERROR_");
+        assert!(status == 1 && named && message.contains(words), "{message}");
     }
     let help = generate.program.output(&["--help"]);
-    assert!(help.starts_with("usage: generate --model DIR"));
+    assert!(help.starts_with("usage: generate --model MODEL"));
+}
+
+#[test]
+fn a_memory_limit_is_kept_and_running_out_is_explained() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let (path, prompt, n) = (model.path.to_str().unwrap(), c::list(&model.prompt), model.greedy.len().to_string());
+    let base = ["--model", path, "--prompt-ids", &prompt, "--max-tokens", &n, "--ignore-eos"];
+    for limit in ["100M", "102400K", "1T", "104857600", "0"] {
+        let answer = generate.json(&[&base, &["--memory-limit", limit][..]].concat());
+        assert_eq!(ids(&answer["ids"]), model.greedy);
+    }
+    let out_of_memory = |arguments: &[&str], site: &str, advice: &str| {
+        let (status, message) = generate.failure(&[&base, arguments].concat());
+        assert_eq!(status, 1);
+        let mut lines = message.lines();
+        let error = lines.next().unwrap();
+        assert!(
+            error.starts_with("generate: ORTSHARD_ERROR_OUT_OF_MEMORY: ") && error.contains("memory_limit"),
+            "{error}"
+        );
+        let where_and_what = lines.next().unwrap();
+        assert!(where_and_what.starts_with(&format!("generate: site {site}, device cpu, ")), "{where_and_what}");
+        assert!(where_and_what.contains(" bytes asked for. ") && where_and_what.contains(advice), "{where_and_what}");
+    };
+    out_of_memory(&["--memory-limit", "1K"], "load", "--memory-limit");
+    // The weights and a run's memory fit, found by halving; 200 tokens of KV cache do not.
+    let fits = |limit: u64, more: &[&str]| {
+        let limit = limit.to_string();
+        let output = generate.command(&[&base, more, &["--memory-limit", &limit][..]].concat()).output().unwrap();
+        output.status.success()
+    };
+    let (mut low, mut high) = (0, 100 << 20);
+    while high - low > 64 {
+        let middle = u64::midpoint(low, high);
+        if fits(middle, &[]) { high = middle } else { low = middle }
+    }
+    let limit = high.to_string();
+    out_of_memory(&["--memory-limit", &limit, "--max-tokens", "200"], "KV cache", "--no-cache");
+}
+
+#[test]
+fn without_a_cache_the_ids_are_the_same() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let (path, prompt, n) = (model.path.to_str().unwrap(), c::list(&model.prompt), model.greedy.len().to_string());
+    let base = ["--model", path, "--prompt-ids", &prompt, "--max-tokens", &n, "--ignore-eos", "--no-cache"];
+    for cut in [&[][..], &["--shards", "2"]] {
+        assert_eq!(ids(&generate.json(&[&base, cut].concat())["ids"]), model.greedy);
+    }
+}
+
+/// A model of the hub by name: fetched once, then used without a network.
+#[cfg(feature = "download")]
+#[test]
+fn a_hub_id_is_fetched_and_then_runs_offline() {
+    let generate = Generate::get();
+    let stories = c::root().join("models/stories");
+    let files =
+        ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    let contents: Vec<_> = files.iter().map(|name| (*name, std::fs::read(stories.join(name)).unwrap())).collect();
+    let contents: Vec<(&'static str, &[u8])> = contents.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+    let hub = testing::Model::new(&contents).serve();
+    let home = tempfile::tempdir().unwrap();
+    let base = ["--model", "org/toy", "--prompt", "Once upon a time", "--max-tokens", "12"];
+    let wanted = json(&mut generate.command(&[&["--model", stories.to_str().unwrap()], &base[2..]].concat()));
+
+    let offline = [&base[..], &["--offline"]].concat();
+    let (status, message) = failure(&mut generate.with_hub(&hub.endpoint(), home.path(), &offline));
+    assert!(status == 1 && message.starts_with("generate: ORTSHARD_ERROR_OFFLINE: "), "{message}");
+    assert!(message.contains("Missing: config.json.") && message.contains("`hf download org/toy`"), "{message}");
+    assert_eq!(hub.connections(), 0);
+
+    let fetched = json(&mut generate.with_hub(&hub.endpoint(), home.path(), &[&base[..], &["--shards", "2"]].concat()));
+    assert_eq!((&fetched["ids"], &fetched["text"]), (&wanted["ids"], &wanted["text"]));
+    for name in files {
+        let gets = hub.gets(&format!("/{name}"));
+        // Large files are redirected once.
+        assert_eq!(gets.len(), 1 + usize::from(name == "model.safetensors"), "{name}: {gets:?}");
+    }
+    let connections = hub.connections();
+    for revision in ["main", testing::COMMIT] {
+        let arguments = [&offline[..], &["--revision", revision]].concat();
+        let cached = json(&mut generate.with_hub(&hub.endpoint(), home.path(), &arguments));
+        assert_eq!((&cached["ids"], &cached["text"]), (&wanted["ids"], &wanted["text"]));
+    }
+    assert_eq!(hub.connections(), connections, "a socket was opened");
+
+    let snapshot = home.path().join("hub/models--org--toy/snapshots").join(testing::COMMIT);
+    std::fs::remove_file(snapshot.join("model.safetensors")).unwrap();
+    let (status, message) = failure(&mut generate.with_hub(&hub.endpoint(), home.path(), &offline));
+    assert!(status == 1 && message.contains("Missing: model.safetensors."), "{message}");
+    let arguments = [&offline[..], &["--revision", "v2"]].concat();
+    let (status, message) = failure(&mut generate.with_hub(&hub.endpoint(), home.path(), &arguments));
+    assert!(status == 1 && message.contains("revision v2") && message.contains("config.json"), "{message}");
+}
+
+/// Ctrl-C while a file stalls on its way.
+#[cfg(feature = "download")]
+#[test]
+fn an_interrupt_ends_a_download() {
+    let generate = Generate::get();
+    let config = std::fs::read(c::root().join("models/stories/config.json")).unwrap();
+    let hub = testing::Model::new(&[("config.json", &config), ("model.safetensors", &[0; 4096])]);
+    let (asked, has_asked) = std::sync::mpsc::channel();
+    let server = testing::Server::start(move |request, _| {
+        let reply = hub.answer(request);
+        if !request.is_get("model.safetensors") || reply.status != 200 {
+            return reply;
+        }
+        asked.send(()).unwrap();
+        reply.cut(100).stall(60_000)
+    });
+    let home = tempfile::tempdir().unwrap();
+    let arguments = ["--model", "org/toy", "--prompt-ids", "1"];
+    let mut command = generate.with_hub(&server.endpoint(), home.path(), &arguments);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    has_asked.recv().unwrap();
+    interrupt(child.id());
+    let output = child.wait_with_output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), message.as_str()), (Some(130), "generate: interrupted\n"));
+    assert!(output.stdout.is_empty());
+}
+
+fn interrupt(process: u32) {
+    c::succeed(Command::new("kill").args(["-INT", &process.to_string()]), "kill");
+}
+
+/// Ctrl-C after the first ids: it stops, and prints what there is. There would be a million more.
+#[test]
+fn an_interrupt_ends_generation() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(model.path.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    let config = std::fs::read_to_string(model.path.join("config.json")).unwrap();
+    let config = config.replace("\"max_position_embeddings\": 256", "\"max_position_embeddings\": 2000000");
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let arguments = ["--model", path, "--prompt-ids", "1,2,3", "--max-tokens", "1000000", "--ignore-eos"];
+    let mut child = generate.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut printed = BufReader::new(child.stdout.take().unwrap());
+    let mut first = Vec::new();
+    printed.read_until(b',', &mut first).unwrap();
+    interrupt(child.id());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut printed, &mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let ids = String::from_utf8(first).unwrap() + rest.trim_end();
+    assert!(ids.split(',').all(|id| id.parse::<u32>().is_ok()), "{ids}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("tokens/s"));
+}
+
+/// On a terminal loading shows what it does, and leaves no trace of it.
+#[test]
+fn a_terminal_shows_progress() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let (path, program) = (model.path.to_str().unwrap(), generate.program.path.to_str().unwrap());
+    let arguments =
+        ["-c", terminal, program, "--model", path, "--prompt-ids", "1", "--max-tokens", "1", "--ignore-eos"];
+    if !c::is_installed("python3") {
+        eprintln!("SKIPPED: python3 is not installed, so there was no terminal to draw on");
+        return;
+    }
+    let output = c::succeed(Command::new("python3").args(arguments).args(["--split", "0"]), "generate on a terminal");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    for words in
+        ["model reads config", "layers 0 to 0 maps weights [", "layers 1 to 2 is ready [####################] 100% "]
+    {
+        assert!(shown.contains(words), "{shown:?}");
+    }
+    let left = shown.rsplit("\r\u{1b}[K").next().unwrap();
+    assert!(left.contains("tokens/s") && !left.contains('['), "{left:?}");
 }
 
 /// The trained demo model: text in, text out, and a story that ends by itself.
