@@ -96,7 +96,7 @@ pub struct CancelHandle(Arc<Cancel>);
 
 impl CancelHandle {
     /// Stops the request's call in progress between two operators, or, if none is, its next one. That call returns
-    /// [`Cancelled`](ErrorKind::Cancelled), leaves the position as it was and clears the flag.
+    /// [`Cancelled`](crate::ErrorKind::Cancelled), leaves the position as it was and clears the flag.
     pub fn cancel(&self) -> Result<()> {
         self.0.cancel()
     }
