@@ -16,7 +16,7 @@ use super::progress::Report;
 use super::stats::Counters;
 use crate::error::{Result, Site, bail, err};
 use crate::graph::{self, Graph};
-use crate::kernels::Dtype;
+use crate::kernels::{Dtype, Layout, Packing};
 use crate::kv::{KvCache, KvShape};
 use crate::model::{self, ModelConfig, Range};
 use crate::runtime::Session;
@@ -240,7 +240,7 @@ impl Shard {
                 for weight in self.graph.weights() {
                     let Some(stored) = loaded.weights.get(&weight.name) else { continue };
                     let data = stored.matrix().data;
-                    hash.update(format!("{} {:?} {:?}", weight.name, weight.shape, stored.dtype()));
+                    hash.update(format!("{} {:?} {:?}", weight.name, weight.shape, stored.layout()));
                     hash.update(&data[..data.len().min(SAMPLE)]);
                     hash.update(&data[data.len().saturating_sub(SAMPLE)..]);
                 }
@@ -325,10 +325,12 @@ fn info(config: &ModelConfig, range: Range, weights: &WeightTable, kv: KvShape, 
         hidden_size: config.hidden_size as u32,
         vocab_size: config.vocab_size as u32,
         max_positions: config.max_positions as u32,
-        weight_dtype: match weights.dtype() {
-            Some(Dtype::F16) => "f16",
-            Some(Dtype::BF16) => "bf16",
-            Some(Dtype::F32) | None => "f32",
+        weight_dtype: match weights.layout() {
+            Some(Layout::Rows(Dtype::F16)) => "f16",
+            Some(Layout::Rows(Dtype::BF16)) => "bf16",
+            Some(Layout::Rows(Dtype::F32)) | None => "f32",
+            Some(Layout::Tiles(Packing::Int4 | Packing::Int4Fine)) => "int4",
+            Some(Layout::Tiles(Packing::Int8)) => "int8",
         },
         weight_bytes: weights.bytes(),
         kv_bytes_per_token: kv.bytes_per_token(),

@@ -1,6 +1,8 @@
 //! Weights as they lie in a file, and how their elements become `f32`.
 
+use super::packed::{Packing, unpack};
 use super::simd::{Simd, portable};
+use std::fmt;
 
 /// Element type of stored weights, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,13 +26,46 @@ impl Dtype {
     }
 }
 
-/// A row-major matrix as it lies in a file: little-endian, at any alignment, `rows * cols * dtype.size()` bytes.
+/// How the bytes of a matrix are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(not(test), allow(dead_code, reason = "until files of quantised weights are written and mapped"))]
+pub(crate) enum Layout {
+    /// Row-major, as in a checkpoint: `rows * cols * dtype.size()` bytes.
+    Rows(Dtype),
+    /// Quantised, as in [`packed`](super::packed): `packing.bytes(rows, cols)` bytes.
+    Tiles(Packing),
+}
+
+/// Just the name of the type of its elements.
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rows(dtype) => dtype.fmt(f),
+            Self::Tiles(packing) => packing.fmt(f),
+        }
+    }
+}
+
+impl Layout {
+    /// Bytes of a matrix; none if they are more than can be counted.
+    pub(crate) const fn bytes(self, rows: usize, cols: usize) -> Option<usize> {
+        match self {
+            Self::Rows(dtype) => match rows.checked_mul(cols) {
+                Some(values) => values.checked_mul(dtype.size()),
+                None => None,
+            },
+            Self::Tiles(packing) => packing.bytes(rows, cols),
+        }
+    }
+}
+
+/// A matrix as it lies in a file: little-endian, at any alignment.
 ///
 /// A vector (a bias, the weights of a norm) is a matrix of one row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     /// What the bytes mean.
-    pub(crate) dtype: Dtype,
+    pub(crate) layout: Layout,
     /// Rows: the outputs of a linear layer, the words of an embedding table.
     pub(crate) rows: usize,
     /// Columns: the inputs of a linear layer, the width of an embedding.
@@ -40,13 +75,27 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// Widens the elements from `from` on, in row-major order, into `to`.
-    pub(super) fn widen(&self, from: usize, to: &mut [f32]) {
-        let bytes = &self.data[from * self.dtype.size()..][..to.len() * self.dtype.size()];
-        match self.dtype {
+    /// Widens the elements from `from` on, counted in row-major order, into `to`.
+    pub(crate) fn widen(&self, from: usize, to: &mut [f32]) {
+        let dtype = match self.layout {
+            Layout::Rows(dtype) => dtype,
+            Layout::Tiles(packing) => return self.unpack(packing, from, to),
+        };
+        let bytes = &self.data[from * dtype.size()..][..to.len() * dtype.size()];
+        match dtype {
             Dtype::F32 => widen_each(bytes, to, f32::from_le_bytes),
             Dtype::F16 => widen_each(bytes, to, |b| portable::widen_f16(u16::from_le_bytes(b))),
             Dtype::BF16 => widen_each(bytes, to, |b| portable::widen_bf16(u16::from_le_bytes(b))),
+        }
+    }
+
+    /// The same for quantised weights, row by row.
+    fn unpack(&self, packing: Packing, from: usize, mut to: &mut [f32]) {
+        let (mut row, mut col) = (from / self.cols.max(1), from % self.cols.max(1));
+        while !to.is_empty() {
+            let (part, rest) = to.split_at_mut(to.len().min(self.cols - col));
+            unpack(packing, self.data, self.cols, row, col, part);
+            (row, col, to) = (row + 1, 0, rest);
         }
     }
 }

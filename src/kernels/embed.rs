@@ -21,7 +21,8 @@ pub(crate) fn embed(ids: &[i64], table: &Matrix, y: &mut [f32]) -> Result<(), us
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Dtype, testing::Stored};
+    use super::super::testing::{Packed, Stored};
+    use super::super::{Dtype, Packing};
     use super::*;
 
     #[test]
@@ -36,5 +37,9 @@ mod tests {
             assert_eq!(embed(&[4, 5, 2], &table.matrix(), &mut y), Err(1));
             assert_eq!(embed(&[-1], &table.matrix(), &mut y), Err(0));
         }
+        let table = Packed::new(20, 7, Packing::Int8, 1);
+        let mut y = vec![0.0; 14];
+        assert_eq!(embed(&[19, 0], &table.matrix(), &mut y), Ok(()));
+        assert_eq!((&y[..7], &y[7..]), (&table.values[133..], &table.values[..7]));
     }
 }

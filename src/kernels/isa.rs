@@ -1,5 +1,6 @@
 //! Which instructions to use, decided once at run time.
 
+use super::packed::lines::LinesKernel;
 use super::simd::{Kernel, portable::Portable};
 
 /// An instruction set the kernels are compiled for.
@@ -84,6 +85,24 @@ impl Isa {
                 }
             }
             _ => {}
+        }
+        kernel.run(Portable);
+    }
+
+    /// The same for a kernel of quantised weights. AVX-512 without VNNI has no advantage over AVX2 there.
+    pub(super) fn run_lines<K: LinesKernel>(self, kernel: K) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if self == Self::Avx512
+                && let Some(isa) = super::packed::lines::avx512::Vnni::detect()
+            {
+                return isa.run_lines(kernel);
+            }
+            if matches!(self, Self::Avx512 | Self::Avx2)
+                && let Some(isa) = super::simd::avx2::Avx2::detect()
+            {
+                return isa.run_lines(kernel);
+            }
         }
         kernel.run(Portable);
     }

@@ -6,18 +6,21 @@
 //! Three promises hold for every kernel:
 //!
 //! * **Exact weights.** bfloat16 and half weights are widened to `f32`, which loses nothing, and all arithmetic is in `f32`.
+//!   Quantised weights ([`packed`]) are what their codes say; the activations they meet are quantised to eight bits.
 //! * **Rows are independent, bit for bit.** An output row depends on its own input row (and, in [`attention()`], on its own past)
 //!   and on nothing else: not on the number of rows in the batch, the number of threads, or how a prompt was cut. Each sum is
 //!   taken in one fixed order, whatever shape of block it is computed in.
 //! * **No panics, no large allocations.** Arguments are the caller's to check; scratch memory is a few hundred kilobytes per
-//!   thread and is reused.
+//!   thread, and the coded activations of one call with quantised weights ([`Packing::scratch_bytes`]); it is reused.
 //!
-//! Results may differ in the last bits between instruction sets, because their registers differ in width.
+//! Results may differ in the last bits between instruction sets, because their registers differ in width. Those of quantised
+//! linear layers do not.
 
 #![allow(
     unsafe_code,
     reason = "vector instructions, and outputs that tasks write side by side; every block says why it is sound"
 )]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test panics"))]
 #![allow(clippy::inline_always, reason = "what is not inlined into the wrapper is compiled for the baseline processor")]
 
 #[cfg(target_endian = "big")]
@@ -30,6 +33,8 @@ mod isa;
 mod linear;
 mod math;
 mod norm;
+#[cfg_attr(not(test), allow(dead_code, reason = "until files of quantised weights are written and mapped"))]
+mod packed;
 mod shared;
 mod simd;
 #[cfg(test)]
@@ -37,11 +42,13 @@ mod simd;
 mod testing;
 
 pub(crate) use attention::{AttentionShape, Sequence, attention};
-pub(crate) use element::{Dtype, Matrix};
+pub(crate) use element::{Dtype, Layout, Matrix};
 pub(crate) use embed::embed;
 pub(crate) use isa::Isa;
 pub(crate) use linear::{Map, linear, linear_many, swiglu};
 pub(crate) use norm::rms_norm;
+#[allow(unused_imports, reason = "see above")]
+pub(crate) use packed::{LAYOUT_VERSION, Packing, pack};
 
 /// Spreads a kernel's tasks over threads.
 pub(crate) trait Parallel: Sync {

@@ -1,6 +1,6 @@
 //! What the kernels' tests share.
 
-use super::{Dtype, Matrix, Parallel};
+use super::{Dtype, Isa, Layout, Matrix, Packing, Parallel, pack};
 use half::{bf16, f16};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -62,7 +62,38 @@ impl Stored {
     }
 
     pub(super) fn matrix(&self) -> Matrix<'_> {
-        Matrix { dtype: self.dtype, rows: self.rows, cols: self.cols, data: &self.bytes[1..] }
+        Matrix { layout: Layout::Rows(self.dtype), rows: self.rows, cols: self.cols, data: &self.bytes[1..] }
+    }
+}
+
+/// A quantised matrix, at an odd address, beside the values it stands for.
+pub(super) struct Packed {
+    pub(super) values: Vec<f32>,
+    pub(super) packing: Packing,
+    rows: usize,
+    cols: usize,
+    bytes: Vec<u8>,
+}
+
+impl Packed {
+    pub(super) fn new(rows: usize, cols: usize, packing: Packing, seed: u64) -> Self {
+        Self::of(&Stored::new(rows, cols, Dtype::F32, seed).matrix(), packing)
+    }
+
+    pub(super) fn of(source: &Matrix, packing: Packing) -> Self {
+        let Matrix { rows, cols, .. } = *source;
+        let mut bytes = vec![0xaa; 1 + packing.bytes(rows, cols).unwrap()];
+        pack(Isa::Portable, packing, source, 0..rows, &mut bytes[1..]);
+        let mut packed = Self { values: vec![f32::NAN; rows * cols], packing, rows, cols, bytes };
+        let mut values = std::mem::take(&mut packed.values);
+        packed.matrix().widen(0, &mut values);
+        packed.values = values;
+        packed
+    }
+
+    pub(super) fn matrix(&self) -> Matrix<'_> {
+        let layout = Layout::Tiles(self.packing);
+        Matrix { layout, rows: self.rows, cols: self.cols, data: &self.bytes[1..] }
     }
 }
 

@@ -11,7 +11,7 @@ use super::mapping::Mapping;
 use super::{Stored, WeightTable};
 use crate::error::{Result, bail, err};
 use crate::graph::Weight;
-use crate::kernels::Dtype;
+use crate::kernels::{Dtype, Layout};
 use crate::source::{ModelFiles, Transfer, names};
 
 /// An index of a checkpoint with 10,000 tensors is under 1 MB.
@@ -143,10 +143,10 @@ fn find(file: &str, mapping: &Arc<Mapping>, header: usize, metadata: &Metadata, 
             weight.shape
         );
     }
-    let dtype = match info.dtype {
-        FileDtype::F32 => Dtype::F32,
-        FileDtype::F16 => Dtype::F16,
-        FileDtype::BF16 => Dtype::BF16,
+    let layout = match info.dtype {
+        FileDtype::F32 => Layout::Rows(Dtype::F32),
+        FileDtype::F16 => Layout::Rows(Dtype::F16),
+        FileDtype::BF16 => Layout::Rows(Dtype::BF16),
         other => bail!(Unsupported, "tensor `{name}` in {file} has dtype {other:?} (supported: F32, F16, BF16)"),
     };
     // The crate has checked offsets against the header's own sizes; the length prefix and header come before them.
@@ -157,8 +157,8 @@ fn find(file: &str, mapping: &Arc<Mapping>, header: usize, metadata: &Metadata, 
         [rows, cols] => (rows, cols),
         _ => bail!(Internal, "tensor `{name}`: rank {} in the graph", weight.shape.len()),
     };
-    if end > mapping.bytes().len() || end - begin != rows * cols * dtype.size() {
+    if end > mapping.bytes().len() || layout.bytes(rows, cols) != Some(end - begin) {
         bail!(Malformed, "tensor `{name}` in {file}: bytes {begin}..{end} do not match its shape or the file");
     }
-    Ok(Stored { mapping: Arc::clone(mapping), bytes: begin..end, dtype, rows, cols })
+    Ok(Stored { mapping: Arc::clone(mapping), bytes: begin..end, layout, rows, cols })
 }

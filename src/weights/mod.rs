@@ -12,9 +12,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use half::{bf16, f16};
-
-use crate::kernels::{Dtype, Matrix};
+use crate::kernels::{Layout, Matrix};
 use mapping::Mapping;
 
 /// One tensor inside a mapped file.
@@ -22,7 +20,7 @@ use mapping::Mapping;
 pub(crate) struct Stored {
     mapping: Arc<Mapping>,
     bytes: Range<usize>,
-    dtype: Dtype,
+    layout: Layout,
     rows: usize,
     cols: usize,
 }
@@ -31,25 +29,23 @@ impl Stored {
     /// The tensor as the kernels read it; a vector is one row.
     pub(crate) fn matrix(&self) -> Matrix<'_> {
         let data = &self.mapping.bytes()[self.bytes.clone()];
-        Matrix { dtype: self.dtype, rows: self.rows, cols: self.cols, data }
+        Matrix { layout: self.layout, rows: self.rows, cols: self.cols, data }
     }
 
     /// Writes its values as little-endian float32.
     pub(crate) fn write_f32(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let data = self.matrix().data;
-        let (halves, _) = data.as_chunks::<2>();
-        match self.dtype {
-            Dtype::F32 => out.write_all(data),
-            Dtype::F16 => halves.iter().try_for_each(|b| out.write_all(&f16::from_le_bytes(*b).to_f32().to_le_bytes())),
-            Dtype::BF16 => {
-                halves.iter().try_for_each(|b| out.write_all(&bf16::from_le_bytes(*b).to_f32().to_le_bytes()))
-            }
+        let matrix = self.matrix();
+        let mut row = vec![0.0; self.cols];
+        for from in 0..self.rows {
+            matrix.widen(from * self.cols, &mut row);
+            row.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
         }
+        Ok(())
     }
 
-    /// Its element type.
-    pub(crate) fn dtype(&self) -> Dtype {
-        self.dtype
+    /// How its bytes are laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
     }
 }
 
@@ -70,8 +66,8 @@ impl WeightTable {
         self.tensors.values().map(|t| t.bytes.len() as u64).sum()
     }
 
-    /// The element type most of the bytes have.
-    pub(crate) fn dtype(&self) -> Option<Dtype> {
-        self.tensors.values().max_by_key(|t| t.bytes.len()).map(Stored::dtype)
+    /// How most of the bytes are laid out.
+    pub(crate) fn layout(&self) -> Option<Layout> {
+        self.tensors.values().max_by_key(|t| t.bytes.len()).map(Stored::layout)
     }
 }

@@ -10,8 +10,8 @@ use tempfile::NamedTempFile;
 use super::{Stored, WeightTable};
 use crate::error::{Result, err};
 use crate::graph::Weight;
-use crate::kernels::Dtype;
 use crate::source::folder_of;
+use crate::kernels::{Dtype, Layout};
 
 /// Writes the tensors `wanted` of `table` to `path`, in their stored dtype. The file appears complete or not at all.
 pub(crate) fn save(table: &WeightTable, wanted: &[&Weight], path: &Path) -> Result<()> {
@@ -37,10 +37,11 @@ struct Tensor<'a> {
 
 impl View for Tensor<'_> {
     fn dtype(&self) -> FileDtype {
-        match self.stored.dtype() {
-            Dtype::F32 => FileDtype::F32,
-            Dtype::F16 => FileDtype::F16,
-            Dtype::BF16 => FileDtype::BF16,
+        match self.stored.layout() {
+            Layout::Rows(Dtype::F32) => FileDtype::F32,
+            Layout::Rows(Dtype::F16) => FileDtype::F16,
+            Layout::Rows(Dtype::BF16) => FileDtype::BF16,
+            Layout::Tiles(_) => FileDtype::U8,
         }
     }
 

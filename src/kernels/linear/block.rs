@@ -1,10 +1,10 @@
 //! One task's block of a layer: some tokens by some rows of weights, cut into tiles in one of two ways.
 
 use super::super::element::{BF16, Element, F16, F32};
-use super::super::math::silu;
 use super::super::shared::{Output, Scratch};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Matrix};
+use super::finish::Finish;
 use super::tile::{Ahead, Rows, accumulate, add, fold, panel_cols};
 use std::ops::Range;
 
@@ -12,18 +12,9 @@ use std::ops::Range;
 /// that all tokens share.
 pub(super) const DIRECT_TOKENS: usize = 9;
 
-/// What happens to a finished sum.
-pub(super) enum Finish<'a> {
-    /// It is the result.
-    Store,
-    /// This, `[tokens, rows]`, is added.
-    Add(&'a [f32]),
-    /// The result already holds a gate: `y = silu(y) * sum`.
-    Gate,
-}
-
 /// A block of one layer: these tokens by these rows of weights.
 pub(super) struct Block<'a> {
+    pub(super) dtype: Dtype,
     pub(super) x: &'a [f32],
     pub(super) weights: &'a Matrix<'a>,
     pub(super) bias: Option<&'a Matrix<'a>>,
@@ -36,7 +27,7 @@ pub(super) struct Block<'a> {
 impl Kernel for Block<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.weights.dtype {
+        match self.dtype {
             Dtype::F32 => self.strips::<S, F32>(simd),
             Dtype::F16 => self.strips::<S, F16>(simd),
             Dtype::BF16 => self.strips::<S, BF16>(simd),
@@ -67,7 +58,9 @@ impl Block<'_> {
             None => bias.fill(0.0),
         }
         for (token, totals) in totals.chunks_exact(rows.max(1)).enumerate() {
-            self.finish(simd, self.tokens.start + token, totals, bias);
+            let from = (self.tokens.start + token) * self.weights.rows + self.rows.start;
+            // SAFETY: no other task has these tokens of these rows.
+            unsafe { self.finish.write(simd, self.y, from, totals, bias) };
         }
     }
 
@@ -229,36 +222,6 @@ impl Block<'_> {
         let rows = self.rows.len();
         for (m, sums) in fold(simd, &sums).iter().enumerate() {
             add(sums, at.from == 0, &mut totals[(at.token + m) * rows + at.row..], 1);
-        }
-    }
-
-    /// Writes one token's finished sums.
-    #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, token: usize, sums: &[f32], bias: &[f32]) {
-        let from = token * self.weights.rows + self.rows.start;
-        // SAFETY: no other task has these tokens of these rows.
-        let y = unsafe { self.y.slice(from, sums.len()) };
-        let len = y.len().min(bias.len());
-        let residual = match self.finish {
-            Finish::Add(residual) => residual[from..][..len].as_ptr(),
-            _ => sums.as_ptr(),
-        };
-        let mut at = 0;
-        while at < len {
-            let count = S::LANES.min(len - at);
-            // SAFETY: at + count is inside all of these.
-            unsafe {
-                let to = y.as_mut_ptr().add(at);
-                let sum = simd
-                    .add(simd.load_part(sums.as_ptr().add(at), count), simd.load_part(bias.as_ptr().add(at), count));
-                let value = match self.finish {
-                    Finish::Store => sum,
-                    Finish::Add(_) => simd.add(sum, simd.load_part(residual.add(at), count)),
-                    Finish::Gate => simd.mul(silu(simd, simd.load_part(to, count)), sum),
-                };
-                simd.store_part(value, to, count);
-            }
-            at += count;
         }
     }
 }

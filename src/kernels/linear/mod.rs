@@ -6,13 +6,20 @@
 //! lanes are folded, and the panels added up in order. Nothing else would let a row of a batch equal the row alone.
 
 mod block;
+mod coded;
+#[cfg(test)]
+mod coded_tests;
+mod finish;
 #[cfg(test)]
 mod tests;
 mod tile;
 
-use super::shared::Output;
-use super::{Isa, Matrix, Parallel};
-use block::{Block, DIRECT_TOKENS, Finish};
+use super::packed::activations::Activations;
+use super::shared::{Output, Scratch};
+use super::{Isa, Layout, Matrix, Packing, Parallel};
+use block::{Block, DIRECT_TOKENS};
+use finish::Finish;
+use std::ops::Range;
 
 /// Work below this many bytes of weights is not split further: waking a thread takes about as long.
 const TASK_BYTES: usize = 96 << 10;
@@ -24,8 +31,9 @@ const TASK_TOKENS: usize = 256;
 const STREAM_ROWS: usize = 4096;
 /// Most rows of weights in one task of many tokens, whose sums wait in a core's second-level cache too.
 const TASK_ROWS: usize = 256;
-/// Task edges are multiples of this many rows, so that only the last task has rows left over from a block.
-const ROW_STEP: usize = 8;
+/// Task edges are multiples of this many rows, so that only the last task has rows left over from a block, and quantised weights
+/// are cut between their tiles.
+const ROW_STEP: usize = Packing::TILE_ROWS;
 
 /// One linear layer and where its result goes.
 #[derive(Debug)]
@@ -104,6 +112,48 @@ struct Layer<'a> {
     finish: Finish<'a>,
 }
 
+impl Layer<'_> {
+    /// Writes these rows of the result for these tokens.
+    fn run(&self, isa: Isa, x: &[f32], coded: &Coded, y: &Output, rows: Range<usize>, tokens: Range<usize>) {
+        let Self { weights, bias, finish } = self;
+        let bias = bias.as_ref();
+        match weights.layout {
+            Layout::Rows(dtype) => isa.run(Block { dtype, x, weights, bias, finish, y, rows, tokens }),
+            Layout::Tiles(packing) => {
+                if let Some(x) = coded.iter().flatten().find(|coded| coded.block == packing.block()) {
+                    isa.run_lines(coded::Block { x: *x, weights, packing, bias, finish, y, rows, tokens });
+                }
+            }
+        }
+    }
+}
+
+/// The activations as quantised weights of either width of block need them.
+type Coded<'a> = [Option<Activations<'a>>; 2];
+
+/// Codes the activations for the quantised layers among the jobs: once for a call, whatever its tasks.
+fn coded<'a>(
+    isa: Isa,
+    par: &dyn Parallel,
+    x: &[f32],
+    cols: usize,
+    jobs: &[Job],
+    scratch: &'a mut Option<Scratch>,
+) -> Coded<'a> {
+    let layouts = || jobs.iter().flat_map(|job| job.layers.iter().flatten()).map(|layer| layer.weights.layout);
+    let used = |block| layouts().any(|layout| matches!(layout, Layout::Tiles(packing) if packing.block() == block));
+    let blocks = [Packing::Int4.block(), Packing::Int4Fine.block()];
+    let bytes = blocks.map(|block| if used(block) { Activations::bytes(block, x.len() / cols, cols) } else { 0 });
+    if bytes == [0, 0] {
+        return [None; 2];
+    }
+    let memory = scratch.insert(Scratch::take((bytes[0] + bytes[1]).div_ceil(size_of::<f32>()))).bytes();
+    let (wide, rest) = memory.split_at_mut(bytes[0]);
+    let [wide, fine] = [(blocks[0], wide), (blocks[1], &mut rest[..bytes[1]])]
+        .map(|(block, memory)| (!memory.is_empty()).then(|| Activations::new(isa, par, block, x, cols, memory)));
+    [wide, fine]
+}
+
 /// One output and the layers that write it, one after the other, block by block.
 struct Job<'a> {
     layers: [Option<Layer<'a>>; 2],
@@ -127,6 +177,8 @@ fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
     let Some(tokens) = x.len().checked_div(cols) else { return };
     let bytes: usize = jobs.iter().map(Job::bytes).sum();
     let grid = Grid::new(par.threads(), tokens, bytes, jobs.iter().map(Job::rows).sum());
+    let mut scratch = None;
+    let coded = coded(isa, par, x, cols, jobs, &mut scratch);
     let tasks: usize = jobs.iter().map(|job| grid.row_blocks(job.rows())).sum();
     par.run(tasks * grid.token_blocks, &|task| {
         let token_block = task / tasks;
@@ -141,16 +193,7 @@ fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
             let rows = from..(from + grid.rows).min(job.rows());
             let tokens = token_block * grid.tokens..((token_block + 1) * grid.tokens).min(tokens);
             for layer in job.layers.iter().flatten() {
-                let Layer { weights, bias, finish } = layer;
-                isa.run(Block {
-                    x,
-                    weights,
-                    bias: bias.as_ref(),
-                    finish,
-                    y: &job.y,
-                    rows: rows.clone(),
-                    tokens: tokens.clone(),
-                });
+                layer.run(isa, x, &coded, &job.y, rows.clone(), tokens.clone());
             }
             return;
         }

@@ -1,0 +1,259 @@
+//! One task's block of a layer of quantised weights.
+//!
+//! The unit is the same as with plain weights: `M` tokens by `N` tiles of rows, whose sums stay in registers from the first column
+//! to the last. A tile is read from end to end, and `N` of them, far apart, side by side: as many streams as memory likes.
+
+use super::super::Matrix;
+use super::super::packed::activations::{Activations, HEAD};
+use super::super::packed::lines::{Lines, LinesKernel};
+use super::super::packed::{LINE, Packing};
+use super::super::shared::Output;
+use super::finish::Finish;
+use std::ops::Range;
+
+/// How far ahead of its use a code is asked for, in each stream.
+const PREFETCH_BYTES: usize = 1 << 10;
+/// Rows of a tile.
+const ROWS: usize = Packing::TILE_ROWS;
+
+/// A block of one layer: these tokens by these rows of weights, which begin at a tile's first.
+pub(super) struct Block<'a> {
+    pub(super) x: Activations<'a>,
+    pub(super) weights: &'a Matrix<'a>,
+    pub(super) packing: Packing,
+    pub(super) bias: Option<&'a Matrix<'a>>,
+    pub(super) finish: &'a Finish<'a>,
+    pub(super) y: &'a Output<'a>,
+    pub(super) rows: Range<usize>,
+    pub(super) tokens: Range<usize>,
+}
+
+/// A packing as a type, so that a kernel is compiled for each.
+trait Coding {
+    /// Columns of a block.
+    const BLOCK: usize;
+    /// Columns of a line.
+    const COLS: usize;
+    /// Bytes of a block's codes.
+    const BYTES: usize = Self::BLOCK / Self::COLS * LINE;
+    /// A line's codes.
+    type Line<L: Lines>: Copy;
+
+    /// # Safety
+    /// `from` is valid for reading a line.
+    unsafe fn load<L: Lines>(isa: L, from: *const u8) -> Self::Line<L>;
+
+    /// # Safety
+    /// `x` is valid for reading [`COLS`](Self::COLS) values.
+    unsafe fn dot<L: Lines>(isa: L, sums: L::Sums, line: Self::Line<L>, x: *const i8) -> L::Sums;
+
+    /// What the sums begin with, given minus the sum of the activations' codes.
+    fn start<L: Lines>(minus_x: i32) -> i32;
+}
+
+/// Four bits.
+struct Nibbles<const BLOCK: usize>;
+/// Eight bits.
+struct Bytes<const BLOCK: usize>;
+
+impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
+    const BLOCK: usize = BLOCK;
+    const COLS: usize = 8;
+    type Line<L: Lines> = [L::Codes; 2];
+
+    #[inline(always)]
+    unsafe fn load<L: Lines>(isa: L, from: *const u8) -> [L::Codes; 2] {
+        // SAFETY: the caller's promise.
+        isa.nibbles(unsafe { isa.load(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn dot<L: Lines>(isa: L, sums: L::Sums, line: [L::Codes; 2], x: *const i8) -> L::Sums {
+        // SAFETY: the caller's promise.
+        unsafe { isa.dot_nibbles(sums, line, x) }
+    }
+
+    #[inline(always)]
+    fn start<L: Lines>(minus_x: i32) -> i32 {
+        8 * minus_x
+    }
+}
+
+impl<const BLOCK: usize> Coding for Bytes<BLOCK> {
+    const BLOCK: usize = BLOCK;
+    const COLS: usize = 4;
+    type Line<L: Lines> = L::Codes;
+
+    #[inline(always)]
+    unsafe fn load<L: Lines>(isa: L, from: *const u8) -> L::Codes {
+        // SAFETY: the caller's promise.
+        unsafe { isa.load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<L: Lines>(isa: L, sums: L::Sums, line: L::Codes, x: *const i8) -> L::Sums {
+        // SAFETY: the caller's promise.
+        unsafe { isa.dot_bytes(sums, line, x) }
+    }
+
+    #[inline(always)]
+    fn start<L: Lines>(minus_x: i32) -> i32 {
+        L::BYTE_ZERO * minus_x
+    }
+}
+
+impl LinesKernel for Block<'_> {
+    #[inline(always)]
+    fn run<L: Lines>(self, isa: L) {
+        match self.packing {
+            Packing::Int4 => self.all::<L, Nibbles<128>>(isa),
+            Packing::Int4Fine => self.all::<L, Nibbles<32>>(isa),
+            Packing::Int8 => self.all::<L, Bytes<128>>(isa),
+        }
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn all<L: Lines, C: Coding>(&self, isa: L) {
+        match (self.tokens.len(), L::MANY) {
+            (0, _) => {}
+            (1, true) => self.streams::<L, C, 8>(isa),
+            (2 | 3, true) => self.streams::<L, C, 4>(isa),
+            (_, true) | (1, false) => self.streams::<L, C, 2>(isa),
+            (_, false) => self.streams::<L, C, 1>(isa),
+        }
+    }
+
+    /// All rows, `N` tiles at a time, each the next of its own run of tiles.
+    #[inline(always)]
+    fn streams<L: Lines, C: Coding, const N: usize>(&self, isa: L) {
+        let tiles = self.rows.len().div_ceil(ROWS);
+        let apart = tiles / N;
+        for tile in 0..apart {
+            self.strip::<L, C, N>(isa, tile, apart);
+        }
+        for tile in apart * N..tiles {
+            self.strip::<L, C, 1>(isa, tile, 1);
+        }
+    }
+
+    /// Tiles `tile`, `tile + apart` and so on of the block, all tokens.
+    #[inline(always)]
+    fn strip<L: Lines, C: Coding, const N: usize>(&self, isa: L, tile: usize, apart: usize) {
+        let mut token = 0;
+        while token < self.tokens.len() {
+            let take = share::<L>(self.tokens.len() - token);
+            match take {
+                1 => self.tiles::<L, C, 1, N>(isa, tile, apart, token),
+                2 => self.tiles::<L, C, 2, N>(isa, tile, apart, token),
+                3 => self.tiles::<L, C, 3, N>(isa, tile, apart, token),
+                4 => self.tiles::<L, C, 4, N>(isa, tile, apart, token),
+                5 => self.tiles::<L, C, 5, N>(isa, tile, apart, token),
+                _ => self.tiles::<L, C, 6, N>(isa, tile, apart, token),
+            }
+            token += take;
+        }
+    }
+
+    #[inline(always)]
+    fn tiles<L: Lines, C: Coding, const M: usize, const N: usize>(
+        &self,
+        isa: L,
+        tile: usize,
+        apart: usize,
+        token: usize,
+    ) {
+        let tile_bytes = self.packing.tile_bytes(self.weights.cols);
+        let stride = apart * tile_bytes;
+        let w =
+            self.weights.data[(self.rows.start / ROWS + tile) * tile_bytes..][..(N - 1) * stride + tile_bytes].as_ptr();
+        let first = self.tokens.start + token;
+        let x_stride = self.x.stride();
+        let x = self.x.data[first * x_stride..][..M * x_stride].as_ptr();
+        let blocks = self.weights.cols.div_ceil(C::BLOCK);
+        // SAFETY: the slices hold N tiles `apart` and M tokens, each of all blocks.
+        let totals = unsafe { accumulate::<L, C, M, N>(isa, (w, stride), (x, x_stride), blocks, token == 0) };
+        for n in 0..N {
+            let row = self.rows.start + (tile + n * apart) * ROWS;
+            let count = ROWS.min(self.rows.end - row);
+            let mut bias = [0.0; ROWS];
+            if let Some(matrix) = self.bias {
+                matrix.widen(row, &mut bias[..count]);
+            }
+            for (m, totals) in totals.iter().enumerate() {
+                let sums = isa.store(totals[n]);
+                let from = (first + m) * self.weights.rows + row;
+                // SAFETY: no other task has these tokens of these rows.
+                unsafe { self.finish.write(isa.float(), self.y, from, &sums[..count], &bias[..count]) };
+            }
+        }
+    }
+}
+
+/// The sums of `M` tokens by `N` tiles.
+///
+/// With `stream` the weights come from memory, and cache lines some way ahead are asked for.
+///
+/// # Safety
+/// `w` is valid for `N` tiles and `x` for `M` tokens of so many blocks; both with the bytes from one to the next.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "the indices are also places in memory")]
+unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize>(
+    isa: L,
+    (w, w_stride): (*const u8, usize),
+    (x, x_stride): (*const u8, usize),
+    blocks: usize,
+    stream: bool,
+) -> [[L::Totals; N]; M] {
+    let mut totals = [[isa.zeros(); N]; M];
+    let mut scales = w;
+    let mut codes = w.wrapping_add(LINE);
+    // SAFETY: every access lies in a block that the caller vouches for; prefetches may lie anywhere.
+    unsafe {
+        for block in 0..blocks {
+            let x = x.add(block * (HEAD + C::BLOCK));
+            let mut sums = [[isa.splat(0); N]; M];
+            for m in 0..M {
+                let minus_x = x.add(m * x_stride + 4).cast::<i32>().read_unaligned();
+                sums[m] = [isa.splat(C::start::<L>(minus_x)); N];
+            }
+            for line in 0..C::BLOCK / C::COLS {
+                for n in 0..N {
+                    let at = codes.add(n * w_stride + line * LINE);
+                    let codes = C::load(isa, at);
+                    for m in 0..M {
+                        let x = x.add(m * x_stride + HEAD + line * C::COLS).cast();
+                        sums[m][n] = C::dot(isa, sums[m][n], codes, x);
+                    }
+                    if stream {
+                        isa.prefetch(at.wrapping_add(PREFETCH_BYTES));
+                    }
+                }
+            }
+            for n in 0..N {
+                let scales = isa.scales(scales.add(n * w_stride));
+                for m in 0..M {
+                    let scale = x.add(m * x_stride).cast::<f32>().read_unaligned();
+                    totals[m][n] = isa.add_scaled(totals[m][n], sums[m][n], scales, scale);
+                }
+            }
+            // Two blocks, then the next two's scales.
+            codes = codes.wrapping_add(C::BYTES);
+            if block % 2 == 0 {
+                scales = scales.wrapping_add(LINE / 2);
+            } else {
+                scales = codes;
+                codes = codes.wrapping_add(LINE);
+            }
+        }
+    }
+    totals
+}
+
+/// How many of the tokens left the next tiles take, in even shares: 8 as 4 + 4, not 6 + 2.
+#[inline(always)]
+fn share<L: Lines>(left: usize) -> usize {
+    let most = if L::MANY { 6 } else { 3 };
+    left.div_ceil(left.div_ceil(most))
+}

@@ -1,0 +1,78 @@
+//! Plain Rust.
+
+use super::super::super::simd::portable::{Portable, widen_bf16};
+use super::Lines;
+use std::array::from_fn;
+
+impl Lines for Portable {
+    type Codes = [u8; 64];
+    type Sums = [i32; 16];
+    type Totals = [f32; 16];
+    type Float = Self;
+    const MANY: bool = false;
+    const BYTE_ZERO: i32 = 0;
+
+    #[inline(always)]
+    fn float(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const u8) -> [u8; 64] {
+        // SAFETY: the caller vouches for 64 bytes.
+        unsafe { from.cast::<[u8; 64]>().read() }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, codes: [u8; 64]) -> [[u8; 64]; 2] {
+        [codes.map(|code| code & 15), codes.map(|code| code >> 4)]
+    }
+
+    #[inline(always)]
+    fn splat(self, value: i32) -> [i32; 16] {
+        [value; 16]
+    }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles(self, sums: [i32; 16], [low, high]: [[u8; 64]; 2], x: *const i8) -> [i32; 16] {
+        // SAFETY: the caller vouches for eight values.
+        let x = unsafe { x.cast::<[i8; 8]>().read() }.map(i32::from);
+        from_fn(|lane| {
+            (0..4).fold(sums[lane], |sum, j| {
+                sum + i32::from(low[4 * lane + j]) * x[j] + i32::from(high[4 * lane + j]) * x[4 + j]
+            })
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bytes(self, sums: [i32; 16], codes: [u8; 64], x: *const i8) -> [i32; 16] {
+        // SAFETY: the caller vouches for four values.
+        let x = unsafe { x.cast::<[i8; 4]>().read() }.map(i32::from);
+        from_fn(|lane| (0..4).fold(sums[lane], |sum, j| sum + (i32::from(codes[4 * lane + j]) - 128) * x[j]))
+    }
+
+    #[inline(always)]
+    fn zeros(self) -> [f32; 16] {
+        [0.0; 16]
+    }
+
+    #[inline(always)]
+    unsafe fn scales(self, from: *const u8) -> [f32; 16] {
+        // SAFETY: the caller vouches for 32 bytes.
+        let scales = unsafe { from.cast::<[[u8; 2]; 16]>().read() };
+        scales.map(|scale| widen_bf16(u16::from_le_bytes(scale)))
+    }
+
+    #[inline(always)]
+    fn add_scaled(self, totals: [f32; 16], sums: [i32; 16], scales: [f32; 16], scale: f32) -> [f32; 16] {
+        from_fn(|lane| totals[lane] + sums[lane] as f32 * (scales[lane] * scale))
+    }
+
+    #[inline(always)]
+    fn store(self, totals: [f32; 16]) -> [f32; 16] {
+        totals
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _at: *const u8) {}
+}
