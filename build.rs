@@ -13,6 +13,7 @@ const SECTIONS: &[&str] = &[
     "last_error",
     "model",
     "engine",
+    "stats",
     "lookup",
     "audit",
     "estimate",

@@ -1,6 +1,6 @@
 //! One decode step after 256 tokens: beside the machine's read speed, in one shard and in three.
 //!
-//! A step reads every weight once, so weight bytes over read speed is the least time it can take. `decode/read` moves
+//! A step reads every weight once, so weight bytes over read speed is the least time it can take. `read` moves
 //! as many bytes with as many threads; the ratio of the two times is what the library reaches of the limit.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
@@ -15,25 +15,27 @@ use ortshard::{ModelInfo, Runtime};
 fn decode(c: &mut Criterion) {
     let info = ModelInfo::read(&common::model()).unwrap();
     let prompt = common::prompt(&info);
-    let mut one = common::pipeline(1);
-    let mut three = common::pipeline(3);
-    let bytes = one[0].shard().info().weight_bytes;
-    common::run(&mut one, &prompt);
-    common::run(&mut three, &prompt);
+    for (name, precision) in common::PRECISIONS {
+        let mut one = common::pipeline(1, precision);
+        let mut three = common::pipeline(3, precision);
+        let bytes = one[0].shard().info().weight_bytes;
+        common::run(&mut one, &prompt);
+        common::run(&mut three, &prompt);
 
-    let mut group = c.benchmark_group("decode");
-    group.sample_size(20).measurement_time(Duration::from_secs(10));
-    group.throughput(Throughput::Bytes(bytes));
-    let memory = vec![1_u64; bytes as usize / size_of::<u64>()];
-    group.bench_function("read", |b| b.iter(|| read(&memory, Runtime::get().unwrap().threads())));
-    drop(memory);
-    for (name, requests) in [("one shard", &mut one), ("three shards", &mut three)] {
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                common::rewind(requests, common::PROMPT);
-                common::run(requests, &[1])
+        let mut group = c.benchmark_group(format!("decode {name}"));
+        group.sample_size(20).measurement_time(Duration::from_secs(5));
+        group.throughput(Throughput::Bytes(bytes));
+        let memory = vec![1_u64; bytes as usize / size_of::<u64>()];
+        group.bench_function("read", |b| b.iter(|| read(&memory, Runtime::get().unwrap().threads())));
+        drop(memory);
+        for (name, requests) in [("one shard", &mut one), ("three shards", &mut three)] {
+            group.bench_function(name, |b| {
+                b.iter(|| {
+                    common::rewind(requests, common::PROMPT);
+                    common::run(requests, &[1])
+                });
             });
-        });
+        }
     }
 }
 

@@ -11,16 +11,18 @@ use ortshard::ModelInfo;
 fn prefill(c: &mut Criterion) {
     let Ok(info) = ModelInfo::read(&common::model()) else { return };
     let prompt = common::prompt(&info);
-    let mut requests = common::pipeline(1);
     let mut group = c.benchmark_group("prefill");
     group.throughput(Throughput::Elements(common::PROMPT as u64));
-    group.sample_size(10).measurement_time(Duration::from_secs(15));
-    group.bench_function("256 tokens", |b| {
-        b.iter(|| {
-            common::rewind(&mut requests, 0);
-            common::run(&mut requests, &prompt)
+    group.sample_size(10).measurement_time(Duration::from_secs(8));
+    for (name, precision) in common::PRECISIONS {
+        let mut requests = common::pipeline(1, precision);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                common::rewind(&mut requests, 0);
+                common::run(&mut requests, &prompt)
+            });
         });
-    });
+    }
 }
 
 criterion_group!(benches, prefill);

@@ -47,7 +47,7 @@ AT(ortshard_model_description, hidden_size, 76);
 AT(ortshard_model_description, vocab_size, 80);
 AT(ortshard_model_description, max_positions, 84);
 
-SIZE(ortshard_engine_options, 64);
+SIZE(ortshard_engine_options, 80);
 AT(ortshard_engine_options, memory_limit, 24);
 AT(ortshard_engine_options, fetch, 48);
 SIZE(ortshard_file, 40);

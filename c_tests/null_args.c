@@ -114,6 +114,7 @@ int main(void)
     NULL_("engine", ortshard_engine_current_shard(NULL, &shard));
     NULL_("shard", ortshard_engine_current_shard(engine, NULL));
     NULL_("engine", ortshard_engine_clear(NULL));
+    NULL_("engine", ortshard_engine_clear_pack_cache(NULL, NULL));
     NULL_("engine", ortshard_engine_stats(NULL, &counters));
     NULL_("counters", ortshard_engine_stats(engine, NULL));
     ortshard_memory_estimate estimate = ORTSHARD_MEMORY_ESTIMATE_INIT;

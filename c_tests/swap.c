@@ -46,6 +46,7 @@ static void check_swaps(int release_first)
     next = spec;
     next.end_layer = 0;
     for (stop_at = ORTSHARD_STAGE_INSPECT; stop_at <= ORTSHARD_STAGE_READY; stop_at++) {
+        if (stop_at == ORTSHARD_STAGE_PACK) continue; /* Exact weights are not quantised. */
         int calls = 0;
         FAILS(CANCELLED, "cancelled", ortshard_engine_ensure_shard(engine, &next, stop, &calls, &other));
         CHECK(calls > 0 && other == NULL);

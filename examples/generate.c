@@ -52,7 +52,7 @@ static void wipe_progress(void)
 
 static void draw_progress(const char *what, const ortshard_progress *now)
 {
-    static const char *const STAGES[] = {"", "reads config", "fetches", "maps weights", "starts", "is ready"};
+    static const char *const STAGES[] = {"", "reads config", "fetches", "maps weights", "quantises", "starts", "is ready"};
     double part = 0;
     if (now->bytes_total > 0) part = (double)now->bytes_done / (double)now->bytes_total;
     else if (now->tensors_total > 0) part = (double)now->tensors_done / (double)now->tensors_total;

@@ -26,7 +26,7 @@ static const char USAGE[] =
     "  --seed S           above temperature 0: seed of the random stream (default 1234)\n"
     "  --ignore-eos       go on after an end-of-sequence token\n"
     "  --threads N        threads to compute with (default: all processors)\n"
-    "  --precision P      auto or exact\n"
+    "  --precision P      auto, exact, int8, int4 or int4-fine\n"
     "  --device D         auto, cpu, cuda, cuda:N or coreml; a device that is named must be there\n"
     "  --memory-limit S   bytes that each shard, its KV cache and its runs may take, such as 500M or 2G\n"
     "  --no-cache         keep no KV cache: compute everything again for each token\n"
@@ -124,7 +124,7 @@ static float temperature(const char *option, const char *text)
 
 /* In the order of ORTSHARD_DEVICE_* and ORTSHARD_PRECISION_*. */
 static const char *const DEVICES[] = {"auto", "cpu", "cuda", "coreml", NULL};
-static const char *const PRECISIONS[] = {"auto", "exact", NULL};
+static const char *const PRECISIONS[] = {"auto", "exact", "int8", "int4", "int4-fine", NULL};
 
 /* Which of `names` the first `length` characters of `value` are. */
 static int32_t choice(const char *option, const char *value, size_t length, const char *const *names)

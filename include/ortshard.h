@@ -363,6 +363,15 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** The checkpoint's own bf16, fp16 or f32 weights in float32 arithmetic. */
 #define ORTSHARD_PRECISION_EXACT 1
 
+/** 8 bits a weight, one scale for 128 of a row: nearly exact. */
+#define ORTSHARD_PRECISION_INT8 2
+
+/** 4 bits a weight, one scale for 128 of a row: the fastest and smallest. */
+#define ORTSHARD_PRECISION_INT4 3
+
+/** 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower. */
+#define ORTSHARD_PRECISION_INT4_FINE 4
+
 /** Reading config.json. */
 #define ORTSHARD_STAGE_INSPECT 1
 
@@ -372,11 +381,14 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** Mapping weights. */
 #define ORTSHARD_STAGE_WEIGHTS 3
 
+/** Quantising them, where the precision asks for it and the cache of packed shards does not have them. */
+#define ORTSHARD_STAGE_PACK 4
+
 /** Creating the ONNX Runtime session. */
-#define ORTSHARD_STAGE_SESSION 4
+#define ORTSHARD_STAGE_SESSION 5
 
 /** Done. Comes last and once. */
-#define ORTSHARD_STAGE_READY 5
+#define ORTSHARD_STAGE_READY 6
 
 /**
  * Brings one file of a model here and writes its local path, NUL-terminated UTF-8, to `path`, which has room for
@@ -434,6 +446,14 @@ typedef struct ortshard_engine_options {
     ortshard_fetch_callback fetch;
     /** Passed on to `fetch`. */
     void *fetch_user_data;
+    /**
+     * The folder where quantised shards are kept between loads, as UTF-8. NULL: the environment's ORTSHARD_CACHE, else
+     * $XDG_CACHE_HOME/ortshard, else ~/.cache/ortshard. Empty: none, weights are quantised into memory at each load.
+     * Its files may be deleted at any time.
+     */
+    const char *pack_cache;
+    /** Bytes that the folder may take; the shards not used for longest make room. 0: 64 GiB. */
+    uint64_t pack_cache_limit;
 } ortshard_engine_options;
 
 /**
@@ -482,33 +502,15 @@ typedef struct ortshard_progress {
  */
 typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress, void *user_data);
 
-/** What an engine has counted since it was created. */
-typedef struct ortshard_engine_counters {
-    /** Set to sizeof(ortshard_engine_counters) before the call. */
-    size_t struct_size;
-    /** Shards loaded. */
-    uint64_t shards_loaded;
-    /** Tokens run through its shards. */
-    uint64_t tokens;
-    /** Times that memory ran out while a shard was loaded. */
-    uint64_t out_of_memory_load;
-    /** Times that memory ran out while a KV cache was reserved. */
-    uint64_t out_of_memory_kv;
-    /** Times that memory ran out in a run. */
-    uint64_t out_of_memory_run;
-} ortshard_engine_counters;
-
 /** Default ortshard_engine_options. @since 0.1 */
-#define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+#define ORTSHARD_ENGINE_OPTIONS_INIT \
+    { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0 }
 
 /** Stands for a model's last layer in ortshard_shard_spec. */
 #define ORTSHARD_LAST_LAYER UINT32_MAX
 
 /** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
 #define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0, 0, NULL }
-
-/** An ortshard_engine_counters ready to be filled. @since 0.1 */
-#define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
 
 /**
  * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_ENGINE_OPTIONS_INIT.
@@ -577,6 +579,36 @@ ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine
  * Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine);
+
+/**
+ * Deletes every quantised shard from the engine's cache of them. Shards in use go on working.
+ *
+ * `freed`, unless NULL, gets the bytes of the files. Errors: NULL_ARGUMENT. Threads: any. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_engine_clear_pack_cache(const ortshard_engine *engine, uint64_t *freed);
+
+/* ==================================================================================================================
+ * Counters
+ * ================================================================================================================== */
+
+/** What an engine has counted since it was created. */
+typedef struct ortshard_engine_counters {
+    /** Set to sizeof(ortshard_engine_counters) before the call. */
+    size_t struct_size;
+    /** Shards loaded. */
+    uint64_t shards_loaded;
+    /** Tokens run through its shards. */
+    uint64_t tokens;
+    /** Times that memory ran out while a shard was loaded. */
+    uint64_t out_of_memory_load;
+    /** Times that memory ran out while a KV cache was reserved. */
+    uint64_t out_of_memory_kv;
+    /** Times that memory ran out in a run. */
+    uint64_t out_of_memory_run;
+} ortshard_engine_counters;
+
+/** An ortshard_engine_counters ready to be filled. @since 0.1 */
+#define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
 
 /**
  * What the engine has counted since it was created.

@@ -39,8 +39,8 @@ mod weights;
 
 pub use engine::{
     AuditedFile, CancelHandle, Device, Engine, EngineOptions, EngineStats, Estimate, FileState, Input, Logits,
-    ModelInfo, OnProgress, Output, Precision, Progress, Request, RequestOptions, Shard, ShardInfo, ShardSpec, Stage,
-    Step, infer_batch,
+    ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, Shard, ShardInfo,
+    ShardSpec, Stage, Step, infer_batch,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use runtime::{Runtime, RuntimeOptions};

@@ -117,6 +117,20 @@ fn the_same_ids_from_every_cut() {
 }
 
 #[test]
+fn every_precision_generates_and_the_cut_does_not_matter() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let (path, prompt) = (model.path.to_str().unwrap(), c::list(&model.prompt));
+    for precision in ["int8", "int4-fine", "int4"] {
+        let run = |shards| {
+            let base = ["--model", path, "--prompt-ids", &prompt, "--max-tokens", "6", "--ignore-eos"];
+            ids(&generate.json(&[&base[..], &["--precision", precision, "--shards", shards]].concat())["ids"])
+        };
+        let whole = run("1");
+        assert_eq!((whole.len(), run("3")), (6, whole));
+    }
+}
+
+#[test]
 fn logits_are_written_as_floats() {
     let (generate, model) = (Generate::get(), Model::open(MODEL));
     let file = generate.setup.folder.join("logits.f32");

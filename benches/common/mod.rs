@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 
 use ndarray::Array2;
-use ortshard::{Engine, EngineOptions, Input, Logits, ModelInfo, Request, RequestOptions, ShardSpec};
+use ortshard::{
+    Engine, EngineOptions, Input, Logits, ModelInfo, PackCache, Precision, Request, RequestOptions, ShardSpec,
+};
 
 /// Tokens of the prompt that every bench starts from.
 pub(crate) const PROMPT: usize = 256;
@@ -25,13 +27,27 @@ pub(crate) fn prompt(info: &ModelInfo) -> Vec<i64> {
     (0..PROMPT as i64).map(|i| i * 7919 % i64::from(info.vocab_size)).collect()
 }
 
+/// The precisions that are measured.
+pub(crate) const PRECISIONS: [(&str, Precision); 4] = [
+    ("exact", Precision::Exact),
+    ("int8", Precision::Int8),
+    ("int4 fine", Precision::Int4Fine),
+    ("int4", Precision::Int4),
+];
+
+/// Options for `precision`; packed shards are kept beside the model.
+pub(crate) fn options(precision: Precision) -> EngineOptions {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/packed");
+    EngineOptions { precision, pack_cache: PackCache::Folder(folder), ..EngineOptions::default() }
+}
+
 /// The model in `shards` even parts.
-pub(crate) fn pipeline(shards: u32) -> Vec<Request> {
+pub(crate) fn pipeline(shards: u32, precision: Precision) -> Vec<Request> {
     let path = model();
     let layers = ModelInfo::read(&path).unwrap().n_layers;
     let part = |i: u32| {
         let spec = ShardSpec::layers(path.to_str().unwrap(), i * layers / shards, (i + 1) * layers / shards - 1);
-        let shard = Engine::new(EngineOptions::default()).unwrap().ensure_shard(&spec, None).unwrap();
+        let shard = Engine::new(options(precision)).unwrap().ensure_shard(&spec, None).unwrap();
         Request::new(&shard, RequestOptions { capacity: 512, ..RequestOptions::default() }).unwrap()
     };
     (0..shards).map(part).collect()

@@ -3,9 +3,10 @@
 use super::Engine;
 use super::head::inspect_here;
 use super::options::ShardSpec;
+use super::precision::Precision;
 use super::shard::{ROWS, run_bytes};
 use crate::error::{ErrorKind, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, Weight};
 use crate::kv::KvShape;
 use crate::model::{ModelConfig, Range};
 use crate::source::{self, ModelFiles, SourceOptions};
@@ -14,7 +15,7 @@ use crate::weights;
 /// Memory that a shard and requests on it take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
-    /// The weights, as stored: file pages, shared with other processes that map the same files.
+    /// The weights, as stored or, in another precision, as packed: file pages, shared with other processes that map the same files.
     pub weight_bytes: u64,
     /// The KV caches of all the requests, when full.
     pub kv_bytes: u64,
@@ -38,7 +39,7 @@ impl Engine {
         let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
         let (config, range, graph) = inspect_here(&*files, spec)?;
         let tokens = u64::from(context) * u64::from(requests);
-        let parts = parts(&*files, &config, range, &graph, tokens, context)?;
+        let parts = parts(&*files, &config, range, &graph, tokens, context, self.options.precision)?;
         let [weight_bytes, kv_bytes, run_bytes] = parts;
         let held = if self.options.release_first { 0 } else { self.budget.used() };
 
@@ -47,7 +48,7 @@ impl Engine {
         for end in range.start..range.layers {
             let spec = ShardSpec { end_layer: end as u32, ..spec.clone() };
             let (config, range, graph) = inspect_here(&*files, &spec)?;
-            let parts = self::parts(&*files, &config, range, &graph, tokens, context)?;
+            let parts = self::parts(&*files, &config, range, &graph, tokens, context, self.options.precision)?;
             if parts.iter().sum::<u64>() > room {
                 break;
             }
@@ -72,16 +73,19 @@ fn parts(
     graph: &Graph,
     tokens: u64,
     context: u32,
+    precision: Precision,
 ) -> Result<[u64; 3]> {
     let wanted = graph.weights();
-    let weights = match weights::load(files, None, &wanted, &mut |_| Ok(())) {
-        Ok(table) => table.bytes(),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => {
-            let values: usize = wanted.iter().map(|w| w.shape.iter().product::<usize>()).sum();
-            values as u64 * config.dtype.map_or(4, |dtype| dtype.size() as u64)
-        }
+    let table = match weights::load(files, None, &wanted, &mut |_| Ok(())) {
+        Ok(table) => Some(table),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => None,
         Err(error) => return Err(error),
     };
+    let stored = |weight: &Weight| match table.as_ref().and_then(|table| table.get(&weight.name)) {
+        Some(stored) => stored.len(),
+        None => weight.shape.iter().product::<usize>() as u64 * config.dtype.map_or(4, |dtype| dtype.size() as u64),
+    };
+    let weights = precision.bytes(&wanted, stored);
     let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
     let rows = ROWS.min(context.max(1) as usize);
     let output = if range.is_last() { config.vocab_size } else { context as usize * config.hidden_size };

@@ -11,6 +11,7 @@ mod head;
 mod model_info;
 mod options;
 mod output;
+mod precision;
 mod progress;
 mod recompute;
 mod request;
@@ -23,7 +24,8 @@ pub use batch::{Step, infer_batch};
 pub use device::Device;
 pub use estimate::Estimate;
 pub use model_info::ModelInfo;
-pub use options::{EngineOptions, OnProgress, Precision, Progress, RequestOptions, ShardSpec, Stage};
+pub use options::{EngineOptions, OnProgress, Progress, RequestOptions, ShardSpec, Stage};
+pub use precision::{PackCache, Precision};
 pub use request::{CancelHandle, Input, Logits, Output, Request};
 pub use shard::{Shard, ShardInfo};
 pub use stats::EngineStats;
@@ -117,9 +119,8 @@ impl Engine {
         progress: Option<&mut OnProgress<'_>>,
     ) -> Result<Arc<Shard>> {
         let mut report = Report::new(progress);
-        let mut load = || {
-            Shard::load(spec, checkpoint, &self.options.source, self.device, &self.budget, &self.counters, &mut report)
-        };
+        let mut load =
+            || Shard::load(spec, checkpoint, &self.options, self.device, &self.budget, &self.counters, &mut report);
         let shard = match old.filter(|_| self.options.release_first) {
             None => load(),
             Some(old) => self.in_place_of(&old, load),
@@ -167,6 +168,11 @@ impl Engine {
             // The allocator would keep freed megabytes for later; who clears an engine wants them back.
             runtime::return_freed_memory();
         }
+    }
+
+    /// Deletes every packed shard from the [`PackCache`] and returns the bytes of the files. Shards in use go on working.
+    pub fn clear_pack_cache(&self) -> u64 {
+        self.options.pack_cache.store(self.options.pack_cache_limit).map_or(0, |store| store.clear())
     }
 
     /// Bytes reserved by the engine now: weights, KV caches and, under a limit, the memory of runs.

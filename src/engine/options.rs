@@ -3,18 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::device::Device;
+use super::precision::{PackCache, Precision};
 use crate::source::SourceOptions;
-
-/// How weights are kept and multiplied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Precision {
-    /// The best for the device; on the processor, [`Exact`](Self::Exact).
-    #[default]
-    Auto,
-    /// The checkpoint's own bf16, fp16 or f32 weights, read in place, in float32 arithmetic.
-    Exact,
-}
 
 /// Options of an [`Engine`](super::Engine).
 #[derive(Debug, Clone, Default)]
@@ -25,6 +15,10 @@ pub struct EngineOptions {
     pub require_device: bool,
     /// How weights are kept.
     pub precision: Precision,
+    /// Where quantised weights are kept from one load to the next.
+    pub pack_cache: PackCache,
+    /// Bytes that the folder of [`pack_cache`](Self::pack_cache) may take; the shards not used for longest make room. 0: 64 GiB.
+    pub pack_cache_limit: u64,
     /// Bytes that the engine's weights, KV caches and runs may take together. 0: no limit.
     ///
     /// Big blocks are reserved against it before they are used, and ONNX Runtime's memory is capped, so what does not
@@ -81,6 +75,8 @@ pub enum Stage {
     Fetch,
     /// Mapping weights.
     Weights,
+    /// Quantising them, for a [`Precision`] other than exact that is not in the [`PackCache`] yet.
+    Pack,
     /// Creating the session.
     Session,
     /// Done.
@@ -92,7 +88,7 @@ pub enum Stage {
 pub struct Progress {
     /// The present step.
     pub stage: Stage,
-    /// Bytes of files brought here ([`Stage::Fetch`]) or of weights mapped (later) so far.
+    /// Bytes of files brought here ([`Stage::Fetch`]), of weights quantised ([`Stage::Pack`]) or mapped (others) so far.
     pub bytes_done: u64,
     /// Bytes in all; 0 while that is not known.
     pub bytes_total: u64,

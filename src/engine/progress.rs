@@ -56,6 +56,11 @@ impl<'a, 'b> Report<'a, 'b> {
             Event::Waiting => self.waiting(),
             Event::Fetched(now) => self.fetched(now),
             Event::Mapped { tensors, bytes } => self.mapped(tensors, bytes),
+            Event::Packed { bytes, total } => {
+                (self.now.bytes_done, self.now.bytes_total) = (bytes, total);
+                self.now.stage = Stage::Pack;
+                self.tell()
+            }
         }
     }
 

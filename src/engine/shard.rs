@@ -11,7 +11,8 @@ use super::budget::{Budget, Reservation};
 use super::checkpoint::Checkpoint;
 use super::device::Device;
 use super::head;
-use super::options::{ShardSpec, Stage};
+use super::options::{EngineOptions, ShardSpec, Stage};
+use super::precision::Packer;
 use super::progress::Report;
 use super::stats::Counters;
 use crate::error::{Result, Site, bail, err};
@@ -20,7 +21,7 @@ use crate::kernels::{Dtype, Layout, Packing};
 use crate::kv::{KvCache, KvShape};
 use crate::model::{self, ModelConfig, Range};
 use crate::runtime::Session;
-use crate::source::{self, ModelFiles, OnTransfer, SourceOptions, names};
+use crate::source::{self, ModelFiles, OnTransfer, names};
 use crate::weights::{self, WeightTable};
 
 /// A config.json is a few kilobytes.
@@ -74,6 +75,7 @@ pub struct Shard {
     caches: Mutex<Vec<Weak<CacheSlot>>>,
     fingerprint: OnceCell<[u8; 32]>,
     source: Checkpoint,
+    packer: Packer,
     /// Under a memory limit runs go one at a time: the arena has room for one.
     turn: Option<Mutex<()>>,
     pub(super) budget: Arc<Budget>,
@@ -122,19 +124,20 @@ impl Shard {
     pub(super) fn load(
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
-        sources: &SourceOptions,
+        options: &EngineOptions,
         device: Device,
         budget: &Arc<Budget>,
         counters: &Arc<Counters>,
         report: &mut Report,
     ) -> Result<Self> {
         report.stage(Stage::Inspect)?;
-        let files = source::open(&spec.model, spec.revision.as_deref(), sources)?;
+        let files = source::open(&spec.model, spec.revision.as_deref(), &options.source)?;
         let (config, range, graph) = inspect(&*files, spec, &mut |_| report.waiting())?;
         let source = checkpoint.map_or_else(|| Ok(Checkpoint::of(files)), Checkpoint::at)?;
         report.stage(Stage::Fetch)?;
         let (config, graph) = head::settle(config, range, graph, |name| source.holds(name, report))?;
-        let loaded = Loaded::build(&source, &graph, budget, report)?;
+        let packer = Packer::new(options, &spec.model, range);
+        let loaded = Loaded::build(&source, &packer, &graph, budget, report)?;
         let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
         let info = info(&config, range, &loaded.weights, kv, device);
         report.stage(Stage::Ready)?;
@@ -147,6 +150,7 @@ impl Shard {
             caches: Mutex::new(Vec::new()),
             fingerprint: OnceCell::new(),
             source,
+            packer,
             turn: budget.limit().map(|_| Mutex::new(())),
             budget: Arc::clone(budget),
             counters: Arc::clone(counters),
@@ -170,12 +174,23 @@ impl Shard {
             ("end_layer", info.end_layer.to_string()),
             ("n_layers", info.n_layers.to_string()),
         ];
-        self.with(|loaded| super::export::write(path, &self.graph, &self.config, &loaded.weights, &metadata))
+        self.with_exact(|weights| super::export::write(path, &self.graph, &self.config, weights, &metadata))
     }
 
     /// Saves the shard's tensors, in their stored dtype and under their own names, as the safetensors file `path`.
     pub(super) fn save_checkpoint(&self, path: &Path) -> Result<()> {
-        self.with(|loaded| weights::save(&loaded.weights, &self.graph.weights(), path))
+        self.with_exact(|weights| weights::save(weights, &self.graph.weights(), path))
+    }
+
+    /// Calls `work` with the checkpoint's own weights, whatever the shard runs on.
+    fn with_exact<T>(&self, work: impl FnOnce(&WeightTable) -> Result<T>) -> Result<T> {
+        self.with(|loaded| {
+            if self.packer.changes() {
+                work(&self.source.load(&self.graph.weights(), &mut Report::silent())?)
+            } else {
+                work(&loaded.weights)
+            }
+        })
     }
 
     /// Calls `work` with the shard's memory, which stays until it returns.
@@ -214,7 +229,7 @@ impl Shard {
 
     /// Builds what [`suspend`](Self::suspend) gave back.
     pub(super) fn resume(&self) -> Result<()> {
-        let loaded = Loaded::build(&self.source, &self.graph, &self.budget, &mut Report::silent())?;
+        let loaded = Loaded::build(&self.source, &self.packer, &self.graph, &self.budget, &mut Report::silent())?;
         *self.residence.write() = Residence::Here(loaded);
         Ok(())
     }
@@ -255,14 +270,21 @@ impl Shard {
 }
 
 impl Loaded {
-    fn build(source: &Checkpoint, graph: &Graph, budget: &Arc<Budget>, report: &mut Report) -> Result<Self> {
+    fn build(
+        source: &Checkpoint,
+        packer: &Packer,
+        graph: &Graph,
+        budget: &Arc<Budget>,
+        report: &mut Report,
+    ) -> Result<Self> {
         let wanted = graph.weights();
         report.tensors(wanted.len())?;
-        let weights = source.load(&wanted, report)?;
-        let bytes = weights.bytes();
-        let weight_memory = budget.reserve(bytes, Site::Load, "the shard's weights")?;
+        let exact = source.load(&wanted, report)?;
+        let weight_memory = budget.reserve(packer.bytes(&wanted, &exact), Site::Load, "the shard's weights")?;
+        let weights = packer.pack(exact, &wanted, report)?;
         let (rows, arena) = arena(graph, budget);
-        let arena_memory = budget.reserve(arena.unwrap_or(0), Site::Load, "the memory of a run")?;
+        let run = arena.map_or(0, |arena| arena + packer.scratch_bytes(graph, rows));
+        let arena_memory = budget.reserve(run, Site::Load, "the memory of a run")?;
         report.stage(Stage::Session)?;
         let weights = Arc::new(weights);
         let session = Session::new(&graph::native::write(graph), Arc::clone(&weights), arena)?;

@@ -16,15 +16,21 @@ use super::fetch::HostFetch;
 use super::guard::{guard, guard_void};
 use super::handle::{Out, borrow, free_box, give_box, give_counted};
 use super::objects::{ortshard_engine, ortshard_shard};
-use super::options::{Options, Versioned, init, read, write};
+use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ortshard_status};
 use super::strings::{optional, text};
-use crate::{Engine, EngineOptions, Fetch, Precision, Progress, Shard, ShardSpec, SourceOptions, Stage};
+use crate::{Engine, EngineOptions, Fetch, PackCache, Precision, Progress, Shard, ShardSpec, SourceOptions, Stage};
 
 /// The best for the device; on the processor, ORTSHARD_PRECISION_EXACT.
 pub const ORTSHARD_PRECISION_AUTO: i32 = 0;
 /// The checkpoint's own bf16, fp16 or f32 weights in float32 arithmetic.
 pub const ORTSHARD_PRECISION_EXACT: i32 = 1;
+/// 8 bits a weight, one scale for 128 of a row: nearly exact.
+pub const ORTSHARD_PRECISION_INT8: i32 = 2;
+/// 4 bits a weight, one scale for 128 of a row: the fastest and smallest.
+pub const ORTSHARD_PRECISION_INT4: i32 = 3;
+/// 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower.
+pub const ORTSHARD_PRECISION_INT4_FINE: i32 = 4;
 
 /// cbindgen:ignore
 pub const ORTSHARD_LAST_LAYER: u32 = ShardSpec::LAST;
@@ -35,22 +41,22 @@ pub const ORTSHARD_STAGE_INSPECT: i32 = 1;
 pub const ORTSHARD_STAGE_FETCH: i32 = 2;
 /// Mapping weights.
 pub const ORTSHARD_STAGE_WEIGHTS: i32 = 3;
+/// Quantising them, where the precision asks for it and the cache of packed shards does not have them.
+pub const ORTSHARD_STAGE_PACK: i32 = 4;
 /// Creating the ONNX Runtime session.
-pub const ORTSHARD_STAGE_SESSION: i32 = 4;
+pub const ORTSHARD_STAGE_SESSION: i32 = 5;
 /// Done. Comes last and once.
-pub const ORTSHARD_STAGE_READY: i32 = 5;
+pub const ORTSHARD_STAGE_READY: i32 = 6;
 
 //# /** Default ortshard_engine_options. @since 0.1 */
-//# #define ORTSHARD_ENGINE_OPTIONS_INIT { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+//# #define ORTSHARD_ENGINE_OPTIONS_INIT \
+//#     { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0 }
 //#
 //# /** Stands for a model's last layer in ortshard_shard_spec. */
 //# #define ORTSHARD_LAST_LAYER UINT32_MAX
 //#
 //# /** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
 //# #define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0, 0, NULL }
-//#
-//# /** An ortshard_engine_counters ready to be filled. @since 0.1 */
-//# #define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
 
 /// Brings one file of a model here and writes its local path, NUL-terminated UTF-8, to `path`, which has room for
 /// `capacity` bytes (4096). `revision` may be NULL.
@@ -104,6 +110,12 @@ pub struct ortshard_engine_options {
     pub fetch: ortshard_fetch_callback,
     /// Passed on to `fetch`.
     pub fetch_user_data: *mut c_void,
+    /// The folder where quantised shards are kept between loads, as UTF-8. NULL: the environment's ORTSHARD_CACHE, else
+    /// $XDG_CACHE_HOME/ortshard, else ~/.cache/ortshard. Empty: none, weights are quantised into memory at each load.
+    /// Its files may be deleted at any time.
+    pub pack_cache: *const c_char,
+    /// Bytes that the folder may take; the shards not used for longest make room. 0: 64 GiB.
+    pub pack_cache_limit: u64,
 }
 
 impl Versioned for ortshard_engine_options {
@@ -123,6 +135,8 @@ impl Options for ortshard_engine_options {
         cache_dir: std::ptr::null(),
         fetch: None,
         fetch_user_data: std::ptr::null_mut(),
+        pack_cache: std::ptr::null(),
+        pack_cache_limit: 0,
     };
 }
 
@@ -189,28 +203,6 @@ pub struct ortshard_progress {
 pub type ortshard_progress_callback =
     Option<unsafe extern "C" fn(progress: *const ortshard_progress, user_data: *mut c_void) -> i32>;
 
-/// What an engine has counted since it was created.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct ortshard_engine_counters {
-    /// Set to sizeof(ortshard_engine_counters) before the call.
-    pub struct_size: usize,
-    /// Shards loaded.
-    pub shards_loaded: u64,
-    /// Tokens run through its shards.
-    pub tokens: u64,
-    /// Times that memory ran out while a shard was loaded.
-    pub out_of_memory_load: u64,
-    /// Times that memory ran out while a KV cache was reserved.
-    pub out_of_memory_kv: u64,
-    /// Times that memory ran out in a run.
-    pub out_of_memory_run: u64,
-}
-
-impl Versioned for ortshard_engine_counters {
-    const NAME: &'static str = "ortshard_engine_counters";
-}
-
 /// Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_ENGINE_OPTIONS_INIT.
 ///
 /// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
@@ -258,6 +250,9 @@ pub unsafe extern "C" fn ortshard_engine_create(
             release_first: options.release_first != 0,
             // SAFETY: as above.
             source: unsafe { source(&options) }?,
+            // SAFETY: as above.
+            pack_cache: unsafe { pack_cache(options.pack_cache) }?,
+            pack_cache_limit: options.pack_cache_limit,
         })?));
         Ok(())
     })
@@ -334,29 +329,22 @@ pub unsafe extern "C" fn ortshard_engine_clear(engine: *const ortshard_engine) -
     })
 }
 
-/// What the engine has counted since it was created.
+/// Deletes every quantised shard from the engine's cache of them. Shards in use go on working.
 ///
-/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
+/// `freed`, unless NULL, gets the bytes of the files. Errors: NULL_ARGUMENT. Threads: any. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_engine_stats(
+pub unsafe extern "C" fn ortshard_engine_clear_pack_cache(
     engine: *const ortshard_engine,
-    counters: *mut ortshard_engine_counters,
+    freed: *mut u64,
 ) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let out = unsafe { Out::new(counters, "counters") }?;
+        let bytes = unsafe { borrow(engine, "engine") }?.clear_pack_cache();
         // SAFETY: as above.
-        let stats = unsafe { borrow(engine, "engine") }?.stats();
-        let counters = ortshard_engine_counters {
-            struct_size: 0,
-            shards_loaded: stats.shards_loaded,
-            tokens: stats.tokens,
-            out_of_memory_load: stats.out_of_memory_load,
-            out_of_memory_kv: stats.out_of_memory_kv,
-            out_of_memory_run: stats.out_of_memory_run,
-        };
-        // SAFETY: as above.
-        unsafe { write(&out, counters) }
+        if let Ok(freed) = unsafe { Out::new(freed, "freed") } {
+            freed.set(bytes);
+        }
+        Ok(())
     })
 }
 
@@ -433,10 +421,24 @@ unsafe fn source(options: &ortshard_engine_options) -> Result<SourceOptions, Fai
     Ok(SourceOptions { offline: options.offline != 0, cache_dir, host, ..SourceOptions::default() })
 }
 
+/// # Safety
+/// `folder` is NULL or as the header says.
+unsafe fn pack_cache(folder: *const c_char) -> Result<PackCache, Failure> {
+    // SAFETY: the caller's promise.
+    Ok(match unsafe { optional(folder, "options->pack_cache") }? {
+        None => PackCache::Default,
+        Some("") => PackCache::Off,
+        Some(folder) => PackCache::Folder(folder.into()),
+    })
+}
+
 fn precision(code: i32) -> Result<Precision, Failure> {
     match code {
         ORTSHARD_PRECISION_AUTO => Ok(Precision::Auto),
         ORTSHARD_PRECISION_EXACT => Ok(Precision::Exact),
+        ORTSHARD_PRECISION_INT8 => Ok(Precision::Int8),
+        ORTSHARD_PRECISION_INT4 => Ok(Precision::Int4),
+        ORTSHARD_PRECISION_INT4_FINE => Ok(Precision::Int4Fine),
         _ => Err(Failure::invalid(format!("precision is {code}, not an ORTSHARD_PRECISION_* constant"))),
     }
 }
@@ -448,6 +450,7 @@ fn describe(progress: &Progress) -> ortshard_progress {
             Stage::Inspect => ORTSHARD_STAGE_INSPECT,
             Stage::Fetch => ORTSHARD_STAGE_FETCH,
             Stage::Weights => ORTSHARD_STAGE_WEIGHTS,
+            Stage::Pack => ORTSHARD_STAGE_PACK,
             Stage::Session => ORTSHARD_STAGE_SESSION,
             Stage::Ready => ORTSHARD_STAGE_READY,
         },

@@ -37,6 +37,7 @@ mod runtime;
 mod sampler;
 mod shard;
 mod state;
+mod stats;
 mod status;
 mod tensor;
 mod text_stream;

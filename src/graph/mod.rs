@@ -161,6 +161,14 @@ impl Graph {
         all
     }
 
+    /// The width of what goes into each linear layer.
+    pub(crate) fn linear_inputs(&self) -> impl Iterator<Item = usize> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::Linear { x, .. } | Op::Qkv { x, .. } | Op::SwiGlu { x, .. } => Some(x.width),
+            Op::Embed { .. } | Op::RmsNorm { .. } | Op::Attention { .. } | Op::Rows { .. } => None,
+        })
+    }
+
     /// The attention of each layer, in order.
     pub(crate) fn attentions(&self) -> impl Iterator<Item = &Attention> {
         self.ops.iter().filter_map(|op| match op {

@@ -28,7 +28,6 @@ impl Dtype {
 
 /// How the bytes of a matrix are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(not(test), allow(dead_code, reason = "until files of quantised weights are written and mapped"))]
 pub(crate) enum Layout {
     /// Row-major, as in a checkpoint: `rows * cols * dtype.size()` bytes.
     Rows(Dtype),

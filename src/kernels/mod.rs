@@ -33,7 +33,6 @@ mod isa;
 mod linear;
 mod math;
 mod norm;
-#[cfg_attr(not(test), allow(dead_code, reason = "until files of quantised weights are written and mapped"))]
 mod packed;
 mod shared;
 mod simd;
@@ -47,7 +46,6 @@ pub(crate) use embed::embed;
 pub(crate) use isa::Isa;
 pub(crate) use linear::{Map, linear, linear_many, swiglu};
 pub(crate) use norm::rms_norm;
-#[allow(unused_imports, reason = "see above")]
 pub(crate) use packed::{LAYOUT_VERSION, Packing, pack};
 
 /// Spreads a kernel's tasks over threads.

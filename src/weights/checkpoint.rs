@@ -26,6 +26,8 @@ pub(crate) enum Event {
     Fetched(Transfer),
     /// So much is mapped.
     Mapped { tensors: usize, bytes: u64 },
+    /// So many of the bytes mapped are quantised.
+    Packed { bytes: u64, total: u64 },
 }
 
 /// Hears of each [`Event`]; its error stops the work and is passed on.

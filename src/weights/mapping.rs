@@ -3,8 +3,10 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::time::UNIX_EPOCH;
 
-use memmap2::{Advice, Mmap};
+use memmap2::{Advice, Mmap, MmapMut};
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result, Site, err};
 
@@ -12,6 +14,23 @@ use crate::error::{Error, Result, Site, err};
 #[derive(Debug)]
 pub(crate) struct Mapping {
     map: Mmap,
+    identity: Identity,
+}
+
+/// What tells one state of a file from another: its length and when it was changed, in nanoseconds since 1970. Zero where the
+/// system does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Identity {
+    pub len: u64,
+    pub changed: u128,
+}
+
+impl Identity {
+    pub(crate) fn of(file: &File) -> Self {
+        let Ok(metadata) = file.metadata() else { return Self::default() };
+        let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Self { len: metadata.len(), changed: changed.unwrap_or_default().as_nanos() }
+    }
 }
 
 impl Mapping {
@@ -30,11 +49,43 @@ impl Mapping {
         // Advice only: kernels walk rows in order and many files are read from a cold cache.
         #[cfg(unix)]
         let _ = map.advise(Advice::WillNeed);
-        Ok(Self { map })
+        Ok(Self { map, identity: Identity::of(file) })
+    }
+
+    /// The state of the file when it was mapped.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// The file's bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+}
+
+/// Memory that is written by several threads and then only read.
+#[derive(Debug)]
+pub(crate) struct Scratch(Mutex<MmapMut>);
+
+impl Scratch {
+    /// `len` bytes of zeros.
+    pub(crate) fn new(len: usize) -> Result<Self> {
+        let map = MmapMut::map_anon(len)
+            .map_err(|e| Error::oom(Site::Load, "cpu", len as u64, "the packed weights").with_source(e))?;
+        Ok(Self(Mutex::new(map)))
+    }
+
+    /// Puts `bytes` at `at`; what would lie outside is left out.
+    pub(crate) fn write(&self, bytes: &[u8], at: usize) {
+        if let Some(place) = self.0.lock().get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    /// The finished memory.
+    pub(crate) fn freeze(self) -> Result<Mapping> {
+        let map = self.0.into_inner().make_read_only();
+        let map = map.map_err(|e| err!(Io, "memory cannot be made read-only").with_source(e))?;
+        Ok(Mapping { map, identity: Identity::default() })
     }
 }

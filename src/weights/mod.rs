@@ -2,9 +2,11 @@
 
 mod checkpoint;
 mod mapping;
+mod packs;
 mod save;
 
 pub(crate) use checkpoint::{Event, files, holds, load};
+pub(crate) use packs::{DEFAULT_LIMIT, Store, packed, packed_bytes};
 pub(crate) use save::save;
 
 use std::collections::HashMap;
@@ -30,6 +32,11 @@ impl Stored {
     pub(crate) fn matrix(&self) -> Matrix<'_> {
         let data = &self.mapping.bytes()[self.bytes.clone()];
         Matrix { layout: self.layout, rows: self.rows, cols: self.cols, data }
+    }
+
+    /// Bytes it takes.
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// Writes its values as little-endian float32.
@@ -63,7 +70,7 @@ impl WeightTable {
 
     /// Bytes of all tensors, as stored.
     pub(crate) fn bytes(&self) -> u64 {
-        self.tensors.values().map(|t| t.bytes.len() as u64).sum()
+        self.tensors.values().map(Stored::len).sum()
     }
 
     /// How most of the bytes are laid out.

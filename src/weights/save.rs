@@ -10,8 +10,8 @@ use tempfile::NamedTempFile;
 use super::{Stored, WeightTable};
 use crate::error::{Result, err};
 use crate::graph::Weight;
-use crate::source::folder_of;
 use crate::kernels::{Dtype, Layout};
+use crate::source::folder_of;
 
 /// Writes the tensors `wanted` of `table` to `path`, in their stored dtype. The file appears complete or not at all.
 pub(crate) fn save(table: &WeightTable, wanted: &[&Weight], path: &Path) -> Result<()> {

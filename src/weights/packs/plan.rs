@@ -1,0 +1,130 @@
+//! What a packed shard's file will hold, byte by byte, before anything is quantised.
+
+use std::ops::Range;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::super::{Stored, WeightTable};
+use super::hex;
+use crate::error::{Result, err};
+use crate::graph::Weight;
+use crate::kernels::{Dtype, LAYOUT_VERSION, Layout, Packing};
+
+/// The file begins with this many bytes or a multiple of it, and so does every packed tensor: a cache line.
+const ALIGN: usize = 64;
+/// A safetensors file begins with the length of its header.
+const LENGTH: usize = 8;
+
+/// The file: a safetensors header and the tensors after it.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    header: Vec<u8>,
+    tensors: Vec<Planned<'a>>,
+    key: String,
+    len: usize,
+}
+
+/// One tensor of the file.
+#[derive(Debug)]
+pub(super) struct Planned<'a> {
+    pub name: &'a str,
+    pub source: &'a Stored,
+    pub layout: Layout,
+    /// Its bytes, counted from the end of the header.
+    bytes: Range<usize>,
+}
+
+impl<'a> Plan<'a> {
+    /// Matrices of `wanted` are packed, vectors stay as they are.
+    pub(super) fn new(table: &'a WeightTable, wanted: &[&'a Weight], packing: Packing) -> Result<Self> {
+        let mut tensors = Vec::with_capacity(wanted.len());
+        let (matrices, vectors): (Vec<&'a Weight>, Vec<&'a Weight>) =
+            wanted.iter().copied().partition(|weight| weight.shape.len() == 2);
+        let mut at = 0_usize;
+        // Packed tensors have whole cache lines, vectors need not: they come last.
+        for weight in matrices.into_iter().chain(vectors) {
+            let name = weight.name.as_str();
+            let source = table.get(name).ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))?;
+            let layout = if weight.shape.len() == 2 { Layout::Tiles(packing) } else { source.layout };
+            let end = layout.bytes(source.rows, source.cols).and_then(|bytes| at.checked_add(bytes));
+            let end = end.ok_or_else(|| err!(OutOfRange, "tensor `{name}` is larger than any memory"))?;
+            tensors.push(Planned { name, source, layout, bytes: at..end });
+            at = end;
+        }
+        let key = key(&tensors, packing);
+        let header = header(&tensors, packing, &key)?;
+        let len = header.len() + at;
+        Ok(Self { header, tensors, key, len })
+    }
+
+    /// The beginning of the file: what tells it from every other.
+    pub(super) fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    pub(super) fn tensors(&self) -> &[Planned<'a>] {
+        &self.tensors
+    }
+
+    /// Where a tensor lies in the file.
+    pub(super) fn place(&self, tensor: &Planned) -> Range<usize> {
+        self.header.len() + tensor.bytes.start..self.header.len() + tensor.bytes.end
+    }
+
+    /// Bytes of the file.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The fingerprint of the source weights, the packing and its layout, in hexadecimal.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+/// Tells this content from any other without reading gigabytes: names, shapes and types, each source file's size and
+/// time of change, and the beginning and end of each tensor.
+fn key(tensors: &[Planned], packing: Packing) -> String {
+    const SAMPLE: usize = 4096;
+    let mut hash = Sha256::new();
+    hash.update(format!("{LAYOUT_VERSION} {packing:?}"));
+    for tensor in tensors {
+        let (source, data) = (tensor.source, tensor.source.matrix().data);
+        let file = source.mapping.identity();
+        hash.update(format!("{} {} {} {:?} {file:?}", tensor.name, source.rows, source.cols, source.layout));
+        hash.update(&data[..data.len().min(SAMPLE)]);
+        hash.update(&data[data.len().saturating_sub(SAMPLE)..]);
+    }
+    hex(&hash.finalize())
+}
+
+/// The header of a safetensors file, padded with spaces, which the format allows at its end.
+fn header(tensors: &[Planned], packing: Packing, key: &str) -> Result<Vec<u8>> {
+    let mut map = Map::new();
+    let about = json!({
+        "format": "ortshard packed shard",
+        "layout": LAYOUT_VERSION.to_string(),
+        "packing": format!("{packing:?}"),
+        "key": key,
+    });
+    map.insert("__metadata__".into(), about);
+    for tensor in tensors {
+        let source = tensor.source;
+        let (dtype, shape) = match tensor.layout {
+            Layout::Tiles(_) => ("U8", vec![tensor.bytes.len()]),
+            Layout::Rows(Dtype::F32) => ("F32", vec![source.cols]),
+            Layout::Rows(Dtype::F16) => ("F16", vec![source.cols]),
+            Layout::Rows(Dtype::BF16) => ("BF16", vec![source.cols]),
+        };
+        let offsets = [tensor.bytes.start, tensor.bytes.end];
+        map.insert(tensor.name.into(), json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
+    }
+    let json = serde_json::to_string(&Value::Object(map)).map_err(|e| err!(Internal, "a header").with_source(e))?;
+    let len = (LENGTH + json.len()).next_multiple_of(ALIGN);
+    let mut header = Vec::with_capacity(len);
+    header.extend_from_slice(&((len - LENGTH) as u64).to_le_bytes());
+    header.extend_from_slice(json.as_bytes());
+    header.resize(len, b' ');
+    Ok(header)
+}

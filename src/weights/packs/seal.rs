@@ -1,0 +1,52 @@
+//! How a packed file is known to be whole without reading it each time.
+//!
+//! Beside the file stands its seal: the SHA-256 of its bytes, its length and its time of change. While length and time
+//! are those of the seal, nobody has written to the file since it was hashed. Where they differ the file is hashed again: a
+//! copy or a touched file is sealed anew, a damaged one is not.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::super::mapping::{Identity, Mapping};
+use super::hex;
+use crate::error::{Result, err};
+
+/// Whether the file has the content it was sealed with; `Ok(false)` if not, or if there is no seal to tell.
+pub(super) fn holds(seal: &Path, mapping: &Mapping) -> Result<bool> {
+    let Ok(text) = std::fs::read_to_string(seal) else { return Ok(false) };
+    let mut words = text.split_whitespace();
+    let (hash, stamp) = (words.next().unwrap_or_default(), words.collect::<Vec<_>>().join(" "));
+    let now = self::stamp(mapping.identity());
+    if stamp == now {
+        return Ok(true);
+    }
+    if hash != self::hash(mapping) {
+        return Ok(false);
+    }
+    write(seal, hash, &now)?;
+    Ok(true)
+}
+
+/// Seals a file that has just been written.
+pub(super) fn put(seal: &Path, mapping: &Mapping) -> Result<()> {
+    write(seal, &hash(mapping), &stamp(mapping.identity()))
+}
+
+fn stamp(file: Identity) -> String {
+    format!("{} {}", file.len, file.changed)
+}
+
+fn hash(mapping: &Mapping) -> String {
+    hex(&Sha256::digest(mapping.bytes()))
+}
+
+fn write(seal: &Path, hash: &str, stamp: &str) -> Result<()> {
+    let failed = |e: std::io::Error| err!(Io, "`{}` cannot be written", seal.display()).with_source(e);
+    let folder = seal.parent().unwrap_or(Path::new("."));
+    let file = NamedTempFile::new_in(folder).map_err(failed)?;
+    std::fs::write(file.path(), format!("{hash} {stamp}\n")).map_err(failed)?;
+    file.persist(seal).map_err(|e| failed(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The folder of packed shards.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tempfile::{Builder, NamedTempFile};
+
+use super::super::checkpoint::OnEvent;
+use super::super::mapping::Mapping;
+use super::plan::Plan;
+use super::quantise::{self, Target};
+use super::seal;
+use crate::error::{Result, err};
+
+/// Bytes that a folder of packed shards may take where nobody chose.
+pub(crate) const DEFAULT_LIMIT: u64 = 64 << 30;
+const EXTENSION: &str = "safetensors";
+const SEAL: &str = "seal";
+/// Files being written begin so. What a crashed process left is removed after a day.
+const UNFINISHED: &str = ".unfinished-";
+const ABANDONED: Duration = Duration::from_hours(24);
+
+/// A folder of packed shards, `{name}-{key}.safetensors` and `.seal`. Any file may be deleted at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Store {
+    folder: PathBuf,
+    limit: u64,
+}
+
+impl Store {
+    /// The folder, which need not exist yet, and the most bytes it may take.
+    pub(crate) fn new(folder: PathBuf, limit: u64) -> Self {
+        Self { folder, limit }
+    }
+
+    /// The planned shard: mapped if it is there and whole, else quantised, written and mapped.
+    pub(super) fn take(&self, plan: &Plan, name: &str, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
+        let path = self.folder.join(format!("{}-{}.{EXTENSION}", tidy(name), &plan.key()[..16]));
+        match open(&path, plan) {
+            Ok(Some(mapping)) => return Ok(mapping),
+            Ok(None) => {}
+            Err(error) => log::warn!("`{}` cannot be used: {}", path.display(), error.chain()),
+        }
+        let mapping = self.create(&path, plan, threads, on)?;
+        self.make_room(&path);
+        Ok(mapping)
+    }
+
+    fn create(&self, path: &Path, plan: &Plan, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
+        let failed = |e: std::io::Error| err!(Io, "`{}` cannot be written", path.display()).with_source(e);
+        std::fs::create_dir_all(&self.folder).map_err(failed)?;
+        let file: NamedTempFile = Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder).map_err(failed)?;
+        file.as_file().set_len(plan.len() as u64).map_err(failed)?;
+        let target = Target::File(file.as_file());
+        target.write(plan.header(), 0)?;
+        quantise::write(plan, threads, &target, on)?;
+        // Before the name exists, so that after a power failure there is a whole file or none.
+        file.as_file().sync_data().map_err(failed)?;
+        // Without a seal the file counts for nothing, so an older one goes first.
+        let seal = path.with_extension(SEAL);
+        let _ = std::fs::remove_file(&seal);
+        let file = file.persist(path).map_err(|e| failed(e.error))?;
+        let mapping = Mapping::new(&file, &path.to_string_lossy())?;
+        seal::put(&seal, &mapping)?;
+        Ok(mapping)
+    }
+
+    /// Removes the shards not used for longest until the rest, `keep` among them, are within the limit.
+    fn make_room(&self, keep: &Path) {
+        let mut files = self.files();
+        files.sort_by_key(|file| file.used);
+        let mut sum: u64 = files.iter().map(|file| file.len).sum();
+        for file in files {
+            if sum <= self.limit {
+                return;
+            }
+            if file.path != keep {
+                log::info!("removing the packed shard `{}` for room", file.path.display());
+                file.remove();
+                sum -= file.len;
+            }
+        }
+    }
+
+    /// Removes every packed shard. Those in use stay readable to whoever has them mapped. Returns the bytes of the files.
+    pub(crate) fn clear(&self) -> u64 {
+        self.files().iter().map(Entry::remove).sum()
+    }
+
+    fn files(&self) -> Vec<Entry> {
+        let Ok(folder) = std::fs::read_dir(&self.folder) else { return Vec::new() };
+        folder.flatten().filter_map(|file| Entry::of(&file.path())).collect()
+    }
+}
+
+/// A file of the folder that is ours to remove.
+struct Entry {
+    path: PathBuf,
+    len: u64,
+    used: SystemTime,
+}
+
+impl Entry {
+    fn of(path: &Path) -> Option<Self> {
+        let len = path.metadata().ok()?.len();
+        let name = path.file_name()?.to_string_lossy();
+        if name.starts_with(UNFINISHED) {
+            let used = path.metadata().ok()?.modified().ok()?;
+            let old = used.elapsed().is_ok_and(|age| age > ABANDONED);
+            return old.then(|| Self { path: path.to_owned(), len, used });
+        }
+        let seal = path.with_extension(SEAL);
+        (path.extension()? == EXTENSION && seal.exists()).then(|| Self {
+            path: path.to_owned(),
+            len,
+            // Opening a shard touches its seal.
+            used: seal.metadata().and_then(|seal| seal.modified()).unwrap_or(SystemTime::UNIX_EPOCH),
+        })
+    }
+
+    fn remove(&self) -> u64 {
+        let _ = std::fs::remove_file(self.path.with_extension(SEAL));
+        std::fs::remove_file(&self.path).map_or(0, |()| self.len)
+    }
+}
+
+/// The file's mapping if it is the planned shard, whole and sealed.
+fn open(path: &Path, plan: &Plan) -> Result<Option<Mapping>> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    let mapping = Mapping::new(&file, &path.to_string_lossy())?;
+    let bytes = mapping.bytes();
+    let seal = path.with_extension(SEAL);
+    if bytes.len() != plan.len() || !bytes.starts_with(plan.header()) || !seal::holds(&seal, &mapping)? {
+        log::warn!("`{}` is damaged or of another version; it is made anew", path.display());
+        return Ok(None);
+    }
+    // Says when it was last used; where that cannot be noted it is merely removed earlier.
+    if let Ok(seal) = File::options().append(true).open(&seal) {
+        let _ = seal.set_modified(SystemTime::now());
+    }
+    Ok(Some(mapping))
+}
+
+/// `name` in letters that every file system takes.
+fn tidy(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    name.chars().map(plain).take(100).collect()
+}
