@@ -2,6 +2,7 @@
 # make test    set up and run every test
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make bench   set up and run the benchmarks
+# make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
 # make header  regenerate include/ortshard.h after a change to src/ffi
 # make install PREFIX=/usr/local
@@ -22,7 +23,7 @@ STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
 MODEL    ?= models/stories
 PROMPT   ?= One rainy morning, a small fox
 
-.PHONY: all demo test test-matrix bench lint header runtime examples install clean FORCE
+.PHONY: all demo test test-matrix bench bench-peers lint header runtime examples install clean FORCE
 
 all: examples
 
@@ -62,6 +63,10 @@ test-matrix: examples
 
 bench: runtime target/models/qwen2.5-0.5b
 	$(CARGO) bench --locked
+
+# PEERS="--rounds 9 --out docs/peers.md" and the like; `python3 tools/bench_peers.py --help` lists all.
+bench-peers: runtime $(RELEASE)/libortshard.so
+	$(PYTHON) tools/bench_peers.py $(PEERS)
 
 # numpy comes from the system if it is there, else into target/.
 target/models/%:

@@ -1,0 +1,173 @@
+"""ortshard, by its C interface (include/ortshard.h)."""
+
+import ctypes
+from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+import numpy as np
+
+OK, INVALID_ARGUMENT, UNSUPPORTED = 0, 102, 204
+I64, F32 = 2, 3
+LOGITS_LAST = 0
+
+
+class RuntimeOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("library", c_char_p), ("threads", c_uint32), ("no_spinning", c_int32)]
+
+
+class EngineOptions(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("device", c_int32),
+        ("device_index", c_uint32),
+        ("require_device", c_int32),
+        ("precision", c_int32),
+        ("memory_limit", c_uint64),
+        ("release_first", c_int32),
+        ("offline", c_int32),
+        ("cache_dir", c_char_p),
+        ("fetch", c_void_p),
+        ("fetch_user_data", c_void_p),
+    ]
+
+
+class ShardSpec(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("model", c_char_p),
+        ("start_layer", c_uint32),
+        ("end_layer", c_uint32),
+        ("n_layers", c_uint32),
+        ("reserved", c_uint32),
+        ("revision", c_char_p),
+    ]
+
+
+class ModelDescription(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("architecture", c_char * 64),
+        ("n_layers", c_uint32),
+        ("hidden_size", c_uint32),
+        ("vocab_size", c_uint32),
+        ("max_positions", c_uint32),
+    ]
+
+
+class ShardDescription(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("architecture", c_char * 64),
+        ("start_layer", c_uint32),
+        ("end_layer", c_uint32),
+        ("n_layers", c_uint32),
+        ("is_first", c_int32),
+        ("is_last", c_int32),
+        ("hidden_size", c_uint32),
+        ("vocab_size", c_uint32),
+        ("max_positions", c_uint32),
+        ("weight_dtype", c_int32),
+        ("device", c_int32),
+        ("device_index", c_uint32),
+        ("weight_bytes", c_uint64),
+        ("kv_bytes_per_token", c_uint64),
+    ]
+
+
+class RequestOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("capacity", c_uint32), ("prefill_chunk", c_uint32)]
+
+
+class Tensor(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("rank", c_uint32),
+        ("shape", c_int64 * 4),
+        ("data", c_void_p),
+        ("byte_length", c_size_t),
+    ]
+
+
+def sized(struct: type[Structure], **fields: Any) -> Any:
+    """The struct with its size set, and zero where nothing is said."""
+    return struct(struct_size=ctypes.sizeof(struct), **fields)
+
+
+class Failure(RuntimeError):
+    """A call that did not return ORTSHARD_OK."""
+
+    def __init__(self, function: str, status: int) -> None:
+        library.ortshard_last_error.restype = c_char_p
+        super().__init__(f"{function}: {library.ortshard_last_error().decode()}")
+        self.status = status
+
+
+def call(function: str, *arguments: Any) -> None:
+    status = getattr(library, function)(*arguments)
+    if status != OK:
+        raise Failure(function, status)
+
+
+def load(options: dict[str, Any], threads: int) -> None:
+    global library
+    library = ctypes.CDLL(options["library"])
+    library.ortshard_request_infer.argtypes = [c_void_p, POINTER(Tensor), c_int32, POINTER(Tensor)]
+    library.ortshard_request_truncate.argtypes = [c_void_p, c_uint64]
+    call("ortshard_runtime_load", byref(sized(RuntimeOptions, threads=threads)))
+
+
+class Engine:
+    """`options`: library; model, a folder; precision, an ORTSHARD_PRECISION_*; shards, how many of equal size."""
+
+    def __init__(self, options: dict[str, Any], _threads: int, capacity: int) -> None:
+        self.output = Tensor()
+        self.requests: list[c_void_p] = []
+        self.weight_bytes = 0
+        model, shards = options["model"].encode(), options["shards"]
+        description = sized(ModelDescription)
+        call("ortshard_model_info", model, byref(description))
+        layers = description.n_layers
+        for n in range(shards):
+            spec = sized(
+                ShardSpec, model=model, start_layer=n * layers // shards, end_layer=(n + 1) * layers // shards - 1
+            )
+            self.add(spec, options["precision"], capacity)
+
+    def add(self, spec: ShardSpec, precision: int, capacity: int) -> None:
+        """One more shard, in an engine of its own, and a request on it. They live as long as the process."""
+        engine, shard, request = c_void_p(), c_void_p(), c_void_p()
+        try:
+            call("ortshard_engine_create", byref(sized(EngineOptions, precision=precision)), byref(engine))
+            call("ortshard_engine_ensure_shard", engine, byref(spec), None, None, byref(shard))
+        except Failure as failure:
+            if failure.status in (INVALID_ARGUMENT, UNSUPPORTED):
+                raise NotImplementedError(str(failure)) from failure
+            raise
+        call("ortshard_request_create", shard, byref(sized(RequestOptions, capacity=capacity)), byref(request))
+        description = sized(ShardDescription)
+        call("ortshard_shard_info", shard, byref(description))
+        self.weight_bytes += description.weight_bytes
+        self.requests.append(request)
+
+    def reset(self) -> None:
+        for request in self.requests:
+            call("ortshard_request_truncate", request, 0)
+
+    def prompt(self, ids: list[int]) -> None:
+        values = (c_int64 * len(ids))(*ids)
+        data = ctypes.cast(values, c_void_p)
+        tensor = Tensor(I64, 1, (c_int64 * 4)(len(ids)), data, ctypes.sizeof(values))
+        for request in self.requests:
+            call("ortshard_request_infer", request, byref(tensor), LOGITS_LAST, byref(self.output))
+            tensor = self.output
+
+    def logits(self) -> np.ndarray:
+        pointer = ctypes.cast(self.output.data, POINTER(ctypes.c_float))
+        return np.ctypeslib.as_array(pointer, (self.output.byte_length // 4,))
+
+    def choose(self) -> int:
+        return int(self.logits().argmax())
+
+    def step(self, token: int) -> int:
+        self.prompt([token])
+        return self.choose()
