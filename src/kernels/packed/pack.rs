@@ -5,8 +5,9 @@
 //! large weights short makes the steps finer for all others. Eight places for the largest weight are tried; twenty-five, with
 //! the scale refitted to the codes each time, would lower the error by less than one percent. With eight bits a cut gains
 //! nothing.
+//!
+//! The sixteen rows of a tile are handled side by side, a lane each: so sums have the same order on every instruction set.
 
-use std::array::from_fn;
 use std::ops::Range;
 
 use super::super::simd::portable::widen_bf16;
@@ -16,8 +17,14 @@ use super::{LINE, Packing};
 
 /// Where the largest weight of a block may lie with four bits, in steps from zero.
 const PLACES: [f32; 8] = [-8.0, -7.5, -8.4, -8.8, -9.3, -9.9, -10.6, -11.5];
+/// The codes there are with four bits.
+const FOUR_BITS: (f32, f32) = (-8.0, 7.0);
+/// Those with eight that are used.
+const EIGHT_BITS: (f32, f32) = (-127.0, 127.0);
 /// Columns of the widest block.
 const WIDEST: usize = 128;
+/// Rows of a tile.
+const ROWS: usize = Packing::TILE_ROWS;
 /// `1.5 * 2^23`: adding it rounds to an integer (half to even) and leaves that integer in the low bits.
 const ROUND: f32 = 12_582_912.0;
 /// A block whose weights are all smaller becomes zeros: their reciprocals are not far from overflow.
@@ -42,145 +49,216 @@ struct Pack<'a> {
 impl Kernel for Pack<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        match self.packing {
+            Packing::Int4 | Packing::Int8 => self.tiles::<S, 128>(simd),
+            Packing::Int4Fine => self.tiles::<S, 32>(simd),
+        }
+    }
+}
+
+impl Pack<'_> {
+    #[inline(always)]
+    fn tiles<S: Simd, const BLOCK: usize>(self, simd: S) {
         let Self { packing, source, rows, out } = self;
-        let tile_bytes = packing.tile_bytes(source.cols);
+        let (cols, tile_bytes) = (source.cols, packing.tile_bytes(source.cols));
         if tile_bytes == 0 {
             return;
         }
-        for (tile, from) in out.chunks_exact_mut(tile_bytes).zip(rows.clone().step_by(Packing::TILE_ROWS)) {
-            for block in 0..source.cols.div_ceil(packing.block()) {
-                let (scales, codes) = packing.place(block);
-                for lane in 0..Packing::TILE_ROWS {
-                    let mut values = [0.0; WIDEST];
-                    if from + lane < rows.end {
-                        let col = block * packing.block();
-                        let count = packing.block().min(source.cols - col);
-                        source.widen((from + lane) * source.cols + col, &mut values[..count]);
-                    }
-                    let to = &mut tile[codes..][..packing.block_bytes()];
-                    let scale = match packing {
-                        Packing::Int4 => four_bits::<S, 128>(simd, &values, lane, to),
-                        Packing::Int4Fine => four_bits::<S, 32>(simd, &values, lane, to),
-                        Packing::Int8 => eight_bits(simd, &values, lane, to),
-                    };
-                    tile[scales + 2 * lane..][..2].copy_from_slice(&scale.to_le_bytes());
+        let mut values = [[0.0; BLOCK]; ROWS];
+        let mut block = Block { values: [[0.0; ROWS]; BLOCK], most: [0.0; ROWS] };
+        for (tile, from) in out.chunks_exact_mut(tile_bytes).zip(rows.clone().step_by(ROWS)) {
+            for number in 0..cols.div_ceil(BLOCK) {
+                let col = number * BLOCK;
+                values.as_flattened_mut().fill(0.0);
+                for (row, values) in (from..rows.end).zip(&mut values) {
+                    source.widen(row * cols + col, &mut values[..BLOCK.min(cols - col)]);
+                }
+                block.fill(simd, &values);
+                let (scales, inverses) = match packing {
+                    Packing::Int8 => block.widest_scales(),
+                    Packing::Int4 | Packing::Int4Fine => block.best_scales(simd),
+                };
+                let (scales_at, codes_at) = packing.place(number);
+                for (scale, to) in scales.iter().zip(tile[scales_at..].as_chunks_mut().0) {
+                    *to = scale.to_le_bytes();
+                }
+                let lines = tile[codes_at..][..packing.block_bytes()].as_chunks_mut::<LINE>().0;
+                match packing {
+                    Packing::Int8 => block.eight_bits(&inverses, lines),
+                    Packing::Int4 | Packing::Int4Fine => block.four_bits(&inverses, lines),
                 }
             }
-            if source.cols.div_ceil(packing.block()) % 2 == 1 {
-                let (scales, _) = packing.place(source.cols.div_ceil(packing.block()) - 1);
-                tile[scales + LINE / 2..][..LINE / 2].fill(0);
+            let blocks = cols.div_ceil(BLOCK);
+            if !blocks.is_multiple_of(2) {
+                tile[packing.place(blocks - 1).0 + LINE / 2..][..LINE / 2].fill(0);
             }
         }
     }
 }
 
-/// The bits of the nearest bfloat16, half to even, of a value that is not so large as to become infinite.
+/// A block of each of the sixteen rows.
+struct Block<const BLOCK: usize> {
+    /// Column after column; what is not finite is zero.
+    values: [[f32; ROWS]; BLOCK],
+    /// Each row's weight with the largest magnitude, of both signs the positive one, or zero for a block that becomes zeros.
+    most: [f32; ROWS],
+}
+
+#[allow(clippy::needless_range_loop, reason = "the same lane of several arrays")]
+impl<const BLOCK: usize> Block<BLOCK> {
+    // Loops rather than iterators' closures, here and below: see `Scratch`.
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, simd: S, rows: &[[f32; BLOCK]; ROWS]) {
+        for row in (0..ROWS).step_by(S::LANES) {
+            for col in (0..BLOCK).step_by(S::LANES) {
+                let from = rows.as_flattened()[row * BLOCK + col..].as_ptr();
+                let to = self.values.as_flattened_mut()[col * ROWS + row..].as_mut_ptr();
+                // SAFETY: a square of LANES rows and columns lies inside of both.
+                unsafe { simd.transpose(from, BLOCK, to, ROWS) };
+            }
+        }
+        let (mut largest, mut least) = ([0.0_f32; ROWS], [0.0_f32; ROWS]);
+        for values in &mut self.values {
+            for lane in 0..ROWS {
+                let value = if values[lane].abs() < f32::INFINITY { values[lane] } else { 0.0 };
+                values[lane] = value;
+                largest[lane] = if value > largest[lane] { value } else { largest[lane] };
+                least[lane] = if value < least[lane] { value } else { least[lane] };
+            }
+        }
+        for lane in 0..ROWS {
+            let most = if largest[lane] >= -least[lane] { largest[lane] } else { least[lane] };
+            self.most[lane] = if most.abs() >= SMALLEST { most } else { 0.0 };
+        }
+    }
+
+    /// Scales that put the largest weight of each row at 127, and their reciprocals.
+    #[inline(always)]
+    fn widest_scales(&self) -> ([u16; ROWS], [f32; ROWS]) {
+        let (mut scales, mut inverses) = ([0; ROWS], [0.0; ROWS]);
+        for lane in 0..ROWS {
+            scales[lane] = round_bf16(self.most[lane].abs() / 127.0);
+            inverses[lane] = reciprocal(widen_bf16(scales[lane]));
+        }
+        (scales, inverses)
+    }
+
+    /// The scales with the least errors for four bits, and their reciprocals. The values are left in units of the largest, so
+    /// that no square can overflow, and the reciprocals are for those.
+    #[inline(always)]
+    fn best_scales<S: Simd>(&mut self, simd: S) -> ([u16; ROWS], [f32; ROWS]) {
+        let mut units = [0.0; ROWS];
+        for lane in 0..ROWS {
+            units[lane] = reciprocal(self.most[lane]);
+        }
+        for values in &mut self.values {
+            for lane in 0..ROWS {
+                values[lane] *= units[lane];
+            }
+        }
+        let mut scales = [[0; ROWS]; PLACES.len()];
+        let (mut steps, mut inverses) = ([[0.0; ROWS]; PLACES.len()], [[0.0; ROWS]; PLACES.len()]);
+        for (place, target) in PLACES.iter().enumerate() {
+            for lane in 0..ROWS {
+                scales[place][lane] = round_bf16(self.most[lane] / target);
+                steps[place][lane] = widen_bf16(scales[place][lane]) * units[lane];
+                inverses[place][lane] = reciprocal(steps[place][lane]);
+            }
+        }
+        let errors = self.errors(simd, &steps, &inverses);
+        let mut best = (errors[0], scales[0], inverses[0]);
+        for place in 1..PLACES.len() {
+            for lane in 0..ROWS {
+                let better = errors[place][lane] < best.0[lane];
+                best.0[lane] = if better { errors[place][lane] } else { best.0[lane] };
+                best.1[lane] = if better { scales[place][lane] } else { best.1[lane] };
+                best.2[lane] = if better { inverses[place][lane] } else { best.2[lane] };
+            }
+        }
+        (best.1, best.2)
+    }
+
+    /// Each row's sum of squared errors with each of the steps.
+    #[inline(always)]
+    fn errors<S: Simd>(
+        &self,
+        simd: S,
+        steps: &[[f32; ROWS]; PLACES.len()],
+        inverses: &[[f32; ROWS]; PLACES.len()],
+    ) -> [[f32; ROWS]; PLACES.len()] {
+        let mut errors = [[0.0; ROWS]; PLACES.len()];
+        let [round, low, high] = [ROUND, ROUND + FOUR_BITS.0, ROUND + FOUR_BITS.1].map(|value| simd.splat(value));
+        for lane in (0..ROWS).step_by(S::LANES) {
+            let mut sums = [simd.splat(0.0); PLACES.len()];
+            for values in &self.values {
+                // SAFETY: LANES values from `lane` on, here and below, of sixteen.
+                let value = unsafe { simd.load(values[lane..].as_ptr()) };
+                for place in 0..PLACES.len() {
+                    // SAFETY: as above.
+                    let (step, inverse) = unsafe {
+                        (simd.load(steps[place][lane..].as_ptr()), simd.load(inverses[place][lane..].as_ptr()))
+                    };
+                    let shifted = simd.add(simd.mul(value, inverse), round);
+                    let code = simd.sub(simd.min(simd.max(shifted, low), high), round);
+                    let error = simd.sub(value, simd.mul(code, step));
+                    sums[place] = simd.add(sums[place], simd.mul(error, error));
+                }
+            }
+            for place in 0..PLACES.len() {
+                // SAFETY: as above.
+                unsafe { simd.store(sums[place], errors[place][lane..].as_mut_ptr()) };
+            }
+        }
+        errors
+    }
+
+    #[inline(always)]
+    fn four_bits(&self, inverses: &[f32; ROWS], lines: &mut [[u8; LINE]]) {
+        for (line, cols) in lines.iter_mut().zip(self.values.as_chunks::<8>().0) {
+            for j in 0..4 {
+                let (low, high) = (codes(&cols[j], inverses, FOUR_BITS), codes(&cols[4 + j], inverses, FOUR_BITS));
+                for lane in 0..ROWS {
+                    line[4 * lane + j] = low[lane].wrapping_add(8) | high[lane].wrapping_add(8) << 4;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn eight_bits(&self, inverses: &[f32; ROWS], lines: &mut [[u8; LINE]]) {
+        for (line, cols) in lines.iter_mut().zip(self.values.as_chunks::<4>().0) {
+            for j in 0..4 {
+                let codes = codes(&cols[j], inverses, EIGHT_BITS);
+                for lane in 0..ROWS {
+                    line[4 * lane + j] = codes[lane].wrapping_add(128);
+                }
+            }
+        }
+    }
+}
+
+/// `1 / value`, and zero for zero.
+#[inline(always)]
+fn reciprocal(value: f32) -> f32 {
+    if value == 0.0 { 0.0 } else { 1.0 / value }
+}
+
+/// One column's values over their rows' scales, rounded and held between two codes.
+#[inline(always)]
+fn codes(values: &[f32; ROWS], inverses: &[f32; ROWS], (low, high): (f32, f32)) -> [u8; ROWS] {
+    let mut codes = [0; ROWS];
+    for lane in 0..ROWS {
+        let shifted = values[lane] * inverses[lane] + ROUND;
+        let shifted = if shifted > ROUND + low { shifted } else { ROUND + low };
+        let shifted = if shifted < ROUND + high { shifted } else { ROUND + high };
+        codes[lane] = shifted.to_bits() as u8;
+    }
+    codes
+}
+
+/// The bits of the nearest bfloat16, half to even, of a value that is not so large as to become infinite. Zero has no sign.
 #[inline(always)]
 fn round_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
+    let bits = (value + 0.0).to_bits();
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
-}
-
-/// The weight with the largest magnitude, of both signs the positive one. What is not finite is replaced by zero.
-#[inline(always)]
-fn largest<S: Simd>(simd: S, values: &mut [f32]) -> f32 {
-    let (mut most, mut least) = (simd.splat(0.0), simd.splat(0.0));
-    for values in values.chunks_exact_mut(S::LANES) {
-        for value in values.iter_mut() {
-            *value = if value.abs() < f32::INFINITY { *value } else { 0.0 };
-        }
-        // SAFETY: a register full of values.
-        let v = unsafe { simd.load(values.as_ptr()) };
-        (most, least) = (simd.max(most, v), simd.min(least, v));
-    }
-    let (positive, negative) = (simd.largest(most), simd.largest(simd.sub(simd.splat(0.0), least)));
-    if positive >= negative { positive } else { -negative }
-}
-
-/// Codes a block of one row in four bits and returns the scale's bits.
-#[inline(always)]
-fn four_bits<S: Simd, const BLOCK: usize>(simd: S, values: &[f32; WIDEST], lane: usize, to: &mut [u8]) -> u16 {
-    let mut block: [f32; BLOCK] = from_fn(|i| values[i]);
-    let most = largest(simd, &mut block);
-    // In units of the largest, so that no square can overflow.
-    let unit = 1.0 / most;
-    let mut best = (f32::INFINITY, 0.0, 0);
-    if most.abs() >= SMALLEST {
-        for value in &mut block {
-            *value *= unit;
-        }
-        for place in PLACES {
-            let bits = round_bf16(most / place);
-            let step = widen_bf16(bits) * unit;
-            let error = error(simd, &block, step);
-            if error < best.0 {
-                best = (error, 1.0 / step, bits);
-            }
-        }
-    }
-    let codes: [u8; BLOCK] = from_fn(|i| code(block[i], best.1, -8.0, 7.0).wrapping_add(8));
-    for (line, codes) in to.chunks_exact_mut(LINE).zip(codes.as_chunks::<8>().0) {
-        line[4 * lane..][..4].copy_from_slice(&[0, 1, 2, 3].map(|j| codes[j] | codes[4 + j] << 4));
-    }
-    best.2
-}
-
-/// The sum of squared errors if the values are coded with this step, added up as sixteen sums on every instruction set.
-#[inline(always)]
-fn error<S: Simd, const BLOCK: usize>(simd: S, values: &[f32; BLOCK], step: f32) -> f32 {
-    const LANES: usize = 16;
-    let [inverse, step, round] = [1.0 / step, step, ROUND].map(|value| simd.splat(value));
-    let (low, high) = (simd.splat(ROUND - 8.0), simd.splat(ROUND + 7.0));
-    let mut sums = [simd.splat(0.0); LANES];
-    let sums = &mut sums[..LANES / S::LANES];
-    for values in values.as_chunks::<LANES>().0 {
-        for (sum, values) in sums.iter_mut().zip(values.chunks_exact(S::LANES)) {
-            // SAFETY: a register full of values.
-            let value = unsafe { simd.load(values.as_ptr()) };
-            let shifted = simd.add(simd.mul(value, inverse), round);
-            let code = simd.sub(simd.min(simd.max(shifted, low), high), round);
-            let error = simd.sub(value, simd.mul(code, step));
-            *sum = simd.add(*sum, simd.mul(error, error));
-        }
-    }
-    let mut lanes = [0.0; LANES];
-    for (sum, lanes) in sums.iter().zip(lanes.chunks_exact_mut(S::LANES)) {
-        // SAFETY: a register full of values.
-        unsafe { simd.store(*sum, lanes.as_mut_ptr()) };
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
-}
-
-/// `value * inverse` rounded, and held between two others.
-#[inline(always)]
-fn code(value: f32, inverse: f32, low: f32, high: f32) -> u8 {
-    let shifted = value * inverse + ROUND;
-    let shifted = if shifted > ROUND + low { shifted } else { ROUND + low };
-    let shifted = if shifted < ROUND + high { shifted } else { ROUND + high };
-    shifted.to_bits() as u8
-}
-
-/// Codes a block of one row in eight bits and returns the scale's bits.
-#[inline(always)]
-fn eight_bits<S: Simd>(simd: S, values: &[f32; WIDEST], lane: usize, to: &mut [u8]) -> u16 {
-    let mut block = *values;
-    let most = largest(simd, &mut block).abs();
-    let (bits, inverse) = if most >= SMALLEST {
-        let bits = round_bf16(most / 127.0);
-        (bits, 1.0 / widen_bf16(bits))
-    } else {
-        (0, 0.0)
-    };
-    let codes: [u8; WIDEST] = from_fn(|i| code(block[i], inverse, -127.0, 127.0).wrapping_add(128));
-    for (line, codes) in to.chunks_exact_mut(LINE).zip(codes.as_chunks::<4>().0) {
-        line[4 * lane..][..4].copy_from_slice(codes);
-    }
-    bits
 }
