@@ -741,15 +741,21 @@ typedef struct ortshard_memory_estimate {
     uint64_t weight_bytes;
     /** The KV caches of all the requests. */
     uint64_t kv_bytes;
-    /** Activations of one run of up to 512 tokens, and its output. */
+    /**
+     * Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its output:
+     * the last token's logits, or all hidden states.
+     */
     uint64_t run_bytes;
-    /** The most that the engine holds while it loads: the weights, and what it holds now unless it releases first. */
+    /**
+     * The most that the engine holds while it loads: what it holds now (if it releases first, without its shard), the
+     * weights and, under a memory_limit, the activations, which are reserved then.
+     */
     uint64_t load_peak_bytes;
     /** Weights, KV caches and one run. */
     uint64_t total_bytes;
     /**
-     * The last layer (INCLUSIVE) of the largest range from the spec's first layer on whose total fits into the
-     * engine's memory_limit or, without one, into what the machine has available; ORTSHARD_NO_LAYER if none does.
+     * The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used within
+     * the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none can.
      */
     int64_t largest_end_layer;
 } ortshard_memory_estimate;

@@ -4,7 +4,7 @@ use super::Engine;
 use super::head::inspect_here;
 use super::options::ShardSpec;
 use super::precision::Precision;
-use super::shard::{ROWS, run_bytes};
+use super::shard::{ROWS, run_bytes, run_within};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
 use crate::kv::KvShape;
@@ -19,14 +19,18 @@ pub struct Estimate {
     pub weight_bytes: u64,
     /// The KV caches of all the requests, when full.
     pub kv_bytes: u64,
-    /// Activations of one run of up to 512 tokens, and the request's output.
+    /// Activations of one run, of up to 512 tokens or as many as the engine's limit has room for, and the request's
+    /// output: the last token's logits, or all hidden states.
     pub run_bytes: u64,
-    /// The most that is held while loading: the weights, and the shard before unless it is released first.
+    /// The most that is held while loading: what the engine holds now (with
+    /// [`release_first`](super::EngineOptions::release_first) without the shard it holds), the weights and, under a limit,
+    /// the activations, which are reserved then.
     pub load_peak_bytes: u64,
     /// Weights, KV caches and one run.
     pub total_bytes: u64,
-    /// The last layer (inclusive) of the largest range from the spec's first layer on whose total fits into the
-    /// memory: the engine's limit, or what the machine has available without one. `None` if not even one layer does.
+    /// The last layer (inclusive) of the largest range from the spec's first layer that can be loaded and used in the
+    /// memory there is: the engine's limit, or what the machine has available without one. `None` if not even one layer
+    /// can.
     pub largest_end_layer: Option<u32>,
 }
 
@@ -37,44 +41,70 @@ impl Engine {
         // Whatever the engine may do, an estimate opens no socket.
         let sources = SourceOptions { offline: true, ..self.options.source.clone() };
         let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
-        let (config, range, graph) = inspect_here(&*files, spec)?;
-        let tokens = u64::from(context) * u64::from(requests);
-        let parts = parts(&*files, &config, range, &graph, tokens, context, self.options.precision)?;
-        let [weight_bytes, kv_bytes, run_bytes] = parts;
-        let held = if self.options.release_first { 0 } else { self.budget.used() };
+        let shape = inspect_here(&*files, spec)?;
+        let (start, layers) = (shape.1.start, shape.1.layers);
+        let mut estimate = self.predict(&*files, &shape, context, requests)?;
 
-        let room = self.budget.limit().unwrap_or_else(available);
-        let mut largest_end_layer = None;
-        for end in range.start..range.layers {
+        // The machine's available memory leaves out what the engine holds already.
+        let (room, held) = match self.budget.limit() {
+            Some(limit) => (limit, 0),
+            None => (available(), self.held()),
+        };
+        for end in start..layers {
             let spec = ShardSpec { end_layer: end as u32, ..spec.clone() };
-            let (config, range, graph) = inspect_here(&*files, &spec)?;
-            let parts = self::parts(&*files, &config, range, &graph, tokens, context, self.options.precision)?;
-            if parts.iter().sum::<u64>() > room {
+            let shape = inspect_here(&*files, &spec)?;
+            let of_range = self.predict(&*files, &shape, context, requests)?;
+            if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
                 break;
             }
-            largest_end_layer = Some(end as u32);
+            estimate.largest_end_layer = Some(end as u32);
         }
+        Ok(estimate)
+    }
+
+    /// Bytes that stay reserved while another shard is loaded.
+    fn held(&self) -> u64 {
+        let leaves = self.current_shard().filter(|_| self.options.release_first);
+        self.budget.used().saturating_sub(leaves.map_or(0, |shard| shard.own_bytes()))
+    }
+
+    /// The estimate of one range, the largest one left open.
+    fn predict(
+        &self,
+        files: &dyn ModelFiles,
+        (config, range, graph): &(ModelConfig, Range, Graph),
+        context: u32,
+        requests: u32,
+    ) -> Result<Estimate> {
+        let precision = self.options.precision;
+        let weight_bytes = weight_bytes(files, config, graph, precision)?;
+        let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
+        let kv_bytes = kv.bytes_per_token().saturating_mul(u64::from(context) * u64::from(requests));
+        let held = self.held();
+        let (rows, arena) = match self.budget.limit() {
+            Some(limit) => run_within(graph, limit.saturating_sub(held + weight_bytes)),
+            None => {
+                let rows = ROWS.min(context.max(1) as usize);
+                (rows, run_bytes(graph, rows))
+            }
+        };
+        let activations = arena + precision.scratch_bytes(graph, rows);
+        let reserved = if self.budget.limit().is_some() { activations } else { 0 };
+        let output = if range.is_last() { config.vocab_size } else { context as usize * config.hidden_size };
+        let run_bytes = activations + (output * size_of::<f32>()) as u64;
         Ok(Estimate {
             weight_bytes,
             kv_bytes,
             run_bytes,
-            load_peak_bytes: held + weight_bytes,
-            total_bytes: parts.iter().sum(),
-            largest_end_layer,
+            load_peak_bytes: held + weight_bytes + reserved,
+            total_bytes: weight_bytes.saturating_add(kv_bytes).saturating_add(run_bytes),
+            largest_end_layer: None,
         })
     }
 }
 
-/// Bytes of weights, KV caches and a run.
-fn parts(
-    files: &dyn ModelFiles,
-    config: &ModelConfig,
-    range: Range,
-    graph: &Graph,
-    tokens: u64,
-    context: u32,
-    precision: Precision,
-) -> Result<[u64; 3]> {
+/// Bytes of the shard's tensors as it keeps them.
+fn weight_bytes(files: &dyn ModelFiles, config: &ModelConfig, graph: &Graph, precision: Precision) -> Result<u64> {
     let wanted = graph.weights();
     let table = match weights::load(files, None, &wanted, &mut |_| Ok(())) {
         Ok(table) => Some(table),
@@ -85,15 +115,7 @@ fn parts(
         Some(stored) => stored.len(),
         None => weight.shape.iter().product::<usize>() as u64 * config.dtype.map_or(4, |dtype| dtype.size() as u64),
     };
-    let weights = precision.bytes(&wanted, stored);
-    let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
-    let rows = ROWS.min(context.max(1) as usize);
-    let output = if range.is_last() { config.vocab_size } else { context as usize * config.hidden_size };
-    Ok([
-        weights,
-        kv.bytes_per_token().saturating_mul(tokens),
-        run_bytes(graph, rows) + (output * size_of::<f32>()) as u64,
-    ])
+    Ok(precision.bytes(&wanted, stored))
 }
 
 /// Memory the machine has available; as good as unlimited where the system does not say.

@@ -40,6 +40,12 @@ impl Precision {
         }
     }
 
+    /// Bytes that a run of `rows` tokens keeps for quantised activations.
+    pub(super) fn scratch_bytes(self, graph: &Graph, rows: usize) -> u64 {
+        let Some(packing) = self.packing() else { return 0 };
+        graph.linear_inputs().map(|width| packing.scratch_bytes(rows, width)).max().unwrap_or(0) as u64
+    }
+
     /// How it packs matrices, if it does.
     fn packing(self) -> Option<Packing> {
         match self {
@@ -107,8 +113,7 @@ impl Packer {
 
     /// Bytes that a run of `rows` tokens keeps for quantised activations.
     pub(super) fn scratch_bytes(&self, graph: &Graph, rows: usize) -> u64 {
-        let Some(packing) = self.precision.packing() else { return 0 };
-        graph.linear_inputs().map(|width| packing.scratch_bytes(rows, width)).max().unwrap_or(0) as u64
+        self.precision.scratch_bytes(graph, rows)
     }
 
     /// The weights as the shard runs on them.

@@ -111,7 +111,7 @@ pub(super) struct Loaded {
     pub rows: usize,
     /// Whether its output is logits.
     pub is_last: bool,
-    _memory: [Reservation; 2],
+    memory: [Reservation; 2],
 }
 
 /// Tokens of a run where memory does not force fewer.
@@ -222,6 +222,11 @@ impl Shard {
         Ok(slot)
     }
 
+    /// Bytes that [`suspend`](Self::suspend) would give back to the budget.
+    pub(super) fn own_bytes(&self) -> u64 {
+        self.with(|loaded| Ok(loaded.memory.iter().map(Reservation::bytes).sum())).unwrap_or(0)
+    }
+
     /// Gives the weights and the session back, after the runs in progress, but keeps the requests' caches.
     pub(super) fn suspend(&self) {
         *self.residence.write() = Residence::Suspended;
@@ -282,32 +287,35 @@ impl Loaded {
         let exact = source.load(&wanted, report)?;
         let weight_memory = budget.reserve(packer.bytes(&wanted, &exact), Site::Load, "the shard's weights")?;
         let weights = packer.pack(exact, &wanted, report)?;
-        let (rows, arena) = arena(graph, budget);
-        let run = arena.map_or(0, |arena| arena + packer.scratch_bytes(graph, rows));
-        let arena_memory = budget.reserve(run, Site::Load, "the memory of a run")?;
+        let (rows, arena, run) = match budget.limit() {
+            Some(limit) => {
+                let (rows, arena) = run_within(graph, limit.saturating_sub(budget.used()));
+                (rows, Some(arena), arena + packer.scratch_bytes(graph, rows))
+            }
+            None => (usize::MAX, None, 0),
+        };
+        let run_memory = budget.reserve(run, Site::Load, "the memory of a run")?;
         report.stage(Stage::Session)?;
         let weights = Arc::new(weights);
         let session = Session::new(&graph::native::write(graph), Arc::clone(&weights), arena)?;
         let is_last = matches!(graph.output, graph::Output::Logits(_));
-        Ok(Self { session, weights, rows, is_last, _memory: [weight_memory, arena_memory] })
+        Ok(Self { session, weights, rows, is_last, memory: [weight_memory, run_memory] })
     }
 }
 
-/// Bytes that the arena of a run of `rows` tokens needs: its values, and what allocating them one by one wastes.
+/// Bytes that the arena of a run of `rows` tokens needs.
 pub(super) fn run_bytes(graph: &Graph, rows: usize) -> u64 {
-    let values = graph.peak_values(rows, rows) * size_of::<f32>();
-    values as u64 * 5 / 4 + (64 << 10)
+    graph.arena_bytes(rows, rows)
 }
 
-/// How many rows a run may have, and the arena's limit, under a budget: a quarter of what is left at most.
-fn arena(graph: &Graph, budget: &Budget) -> (usize, Option<u64>) {
-    let Some(limit) = budget.limit() else { return (usize::MAX, None) };
-    let left = limit.saturating_sub(budget.used());
+/// How many rows a run may have where `left` bytes of a limit are left, and the bytes of its arena: a quarter of what is
+/// left, if enough rows fit into that.
+pub(super) fn run_within(graph: &Graph, left: u64) -> (usize, u64) {
     let mut rows = ROWS;
     while rows > FEWEST_ROWS && run_bytes(graph, rows) > left / 4 {
         rows /= 2;
     }
-    (rows, Some(run_bytes(graph, rows)))
+    (rows, run_bytes(graph, rows))
 }
 
 /// The model's shape.
@@ -357,5 +365,54 @@ fn info(config: &ModelConfig, range: Range, weights: &WeightTable, kv: KvShape, 
         weight_bytes: weights.bytes(),
         kv_bytes_per_token: kv.bytes_per_token(),
         device,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, EngineOptions, Input, Logits, Request, RequestOptions};
+
+    /// What ONNX Runtime itself does when its arena is full. A reservation in front of it normally sees to it that this
+    /// never happens, so the session is given an arena smaller than was reserved.
+    #[test]
+    fn a_full_arena_in_the_middle_of_a_run_is_out_of_memory_and_harms_nothing() {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/llama_256");
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let shard = engine.ensure_shard(&ShardSpec::whole(model), None).unwrap();
+        let request = || Request::new(&shard, RequestOptions { capacity: 64, ..RequestOptions::default() }).unwrap();
+        let ids: Vec<i64> = (1..=40).collect();
+        let before = request().infer(Input::Ids(&ids), Logits::All).unwrap().values().to_owned();
+
+        let mut capped = Loaded::build(&shard.source, &shard.packer, &shard.graph, &shard.budget, &mut Report::silent()).unwrap();
+        // One step short of the largest value, the MLP's inner one.
+        let limit = run_bytes(&shard.graph, ids.len()) - 256;
+        let weights = Arc::clone(&capped.weights);
+        capped.session = Session::new(&graph::native::write(&shard.graph), weights, Some(limit)).unwrap();
+        *shard.residence.write() = Residence::Here(capped);
+
+        let mut request = request();
+        for failures in 1..=3 {
+            let error = request.infer(Input::Ids(&ids), Logits::All).unwrap_err();
+            let oom = error.out_of_memory().unwrap();
+            assert_eq!((oom.site, oom.device.as_str()), (Site::Run, "cpu"), "{}", error.chain());
+            assert!(oom.requested > 0 && oom.requested <= limit, "{}", error.chain());
+            assert!(error.chain().contains("Available memory of"), "these are its words: {}", error.chain());
+            assert_eq!((engine.stats().out_of_memory_run, request.position()), (failures, 0));
+            // The middle of the run: attention of the first layer has been computed, of the last one not.
+            let written: Vec<bool> = request
+                .with_cache(|cache| Ok(cache.heads(1).map(|head| head.iter().any(|v| *v != 0.0)).collect()))
+                .unwrap();
+            assert!(written[0] && !written[written.len() - 1]);
+        }
+        // Memory was given back: what fits runs in the same arena.
+        let _ = request.infer(Input::Ids(&ids[..10]), Logits::None).unwrap();
+        request.truncate(0).unwrap();
+        // And with room again the same request gives the same bits.
+        shard.resume().unwrap();
+        let after = request.infer(Input::Ids(&ids), Logits::All).unwrap().values().to_owned();
+        assert_eq!(after.map(|v| v.to_bits()), before.map(|v| v.to_bits()));
+        assert_eq!(engine.stats().out_of_memory_run, 3);
     }
 }

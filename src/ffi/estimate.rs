@@ -25,14 +25,16 @@ pub struct ortshard_memory_estimate {
     pub weight_bytes: u64,
     /// The KV caches of all the requests.
     pub kv_bytes: u64,
-    /// Activations of one run of up to 512 tokens, and its output.
+    /// Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its output:
+    /// the last token's logits, or all hidden states.
     pub run_bytes: u64,
-    /// The most that the engine holds while it loads: the weights, and what it holds now unless it releases first.
+    /// The most that the engine holds while it loads: what it holds now (if it releases first, without its shard), the
+    /// weights and, under a memory_limit, the activations, which are reserved then.
     pub load_peak_bytes: u64,
     /// Weights, KV caches and one run.
     pub total_bytes: u64,
-    /// The last layer (INCLUSIVE) of the largest range from the spec's first layer on whose total fits into the
-    /// engine's memory_limit or, without one, into what the machine has available; ORTSHARD_NO_LAYER if none does.
+    /// The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used within
+    /// the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none can.
     pub largest_end_layer: i64,
 }
 

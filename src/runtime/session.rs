@@ -23,7 +23,9 @@ const RUNNING: &str = "the run";
 /// A graph in ONNX Runtime.
 #[derive(Debug)]
 pub(crate) struct Session {
-    session: NonNull<sys::OrtSession>,
+    raw: NonNull<sys::OrtSession>,
+    /// Whether its arena is limited.
+    limited: bool,
     /// The operators the session calls; released after it.
     _domain: Domain,
 }
@@ -57,12 +59,13 @@ impl Session {
             };
             check(status, Site::Load, CREATING)
         })?;
-        let session = NonNull::new(session).ok_or_else(|| err!(Internal, "ONNX Runtime returned no session"))?;
-        Ok(Self { session, _domain: domain })
+        let raw = NonNull::new(session).ok_or_else(|| err!(Internal, "ONNX Runtime returned no session"))?;
+        Ok(Self { raw, limited: arena_limit.is_some(), _domain: domain })
     }
 
     /// Runs the graph on named inputs into a named output. `cancel` stops it between two operators. `shrink` gives the
-    /// arena's memory back afterwards: for the large runs of a prompt, not for single tokens.
+    /// arena's memory back afterwards: for the large runs of a prompt, not for single tokens. A limited arena always does,
+    /// because pieces left by runs of other sizes would take the room of the next.
     pub(crate) fn run(
         &self,
         inputs: &[(&CStr, &Tensor)],
@@ -87,8 +90,8 @@ impl Session {
         // which the `TensorMut` borrows exclusively.
         let status = unsafe {
             (ort::api().Run)(
-                self.session.as_ptr(),
-                cancel.options(shrink).as_ptr(),
+                self.raw.as_ptr(),
+                cancel.options(shrink || self.limited).as_ptr(),
                 names.as_ptr(),
                 values.as_ptr(),
                 inputs.len(),
@@ -110,12 +113,15 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // SAFETY: made by `new`, released once, before its operators.
-        unsafe { (ort::api().ReleaseSession)(self.session.as_ptr()) }
+        unsafe { (ort::api().ReleaseSession)(self.raw.as_ptr()) }
     }
 }
 
 /// Session options of every shard: the process-wide pool, no graph rewriting (the graph is written as it should run,
-/// and a fusion across the shard's border would change its last bits), operators one after another.
+/// and a fusion across the shard's border would change its last bits), operators one after another, and each value
+/// allocated when it is written. (ONNX Runtime would rather take all of a run's memory at once, as an earlier run of the
+/// same shape used it. But it tells shapes apart by the exclusive or of their sizes, so a run of as many rows of logits
+/// as tokens takes that of any other such run, and then its own as well.)
 struct Options(NonNull<sys::OrtSessionOptions>);
 
 impl Options {
@@ -126,6 +132,8 @@ impl Options {
         check(unsafe { (api.CreateSessionOptions)(&raw mut options) }, Site::Load, CREATING)?;
         let options = Self(NonNull::new(options).ok_or_else(|| err!(Internal, "ONNX Runtime returned no options"))?);
         let raw = options.0.as_ptr();
+        // SAFETY: valid options.
+        check(unsafe { (api.DisableMemPattern)(raw) }, Site::Load, CREATING)?;
         let level = sys::GraphOptimizationLevel::ORT_DISABLE_ALL;
         // SAFETY: valid options.
         check(unsafe { (api.DisablePerSessionThreads)(raw) }, Site::Load, CREATING)?;
