@@ -1,16 +1,18 @@
 //! A request's key-value cache.
 
-use std::fmt;
+use memmap2::MmapMut;
 
 use crate::error::{Error, Result, Site, err};
 
 /// Keys and values of every layer of a shard for one request, one block of memory.
 ///
 /// Layout `[layers, 2, kv_heads, capacity, head_dim]` in float32: a head's rows lie one after another, which is how
-/// attention walks them. The block is reserved when the request is made, so a run never has to allocate for it; its
-/// pages are committed by the system as rows are first written.
+/// attention walks them. The block is reserved when the request is made, so a run never has to allocate for it. It is
+/// mapped, not allocated: its pages are committed as rows are first written, and all given back when it is dropped,
+/// whatever the allocator would do with so large a block.
+#[derive(Debug)]
 pub(crate) struct KvCache {
-    data: Box<[f32]>,
+    memory: MmapMut,
     shape: KvShape,
     capacity: usize,
 }
@@ -30,13 +32,6 @@ impl KvShape {
     }
 }
 
-impl fmt::Debug for KvCache {
-    /// Without the values, of which there may be gigabytes.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KvCache").field("shape", &self.shape).field("capacity", &self.capacity).finish_non_exhaustive()
-    }
-}
-
 impl KvCache {
     /// Room for `capacity` tokens.
     pub(crate) fn new(shape: KvShape, capacity: usize) -> Result<Self> {
@@ -45,9 +40,11 @@ impl KvCache {
             .checked_mul(capacity as u64)
             .filter(|bytes| isize::try_from(*bytes).is_ok())
             .ok_or_else(|| err!(OutOfRange, "a KV cache of {capacity} tokens is larger than any memory"))?;
-        let data = bytemuck::allocation::try_zeroed_slice_box(bytes as usize / size_of::<f32>())
-            .map_err(|()| Error::oom(Site::Kv, "cpu", bytes, format!("a KV cache of {capacity} tokens")))?;
-        Ok(Self { data, shape, capacity })
+        let memory = MmapMut::map_anon(bytes as usize).map_err(|e| {
+            Error::oom(Site::Kv, "cpu", bytes, format!("a KV cache of {capacity} tokens"))
+                .with_source(err!(Io, "mapping memory").with_source(e))
+        })?;
+        Ok(Self { memory, shape, capacity })
     }
 
     /// Tokens it has room for.
@@ -65,17 +62,17 @@ impl KvCache {
     /// The first `tokens` rows of every head, one after another: `[layers, 2, kv_heads, tokens, head_dim]`.
     pub(crate) fn heads(&self, tokens: usize) -> impl Iterator<Item = &[f32]> {
         let row = self.shape.head_dim;
-        self.data.chunks_exact(self.capacity * row).map(move |head| &head[..tokens * row])
+        bytemuck::cast_slice(&self.memory).chunks_exact(self.capacity * row).map(move |head| &head[..tokens * row])
     }
 
     /// As [`heads`](Self::heads), to be written.
     pub(crate) fn heads_mut(&mut self, tokens: usize) -> impl Iterator<Item = &mut [f32]> {
-        let row = self.shape.head_dim;
-        self.data.chunks_exact_mut(self.capacity * row).map(move |head| &mut head[..tokens * row])
+        let (row, capacity) = (self.shape.head_dim, self.capacity);
+        self.rows().chunks_exact_mut(capacity * row).map(move |head| &mut head[..tokens * row])
     }
 
     /// The whole block.
     pub(crate) fn rows(&mut self) -> &mut [f32] {
-        &mut self.data
+        bytemuck::cast_slice_mut(&mut self.memory)
     }
 }
