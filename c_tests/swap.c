@@ -11,6 +11,14 @@ static int stop(const ortshard_progress *progress, void *user_data)
     return progress->stage == stop_at;
 }
 
+static int told;
+
+static void on_error(int32_t level, const char *target, const char *message, void *user_data)
+{
+    (void)target, (void)user_data;
+    told += level == ORTSHARD_LOG_ERROR && strstr(message, "/nonexistent") != NULL;
+}
+
 /* The last logits of the test prompt, copied. */
 static float *answer(const ortshard_shard *shard, size_t *bytes)
 {
@@ -39,10 +47,12 @@ static void check_swaps(int release_first)
     size_t bytes;
     float *before = answer(shard, &bytes);
 
-    /* A missing model, a cancelled load: the old shard answers the same bits. */
+    /* A missing model, which the log tells of, a cancelled load: the old shard answers the same bits. */
     ortshard_shard_spec next = spec;
     next.model = "/nonexistent";
+    told = 0;
     FAILS(NOT_FOUND, "/nonexistent", ortshard_engine_ensure_shard(engine, &next, NULL, NULL, &other));
+    CHECK(told == 1);
     next = spec;
     next.end_layer = 0;
     for (stop_at = ORTSHARD_STAGE_INSPECT; stop_at <= ORTSHARD_STAGE_READY; stop_at++) {
@@ -92,7 +102,9 @@ static void check_swaps(int release_first)
 
 int main(void)
 {
+    OK(ortshard_set_log_callback(ORTSHARD_LOG_ERROR, on_error, NULL));
     check_swaps(0);
     check_swaps(1);
+    OK(ortshard_set_log_callback(ORTSHARD_LOG_ERROR, NULL, NULL));
     return 0;
 }

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::error::{Result, err};
+use crate::error::{ErrorKind, Result, err};
 use crate::runtime::{self, Runtime};
 use budget::Budget;
 use progress::Report;
@@ -125,7 +125,12 @@ impl Engine {
             None => load(),
             Some(old) => self.in_place_of(&old, load),
         };
-        let shard = Arc::new(shard.inspect_err(|error| self.counters.note(error))?);
+        let shard = Arc::new(shard.inspect_err(|error| {
+            self.counters.note(error);
+            if !matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::Cancelled) {
+                log::error!("`{}` could not be loaded: {}", spec.model, error.chain());
+            }
+        })?);
         let resident = Resident { spec: spec.clone(), shard: Arc::clone(&shard) };
         let replaced = self.resident.lock().replace(resident);
         self.counters.loaded();
