@@ -220,6 +220,65 @@ fn threads_and_sources_fetch_each_content_once() {
     assert_eq!(leftovers(cache.path()), Vec::<PathBuf>::new());
 }
 
+/// Shards that share a file, fetched by two processes at once.
+#[test]
+fn processes_fetch_what_they_share_once() {
+    let (left, right) = (weights(), weights()[..1 << 20].to_vec());
+    let files: [(&str, &[u8]); 4] = [
+        ("config.json", b"{}"),
+        ("left.safetensors", &left[1..]),
+        ("shared.safetensors", &left),
+        ("right.safetensors", &right),
+    ];
+    let (model, both) = (Model::new(&files), Arc::new(std::sync::Barrier::new(2)));
+    let (server, cache) = {
+        let both = Arc::clone(&both);
+        let handler = move |asked: &Asked, _| {
+            // Neither goes on before both have begun.
+            if asked.method == "HEAD" && asked.path.ends_with("/main/config.json") {
+                both.wait();
+            }
+            let reply = model.answer(asked);
+            // The first to come takes its time, so that the other one waits for it.
+            if asked.is_get("/cdn/shared.safetensors") { reply.stall(300) } else { reply }
+        };
+        (Server::start(handler), tempfile::tempdir().unwrap())
+    };
+    let children = ["left.safetensors", "right.safetensors"].map(|own| {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "source::download::tests::child_fetches", "--ignored", "--nocapture"])
+            .env("ENDPOINT", server.endpoint())
+            .env("CACHE", cache.path())
+            .env("OWN", own)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+    for file in ["/config.json", "/cdn/left.safetensors", "/cdn/shared.safetensors", "/cdn/right.safetensors"] {
+        assert_eq!(server.gets(file).len(), 1, "{file}");
+    }
+    assert_eq!(leftovers(cache.path()), Vec::<PathBuf>::new());
+    let snapshot = repository(cache.path()).join("snapshots").join(COMMIT);
+    for (file, content) in files {
+        assert_eq!(fs::read(snapshot.join(file)).unwrap(), content, "{file}");
+    }
+}
+
+#[test]
+#[ignore = "a child's part"]
+fn child_fetches() {
+    let variable = |name| std::env::var(name).unwrap();
+    let model = source_at(&variable("ENDPOINT"), Path::new(&variable("CACHE")), None, None);
+    let own = variable("OWN");
+    model.require_all(&["config.json", "shared.safetensors", &own], &mut quiet).unwrap();
+    assert_eq!(fs::read(model.require("shared.safetensors", &mut quiet).unwrap()).unwrap(), weights());
+}
+
 #[test]
 fn offline_opens_no_socket() {
     let (server, cache) = (toy().serve(), tempfile::tempdir().unwrap());
