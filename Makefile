@@ -1,6 +1,7 @@
 # make demo    set up and run the main job: one story from one shard, and the same story from three
 # make test    set up and run every test
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
+# make threads       the tests about threads under ThreadSanitizer (Linux, x86-64; a nightly compiler from rustup)
 # make bench   set up and run the benchmarks
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
@@ -23,7 +24,7 @@ STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
 MODEL    ?= models/stories
 PROMPT   ?= One rainy morning, a small fox
 
-.PHONY: all demo test test-matrix bench bench-peers lint header runtime examples install clean FORCE
+.PHONY: all demo test test-matrix threads bench bench-peers lint header runtime examples install clean FORCE
 
 all: examples
 
@@ -60,6 +61,17 @@ test-matrix: examples
 		env -u ORTSHARD_ONNXRUNTIME $(PYTHON) tools/fetch_onnxruntime.py --version $$version --out target/onnxruntime-$$version || exit 1; \
 		ORTSHARD_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-$$version/libonnxruntime.so $(CARGO) test --locked || exit 1; \
 	done
+
+# One thread in ONNX Runtime's pool: what its threads tell each other, the sanitizer does not see.
+THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
+	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/c/threads.supp ignore_noninstrumented_modules=1" \
+	ORTSHARD_THREAD_SANITIZER="$$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a" \
+	$(CARGO) +nightly test --locked --no-default-features --target x86_64-unknown-linux-gnu
+
+threads: runtime
+	$(THREADS) --test scenario_07_threads
+	$(THREADS) --test c_tests under_thread_sanitizer
 
 bench: runtime target/models/qwen2.5-0.5b
 	$(CARGO) bench --locked

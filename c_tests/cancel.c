@@ -1,11 +1,12 @@
 /* Cancelling: the call returns CANCELLED, nothing has happened, and the next one works. Also a second call on a busy
  * request, which is refused. */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "model.h"
 
 static ortshard_request *request;
-static volatile int running;
+static atomic_int running;
 
 static int32_t stop_at_weights(const ortshard_progress *progress, void *seen)
 {

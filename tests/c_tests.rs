@@ -22,6 +22,9 @@ const EVERY_MODEL: &[&str] = &["whole_model", "partition", "chunks", "hidden"];
 const WITHOUT_RUNTIME: &[&str] =
     &["last_error", "options_versioning", "sampler", "statuses", "strings", "text_stream", "tokenizer", "header_c11"];
 
+/// Tests with threads of their own.
+const ABOUT_THREADS: &[&str] = &["many_threads", "swap_under_load", "cancel", "free_order"];
+
 fn run_all(build: Build) {
     let setup = Setup::new(build);
     let model = Model::open(MODEL);
@@ -49,6 +52,20 @@ fn under_sanitizers() {
         return;
     }
     run_all(Build::Sanitized);
+}
+
+/// Part of `make threads`.
+#[test]
+fn under_thread_sanitizer() {
+    if c::thread_sanitizer().is_none() {
+        eprintln!("SKIPPED: not built with ThreadSanitizer; `make threads` does that");
+        return;
+    }
+    let setup = Setup::new(Build::Threads);
+    let model = Model::open(MODEL);
+    for name in ABOUT_THREADS {
+        setup.run(&setup.compile(name), &model);
+    }
 }
 
 #[test]

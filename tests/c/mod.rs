@@ -13,6 +13,7 @@ use crate::common::Model;
 
 const STRICT: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-O1"];
 const C11: &[&str] = &["-std=c11", "-D_XOPEN_SOURCE=700"];
+const THREADS: &str = "-fsanitize=thread";
 const SANITIZERS: &[&str] = &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
 /// What `rustc --print native-static-libs` says on Linux.
 const STATIC_NEEDS: &[&str] = &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
@@ -22,6 +23,7 @@ pub(crate) enum Build {
     Shared,
     Static,
     Sanitized,
+    Threads,
     Valgrind,
     EveryModel,
     Header,
@@ -58,6 +60,11 @@ pub(crate) fn programs() -> Vec<String> {
     names.sort();
     assert!(names.len() > 15, "{names:?}");
     names
+}
+
+/// The runtime library of `ThreadSanitizer`, if this test was built with it: `make threads` says where it is.
+pub(crate) fn thread_sanitizer() -> Option<PathBuf> {
+    std::env::var_os("ORTSHARD_THREAD_SANITIZER").map(PathBuf::from)
 }
 
 pub(crate) fn is_installed(program: &str) -> bool {
@@ -118,6 +125,14 @@ impl Setup {
         if self.build == Build::Sanitized {
             command.args(SANITIZERS);
         }
+        if self.build == Build::Threads {
+            // Compiled by gcc, linked with the runtime of the compiler that made the library.
+            let object = path.with_extension("o");
+            command.args([THREADS, "-c"]).arg("-o").arg(&object);
+            succeed(&mut command, name);
+            command = compiler();
+            command.arg(&object).arg("-o").arg(&path);
+        }
         self.link(&mut command);
         succeed(&mut command, name);
         Program { name: name.to_owned(), path }
@@ -147,7 +162,10 @@ impl Setup {
     }
 
     fn link(&self, command: &mut Command) {
-        if self.build == Build::Static {
+        if let Some(runtime) = thread_sanitizer().filter(|_| self.build == Build::Threads) {
+            command.arg(self.libraries.join("libortshard.a")).arg("-Wl,--export-dynamic,--whole-archive").arg(runtime);
+            command.arg("-Wl,--no-whole-archive").args(STATIC_NEEDS);
+        } else if self.build == Build::Static {
             command.arg(self.libraries.join("libortshard.a")).args(STATIC_NEEDS);
         } else {
             let run_time = format!("-Wl,-rpath,{}", self.libraries.display());
@@ -182,6 +200,7 @@ impl Setup {
             .env("TEST_PROMPT", list(&model.prompt))
             .env("TEST_GREEDY", list(&model.greedy))
             .env("TEST_BROKEN_MODELS", folders::models(&scratch, &model.path))
+            .env("TEST_LONG_MODEL", folders::long(&scratch))
             .env("TEST_OTHER_LIBRARY", self.libraries.join("libortshard.so.0"))
             .env("TEST_TOKENIZER", folders::tokenizer(&scratch));
         // Without it the sanitizer itself ends a program that asks for too much memory.
