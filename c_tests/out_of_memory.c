@@ -4,8 +4,23 @@
 
 #include "model.h"
 
+/* Counts the ERROR lines that tell of memory, and keeps the last one. */
+static struct {
+    int count;
+    char text[512];
+} seen;
+
+static void on_message(int32_t level, const char *target, const char *message, void *user_data)
+{
+    (void)target, (void)user_data;
+    if (level != ORTSHARD_LOG_ERROR || strstr(message, "out of memory") == NULL) return;
+    seen.count++;
+    snprintf(seen.text, sizeof seen.text, "%s", message);
+}
+
 int main(void)
 {
+    OK(ortshard_set_log_callback(ORTSHARD_LOG_ERROR, on_message, NULL));
 #ifndef __SANITIZE_ADDRESS__ /* which has such a limit of its own, and uses much address space itself */
     struct rlimit terabyte = {(rlim_t)1 << 40, (rlim_t)1 << 40};
     CHECK(setrlimit(RLIMIT_AS, &terabyte) == 0);
@@ -29,6 +44,9 @@ int main(void)
     OK(ortshard_last_oom(&oom));
     CHECK(oom.site == ORTSHARD_SITE_KV && strcmp(oom.device, "cpu") == 0);
     CHECK(oom.requested_bytes == info.kv_bytes_per_token * info.max_positions);
+    char bytes[64];
+    snprintf(bytes, sizeof bytes, "device cpu, site kv, %" PRIu64 " bytes", oom.requested_bytes);
+    CHECK(seen.count == 1 && strstr(seen.text, bytes) != NULL);
     ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
     OK(ortshard_engine_stats(engine, &counters));
     CHECK(counters.out_of_memory_kv == 1 && counters.out_of_memory_load == 0 && counters.out_of_memory_run == 0);
@@ -40,6 +58,15 @@ int main(void)
     OK(ortshard_request_create(shard, &options, &request));
     greedy(&request, 1, prompt, n, ids, 4);
     CHECK(memcmp(ids, golden, sizeof ids) == 0);
+
+    /* What fails for another reason is not counted, nor logged as this. */
+    int64_t outside = -1;
+    ortshard_tensor input = ids_tensor(&outside, 1), output;
+    FAILS(OUT_OF_RANGE, "-1", ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output));
+    OK(ortshard_engine_stats(engine, &counters));
+    CHECK(counters.out_of_memory_kv == 1 && counters.out_of_memory_load == 0 && counters.out_of_memory_run == 0);
+    CHECK(seen.count == 1);
+    OK(ortshard_set_log_callback(ORTSHARD_LOG_ERROR, NULL, NULL));
 
     ortshard_request_free(request);
     ortshard_shard_free(shard);

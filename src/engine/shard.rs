@@ -385,7 +385,8 @@ mod tests {
         let ids: Vec<i64> = (1..=40).collect();
         let before = request().infer(Input::Ids(&ids), Logits::All).unwrap().values().to_owned();
 
-        let mut capped = Loaded::build(&shard.source, &shard.packer, &shard.graph, &shard.budget, &mut Report::silent()).unwrap();
+        let mut capped =
+            Loaded::build(&shard.source, &shard.packer, &shard.graph, &shard.budget, &mut Report::silent()).unwrap();
         // One step short of the largest value, the MLP's inner one.
         let limit = run_bytes(&shard.graph, ids.len()) - 256;
         let weights = Arc::clone(&capped.weights);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::root;
+use crate::common::synthetic::Shape;
 
 /// A context whose KV cache no machine has the memory for.
 const LONG: u64 = 1 << 31;
@@ -29,6 +30,15 @@ pub(super) fn tokenizer(scratch: &Path) -> PathBuf {
          <{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
     )
     .unwrap();
+    folder
+}
+
+/// A small model with room for 10,000 tokens.
+pub(super) fn long(scratch: &Path) -> PathBuf {
+    let folder = scratch.join("long");
+    std::fs::create_dir_all(&folder).unwrap();
+    let positions = 10_000;
+    Shape { layers: 1, hidden: 64, inner: 64, heads: 2, kv_heads: 2, vocabulary: 64, positions }.write(&folder);
     folder
 }
 

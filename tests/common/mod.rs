@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 #![allow(clippy::needless_pass_by_value, reason = "array views are references")]
 
+pub(crate) mod process;
+pub(crate) mod synthetic;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -4,20 +4,13 @@
 //! environment; `child_*` are the children's parts.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::process::child;
 use ortshard::{Engine, EngineOptions, ErrorKind, Runtime, RuntimeOptions, ShardSpec};
-
-/// Runs the ignored test `part` in a child.
-fn child(part: &str, environment: &[(&str, &str)]) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", part, "--ignored", "--nocapture", "--test-threads=1"]);
-    command.envs(environment.iter().copied());
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{part}: {text}");
-}
 
 /// A shared library made of `source`.
 fn library(folder: &Path, source: &str) -> PathBuf {

@@ -54,29 +54,3 @@ fn truncating_goes_back_in_time() {
         assert_same(&model.name, request.run(&[1], Logits::Last).view(), first.view());
     }
 }
-
-#[test]
-fn four_threads_with_four_requests_each_give_what_one_gives_alone() {
-    for model in [Model::open("qwen3_tied"), Model::open("mistral_window")] {
-        let alone = model.whole().greedy(&model.prompt, 8);
-        let shard = model.shard(0, model.layers - 1);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    let mut requests: Vec<_> = (0..4)
-                        .map(|_| common::Pipeline {
-                            requests: vec![ortshard::Request::new(&shard, RequestOptions::default()).unwrap()],
-                        })
-                        .collect();
-                    let mut logits: Vec<_> = requests.iter_mut().map(|r| r.run(&model.prompt, Logits::Last)).collect();
-                    for id in &alone {
-                        for (request, logits) in requests.iter_mut().zip(&mut logits) {
-                            assert_eq!(common::argmax(logits.row(0).as_slice().unwrap()), *id, "{}", model.name);
-                            *logits = request.run(&[*id], Logits::Last);
-                        }
-                    }
-                });
-            }
-        });
-    }
-}

@@ -195,38 +195,6 @@ fn clear_makes_everything_stale_and_the_engine_usable() {
 }
 
 #[test]
-fn swaps_while_requests_run() {
-    let (model, other) = (Model::open("llama_mha"), Model::open("llama_gqa"));
-    for release_first in [false, true] {
-        let engine = engine(release_first);
-        let shard = engine.ensure_shard(&whole(&model), None).unwrap();
-        let expected = answer(&shard, &model.prompt);
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    for _ in 0..30 {
-                        let request = Request::new(&shard, RequestOptions::default());
-                        let result = request.and_then(|mut request| {
-                            let output = request.infer(Input::Ids(&model.prompt), Logits::All)?;
-                            assert_same("under swaps", output.values(), expected.view());
-                            Ok(())
-                        });
-                        // Beside the new shard the old one goes on; in its place it becomes stale, never wrong.
-                        let kind = result.map_err(|error| error.kind());
-                        assert!(kind.is_ok() || (release_first && kind == Err(ErrorKind::StaleShard)), "{kind:?}");
-                    }
-                });
-            }
-            for turn in 0..40 {
-                engine.ensure_shard(&whole(if turn % 2 == 0 { &other } else { &model }), None).unwrap();
-            }
-        });
-        let again = engine.ensure_shard(&whole(&model), None).unwrap();
-        assert_same("after swaps", answer(&again, &model.prompt).view(), expected.view());
-    }
-}
-
-#[test]
 fn a_saved_checkpoint_loads_and_a_broken_one_changes_nothing() {
     for name in ["qwen2_tied", "llama_bias_sharded"] {
         let model = Model::open(name);

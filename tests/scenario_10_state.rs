@@ -3,8 +3,7 @@
 
 mod common;
 
-use std::process::Command;
-
+use common::process::child;
 use common::{Model, assert_same};
 use ortshard::{ErrorKind, Input, Logits, Request, RequestOptions};
 
@@ -37,15 +36,10 @@ fn an_exported_state_continues_in_another_process() {
     let bytes = request.export_state().unwrap();
     assert_eq!(bytes.len(), request.state_size());
     std::fs::write(&state, bytes).unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_continues", "--ignored"])
-        .env("STATE", &state)
-        .env("ANSWER", &answer)
-        .output()
-        .unwrap();
-    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    let [state, answer] = [&state, &answer].map(|path| path.to_str().unwrap());
+    child("child_continues", &[("STATE", state), ("ANSWER", answer)]);
     let ours = request.infer(Input::Ids(&[9]), Logits::Last).unwrap().values().to_owned();
-    let theirs: Vec<u8> = std::fs::read(&answer).unwrap();
+    let theirs: Vec<u8> = std::fs::read(answer).unwrap();
     let ours: Vec<u8> = ours.iter().flat_map(|v| v.to_le_bytes()).collect();
     assert_eq!(ours, theirs);
 }

@@ -90,7 +90,7 @@ fn the_estimate_is_what_is_reserved() {
     assert_eq!(estimate.total_bytes, estimate.weight_bytes + estimate.kv_bytes + estimate.run_bytes);
     assert_eq!(estimate.largest_end_layer, Some(model.layers - 1));
 
-    let tight = self::engine(estimate.total_bytes - 1);
+    let tight = self::engine(estimate.weight_bytes + estimate.kv_bytes);
     let estimate = tight.estimate(&spec(&model), 100, 2).unwrap();
     assert!(estimate.largest_end_layer < Some(model.layers - 1));
     assert_eq!(self::engine(1000).estimate(&spec(&model), 100, 2).unwrap().largest_end_layer, None);

@@ -1,0 +1,55 @@
+/* Scenario 12: after 500 swaps the process has the memory, open files and threads it had after the first few; cleared, it
+ * is back where it began. */
+#include "model.h"
+#include "process.h"
+
+static ortshard_engine *engine;
+
+/* Makes layers 0 to `last` resident and uses them. */
+static void swap(uint32_t last)
+{
+    static float values[MOST * 1024];
+    int64_t prompt[MOST];
+    ortshard_tensor input = ids_tensor(prompt, ids_of("TEST_PROMPT", prompt)), output;
+    ortshard_shard *shard;
+    ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
+    spec.model = setting("TEST_MODEL");
+    spec.end_layer = last;
+    OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    ortshard_request *request = request_on(shard);
+    OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_LAST, values, sizeof values, &output));
+    ortshard_request_free(request);
+    ortshard_shard_free(shard);
+}
+
+static void swaps(int count)
+{
+    for (int i = 0; i < count; i++) swap(i % 2 == 0 ? 0 : ORTSHARD_LAST_LAYER);
+}
+
+int main(void)
+{
+    for (int release_first = 0; release_first <= 1; release_first++) {
+        ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+        options.release_first = release_first;
+        OK(ortshard_engine_create(&options, &engine));
+        swaps(50);
+        OK(ortshard_engine_clear(engine));
+        long empty = private_memory();
+        swaps(2);
+        long memory = private_memory(), threads = proc_status("Threads");
+        int files = open_files();
+        swaps(500);
+        CHECK(open_files() == files);
+        CHECK(proc_status("Threads") == threads);
+        CHECK(private_memory() <= memory + memory / 20);
+        OK(ortshard_engine_clear(engine));
+        CHECK(private_memory() <= empty + empty / 20);
+
+        ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
+        OK(ortshard_engine_stats(engine, &counters));
+        CHECK(counters.shards_loaded == 552);
+        ortshard_engine_free(engine);
+    }
+    return 0;
+}

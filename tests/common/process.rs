@@ -1,0 +1,43 @@
+//! This process from outside: its memory, its threads, and copies of it that run one test alone.
+
+use std::process::Command;
+
+/// Runs the ignored test `part` of this very program in a process of its own, which must pass.
+pub(crate) fn child(part: &str, environment: &[(&str, &str)]) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", part, "--ignored", "--nocapture", "--test-threads=1"]);
+    command.envs(environment.iter().copied());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{part}: {text}");
+}
+
+/// A line of /proc/self/status, such as `VmSize`, `VmHWM` or `RssAnon`, in bytes.
+pub(crate) fn memory(line: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// Lets `VmHWM` begin again at what is resident now, and returns that.
+pub(crate) fn reset_peak() -> u64 {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    memory("VmHWM")
+}
+
+/// Bytes of the files in `folder` that this process maps, and how many of them are resident.
+pub(crate) fn mapped(folder: &std::path::Path) -> (u64, u64) {
+    let folder = folder.to_str().unwrap();
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let (mut inside, mut size, mut resident) = (false, 0, 0);
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("Size:"), Some(kb)) if inside => size += kb.parse::<u64>().unwrap() * 1024,
+            (Some("Rss:"), Some(kb)) if inside => resident += kb.parse::<u64>().unwrap() * 1024,
+            (Some(first), _) if !first.ends_with(':') => inside = line.contains(folder),
+            _ => {}
+        }
+    }
+    (size, resident)
+}
