@@ -10,6 +10,8 @@ mod native;
 mod operator;
 mod session;
 mod status;
+#[cfg(test)]
+mod stock_tests;
 mod tensor;
 
 pub(crate) use arena::return_freed_memory;

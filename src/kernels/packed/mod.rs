@@ -28,7 +28,7 @@
 //! zero, and a row beyond the last one the scale zero as well.
 //!
 //! So every tensor is a multiple of 64 bytes, and if it begins at a multiple of 64 then so does every line. `Int4` takes
-//! 4.125 bits for a weight, `Int4Fine` 4.5 and `Int8` 8.125.
+//! 4.125 bits for a weight, `Int4Fine` 4.5 and `Int8` 8.125, and a little more if the number of blocks is odd.
 //!
 //! # The arithmetic
 //!
@@ -47,6 +47,8 @@ mod unpack;
 
 pub(crate) use pack::pack;
 pub(super) use unpack::unpack;
+#[cfg(test)]
+pub(crate) use unpack::{Codes, codes};
 
 /// The version of the format described above.
 pub(crate) const LAYOUT_VERSION: u32 = 1;
