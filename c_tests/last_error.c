@@ -27,6 +27,10 @@ int main(void)
     ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
     FAILS(NOT_FOUND, "/nonexistent/model", ortshard_model_info("/nonexistent/model", &model));
 
+    /* One line, whatever a name holds. */
+    FAILS(NOT_FOUND, "no\\nsuch\\u{1b}[2Jmodel", ortshard_model_info("no\nsuch\x1b[2Jmodel", &model));
+    FAILS(NOT_FOUND, "/nonexistent/model", ortshard_model_info("/nonexistent/model", &model));
+
     /* No memory ran out, and asking does not disturb the last error. */
     ortshard_oom oom = ORTSHARD_OOM_INIT;
     CHECK(ortshard_last_oom(&oom) == ORTSHARD_ERROR_INVALID_STATE);

@@ -78,6 +78,9 @@ pub struct OutOfMemory {
     pub requested: u64,
 }
 
+/// Bytes that [`Error::chain`] gives at most.
+const LONGEST_LINE: usize = 16 << 10;
+
 /// An error: a kind to act on, a message to read, and the cause below it.
 #[derive(Debug)]
 pub struct Error {
@@ -130,7 +133,8 @@ impl Error {
         self.oom.as_ref()
     }
 
-    /// The message and every cause below it, joined by `: `.
+    /// The message and every cause below it, joined by `: `. One line of 16 KiB at most: what a model's files brought
+    /// into it is escaped where it holds control characters, and cut where it is too long.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
@@ -140,8 +144,24 @@ impl Error {
             text.push_str(&error.to_string());
             cause = error.source();
         }
-        text
+        one_line(&text)
     }
+}
+
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(LONGEST_LINE));
+    for character in text.chars() {
+        if line.len() > LONGEST_LINE - 16 {
+            line.push('…');
+            break;
+        }
+        if character.is_control() {
+            line.extend(character.escape_debug());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }
 
 impl fmt::Display for Error {
