@@ -387,6 +387,17 @@ fn chat(template: &str) -> Result<String, Error> {
     tokenizer.apply_chat_template(&[ChatMessage::new("user", "Hi")], true)
 }
 
+/// The longest chains that are allowed, on the smallest stack that threads have anywhere.
+#[test]
+fn chains_of_the_allowed_length_fit_the_stack() {
+    let chains = [(" ~ 'a'", 490), (".a", 490), ("|trim", 490), (" if v else v", 240), (" and v", 490), ("()", 330)];
+    let mut templates: Vec<_> = chains.map(|(part, n)| format!("{{{{ v{} }}}}", part.repeat(n))).into();
+    templates.extend(["not ", "-"].map(|sign| format!("{{{{ {}v }}}}", sign.repeat(990))));
+    templates.push(format!("{{% if v %}}{}{{% endif %}}", "{% elif v %}".repeat(300)));
+    let render = move || templates.iter().for_each(|template| drop(chat(template)));
+    thread::Builder::new().stack_size(512 << 10).spawn(render).unwrap().join().unwrap();
+}
+
 #[test]
 fn chat_templates_are_found_and_bounded() {
     let error = open("qwen").apply_chat_template(&[], true).unwrap_err();
@@ -400,20 +411,46 @@ fn chat_templates_are_found_and_bounded() {
 
     assert_eq!(chat("{{ strftime_now('%Y') | length }}").unwrap(), "4");
     assert_eq!(
+        chat("{{ 1000000 * 1000000 }} {{ 'ab' * 2 }} {{ ([1] * 3) | list }}").unwrap(),
+        "1000000000000 abab [1, 1, 1]"
+    );
+    assert_eq!(
         chat("{%- generation -%} a {%- endgeneration %}\nb{% set generation = 1 %}{{ generation }}").unwrap(),
         "ab1"
     );
 
     let nested = format!("{}1{}", "{{ ".to_owned() + &"(".repeat(5001), ")".repeat(5001) + " }}");
+    let long = |part: &str| format!("\n{{{{ v{} }}}}", part.repeat(50_000));
+    let chains = [" ~ 'a'", ".a", "|trim", " if v else v", " and v", " ** v", "()"].map(long);
+    for chain in &chains {
+        let error = chat(chain).unwrap_err();
+        assert!(error.chain().contains("line 2 has more than 1000 words"), "{}", error.chain());
+    }
+    let elifs = format!("{{% if v %}}{}{{% endif %}}", "{% elif v %}".repeat(50_000));
+    let constants = "{{ 'x' * 99999999 }}".repeat(1000);
     for (template, line) in [
         ("\n\n{% if %}", "line 3"),
         ("a\n{{ messages.nope.nope }}", "line 2"),
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "steps"),
-        ("{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", "64 MiB"),
+        ("{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", "256 MiB"),
+        ("{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "16 MiB"),
+        (
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x|replace('a', n.x) %}{% endfor %}",
+            "MiB",
+        ),
+        ("{% set x %}{% for i in range(20000) %}{{ 'x' * 999 }}{% endfor %}{% endset %}", "16 MiB"),
+        ("{{ ((1, 2) * 49999999) | length }}", "256 MiB"),
+        ("{{ (['x' * 99999] * 99999) | map('upper') | list }}", "256 MiB"),
+        ("{% set n = namespace(x=[]) %}{% for i in range(99) %}{% set n.x = [n.x] %}{% endfor %}", "nest deeper"),
+        ("{% set n = namespace() %}{% set n.n = n %}", "namespace"),
+        ("{{ '%09999d' | format(1) }}", "999 characters"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "line 1"),
         ("{% include 'chat_template' %}", "line 1"),
         ("{{ 'x' | nope }}", "line 1"),
         (&nested, "line 1"),
+        (&elifs, "elifs"),
+        (&constants, "16 MiB"),
+        (&"x".repeat((1 << 20) + 1), "longer than 1 MiB"),
     ] {
         let error = chat(template).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");

@@ -1,11 +1,12 @@
 //! Chat templates: Jinja as `transformers` runs it, without running code and within bounds.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use minijinja::machinery::{CompiledTemplate, TemplateConfig, eval, make_string_output};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
 use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
@@ -13,13 +14,12 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 use super::clock;
+use super::meter::{self, Meter};
+use super::template;
 use crate::error::{Error, Result, bail, err};
 
 /// Template instructions that one rendering may execute: enough for some 100,000 messages.
 const MAX_STEPS: u64 = 10_000_000;
-
-/// Bytes that one rendering may produce.
-const MAX_OUTPUT: usize = 64 << 20;
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,66 +48,49 @@ pub(super) fn render(
         |message: &ChatMessage| context! { role => message.role.as_str(), content => message.content.as_str() };
     let messages: Value = messages.iter().map(message).collect();
     let names: BTreeMap<_, _> = names.iter().cloned().collect();
-    let variables = context! { messages, add_generation_prompt, tools => (), documents => (), ..names };
+    let variables = context! { messages, add_generation_prompt, tools => (), documents => (), one__ => 1, ..names };
 
-    let source = without_generation_tags(template);
     let run = || {
-        let mut output = Bounded(Vec::new());
-        let environment = dialect()?;
-        let template = environment.template_from_named_str("chat_template", &source)?;
-        template.render_captured_to(variables, &mut output)?;
-        Ok(output.0)
+        let meter = Meter::new();
+        let source = template::prepare(template, syntax()?)?;
+        let environment = dialect(&meter)?;
+        let config = TemplateConfig { syntax_config: syntax()?, default_auto_escape: Arc::new(|_| AutoEscape::None) };
+        let compiled = CompiledTemplate::new("chat_template", &source, &config)?;
+        let (instructions, blocks) = (meter::insert(&compiled.instructions), meter::insert_all(&compiled.blocks));
+        let mut text = String::new();
+        let output = &mut make_string_output(&mut text);
+        eval(&environment, &instructions, variables, &blocks, output, AutoEscape::None)?;
+        Ok(text)
     };
     // The engine panics on some slices of empty lists. Nothing of a rendering outlives it.
-    let Ok(output) = catch_unwind(AssertUnwindSafe(run)) else {
-        bail!(Malformed, "the chat template made the template engine panic");
-    };
-    String::from_utf8(output.map_err(explain)?)
-        .map_err(|error| err!(Internal, "a chat template gave bad UTF-8").with_source(error))
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(text) => text.map_err(explain),
+        Err(_) => bail!(Malformed, "the chat template made the template engine panic"),
+    }
 }
 
 /// The environment of `transformers`: its block trimming, filters and functions, and Python's methods on values.
-fn dialect() -> Result<Environment<'static>, minijinja::Error> {
+fn dialect(meter: &Arc<Meter>) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_syntax(syntax()?);
     environment.set_fuel(Some(MAX_STEPS));
     environment.set_recursion_limit(100);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_filter("tojson", to_json);
+    meter.install(&mut environment);
+    let meter = Arc::clone(meter);
+    environment.add_filter("tojson", move |value: &Value, indent: Option<usize>, options: Kwargs| {
+        to_json(&meter, value, indent, &options)
+    });
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", |format: &str| clock::strftime(format, clock::now()));
     Ok(environment)
 }
 
-/// `transformers` marks what the assistant says with a tag of its own, which changes nothing in the text.
-fn without_generation_tags(template: &str) -> Cow<'_, str> {
-    if !template.contains("endgeneration") {
-        return Cow::Borrowed(template);
-    }
-    let mut source = String::with_capacity(template.len());
-    for (index, part) in template.split("{%").enumerate() {
-        if index == 0 {
-            source.push_str(part);
-            continue;
-        }
-        source.push_str("{%");
-        let body = part.trim_start_matches(['-', '+']).trim_start();
-        let (before, word) = part.split_at(part.len() - body.len());
-        let ends_tag = |rest: &str| rest.trim_start().trim_start_matches(['-', '+']).starts_with("%}");
-        source.push_str(before);
-        match (word.strip_prefix("generation"), word.strip_prefix("endgeneration")) {
-            (Some(rest), _) if ends_tag(rest) => source.extend(["if true", rest]),
-            (_, Some(rest)) if ends_tag(rest) => source.extend(["endif", rest]),
-            _ => source.push_str(word),
-        }
-    }
-    Cow::Owned(source)
+fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
 }
 
 /// `json.dumps` of Python, as `transformers` sets it up: text stays as it is, `indent` is the only option.
-#[allow(clippy::needless_pass_by_value, reason = "the signature of a filter")]
-fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<String, minijinja::Error> {
+fn to_json(meter: &Meter, value: &Value, indent: Option<usize>, options: &Kwargs) -> Result<String, minijinja::Error> {
     let indent = match indent {
         Some(indent) => Some(indent),
         None => options.get("indent")?,
@@ -117,16 +100,16 @@ fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<Stri
     }
     options.assert_all_used()?;
     let json = match indent {
-        None => serialize(value, OneLine),
-        Some(indent) => serialize(value, PrettyFormatter::with_indent(" ".repeat(indent.min(16)).as_bytes())),
+        None => serialize(meter, value, OneLine),
+        Some(indent) => serialize(meter, value, PrettyFormatter::with_indent(" ".repeat(indent.min(16)).as_bytes())),
     };
     json.map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, "tojson").with_source(error))
 }
 
-fn serialize(value: &Value, formatter: impl Formatter) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))?;
-    String::from_utf8(bytes).map_err(io::Error::other)
+fn serialize(meter: &Meter, value: &Value, formatter: impl Formatter) -> io::Result<String> {
+    let mut writer = meter.writer();
+    value.serialize(&mut Serializer::with_formatter(&mut writer, formatter))?;
+    String::from_utf8(writer.bytes).map_err(io::Error::other)
 }
 
 /// One line with Python's separators, `, ` and `: `.
@@ -176,21 +159,4 @@ fn explain(error: minijinja::Error) -> Error {
         return err!(Malformed, "the chat template takes more than {MAX_STEPS} steps, the last{place}");
     }
     err!(Malformed, "the chat template is faulty{place}").with_source(error)
-}
-
-/// A buffer that refuses to grow beyond [`MAX_OUTPUT`].
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
-            return Err(io::Error::other(format!("the output exceeds {} MiB", MAX_OUTPUT >> 20)));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

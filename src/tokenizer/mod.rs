@@ -5,9 +5,12 @@
 mod chat;
 mod clock;
 mod files;
+mod growth;
+mod meter;
 mod plan;
 mod special;
 mod stream;
+mod template;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -53,8 +56,8 @@ impl Tokenizer {
     ///
     /// # Errors
     /// `NotFound` if there is no `tokenizer.json`; `Io` if a file cannot be read; `Malformed`, naming the file, if its
-    /// content breaks its format or exceeds 256 MiB (16 MiB for the other files), or if it is a link that leaves the
-    /// folder.
+    /// content breaks its format, could make a text thousands of times longer, or exceeds 256 MiB (16 MiB for the
+    /// other files), or if it is a link that leaves the folder.
     pub fn open(path: &Path) -> Result<Self> {
         let on = &mut |_| Ok(());
         if path.is_dir() {
@@ -80,6 +83,7 @@ impl Tokenizer {
         let beside = SideFiles::read(files, &mut |_| on(main))?;
         let (inner, size) = guarded(&label, || {
             let mut inner = tokenizers::Tokenizer::from_bytes(json)?;
+            growth::check(&inner)?;
             inner.with_truncation(None)?;
             inner.with_padding(None);
             let size = inner.get_vocab_size(true);
