@@ -3,11 +3,15 @@
 
 static ortshard_request *request;
 static ortshard_tensor output;
+static ortshard_status each;
 
 #define REFUSED(status, text, ...)                                                                \
     do {                                                                                          \
         ortshard_tensor bad = __VA_ARGS__;                                                        \
         FAILS(status, text, ortshard_request_infer(request, &bad, ORTSHARD_LOGITS_LAST, &output)); \
+        CHECK(output.data == NULL && output.rank == 0 && output.byte_length == 0);                \
+        FAILS(status, text, ortshard_infer_batch(&request, &bad, NULL, 1, &output, &each));       \
+        CHECK(each == ORTSHARD_ERROR_##status && strstr(ortshard_last_error(), "requests[0]"));   \
         CHECK(output.data == NULL && output.rank == 0 && output.byte_length == 0);                \
     } while (0)
 

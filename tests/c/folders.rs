@@ -75,7 +75,93 @@ pub(super) fn models(scratch: &Path, model: &Path) -> PathBuf {
         let shape = &mut header["model.norm.weight"]["shape"];
         *shape = json!([shape[0], 1]);
     });
+    hostile_weights(&copy);
+    hostile_indexes(&copy);
+    hostile_configs(&copy);
     folder
+}
+
+/// Weight files as nobody writes them by mistake.
+fn hostile_weights(copy: &impl Fn(&str) -> PathBuf) {
+    let header = |name: &str, tensor: &str, key: &str, value: Value| {
+        edit_header(&copy(name).join("model.safetensors"), |header| header[tensor][key] = value);
+    };
+    let bytes = |name: &str, content: &[u8]| std::fs::write(copy(name).join("model.safetensors"), content).unwrap();
+    let head = |length: u64, text: &[u8]| [&length.to_le_bytes(), text].concat();
+    bytes("weights_empty", b"");
+    bytes("weights_header_endless", &head(u64::MAX, b"{}"));
+    bytes("weights_header_long", &head(1 << 40, b"{}"));
+    bytes("weights_header_not_json", &head(8, b"{{{{{{{{"));
+    bytes("weights_header_not_utf8", &head(8, b"{\"\xff\xfe\"}  "));
+    bytes("weights_header_deep", &head(100_000, "[".repeat(100_000).as_bytes()));
+    header("weights_beyond", "model.norm.weight", "data_offsets", json!([1_u64 << 62, (1_u64 << 62) + 80]));
+    header("weights_backwards", "model.norm.weight", "data_offsets", json!([118_960, 118_880]));
+    header("weights_overlap", "model.norm.weight", "data_offsets", json!([0, 80]));
+    header("weights_negative", "model.norm.weight", "data_offsets", json!([-80, 0]));
+    header("weights_overflow", "model.norm.weight", "shape", json!([1_u64 << 33, 1_u64 << 33]));
+    header("weights_dtype", "model.norm.weight", "dtype", json!("I16"));
+    let secret = copy("secret").join("model.safetensors");
+    let link = copy("weights_link").join("model.safetensors");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(secret, link).unwrap();
+}
+
+/// Indexes that name what no model may name.
+fn hostile_indexes(copy: &impl Fn(&str) -> PathBuf) {
+    let bytes = |name: &str, content: &[u8]| {
+        std::fs::write(copy(name).join("model.safetensors.index.json"), content).unwrap();
+    };
+    let index = |name: &str, text: &str| bytes(name, text.as_bytes());
+    let all_in = |file: Value| {
+        let bytes = std::fs::read(copy("secret").join("model.safetensors")).unwrap();
+        let (header, _) = split(&bytes);
+        let names = header.as_object().unwrap().keys();
+        json!({ "weight_map": names.map(|name| (name.clone(), file.clone())).collect::<serde_json::Map<_, _>>() })
+            .to_string()
+    };
+    index("index_up", &all_in(json!("../secret/model.safetensors")));
+    index("index_absolute", &all_in(json!("/etc/passwd")));
+    index("index_number", &all_in(json!(7)));
+    index("index_folder", &all_in(json!("..")));
+    index("index_missing", &all_in(json!("nowhere.safetensors")));
+    index("index_not_json", "{\"weight_map\": ");
+    bytes("index_not_utf8", b"{\"weight_map\": {\"\xff\": 1}}");
+    index("index_list", "{\"weight_map\": []}");
+    index("index_deep", &"{\"weight_map\":".repeat(100_000));
+    index("index_empty", "{\"weight_map\": {}}");
+    index("index_link", &all_in(json!("link.safetensors")));
+    let secret = copy("secret").join("model.safetensors");
+    let link = copy("index_link").join("link.safetensors");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(secret, link).unwrap();
+}
+
+/// Numbers that would end the process in code that trusts them, and text that is no config at all.
+fn hostile_configs(copy: &impl Fn(&str) -> PathBuf) {
+    let number = |name: &str, key: &str, value: Value| {
+        edit_json(&copy(name).join("config.json"), |config| config[key] = value);
+    };
+    number("config_layers", "num_hidden_layers", json!(1_000_000_000));
+    number("config_kv_heads", "num_key_value_heads", json!(1_u64 << 40));
+    number("config_heads", "num_attention_heads", json!(0));
+    number("config_width", "hidden_size", json!(-40));
+    number("config_head_dim", "head_dim", json!(u64::MAX));
+    number("config_vocabulary", "vocab_size", json!(1e300));
+    number("config_intermediate", "intermediate_size", json!("72"));
+    number("config_positions", "max_position_embeddings", json!(1_u64 << 63));
+    number("config_window", "sliding_window", json!(-1));
+    number("config_theta", "rope_theta", json!(0));
+    number("config_epsilon", "rms_norm_eps", json!(-1e-6));
+    number("config_rope", "rope_scaling", json!({"rope_type": "linear", "factor": -1}));
+    let text = |name: &str, content: &[u8]| std::fs::write(copy(name).join("config.json"), content).unwrap();
+    text("config_deep", "[".repeat(100_000).as_bytes());
+    text("config_not_utf8", b"{\"architectures\": [\"\xff\xfe\"]}");
+    text("config_list", b"[]");
+    text("config_empty", b"");
+    let secret = copy("secret").join("config.json");
+    let link = copy("config_link").join("config.json");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(secret, link).unwrap();
 }
 
 fn read_json(path: &Path) -> Value {
@@ -91,12 +177,16 @@ fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
 /// A safetensors file is the length of its JSON header as 8 bytes, the header, the data.
 fn edit_header(path: &Path, edit: impl FnOnce(&mut Value)) {
     let bytes = std::fs::read(path).unwrap();
-    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let (mut header, data) = split(&bytes);
     edit(&mut header);
     let header = header.to_string().into_bytes();
     let mut edited = (header.len() as u64).to_le_bytes().to_vec();
     edited.extend_from_slice(&header);
-    edited.extend_from_slice(&bytes[8 + length..]);
+    edited.extend_from_slice(data);
     std::fs::write(path, edited).unwrap();
+}
+
+fn split(file: &[u8]) -> (Value, &[u8]) {
+    let (header, data) = file[8..].split_at(u64::from_le_bytes(file[..8].try_into().unwrap()) as usize);
+    (serde_json::from_slice(header).unwrap(), data)
 }
