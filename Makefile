@@ -2,6 +2,7 @@
 # make test    set up and run every test
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make threads       the tests about threads under ThreadSanitizer (Linux, x86-64; a nightly compiler from rustup)
+# make fuzz    try hostile files and calls for a minute (Linux; a nightly compiler from rustup)
 # make bench   set up and run the benchmarks
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
@@ -24,7 +25,7 @@ STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
 MODEL    ?= models/stories
 PROMPT   ?= One rainy morning, a small fox
 
-.PHONY: all demo test test-matrix threads bench bench-peers lint header runtime examples install clean FORCE
+.PHONY: all demo test test-matrix threads fuzz bench bench-peers lint header runtime examples install clean FORCE
 
 all: examples
 
@@ -72,6 +73,12 @@ THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 threads: runtime
 	$(THREADS) --test scenario_07_threads
 	$(THREADS) --test c_tests under_thread_sanitizer
+
+# The seconds that each of eight targets gets.
+FUZZ_SECONDS ?= 7
+
+fuzz: runtime
+	tools/fuzz.sh $(FUZZ_SECONDS)
 
 bench: runtime target/models/qwen2.5-0.5b
 	$(CARGO) bench --locked

@@ -1,0 +1,533 @@
+/* Reads bytes as a sequence of calls of the C interface, with any arguments that C allows: any number where a number
+ * goes, NULL or a live object where a pointer goes, and memory as long as the call says. c_tests/corpus.c does the same
+ * with the corpus.
+ *
+ * Every call must return a status that its caller can act upon; a failing one leaves a message, and what it gives is
+ * empty. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ortshard.h"
+
+enum { SLOTS = 3, ROOM = 1 << 14, LARGEST_STRUCT = 4096, LONGEST_MESSAGE = 1 << 14 };
+
+void fuzz_calls(const char *root, const char *scratch, const uint8_t *data, size_t size);
+
+#define MUST(condition) must((condition) != 0, #condition, __LINE__)
+#define TRY(call) judge((call), #call)
+
+static void must(int holds, const char *what, int line)
+{
+    if (holds) return;
+    fprintf(stderr, "calls.c:%d: fails: %s (last error: %s)\n", line, what, ortshard_last_error());
+    abort();
+}
+
+static int judge(ortshard_status status, const char *call)
+{
+    if (status == ORTSHARD_OK) return 1;
+    const char *message = ortshard_last_error();
+    int fine = status != ORTSHARD_ERROR_PANIC && status != ORTSHARD_ERROR_INTERNAL;
+    fine = fine && *message != '\0' && strlen(message) <= LONGEST_MESSAGE;
+    for (const char *c = message; *c != '\0'; c++) fine = fine && (unsigned char)*c >= ' ';
+    must(fine, call, __LINE__);
+    return 0;
+}
+
+/* The input. Once it has ended it is all zeros. */
+static const uint8_t *at, *end;
+
+static uint8_t byte(void)
+{
+    return at < end ? *at++ : 0;
+}
+
+static uint64_t number(void)
+{
+    static const uint64_t edges[] = {UINT32_MAX, INT32_MAX, INT64_MAX, (uint64_t)INT64_MIN, 1ull << 31, 1ull << 40, 127, 256};
+    uint64_t value = 0;
+    uint8_t kind = byte();
+    if (kind < 128) return kind % 16;
+    if (kind < 192) return byte();
+    if (kind < 224) return edges[kind % 8];
+    if (kind < 240) return -(uint64_t)byte();
+    for (int i = 0; i < 8; i++) value = value << 8 | byte();
+    return value;
+}
+
+static int chance(int of)
+{
+    return byte() % of == 0;
+}
+
+static size_t up_to(size_t most)
+{
+    uint64_t value = number();
+    return value > most ? most : (size_t)value;
+}
+
+/* Texts and paths, wrong ones too. Nothing outside the repository and the scratch folder is named. */
+static const char *root_folder, *scratch_folder;
+
+static const char *text(void)
+{
+    static const char *const texts[] = {"", "Hello world", "user", "\xff\xfe", "\xed\xa0\x80", "a\nb\t<s></s>", "{{ x }}", "\xf0\x9f\x98\x80"};
+    uint8_t kind = byte() % 9;
+    return kind < 8 ? texts[kind] : NULL;
+}
+
+static const char *path(void)
+{
+    static const char *const names[] = {"tests/models/mistral_window", "tests/models/qwen2_tied", "tests/models/llama_bias_sharded",
+                                        "tests/models/mistral_window/model.safetensors", "tests/tokenizers/unigram",
+                                        "tests", "tests/none"};
+    static char joined[2][4096];
+    static int turn;
+    char *to = joined[turn ^= 1];
+    uint8_t kind = byte() % 12;
+    if (kind < 7) snprintf(to, sizeof joined[0], "%s/%s", root_folder, names[kind]);
+    else if (kind < 9) snprintf(to, sizeof joined[0], "%s/file", scratch_folder);
+    else if (kind == 9) return "org/name";
+    else return text();
+    return to;
+}
+
+/* Where a call writes to: sometimes nowhere. */
+static unsigned char room[ROOM];
+static size_t needed;
+
+static void *buffer(size_t *capacity)
+{
+    *capacity = up_to(ROOM);
+    return *capacity == 0 && chance(2) ? NULL : room;
+}
+
+static size_t *needed_or_null(void)
+{
+    return chance(16) ? NULL : &needed;
+}
+
+/* A struct with room for any struct_size that the library does not refuse. */
+static union {
+    size_t struct_size;
+    unsigned char bytes[LARGEST_STRUCT];
+    ortshard_engine_options engine;
+    ortshard_shard_spec spec;
+    ortshard_request_options request;
+    ortshard_sampler_options sampler;
+    ortshard_runtime_options runtime;
+} options;
+
+static void *sized(size_t usual)
+{
+    if (chance(16)) return NULL;
+    options.struct_size = chance(8) ? (size_t)number() : usual;
+    return &options;
+}
+
+/* Objects. */
+static ortshard_engine *engines[SLOTS];
+static ortshard_shard *shards[SLOTS];
+static ortshard_request *requests[SLOTS];
+static ortshard_sampler *samplers[SLOTS];
+static ortshard_tokenizer *tokenizers[SLOTS];
+static ortshard_text_stream *streams[SLOTS];
+
+#define SLOT(objects) (&(objects)[byte() % SLOTS])
+#define ANY(objects) (*SLOT(objects))
+
+/* Makes an object in a slot, in the place of what was there. */
+#define MAKE(type, objects, call)                      \
+    do {                                               \
+        ortshard_##type **slot = SLOT(objects), *made; \
+        made = (ortshard_##type *)room;                \
+        if (TRY(call)) {                               \
+            ortshard_##type##_free(*slot);             \
+            *slot = made;                              \
+        } else {                                       \
+            MUST(made == NULL);                        \
+        }                                              \
+    } while (0)
+
+static ortshard_status fetch(const char *model, const char *revision, const char *file, char *to, size_t capacity, void *data)
+{
+    (void)revision, (void)data;
+    MUST(model != NULL && file != NULL && capacity == 4096);
+    switch (byte() % 8) {
+    case 0: return ORTSHARD_ERROR_NOT_FOUND;
+    case 1: return (ortshard_status)number();
+    case 2: memset(to, 'a', capacity); return ORTSHARD_OK;
+    case 3: strcpy(to, "\xff"); return ORTSHARD_OK;
+    case 4: return ORTSHARD_OK;
+    default:
+        snprintf(to, capacity, "%s/tests/models/mistral_window/%s", root_folder, file);
+        return ORTSHARD_OK;
+    }
+}
+
+static int32_t progress(const ortshard_progress *now, void *data)
+{
+    (void)data;
+    MUST(now->stage >= ORTSHARD_STAGE_INSPECT && now->stage <= ORTSHARD_STAGE_READY);
+    return chance(32);
+}
+
+static int32_t on_file(const ortshard_file *file, void *data)
+{
+    (void)data;
+    MUST(file->name != NULL && (file->path == NULL) == (file->state == ORTSHARD_FILE_MISSING));
+    return chance(32);
+}
+
+static void on_log(int32_t level, const char *target, const char *message, void *data)
+{
+    (void)data;
+    MUST(level >= ORTSHARD_LOG_ERROR && level <= ORTSHARD_LOG_TRACE && *target != '\0' && message != NULL);
+}
+
+static const ortshard_engine_options *engine_options(void)
+{
+    memset(&options, 0, sizeof options);
+    options.engine.device = chance(4) ? (int32_t)number() : ORTSHARD_DEVICE_CPU;
+    options.engine.device_index = chance(8) ? (uint32_t)number() : 0;
+    options.engine.require_device = (int32_t)number();
+    options.engine.precision = chance(8) ? (int32_t)number() : byte() % 4;
+    options.engine.memory_limit = chance(2) ? number() * 1000 : 0;
+    options.engine.release_first = chance(2);
+    options.engine.offline = 1;
+    options.engine.cache_dir = options.engine.pack_cache = scratch_folder;
+    options.engine.pack_cache_limit = number();
+    options.engine.fetch = chance(2) ? fetch : NULL;
+    void *given = sized(sizeof options.engine);
+    /* NULL or a shorter struct would let it use the network and the user's caches. */
+    if (given != NULL && options.struct_size < sizeof options.engine) options.struct_size = sizeof options.engine;
+    return given == NULL ? (options.struct_size = sizeof options.engine, &options.engine) : given;
+}
+
+static const ortshard_shard_spec *spec(void)
+{
+    memset(&options, 0, sizeof options);
+    options.spec.model = path();
+    options.spec.start_layer = (uint32_t)up_to(UINT32_MAX);
+    options.spec.end_layer = chance(2) ? ORTSHARD_LAST_LAYER : (uint32_t)number();
+    options.spec.n_layers = chance(4) ? (uint32_t)number() : 0;
+    options.spec.revision = chance(4) ? text() : NULL;
+    return sized(sizeof options.spec);
+}
+
+/* A tensor that is often right for some shard. Its memory lies anywhere in `values`, at any alignment. */
+static ortshard_tensor tensor(void)
+{
+    static union { int64_t ids[ROOM / 8]; unsigned char bytes[ROOM]; } values;
+    static const size_t sizes[] = {0, 4, 8, 4, 2, 2};
+    ortshard_tensor made = {ORTSHARD_I64, 1, {1, 1, 1, 1}, NULL, 0};
+    if (chance(2)) made.dtype = chance(8) ? (int32_t)number() : 1 + byte() % 5;
+    int floats = made.dtype >= ORTSHARD_F32;
+    made.rank = chance(16) ? (uint32_t)number() : (uint32_t)(1 + floats + chance(2));
+    int64_t n = chance(16) ? (int64_t)number() : 1 + byte() % 12;
+    for (int i = 0; i < 4; i++) made.shape[i] = chance(16) ? (int64_t)number() : 1;
+    if (made.rank >= 1 && made.rank <= 4) made.shape[floats && made.rank > 1 ? made.rank - 2 : made.rank - 1] = n;
+    if (floats && made.rank >= 1 && made.rank <= 4 && !chance(16)) made.shape[made.rank - 1] = 40;
+    size_t offset = chance(4) ? byte() : 0;
+    if (floats) {
+        for (size_t i = 0; i < ROOM; i++) values.bytes[i] = (unsigned char)(i * 7 + n);
+        if (chance(8)) memset(values.bytes, 0xff, ROOM);
+    } else {
+        for (size_t i = 0; i < 16; i++) values.ids[i] = chance(32) ? (int64_t)number() : byte() % 128;
+    }
+    size_t size = made.dtype >= 1 && made.dtype <= 5 ? sizes[made.dtype] : 1;
+    uint64_t bytes = (uint64_t)n * size * (floats ? 40 : 1);
+    if (chance(16)) bytes = number();
+    made.byte_length = (size_t)bytes;
+    if (!chance(32)) {
+        if (bytes > ROOM - offset) made.byte_length = ROOM - offset;
+        made.data = values.bytes + offset;
+    }
+    return made;
+}
+
+static int is_nothing(const ortshard_tensor *output)
+{
+    return output->data == NULL && output->dtype == 0 && output->rank == 0 && output->byte_length == 0;
+}
+
+static void infer(void)
+{
+    ortshard_request *request = ANY(requests);
+    ortshard_tensor input = tensor(), output;
+    uint64_t before = 0, after = 0, capacity = 0;
+    int32_t logits = chance(16) ? (int32_t)number() : byte() % 3;
+    size_t space;
+    void *to = buffer(&space);
+    memset(&output, 0xaa, sizeof output);
+    ortshard_request_position(request, &before);
+    int into = chance(4);
+    if (!TRY(into ? ortshard_request_infer_into(request, &input, logits, to, space, &output)
+                  : ortshard_request_infer(request, &input, logits, &output))) {
+        ortshard_request_position(request, &after);
+        MUST(after == before);
+        MUST(request == NULL || is_nothing(&output) || (into && output.data == NULL));
+        return;
+    }
+    TRY(ortshard_request_position(request, &after));
+    TRY(ortshard_request_capacity(request, &capacity));
+    MUST(after > before && after <= capacity);
+    MUST(output.dtype == ORTSHARD_F32 && output.rank == 3);
+    int64_t id;
+    if (output.data != NULL) TRY(ortshard_sampler_sample(ANY(samplers), output.data, output.byte_length / sizeof(float), &id));
+}
+
+static void infer_batch(void)
+{
+    ortshard_request *chosen[SLOTS];
+    ortshard_tensor inputs[SLOTS], outputs[SLOTS];
+    ortshard_status statuses[SLOTS] = {0};
+    uint64_t before[SLOTS] = {0}, after[SLOTS] = {0};
+    int32_t logits[SLOTS];
+    size_t count = byte() % (SLOTS + 1);
+    for (size_t i = 0; i < count; i++) {
+        chosen[i] = ANY(requests);
+        inputs[i] = tensor();
+        logits[i] = chance(16) ? (int32_t)number() : byte() % 3;
+        ortshard_request_position(chosen[i], &before[i]);
+    }
+    memset(outputs, 0xaa, sizeof outputs);
+    int in_place = chance(2), with_logits = chance(2), with_statuses = chance(2);
+    int ok = TRY(ortshard_infer_batch(chosen, inputs, with_logits ? logits : NULL, count, in_place ? inputs : outputs,
+                                      with_statuses ? statuses : NULL));
+    for (size_t i = 0; i < count; i++) {
+        ortshard_request_position(chosen[i], &after[i]);
+        MUST(!ok || after[i] > before[i]);
+        MUST(!with_statuses || !ok || statuses[i] == ORTSHARD_OK);
+        int refused = with_statuses && statuses[i] != ORTSHARD_OK;
+        MUST(!refused || is_nothing(in_place ? &inputs[i] : &outputs[i]));
+    }
+    const ortshard_tensor *nothing = chance(2) ? NULL : inputs;
+    TRY(ortshard_infer_batch(chance(2) ? NULL : chosen, nothing, NULL, (size_t)number() | (size_t)1 << 63, outputs, NULL));
+}
+
+static void state(void)
+{
+    ortshard_request *from = ANY(requests), *to = ANY(requests);
+    static unsigned char bytes[1 << 18];
+    uint64_t before = 0, after = 0;
+    if (!TRY(ortshard_request_export_state(from, bytes, sizeof bytes, &needed))) return;
+    MUST(needed <= sizeof bytes);
+    size_t size = chance(8) ? up_to(needed) : needed;
+    if (chance(4)) bytes[up_to(needed - 1)] ^= byte();
+    ortshard_request_position(to, &before);
+    if (TRY(ortshard_request_import_state(to, chance(32) ? NULL : bytes, size))) return;
+    ortshard_request_position(to, &after);
+    MUST(after == before);
+}
+
+static void text_calls(void)
+{
+    static int64_t ids[64];
+    static char words[ROOM];
+    ortshard_tokenizer *tokenizer = ANY(tokenizers);
+    ortshard_chat_message messages[3];
+    const char *piece;
+    size_t size, count = byte() % 4;
+    int32_t is_eos;
+    int64_t id = (int64_t)number();
+    switch (byte() % 9) {
+    case 0: TRY(ortshard_tokenizer_encode(tokenizer, text(), (int32_t)number(), chance(8) ? NULL : ids, 0, needed_or_null())); return;
+    case 1: TRY(ortshard_tokenizer_encode(tokenizer, text(), (int32_t)number(), ids, up_to(64), needed_or_null())); return;
+    case 2:
+        for (size_t i = 0; i < 8; i++) ids[i] = chance(8) ? (int64_t)number() : byte();
+        size = up_to(8);
+        TRY(ortshard_tokenizer_decode(tokenizer, ids, size, byte() % 2, words, up_to(ROOM), needed_or_null()));
+        return;
+    case 3: TRY(ortshard_tokenizer_eos(tokenizer, ids, up_to(64), needed_or_null())); return;
+    case 4: TRY(ortshard_tokenizer_is_eos(tokenizer, id, chance(16) ? NULL : &is_eos)); return;
+    case 5: TRY(ortshard_tokenizer_bos(tokenizer, chance(16) ? NULL : &id)); return;
+    case 6: TRY(ortshard_tokenizer_pad(tokenizer, chance(16) ? NULL : &id)); return;
+    case 7:
+        for (int i = 0; i < 3; i++) messages[i] = (ortshard_chat_message){text(), text()};
+        TRY(ortshard_tokenizer_apply_chat_template(tokenizer, chance(8) ? NULL : messages, count, byte() % 2, words,
+                                                   up_to(ROOM), needed_or_null()));
+        return;
+    default:
+        if (TRY(chance(4) ? ortshard_text_stream_finish(ANY(streams), &piece, &size)
+                          : ortshard_text_stream_push(ANY(streams), id, &piece, &size)))
+            MUST(piece[size] == '\0');
+    }
+}
+
+static void look(void)
+{
+    union {
+        size_t struct_size;
+        unsigned char bytes[LARGEST_STRUCT];
+        ortshard_model_description model;
+        ortshard_shard_description shard;
+        ortshard_engine_counters counters;
+        ortshard_memory_estimate estimate;
+        ortshard_device_description device;
+        ortshard_runtime_description runtime;
+        ortshard_oom oom;
+    } seen;
+    static const size_t sizes[] = {sizeof seen.model, sizeof seen.shard, sizeof seen.counters, sizeof seen.estimate,
+                                   sizeof seen.device, sizeof seen.runtime, sizeof seen.oom, sizeof seen.model};
+    uint8_t kind = byte() % 8;
+    memset(&seen, 0xaa, sizeof seen);
+    seen.struct_size = chance(8) ? (size_t)number() : sizes[kind];
+    const ortshard_engine *engine = ANY(engines);
+    switch (kind) {
+    case 0: TRY(ortshard_model_info(path(), &seen.model)); return;
+    case 1: TRY(ortshard_shard_info(ANY(shards), &seen.shard)); return;
+    case 2: TRY(ortshard_engine_stats(engine, &seen.counters)); return;
+    case 3: TRY(ortshard_engine_estimate(engine, spec(), (uint32_t)number(), (uint32_t)number(), &seen.estimate)); return;
+    case 4: TRY(ortshard_device_info((uint32_t)number(), &seen.device)); return;
+    case 5: TRY(ortshard_runtime_info(&seen.runtime)); return;
+    case 6: TRY(ortshard_last_oom(&seen.oom)); return;
+    default: TRY(ortshard_engine_model_info(engine, spec(), progress, NULL, &seen.model));
+    }
+}
+
+static void initialise(void)
+{
+    size_t size = chance(2) ? up_to(LARGEST_STRUCT) : (size_t)number();
+    void *place = chance(8) ? NULL : (void *)&options;
+    switch (byte() % 5) {
+    case 0: TRY(ortshard_engine_options_init(place, size)); return;
+    case 1: TRY(ortshard_shard_spec_init(place, size)); return;
+    case 2: TRY(ortshard_request_options_init(place, size)); return;
+    case 3: TRY(ortshard_sampler_options_init(place, size)); return;
+    default: TRY(ortshard_runtime_options_init(place, size));
+    }
+}
+
+static void call(void)
+{
+    int64_t ids[8];
+    size_t capacity;
+    uint64_t freed;
+    void *to;
+    memset(&options, 0, sizeof options);
+    switch (byte() % 32) {
+    case 0: MAKE(engine, engines, ortshard_engine_create(engine_options(), &made)); return;
+    case 1: MAKE(shard, shards, ortshard_engine_ensure_shard(ANY(engines), spec(), chance(2) ? progress : NULL, NULL, &made)); return;
+    case 2: MAKE(shard, shards, ortshard_engine_load_checkpoint(ANY(engines), path(), chance(2) ? progress : NULL, NULL, &made)); return;
+    case 3: {
+        ortshard_shard *current;
+        if (TRY(ortshard_engine_current_shard(ANY(engines), &current))) ortshard_shard_free(current);
+        return;
+    }
+    case 4: TRY(ortshard_engine_clear(ANY(engines))); return;
+    case 5: {
+        char file[4096];
+        snprintf(file, sizeof file, "%s/%s", scratch_folder, chance(4) ? "none/file" : "file");
+        if (chance(2)) TRY(ortshard_engine_save_checkpoint(ANY(engines), file));
+        else TRY(ortshard_shard_export_onnx(ANY(shards), file));
+        return;
+    }
+    case 6: TRY(ortshard_engine_audit_files(ANY(engines), spec(), chance(8) ? NULL : on_file, NULL)); return;
+    case 7: {
+        ortshard_shard *shard = ANY(shards);
+        if (TRY(ortshard_shard_retain(shard))) ortshard_shard_free(shard);
+        return;
+    }
+    case 8: case 9: case 10:
+        options.request.capacity = (uint32_t)number();
+        options.request.prefill_chunk = (uint32_t)number();
+        options.request.no_cache = chance(4);
+        MAKE(request, requests, ortshard_request_create(ANY(shards), sized(sizeof options.request), &made));
+        return;
+    case 11: MAKE(request, requests, ortshard_request_fork(ANY(requests), &made)); return;
+    case 12: TRY(ortshard_request_truncate(ANY(requests), number())); return;
+    case 13: TRY(ortshard_request_cancel(ANY(requests))); return;
+    case 14: to = buffer(&capacity); TRY(ortshard_request_export_state(ANY(requests), to, capacity, needed_or_null())); return;
+    case 15: state(); return;
+    case 16:
+        options.sampler.top_k = (uint32_t)number();
+        options.sampler.seed = number();
+        for (size_t i = 0; i < sizeof(float); i++) ((unsigned char *)&options.sampler.temperature)[i] = byte();
+        MAKE(sampler, samplers, ortshard_sampler_create(sized(sizeof options.sampler), &made));
+        return;
+    case 17: TRY(ortshard_sampler_reset(ANY(samplers))); return;
+    case 18: {
+        float logits[64];
+        for (size_t i = 0; i < sizeof logits; i++) ((unsigned char *)logits)[i] = byte();
+        TRY(ortshard_sampler_sample(ANY(samplers), chance(16) ? NULL : logits, up_to(64), chance(16) ? NULL : ids));
+        return;
+    }
+    case 19: MAKE(tokenizer, tokenizers, ortshard_tokenizer_open(path(), &made)); return;
+    case 20: MAKE(text_stream, streams, ortshard_text_stream_create(ANY(tokenizers), byte() % 2, &made)); return;
+    case 21: text_calls(); return;
+    case 22: look(); return;
+    case 23: initialise(); return;
+    case 24:
+        if (chance(2)) TRY(ortshard_model_eos(path(), ids, up_to(8), needed_or_null()));
+        else TRY(ortshard_engine_model_eos(ANY(engines), spec(), progress, NULL, ids, up_to(8), needed_or_null()));
+        return;
+    case 25: TRY(ortshard_set_log_callback((int32_t)number(), chance(4) ? NULL : on_log, NULL)); return;
+    case 26:
+        options.runtime.library = chance(2) ? path() : NULL;
+        options.runtime.threads = (uint32_t)number();
+        TRY(ortshard_runtime_load(sized(sizeof options.runtime)));
+        return;
+    case 27: MUST(ortshard_status_name((ortshard_status)number()) != NULL); return;
+    case 28: infer_batch(); return;
+    case 29: MAKE(tokenizer, tokenizers, ortshard_engine_open_tokenizer(ANY(engines), spec(), progress, NULL, &made)); return;
+    case 30: TRY(ortshard_engine_clear_pack_cache(ANY(engines), chance(16) ? NULL : &freed)); return;
+    default: infer();
+    }
+}
+
+static ortshard_shard *load(ortshard_engine *engine, const char *model, uint32_t first, uint32_t last)
+{
+    char folder[4096];
+    ortshard_shard_spec wanted = ORTSHARD_SHARD_SPEC_INIT;
+    ortshard_shard *shard;
+    snprintf(folder, sizeof folder, "%s/tests/models/%s", root_folder, model);
+    wanted.model = folder;
+    wanted.start_layer = first;
+    wanted.end_layer = last;
+    MUST(ortshard_engine_ensure_shard(engine, &wanted, NULL, NULL, &shard) == ORTSHARD_OK);
+    return shard;
+}
+
+#define FREE(type, objects)                                        \
+    for (int i = 0; i < SLOTS; (objects)[i++] = NULL) ortshard_##type##_free((objects)[i])
+
+void fuzz_calls(const char *root, const char *scratch, const uint8_t *data, size_t size)
+{
+    /* Shards are loaded once: each input begins with references to them. */
+    static ortshard_shard *ready[SLOTS];
+    static ortshard_tokenizer *tokenizer;
+    root_folder = root, scratch_folder = scratch, at = data, end = data + size;
+    if (tokenizer == NULL) {
+        char file[4096];
+        ortshard_engine_options offline = ORTSHARD_ENGINE_OPTIONS_INIT;
+        ortshard_engine *engine;
+        offline.offline = 1;
+        MUST(ortshard_engine_create(&offline, &engine) == ORTSHARD_OK);
+        ready[0] = load(engine, "mistral_window", 0, ORTSHARD_LAST_LAYER);
+        ready[1] = load(engine, "mistral_window", 0, 1);
+        ready[2] = load(engine, "mistral_window", 2, 2);
+        ortshard_engine_free(engine);
+        snprintf(file, sizeof file, "%s/tests/tokenizers/unigram", root);
+        MUST(ortshard_tokenizer_open(file, &tokenizer) == ORTSHARD_OK);
+    }
+    for (int i = 0; i < SLOTS; i++) {
+        MUST(ortshard_shard_retain(shards[i] = ready[i]) == ORTSHARD_OK);
+        if (i != 1) MUST(ortshard_request_create(shards[i], NULL, &requests[i]) == ORTSHARD_OK);
+    }
+    MUST(ortshard_request_fork(requests[0], &requests[1]) == ORTSHARD_OK);
+    MUST(ortshard_sampler_create(NULL, &samplers[0]) == ORTSHARD_OK);
+    MUST(ortshard_text_stream_create(tokenizer, 1, &streams[0]) == ORTSHARD_OK);
+
+    for (int calls = 0; at < end && calls < 64; calls++) call();
+
+    ortshard_set_log_callback(ORTSHARD_LOG_ERROR, NULL, NULL);
+    FREE(text_stream, streams);
+    FREE(tokenizer, tokenizers);
+    FREE(sampler, samplers);
+    FREE(engine, engines);
+    FREE(shard, shards);
+    FREE(request, requests);
+}
