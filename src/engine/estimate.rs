@@ -81,12 +81,11 @@ impl Engine {
         let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
         let kv_bytes = kv.bytes_per_token().saturating_mul(u64::from(context) * u64::from(requests));
         let held = self.held();
-        let (rows, arena) = match self.budget.limit() {
-            Some(limit) => run_within(graph, limit.saturating_sub(held + weight_bytes)),
-            None => {
-                let rows = ROWS.min(context.max(1) as usize);
-                (rows, run_bytes(graph, rows))
-            }
+        let (rows, arena) = if let Some(limit) = self.budget.limit() {
+            run_within(graph, limit.saturating_sub(held + weight_bytes))
+        } else {
+            let rows = ROWS.min(context.max(1) as usize);
+            (rows, run_bytes(graph, rows))
         };
         let activations = arena + precision.scratch_bytes(graph, rows);
         let reserved = if self.budget.limit().is_some() { activations } else { 0 };

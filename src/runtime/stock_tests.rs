@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::{Cancel, Session, Tensor, TensorMut};
+use super::{Cancel, Runtime, Session, Tensor, TensorMut};
 use crate::graph::onnx::{
     Attribute, ElementType, GraphProto, MICROSOFT, Model, Node, Tensor as Initializer, ValueInfo, dynamic, fixed,
 };
@@ -93,14 +93,17 @@ fn exact_layers_are_those_of_matmul() {
 #[test]
 fn quantised_layers_are_those_of_matmulnbits() {
     const U8: i32 = 2;
-    for packing in [Packing::Int4, Packing::Int4Fine, Packing::Int8] {
+    // Its 8 bits came with 1.24.
+    let all = [Packing::Int4, Packing::Int4Fine, Packing::Int8];
+    let known = if Runtime::get().unwrap().version().starts_with("1.22.") { &all[..2] } else { &all[..] };
+    for packing in known.iter().copied() {
         for (rows, cols) in SHAPES {
             let source = bytes(&values(rows * cols, 3));
             let source = Matrix { layout: Layout::Rows(Dtype::F32), rows, cols, data: &source };
             let mut packed = vec![0; packing.bytes(rows, cols).unwrap()];
             kernels::pack(Isa::Portable, packing, &source, 0..rows, &mut packed);
             let weights = Matrix { layout: Layout::Tiles(packing), rows, cols, data: &packed };
-            let Codes { bits, block, codes, scales } = kernels::codes(&weights, 0..rows).unwrap();
+            let Codes { bits, block, bytes: codes, scales } = kernels::codes(&weights, 0..rows).unwrap();
             let blocks = cols.div_ceil(block);
             let mut magnitudes = vec![0.0; rows * cols];
             weights.widen(0, &mut magnitudes);

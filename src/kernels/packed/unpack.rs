@@ -23,7 +23,7 @@ pub(crate) struct Codes {
     /// Columns that share a scale.
     pub(crate) block: usize,
     /// `[rows, blocks, block]`, the code of zero being half of all; two codes of four bits to a byte, the first one low.
-    pub(crate) codes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// `[rows, blocks]`.
     pub(crate) scales: Vec<f32>,
 }
@@ -34,14 +34,14 @@ pub(crate) fn codes(matrix: &Matrix, rows: std::ops::Range<usize>) -> Option<Cod
     let Layout::Tiles(packing) = matrix.layout else { return None };
     let (bits, block) = (if packing.zero() == 8 { 4 } else { 8 }, packing.block());
     let blocks = matrix.cols.div_ceil(block);
-    let mut all = Codes { bits, block, codes: Vec::new(), scales: Vec::new() };
+    let mut all = Codes { bits, block, bytes: Vec::new(), scales: Vec::new() };
     for row in rows {
         let tile = Tile::of(packing, matrix.data, matrix.cols, row);
         all.scales.extend((0..blocks).map(|block| tile.scale(block)));
         let code = |col| if col < matrix.cols { tile.code(col) } else { packing.zero() };
         match bits {
-            8 => all.codes.extend((0..blocks * block).map(code)),
-            _ => all.codes.extend((0..blocks * block).step_by(2).map(|col| code(col) | code(col + 1) << 4)),
+            8 => all.bytes.extend((0..blocks * block).map(code)),
+            _ => all.bytes.extend((0..blocks * block).step_by(2).map(|col| code(col) | code(col + 1) << 4)),
         }
     }
     Some(all)
