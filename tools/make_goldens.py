@@ -168,6 +168,10 @@ SPECS: dict[str, Spec] = {
               layer_types=["sliding_attention", "full_attention"] * 2),
         F32,
     ),
+    # Head norms in front of heads that ONNX Runtime's own attention can rotate.
+    "qwen3_16": Spec(
+        "qwen3", shape(48, 70, 3, 4, 2, 101, head_dim=16, tie_word_embeddings=True, rope_parameters=rope(1e6))
+    ),
     # Wide enough for a blocked kernel's main loop as well as its tail.
     "llama_256": Spec(
         "llama",
