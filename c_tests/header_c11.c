@@ -47,7 +47,7 @@ AT(ortshard_model_description, hidden_size, 76);
 AT(ortshard_model_description, vocab_size, 80);
 AT(ortshard_model_description, max_positions, 84);
 
-SIZE(ortshard_engine_options, 80);
+SIZE(ortshard_engine_options, 88);
 AT(ortshard_engine_options, memory_limit, 24);
 AT(ortshard_engine_options, fetch, 48);
 SIZE(ortshard_file, 40);
@@ -56,6 +56,7 @@ AT(ortshard_engine_options, device, 8);
 AT(ortshard_engine_options, device_index, 12);
 AT(ortshard_engine_options, require_device, 16);
 AT(ortshard_engine_options, precision, 20);
+AT(ortshard_engine_options, stock_operators, 80);
 
 SIZE(ortshard_engine_counters, 48);
 AT(ortshard_engine_counters, shards_loaded, 8);
@@ -78,7 +79,7 @@ AT(ortshard_progress, bytes_total, 24);
 AT(ortshard_progress, tensors_done, 32);
 AT(ortshard_progress, tensors_total, 40);
 
-SIZE(ortshard_shard_description, 136);
+SIZE(ortshard_shard_description, 152);
 AT(ortshard_shard_description, architecture, 8);
 AT(ortshard_shard_description, start_layer, 72);
 AT(ortshard_shard_description, end_layer, 76);
@@ -93,6 +94,10 @@ AT(ortshard_shard_description, device, 108);
 AT(ortshard_shard_description, device_index, 112);
 AT(ortshard_shard_description, weight_bytes, 120);
 AT(ortshard_shard_description, kv_bytes_per_token, 128);
+AT(ortshard_shard_description, requested_device, 136);
+AT(ortshard_shard_description, requested_device_index, 140);
+AT(ortshard_shard_description, nodes, 144);
+AT(ortshard_shard_description, cpu_nodes, 148);
 
 SIZE(ortshard_request_options, 24);
 AT(ortshard_request_options, capacity, 8);

@@ -38,9 +38,9 @@ mod tokenizer;
 mod weights;
 
 pub use engine::{
-    AuditedFile, CancelHandle, Device, Engine, EngineOptions, EngineStats, Estimate, FileState, Input, Logits,
-    ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, Shard, ShardInfo,
-    ShardSpec, Stage, Step, infer_batch,
+    AuditedFile, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate, FileState, Input,
+    Logits, ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, Shard, ShardInfo,
+    ShardSpec, Stage, Step, WeightType, infer_batch,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use runtime::{Runtime, RuntimeOptions};

@@ -12,12 +12,10 @@ use parking_lot::MutexGuard;
 use super::budget::Reservation;
 use super::output::{Results, Writer};
 use super::request::{Input, Logits, Request};
-use super::shard::{Cache, Loaded, ROWS, Shard};
+use super::session::{ROWS, Rows};
+use super::shard::{Cache, Loaded, Shard};
 use crate::error::{Error, ErrorKind, Result, Site, bail, err};
-use crate::runtime::{Batch, Cancel, Segment, Tensor, TensorMut};
-
-/// Runs of more tokens than this give their memory back.
-const SHRINK_FROM: usize = 32;
+use crate::runtime::{Batch, Cancel, Segment};
 
 /// One request's part of [`infer_batch`].
 #[derive(Debug)]
@@ -128,7 +126,7 @@ fn run(shard: &Shard, steps: &mut [Step], parts: &mut [Part]) -> Result<()> {
             }
         }
         let longest = steps.iter().map(|step| step.request.chunk()).max().unwrap_or(0);
-        let most = loaded.rows.min(longest.max(ROWS));
+        let most = loaded.session.rows.min(longest.max(ROWS));
         loop {
             drop_cancelled(steps, parts);
             let plan = plan(steps, parts, most);
@@ -192,7 +190,7 @@ fn one_run(
         let Some(cache) = cache.as_mut() else { bail!(Internal, "a run of a retired request") };
         let (request, part) = (&steps[index].request, &mut parts[index]);
         if tokens.start == 0 {
-            part.first = out.written() + if loaded.is_last { wanted.len() } else { row };
+            part.first = out.written() + if loaded.session.is_last { wanted.len() } else { row };
         }
         let (capacity, kv) = (cache.rows.capacity(), cache.rows.rows());
         segments.push(Segment::new(kv, capacity, request.position() + tokens.start, tokens.len()));
@@ -203,13 +201,12 @@ fn one_run(
         }
         row += tokens.len();
     }
-    let batch = rotated(shard, segments);
+    let mut batch = rotated(shard, segments);
     let input = gather(shard, steps, plan)?;
-    let rows = if loaded.is_last { wanted.len() } else { row };
-    let shape = [rows, out.width()];
-    let output = TensorMut::new(out.next(rows), &shape)?;
+    let rows = if loaded.session.is_last { wanted.len() } else { row };
     let joined = Joined::new(steps, plan);
-    match launch(shard, loaded, &input, &batch, &wanted, output, joined.leader()) {
+    let input = input.rows(shard.info().hidden_size as usize);
+    match loaded.session.run(input, &mut batch, &wanted, out.next(rows), joined.leader()) {
         Ok(()) => {}
         // Without the request whose flag it was, the same rows are run again.
         Err(error) if error.kind() == ErrorKind::Cancelled && joined.any_set() => return Ok(()),
@@ -267,23 +264,32 @@ fn rotated<'a>(shard: &Shard, segments: Vec<Segment<'a>>) -> Batch<'a> {
 
 /// A run's input: that of its only step, or a copy of all its steps' rows.
 struct Gathered<'a> {
-    rows: Rows<'a>,
+    values: Values<'a>,
     _memory: Option<Reservation>,
 }
 
-enum Rows<'a> {
+enum Values<'a> {
     Ids(Cow<'a, [i64]>),
     Hidden(Cow<'a, [f32]>),
+}
+
+impl Gathered<'_> {
+    fn rows(&self, hidden_size: usize) -> Rows<'_> {
+        match &self.values {
+            Values::Ids(ids) => Rows::Ids(ids),
+            Values::Hidden(values) => Rows::Hidden(values, hidden_size),
+        }
+    }
 }
 
 fn gather<'a>(shard: &Shard, steps: &'a [Step], plan: &Plan) -> Result<Gathered<'a>> {
     let parts = || plan.iter().map(|(index, tokens)| (steps[*index].input, tokens.clone()));
     let ids = || parts().filter_map(|(input, tokens)| input.ids().map(|ids| &ids[tokens]));
     let hidden = || parts().filter_map(|(input, tokens)| input.hidden(tokens));
-    let rows = match (shard.info().is_first, plan.len()) {
-        (true, 1) => Rows::Ids(Cow::Borrowed(ids().next().unwrap_or_default())),
-        (true, _) => Rows::Ids(Cow::Owned(ids().flatten().copied().collect())),
-        (false, 1) => Rows::Hidden(Cow::Borrowed(hidden().next().unwrap_or_default())),
+    let values = match (shard.info().is_first, plan.len()) {
+        (true, 1) => Values::Ids(Cow::Borrowed(ids().next().unwrap_or_default())),
+        (true, _) => Values::Ids(Cow::Owned(ids().flatten().copied().collect())),
+        (false, 1) => Values::Hidden(Cow::Borrowed(hidden().next().unwrap_or_default())),
         (false, _) => {
             const WHAT: &str = "the batch's input";
             let len: usize = hidden().map(<[f32]>::len).sum();
@@ -292,39 +298,8 @@ fn gather<'a>(shard: &Shard, steps: &'a [Step], plan: &Plan) -> Result<Gathered<
             let mut rows = Vec::new();
             rows.try_reserve_exact(len).map_err(|_| Error::oom(Site::Run, "cpu", bytes, WHAT))?;
             hidden().for_each(|values| rows.extend_from_slice(values));
-            return Ok(Gathered { rows: Rows::Hidden(Cow::Owned(rows)), _memory: Some(memory) });
+            return Ok(Gathered { values: Values::Hidden(Cow::Owned(rows)), _memory: Some(memory) });
         }
     };
-    Ok(Gathered { rows, _memory: None })
-}
-
-/// One run through the shard's session into `out`.
-fn launch(
-    shard: &Shard,
-    loaded: &Loaded,
-    input: &Gathered,
-    batch: &Batch,
-    wanted: &[i64],
-    mut out: TensorMut,
-    cancel: &Cancel,
-) -> Result<()> {
-    let address = [batch.address()];
-    let batch_input = Tensor::new(&address, &[1])?;
-    let (name, rows, count) = match &input.rows {
-        Rows::Ids(ids) => (c"input_ids", Tensor::new(ids, &[ids.len()])?, ids.len()),
-        Rows::Hidden(values) => {
-            let width = shard.info().hidden_size as usize;
-            let count = values.len() / width;
-            (c"hidden_states_in", Tensor::new(values, &[count, width])?, count)
-        }
-    };
-    let wanted_input = Tensor::new(wanted, &[wanted.len()])?;
-    let inputs = [(name, &rows), (c"batch", &batch_input), (c"logit_rows", &wanted_input)];
-    // A prompt's run leaves an arena of megabytes, a token's one of kilobytes.
-    let shrink = count > SHRINK_FROM;
-    if loaded.is_last {
-        loaded.session.run(&inputs, c"logits", &mut out, cancel, shrink)
-    } else {
-        loaded.session.run(&inputs[..2], c"hidden_states", &mut out, cancel, shrink)
-    }
+    Ok(Gathered { values, _memory: None })
 }

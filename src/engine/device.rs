@@ -3,14 +3,21 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{Error, Result, bail, err};
-use crate::runtime::Runtime;
+use super::options::EngineOptions;
+use super::precision::Precision;
+use crate::error::{Error, Result, err};
+use crate::runtime::{self, Provider, Runtime};
+
+const VARIABLE: &str = "ORTSHARD_DEVICE";
 
 /// Where a shard runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Device {
-    /// `ORTSHARD_DEVICE` if set, else the best device there is.
+    /// What `ORTSHARD_DEVICE` names; without it, the first NVIDIA GPU that can be used, else the processor.
+    ///
+    /// Core ML is never chosen by itself: it takes the linear layers and little else, so that every layer crosses to the
+    /// processor and back several times.
     #[default]
     Auto,
     /// The processor.
@@ -19,6 +26,54 @@ pub enum Device {
     Cuda(u32),
     /// Apple's Core ML.
     CoreMl,
+}
+
+/// A device that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Which.
+    pub device: Device,
+    /// What its maker calls it.
+    pub name: String,
+    /// Bytes of memory it has; 0 if unknown.
+    pub total_memory: u64,
+    /// Bytes of it that are free now; 0 if unknown.
+    pub available_memory: u64,
+}
+
+impl Device {
+    /// The devices that are here and that the loaded ONNX Runtime has an execution provider for, the processor first.
+    ///
+    /// Loads ONNX Runtime if no call has yet; where there is none, that leaves the processor. Whether a device can
+    /// really be used, with all the libraries its provider needs, shows when an engine is made on it.
+    pub fn list() -> Vec<DeviceInfo> {
+        let (total_memory, available_memory) = runtime::memory();
+        let mut list =
+            vec![DeviceInfo { device: Self::Cpu, name: runtime::processor(), total_memory, available_memory }];
+        let offered = |device: Self| Runtime::get().is_ok_and(|runtime| device.provider(None).is_offered(runtime));
+        if offered(Self::Cuda(0)) {
+            list.extend((0..).zip(runtime::gpus()).map(|(index, gpu)| DeviceInfo {
+                device: Self::Cuda(index),
+                name: gpu.name,
+                total_memory: gpu.memory,
+                available_memory: 0,
+            }));
+        }
+        if offered(Self::CoreMl) {
+            let name = "Core ML".to_owned();
+            list.push(DeviceInfo { device: Self::CoreMl, name, total_memory: 0, available_memory: 0 });
+        }
+        list
+    }
+
+    /// Who runs graphs on it.
+    pub(super) fn provider(self, memory_limit: Option<u64>) -> Provider {
+        match self {
+            Self::Auto | Self::Cpu => Provider::Cpu,
+            Self::Cuda(index) => Provider::Cuda { index, memory_limit },
+            Self::CoreMl => Provider::Named(&runtime::CORE_ML),
+        }
+    }
 }
 
 impl fmt::Display for Device {
@@ -51,33 +106,87 @@ impl FromStr for Device {
     }
 }
 
-/// The device to use. `require` makes a missing one an error; otherwise the processor takes its place, and the log
-/// says so.
-pub(super) fn resolve(wanted: Device, require: bool, runtime: &Runtime) -> Result<Device> {
-    let wanted = match (wanted, std::env::var("ORTSHARD_DEVICE")) {
-        (Device::Auto, Ok(text)) if !text.is_empty() => text.parse().map_err(|e: Error| e.within("ORTSHARD_DEVICE"))?,
-        (wanted, _) => wanted,
+/// Where an engine's shards are to run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    /// What was asked for, by the option or by `ORTSHARD_DEVICE`.
+    pub requested: Device,
+    /// What there is.
+    pub device: Device,
+    /// Whether anything else than the device is an error.
+    required: bool,
+    /// Whether to use ONNX Runtime's own operators on the processor too.
+    stock_operators: bool,
+}
+
+impl Target {
+    /// The processor with this library's operators.
+    pub(super) const PROCESSOR: Self =
+        Self { requested: Device::Cpu, device: Device::Cpu, required: false, stock_operators: false };
+
+    /// The device to use. `require` makes a missing one an error; otherwise the processor takes its place, and the log
+    /// says so.
+    pub(super) fn choose(options: &EngineOptions, runtime: &Runtime) -> Result<Self> {
+        let (required, stock_operators) = (options.require_device, options.stock_operators);
+        let variable = std::env::var(VARIABLE).ok();
+        let requested = requested(options.device, variable.as_deref())?;
+        if stock_operators {
+            exact_only(options.precision, "stock_operators")?;
+        }
+        let device = match requested {
+            // Nobody asked for CUDA, so that a library does not have it is no news.
+            Device::Auto if !Device::Cuda(0).provider(None).is_offered(runtime) => Device::Cpu,
+            Device::Auto => usable(Device::Cuda(0), options.precision, false, runtime)?,
+            device => usable(device, options.precision, required, runtime)?,
+        };
+        Ok(Self { requested, device, required, stock_operators })
+    }
+
+    /// Whether the graph is written in ONNX Runtime's operators.
+    pub(super) fn standard(&self) -> bool {
+        self.stock_operators || self.device != Device::Cpu
+    }
+
+    /// Whether the processor may take the device's place.
+    pub(super) fn may_fall_back(&self) -> bool {
+        self.device != Device::Cpu && !(self.required && self.requested != Device::Auto)
+    }
+}
+
+/// What the option or, if that leaves it open, the variable asks for.
+fn requested(option: Device, variable: Option<&str>) -> Result<Device> {
+    match (option, variable) {
+        (Device::Auto, Some(text)) if !text.is_empty() => text.parse().map_err(|e: Error| e.within(VARIABLE)),
+        _ => Ok(option),
+    }
+}
+
+/// `device` if sessions can run on it, else an error or the processor.
+fn usable(device: Device, precision: Precision, required: bool, runtime: &Runtime) -> Result<Device> {
+    let check = || {
+        device.provider(None).check(runtime)?;
+        if device == Device::Cpu { Ok(()) } else { exact_only(precision, device) }
     };
-    match wanted {
-        // This version's shards run on the processor, so that is the best there is.
-        Device::Auto | Device::Cpu => Ok(Device::Cpu),
-        Device::Cuda(_) | Device::CoreMl => {
-            let why = format!(
-                "device {wanted} cannot be used: this version of ortshard runs shards on cpu only (ONNX Runtime {} \
-                 offers {})",
-                runtime.version(),
-                runtime.providers().join(", ")
-            );
-            if require {
-                bail!(DeviceUnavailable, "{why}");
-            }
-            log::warn!("{why}; using cpu");
+    match check() {
+        Ok(()) => Ok(device),
+        Err(error) if required => Err(error),
+        Err(error) => {
+            log::warn!("{}; using cpu", error.chain());
             Ok(Device::Cpu)
         }
     }
 }
 
+/// Only this library's operators multiply quantised weights.
+fn exact_only(precision: Precision, what: impl fmt::Display) -> Result<()> {
+    match precision {
+        Precision::Auto | Precision::Exact => Ok(()),
+        _ => Err(err!(Unsupported, "precision {precision:?} is for the processor's own operators, not for {what}")),
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
 mod tests {
     use super::*;
 
@@ -89,5 +198,15 @@ mod tests {
         for bad in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"] {
             assert!(bad.parse::<Device>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_option_comes_before_the_variable() {
+        assert_eq!(requested(Device::Cpu, Some("coreml")).unwrap(), Device::Cpu);
+        assert_eq!(requested(Device::Cuda(1), Some("gpu")).unwrap(), Device::Cuda(1));
+        assert_eq!(requested(Device::Auto, Some("cuda:2")).unwrap(), Device::Cuda(2));
+        assert_eq!(requested(Device::Auto, Some("")).unwrap(), Device::Auto);
+        assert_eq!(requested(Device::Auto, None).unwrap(), Device::Auto);
+        assert!(requested(Device::Auto, Some("gpu")).unwrap_err().chain().starts_with("ORTSHARD_DEVICE: "));
     }
 }

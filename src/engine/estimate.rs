@@ -4,11 +4,12 @@ use super::Engine;
 use super::head::inspect_here;
 use super::options::ShardSpec;
 use super::precision::Precision;
-use super::shard::{ROWS, run_bytes, run_within};
+use super::session::{ROWS, copied_bytes, run_bytes, run_within};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
 use crate::kv::KvShape;
 use crate::model::{ModelConfig, Range};
+use crate::runtime;
 use crate::source::{self, ModelFiles, SourceOptions};
 use crate::weights;
 
@@ -16,6 +17,7 @@ use crate::weights;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
     /// The weights, as stored or, in another precision, as packed: file pages, shared with other processes that map the same files.
+    /// In ONNX Runtime's own operators, so on any device but the processor, also their float32 copies.
     pub weight_bytes: u64,
     /// The KV caches of all the requests, when full.
     pub kv_bytes: u64,
@@ -24,7 +26,8 @@ pub struct Estimate {
     pub run_bytes: u64,
     /// The most that is held while loading: what the engine holds now (with
     /// [`release_first`](super::EngineOptions::release_first) without the shard it holds), the weights and, under a limit,
-    /// the activations, which are reserved then.
+    /// the activations, which are reserved then. Where weights are copied, also a passing copy, and one more of the largest
+    /// tensor.
     pub load_peak_bytes: u64,
     /// Weights, KV caches and one run.
     pub total_bytes: u64,
@@ -48,7 +51,8 @@ impl Engine {
         // The machine's available memory leaves out what the engine holds already.
         let (room, held) = match self.budget.limit() {
             Some(limit) => (limit, 0),
-            None => (available(), self.held()),
+            // As good as unlimited where the system does not say.
+            None => (Some(runtime::memory().1).filter(|available| *available > 0).unwrap_or(u64::MAX), self.held()),
         };
         for end in start..layers {
             let spec = ShardSpec { end_layer: end as u32, ..spec.clone() };
@@ -77,12 +81,13 @@ impl Engine {
         requests: u32,
     ) -> Result<Estimate> {
         let precision = self.options.precision;
-        let weight_bytes = weight_bytes(files, config, graph, precision)?;
+        let (copied, passing) = copied_bytes(&self.target, graph, config);
+        let weight_bytes = weight_bytes(files, config, graph, precision)? + copied;
         let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
         let kv_bytes = kv.bytes_per_token().saturating_mul(u64::from(context) * u64::from(requests));
         let held = self.held();
         let (rows, arena) = if let Some(limit) = self.budget.limit() {
-            run_within(graph, limit.saturating_sub(held + weight_bytes))
+            run_within(&self.target, graph, limit.saturating_sub(held + weight_bytes + passing))
         } else {
             let rows = ROWS.min(context.max(1) as usize);
             (rows, run_bytes(graph, rows))
@@ -95,7 +100,7 @@ impl Engine {
             weight_bytes,
             kv_bytes,
             run_bytes,
-            load_peak_bytes: held + weight_bytes + reserved,
+            load_peak_bytes: held + weight_bytes + passing + reserved,
             total_bytes: weight_bytes.saturating_add(kv_bytes).saturating_add(run_bytes),
             largest_end_layer: None,
         })
@@ -115,12 +120,4 @@ fn weight_bytes(files: &dyn ModelFiles, config: &ModelConfig, graph: &Graph, pre
         None => weight.shape.iter().product::<usize>() as u64 * config.dtype.map_or(4, |dtype| dtype.size() as u64),
     };
     Ok(precision.bytes(&wanted, stored))
-}
-
-/// Memory the machine has available; as good as unlimited where the system does not say.
-fn available() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kilobytes.map_or(u64::MAX, |kilobytes| kilobytes * 1024)
 }

@@ -1,13 +1,13 @@
 //! Saving a shard as a standard ONNX model.
 
-use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
 
 use crate::error::{Result, bail, err};
-use crate::graph::{Graph, standard};
+use crate::graph::Graph;
+use crate::graph::standard::{self, Form};
 use crate::model::{ModelConfig, Rope};
 use crate::source::folder_of;
 use crate::weights::WeightTable;
@@ -21,13 +21,7 @@ pub(super) fn write(
     weights: &WeightTable,
     metadata: &[(&str, String)],
 ) -> Result<()> {
-    if !config.head_dim.is_multiple_of(16) {
-        bail!(
-            Unsupported,
-            "head_dim {} cannot be exported: ONNX Runtime's GroupQueryAttention rotates heads in multiples of 16 only",
-            config.head_dim
-        );
-    }
+    check(config)?;
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
@@ -35,7 +29,7 @@ pub(super) fn write(
     let folder = folder_of(path);
     let location = format!("{name}.data");
     let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
-    let written = standard::write(graph, &location, config.max_positions, metadata);
+    let written = standard::write(graph, Form::File, &location, config.max_positions, metadata);
 
     let mut data = NamedTempFile::new_in(folder).map_err(failed)?;
     write_data(data.as_file_mut(), &written, &config.rope, config.max_positions, weights)
@@ -48,8 +42,21 @@ pub(super) fn write(
     Ok(())
 }
 
-fn write_data(
-    file: &mut File,
+/// Whether ONNX Runtime's own operators can run the model.
+pub(super) fn check(config: &ModelConfig) -> Result<()> {
+    if !config.head_dim.is_multiple_of(16) {
+        bail!(
+            Unsupported,
+            "head_dim {} has no standard form: ONNX Runtime's GroupQueryAttention rotates heads in multiples of 16 only",
+            config.head_dim
+        );
+    }
+    Ok(())
+}
+
+/// Writes what belongs into the data file.
+pub(super) fn write_data(
+    file: impl Write + Seek,
     written: &standard::Standard,
     rope: &Rope,
     positions: usize,

@@ -15,19 +15,20 @@ mod precision;
 mod progress;
 mod recompute;
 mod request;
+mod session;
 mod shard;
 mod state;
 mod stats;
 
 pub use audit::{AuditedFile, FileState};
 pub use batch::{Step, infer_batch};
-pub use device::Device;
+pub use device::{Device, DeviceInfo};
 pub use estimate::Estimate;
 pub use model_info::ModelInfo;
 pub use options::{EngineOptions, OnProgress, Progress, RequestOptions, ShardSpec, Stage};
 pub use precision::{PackCache, Precision};
 pub use request::{CancelHandle, Input, Logits, Output, Request};
-pub use shard::{Shard, ShardInfo};
+pub use shard::{Shard, ShardInfo, WeightType};
 pub use stats::EngineStats;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ use parking_lot::Mutex;
 use crate::error::{ErrorKind, Result, err};
 use crate::runtime::{self, Runtime};
 use budget::Budget;
+use device::Target;
 use progress::Report;
 use stats::Counters;
 
@@ -45,7 +47,7 @@ use stats::Counters;
 #[derive(Debug)]
 pub struct Engine {
     options: EngineOptions,
-    device: Device,
+    target: Target,
     resident: Mutex<Option<Resident>>,
     /// Held while a shard is built, so that two loads never compete for memory; `resident` stays free meanwhile.
     loading: Mutex<()>,
@@ -62,9 +64,8 @@ struct Resident {
 impl Engine {
     /// An engine without a shard. Loads ONNX Runtime if no call has yet.
     pub fn new(options: EngineOptions) -> Result<Self> {
-        let device = device::resolve(options.device, options.require_device, Runtime::get()?)?;
         Ok(Self {
-            device,
+            target: Target::choose(&options, Runtime::get()?)?,
             resident: Mutex::new(None),
             loading: Mutex::new(()),
             budget: Budget::new(options.memory_limit),
@@ -120,7 +121,7 @@ impl Engine {
     ) -> Result<Arc<Shard>> {
         let mut report = Report::new(progress);
         let mut load =
-            || Shard::load(spec, checkpoint, &self.options, self.device, &self.budget, &self.counters, &mut report);
+            || Shard::load(spec, checkpoint, &self.options, &self.target, &self.budget, &self.counters, &mut report);
         let shard = match old.filter(|_| self.options.release_first) {
             None => load(),
             Some(old) => self.in_place_of(&old, load),
@@ -190,8 +191,9 @@ impl Engine {
         self.counters.read()
     }
 
-    /// The device its shards run on.
+    /// The device its shards run on. A shard that cannot runs on the processor, as its
+    /// [`info`](ShardInfo::device) says, unless the device is required.
     pub fn device(&self) -> Device {
-        self.device
+        self.target.device
     }
 }

@@ -11,8 +11,15 @@ use crate::source::SourceOptions;
 pub struct EngineOptions {
     /// Where shards run.
     pub device: Device,
-    /// Whether a missing device is an error instead of a logged fall-back to the processor.
+    /// Whether a device that is not there, or that cannot run a shard, is an error instead of a logged fall-back to the
+    /// processor.
     pub require_device: bool,
+    /// Whether shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
+    /// library's.
+    ///
+    /// A reference to compare with: it is slower, and keeps a float32 copy of the weights. Its results differ from the
+    /// usual ones in the last bits, also between ways to cut a prompt into chunks. Needs ONNX Runtime 1.24, and an exact precision.
+    pub stock_operators: bool,
     /// How weights are kept.
     pub precision: Precision,
     /// Where quantised weights are kept from one load to the next.

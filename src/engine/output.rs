@@ -75,10 +75,6 @@ impl Writer {
         Ok(Self { block, width, written: 0 })
     }
 
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
     /// The row that is written next.
     pub(super) fn written(&self) -> usize {
         self.written

@@ -9,18 +9,18 @@ use sha2::{Digest, Sha256};
 
 use super::budget::{Budget, Reservation};
 use super::checkpoint::Checkpoint;
-use super::device::Device;
+use super::device::{Device, Target};
 use super::head;
 use super::options::{EngineOptions, ShardSpec, Stage};
 use super::precision::Packer;
 use super::progress::Report;
+use super::session::Session;
 use super::stats::Counters;
 use crate::error::{Result, Site, bail, err};
-use crate::graph::{self, Graph};
+use crate::graph::Graph;
 use crate::kernels::{Dtype, Layout, Packing};
 use crate::kv::{KvCache, KvShape};
 use crate::model::{self, ModelConfig, Range};
-use crate::runtime::Session;
 use crate::source::{self, ModelFiles, OnTransfer, names};
 use crate::weights::{self, WeightTable};
 
@@ -48,14 +48,38 @@ pub struct ShardInfo {
     pub vocab_size: u32,
     /// The longest sequence the model allows.
     pub max_positions: u32,
-    /// Element type of most weights: `f32`, `f16` or `bf16`.
-    pub weight_dtype: &'static str,
+    /// Element type of most weights, as stored or packed.
+    pub weight_type: WeightType,
     /// Bytes of weights, as stored.
     pub weight_bytes: u64,
     /// Bytes of KV cache that a token takes.
     pub kv_bytes_per_token: u64,
     /// Where it runs.
     pub device: Device,
+    /// What was asked for, by [`EngineOptions::device`](super::EngineOptions::device) or by `ORTSHARD_DEVICE`. If it is
+    /// neither [`Auto`](Device::Auto) nor [`device`](Self::device), the processor has taken its place.
+    pub requested_device: Device,
+    /// Nodes of its graph, as ONNX Runtime has placed them.
+    pub nodes: u32,
+    /// Those of them that run on the processor: all if that is the device. Where some do on another device, its
+    /// execution provider does not take them.
+    pub cpu_nodes: u32,
+}
+
+/// Element type of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightType {
+    /// 32 bit floating point.
+    F32,
+    /// IEEE 16 bit floating point.
+    F16,
+    /// The upper half of an F32.
+    Bf16,
+    /// 8 bits and a scale for some.
+    Int8,
+    /// 4 bits and a scale for some.
+    Int4,
 }
 
 /// Layers `start..=end` of a model, ready to run. Share it between threads and requests.
@@ -76,6 +100,7 @@ pub struct Shard {
     fingerprint: OnceCell<[u8; 32]>,
     source: Checkpoint,
     packer: Packer,
+    target: Target,
     /// Under a memory limit runs go one at a time: the arena has room for one.
     turn: Option<Mutex<()>>,
     pub(super) budget: Arc<Budget>,
@@ -95,7 +120,7 @@ pub(super) struct Cache {
 /// Whether a shard's memory is there.
 #[derive(Debug)]
 enum Residence {
-    Here(Loaded),
+    Here(Box<Loaded>),
     /// Given up for another shard that is being built; it may come back.
     Suspended,
     /// Gone for good.
@@ -107,17 +132,8 @@ enum Residence {
 pub(super) struct Loaded {
     pub session: Session,
     pub weights: Arc<WeightTable>,
-    /// Rows one run may have.
-    pub rows: usize,
-    /// Whether its output is logits.
-    pub is_last: bool,
-    memory: [Reservation; 2],
+    memory: Reservation,
 }
-
-/// Tokens of a run where memory does not force fewer.
-pub(super) const ROWS: usize = 512;
-/// The fewest tokens of a run that a memory limit leads to.
-const FEWEST_ROWS: usize = 16;
 
 impl Shard {
     /// Reads, checks and builds what `spec` names, with the model's own weights or those of `checkpoint`.
@@ -125,7 +141,7 @@ impl Shard {
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
         options: &EngineOptions,
-        device: Device,
+        target: &Target,
         budget: &Arc<Budget>,
         counters: &Arc<Counters>,
         report: &mut Report,
@@ -137,20 +153,21 @@ impl Shard {
         report.stage(Stage::Fetch)?;
         let (config, graph) = head::settle(config, range, graph, |name| source.holds(name, report))?;
         let packer = Packer::new(options, &spec.model, range);
-        let loaded = Loaded::build(&source, &packer, &graph, budget, report)?;
+        let loaded = Loaded::build(&source, &packer, target, &graph, &config, budget, report)?;
         let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
-        let info = info(&config, range, &loaded.weights, kv, device);
+        let info = info(&config, range, &loaded, kv, target);
         report.stage(Stage::Ready)?;
         Ok(Self {
             info,
             config,
             graph,
             kv,
-            residence: RwLock::new(Residence::Here(loaded)),
+            residence: RwLock::new(Residence::Here(Box::new(loaded))),
             caches: Mutex::new(Vec::new()),
             fingerprint: OnceCell::new(),
             source,
             packer,
+            target: *target,
             turn: budget.limit().map(|_| Mutex::new(())),
             budget: Arc::clone(budget),
             counters: Arc::clone(counters),
@@ -224,7 +241,7 @@ impl Shard {
 
     /// Bytes that [`suspend`](Self::suspend) would give back to the budget.
     pub(super) fn own_bytes(&self) -> u64 {
-        self.with(|loaded| Ok(loaded.memory.iter().map(Reservation::bytes).sum())).unwrap_or(0)
+        self.with(|loaded| Ok(loaded.memory.bytes() + loaded.session.bytes())).unwrap_or(0)
     }
 
     /// Gives the weights and the session back, after the runs in progress, but keeps the requests' caches.
@@ -234,8 +251,10 @@ impl Shard {
 
     /// Builds what [`suspend`](Self::suspend) gave back.
     pub(super) fn resume(&self) -> Result<()> {
-        let loaded = Loaded::build(&self.source, &self.packer, &self.graph, &self.budget, &mut Report::silent())?;
-        *self.residence.write() = Residence::Here(loaded);
+        let (source, packer, target) = (&self.source, &self.packer, &self.target);
+        let report = &mut Report::silent();
+        let loaded = Loaded::build(source, packer, target, &self.graph, &self.config, &self.budget, report)?;
+        *self.residence.write() = Residence::Here(Box::new(loaded));
         Ok(())
     }
 
@@ -278,44 +297,21 @@ impl Loaded {
     fn build(
         source: &Checkpoint,
         packer: &Packer,
+        target: &Target,
         graph: &Graph,
+        config: &ModelConfig,
         budget: &Arc<Budget>,
         report: &mut Report,
     ) -> Result<Self> {
         let wanted = graph.weights();
         report.tensors(wanted.len())?;
         let exact = source.load(&wanted, report)?;
-        let weight_memory = budget.reserve(packer.bytes(&wanted, &exact), Site::Load, "the shard's weights")?;
-        let weights = packer.pack(exact, &wanted, report)?;
-        let (rows, arena, run) = match budget.limit() {
-            Some(limit) => {
-                let (rows, arena) = run_within(graph, limit.saturating_sub(budget.used()));
-                (rows, Some(arena), arena + packer.scratch_bytes(graph, rows))
-            }
-            None => (usize::MAX, None, 0),
-        };
-        let run_memory = budget.reserve(run, Site::Load, "the memory of a run")?;
+        let memory = budget.reserve(packer.bytes(&wanted, &exact), Site::Load, "the shard's weights")?;
+        let weights = Arc::new(packer.pack(exact, &wanted, report)?);
         report.stage(Stage::Session)?;
-        let weights = Arc::new(weights);
-        let session = Session::new(&graph::native::write(graph), Arc::clone(&weights), arena)?;
-        let is_last = matches!(graph.output, graph::Output::Logits(_));
-        Ok(Self { session, weights, rows, is_last, memory: [weight_memory, run_memory] })
+        let session = Session::new(target, packer, graph, config, &weights, budget)?;
+        Ok(Self { session, weights, memory })
     }
-}
-
-/// Bytes that the arena of a run of `rows` tokens needs.
-pub(super) fn run_bytes(graph: &Graph, rows: usize) -> u64 {
-    graph.arena_bytes(rows, rows)
-}
-
-/// How many rows a run may have where `left` bytes of a limit are left, and the bytes of its arena: a quarter of what is
-/// left, if enough rows fit into that.
-pub(super) fn run_within(graph: &Graph, left: u64) -> (usize, u64) {
-    let mut rows = ROWS;
-    while rows > FEWEST_ROWS && run_bytes(graph, rows) > left / 4 {
-        rows /= 2;
-    }
-    (rows, run_bytes(graph, rows))
 }
 
 /// The model's shape.
@@ -344,7 +340,8 @@ fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
     Range::new(spec.start_layer as usize, end, config.layers)
 }
 
-fn info(config: &ModelConfig, range: Range, weights: &WeightTable, kv: KvShape, device: Device) -> ShardInfo {
+fn info(config: &ModelConfig, range: Range, loaded: &Loaded, kv: KvShape, target: &Target) -> ShardInfo {
+    let Loaded { session, weights, .. } = loaded;
     ShardInfo {
         architecture: config.architecture.clone(),
         start_layer: range.start as u32,
@@ -355,16 +352,19 @@ fn info(config: &ModelConfig, range: Range, weights: &WeightTable, kv: KvShape, 
         hidden_size: config.hidden_size as u32,
         vocab_size: config.vocab_size as u32,
         max_positions: config.max_positions as u32,
-        weight_dtype: match weights.layout() {
-            Some(Layout::Rows(Dtype::F16)) => "f16",
-            Some(Layout::Rows(Dtype::BF16)) => "bf16",
-            Some(Layout::Rows(Dtype::F32)) | None => "f32",
-            Some(Layout::Tiles(Packing::Int4 | Packing::Int4Fine)) => "int4",
-            Some(Layout::Tiles(Packing::Int8)) => "int8",
+        weight_type: match weights.layout() {
+            Some(Layout::Rows(Dtype::F16)) => WeightType::F16,
+            Some(Layout::Rows(Dtype::BF16)) => WeightType::Bf16,
+            Some(Layout::Rows(Dtype::F32)) | None => WeightType::F32,
+            Some(Layout::Tiles(Packing::Int4 | Packing::Int4Fine)) => WeightType::Int4,
+            Some(Layout::Tiles(Packing::Int8)) => WeightType::Int8,
         },
         weight_bytes: weights.bytes(),
         kv_bytes_per_token: kv.bytes_per_token(),
-        device,
+        device: session.device,
+        requested_device: target.requested,
+        nodes: session.placement.nodes as u32,
+        cpu_nodes: session.placement.cpu_nodes as u32,
     }
 }
 
@@ -372,6 +372,7 @@ fn info(config: &ModelConfig, range: Range, weights: &WeightTable, kv: KvShape, 
 #[allow(clippy::unwrap_used, reason = "a failing test panics")]
 mod tests {
     use super::*;
+    use crate::engine::session::run_bytes;
     use crate::engine::{Engine, EngineOptions, Input, Logits, Request, RequestOptions};
 
     /// What ONNX Runtime itself does when its arena is full. A reservation in front of it normally sees to it that this
@@ -385,13 +386,15 @@ mod tests {
         let ids: Vec<i64> = (1..=40).collect();
         let before = request().infer(Input::Ids(&ids), Logits::All).unwrap().values().to_owned();
 
+        let (source, packer, target) = (&shard.source, &shard.packer, &shard.target);
         let mut capped =
-            Loaded::build(&shard.source, &shard.packer, &shard.graph, &shard.budget, &mut Report::silent()).unwrap();
+            Loaded::build(source, packer, target, &shard.graph, &shard.config, &shard.budget, &mut Report::silent())
+                .unwrap();
         // One step short of the largest value, the MLP's inner one.
         let limit = run_bytes(&shard.graph, ids.len()) - 256;
-        let weights = Arc::clone(&capped.weights);
-        capped.session = Session::new(&graph::native::write(&shard.graph), weights, Some(limit)).unwrap();
-        *shard.residence.write() = Residence::Here(capped);
+        capped.session =
+            Session::native_within(Some(limit), &shard.graph, &capped.weights, usize::MAX, Vec::new()).unwrap();
+        *shard.residence.write() = Residence::Here(Box::new(capped));
 
         let mut request = request();
         for failures in 1..=3 {

@@ -1,6 +1,9 @@
 //! Devices
 //!
-//! What shards can run on here. This version runs them on the processor.
+//! What shards can run on here: the processor, and what the loaded ONNX Runtime has an execution provider for.
+//!
+//! On the processor, shards run in this library's own operators. On another device, and with the engine's option
+//! stock_operators, they run in ONNX Runtime's own, on float32 copies of the weights.
 
 use std::ffi::c_char;
 
@@ -9,15 +12,16 @@ use super::handle::Out;
 use super::options::{Versioned, write};
 use super::status::{Failure, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use super::strings::fixed;
-use crate::Device;
+use crate::{Device, DeviceInfo};
 
-/// The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda:1", ...), else the best there is.
+/// The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda", "cuda:1" or "coreml"); without it, the first
+/// NVIDIA GPU that can be used, else the processor.
 pub const ORTSHARD_DEVICE_AUTO: i32 = 0;
 /// The processor.
 pub const ORTSHARD_DEVICE_CPU: i32 = 1;
 /// An NVIDIA GPU.
 pub const ORTSHARD_DEVICE_CUDA: i32 = 2;
-/// Apple's Core ML.
+/// Apple's Core ML. It takes the linear layers and little else of a model, so it is never chosen by itself.
 pub const ORTSHARD_DEVICE_COREML: i32 = 3;
 
 //# /** An ortshard_device_description ready to be filled. @since 0.1 */
@@ -45,19 +49,23 @@ impl Versioned for ortshard_device_description {
     const NAME: &'static str = "ortshard_device_description";
 }
 
-/// The number of devices.
+/// The number of devices, the processor included. Loads ONNX Runtime if no call has yet; where there is none, the
+/// processor is all there is.
+///
+/// A device is listed if it is here and ONNX Runtime offers a provider for it. Whether it can be used, with all the
+/// libraries that the provider needs, shows when an engine is created on it.
 ///
 /// Errors: NULL_ARGUMENT. Threads: any. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_device_count(count: *mut u32) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        unsafe { Out::new(count, "count") }?.set(1);
+        unsafe { Out::new(count, "count") }?.set(Device::list().len() as u32);
         Ok(())
     })
 }
 
-/// Describes device `index`, from 0 to ortshard_device_count() - 1.
+/// Describes device `index`, from 0 to ortshard_device_count() - 1. The processor is device 0.
 ///
 /// Errors: OUT_OF_RANGE; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: any. @since 0.1
 #[unsafe(no_mangle)]
@@ -68,11 +76,13 @@ pub unsafe extern "C" fn ortshard_device_info(
     guard(|| {
         // SAFETY: the header's contract.
         let out = unsafe { Out::new(description, "description") }?;
-        if index != 0 {
-            return Err(Failure::new(ORTSHARD_ERROR_OUT_OF_RANGE, format!("index is {index}, there is 1 device")));
-        }
+        let devices = Device::list();
+        let device = devices.get(index as usize).ok_or_else(|| {
+            let count = devices.len();
+            Failure::new(ORTSHARD_ERROR_OUT_OF_RANGE, format!("index is {index}, there are {count} devices"))
+        })?;
         // SAFETY: as above.
-        unsafe { write(&out, processor()) }
+        unsafe { write(&out, describe(device)) }
     })
 }
 
@@ -100,44 +110,14 @@ pub(super) fn from_code(kind: i32, index: u32) -> Result<Device, Failure> {
     }
 }
 
-fn processor() -> ortshard_device_description {
-    let (total_memory, available_memory) = memory();
-    let model = proc_field("/proc/cpuinfo", "model name");
-    let name = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+fn describe(info: &DeviceInfo) -> ortshard_device_description {
+    let (kind, index) = code(info.device);
     ortshard_device_description {
         struct_size: 0,
-        kind: ORTSHARD_DEVICE_CPU,
-        index: 0,
-        name: fixed(&name),
-        total_memory,
-        available_memory,
+        kind,
+        index,
+        name: fixed(&info.name),
+        total_memory: info.total_memory,
+        available_memory: info.available_memory,
     }
-}
-
-/// Total and available memory in bytes.
-fn memory() -> (u64, u64) {
-    let kibibytes = |field| proc_field("/proc/meminfo", field)?.strip_suffix(" kB")?.parse::<u64>().ok();
-    let total = kibibytes("MemTotal").map_or_else(system_memory, |n| n * 1024);
-    (total, kibibytes("MemAvailable").map_or(0, |n| n * 1024))
-}
-
-/// The value of the first line `field : value` in one of Linux's /proc files.
-fn proc_field(file: &str, field: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        (name.trim_end() == field).then(|| value.trim().to_owned())
-    })
-}
-
-#[cfg(unix)]
-fn system_memory() -> u64 {
-    // SAFETY: asks for a constant of the system.
-    let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
-    u64::try_from(pages).unwrap_or(0) * u64::try_from(size).unwrap_or(0)
-}
-
-#[cfg(not(unix))]
-fn system_memory() -> u64 {
-    0
 }

@@ -50,7 +50,7 @@ pub const ORTSHARD_STAGE_READY: i32 = 6;
 
 //# /** Default ortshard_engine_options. @since 0.1 */
 //# #define ORTSHARD_ENGINE_OPTIONS_INIT \
-//#     { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0 }
+//#     { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0 }
 //#
 //# /** Stands for a model's last layer in ortshard_shard_spec. */
 //# #define ORTSHARD_LAST_LAYER UINT32_MAX
@@ -86,7 +86,8 @@ pub struct ortshard_engine_options {
     pub device: i32,
     /// Which device of that kind, from 0.
     pub device_index: u32,
-    /// Not 0: a device that cannot be used is an error. 0: the processor takes its place, and the log says so.
+    /// Not 0: a device that is not there, or that cannot run a shard, is an error. 0: the processor takes its place, and
+    /// the log and the shard's description say so.
     pub require_device: i32,
     /// How weights are kept: an ORTSHARD_PRECISION_* constant.
     pub precision: i32,
@@ -116,6 +117,12 @@ pub struct ortshard_engine_options {
     pub pack_cache: *const c_char,
     /// Bytes that the folder may take; the shards not used for longest make room. 0: 64 GiB.
     pub pack_cache_limit: u64,
+    /// Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
+    /// library's. A reference to compare with: slower, with a float32 copy of the weights, and with results that differ
+    /// in the last bits. Needs ONNX Runtime 1.24, and an exact precision.
+    pub stock_operators: i32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Versioned for ortshard_engine_options {
@@ -137,6 +144,8 @@ impl Options for ortshard_engine_options {
         fetch_user_data: std::ptr::null_mut(),
         pack_cache: std::ptr::null(),
         pack_cache_limit: 0,
+        stock_operators: 0,
+        reserved: 0,
     };
 }
 
@@ -246,6 +255,7 @@ pub unsafe extern "C" fn ortshard_engine_create(
             device: device::from_code(options.device, options.device_index)?,
             require_device: options.require_device != 0,
             precision: precision(options.precision)?,
+            stock_operators: options.stock_operators != 0,
             memory_limit: options.memory_limit,
             release_first: options.release_first != 0,
             // SAFETY: as above.
@@ -275,8 +285,8 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 ///
 /// Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
 /// be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
-/// n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO;
-/// RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+/// n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
+/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
 /// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
 /// @since 0.1
 #[unsafe(no_mangle)]

@@ -21,7 +21,8 @@ pub const ORTSHARD_NO_LAYER: i64 = -1;
 pub struct ortshard_memory_estimate {
     /// Set to sizeof(ortshard_memory_estimate) before the call.
     pub struct_size: usize,
-    /// The weights, as stored: pages of files, shared by all processes that map them.
+    /// The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
+    /// processor, and with stock_operators, also their float32 copies.
     pub weight_bytes: u64,
     /// The KV caches of all the requests.
     pub kv_bytes: u64,
@@ -29,7 +30,8 @@ pub struct ortshard_memory_estimate {
     /// the last token's logits, or all hidden states.
     pub run_bytes: u64,
     /// The most that the engine holds while it loads: what it holds now (if it releases first, without its shard), the
-    /// weights and, under a memory_limit, the activations, which are reserved then.
+    /// weights, the passing copies of those that are copied and, under a memory_limit, the activations, which are reserved
+    /// then.
     pub load_peak_bytes: u64,
     /// Weights, KV caches and one run.
     pub total_bytes: u64,

@@ -13,11 +13,16 @@ use super::options::{Versioned, write};
 use super::status::ortshard_status;
 use super::strings::{fixed, path};
 use super::tensor::{ORTSHARD_BF16, ORTSHARD_F16, ORTSHARD_F32};
-use crate::ShardInfo;
+use crate::{ShardInfo, WeightType};
+
+/// Weights of 8 bits, with scales. No tensor of a call has this type.
+pub const ORTSHARD_WEIGHTS_INT8: i32 = 16;
+/// Weights of 4 bits, with scales. No tensor of a call has this type.
+pub const ORTSHARD_WEIGHTS_INT4: i32 = 17;
 
 //# /** An ortshard_shard_description ready to be filled. @since 0.1 */
 //# #define ORTSHARD_SHARD_DESCRIPTION_INIT \
-//#     { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+//#     { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /// What a shard is and takes.
 #[repr(C)]
@@ -43,7 +48,8 @@ pub struct ortshard_shard_description {
     pub vocab_size: u32,
     /// The longest sequence the model allows, in tokens.
     pub max_positions: u32,
-    /// Element type of most weights, as stored: ORTSHARD_F32, ORTSHARD_F16 or ORTSHARD_BF16.
+    /// Element type of most weights, as stored or quantised: ORTSHARD_F32, ORTSHARD_F16, ORTSHARD_BF16,
+    /// ORTSHARD_WEIGHTS_INT8 or ORTSHARD_WEIGHTS_INT4.
     pub weight_dtype: i32,
     /// Where it runs: an ORTSHARD_DEVICE_* constant.
     pub device: i32,
@@ -53,6 +59,16 @@ pub struct ortshard_shard_description {
     pub weight_bytes: u64,
     /// Bytes of KV cache that a token takes in a request.
     pub kv_bytes_per_token: u64,
+    /// What was asked for, by the engine's options or by the environment's ORTSHARD_DEVICE: an ORTSHARD_DEVICE_*
+    /// constant. If that is neither ORTSHARD_DEVICE_AUTO nor `device`, the processor has taken its place.
+    pub requested_device: i32,
+    /// Which device of that kind, from 0.
+    pub requested_device_index: u32,
+    /// Nodes of its graph, as ONNX Runtime has placed them.
+    pub nodes: u32,
+    /// Those of them that run on the processor: all if that is `device`, and on another device those that its provider
+    /// does not take.
+    pub cpu_nodes: u32,
 }
 
 impl Versioned for ortshard_shard_description {
@@ -121,6 +137,7 @@ pub unsafe extern "C" fn ortshard_shard_export_onnx(
 
 fn describe(info: &ShardInfo) -> ortshard_shard_description {
     let (device, device_index) = device::code(info.device);
+    let (requested_device, requested_device_index) = device::code(info.requested_device);
     ortshard_shard_description {
         struct_size: 0,
         architecture: fixed(&info.architecture),
@@ -132,14 +149,20 @@ fn describe(info: &ShardInfo) -> ortshard_shard_description {
         hidden_size: info.hidden_size,
         vocab_size: info.vocab_size,
         max_positions: info.max_positions,
-        weight_dtype: match info.weight_dtype {
-            "f16" => ORTSHARD_F16,
-            "bf16" => ORTSHARD_BF16,
-            _ => ORTSHARD_F32,
+        weight_dtype: match info.weight_type {
+            WeightType::F32 => ORTSHARD_F32,
+            WeightType::F16 => ORTSHARD_F16,
+            WeightType::Bf16 => ORTSHARD_BF16,
+            WeightType::Int8 => ORTSHARD_WEIGHTS_INT8,
+            WeightType::Int4 => ORTSHARD_WEIGHTS_INT4,
         },
         device,
         device_index,
         weight_bytes: info.weight_bytes,
         kv_bytes_per_token: info.kv_bytes_per_token,
+        requested_device,
+        requested_device_index,
+        nodes: info.nodes,
+        cpu_nodes: info.cpu_nodes,
     }
 }

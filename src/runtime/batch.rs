@@ -8,6 +8,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::tensor::TensorMut;
 use crate::error::{Result, err};
 use crate::kernels::Sequence;
 
@@ -27,6 +28,14 @@ impl<'a> Segment<'a> {
     /// `tokens` rows that continue a request of `position` cached tokens.
     pub(crate) fn new(kv: &'a mut [f32], capacity: usize, position: usize, tokens: usize) -> Self {
         Self { kv: kv.as_mut_ptr(), len: kv.len(), capacity, position, tokens, lifetime: PhantomData }
+    }
+
+    /// The keys and values of each layer as tensors `[1, kv_heads, capacity, head_dim]`, for operators that take them so.
+    pub(crate) fn tensors(&mut self, kv_heads: usize, head_dim: usize) -> Result<Vec<TensorMut<'_>>> {
+        // SAFETY: the memory that `new` borrowed exclusively; this borrows the segment as long.
+        let rows = unsafe { std::slice::from_raw_parts_mut(self.kv, self.len) };
+        let shape = [1, kv_heads, self.capacity, head_dim];
+        rows.chunks_exact_mut(shape.iter().product()).map(|half| TensorMut::new(half, &shape)).collect()
     }
 
     /// The positions of its rows.

@@ -20,7 +20,9 @@ const NAMES: &[&str] = &["libonnxruntime.so", "libonnxruntime.so.1"];
 
 /// A loaded and checked library. It stays loaded until the process ends.
 pub(super) struct Library {
+    pub base: &'static sys::OrtApiBase,
     pub version: String,
+    pub minor: u32,
     pub path: PathBuf,
 }
 
@@ -81,10 +83,10 @@ fn open(path: &Path) -> std::result::Result<Library, String> {
     let base = unsafe { entry().as_ref() }.ok_or_else(|| format!("`{shown}` returned no API"))?;
     // SAFETY: returns a static NUL-terminated string.
     let version = unsafe { CStr::from_ptr((base.GetVersionString)()) }.to_string_lossy().into_owned();
-    let supported = matches!(*numbers(&version), [1, minor, ..] if minor >= API);
-    if !supported {
-        return Err(format!("`{shown}` is ONNX Runtime {version}; 1.{API} or a later 1.x is needed"));
-    }
+    let minor = match *numbers(&version) {
+        [1, minor, ..] if minor >= API => minor,
+        _ => return Err(format!("`{shown}` is ONNX Runtime {version}; 1.{API} or a later 1.x is needed")),
+    };
     // SAFETY: returns a static table of at least version API, or NULL where it has none.
     let Some(api) = (unsafe { (base.GetApi)(API).as_ref() }) else {
         return Err(format!("`{shown}` (ONNX Runtime {version}) does not offer API {API}"));
@@ -93,7 +95,7 @@ fn open(path: &Path) -> std::result::Result<Library, String> {
     ort::set_api(api.clone());
     // Code and threads of the library live as long as the process: unloading it is never safe.
     std::mem::forget(library);
-    Ok(Library { version, path })
+    Ok(Library { base, version, minor, path })
 }
 
 fn numbers(version: &str) -> Vec<u32> {

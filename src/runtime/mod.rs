@@ -5,19 +5,31 @@
 
 mod arena;
 mod batch;
+mod cancel;
+mod cuda;
 mod library;
+mod machine;
 mod native;
 mod operator;
+mod placement;
+mod provider;
 mod session;
 mod status;
 #[cfg(test)]
 mod stock_tests;
 mod tensor;
+mod values;
 
 pub(crate) use arena::return_freed_memory;
 pub(crate) use batch::{Batch, Segment};
-pub(crate) use session::{Cancel, Session};
+pub(crate) use cancel::Cancel;
+pub(crate) use cuda::gpus;
+pub(crate) use machine::{memory, processor};
+pub(crate) use placement::Placement;
+pub(crate) use provider::{CORE_ML, Provider};
+pub(crate) use session::Session;
 pub(crate) use tensor::{Tensor, TensorMut};
+pub(crate) use values::Values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +37,8 @@ use std::sync::Arc;
 use once_cell::sync::OnceCell;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
-use parking_lot::Mutex;
+use ort::sys;
+use parking_lot::ReentrantMutex;
 
 use crate::error::{Result, bail, err};
 
@@ -45,7 +58,10 @@ pub struct RuntimeOptions {
 #[derive(Debug)]
 pub struct Runtime {
     environment: Environment,
+    base: &'static sys::OrtApiBase,
     version: String,
+    /// 31 of version 1.31.1.
+    minor: u32,
     path: PathBuf,
     threads: usize,
     providers: Vec<String>,
@@ -53,7 +69,7 @@ pub struct Runtime {
 
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
 /// Loading changes process-wide state, so it happens once at a time, and a failure leaves the next attempt free.
-static LOADING: Mutex<()> = Mutex::new(());
+static LOADING: ReentrantMutex<()> = ReentrantMutex::new(());
 
 impl Runtime {
     /// Loads ONNX Runtime, or returns the one this process has.
@@ -64,14 +80,21 @@ impl Runtime {
     ///
     /// # Errors
     /// [`RuntimeNotFound`](crate::ErrorKind::RuntimeNotFound) with every place tried;
-    /// [`InvalidState`](crate::ErrorKind::InvalidState) if another library or thread count is in use already.
+    /// [`InvalidState`](crate::ErrorKind::InvalidState) if another library or thread count is in use already, or if
+    /// this is called from a log message of the load itself.
     pub fn load(options: &RuntimeOptions) -> Result<&'static Self> {
+        if LOADING.is_owned_by_current_thread() {
+            bail!(InvalidState, "ONNX Runtime is being loaded by this very thread");
+        }
         let _loading = LOADING.lock();
         if let Some(runtime) = RUNTIME.get() {
             runtime.check_same(options)?;
             return Ok(runtime);
         }
-        RUNTIME.get_or_try_init(|| Self::start(options))
+        let runtime = RUNTIME.get_or_try_init(|| Self::start(options))?;
+        let (version, path, threads) = (&runtime.version, runtime.path.display(), runtime.threads);
+        log::info!("ONNX Runtime {version} from {path}, {threads} threads");
+        Ok(runtime)
     }
 
     /// The loaded runtime, loaded with default options if need be.
@@ -125,8 +148,8 @@ impl Runtime {
             .map_err(failed)?;
         environment.set_log_level(LogLevel::Warning);
         let providers = status::providers()?;
-        log::info!("ONNX Runtime {} from {}, {threads} threads", library.version, library.path.display());
-        Ok(Self { environment, version: library.version, path: library.path, threads, providers })
+        let library::Library { base, version, minor, path } = library;
+        Ok(Self { environment, base, version, minor, path, threads, providers })
     }
 
     fn check_same(&self, options: &RuntimeOptions) -> Result<()> {

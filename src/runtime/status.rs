@@ -15,16 +15,21 @@ const TERMINATED: &str = "Exiting due to terminate flag";
 
 /// Turns a returned status into a result, releasing it. `doing` says what was tried, `site` where in a shard's life.
 pub(super) fn check(status: sys::OrtStatusPtr, site: Site, doing: &str) -> Result<()> {
-    // SAFETY: every caller passes the status that a C API function has just returned to it.
-    unsafe { ort::Error::result_from_status(status) }.map_err(|e| translate(site, doing, e.message()))
+    check_on("cpu", status, site, doing)
 }
 
-fn translate(site: Site, doing: &str, message: &str) -> Error {
+/// The same for what is done on `device`, whose memory may run out.
+pub(super) fn check_on(device: &str, status: sys::OrtStatusPtr, site: Site, doing: &str) -> Result<()> {
+    // SAFETY: every caller passes the status that a C API function has just returned to it.
+    unsafe { ort::Error::result_from_status(status) }.map_err(|e| translate(device, site, doing, e.message()))
+}
+
+fn translate(device: &str, site: Site, doing: &str, message: &str) -> Error {
     if message.contains(TERMINATED) {
         return err!(Cancelled, "{doing} was cancelled");
     }
     if let Some(requested) = out_of_memory(message) {
-        let error = Error::oom(site, "cpu", requested, doing);
+        let error = Error::oom(site, device, requested, doing);
         return error.with_source(err!(Runtime, "{message}"));
     }
     Error::new(ErrorKind::Runtime, format!("{doing} failed")).with_source(err!(Runtime, "{message}"))
@@ -84,7 +89,7 @@ mod tests {
 
     #[test]
     fn cancellation_is_not_a_failure() {
-        let error = translate(Site::Run, "the run", "Exiting due to terminate flag being set to true.");
+        let error = translate("cpu", Site::Run, "the run", "Exiting due to terminate flag being set to true.");
         assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 }

@@ -1,0 +1,129 @@
+//! Stopping runs.
+#![allow(unsafe_code, reason = "run options are made through the C API")]
+
+use std::ptr::{NonNull, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ort::sys;
+use parking_lot::Mutex;
+
+use super::status::check;
+use crate::error::{Result, Site, err};
+
+/// Stops a run from another thread.
+#[derive(Debug)]
+pub(crate) struct Cancel {
+    run: Arc<RunControl>,
+    /// The control of the run in progress, where that is another request's.
+    joined: Mutex<Option<Arc<RunControl>>>,
+    asked: AtomicBool,
+}
+
+impl Cancel {
+    /// A flag that is not set.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { run: Arc::new(RunControl::new()?), joined: Mutex::new(None), asked: AtomicBool::new(false) })
+    }
+
+    pub(super) fn options(&self, shrink: bool) -> NonNull<sys::OrtRunOptions> {
+        if shrink { self.run.shrinking.0 } else { self.run.plain.0 }
+    }
+
+    /// Sets the flag: the run in progress stops, or, if none is, the next one.
+    pub(crate) fn cancel(&self) -> Result<()> {
+        self.asked.store(true, Ordering::SeqCst);
+        self.run.terminate(true)?;
+        self.joined.lock().as_ref().map_or(Ok(()), |run| run.terminate(true))
+    }
+
+    /// Whether a run under this flag has been told to stop, by it or by one that joined it.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.run.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Whether the flag is set.
+    pub(crate) fn is_set(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Clears the flag once its cancellation has been reported.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.asked.store(false, Ordering::SeqCst);
+        self.run.terminate(false)
+    }
+
+    /// Takes part in a run under `leader`'s flag, which setting this one stops as well.
+    pub(crate) fn join(&self, leader: &Self) {
+        *self.joined.lock() = Some(Arc::clone(&leader.run));
+    }
+
+    /// Ends what [`join`](Self::join) began.
+    pub(crate) fn leave(&self) {
+        *self.joined.lock() = None;
+    }
+
+    /// Lets runs under this flag go on after another's cancellation stopped one; its own stays set.
+    pub(crate) fn resume(&self) {
+        // Neither can fail on valid options, and a flag left standing is found before the next run.
+        let _ = self.run.terminate(false);
+        if self.is_set() {
+            let _ = self.run.terminate(true);
+        }
+    }
+}
+
+/// A request's run options, through which ONNX Runtime can be told to stop.
+#[derive(Debug)]
+struct RunControl {
+    plain: RunOptions,
+    shrinking: RunOptions,
+    /// What both were last told.
+    stopped: AtomicBool,
+}
+
+impl RunControl {
+    fn new() -> Result<Self> {
+        let (plain, shrinking) = (RunOptions::new()?, RunOptions::new()?);
+        let (key, arena) = (c"memory.enable_memory_arena_shrinkage", c"cpu:0");
+        // SAFETY: valid options and strings, copied by the call.
+        let status = unsafe { (ort::api().AddRunConfigEntry)(shrinking.0.as_ptr(), key.as_ptr(), arena.as_ptr()) };
+        check(status, Site::Run, "creating run options")?;
+        Ok(Self { plain, shrinking, stopped: AtomicBool::new(false) })
+    }
+
+    fn terminate(&self, stop: bool) -> Result<()> {
+        let api = ort::api();
+        self.stopped.store(stop, Ordering::SeqCst);
+        let set = if stop { api.RunOptionsSetTerminate } else { api.RunOptionsUnsetTerminate };
+        for options in [&self.plain, &self.shrinking] {
+            // SAFETY: valid options; the flag is meant to be set from any thread.
+            check(unsafe { set(options.0.as_ptr()) }, Site::Run, "cancelling")?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct RunOptions(NonNull<sys::OrtRunOptions>);
+
+// SAFETY: read by runs; the terminate flag inside may be set from any thread meanwhile.
+unsafe impl Send for RunOptions {}
+// SAFETY: as above.
+unsafe impl Sync for RunOptions {}
+
+impl RunOptions {
+    fn new() -> Result<Self> {
+        let mut options = null_mut();
+        // SAFETY: the out-pointer is valid.
+        check(unsafe { (ort::api().CreateRunOptions)(&raw mut options) }, Site::Run, "creating run options")?;
+        NonNull::new(options).map(Self).ok_or_else(|| err!(Internal, "ONNX Runtime returned no run options"))
+    }
+}
+
+impl Drop for RunOptions {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, released once.
+        unsafe { (ort::api().ReleaseRunOptions)(self.0.as_ptr()) }
+    }
+}
