@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::{Cancel, Runtime, Session, Tensor, TensorMut};
+use super::{Cancel, Runtime, Session, Tensor, TensorMut, Values};
 use crate::graph::onnx::{
     Attribute, ElementType, GraphProto, MICROSOFT, Model, Node, Tensor as Initializer, ValueInfo, dynamic, fixed,
 };
@@ -38,12 +38,16 @@ fn stock(node: Node, initializers: Vec<Initializer>, x: &[f32], cols: usize, row
         output: vec![ValueInfo::tensor("y", ElementType::F32, &[dynamic("tokens"), fixed(rows)])],
     };
     let model = Model::new(graph, MICROSOFT).encode_to_vec();
-    let session = Session::new(&model, Arc::new(WeightTable::default()), None).unwrap();
+    let session = Session::native(&model, Arc::new(WeightTable::default()), None).unwrap();
     let tokens = x.len() / cols;
     let mut y = vec![0.0; tokens * rows];
     let mut output = TensorMut::new(&mut y, &[tokens, rows]).unwrap();
     let input = Tensor::new(x, &[tokens, cols]).unwrap();
-    session.run(&[(c"x", &input)], c"y", &mut output, &Cancel::new().unwrap(), false).unwrap();
+    let mut values = Values::new(1, 1);
+    values.input(c"x", &input);
+    values.output(c"y", &mut output);
+    session.run(&mut values, &Cancel::new().unwrap(), false).unwrap();
+    drop(values);
     drop(output);
     y
 }
