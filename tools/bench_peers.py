@@ -26,7 +26,7 @@ from typing import Any
 
 from peers import document, engines, setup
 from peers.engines import EXACT, Engine
-from peers.report import Rounds, report
+from peers.report import BUSY, Rounds, quiet, report
 
 WORKER = setup.TOOLS / "peers/worker.py"
 # Variables that would change the number of threads of some engine.
@@ -124,7 +124,7 @@ def line(name: str, result: dict[str, Any]) -> str:
         return f"  {name}: left out: {result['refused']}"
     speeds = f"prefill {result['prefill']:.0f}, decode {result['decode']:.1f} tokens/s"
     memory = f"memory {result['bandwidth'] / 1e9:.1f} GB/s"
-    others = f"; others used {result['others']:.0%} of the processors" if result["others"] > 0.05 else ""
+    others = f"; not counted: others used {result['others']:.0%} of the processors" if result["others"] > BUSY else ""
     return f"  {name}: ready in {1000 * result['ready']:.0f} ms, {speeds}; {memory}{others}"
 
 
@@ -151,16 +151,15 @@ def run_rounds(todo: list[Engine], options: argparse.Namespace, peers: setup.Pee
             else:
                 results[engine.name] = result
         rounds.append(results)
+        if options.keep:
+            with options.keep.open("a") as file:
+                print(json.dumps(results), file=file)
     return rounds
 
 
-def keep(path: Path | None, rounds: Rounds) -> Rounds:
-    """The rounds, after those that the file holds already."""
-    if not path:
-        return rounds
-    earlier = json.loads(path.read_text()) if path.exists() else []
-    path.write_text(json.dumps(earlier + rounds))
-    return earlier + rounds
+def kept(path: Path | None) -> Rounds:
+    """The rounds of earlier runs that the file holds, one a line."""
+    return [json.loads(text) for text in path.read_text().splitlines()] if path and path.exists() else []
 
 
 def main() -> None:
@@ -174,7 +173,9 @@ def main() -> None:
     ours, missing = engines.ortshard(options.library, options.model)
     everything = ours + engines.others(peers)
     todo = [e for e in everything if options.only in e.name or e.name == EXACT]
-    rounds = keep(options.keep, run_rounds(todo, options, peers, missing))
+    rounds = kept(options.keep) + run_rounds(todo, options, peers, missing)
+    if not any(quiet(rounds)):
+        sys.exit(f"nothing to report: other programs used more than {BUSY:.0%} of the processors all the time")
     text = report(rounds, everything, options.threads, missing)
     print(f"\n{text}")
     if options.out:

@@ -31,7 +31,8 @@ day; the ratios are what counts.
   order moves on from round to round. Each process warms up with the whole prompt and a few tokens. Ratios are made within
   a round, and the median of them is given: neighbours' noise that lasts longer than a round cancels out.
 - On a machine that is busy with other things not even the ratios hold: engines whose threads wait for each other without
-  sleeping suffer most. The share that other programs (and the host of a virtual machine) took is given above.
+  sleeping suffer most. Measurements during which other programs, or the host of a virtual machine, took more than 10% of
+  the processors are not counted.
 - Prefill: from the ids of the prompt to the id of the first new token. Decode: the ids after it, each chosen from its
   logits by argmax. Ready: opening the converted model, with warm file cache, up to the first token's turn; loading the
   library itself is not in it.
