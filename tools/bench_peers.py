@@ -61,6 +61,7 @@ def busy() -> tuple[float, float]:
 def worker(python: Path, job: dict[str, Any], log: Path) -> dict[str, Any]:
     """What peers/worker.py answers, or {"refused": why} if it fails. What it prints besides goes to a log."""
     environment = {k: v for k, v in os.environ.items() if k not in THREAD_VARIABLES}
+    environment["ORTSHARD_CACHE"] = str(log.parent / "ortshard")
     with log.open("wb") as errors:
         command = [python, WORKER, json.dumps(job)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True)

@@ -35,7 +35,8 @@ day; the ratios are what counts.
   the processors are not counted.
 - Prefill: from the ids of the prompt to the id of the first new token. Decode: the ids after it, each chosen from its
   logits by argmax. Ready: opening the converted model, with warm file cache, up to the first token's turn; loading the
-  library itself is not in it.
+  library itself is not in it. ortshard quantises a shard when it is first opened and keeps it in the cache, which is in
+  the first of its values.
 - Limit: plain reading of the bf16 weight file's cached pages with as many threads (`tools/peers/memory.c`), over the weights'
   bytes: a token reads them all once. On a shared machine that speed changes within seconds; an engine's limit is the mean
   of a measurement just before it and one just after.
