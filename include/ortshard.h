@@ -414,7 +414,10 @@ typedef struct ortshard_engine_options {
     int32_t device;
     /** Which device of that kind, from 0. */
     uint32_t device_index;
-    /** Not 0: a device that cannot be used is an error. 0: the processor takes its place, and the log says so. */
+    /**
+     * Not 0: a device that is not there, or that cannot run a shard, is an error. 0: the processor takes its place, and
+     * the log and the shard's description say so.
+     */
     int32_t require_device;
     /** How weights are kept: an ORTSHARD_PRECISION_* constant. */
     int32_t precision;
@@ -454,6 +457,14 @@ typedef struct ortshard_engine_options {
     const char *pack_cache;
     /** Bytes that the folder may take; the shards not used for longest make room. 0: 64 GiB. */
     uint64_t pack_cache_limit;
+    /**
+     * Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
+     * library's. A reference to compare with: slower, with a float32 copy of the weights, and with results that differ
+     * in the last bits. Needs ONNX Runtime 1.24, and an exact precision.
+     */
+    int32_t stock_operators;
+    /** Zero. */
+    uint32_t reserved;
 } ortshard_engine_options;
 
 /**
@@ -504,7 +515,7 @@ typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress,
 
 /** Default ortshard_engine_options. @since 0.1 */
 #define ORTSHARD_ENGINE_OPTIONS_INIT \
-    { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0 }
+    { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0 }
 
 /** Stands for a model's last layer in ortshard_shard_spec. */
 #define ORTSHARD_LAST_LAYER UINT32_MAX
@@ -551,8 +562,8 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
  *
  * Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
  * be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
- * n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO;
- * RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+ * n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
+ * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */
@@ -737,7 +748,10 @@ ortshard_status ortshard_engine_audit_files(const ortshard_engine *engine,
 typedef struct ortshard_memory_estimate {
     /** Set to sizeof(ortshard_memory_estimate) before the call. */
     size_t struct_size;
-    /** The weights, as stored: pages of files, shared by all processes that map them. */
+    /**
+     * The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
+     * processor, and with stock_operators, also their float32 copies.
+     */
     uint64_t weight_bytes;
     /** The KV caches of all the requests. */
     uint64_t kv_bytes;
@@ -748,7 +762,8 @@ typedef struct ortshard_memory_estimate {
     uint64_t run_bytes;
     /**
      * The most that the engine holds while it loads: what it holds now (if it releases first, without its shard), the
-     * weights and, under a memory_limit, the activations, which are reserved then.
+     * weights, the passing copies of those that are copied and, under a memory_limit, the activations, which are reserved
+     * then.
      */
     uint64_t load_peak_bytes;
     /** Weights, KV caches and one run. */
@@ -820,6 +835,12 @@ ORTSHARD_API ortshard_status ortshard_engine_save_checkpoint(const ortshard_engi
  * ends at the last layer gives logits, any other hidden states.
  * ================================================================================================================== */
 
+/** Weights of 8 bits, with scales. No tensor of a call has this type. */
+#define ORTSHARD_WEIGHTS_INT8 16
+
+/** Weights of 4 bits, with scales. No tensor of a call has this type. */
+#define ORTSHARD_WEIGHTS_INT4 17
+
 /** What a shard is and takes. */
 typedef struct ortshard_shard_description {
     /** Set to sizeof(ortshard_shard_description) before the call. */
@@ -842,7 +863,10 @@ typedef struct ortshard_shard_description {
     uint32_t vocab_size;
     /** The longest sequence the model allows, in tokens. */
     uint32_t max_positions;
-    /** Element type of most weights, as stored: ORTSHARD_F32, ORTSHARD_F16 or ORTSHARD_BF16. */
+    /**
+     * Element type of most weights, as stored or quantised: ORTSHARD_F32, ORTSHARD_F16, ORTSHARD_BF16,
+     * ORTSHARD_WEIGHTS_INT8 or ORTSHARD_WEIGHTS_INT4.
+     */
     int32_t weight_dtype;
     /** Where it runs: an ORTSHARD_DEVICE_* constant. */
     int32_t device;
@@ -852,11 +876,25 @@ typedef struct ortshard_shard_description {
     uint64_t weight_bytes;
     /** Bytes of KV cache that a token takes in a request. */
     uint64_t kv_bytes_per_token;
+    /**
+     * What was asked for, by the engine's options or by the environment's ORTSHARD_DEVICE: an ORTSHARD_DEVICE_*
+     * constant. If that is neither ORTSHARD_DEVICE_AUTO nor `device`, the processor has taken its place.
+     */
+    int32_t requested_device;
+    /** Which device of that kind, from 0. */
+    uint32_t requested_device_index;
+    /** Nodes of its graph, as ONNX Runtime has placed them. */
+    uint32_t nodes;
+    /**
+     * Those of them that run on the processor: all if that is `device`, and on another device those that its provider
+     * does not take.
+     */
+    uint32_t cpu_nodes;
 } ortshard_shard_description;
 
 /** An ortshard_shard_description ready to be filled. @since 0.1 */
 #define ORTSHARD_SHARD_DESCRIPTION_INIT \
-    { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /**
  * Counts another reference to a shard, for another owner. Each is given back with ortshard_shard_free().
@@ -1503,10 +1541,16 @@ ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description 
 /* ==================================================================================================================
  * Devices
  *
- * What shards can run on here. This version runs them on the processor.
+ * What shards can run on here: the processor, and what the loaded ONNX Runtime has an execution provider for.
+ *
+ * On the processor, shards run in this library's own operators. On another device, and with the engine's option
+ * stock_operators, they run in ONNX Runtime's own, on float32 copies of the weights.
  * ================================================================================================================== */
 
-/** The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda:1", ...), else the best there is. */
+/**
+ * The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda", "cuda:1" or "coreml"); without it, the first
+ * NVIDIA GPU that can be used, else the processor.
+ */
 #define ORTSHARD_DEVICE_AUTO 0
 
 /** The processor. */
@@ -1515,7 +1559,7 @@ ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description 
 /** An NVIDIA GPU. */
 #define ORTSHARD_DEVICE_CUDA 2
 
-/** Apple's Core ML. */
+/** Apple's Core ML. It takes the linear layers and little else of a model, so it is never chosen by itself. */
 #define ORTSHARD_DEVICE_COREML 3
 
 /** A device. */
@@ -1538,14 +1582,18 @@ typedef struct ortshard_device_description {
 #define ORTSHARD_DEVICE_DESCRIPTION_INIT { sizeof(ortshard_device_description), 0, 0, "", 0, 0 }
 
 /**
- * The number of devices.
+ * The number of devices, the processor included. Loads ONNX Runtime if no call has yet; where there is none, the
+ * processor is all there is.
+ *
+ * A device is listed if it is here and ONNX Runtime offers a provider for it. Whether it can be used, with all the
+ * libraries that the provider needs, shows when an engine is created on it.
  *
  * Errors: NULL_ARGUMENT. Threads: any. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_device_count(uint32_t *count);
 
 /**
- * Describes device `index`, from 0 to ortshard_device_count() - 1.
+ * Describes device `index`, from 0 to ortshard_device_count() - 1. The processor is device 0.
  *
  * Errors: OUT_OF_RANGE; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: any. @since 0.1
  */
