@@ -16,8 +16,8 @@ use crate::weights;
 /// Memory that a shard and requests on it take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
-    /// The weights, as stored or, in another precision, as packed: file pages, shared with other processes that map the same files.
-    /// In ONNX Runtime's own operators, so on any device but the processor, also their float32 copies.
+    /// The weights, as stored or, in another precision, as packed: file pages, shared with other processes that map the
+    /// same files. In ONNX Runtime's own operators, so on any device but the processor, also their float32 copies.
     pub weight_bytes: u64,
     /// The KV caches of all the requests, when full.
     pub kv_bytes: u64,
