@@ -203,6 +203,8 @@ impl Setup {
             .env("TEST_LONG_MODEL", folders::long(&scratch))
             .env("TEST_OTHER_LIBRARY", self.libraries.join("libortshard.so.0"))
             .env("TEST_TOKENIZER", folders::tokenizer(&scratch));
+        // What is freed goes back to the system at once, so that memory can be measured.
+        command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536");
         // Without it the sanitizer itself ends a program that asks for too much memory.
         command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
         let (text, ids) = folders::sample_text();
