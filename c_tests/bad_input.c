@@ -96,6 +96,12 @@ int main(void)
     engine_options.device_index = 0;
     engine_options.precision = -3;
     FAILS(INVALID_ARGUMENT, "precision is -3", ortshard_engine_create(&engine_options, &engine));
+    engine_options.precision = ORTSHARD_PRECISION_AUTO;
+    engine_options.kv_type = 4;
+    FAILS(INVALID_ARGUMENT, "kv_type is 4", ortshard_engine_create(&engine_options, &engine));
+    engine_options.kv_type = ORTSHARD_KV_INT8;
+    engine_options.stock_operators = 1;
+    FAILS(UNSUPPORTED, "kv_type", ortshard_engine_create(&engine_options, &engine));
     CHECK(engine == NULL);
 
     free(hidden);

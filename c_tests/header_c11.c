@@ -57,6 +57,7 @@ AT(ortshard_engine_options, device_index, 12);
 AT(ortshard_engine_options, require_device, 16);
 AT(ortshard_engine_options, precision, 20);
 AT(ortshard_engine_options, stock_operators, 80);
+AT(ortshard_engine_options, kv_type, 84);
 
 SIZE(ortshard_engine_counters, 48);
 AT(ortshard_engine_counters, shards_loaded, 8);

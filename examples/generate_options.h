@@ -27,6 +27,7 @@ static const char USAGE[] =
     "  --ignore-eos       go on after an end-of-sequence token\n"
     "  --threads N        threads to compute with (default: all processors)\n"
     "  --precision P      auto, exact, int8, int4 or int4-fine\n"
+    "  --kv-cache T       how KV caches are kept: auto, f32, f16 or int8\n"
     "  --device D         auto, cpu, cuda, cuda:N or coreml; a device that is named must be there\n"
     "  --memory-limit S   bytes that each shard, its KV cache and its runs may take, such as 500M or 2G\n"
     "  --no-cache         keep no KV cache: compute everything again for each token\n"
@@ -122,9 +123,10 @@ static float temperature(const char *option, const char *text)
     return value;
 }
 
-/* In the order of ORTSHARD_DEVICE_* and ORTSHARD_PRECISION_*. */
+/* In the order of ORTSHARD_DEVICE_*, ORTSHARD_PRECISION_* and ORTSHARD_KV_*. */
 static const char *const DEVICES[] = {"auto", "cpu", "cuda", "coreml", NULL};
 static const char *const PRECISIONS[] = {"auto", "exact", "int8", "int4", "int4-fine", NULL};
+static const char *const KV_TYPES[] = {"auto", "f32", "f16", "int8", NULL};
 
 /* Which of `names` the first `length` characters of `value` are. */
 static int32_t choice(const char *option, const char *value, size_t length, const char *const *names)
@@ -172,6 +174,8 @@ static void set_value(struct options *o, const char *option, const char *value)
     else if (strcmp(option, "--threads") == 0) o->threads = number(option, value, UINT32_MAX);
     else if (strcmp(option, "--precision") == 0)
         o->engine.precision = choice(option, value, strlen(value), PRECISIONS);
+    else if (strcmp(option, "--kv-cache") == 0)
+        o->engine.kv_type = choice(option, value, strlen(value), KV_TYPES);
     else if (strcmp(option, "--device") == 0) device(&o->engine, option, value);
     else if (strcmp(option, "--memory-limit") == 0) o->engine.memory_limit = bytes(option, value);
     else if (strcmp(option, "--logits") == 0) o->logits_file = value;

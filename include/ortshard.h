@@ -372,6 +372,24 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower. */
 #define ORTSHARD_PRECISION_INT4_FINE 4
 
+/** The best for the device; today ORTSHARD_KV_F32 on all. */
+#define ORTSHARD_KV_AUTO 0
+
+/** float32, as computed. */
+#define ORTSHARD_KV_F32 1
+
+/**
+ * IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
+ * stay what they are.
+ */
+#define ORTSHARD_KV_F16 2
+
+/**
+ * 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
+ * with a value that is not finite becomes NaNs.
+ */
+#define ORTSHARD_KV_INT8 3
+
 /** Reading config.json. */
 #define ORTSHARD_STAGE_INSPECT 1
 
@@ -460,11 +478,14 @@ typedef struct ortshard_engine_options {
     /**
      * Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
      * library's. A reference to compare with: slower, with a float32 copy of the weights, and with results that differ
-     * in the last bits. Needs ONNX Runtime 1.24, and an exact precision.
+     * in the last bits. Needs ONNX Runtime 1.24, an exact precision, and KV caches in float32.
      */
     int32_t stock_operators;
-    /** Zero. */
-    uint32_t reserved;
+    /**
+     * How the KV caches of requests are kept: an ORTSHARD_KV_* constant. Another type than float32 is for the processor's
+     * own operators only: UNSUPPORTED elsewhere.
+     */
+    int32_t kv_type;
 } ortshard_engine_options;
 
 /**
@@ -1197,7 +1218,7 @@ ortshard_status ortshard_request_export_state(ortshard_request *request,
  * Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
  *
  * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
- * INVALID_ARGUMENT for a state of another model, other weights or other layers; CONTEXT_FULL if it holds more tokens
+ * INVALID_ARGUMENT for a state of another model, other weights, layers or kv_type; CONTEXT_FULL if it holds more tokens
  * than this request has room for; INVALID_STATE if another call on this request is running, or if it was made with
  * no_cache; STALE_SHARD; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
  */

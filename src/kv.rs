@@ -3,13 +3,14 @@
 use memmap2::MmapMut;
 
 use crate::error::{Error, Result, Site, err};
+use crate::kernels::RowType;
 
 /// Keys and values of every layer of a shard for one request, one block of memory.
 ///
-/// Layout `[layers, 2, kv_heads, capacity, head_dim]` in float32: a head's rows lie one after another, which is how
-/// attention walks them. The block is reserved when the request is made, so a run never has to allocate for it. It is
-/// mapped, not allocated: its pages are committed as rows are first written, and all given back when it is dropped,
-/// whatever the allocator would do with so large a block.
+/// Layout `[layers, 2, kv_heads, capacity]` rows of `head_dim` values each, kept as the shape's [`RowType`] says: a head's rows
+/// lie one after another, which is how attention walks them. The block is reserved when the request is made, so a run never has
+/// to allocate for it. It is mapped, not allocated: its pages are committed as rows are first written, and all given back when it
+/// is dropped, whatever the allocator would do with so large a block.
 #[derive(Debug)]
 pub(crate) struct KvCache {
     memory: MmapMut,
@@ -23,12 +24,13 @@ pub(crate) struct KvShape {
     pub layers: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    pub rows: RowType,
 }
 
 impl KvShape {
     /// Bytes that one token takes.
     pub(crate) fn bytes_per_token(self) -> u64 {
-        (self.layers * 2 * self.kv_heads * self.head_dim * size_of::<f32>()) as u64
+        (self.layers * 2 * self.kv_heads * self.rows.bytes(self.head_dim)) as u64
     }
 }
 
@@ -52,27 +54,32 @@ impl KvCache {
         self.capacity
     }
 
-    /// Copies the first `tokens` rows of every head of `other`.
+    /// What its rows are kept as.
+    pub(crate) fn row_type(&self) -> RowType {
+        self.shape.rows
+    }
+
+    /// Copies the first `tokens` rows of every head of `other`, which has the same shape.
     pub(crate) fn copy(&mut self, other: &Self, tokens: usize) {
         for (to, from) in self.heads_mut(tokens).zip(other.heads(tokens)) {
             to.copy_from_slice(from);
         }
     }
 
-    /// The first `tokens` rows of every head, one after another: `[layers, 2, kv_heads, tokens, head_dim]`.
-    pub(crate) fn heads(&self, tokens: usize) -> impl Iterator<Item = &[f32]> {
-        let row = self.shape.head_dim;
-        bytemuck::cast_slice(&self.memory).chunks_exact(self.capacity * row).map(move |head| &head[..tokens * row])
+    /// The first `tokens` rows of every head, one after another: `[layers, 2, kv_heads, tokens]`.
+    pub(crate) fn heads(&self, tokens: usize) -> impl Iterator<Item = &[u8]> {
+        let row = self.shape.rows.bytes(self.shape.head_dim);
+        self.memory.chunks_exact(self.capacity * row).map(move |head| &head[..tokens * row])
     }
 
     /// As [`heads`](Self::heads), to be written.
-    pub(crate) fn heads_mut(&mut self, tokens: usize) -> impl Iterator<Item = &mut [f32]> {
-        let (row, capacity) = (self.shape.head_dim, self.capacity);
-        self.rows().chunks_exact_mut(capacity * row).map(move |head| &mut head[..tokens * row])
+    pub(crate) fn heads_mut(&mut self, tokens: usize) -> impl Iterator<Item = &mut [u8]> {
+        let row = self.shape.rows.bytes(self.shape.head_dim);
+        self.memory.chunks_exact_mut(self.capacity * row).map(move |head| &mut head[..tokens * row])
     }
 
     /// The whole block.
-    pub(crate) fn rows(&mut self) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.memory)
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.memory
     }
 }

@@ -10,8 +10,8 @@
 //! where    config  mapped    the only place   next id    text <-> ids
 //! files    to      tensors   that names ONNX
 //! lie      graph             Runtime
-//!             \        \     /     \
-//!            graph    kernels     graph
+//!             \        \     /  \      \
+//!            graph    kernels  graph  kernels
 //!        pure data    compute on plain slices
 //! ```
 //!
@@ -39,8 +39,8 @@ mod weights;
 
 pub use engine::{
     AuditedFile, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate, FileState, Input,
-    Logits, ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, Shard, ShardInfo,
-    ShardSpec, Stage, Step, WeightType, infer_batch,
+    KvType, Logits, ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, Shard,
+    ShardInfo, ShardSpec, Stage, Step, WeightType, infer_batch,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use runtime::{Runtime, RuntimeOptions};

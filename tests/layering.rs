@@ -13,7 +13,7 @@ const USES: &[(&str, &[&str])] = &[
     ("graph", &[]),
     ("kernels", &[]),
     ("source", &[]),
-    ("kv", &[]),
+    ("kv", &["kernels"]),
     ("sampler", &[]),
     ("tokenizer", &["source"]),
     ("error", &[]),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use common::{Model, assert_same};
 use ndarray::{Array2, ArrayView1};
 use ortshard::{
-    Engine, EngineOptions, ErrorKind, Input, Logits, PackCache, Precision, Progress, Request, RequestOptions, Shard,
-    ShardSpec, Stage, Step, infer_batch,
+    Engine, EngineOptions, ErrorKind, Input, KvType, Logits, PackCache, Precision, Progress, Request, RequestOptions,
+    Shard, ShardSpec, Stage, Step, infer_batch,
 };
 use tempfile::TempDir;
 
@@ -26,8 +26,11 @@ fn stories() -> PathBuf {
 }
 
 fn whole(path: &Path, precision: Precision) -> Request {
-    let shard =
-        engine(precision, PackCache::Off).ensure_shard(&ShardSpec::whole(path.to_str().unwrap()), None).unwrap();
+    on(&engine(precision, PackCache::Off), path)
+}
+
+fn on(engine: &Engine, path: &Path) -> Request {
+    let shard = engine.ensure_shard(&ShardSpec::whole(path.to_str().unwrap()), None).unwrap();
     Request::new(&shard, RequestOptions::default()).unwrap()
 }
 
@@ -59,6 +62,30 @@ fn divergence(p: &ArrayView1<f32>, q: &ArrayView1<f32>) -> f64 {
     p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
+/// The mean divergence of `ours` from `exact`, and how often the first choice is the same.
+fn compare(exact: &Array2<f32>, ours: &Array2<f32>) -> (f64, f64) {
+    let rows = || exact.rows().into_iter().zip(ours.rows());
+    let kl = rows().map(|(p, q)| divergence(&p, &q)).sum::<f64>() / exact.nrows() as f64;
+    let best = |row: ArrayView1<f32>| common::argmax(row.as_slice().unwrap());
+    (kl, rows().filter(|(p, q)| best(*p) == best(*q)).count() as f64 / exact.nrows() as f64)
+}
+
+/// The same for rounded keys and values, whose bounds leave three times what was measured, too.
+#[test]
+fn predictions_from_rounded_caches_stay_close_to_exact_ones() {
+    let ids = story();
+    let exact = logits(&mut whole(&stories(), Precision::Exact), &ids);
+    let mut last = 0.0;
+    for (kv_type, most_kl, least_agreement) in [(KvType::F16, 1e-6, 0.99), (KvType::Int8, 0.0005, 0.98)] {
+        let engine = Engine::new(EngineOptions { kv_type, ..EngineOptions::default() }).unwrap();
+        let (kl, agreement) = compare(&exact, &logits(&mut on(&engine, &stories()), &ids));
+        println!("{kv_type:?}: {kl:.2e} nats, the same first choice {:.1} % of the time", 100.0 * agreement);
+        assert!(kl < most_kl && agreement > least_agreement, "{kv_type:?}: {kl} nats, {agreement}");
+        assert!(kl > last, "{kv_type:?} is closer than a finer type");
+        last = kl;
+    }
+}
+
 /// How far quantisation moves the demo model's predictions. Rounding to 8 bits costs ten-thousandths of a nat, to 4 bits
 /// thousandths; the bounds leave three times what was measured.
 #[test]
@@ -68,11 +95,7 @@ fn quantised_predictions_stay_close_to_exact_ones() {
     let bounds = [(Precision::Int8, 0.0005, 0.98), (Precision::Int4Fine, 0.01, 0.92), (Precision::Int4, 0.02, 0.9)];
     let mut last = 0.0;
     for (precision, most_kl, least_agreement) in bounds {
-        let ours = logits(&mut whole(&stories(), precision), &ids);
-        let rows = || exact.rows().into_iter().zip(ours.rows());
-        let kl = rows().map(|(p, q)| divergence(&p, &q)).sum::<f64>() / ids.len() as f64;
-        let best = |row: ArrayView1<f32>| common::argmax(row.as_slice().unwrap());
-        let agreement = rows().filter(|(p, q)| best(*p) == best(*q)).count() as f64 / ids.len() as f64;
+        let (kl, agreement) = compare(&exact, &logits(&mut whole(&stories(), precision), &ids));
         println!("{precision:?}: {kl:.5} nats, the same first choice {:.1} % of the time", 100.0 * agreement);
         assert!(kl < most_kl && agreement > least_agreement, "{precision:?}: {kl} nats, {agreement}");
         assert!(kl > last, "{precision:?} is closer than a finer precision");

@@ -1,7 +1,7 @@
 //! What the estimate says is what is measured: of mapped files, of the process's private memory at its peak, and of what a
 //! limit lets in.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_precision_loss, reason = "a failing test panics")]
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::Model;
 use common::process::{child, mapped, memory, reset_peak};
 use common::synthetic::Shape;
 use ortshard::{
-    Engine, EngineOptions, ErrorKind, Estimate, Input, Logits, Progress, Request, RequestOptions, ShardSpec,
+    Engine, EngineOptions, ErrorKind, Estimate, Input, KvType, Logits, Progress, Request, RequestOptions, ShardSpec,
 };
 
 const CONTEXT: u32 = 1024;
@@ -78,6 +78,38 @@ fn child_measures() {
     let estimate = engine.estimate(&second, CONTEXT, 1).unwrap();
     let (_, peak) = load(&second, two.path());
     assert_within_a_tenth("load peak, beside another shard", peak, estimate.load_peak_bytes);
+}
+
+#[test]
+fn a_long_context_takes_what_its_type_of_cache_is_estimated_at() {
+    child("child_fills_caches", &[("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536")]);
+}
+
+#[test]
+#[ignore = "a child's part"]
+fn child_fills_caches() {
+    let folder = tempfile::tempdir().unwrap();
+    let shape = Shape { heads: 4, kv_heads: 4, inner: 256, positions: 8192, ..SHAPE };
+    let spec = shape.write(folder.path());
+    let prompt: Vec<i64> = (0..8192).map(|i| i % 4096).collect();
+    let mut resident = Vec::new();
+    for kv_type in [KvType::F32, KvType::F16, KvType::Int8] {
+        let engine = Engine::new(EngineOptions { kv_type, ..EngineOptions::default() }).unwrap();
+        let estimate = engine.estimate(&spec, 8192, 1).unwrap();
+        let shard = engine.ensure_shard(&spec, None).unwrap();
+        // What a process has once, and what the threads keep.
+        let new = || Request::new(&shard, RequestOptions { capacity: 8192, ..RequestOptions::default() }).unwrap();
+        let _ = new().infer(Input::Ids(&prompt[..1024]), Logits::Last).unwrap();
+        let private = memory("RssAnon");
+        let mut request = new();
+        let _ = request.infer(Input::Ids(&prompt), Logits::Last).unwrap();
+        resident.push(memory("RssAnon") - private);
+        assert_within_a_tenth(&format!("KV in {kv_type:?}, full"), resident[resident.len() - 1], estimate.kv_bytes);
+    }
+    // A head has 64 values: 256 bytes, 128, and 64 with a scale of 4.
+    let ratio = |i: usize| resident[i] as f64 / resident[0] as f64;
+    println!("{:.3} and {:.3} of float32's", ratio(1), ratio(2));
+    assert!((ratio(1) - 0.5).abs() < 0.03 && (ratio(2) - 68.0 / 256.0).abs() < 0.03);
 }
 
 /// Loads layers `0..=end`, makes the requests and fills one of them.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::kv_type::KvType;
 use super::options::EngineOptions;
 use super::precision::Precision;
 use crate::error::{Error, Result, err};
@@ -131,13 +132,13 @@ impl Target {
         let variable = std::env::var(VARIABLE).ok();
         let requested = requested(options.device, variable.as_deref())?;
         if stock_operators {
-            exact_only(options.precision, "stock_operators")?;
+            standard_only(options, "stock_operators")?;
         }
         let device = match requested {
             // Nobody asked for CUDA, so that a library does not have it is no news.
             Device::Auto if !Device::Cuda(0).provider(None).is_offered(runtime) => Device::Cpu,
-            Device::Auto => usable(Device::Cuda(0), options.precision, false, runtime)?,
-            device => usable(device, options.precision, required, runtime)?,
+            Device::Auto => usable(Device::Cuda(0), options, false, runtime)?,
+            device => usable(device, options, required, runtime)?,
         };
         Ok(Self { requested, device, required, stock_operators })
     }
@@ -162,10 +163,10 @@ fn requested(option: Device, variable: Option<&str>) -> Result<Device> {
 }
 
 /// `device` if sessions can run on it, else an error or the processor.
-fn usable(device: Device, precision: Precision, required: bool, runtime: &Runtime) -> Result<Device> {
+fn usable(device: Device, options: &EngineOptions, required: bool, runtime: &Runtime) -> Result<Device> {
     let check = || {
         device.provider(None).check(runtime)?;
-        if device == Device::Cpu { Ok(()) } else { exact_only(precision, device) }
+        if device == Device::Cpu { Ok(()) } else { standard_only(options, device) }
     };
     match check() {
         Ok(()) => Ok(device),
@@ -177,12 +178,17 @@ fn usable(device: Device, precision: Precision, required: bool, runtime: &Runtim
     }
 }
 
-/// Only this library's operators multiply quantised weights.
-fn exact_only(precision: Precision, what: impl fmt::Display) -> Result<()> {
-    match precision {
-        Precision::Auto | Precision::Exact => Ok(()),
-        _ => Err(err!(Unsupported, "precision {precision:?} is for the processor's own operators, not for {what}")),
+/// Only this library's operators multiply quantised weights and read KV caches of other types than float32.
+fn standard_only(options: &EngineOptions, what: impl fmt::Display) -> Result<()> {
+    const OWN: &str = "is for the processor's own operators, not for";
+    let (precision, kv_type) = (options.precision, options.kv_type);
+    if !matches!(precision, Precision::Auto | Precision::Exact) {
+        return Err(err!(Unsupported, "precision {precision:?} {OWN} {what}"));
     }
+    if !matches!(kv_type, KvType::Auto | KvType::F32) {
+        return Err(err!(Unsupported, "kv_type {kv_type:?} {OWN} {what}"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

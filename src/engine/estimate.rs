@@ -7,7 +7,6 @@ use super::precision::Precision;
 use super::session::{ROWS, copied_bytes, run_bytes, run_within};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
-use crate::kv::KvShape;
 use crate::model::{ModelConfig, Range};
 use crate::runtime;
 use crate::source::{self, ModelFiles, SourceOptions};
@@ -83,7 +82,7 @@ impl Engine {
         let precision = self.options.precision;
         let (copied, passing) = copied_bytes(&self.target, graph, config);
         let weight_bytes = weight_bytes(files, config, graph, precision)? + copied;
-        let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
+        let kv = self.options.kv_type.shape(config, *range);
         let kv_bytes = kv.bytes_per_token().saturating_mul(u64::from(context) * u64::from(requests));
         let held = self.held();
         let (rows, arena) = if let Some(limit) = self.budget.limit() {

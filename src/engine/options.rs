@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::device::Device;
+use super::kv_type::KvType;
 use super::precision::{PackCache, Precision};
 use crate::source::SourceOptions;
 
@@ -18,7 +19,8 @@ pub struct EngineOptions {
     /// library's.
     ///
     /// A reference to compare with: it is slower, and keeps a float32 copy of the weights. Its results differ from the
-    /// usual ones in the last bits, also between ways to cut a prompt into chunks. Needs ONNX Runtime 1.24, and an exact precision.
+    /// usual ones in the last bits, also between ways to cut a prompt into chunks. Needs ONNX Runtime 1.24, an exact precision, and
+    /// KV caches in float32.
     pub stock_operators: bool,
     /// How weights are kept.
     pub precision: Precision,
@@ -26,6 +28,8 @@ pub struct EngineOptions {
     pub pack_cache: PackCache,
     /// Bytes that the folder of [`pack_cache`](Self::pack_cache) may take; the shards not used for longest make room. 0: 64 GiB.
     pub pack_cache_limit: u64,
+    /// How the KV caches of requests are kept. Another type than float32 is for the processor's own operators only.
+    pub kv_type: KvType,
     /// Bytes that the engine's weights, KV caches and runs may take together. 0: no limit.
     ///
     /// Big blocks are reserved against it before they are used, and ONNX Runtime's memory is capped, so what does not

@@ -154,7 +154,7 @@ impl Shard {
         let (config, graph) = head::settle(config, range, graph, |name| source.holds(name, report))?;
         let packer = Packer::new(options, &spec.model, range);
         let loaded = Loaded::build(&source, &packer, target, &graph, &config, budget, report)?;
-        let kv = KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim };
+        let kv = options.kv_type.shape(&config, range);
         let info = info(&config, range, &loaded, kv, target);
         report.stage(Stage::Ready)?;
         Ok(Self {
@@ -275,7 +275,10 @@ impl Shard {
             self.with(|loaded| {
                 const SAMPLE: usize = 4096;
                 let mut hash = Sha256::new();
-                hash.update(format!("{:?} {}..={} kv f32", self.config, self.info.start_layer, self.info.end_layer));
+                hash.update(format!(
+                    "{:?} {}..={} kv {}",
+                    self.config, self.info.start_layer, self.info.end_layer, self.kv.rows
+                ));
                 for weight in self.graph.weights() {
                     let Some(stored) = loaded.weights.get(&weight.name) else { continue };
                     let data = stored.matrix().data;
@@ -406,7 +409,7 @@ mod tests {
             assert_eq!((engine.stats().out_of_memory_run, request.position()), (failures, 0));
             // The middle of the run: attention of the first layer has been computed, of the last one not.
             let written: Vec<bool> = request
-                .with_cache(|cache| Ok(cache.heads(1).map(|head| head.iter().any(|v| *v != 0.0)).collect()))
+                .with_cache(|cache| Ok(cache.heads(1).map(|head| head.iter().any(|byte| *byte != 0)).collect()))
                 .unwrap();
             assert!(written[0] && !written[written.len() - 1]);
         }

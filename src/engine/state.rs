@@ -1,7 +1,7 @@
 //! A request's state outside the request: forked into another one, or as bytes for another process.
 //!
-//! The bytes: magic, version, the shard's fingerprint, the position, the KV rows of every layer and head as little-endian
-//! float32 `[layers, 2, kv_heads, position, head_dim]`, and the SHA-256 of all that.
+//! The bytes: magic, version, the shard's fingerprint, the position, the KV rows of every layer and head, `[layers, 2, kv_heads,
+//! position]` rows as they lie in the cache (`kernels::RowType`: little-endian), and the SHA-256 of all that.
 
 use sha2::{Digest, Sha256};
 
@@ -57,7 +57,7 @@ impl Request {
         state.extend_from_slice(&(self.position() as u64).to_le_bytes());
         self.with_cache(|cache: &mut KvCache| {
             for head in cache.heads(self.position()) {
-                state.extend(head.iter().flat_map(|value| value.to_le_bytes()));
+                state.extend_from_slice(head);
             }
             Ok(())
         })?;
@@ -71,16 +71,16 @@ impl Request {
     /// # Errors
     /// [`Malformed`](crate::ErrorKind::Malformed) if the bytes are damaged;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a version this library does not know;
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range or dtype;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range, dtype or KV type;
     /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
     pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
         let position = self.check_state(state)?;
         self.with_cache(|cache| {
-            let mut values = state[HEADER..state.len() - HASH].as_chunks::<4>().0.iter();
+            let mut rows = &state[HEADER..state.len() - HASH];
             for head in cache.heads_mut(position) {
-                for (value, bytes) in head.iter_mut().zip(&mut values) {
-                    *value = f32::from_le_bytes(*bytes);
-                }
+                let (own, rest) = rows.split_at(head.len());
+                head.copy_from_slice(own);
+                rows = rest;
             }
             Ok(())
         })?;
@@ -106,7 +106,7 @@ impl Request {
             bail!(Malformed, "state: the bytes are damaged, their hash does not match");
         }
         if &head[12..12 + HASH] != self.shard().fingerprint()? {
-            bail!(InvalidArgument, "state: it belongs to another model, layer range or dtype");
+            bail!(InvalidArgument, "state: it belongs to another model, layer range, dtype or kv_type");
         }
         let position = head[12 + HASH..].iter().rev().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
         let position = usize::try_from(position).map_err(|_| err!(Malformed, "state: position {position}"))?;

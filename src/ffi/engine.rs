@@ -19,7 +19,9 @@ use super::objects::{ortshard_engine, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ortshard_status};
 use super::strings::{optional, text};
-use crate::{Engine, EngineOptions, Fetch, PackCache, Precision, Progress, Shard, ShardSpec, SourceOptions, Stage};
+use crate::{
+    Engine, EngineOptions, Fetch, KvType, PackCache, Precision, Progress, Shard, ShardSpec, SourceOptions, Stage,
+};
 
 /// The best for the device; on the processor, ORTSHARD_PRECISION_EXACT.
 pub const ORTSHARD_PRECISION_AUTO: i32 = 0;
@@ -31,6 +33,17 @@ pub const ORTSHARD_PRECISION_INT8: i32 = 2;
 pub const ORTSHARD_PRECISION_INT4: i32 = 3;
 /// 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower.
 pub const ORTSHARD_PRECISION_INT4_FINE: i32 = 4;
+
+/// The best for the device; today ORTSHARD_KV_F32 on all.
+pub const ORTSHARD_KV_AUTO: i32 = 0;
+/// float32, as computed.
+pub const ORTSHARD_KV_F32: i32 = 1;
+/// IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
+/// stay what they are.
+pub const ORTSHARD_KV_F16: i32 = 2;
+/// 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
+/// with a value that is not finite becomes NaNs.
+pub const ORTSHARD_KV_INT8: i32 = 3;
 
 /// cbindgen:ignore
 pub const ORTSHARD_LAST_LAYER: u32 = ShardSpec::LAST;
@@ -119,10 +132,11 @@ pub struct ortshard_engine_options {
     pub pack_cache_limit: u64,
     /// Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
     /// library's. A reference to compare with: slower, with a float32 copy of the weights, and with results that differ
-    /// in the last bits. Needs ONNX Runtime 1.24, and an exact precision.
+    /// in the last bits. Needs ONNX Runtime 1.24, an exact precision, and KV caches in float32.
     pub stock_operators: i32,
-    /// Zero.
-    pub reserved: u32,
+    /// How the KV caches of requests are kept: an ORTSHARD_KV_* constant. Another type than float32 is for the processor's
+    /// own operators only: UNSUPPORTED elsewhere.
+    pub kv_type: i32,
 }
 
 impl Versioned for ortshard_engine_options {
@@ -145,7 +159,7 @@ impl Options for ortshard_engine_options {
         pack_cache: std::ptr::null(),
         pack_cache_limit: 0,
         stock_operators: 0,
-        reserved: 0,
+        kv_type: 0,
     };
 }
 
@@ -263,6 +277,7 @@ pub unsafe extern "C" fn ortshard_engine_create(
             // SAFETY: as above.
             pack_cache: unsafe { pack_cache(options.pack_cache) }?,
             pack_cache_limit: options.pack_cache_limit,
+            kv_type: kv_type(options.kv_type)?,
         })?));
         Ok(())
     })
@@ -450,6 +465,16 @@ fn precision(code: i32) -> Result<Precision, Failure> {
         ORTSHARD_PRECISION_INT4 => Ok(Precision::Int4),
         ORTSHARD_PRECISION_INT4_FINE => Ok(Precision::Int4Fine),
         _ => Err(Failure::invalid(format!("precision is {code}, not an ORTSHARD_PRECISION_* constant"))),
+    }
+}
+
+fn kv_type(code: i32) -> Result<KvType, Failure> {
+    match code {
+        ORTSHARD_KV_AUTO => Ok(KvType::Auto),
+        ORTSHARD_KV_F32 => Ok(KvType::F32),
+        ORTSHARD_KV_F16 => Ok(KvType::F16),
+        ORTSHARD_KV_INT8 => Ok(KvType::Int8),
+        _ => Err(Failure::invalid(format!("kv_type is {code}, not an ORTSHARD_KV_* constant"))),
     }
 }
 

@@ -63,7 +63,7 @@ pub unsafe extern "C" fn ortshard_request_export_state(
 /// Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
 ///
 /// Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
-/// INVALID_ARGUMENT for a state of another model, other weights or other layers; CONTEXT_FULL if it holds more tokens
+/// INVALID_ARGUMENT for a state of another model, other weights, layers or kv_type; CONTEXT_FULL if it holds more tokens
 /// than this request has room for; INVALID_STATE if another call on this request is running, or if it was made with
 /// no_cache; STALE_SHARD; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
 #[unsafe(no_mangle)]

@@ -129,6 +129,12 @@ pub(super) trait Element {
             Self::load(simd, whole.as_ptr())
         }
     }
+
+    /// Reads one element and widens it.
+    ///
+    /// # Safety
+    /// `from` is valid for reading one element.
+    unsafe fn widen(from: *const u8) -> f32;
 }
 
 /// [`Dtype::F32`].
@@ -137,6 +143,8 @@ pub(super) struct F32;
 pub(super) struct F16;
 /// [`Dtype::BF16`].
 pub(super) struct BF16;
+/// Signed bytes.
+pub(super) struct I8;
 
 impl Element for F32 {
     const SIZE: usize = 4;
@@ -145,6 +153,12 @@ impl Element for F32 {
     unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
         // SAFETY: the caller vouches for the elements; a load needs no alignment.
         unsafe { simd.load(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element; its alignment is not assumed.
+        unsafe { from.cast::<f32>().read_unaligned() }
     }
 }
 
@@ -156,6 +170,12 @@ impl Element for F16 {
         // SAFETY: the caller vouches for the elements.
         unsafe { simd.load_f16(from) }
     }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element; its alignment is not assumed.
+        portable::widen_f16(unsafe { from.cast::<u16>().read_unaligned() })
+    }
 }
 
 impl Element for BF16 {
@@ -165,5 +185,27 @@ impl Element for BF16 {
     unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
         // SAFETY: the caller vouches for the elements.
         unsafe { simd.load_bf16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element; its alignment is not assumed.
+        portable::widen_bf16(unsafe { from.cast::<u16>().read_unaligned() })
+    }
+}
+
+impl Element for I8 {
+    const SIZE: usize = 1;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { simd.load_i8(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element.
+        f32::from(unsafe { from.read() }.cast_signed())
     }
 }

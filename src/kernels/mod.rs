@@ -40,7 +40,7 @@ mod simd;
 #[allow(clippy::cast_precision_loss, reason = "test values are small")]
 mod testing;
 
-pub(crate) use attention::{AttentionShape, Sequence, attention};
+pub(crate) use attention::{AttentionShape, RowType, Sequence, attention};
 pub(crate) use element::{Dtype, Layout, Matrix};
 pub(crate) use embed::embed;
 pub(crate) use isa::Isa;

@@ -10,30 +10,36 @@ use std::ops::Range;
 
 use super::tensor::TensorMut;
 use crate::error::{Result, err};
-use crate::kernels::Sequence;
+use crate::kernels::{RowType, Sequence};
 
 /// One request's part of a run.
 #[derive(Debug)]
 pub(crate) struct Segment<'a> {
-    /// All layers' keys and values: `[layers, 2, kv_heads, capacity, head_dim]`.
-    kv: *mut f32,
+    /// All layers' keys and values: `[layers, 2, kv_heads, capacity]` rows.
+    kv: *mut u8,
     len: usize,
+    kind: RowType,
     capacity: usize,
     position: usize,
     tokens: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [u8]>,
 }
 
 impl<'a> Segment<'a> {
-    /// `tokens` rows that continue a request of `position` cached tokens.
-    pub(crate) fn new(kv: &'a mut [f32], capacity: usize, position: usize, tokens: usize) -> Self {
-        Self { kv: kv.as_mut_ptr(), len: kv.len(), capacity, position, tokens, lifetime: PhantomData }
+    /// `tokens` rows that continue a request of `position` cached tokens, whose rows are kept as `kind` says.
+    pub(crate) fn new(kv: &'a mut [u8], kind: RowType, capacity: usize, position: usize, tokens: usize) -> Self {
+        Self { kv: kv.as_mut_ptr(), len: kv.len(), kind, capacity, position, tokens, lifetime: PhantomData }
     }
 
-    /// The keys and values of each layer as tensors `[1, kv_heads, capacity, head_dim]`, for operators that take them so.
+    /// The keys and values of each layer as tensors `[1, kv_heads, capacity, head_dim]`, for operators that take them so: of
+    /// float32 rows.
     pub(crate) fn tensors(&mut self, kv_heads: usize, head_dim: usize) -> Result<Vec<TensorMut<'_>>> {
         // SAFETY: the memory that `new` borrowed exclusively; this borrows the segment as long.
         let rows = unsafe { std::slice::from_raw_parts_mut(self.kv, self.len) };
+        let rows: &mut [f32] = match (self.kind, bytemuck::try_cast_slice_mut(rows)) {
+            (RowType::F32, Ok(rows)) => rows,
+            _ => return Err(err!(Internal, "a KV cache of {:?} rows as tensors", self.kind)),
+        };
         let shape = [1, kv_heads, self.capacity, head_dim];
         rows.chunks_exact_mut(shape.iter().product()).map(|half| TensorMut::new(half, &shape)).collect()
     }
@@ -79,7 +85,7 @@ impl Batch<'_> {
         self.segments
             .iter()
             .map(|segment| {
-                let half = kv_heads * segment.capacity * head_dim;
+                let half = kv_heads * segment.capacity * segment.kind.bytes(head_dim);
                 if (2 * cache + 2) * half > segment.len || segment.position + segment.tokens > segment.capacity {
                     return Err(err!(Internal, "layer {cache} does not fit the request's KV cache"));
                 }
@@ -89,8 +95,8 @@ impl Batch<'_> {
                     let keys = segment.kv.add(2 * cache * half);
                     (std::slice::from_raw_parts_mut(keys, half), std::slice::from_raw_parts_mut(keys.add(half), half))
                 };
-                let (capacity, position, tokens) = (segment.capacity, segment.position, segment.tokens);
-                Ok(Sequence { keys, values, capacity, position, tokens })
+                let Segment { kind, capacity, position, tokens, .. } = *segment;
+                Ok(Sequence { keys, values, kind, capacity, position, tokens })
             })
             .collect()
     }

@@ -69,8 +69,13 @@ impl Model {
 
     /// Layers `start..=end`.
     pub(crate) fn shard(&self, start: u32, end: u32) -> Arc<Shard> {
-        let engine = Engine::new(EngineOptions::default()).unwrap();
+        self.shard_on(EngineOptions::default(), start, end)
+    }
+
+    /// The same on an engine of these options.
+    pub(crate) fn shard_on(&self, options: EngineOptions, start: u32, end: u32) -> Arc<Shard> {
         let spec = ShardSpec::layers(self.path.to_str().unwrap(), start, end);
+        let engine = Engine::new(options).unwrap();
         engine.ensure_shard(&spec, None).unwrap_or_else(|e| panic!("{}: {}", self.name, e.chain()))
     }
 
@@ -79,18 +84,32 @@ impl Model {
         self.pipeline(&[])
     }
 
+    /// The same on an engine of these options.
+    pub(crate) fn whole_on(&self, options: EngineOptions) -> Pipeline {
+        self.pipeline_on(options, &[])
+    }
+
     /// The model cut after each of the layers `cuts`.
     pub(crate) fn pipeline(&self, cuts: &[u32]) -> Pipeline {
         self.pipeline_with(cuts, RequestOptions::default())
     }
 
+    /// The same on engines of these options.
+    pub(crate) fn pipeline_on(&self, options: EngineOptions, cuts: &[u32]) -> Pipeline {
+        self.pipeline_of(cuts, &options, RequestOptions::default())
+    }
+
     /// As [`pipeline`](Self::pipeline), with request options.
     pub(crate) fn pipeline_with(&self, cuts: &[u32], options: RequestOptions) -> Pipeline {
+        self.pipeline_of(cuts, &EngineOptions::default(), options)
+    }
+
+    fn pipeline_of(&self, cuts: &[u32], engine: &EngineOptions, options: RequestOptions) -> Pipeline {
         let mut start = 0;
         let ends = cuts.iter().copied().chain([self.layers - 1]);
         let requests = ends
             .map(|end| {
-                let shard = self.shard(start, end);
+                let shard = self.shard_on(engine.clone(), start, end);
                 start = end + 1;
                 Request::new(&shard, options).unwrap()
             })

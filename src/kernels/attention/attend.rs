@@ -10,6 +10,7 @@
 use super::super::math::exp;
 use super::super::simd::Simd;
 use super::multiply::{Ahead, Left, Right, TILE, multiply};
+use super::rows::Rows;
 use std::ops::Range;
 
 /// Keys of a block.
@@ -27,10 +28,10 @@ pub(super) struct Queries<'a> {
     /// Position of the first token.
     pub(super) first: usize,
     pub(super) window: Option<usize>,
-    /// `[capacity, dim]`.
-    pub(super) keys: &'a [f32],
-    /// `[capacity, dim]`.
-    pub(super) values: &'a [f32],
+    /// Of all cached tokens, and room for more.
+    pub(super) keys: Rows<'a>,
+    /// Likewise.
+    pub(super) values: Rows<'a>,
 }
 
 impl Queries<'_> {
@@ -150,31 +151,36 @@ fn exp_one<S: Simd>(simd: S, x: f32) -> f32 {
 
 /// Scratch values that [`attend`] needs.
 pub(super) fn scratch_len(dim: usize) -> usize {
-    (dim + TILE) * BLOCK
+    (2 * dim + TILE + 1) * BLOCK
 }
 
 /// Lets every row see those of its keys that are in this chunk.
 #[inline(always)]
 pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &mut State, scratch: &mut [f32]) {
     let rows = state.largest.len();
-    let (transposed, scores) = scratch.split_at_mut(queries.dim * BLOCK);
+    let (transposed, scratch) = scratch.split_at_mut(queries.dim * BLOCK);
+    let (widened, scratch) = scratch.split_at_mut(queries.dim * BLOCK);
+    let (scales, scores) = scratch.split_at_mut(BLOCK);
     // Later rows see later keys.
     let (seen_from, seen_to) = (queries.visible(0).start, queries.visible(rows - 1).end);
     let end = (chunk * CHUNK + CHUNK).min(seen_to);
     let mut block = (chunk * CHUNK).max(seen_from / BLOCK * BLOCK);
     while block < end {
         let count = BLOCK.min(end - block);
-        let next = (block + BLOCK) * queries.dim;
-        let (keys, values) = (queries.keys.as_ptr().wrapping_add(next), queries.values.as_ptr().wrapping_add(next));
-        let mut ahead = Ahead::new(keys, values, BLOCK * queries.dim);
-        transpose(simd, queries, block, count, transposed, &mut ahead);
+        let (keys, values) = (queries.keys.address(block + BLOCK), queries.values.address(block + BLOCK));
+        let mut ahead = Ahead::new(keys, values, BLOCK * queries.keys.stride());
+        let keys = queries.keys.part(block, count);
+        keys.transpose(simd, transposed, BLOCK, &mut ahead);
+        let scales = keys.scales(scales);
+        let values = queries.values.part(block, count).values(simd, widened);
         let mut row = 0;
         while row < rows {
             // Even shares: 7 rows as 4 + 3, not 6 + 1.
             let left = rows - row;
             let take = left.div_ceil(left.div_ceil(TILE));
             if queries.visible(row + take - 1).end > block && queries.visible(row).start < block + count {
-                tile(simd, queries, block, count, row, take, transposed, scores, state, &mut ahead);
+                let keys = Keys { transposed, scales };
+                tile(simd, queries, block, count, row, take, keys, values, scores, state, &mut ahead);
             }
             row += take;
         }
@@ -183,31 +189,13 @@ pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &
     }
 }
 
-/// Writes keys `block..block + count` as columns: `[dim, BLOCK]`. Columns beyond hold anything.
-#[inline(always)]
-fn transpose<S: Simd>(simd: S, queries: &Queries, block: usize, count: usize, to: &mut [f32], ahead: &mut Ahead) {
-    let dim = queries.dim;
-    let keys = &queries.keys[block * dim..][..count * dim];
-    let (keys_whole, dim_whole) = (count / S::LANES * S::LANES, dim / S::LANES * S::LANES);
-    for key in (0..keys_whole).step_by(S::LANES) {
-        for d in (0..dim_whole).step_by(S::LANES) {
-            ahead.ask(simd);
-            // SAFETY: the square lies inside both matrices.
-            unsafe {
-                simd.transpose(keys.as_ptr().add(key * dim + d), dim, to.as_mut_ptr().add(d * BLOCK + key), BLOCK);
-            }
-        }
-        for d in dim_whole..dim {
-            for key in key..key + S::LANES {
-                to[d * BLOCK + key] = keys[key * dim + d];
-            }
-        }
-    }
-    for key in keys_whole..count {
-        for d in 0..dim {
-            to[d * BLOCK + key] = keys[key * dim + d];
-        }
-    }
+/// A block of keys.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    /// `[dim, BLOCK]`; columns beyond the last key hold anything.
+    transposed: &'a [f32],
+    /// What each column is to be multiplied by, if anything.
+    scales: Option<&'a [f32]>,
 }
 
 /// Up to [`TILE`] rows and one block of keys.
@@ -220,7 +208,8 @@ fn tile<S: Simd>(
     count: usize,
     row: usize,
     take: usize,
-    transposed: &[f32],
+    keys: Keys,
+    values: &[f32],
     scores: &mut [f32],
     state: &mut State,
     ahead: &mut Ahead,
@@ -229,8 +218,11 @@ fn tile<S: Simd>(
     scores[..take * BLOCK].fill(0.0);
     let coefficients = &queries.rows[row * dim..][..take * dim];
     let left = Left { at: coefficients, stride: dim };
-    let right = Right { at: transposed, stride: BLOCK, width: BLOCK };
+    let right = Right { at: keys.transposed, stride: BLOCK, width: BLOCK };
     multiply(simd, take, left, right, 0..dim, scores, BLOCK, ahead);
+    if let Some(scales) = keys.scales {
+        scale(simd, &mut scores[..take * BLOCK], scales);
+    }
 
     // Where all rows of the tile see the same keys, which is everywhere but at the edges, they are taken together.
     let (mut from, mut to) = (0, count);
@@ -245,7 +237,7 @@ fn tile<S: Simd>(
         }
     }
     let to = to.max(from);
-    let values = Right { at: &queries.values[block * dim..][..count * dim], stride: dim, width: dim };
+    let values = Right { at: values, stride: dim, width: dim };
     let width = state.width;
     let sums = &mut state.sums[row * width..][..take * width];
     for (i, range) in ranges.iter().enumerate().take(take) {
@@ -266,6 +258,17 @@ fn tile<S: Simd>(
     for (i, range) in ranges.iter().enumerate().take(take) {
         let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
         multiply(simd, 1, left, values, range.start.max(to)..range.end, &mut sums[i * width..][..width], width, ahead);
+    }
+}
+
+/// Multiplies each row of scores by the keys' scales.
+#[inline(always)]
+fn scale<S: Simd>(simd: S, scores: &mut [f32], scales: &[f32]) {
+    for row in scores.chunks_exact_mut(BLOCK) {
+        for (to, by) in row.chunks_exact_mut(S::LANES).zip(scales.chunks_exact(S::LANES)) {
+            // SAFETY: both are a whole register.
+            unsafe { simd.store(simd.mul(simd.load(to.as_ptr()), simd.load(by.as_ptr())), to.as_mut_ptr()) }
+        }
     }
 }
 

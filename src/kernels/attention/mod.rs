@@ -1,8 +1,8 @@
 //! Causal grouped-query attention (Vaswani et al. 2017; Ainslie et al. 2023) over a cache of keys and values.
 //!
 //! One call does what lies between the projections: it normalises and rotates queries and keys, appends keys and values to each
-//! sequence's cache, and attends. `plan` cuts the work into tasks, `prepare` has one head's row, `attend` the online softmax over blocks
-//! of keys, and [`multiply`] the arithmetic of a block.
+//! sequence's cache, and attends. `plan` cuts the work into tasks, `prepare` has one head's row, `rows` how the cache keeps it,
+//! `attend` the online softmax over blocks of keys, and [`multiply`] the arithmetic of a block.
 //!
 //! Keys are taken in *chunks* and *blocks* that begin at fixed absolute positions, and what a query gets from each is combined
 //! in their order. So a prompt in one piece, in several, or token by token gives the same bits, and the chunks of a long context
@@ -12,6 +12,7 @@ mod attend;
 mod multiply;
 mod plan;
 mod prepare;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use super::{Isa, Matrix, Parallel};
 use attend::{Queries, State, attend, merge};
 use plan::{Plan, Run, Unit};
 use prepare::{Head, prepare};
+pub(crate) use rows::RowType;
+use rows::Rows;
 
 /// What the heads look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,10 +47,12 @@ pub(crate) struct AttentionShape {
 /// One sequence's part of a packed batch.
 #[derive(Debug)]
 pub(crate) struct Sequence<'a> {
-    /// Cached keys, `[kv_heads, capacity, head_dim]`, normalised and rotated.
-    pub(crate) keys: &'a mut [f32],
+    /// Cached keys, `[kv_heads, capacity]` rows of `head_dim` values, normalised and rotated.
+    pub(crate) keys: &'a mut [u8],
     /// Cached values, laid out as the keys.
-    pub(crate) values: &'a mut [f32],
+    pub(crate) values: &'a mut [u8],
+    /// What the rows are kept as.
+    pub(crate) kind: RowType,
     /// Tokens the cache has room for.
     pub(crate) capacity: usize,
     /// Tokens already cached: the position of this run's first token.
@@ -100,6 +105,7 @@ pub(crate) fn attention(
             let run = Run {
                 keys: s.keys,
                 values: s.values,
+                kind: s.kind,
                 capacity: s.capacity,
                 position: s.position,
                 tokens: s.tokens,
@@ -156,15 +162,16 @@ fn append(isa: Isa, par: &dyn Parallel, input: &Input, sequences: &mut [Sequence
             let first = row;
             row += s.tokens;
             most = most.max(s.tokens);
-            (Output::new(s.keys), Output::new(s.values), s.capacity, s.position, s.tokens, first)
+            (Output::new(s.keys), Output::new(s.values), s.kind, s.capacity, s.position, s.tokens, first)
         })
         .collect();
     let task = |task: usize| {
-        let ((keys, values, capacity, position, tokens, row), head) = (&caches[task / heads], task % heads);
-        let at = (head * capacity + position) * dim;
+        let ((keys, values, kind, capacity, position, tokens, row), head) = (&caches[task / heads], task % heads);
+        let stride = kind.bytes(dim);
+        let (at, len) = ((head * capacity + position) * stride, tokens * stride);
         // SAFETY: every task has its own head of its own sequence's cache.
-        let (keys, values) = unsafe { (keys.slice(at, tokens * dim), values.slice(at, tokens * dim)) };
-        isa.run(Append { input, row: *row, head, keys, values });
+        let (keys, values) = unsafe { (keys.slice(at, len), values.slice(at, len)) };
+        isa.run(Append { input, row: *row, head, keys, values, kind: *kind });
     };
     // A token or a few: faster here than the threads wake.
     if most * dim < 4096 { (0..caches.len() * heads).for_each(task) } else { par.run(caches.len() * heads, &task) }
@@ -175,8 +182,9 @@ struct Append<'a> {
     input: &'a Input<'a>,
     row: usize,
     head: usize,
-    keys: &'a mut [f32],
-    values: &'a mut [f32],
+    keys: &'a mut [u8],
+    values: &'a mut [u8],
+    kind: RowType,
 }
 
 impl Kernel for Append<'_> {
@@ -184,13 +192,18 @@ impl Kernel for Append<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Input { shape, k, v, k_norm, .. } = self.input;
         let dim = shape.head_dim;
-        for (i, (key, value)) in self.keys.chunks_exact_mut(dim).zip(self.values.chunks_exact_mut(dim)).enumerate() {
+        let stride = self.kind.bytes(dim);
+        let mut scratch = Scratch::take(dim);
+        let prepared = &mut scratch.values()[..dim];
+        let rows = self.keys.chunks_exact_mut(stride).zip(self.values.chunks_exact_mut(stride));
+        for (i, (key, value)) in rows.enumerate() {
             let row = self.row + i;
             let at = (row * shape.kv_heads + self.head) * dim;
             let (cos, sin) = self.input.angles(row);
             let head = Head { norm: *k_norm, eps: shape.norm_eps, cos, sin, scale: 1.0 };
-            prepare(simd, &k[at..][..dim], &head, key);
-            value.copy_from_slice(&v[at..][..dim]);
+            prepare(simd, &k[at..][..dim], &head, prepared);
+            self.kind.write(prepared, key);
+            self.kind.write(&v[at..][..dim], value);
         }
     }
 }
@@ -324,16 +337,17 @@ fn prepare_queries<S: Simd>(simd: S, input: &Input, unit: &Unit, queries: &mut [
 #[inline(always)]
 fn queries_of<'a>(input: &Input, unit: &Unit<'a>, rows: &'a [f32]) -> Queries<'a> {
     let dim = input.shape.head_dim;
-    let Run { keys, values, capacity, position, .. } = unit.run;
-    let at = unit.kv_head * capacity * dim;
+    let Run { keys, values, kind, capacity, position, .. } = unit.run;
+    let len = capacity * kind.bytes(dim);
+    let rows_of = |of: &'a [u8]| Rows::new(*kind, dim, &of[unit.kv_head * len..][..len]);
     Queries {
         rows,
         dim,
         group: input.group(),
         first: position + unit.from,
         window: input.shape.window,
-        keys: &keys[at..][..capacity * dim],
-        values: &values[at..][..capacity * dim],
+        keys: rows_of(keys),
+        values: rows_of(values),
     }
 }
 

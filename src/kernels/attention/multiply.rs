@@ -36,9 +36,9 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// `len` values each of keys and values.
-    pub(super) fn new(keys: *const f32, values: *const f32, len: usize) -> Self {
-        Self { keys: keys.cast(), values: values.cast(), apart: len, at: 0 }
+    /// `bytes` each of keys and values.
+    pub(super) fn new(keys: *const u8, values: *const u8, bytes: usize) -> Self {
+        Self { keys, values, apart: bytes / 4, at: 0 }
     }
 
     /// Asks for the next eight lines, if any are left.

@@ -2,6 +2,7 @@
 
 use super::AttentionShape;
 use super::attend::CHUNK;
+use super::rows::RowType;
 
 /// Query rows (tokens times heads of a group) of one task: enough to share each block of keys, few enough for the cache.
 const TASK_ROWS: usize = 96;
@@ -10,8 +11,9 @@ const TASKS_PER_THREAD: usize = 4;
 
 /// A sequence after its new keys and values were written, and its first packed row.
 pub(super) struct Run<'a> {
-    pub(super) keys: &'a [f32],
-    pub(super) values: &'a [f32],
+    pub(super) keys: &'a [u8],
+    pub(super) values: &'a [u8],
+    pub(super) kind: RowType,
     pub(super) capacity: usize,
     pub(super) position: usize,
     pub(super) tokens: usize,

@@ -13,7 +13,13 @@ struct Case {
     cos: Vec<f32>,
     sin: Vec<f32>,
     norms: Option<(Stored, Stored)>,
+    kind: RowType,
 }
+
+const KINDS: [RowType; 3] = [RowType::F32, RowType::F16, RowType::Int8];
+
+/// Keys and values of every token, `[tokens * kv_heads]` heads each.
+type Heads = [Vec<Vec<f64>>; 2];
 
 impl Case {
     fn new(heads: usize, kv_heads: usize, head_dim: usize, tokens: usize, seed: u64) -> Self {
@@ -31,7 +37,7 @@ impl Case {
         let q = random.values(tokens * heads * head_dim).iter().map(|x| x * 3.0).collect();
         let k = random.values(tokens * kv_heads * head_dim).iter().map(|x| x * 3.0).collect();
         let v = random.values(tokens * kv_heads * head_dim);
-        let mut case = Self { shape, tokens, q, k, v, cos: vec![], sin: vec![], norms: None };
+        let mut case = Self { shape, tokens, q, k, v, cos: vec![], sin: vec![], norms: None, kind: RowType::F32 };
         case.angles();
         case
     }
@@ -49,6 +55,11 @@ impl Case {
         self
     }
 
+    fn kept_as(mut self, kind: RowType) -> Self {
+        self.kind = kind;
+        self
+    }
+
     fn with_window(mut self, window: usize) -> Self {
         self.shape.window = Some(window);
         self
@@ -62,9 +73,9 @@ impl Case {
 
     fn cache(&self) -> Cache {
         let capacity = self.tokens + 3;
-        // What was never written must never be read.
-        let values = vec![f32::NAN; self.shape.kv_heads * capacity * self.shape.head_dim];
-        Cache { keys: values.clone(), values, capacity, position: 0 }
+        // What was never written must never be read: NaNs of every type.
+        let rows = vec![0xff; self.shape.kv_heads * capacity * self.kind.bytes(self.shape.head_dim) + 1];
+        Cache { keys: rows.clone(), values: rows, from: 0, capacity, position: 0 }
     }
 
     /// Runs the tokens from `cache.position` on.
@@ -76,13 +87,30 @@ impl Case {
         self.step(isa, &Serial, &mut self.cache(), self.tokens)
     }
 
+    /// The heads as they are computed, in f64.
+    fn exact(&self) -> Heads {
+        let AttentionShape { kv_heads, head_dim, .. } = self.shape;
+        let norm = self.norms.as_ref().map(|norms| &norms.1);
+        let keys = self.k.chunks(head_dim).enumerate().map(|(i, k)| self.head(k, i / kv_heads, norm)).collect();
+        let values = self.v.chunks(head_dim).map(|v| v.iter().map(|v| f64::from(*v)).collect()).collect();
+        [keys, values]
+    }
+
+    /// The heads as a full cache holds them.
+    fn kept(&self, cache: &Cache) -> Heads {
+        let AttentionShape { kv_heads, head_dim, .. } = self.shape;
+        let bytes = self.kind.bytes(head_dim);
+        [&cache.keys, &cache.values].map(|rows| {
+            let row = |i: usize| &rows[cache.from + (i % kv_heads * cache.capacity + i / kv_heads) * bytes..][..bytes];
+            (0..self.tokens * kv_heads).map(|i| decode(self.kind, row(i))).collect()
+        })
+    }
+
     /// Everything in f64, one score at a time.
-    fn reference(&self) -> Vec<f64> {
+    fn reference(&self, [keys, values]: &Heads) -> Vec<f64> {
         let AttentionShape { heads, kv_heads, head_dim, scale, window, .. } = self.shape;
         let norms = self.norms.as_ref();
         let mut out = Vec::new();
-        let keys: Vec<Vec<f64>> =
-            self.k.chunks(head_dim).enumerate().map(|(i, k)| self.head(k, i / kv_heads, norms.map(|n| &n.1))).collect();
         for token in 0..self.tokens {
             for head in 0..heads {
                 let q = &self.q[(token * heads + head) * head_dim..][..head_dim];
@@ -98,7 +126,7 @@ impl Case {
                 let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
                 let sum: f64 = weights.iter().sum();
                 for d in 0..head_dim {
-                    let value = |t: usize| f64::from(self.v[((from + t) * kv_heads + kv_head) * head_dim + d]);
+                    let value = |t: usize| values[(from + t) * kv_heads + kv_head][d];
                     out.push(weights.iter().enumerate().map(|(t, w)| w * value(t)).sum::<f64>() / sum);
                 }
             }
@@ -123,21 +151,53 @@ impl Case {
         x
     }
 
-    fn check(&self, out: &[f32], what: &str) {
+    /// Runs everything and compares: what the cache holds with what was computed, and the outputs with what it holds.
+    fn check(&self, isa: Isa) {
+        let mut cache = self.cache();
+        let out = self.step(isa, &Serial, &mut cache, self.tokens);
+        let (exact, kept) = (self.exact(), self.kept(&cache));
+        for (exact, kept) in exact.iter().flatten().zip(kept.iter().flatten()) {
+            let largest = exact.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+            for (exact, kept) in exact.iter().zip(kept) {
+                // Half a unit in the last place of 11 bits, half a step of 127 to the largest; and the roundings before that.
+                let rounding = match self.kind {
+                    RowType::F32 => 0.0,
+                    RowType::F16 => exact.abs() / 2048.0 + f64::from(2_f32.powi(-25)),
+                    RowType::Int8 => largest / 254.0,
+                };
+                assert!((exact - kept).abs() <= rounding + 2e-6 * largest, "{isa:?} {:?}: {exact}, {kept}", self.kind);
+            }
+        }
         // Outputs are means of values below 1; scores of up to about 30 carry errors of a few hundred roundings.
-        for (i, (out, expected)) in out.iter().zip(self.reference()).enumerate() {
+        for (i, (out, expected)) in out.iter().zip(self.reference(&kept)).enumerate() {
             assert!(
                 (f64::from(*out) - expected).abs() < 2e-5,
-                "{what} {:?}: element {i} is {out}, expected {expected}",
+                "{isa:?} {:?} {:?}: element {i} is {out}, expected {expected}",
+                self.kind,
                 self.shape
             );
         }
     }
 }
 
+/// The values of a row.
+fn decode(kind: RowType, row: &[u8]) -> Vec<f64> {
+    match kind {
+        RowType::F32 => row.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        RowType::F16 => row.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()).collect(),
+        RowType::Int8 => {
+            let (codes, scale) = row.split_at(row.len() - 4);
+            let scale = f64::from(f32::from_le_bytes(scale.try_into().unwrap()));
+            codes.iter().map(|code| f64::from(code.cast_signed()) * scale).collect()
+        }
+    }
+}
+
 struct Cache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    /// Where the rows begin.
+    from: usize,
     capacity: usize,
     position: usize,
 }
@@ -163,9 +223,10 @@ fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut Cache, usiz
     let mut out = vec![f32::NAN; q.len()];
     let mut sequences: Vec<Sequence> = parts
         .iter_mut()
-        .map(|(_, cache, tokens)| Sequence {
-            keys: &mut cache.keys,
-            values: &mut cache.values,
+        .map(|(case, cache, tokens)| Sequence {
+            keys: &mut cache.keys[cache.from..],
+            values: &mut cache.values[cache.from..],
+            kind: case.kind,
             capacity: cache.capacity,
             position: cache.position,
             tokens: *tokens,
@@ -184,21 +245,22 @@ fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut Cache, usiz
         .collect()
 }
 
+/// Every instruction set with every type of rows.
+fn everywhere() -> impl Iterator<Item = (Isa, RowType)> {
+    Isa::available().into_iter().flat_map(|isa| KINDS.map(|kind| (isa, kind)))
+}
+
 #[test]
 fn every_shape_agrees_with_f64() {
-    for isa in Isa::available() {
+    for (isa, kind) in everywhere() {
         for head_dim in [2, 6, 10, 18, 24, 40, 64, 80, 96, 128] {
             for (heads, kv_heads) in [(1, 1), (4, 4), (7, 1), (8, 2), (6, 3)] {
-                let case = Case::new(heads, kv_heads, head_dim, 70, head_dim as u64);
-                case.check(&case.whole(isa), isa.name());
+                Case::new(heads, kv_heads, head_dim, 70, head_dim as u64).kept_as(kind).check(isa);
             }
-            let case = Case::new(6, 2, head_dim, 30, 5).with_norms();
-            case.check(&case.whole(isa), isa.name());
-            let case = Case::new(3, 3, head_dim, 30, 6).with_rotary_pairs(head_dim / 4);
-            case.check(&case.whole(isa), isa.name());
+            Case::new(6, 2, head_dim, 30, 5).with_norms().kept_as(kind).check(isa);
+            Case::new(3, 3, head_dim, 30, 6).with_rotary_pairs(head_dim / 4).kept_as(kind).check(isa);
             for window in [1, 2, 5, 64, 65] {
-                let case = Case::new(4, 2, head_dim, 140, 7).with_window(window);
-                case.check(&case.whole(isa), isa.name());
+                Case::new(4, 2, head_dim, 140, 7).with_window(window).kept_as(kind).check(isa);
             }
         }
     }
@@ -206,18 +268,18 @@ fn every_shape_agrees_with_f64() {
 
 #[test]
 fn a_context_of_several_chunks_agrees_with_f64() {
-    for isa in Isa::available() {
+    for (isa, kind) in everywhere() {
         for window in [None, Some(700), Some(1500)] {
-            let mut case = Case::new(2, 1, 16, 2 * CHUNK + 100, 8);
+            let mut case = Case::new(2, 1, 16, 2 * CHUNK + 100, 8).kept_as(kind);
             case.shape.window = window;
-            case.check(&case.whole(isa), isa.name());
+            case.check(isa);
         }
     }
 }
 
 #[test]
 fn the_way_a_prompt_is_cut_leaves_the_bits() {
-    for isa in Isa::available() {
+    for (isa, kind) in everywhere() {
         let cases = [
             Case::new(7, 1, 64, 200, 9),
             Case::new(14, 2, 24, 150, 10).with_norms(),
@@ -227,6 +289,7 @@ fn the_way_a_prompt_is_cut_leaves_the_bits() {
             Case::new(3, 1, 8, CHUNK + 130, 13).with_window(100),
         ];
         for case in cases {
+            let case = case.kept_as(kind);
             let whole = case.whole(isa);
             for (pieces, threads) in
                 [(vec![1], 1), (vec![1], 3), (vec![3, 1, 50], 2), (vec![64], 4), (vec![63, 65], 2), (vec![1000], 3)]
@@ -263,9 +326,9 @@ impl Parallel for Threads2 {
 
 #[test]
 fn sequences_in_one_call_have_the_bits_of_each_alone() {
-    for isa in Isa::available() {
-        let cases =
-            [(40, 14), (1, 15), (CHUNK + 20, 16), (7, 17)].map(|(tokens, seed)| Case::new(6, 2, 32, tokens, seed));
+    for (isa, kind) in everywhere() {
+        let cases = [(40, 14), (1, 15), (CHUNK + 20, 16), (7, 17)]
+            .map(|(tokens, seed)| Case::new(6, 2, 32, tokens, seed).kept_as(kind));
         let alone = cases.each_ref().map(|case| case.whole(isa));
         for threads in [1, 3] {
             let mut caches = cases.each_ref().map(Case::cache);
@@ -290,8 +353,8 @@ fn sequences_in_one_call_have_the_bits_of_each_alone() {
 
 #[test]
 fn a_bad_value_reaches_no_earlier_token() {
-    for isa in Isa::available() {
-        let mut case = Case::new(4, 2, 18, 90, 18);
+    for (isa, kind) in everywhere() {
+        let mut case = Case::new(4, 2, 18, 90, 18).kept_as(kind);
         let good = case.whole(isa);
         let width = 2 * 18;
         case.v[71 * width] = f32::NAN;
@@ -300,6 +363,15 @@ fn a_bad_value_reaches_no_earlier_token() {
         let unharmed = 71 * 4 * 18;
         assert_eq!(bits(&bad[..unharmed]), bits(&good[..unharmed]), "{isa:?}");
         assert!(bad[unharmed].is_nan(), "{isa:?}");
+    }
+}
+
+#[test]
+fn rows_may_lie_at_any_address() {
+    for (isa, kind) in everywhere() {
+        let case = Case::new(4, 2, 18, 90, 20).kept_as(kind);
+        let mut cache = Cache { from: 1, ..case.cache() };
+        assert_eq!(bits(&case.step(isa, &Serial, &mut cache, 90)), bits(&case.whole(isa)), "{isa:?} {kind:?}");
     }
 }
 

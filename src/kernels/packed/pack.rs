@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use super::super::element::{Element, F32};
 use super::super::simd::portable::widen_bf16;
 use super::super::simd::{Kernel, Simd};
 use super::super::{Isa, Matrix};
@@ -112,7 +113,7 @@ impl<const BLOCK: usize> Block<BLOCK> {
                 let from = rows.as_flattened()[row * BLOCK + col..].as_ptr();
                 let to = self.values.as_flattened_mut()[col * ROWS + row..].as_mut_ptr();
                 // SAFETY: a square of LANES rows and columns lies inside of both.
-                unsafe { simd.transpose(from, BLOCK, to, ROWS) };
+                unsafe { simd.transpose::<F32>(from.cast(), BLOCK * F32::SIZE, to, ROWS) };
             }
         }
         let (mut largest, mut least) = ([0.0_f32; ROWS], [0.0_f32; ROWS]);

@@ -1,6 +1,6 @@
 //! AVX2 with FMA and F16C (Haswell, Zen and later): eight lanes, sixteen registers.
 
-use super::Simd;
+use super::{Element, Simd};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::x86_64::*;
 
@@ -68,6 +68,12 @@ impl Simd for Avx2 {
     unsafe fn load_f16(self, from: *const u8) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const u8) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
 
     #[inline(always)]
@@ -161,12 +167,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    unsafe fn transpose<E: Element>(self, from: *const u8, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: see above.
         unsafe {
             let mut r = [_mm256_setzero_ps(); 8];
             for (i, r) in r.iter_mut().enumerate() {
-                *r = _mm256_loadu_ps(from.add(i * from_stride));
+                *r = E::load(self, from.add(i * from_stride));
             }
             let mut t = r;
             for i in 0..4 {

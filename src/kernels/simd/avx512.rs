@@ -1,6 +1,6 @@
 //! AVX-512 (F, BW, DQ, VL: Skylake-X, Zen 4 and later): sixteen lanes, thirty-two registers.
 
-use super::Simd;
+use super::{Element, Simd};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::x86_64::*;
 
@@ -75,6 +75,12 @@ impl Simd for Avx512 {
     unsafe fn load_f16(self, from: *const u8) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const u8) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
     }
 
     #[inline(always)]
@@ -165,12 +171,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    unsafe fn transpose<E: Element>(self, from: *const u8, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: see above.
         unsafe {
             let mut r = [_mm512_setzero_ps(); 16];
             for (i, r) in r.iter_mut().enumerate() {
-                *r = _mm512_loadu_ps(from.add(i * from_stride));
+                *r = E::load(self, from.add(i * from_stride));
             }
             // Squares of 2 x 2 values, then 4 x 4, inside the 128-bit quarters.
             let mut t = r;

@@ -16,6 +16,8 @@ pub(super) mod avx512;
 pub(super) mod neon;
 pub(super) mod portable;
 
+use super::element::Element;
+
 /// A kernel that can be compiled for any instruction set. Implementations mark `run` as `#[inline(always)]`.
 pub(super) trait Kernel {
     /// Does the work with the instructions that `simd` stands for.
@@ -60,6 +62,12 @@ pub(super) trait Simd: Copy {
     /// `from` is valid for reading `2 * LANES` bytes.
     unsafe fn load_f16(self, from: *const u8) -> Self::V;
 
+    /// Reads `LANES` signed bytes and widens them.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` bytes.
+    unsafe fn load_i8(self, from: *const u8) -> Self::V;
+
     /// Writes `LANES` values.
     ///
     /// # Safety
@@ -97,11 +105,12 @@ pub(super) trait Simd: Copy {
     /// The largest lane.
     fn largest(self, v: Self::V) -> f32;
 
-    /// Transposes a square of `LANES` by `LANES` values; strides in values.
+    /// Widens and transposes a square of `LANES` by `LANES` elements; `from_stride` in bytes, `to_stride` in values.
     ///
     /// # Safety
-    /// `LANES` rows of `LANES` values at `from` are valid for reading and at `to` for writing, and they do not overlap.
-    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+    /// `LANES` rows of `LANES` elements at `from` are valid for reading, as many values at `to` for writing, and they do not
+    /// overlap.
+    unsafe fn transpose<E: Element>(self, from: *const u8, from_stride: usize, to: *mut f32, to_stride: usize);
 
     /// Asks for the cache line at `at`, which need not be valid to read, into the second-level cache: the first-level cache has too
     /// few places for misses (measured: 9.3 GB/s of keys and values a core against 7.9).
@@ -118,8 +127,31 @@ pub(super) trait Simd: Copy {
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
+    use super::super::element::{BF16, F16, F32, I8};
     use super::super::testing::Random;
     use super::*;
+
+    /// A square of elements, and single ones of it, widened.
+    #[inline(always)]
+    fn check_widening<S: Simd, E: Element>(simd: S, isa: Isa) {
+        // Any bits but those of NaNs, whose payload may change.
+        let elements: Vec<u8> = (0..16 * 20 * E::SIZE).map(|i| (i * 37) as u8 & 0xfb).collect();
+        let mut back = [0.0_f32; 16 * 20];
+        // SAFETY: both hold 16 rows of 20, and no register has more than 16 lanes.
+        unsafe {
+            simd.transpose::<E>(elements.as_ptr(), 20 * E::SIZE, back.as_mut_ptr(), 18);
+            for i in 0..S::LANES {
+                let row = elements.as_ptr().add(i * 20 * E::SIZE);
+                let mut lanes = [0.0_f32; 16];
+                simd.store(E::load(simd, row), lanes.as_mut_ptr());
+                for (j, lane) in lanes.iter().enumerate().take(S::LANES) {
+                    let one = E::widen(row.add(j * E::SIZE));
+                    assert_eq!(lane.to_bits(), one.to_bits(), "{isa:?} widens {i}, {j}");
+                    assert_eq!(back[j * 18 + i].to_bits(), one.to_bits(), "{isa:?} transposes {i}, {j}");
+                }
+            }
+        }
+    }
 
     /// What an instruction set does beside the obvious.
     struct Check(Isa);
@@ -130,13 +162,16 @@ mod tests {
             let isa = self.0;
             let n = S::LANES;
             let values = Random::new(1).values(16 * 20);
-            let mut back = [0.0_f32; 16 * 20];
-            // SAFETY: both arrays hold 16 rows of 20 values, and no register has more than 16 lanes.
-            unsafe { simd.transpose(values.as_ptr(), 20, back.as_mut_ptr(), 18) };
-            for i in 0..n {
-                for j in 0..n {
-                    assert_eq!(back[j * 18 + i].to_bits(), values[i * 20 + j].to_bits(), "{isa:?} transposes {i}, {j}");
-                }
+            check_widening::<S, F32>(simd, isa);
+            check_widening::<S, F16>(simd, isa);
+            check_widening::<S, BF16>(simd, isa);
+            check_widening::<S, I8>(simd, isa);
+            let bytes: Vec<i8> = (i8::MIN..=i8::MAX).collect();
+            for from in (0..256).step_by(n) {
+                let mut out = [0.0_f32; 16];
+                // SAFETY: a register of either.
+                unsafe { simd.store(simd.load_i8(bytes[from..].as_ptr().cast()), out.as_mut_ptr()) };
+                assert!(out[..n].iter().zip(&bytes[from..]).all(|(x, b)| *x == f32::from(*b)), "{isa:?} {from}");
             }
             // SAFETY: four registers of the array.
             let v = [0, 1, 2, 3].map(|i| unsafe { simd.load(values.as_ptr().add(i * n)) });

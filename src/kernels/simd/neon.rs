@@ -1,6 +1,6 @@
 //! NEON (every 64-bit Arm): four lanes, thirty-two registers.
 
-use super::Simd;
+use super::{Element, Simd};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::aarch64::*;
 
@@ -75,6 +75,15 @@ impl Simd for Neon {
             let special = vandq_u32(vcgeq_u32(magnitude, vdupq_n_u32(0x7c00)), vdupq_n_u32(0x7f80_0000));
             let sign = vshlq_n_u32::<16>(vandq_u32(bits, vdupq_n_u32(0x8000)));
             vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(scaled), vorrq_u32(special, sign)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const u8) -> float32x4_t {
+        // SAFETY: see above; the word is the four bytes.
+        unsafe {
+            let bytes = vreinterpret_s8_u32(vdup_n_u32(from.cast::<u32>().read_unaligned()));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
         }
     }
 
@@ -161,13 +170,13 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    unsafe fn transpose<E: Element>(self, from: *const u8, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: see above.
         unsafe {
-            let a = self.load(from);
-            let b = self.load(from.add(from_stride));
-            let c = self.load(from.add(2 * from_stride));
-            let d = self.load(from.add(3 * from_stride));
+            let a = E::load(self, from);
+            let b = E::load(self, from.add(from_stride));
+            let c = E::load(self, from.add(2 * from_stride));
+            let d = E::load(self, from.add(3 * from_stride));
             let (ac, bd) = (vzip1q_f32(a, c), vzip1q_f32(b, d));
             let (ac_high, bd_high) = (vzip2q_f32(a, c), vzip2q_f32(b, d));
             self.store(vzip1q_f32(ac, bd), to);

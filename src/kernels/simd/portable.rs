@@ -1,6 +1,6 @@
 //! Plain Rust, four lanes in an array: the reference, and what runs where nothing better is known.
 
-use super::Simd;
+use super::{Element, Simd};
 
 /// The portable instruction set. Always there, so it needs no proof.
 #[derive(Clone, Copy)]
@@ -30,6 +30,26 @@ pub(in crate::kernels) fn widen_f16(bits: u16) -> f32 {
     let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
     let special = if magnitude >= 0x7c00 { 0x7f80_0000 } else { 0 };
     f32::from_bits(scaled.to_bits() | special | u32::from(bits & 0x8000) << 16)
+}
+
+/// Narrows to an IEEE half, rounded to the nearest, halves to even. Finite values beyond its largest become that; infinities and
+/// NaNs stay what they are.
+#[inline(always)]
+pub(in crate::kernels) fn narrow_f16(value: f32) -> u16 {
+    const INFINITE: u32 = f32::INFINITY.to_bits();
+    const LARGEST: u32 = 65504_f32.to_bits();
+    // 2^-14.
+    const SMALLEST_NORMAL: u32 = 0x3880_0000;
+    let magnitude = value.abs().to_bits();
+    let finite = magnitude.min(LARGEST);
+    // The bias changes from 127 to 15, and 13 bits of the fraction go; a carry into the exponent is as it should be.
+    let normal = finite.wrapping_sub(112 << 23).wrapping_add(0xfff + (finite >> 13 & 1)) >> 13;
+    // Beside 1/2, a float's last bit is worth as much as a subnormal half's: the addition rounds.
+    let subnormal = (f32::from_bits(finite) + 0.5).to_bits() - 0.5_f32.to_bits();
+    let half = if finite < SMALLEST_NORMAL { subnormal } else { normal };
+    let half = if magnitude == INFINITE { 0x7c00 } else { half };
+    let half = if magnitude > INFINITE { 0x7e00 } else { half };
+    half as u16 | (value.to_bits() >> 16) as u16 & 0x8000
 }
 
 impl Simd for Portable {
@@ -70,6 +90,12 @@ impl Simd for Portable {
         // SAFETY: the caller vouches for eight bytes.
         let h = unsafe { from.cast::<[u16; 4]>().read_unaligned() };
         Lanes(h.map(|h| widen_f16(u16::from_le(h))))
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const u8) -> Lanes {
+        // SAFETY: the caller vouches for four bytes.
+        Lanes(unsafe { from.cast::<[i8; 4]>().read() }.map(f32::from))
     }
 
     #[inline(always)]
@@ -138,11 +164,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    unsafe fn transpose<E: Element>(self, from: *const u8, from_stride: usize, to: *mut f32, to_stride: usize) {
         for i in 0..4 {
             for j in 0..4 {
                 // SAFETY: i and j stay inside the square the caller vouches for.
-                unsafe { to.add(j * to_stride + i).write_unaligned(from.add(i * from_stride + j).read_unaligned()) }
+                unsafe { to.add(j * to_stride + i).write_unaligned(E::widen(from.add(i * from_stride + j * E::SIZE))) }
             }
         }
     }
