@@ -125,10 +125,13 @@ impl Case {
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
                 let sum: f64 = weights.iter().sum();
-                for d in 0..head_dim {
-                    let value = |t: usize| values[(from + t) * kv_heads + kv_head][d];
-                    out.push(weights.iter().enumerate().map(|(t, w)| w * value(t)).sum::<f64>() / sum);
+                let mut mean = vec![0.0; head_dim];
+                for (t, weight) in weights.iter().enumerate() {
+                    for (mean, value) in mean.iter_mut().zip(&values[(from + t) * kv_heads + kv_head]) {
+                        *mean += weight / sum * value;
+                    }
                 }
+                out.extend(mean);
             }
         }
         out

@@ -171,7 +171,10 @@ mod tests {
                 let mut out = [0.0_f32; 16];
                 // SAFETY: a register of either.
                 unsafe { simd.store(simd.load_i8(bytes[from..].as_ptr().cast()), out.as_mut_ptr()) };
-                assert!(out[..n].iter().zip(&bytes[from..]).all(|(x, b)| *x == f32::from(*b)), "{isa:?} {from}");
+                assert!(
+                    out[..n].iter().zip(&bytes[from..]).all(|(x, b)| x.to_bits() == f32::from(*b).to_bits()),
+                    "{isa:?} {from}"
+                );
             }
             // SAFETY: four registers of the array.
             let v = [0, 1, 2, 3].map(|i| unsafe { simd.load(values.as_ptr().add(i * n)) });
