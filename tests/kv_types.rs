@@ -24,8 +24,8 @@ fn request(shard: &Arc<Shard>, options: RequestOptions) -> Request {
 }
 
 /// The largest difference to transformers, relative to the largest logit: three times what was measured over all the models,
-/// 0.0019 and 0.051. A rounding to 11 bits is up to 0.0005 of a value, one to 8 bits 0.004 of a row's largest, and the attention of
-/// these random models is sharp, so that it doubles what is between two keys. `precision.rs` has a trained one.
+/// 0.0019 and 0.051. A rounding to 11 bits is up to 0.0005 of a value, one to 8 bits 0.004 of a row's largest, and what is lost in
+/// a layer grows in the next ones. These models are random; `precision.rs` measures a trained one.
 #[test]
 fn logits_stay_close_to_transformers() {
     for (kv_type, tolerance) in [(KvType::F16, 0.006), (KvType::Int8, 0.15)] {
