@@ -47,10 +47,14 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_part(self, from: *const f32, count: usize) -> __m256 {
+        if count >= Self::LANES {
+            // SAFETY: see above. Parts are copied by a call, and most registers are whole.
+            return unsafe { self.load(from) };
+        }
         let mut lanes = [0.0_f32; 8];
-        // SAFETY: see above; at most eight values are copied.
+        // SAFETY: see above; fewer than eight values are copied.
         unsafe {
-            core::ptr::copy_nonoverlapping(from.cast::<u8>(), lanes.as_mut_ptr().cast(), count.min(8) * 4);
+            core::ptr::copy_nonoverlapping(from.cast::<u8>(), lanes.as_mut_ptr().cast(), count * 4);
             _mm256_loadu_ps(lanes.as_ptr())
         }
     }
@@ -84,11 +88,15 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn store_part(self, v: __m256, to: *mut f32, count: usize) {
+        if count >= Self::LANES {
+            // SAFETY: see above.
+            return unsafe { self.store(v, to) };
+        }
         let mut lanes = [0.0_f32; 8];
-        // SAFETY: see above; at most eight values are copied.
+        // SAFETY: see above; fewer than eight values are copied.
         unsafe {
             _mm256_storeu_ps(lanes.as_mut_ptr(), v);
-            core::ptr::copy_nonoverlapping(lanes.as_ptr().cast(), to.cast::<u8>(), count.min(8) * 4);
+            core::ptr::copy_nonoverlapping(lanes.as_ptr().cast(), to.cast::<u8>(), count * 4);
         }
     }
 
