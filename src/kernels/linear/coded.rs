@@ -5,7 +5,7 @@
 
 use super::super::Matrix;
 use super::super::packed::activations::{Activations, HEAD};
-use super::super::packed::lines::{Lines, LinesKernel};
+use super::super::packed::lines::{Lines, LinesKernel, NIBBLE_LINES};
 use super::super::packed::{LINE, Packing};
 use super::super::shared::Output;
 use super::finish::Finish;
@@ -38,14 +38,27 @@ trait Coding {
     const BYTES: usize = Self::BLOCK / Self::COLS * LINE;
     /// A line's codes.
     type Line<L: Lines>: Copy;
+    /// Sums on their way through [`NIBBLE_LINES`] lines.
+    type Products<L: Lines>: Copy;
 
     /// # Safety
     /// `from` is valid for reading a line.
     unsafe fn load<L: Lines>(isa: L, from: *const u8) -> Self::Line<L>;
 
+    /// Before so many lines.
+    fn begin<L: Lines>(isa: L, sums: L::Sums) -> Self::Products<L>;
+
     /// # Safety
     /// `x` is valid for reading [`COLS`](Self::COLS) values.
-    unsafe fn dot<L: Lines>(isa: L, sums: L::Sums, line: Self::Line<L>, x: *const i8) -> L::Sums;
+    unsafe fn dot<L: Lines>(
+        isa: L,
+        products: Self::Products<L>,
+        line: Self::Line<L>,
+        x: *const i8,
+    ) -> Self::Products<L>;
+
+    /// After them.
+    fn end<L: Lines>(isa: L, sums: L::Sums, products: Self::Products<L>) -> L::Sums;
 
     /// What the sums begin with, given minus the sum of the activations' codes.
     fn start<L: Lines>(minus_x: i32) -> i32;
@@ -60,6 +73,7 @@ impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
     const BLOCK: usize = BLOCK;
     const COLS: usize = 8;
     type Line<L: Lines> = [L::Codes; 2];
+    type Products<L: Lines> = L::Products;
 
     #[inline(always)]
     unsafe fn load<L: Lines>(isa: L, from: *const u8) -> [L::Codes; 2] {
@@ -68,9 +82,19 @@ impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
     }
 
     #[inline(always)]
-    unsafe fn dot<L: Lines>(isa: L, sums: L::Sums, line: [L::Codes; 2], x: *const i8) -> L::Sums {
+    fn begin<L: Lines>(isa: L, sums: L::Sums) -> L::Products {
+        isa.begin(sums)
+    }
+
+    #[inline(always)]
+    unsafe fn dot<L: Lines>(isa: L, products: L::Products, line: [L::Codes; 2], x: *const i8) -> L::Products {
         // SAFETY: the caller's promise.
-        unsafe { isa.dot_nibbles(sums, line, x) }
+        unsafe { isa.dot_nibbles(products, line, x) }
+    }
+
+    #[inline(always)]
+    fn end<L: Lines>(isa: L, sums: L::Sums, products: L::Products) -> L::Sums {
+        isa.end(sums, products)
     }
 
     #[inline(always)]
@@ -83,6 +107,7 @@ impl<const BLOCK: usize> Coding for Bytes<BLOCK> {
     const BLOCK: usize = BLOCK;
     const COLS: usize = 4;
     type Line<L: Lines> = L::Codes;
+    type Products<L: Lines> = L::Sums;
 
     #[inline(always)]
     unsafe fn load<L: Lines>(isa: L, from: *const u8) -> L::Codes {
@@ -91,9 +116,19 @@ impl<const BLOCK: usize> Coding for Bytes<BLOCK> {
     }
 
     #[inline(always)]
-    unsafe fn dot<L: Lines>(isa: L, sums: L::Sums, line: L::Codes, x: *const i8) -> L::Sums {
+    fn begin<L: Lines>(_isa: L, sums: L::Sums) -> L::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn dot<L: Lines>(isa: L, products: L::Sums, line: L::Codes, x: *const i8) -> L::Sums {
         // SAFETY: the caller's promise.
-        unsafe { isa.dot_bytes(sums, line, x) }
+        unsafe { isa.dot_bytes(products, line, x) }
+    }
+
+    #[inline(always)]
+    fn end<L: Lines>(_isa: L, _sums: L::Sums, products: L::Sums) -> L::Sums {
+        products
     }
 
     #[inline(always)]
@@ -218,16 +253,29 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize>(
                 let minus_x = x.add(m * x_stride + 4).cast::<i32>().read_unaligned();
                 sums[m] = [isa.splat(C::start::<L>(minus_x)); N];
             }
-            for line in 0..C::BLOCK / C::COLS {
-                for n in 0..N {
-                    let at = codes.add(n * w_stride + line * LINE);
-                    let codes = C::load(isa, at);
-                    for m in 0..M {
-                        let x = x.add(m * x_stride + HEAD + line * C::COLS).cast();
-                        sums[m][n] = C::dot(isa, sums[m][n], codes, x);
+            for lines in (0..C::BLOCK / C::COLS).step_by(NIBBLE_LINES) {
+                let mut products = [[C::begin(isa, sums[0][0]); N]; M];
+                for m in 0..M {
+                    for n in 0..N {
+                        products[m][n] = C::begin(isa, sums[m][n]);
                     }
-                    if stream {
-                        isa.prefetch(at.wrapping_add(PREFETCH_BYTES));
+                }
+                for line in lines..lines + NIBBLE_LINES {
+                    for n in 0..N {
+                        let at = codes.add(n * w_stride + line * LINE);
+                        let codes = C::load(isa, at);
+                        for m in 0..M {
+                            let x = x.add(m * x_stride + HEAD + line * C::COLS).cast();
+                            products[m][n] = C::dot(isa, products[m][n], codes, x);
+                        }
+                        if stream {
+                            isa.prefetch(at.wrapping_add(PREFETCH_BYTES));
+                        }
+                    }
+                }
+                for m in 0..M {
+                    for n in 0..N {
+                        sums[m][n] = C::end(isa, sums[m][n], products[m][n]);
                     }
                 }
             }

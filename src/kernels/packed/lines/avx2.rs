@@ -32,6 +32,8 @@ unsafe fn four(x: *const i8) -> __m256i {
 impl Lines for Avx2 {
     type Codes = [__m256i; 2];
     type Sums = [__m256i; 2];
+    /// 16 bits each, half of a lane's products.
+    type Products = [__m256i; 2];
     type Totals = [__m256; 2];
     type Float = Self;
     const MANY: bool = false;
@@ -67,21 +69,37 @@ impl Lines for Avx2 {
         unsafe { [_mm256_set1_epi32(value); 2] }
     }
 
-    // Sums of four products of at most 15 * 127 stay far below what 16 bits hold.
     #[inline(always)]
-    unsafe fn dot_nibbles(self, sums: [__m256i; 2], [low, high]: [[__m256i; 2]; 2], x: *const i8) -> [__m256i; 2] {
+    fn begin(self, _sums: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: see above.
+        unsafe { [_mm256_setzero_si256(); 2] }
+    }
+
+    // Half of a lane's products of four lines: at most 16 * 15 * 127 = 30,480, which 16 bits hold.
+    #[inline(always)]
+    unsafe fn dot_nibbles(self, products: [__m256i; 2], [low, high]: [[__m256i; 2]; 2], x: *const i8) -> [__m256i; 2] {
         // SAFETY: see above.
         unsafe {
             let (x_low, x_high) = (four(x), four(x.add(4)));
-            let ones = _mm256_set1_epi16(1);
-            let mut result = sums;
+            let mut result = products;
             for i in 0..2 {
-                let pairs =
-                    _mm256_add_epi16(_mm256_maddubs_epi16(low[i], x_low), _mm256_maddubs_epi16(high[i], x_high));
-                result[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(pairs, ones));
+                let low = _mm256_add_epi16(products[i], _mm256_maddubs_epi16(low[i], x_low));
+                result[i] = _mm256_add_epi16(low, _mm256_maddubs_epi16(high[i], x_high));
             }
             result
         }
+    }
+
+    #[inline(always)]
+    fn end(self, sums: [__m256i; 2], products: [__m256i; 2]) -> [__m256i; 2] {
+        let mut result = sums;
+        for i in 0..2 {
+            // SAFETY: see above.
+            unsafe {
+                result[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(products[i], _mm256_set1_epi16(1)));
+            }
+        }
+        result
     }
 
     // A pair of products of unsigned codes would not fit into 16 bits; magnitudes up to 127 fit, with the signs moved over to

@@ -42,6 +42,7 @@ unsafe fn four(x: *const i8) -> __m512i {
 impl Lines for Vnni {
     type Codes = __m512i;
     type Sums = __m512i;
+    type Products = __m512i;
     type Totals = __m512;
     type Float = Avx512;
     const MANY: bool = true;
@@ -71,6 +72,16 @@ impl Lines for Vnni {
     fn splat(self, value: i32) -> __m512i {
         // SAFETY: see above.
         unsafe { _mm512_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn begin(self, sums: __m512i) -> __m512i {
+        sums
+    }
+
+    #[inline(always)]
+    fn end(self, _sums: __m512i, products: __m512i) -> __m512i {
+        products
     }
 
     #[inline(always)]

@@ -12,6 +12,10 @@ pub(in crate::kernels) mod portable;
 
 use super::super::simd::Simd;
 
+/// Lines of nibbles whose products may be added up before they are widened: `4 * 8 * 15 * 127` and less, by halves, fit into 16
+/// bits. Every block has a multiple of them.
+pub(in crate::kernels) const NIBBLE_LINES: usize = 4;
+
 /// A kernel of quantised weights. Implementations mark `run` as `#[inline(always)]`.
 pub(in crate::kernels) trait LinesKernel {
     /// Does the work with the instructions that `isa` stands for.
@@ -26,6 +30,8 @@ pub(in crate::kernels) trait Lines: Copy {
     type Codes: Copy;
     /// Sixteen `i32`.
     type Sums: Copy;
+    /// Sums of products of nibbles on the way to there.
+    type Products: Copy;
     /// Sixteen `f32`.
     type Totals: Copy;
     /// The instructions for what happens in `f32` afterwards.
@@ -50,11 +56,17 @@ pub(in crate::kernels) trait Lines: Copy {
     /// Every lane set to `value`.
     fn splat(self, value: i32) -> Self::Sums;
 
+    /// Where the next [`NIBBLE_LINES`] lines begin that are to be added to `sums`.
+    fn begin(self, sums: Self::Sums) -> Self::Products;
+
     /// Adds to each lane the eight products of its codes, `[low, high]`, and of `x`; the codes are below 16.
     ///
     /// # Safety
     /// `x` is valid for reading eight values, of -127..=127.
-    unsafe fn dot_nibbles(self, sums: Self::Sums, codes: [Self::Codes; 2], x: *const i8) -> Self::Sums;
+    unsafe fn dot_nibbles(self, products: Self::Products, codes: [Self::Codes; 2], x: *const i8) -> Self::Products;
+
+    /// `sums` and the `products` that began with them.
+    fn end(self, sums: Self::Sums, products: Self::Products) -> Self::Sums;
 
     /// Adds to each lane the four products of its codes, less [`128 - BYTE_ZERO`](Self::BYTE_ZERO), and of `x`; no code is 0.
     ///
@@ -104,8 +116,8 @@ mod tests {
                 let codes: [u8; 64] = std::array::from_fn(|_| byte(1.0, 255.0) as u8);
                 let x: [i8; 8] = std::array::from_fn(|_| byte(-127.0, 127.0) as i8);
                 let start = byte(-1e6, 1e6) as i32;
-                let dot = |codes: &mut dyn Iterator<Item = i32>| -> i32 {
-                    start + codes.zip(x).map(|(code, x)| code * i32::from(x)).sum::<i32>()
+                let dot = |times: usize, codes: &mut dyn Iterator<Item = i32>| -> i32 {
+                    start + times as i32 * codes.zip(x).map(|(code, x)| code * i32::from(x)).sum::<i32>()
                 };
                 // Scaled by one and added to zero, sums come back as they are: they are below 2^24.
                 let one = [0x80, 0x3f].repeat(16);
@@ -113,17 +125,22 @@ mod tests {
                 let (bytes, nibbles) = unsafe {
                     let line = isa.load(codes.as_ptr());
                     let bytes = isa.dot_bytes(isa.splat(start), line, x.as_ptr());
-                    let nibbles = isa.dot_nibbles(isa.splat(start), isa.nibbles(line), x.as_ptr());
+                    let sums = isa.splat(start);
+                    let mut products = isa.begin(sums);
+                    for _ in 0..NIBBLE_LINES {
+                        products = isa.dot_nibbles(products, isa.nibbles(line), x.as_ptr());
+                    }
+                    let nibbles = isa.end(sums, products);
                     let ones = isa.scales(one.as_ptr());
                     let back = |sums| isa.store(isa.add_scaled(isa.zeros(), sums, ones, 1.0));
                     (back(bytes), back(nibbles))
                 };
                 for lane in 0..16 {
                     let codes = &codes[4 * lane..][..4];
-                    let expected = dot(&mut codes.iter().map(|c| i32::from(*c) - (128 - L::BYTE_ZERO)));
+                    let expected = dot(1, &mut codes.iter().map(|c| i32::from(*c) - (128 - L::BYTE_ZERO)));
                     assert_eq!(bytes[lane] as i32, expected, "{name:?} bytes, lane {lane}");
                     let low = codes.iter().map(|c| i32::from(*c & 15));
-                    let expected = dot(&mut low.chain(codes.iter().map(|c| i32::from(*c >> 4))));
+                    let expected = dot(NIBBLE_LINES, &mut low.chain(codes.iter().map(|c| i32::from(*c >> 4))));
                     assert_eq!(nibbles[lane] as i32, expected, "{name:?} nibbles, lane {lane}");
                 }
             }

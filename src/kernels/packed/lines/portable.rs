@@ -7,6 +7,7 @@ use std::array::from_fn;
 impl Lines for Portable {
     type Codes = [u8; 64];
     type Sums = [i32; 16];
+    type Products = [i32; 16];
     type Totals = [f32; 16];
     type Float = Self;
     const MANY: bool = false;
@@ -31,6 +32,16 @@ impl Lines for Portable {
     #[inline(always)]
     fn splat(self, value: i32) -> [i32; 16] {
         [value; 16]
+    }
+
+    #[inline(always)]
+    fn begin(self, sums: [i32; 16]) -> [i32; 16] {
+        sums
+    }
+
+    #[inline(always)]
+    fn end(self, _sums: [i32; 16], products: [i32; 16]) -> [i32; 16] {
+        products
     }
 
     #[inline(always)]
