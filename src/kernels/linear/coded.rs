@@ -302,6 +302,6 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize>(
 /// How many of the tokens left the next tiles take, in even shares: 8 as 4 + 4, not 6 + 2.
 #[inline(always)]
 fn share<L: Lines>(left: usize) -> usize {
-    let most = if L::MANY { 6 } else { 3 };
+    let most = if L::MANY { 6 } else { 4 };
     left.div_ceil(left.div_ceil(most))
 }
