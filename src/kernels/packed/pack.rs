@@ -211,28 +211,41 @@ impl<const BLOCK: usize> Block<BLOCK> {
         errors
     }
 
+    // A row's four bytes of a line are one integer, so that rows stay lanes to the end.
     #[inline(always)]
     fn four_bits(&self, inverses: &[f32; ROWS], lines: &mut [[u8; LINE]]) {
         for (line, cols) in lines.iter_mut().zip(self.values.as_chunks::<8>().0) {
+            let mut words = [0_u32; ROWS];
             for j in 0..4 {
                 let (low, high) = (codes(&cols[j], inverses, FOUR_BITS), codes(&cols[4 + j], inverses, FOUR_BITS));
                 for lane in 0..ROWS {
-                    line[4 * lane + j] = low[lane].wrapping_add(8) | high[lane].wrapping_add(8) << 4;
+                    let byte = low[lane].wrapping_add(8) & 15 | (high[lane].wrapping_add(8) & 15) << 4;
+                    words[lane] |= byte << (8 * j);
                 }
             }
+            write(&words, line);
         }
     }
 
     #[inline(always)]
     fn eight_bits(&self, inverses: &[f32; ROWS], lines: &mut [[u8; LINE]]) {
         for (line, cols) in lines.iter_mut().zip(self.values.as_chunks::<4>().0) {
+            let mut words = [0_u32; ROWS];
             for j in 0..4 {
                 let codes = codes(&cols[j], inverses, EIGHT_BITS);
                 for lane in 0..ROWS {
-                    line[4 * lane + j] = codes[lane].wrapping_add(128);
+                    words[lane] |= (codes[lane].wrapping_add(128) & 255) << (8 * j);
                 }
             }
+            write(&words, line);
         }
+    }
+}
+
+#[inline(always)]
+fn write(words: &[u32; ROWS], line: &mut [u8; LINE]) {
+    for (word, to) in words.iter().zip(line.as_chunks_mut::<4>().0) {
+        *to = word.to_le_bytes();
     }
 }
 
@@ -242,15 +255,15 @@ fn reciprocal(value: f32) -> f32 {
     if value == 0.0 { 0.0 } else { 1.0 / value }
 }
 
-/// One column's values over their rows' scales, rounded and held between two codes.
+/// One column's values over their rows' scales, rounded and held between two codes: in the low bits of integers.
 #[inline(always)]
-fn codes(values: &[f32; ROWS], inverses: &[f32; ROWS], (low, high): (f32, f32)) -> [u8; ROWS] {
+fn codes(values: &[f32; ROWS], inverses: &[f32; ROWS], (low, high): (f32, f32)) -> [u32; ROWS] {
     let mut codes = [0; ROWS];
     for lane in 0..ROWS {
         let shifted = values[lane] * inverses[lane] + ROUND;
         let shifted = if shifted > ROUND + low { shifted } else { ROUND + low };
         let shifted = if shifted < ROUND + high { shifted } else { ROUND + high };
-        codes[lane] = shifted.to_bits() as u8;
+        codes[lane] = shifted.to_bits();
     }
     codes
 }
