@@ -477,8 +477,8 @@ typedef struct ortshard_engine_options {
     uint64_t pack_cache_limit;
     /**
      * Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
-     * library's. A reference to compare with: slower, with a float32 copy of the weights, and with results that differ
-     * in the last bits. Needs ONNX Runtime 1.24, an exact precision, and KV caches in float32.
+     * library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with results
+     * that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
      */
     int32_t stock_operators;
     /**
@@ -771,7 +771,7 @@ typedef struct ortshard_memory_estimate {
     size_t struct_size;
     /**
      * The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
-     * processor, and with stock_operators, also their float32 copies.
+     * processor, and with stock_operators, also the copies that ONNX Runtime keeps.
      */
     uint64_t weight_bytes;
     /** The KV caches of all the requests. */
@@ -940,8 +940,9 @@ ortshard_status ortshard_shard_info(const ortshard_shard *shard,
                                     ortshard_shard_description *description);
 
 /**
- * Saves the shard as a standard ONNX model: the file `path`, and its weights as float32 beside it in `path` followed
- * by ".data".
+ * Saves the shard as a standard ONNX model: the file `path`, and its weights beside it in `path` followed by ".data": as
+ * float32 or, in another precision, matrices as the shard's own codes and scales (MatMulNBits; with 8 bits that needs ONNX
+ * Runtime 1.24).
  *
  * Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
  * complete or not at all; existing ones are replaced.
@@ -1565,7 +1566,7 @@ ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description 
  * What shards can run on here: the processor, and what the loaded ONNX Runtime has an execution provider for.
  *
  * On the processor, shards run in this library's own operators. On another device, and with the engine's option
- * stock_operators, they run in ONNX Runtime's own, on float32 copies of the weights.
+ * stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32, or the quantised codes and scales.
  * ================================================================================================================== */
 
 /**

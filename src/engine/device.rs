@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use super::kv_type::KvType;
 use super::options::EngineOptions;
-use super::precision::Precision;
 use crate::error::{Error, Result, err};
 use crate::runtime::{self, Provider, Runtime};
 
@@ -132,7 +131,7 @@ impl Target {
         let variable = std::env::var(VARIABLE).ok();
         let requested = requested(options.device, variable.as_deref())?;
         if stock_operators {
-            standard_only(options, "stock_operators")?;
+            float32_rows_only(options, "stock_operators")?;
         }
         let device = match requested {
             // Nobody asked for CUDA, so that a library does not have it is no news.
@@ -166,7 +165,7 @@ fn requested(option: Device, variable: Option<&str>) -> Result<Device> {
 fn usable(device: Device, options: &EngineOptions, required: bool, runtime: &Runtime) -> Result<Device> {
     let check = || {
         device.provider(None).check(runtime)?;
-        if device == Device::Cpu { Ok(()) } else { standard_only(options, device) }
+        if device == Device::Cpu { Ok(()) } else { float32_rows_only(options, device) }
     };
     match check() {
         Ok(()) => Ok(device),
@@ -178,17 +177,12 @@ fn usable(device: Device, options: &EngineOptions, required: bool, runtime: &Run
     }
 }
 
-/// Only this library's operators multiply quantised weights and read KV caches of other types than float32.
-fn standard_only(options: &EngineOptions, what: impl fmt::Display) -> Result<()> {
-    const OWN: &str = "is for the processor's own operators, not for";
-    let (precision, kv_type) = (options.precision, options.kv_type);
-    if !matches!(precision, Precision::Auto | Precision::Exact) {
-        return Err(err!(Unsupported, "precision {precision:?} {OWN} {what}"));
+/// Only this library's operators read KV caches of other types than float32.
+fn float32_rows_only(options: &EngineOptions, what: impl fmt::Display) -> Result<()> {
+    match options.kv_type {
+        KvType::Auto | KvType::F32 => Ok(()),
+        other => Err(err!(Unsupported, "kv_type {other:?} is for the processor's own operators, not for {what}")),
     }
-    if !matches!(kv_type, KvType::Auto | KvType::F32) {
-        return Err(err!(Unsupported, "kv_type {kv_type:?} {OWN} {what}"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::weights;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
     /// The weights, as stored or, in another precision, as packed: file pages, shared with other processes that map the
-    /// same files. In ONNX Runtime's own operators, so on any device but the processor, also their float32 copies.
+    /// same files. In ONNX Runtime's own operators, so on any device but the processor, also the copies that those keep.
     pub weight_bytes: u64,
     /// The KV caches of all the requests, when full.
     pub kv_bytes: u64,
@@ -80,7 +80,7 @@ impl Engine {
         requests: u32,
     ) -> Result<Estimate> {
         let precision = self.options.precision;
-        let (copied, passing) = copied_bytes(&self.target, graph, config);
+        let (copied, passing) = copied_bytes(&self.target, precision.blocks(), graph, config);
         let weight_bytes = weight_bytes(files, config, graph, precision)? + copied;
         let kv = self.options.kv_type.shape(config, *range);
         let kv_bytes = kv.bytes_per_token().saturating_mul(u64::from(context) * u64::from(requests));

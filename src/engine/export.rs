@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Result, bail, err};
 use crate::graph::Graph;
-use crate::graph::standard::{self, Form};
+use crate::graph::standard::{self, Blocks, Content, Form, Style};
 use crate::model::{ModelConfig, Rope};
 use crate::source::folder_of;
 use crate::weights::WeightTable;
@@ -19,6 +19,7 @@ pub(super) fn write(
     graph: &Graph,
     config: &ModelConfig,
     weights: &WeightTable,
+    blocks: Option<Blocks>,
     metadata: &[(&str, String)],
 ) -> Result<()> {
     check(config)?;
@@ -29,7 +30,8 @@ pub(super) fn write(
     let folder = folder_of(path);
     let location = format!("{name}.data");
     let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
-    let written = standard::write(graph, Form::File, &location, config.max_positions, metadata);
+    let style = Style { form: Form::File, blocks, location: &location, positions: config.max_positions };
+    let written = standard::write(graph, style, metadata);
 
     let mut data = NamedTempFile::new_in(folder).map_err(failed)?;
     write_data(data.as_file_mut(), &written, &config.rope, config.max_positions, weights)
@@ -66,24 +68,32 @@ pub(super) fn write_data(
     let mut out = BufWriter::with_capacity(1 << 20, file);
     for tensor in &written.external {
         out.seek(SeekFrom::Start(tensor.offset)).map_err(failed)?;
-        match tensor.name.as_str() {
-            standard::COS | standard::SIN => {
-                let (mut cos, mut sin) = (Vec::new(), Vec::new());
-                for position in 0..positions {
-                    cos.clear();
-                    sin.clear();
-                    rope.rotation(position, &mut cos, &mut sin);
-                    let row = if tensor.name == standard::COS { &cos } else { &sin };
-                    for value in row {
-                        out.write_all(&value.to_le_bytes()).map_err(failed)?;
-                    }
-                }
-            }
-            name => {
-                let stored = weights.get(name).ok_or_else(|| err!(Internal, "no tensor `{name}`"))?;
-                stored.write_f32(&mut out).map_err(failed)?;
-            }
+        let stored = |name: &str| weights.get(name).ok_or_else(|| err!(Internal, "no tensor `{name}`"));
+        match &tensor.content {
+            Content::Weight(name) => stored(name)?.write_f32(&mut out),
+            Content::Codes(name) => stored(name)?.write_codes(&mut out),
+            Content::Scales(name) => stored(name)?.write_scales(&mut out),
+            Content::Cosines => write_rotation(rope, positions, &mut out, |cos, _| cos),
+            Content::Sines => write_rotation(rope, positions, &mut out, |_, sin| sin),
         }
+        .map_err(failed)?;
     }
     out.flush().map_err(failed)
+}
+
+/// Writes the half of each position's rotation that `half` picks.
+fn write_rotation(
+    rope: &Rope,
+    positions: usize,
+    out: &mut impl Write,
+    half: impl for<'a> Fn(&'a [f32], &'a [f32]) -> &'a [f32],
+) -> std::io::Result<()> {
+    let (mut cos, mut sin) = (Vec::new(), Vec::new());
+    for position in 0..positions {
+        cos.clear();
+        sin.clear();
+        rope.rotation(position, &mut cos, &mut sin);
+        half(&cos, &sin).iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
+    }
+    Ok(())
 }

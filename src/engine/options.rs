@@ -18,9 +18,9 @@ pub struct EngineOptions {
     /// Whether shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
     /// library's.
     ///
-    /// A reference to compare with: it is slower, and keeps a float32 copy of the weights. Its results differ from the
-    /// usual ones in the last bits, also between ways to cut a prompt into chunks. Needs ONNX Runtime 1.24, an exact precision, and
-    /// KV caches in float32.
+    /// A reference to compare with: it is slower, and keeps a copy of the weights, exact ones as float32. Its results differ
+    /// from the usual ones in the last bits, also between ways to cut a prompt into chunks. Needs ONNX Runtime 1.24, and KV
+    /// caches in float32.
     pub stock_operators: bool,
     /// How weights are kept.
     pub precision: Precision,

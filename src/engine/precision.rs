@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::options::EngineOptions;
 use super::progress::Report;
 use crate::error::Result;
+use crate::graph::standard::Blocks;
 use crate::graph::{Graph, Weight};
 use crate::kernels::Packing;
 use crate::model::Range;
@@ -54,6 +55,11 @@ impl Precision {
             Self::Int4 => Some(Packing::Int4),
             Self::Int4Fine => Some(Packing::Int4Fine),
         }
+    }
+
+    /// The same in the words of ONNX Runtime's own operators.
+    pub(super) fn blocks(self) -> Option<Blocks> {
+        self.packing().map(|packing| Blocks { bits: packing.bits(), columns: packing.block() })
     }
 }
 
@@ -114,6 +120,11 @@ impl Packer {
     /// Bytes that a run of `rows` tokens keeps for quantised activations.
     pub(super) fn scratch_bytes(&self, graph: &Graph, rows: usize) -> u64 {
         self.precision.scratch_bytes(graph, rows)
+    }
+
+    /// How ONNX Runtime's own operators quantise matrices as it packs them.
+    pub(super) fn blocks(&self) -> Option<Blocks> {
+        self.precision.blocks()
     }
 
     /// The weights as the shard runs on them.

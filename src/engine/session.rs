@@ -1,8 +1,8 @@
 //! A shard's session: its graph in one of two dialects, behind one way to run it.
 //!
 //! On the processor the graph is written in this library's own operators, which read the mapped weights. For any other
-//! device it is written in ONNX Runtime's, which get the weights as float32. Both take the same rows and leave the same
-//! KV cache behind, so requests do not see which it is.
+//! device it is written in ONNX Runtime's, which get the weights as float32 or, quantised, as codes and scales. Both take the
+//! same rows and leave the same KV cache behind, so requests do not see which it is.
 
 use std::ffi::{CStr, CString};
 use std::io::Cursor;
@@ -14,10 +14,10 @@ use super::device::{Device, Target};
 use super::export;
 use super::precision::Packer;
 use crate::error::{Error, ErrorKind, Result, Site, err};
-use crate::graph::standard::{self, Form};
+use crate::graph::standard::{self, Blocks, Form, Style};
 use crate::graph::{self, Graph};
 use crate::model::ModelConfig;
-use crate::runtime::{self, Batch, Cancel, Placement, Segment, Tensor, TensorMut, Values};
+use crate::runtime::{self, Batch, Cancel, Contents, Placement, Segment, Tensor, TensorMut, Values};
 use crate::weights::WeightTable;
 
 /// Tokens of a run where memory does not force fewer.
@@ -94,7 +94,7 @@ impl Session {
         if !target.standard() {
             return Self::native(packer, graph, weights, budget);
         }
-        match Self::standard(target, graph, config, weights, budget) {
+        match Self::standard(target, packer.blocks(), graph, config, weights, budget) {
             Err(error) if target.may_fall_back() && no_matter_of_memory(&error) => {
                 log::warn!("the shard cannot run on {}: {}; using cpu", target.device, error.chain());
                 Self::native(packer, graph, weights, budget)
@@ -128,31 +128,33 @@ impl Session {
         self.memory.iter().map(Reservation::bytes).sum()
     }
 
-    /// While the session is made there are two float32 copies of the weights, ours and the one that ONNX Runtime keeps,
-    /// and a third one of the tensor that it is taking over.
+    /// While the session is made there are two copies of the weights, ours and the one that ONNX Runtime keeps, and a third one
+    /// of the tensor that it is taking over.
     fn standard(
         target: &Target,
+        blocks: Option<Blocks>,
         graph: &Graph,
         config: &ModelConfig,
         weights: &WeightTable,
         budget: &Arc<Budget>,
     ) -> Result<Self> {
-        export::check(config)?;
-        let written = standard::write(graph, Form::Session, DATA, config.max_positions, &[]);
+        const KEPT: &str = "the weights of ONNX Runtime's own operators";
+        const PASSING: &str = "passing the weights to ONNX Runtime";
+        let written = written(blocks, graph, config)?;
+        let kept = budget.reserve(written.kept_bytes, Site::Load, KEPT)?;
+        let passing = budget.reserve(passing_bytes(&written), Site::Load, PASSING)?;
         let bytes = written.data_bytes;
-        let kept = budget.reserve(bytes, Site::Load, "the weights as float32")?;
-        let passing = bytes + written.largest_bytes;
-        let passing = budget.reserve(passing, Site::Load, "passing the weights to ONNX Runtime as float32")?;
         let mut data: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(bytes as usize)
-            .map_err(|()| Error::oom(Site::Load, "cpu", bytes, "the weights as float32"))?;
+            .map_err(|()| Error::oom(Site::Load, "cpu", bytes, PASSING))?;
         export::write_data(Cursor::new(&mut *data), &written, &config.rope, config.max_positions, weights)?;
 
         let (rows, limit) = run_of(target, graph, budget);
         let memory = budget.reserve(limit.unwrap_or(0), Site::Load, "the memory of a run")?;
         let provider = target.device.provider(budget.limit());
         // ONNX Runtime takes the copy it keeps from the arena without looking at the limit, but counts it.
-        let limit = limit.map(|limit| limit + bytes);
-        let (session, placement) = runtime::Session::standard(&written.model, Some((DATA, &data)), &provider, limit)?;
+        let limit = limit.map(|limit| limit + written.kept_bytes);
+        let contents = Contents { data: Some((DATA, &data)), quantised: blocks.is_some() };
+        let (session, placement) = runtime::Session::standard(&written.model, contents, &provider, limit)?;
         drop((data, passing));
         let session = Dialect::Standard(Standard::new(session, graph)?);
         Ok(Self::of(session, graph, rows, target.device, placement, vec![kept, memory]))
@@ -298,14 +300,25 @@ fn no_matter_of_memory(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::DeviceUnavailable | ErrorKind::Unsupported | ErrorKind::Runtime)
 }
 
-/// Bytes of the float32 copies that a session on `target` keeps besides the mapped weights, and of those that are
-/// there only while it is made.
-pub(super) fn copied_bytes(target: &Target, graph: &Graph, config: &ModelConfig) -> (u64, u64) {
-    if !target.standard() || export::check(config).is_err() {
-        return (0, 0);
+/// The graph of a session in the standard dialect.
+fn written(blocks: Option<Blocks>, graph: &Graph, config: &ModelConfig) -> Result<standard::Standard> {
+    export::check(config)?;
+    let style = Style { form: Form::Session, blocks, location: DATA, positions: config.max_positions };
+    Ok(standard::write(graph, style, &[]))
+}
+
+/// Bytes that are there only while a session in the standard dialect is made.
+fn passing_bytes(written: &standard::Standard) -> u64 {
+    written.data_bytes + written.largest_bytes
+}
+
+/// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
+/// is made.
+pub(super) fn copied_bytes(target: &Target, blocks: Option<Blocks>, graph: &Graph, config: &ModelConfig) -> (u64, u64) {
+    match written(blocks, graph, config) {
+        Ok(written) if target.standard() => (written.kept_bytes, passing_bytes(&written)),
+        _ => (0, 0),
     }
-    let written = standard::write(graph, Form::Session, DATA, config.max_positions, &[]);
-    (written.data_bytes, written.data_bytes + written.largest_bytes)
 }
 
 /// Bytes that the arena of a run of `rows` tokens needs in the native dialect.

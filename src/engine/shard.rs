@@ -179,10 +179,11 @@ impl Shard {
         &self.info
     }
 
-    /// Saves the shard as a standard ONNX model: `path`, and its weights as float32 in `path` + `.data` beside it.
+    /// Saves the shard as a standard ONNX model: `path`, and its weights in `path` + `.data` beside it, as float32 or, in
+    /// another precision, matrices as the shard's own codes and scales.
     ///
-    /// The file uses ONNX operators and ONNX Runtime's own contributed ones, so stock ONNX Runtime loads it. Both
-    /// files appear complete or not at all; existing ones are replaced.
+    /// The file uses ONNX operators and ONNX Runtime's own contributed ones, so stock ONNX Runtime loads it; from 1.24 on if
+    /// weights have 8 bits. Both files appear complete or not at all; existing ones are replaced.
     pub fn export_onnx(&self, path: &Path) -> Result<()> {
         let info = &self.info;
         let metadata = [
@@ -191,21 +192,18 @@ impl Shard {
             ("end_layer", info.end_layer.to_string()),
             ("n_layers", info.n_layers.to_string()),
         ];
-        self.with_exact(|weights| super::export::write(path, &self.graph, &self.config, weights, &metadata))
+        let blocks = self.packer.blocks();
+        self.with(|loaded| super::export::write(path, &self.graph, &self.config, &loaded.weights, blocks, &metadata))
     }
 
     /// Saves the shard's tensors, in their stored dtype and under their own names, as the safetensors file `path`.
     pub(super) fn save_checkpoint(&self, path: &Path) -> Result<()> {
-        self.with_exact(|weights| weights::save(weights, &self.graph.weights(), path))
-    }
-
-    /// Calls `work` with the checkpoint's own weights, whatever the shard runs on.
-    fn with_exact<T>(&self, work: impl FnOnce(&WeightTable) -> Result<T>) -> Result<T> {
         self.with(|loaded| {
+            let wanted = self.graph.weights();
             if self.packer.changes() {
-                work(&self.source.load(&self.graph.weights(), &mut Report::silent())?)
+                weights::save(&self.source.load(&wanted, &mut Report::silent())?, &wanted, path)
             } else {
-                work(&loaded.weights)
+                weights::save(&loaded.weights, &wanted, path)
             }
         })
     }

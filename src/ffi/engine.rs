@@ -131,8 +131,8 @@ pub struct ortshard_engine_options {
     /// Bytes that the folder may take; the shards not used for longest make room. 0: 64 GiB.
     pub pack_cache_limit: u64,
     /// Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
-    /// library's. A reference to compare with: slower, with a float32 copy of the weights, and with results that differ
-    /// in the last bits. Needs ONNX Runtime 1.24, an exact precision, and KV caches in float32.
+    /// library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with results
+    /// that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
     pub stock_operators: i32,
     /// How the KV caches of requests are kept: an ORTSHARD_KV_* constant. Another type than float32 is for the processor's
     /// own operators only: UNSUPPORTED elsewhere.

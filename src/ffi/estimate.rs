@@ -22,7 +22,7 @@ pub struct ortshard_memory_estimate {
     /// Set to sizeof(ortshard_memory_estimate) before the call.
     pub struct_size: usize,
     /// The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
-    /// processor, and with stock_operators, also their float32 copies.
+    /// processor, and with stock_operators, also the copies that ONNX Runtime keeps.
     pub weight_bytes: u64,
     /// The KV caches of all the requests.
     pub kv_bytes: u64,

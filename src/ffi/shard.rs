@@ -113,8 +113,9 @@ pub unsafe extern "C" fn ortshard_shard_info(
     })
 }
 
-/// Saves the shard as a standard ONNX model: the file `path`, and its weights as float32 beside it in `path` followed
-/// by ".data".
+/// Saves the shard as a standard ONNX model: the file `path`, and its weights beside it in `path` followed by ".data": as
+/// float32 or, in another precision, matrices as the shard's own codes and scales (MatMulNBits; with 8 bits that needs ONNX
+/// Runtime 1.24).
 ///
 /// Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
 /// complete or not at all; existing ones are replaced.

@@ -17,10 +17,23 @@ pub(crate) const MICROSOFT: &str = "com.microsoft";
 pub(crate) enum ElementType {
     /// float32
     F32 = 1,
+    /// uint8
+    U8 = 2,
     /// int32
     I32 = 6,
     /// int64
     I64 = 7,
+}
+
+impl ElementType {
+    /// Bytes of one element.
+    pub(crate) const fn size(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::F32 | Self::I32 => 4,
+            Self::I64 => 8,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -46,9 +46,7 @@ pub(crate) use embed::embed;
 pub(crate) use isa::Isa;
 pub(crate) use linear::{Map, linear, linear_many, swiglu};
 pub(crate) use norm::rms_norm;
-#[cfg(test)]
-pub(crate) use packed::{Codes, codes};
-pub(crate) use packed::{LAYOUT_VERSION, Packing, pack};
+pub(crate) use packed::{LAYOUT_VERSION, Packing, codes, pack, scales};
 
 /// Spreads a kernel's tasks over threads.
 pub(crate) trait Parallel: Sync {

@@ -27,7 +27,7 @@ pub(crate) use cuda::gpus;
 pub(crate) use machine::{memory, processor};
 pub(crate) use placement::Placement;
 pub(crate) use provider::{CORE_ML, Provider};
-pub(crate) use session::Session;
+pub(crate) use session::{Contents, Session};
 pub(crate) use tensor::{Tensor, TensorMut};
 pub(crate) use values::Values;
 

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr::{NonNull, null_mut};
 
 use super::Runtime;
-use super::session::{Options, Session};
+use super::session::{Contents, Options, Session};
 use super::status::check;
 use crate::error::{Error, ErrorKind, Result, Site, bail, err};
 use crate::graph::standard;
@@ -91,7 +91,7 @@ impl Provider {
         if !self.is_offered(runtime) {
             bail!(DeviceUnavailable, "it has no {}", self.listed());
         }
-        Session::standard(&standard::probe(), None, self, None).map(drop)
+        Session::standard(&standard::probe(), Contents::default(), self, None).map(drop)
     }
 
     /// Adds it to a session's options.

@@ -21,6 +21,16 @@ use crate::weights::WeightTable;
 const CREATING: &str = "creating the session";
 const RUNNING: &str = "the run";
 
+/// What is in a graph of the standard dialect besides its nodes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Contents<'a> {
+    /// The name and the content of its data file, if it has one.
+    pub data: Option<(&'a str, &'a [u8])>,
+    /// Whether matrices are quantised. The processor's kernel for those is hundreds of times slower unless it packs them, in
+    /// place of the original. Packed float32 would take the memory of the weights once more, for little.
+    pub quantised: bool,
+}
+
 /// A graph in ONNX Runtime.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -51,25 +61,25 @@ impl Session {
     }
 
     /// A session for `model`, a graph in the standard dialect, on `provider`; nodes that the provider does not take run
-    /// on the processor. `data` is the name and the content of the graph's data file: ONNX Runtime copies it, so it may
-    /// go when this returns.
+    /// on the processor. ONNX Runtime copies the `contents`, so they may go when this returns.
     ///
     /// # Errors
     /// [`DeviceUnavailable`](ErrorKind::DeviceUnavailable) if the provider takes no node at all;
     /// [`Unsupported`](ErrorKind::Unsupported) if this ONNX Runtime cannot tell.
     pub(crate) fn standard(
         model: &[u8],
-        data: Option<(&str, &[u8])>,
+        contents: Contents,
         provider: &Provider,
         arena_limit: Option<u64>,
     ) -> Result<(Self, Placement)> {
         placement::known(Runtime::get()?)?;
         let options = Options::new()?;
         options.set(placement::KEY, c"1")?;
-        // Packed copies of the weights would take their memory a second time.
-        options.set(c"session.disable_prepacking", c"1")?;
+        if !contents.quantised {
+            options.set(c"session.disable_prepacking", c"1")?;
+        }
         provider.append(&options)?;
-        if let Some((location, content)) = data {
+        if let Some((location, content)) = contents.data {
             options.external_data(location, content)?;
         }
         let session = Self::new(model, &options, arena_limit, provider.device(), None)?;

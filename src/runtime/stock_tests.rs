@@ -9,7 +9,7 @@ use super::{Cancel, Runtime, Session, Tensor, TensorMut, Values};
 use crate::graph::onnx::{
     Attribute, ElementType, GraphProto, MICROSOFT, Model, Node, Tensor as Initializer, ValueInfo, dynamic, fixed,
 };
-use crate::kernels::{self, Codes, Dtype, Isa, Layout, Matrix, Packing, Serial};
+use crate::kernels::{self, Dtype, Isa, Layout, Matrix, Packing, Serial};
 use crate::weights::WeightTable;
 
 /// Rows, columns: of every parity to the tiles and blocks, and a few of a model's.
@@ -107,7 +107,12 @@ fn quantised_layers_are_those_of_matmulnbits() {
             let mut packed = vec![0; packing.bytes(rows, cols).unwrap()];
             kernels::pack(Isa::Portable, packing, &source, 0..rows, &mut packed);
             let weights = Matrix { layout: Layout::Tiles(packing), rows, cols, data: &packed };
-            let Codes { bits, block, bytes: codes, scales } = kernels::codes(&weights, 0..rows).unwrap();
+            let (bits, block) = (packing.bits(), packing.block());
+            let (mut codes, mut scales) = (Vec::new(), Vec::new());
+            for row in 0..rows {
+                kernels::codes(packing, &weights, row, &mut codes);
+                scales.extend(kernels::scales(packing, &weights, row));
+            }
             let blocks = cols.div_ceil(block);
             let mut magnitudes = vec![0.0; rows * cols];
             weights.widen(0, &mut magnitudes);

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::kernels::{Layout, Matrix};
+use crate::kernels::{self, Layout, Matrix, Packing};
 use mapping::Mapping;
 
 /// One tensor inside a mapped file.
@@ -48,6 +48,32 @@ impl Stored {
             row.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
         }
         Ok(())
+    }
+
+    /// Writes the codes of a quantised tensor as `MatMulNBits` has them, row after row.
+    pub(crate) fn write_codes(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let (packing, matrix) = (self.packing()?, self.matrix());
+        let mut codes = Vec::new();
+        for row in 0..self.rows {
+            codes.clear();
+            kernels::codes(packing, &matrix, row, &mut codes);
+            out.write_all(&codes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes its scales as little-endian float32, row after row.
+    pub(crate) fn write_scales(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let (packing, matrix) = (self.packing()?, self.matrix());
+        let mut scales = (0..self.rows).flat_map(|row| kernels::scales(packing, &matrix, row));
+        scales.try_for_each(|scale| out.write_all(&scale.to_le_bytes()))
+    }
+
+    fn packing(&self) -> std::io::Result<Packing> {
+        match self.layout {
+            Layout::Tiles(packing) => Ok(packing),
+            Layout::Rows(_) => Err(std::io::Error::other("the tensor is not quantised")),
+        }
     }
 
     /// How its bytes are laid out.

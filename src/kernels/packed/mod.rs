@@ -47,8 +47,7 @@ mod unpack;
 
 pub(crate) use pack::pack;
 pub(super) use unpack::unpack;
-#[cfg(test)]
-pub(crate) use unpack::{Codes, codes};
+pub(crate) use unpack::{codes, scales};
 
 /// The version of the format described above.
 pub(crate) const LAYOUT_VERSION: u32 = 1;
@@ -71,8 +70,16 @@ impl Packing {
     /// Rows of a tile.
     pub(crate) const TILE_ROWS: usize = 16;
 
+    /// Bits of a code.
+    pub(crate) const fn bits(self) -> usize {
+        match self {
+            Self::Int4 | Self::Int4Fine => 4,
+            Self::Int8 => 8,
+        }
+    }
+
     /// Columns that share a scale.
-    pub(super) const fn block(self) -> usize {
+    pub(crate) const fn block(self) -> usize {
         match self {
             Self::Int4 | Self::Int8 => 128,
             Self::Int4Fine => 32,

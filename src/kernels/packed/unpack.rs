@@ -1,8 +1,7 @@
-//! Quantised weights back to `f32`.
+//! Quantised weights back to `f32`, and their codes in the order of other programs.
 
+use super::super::Matrix;
 use super::super::simd::portable::widen_bf16;
-#[cfg(test)]
-use super::super::{Layout, Matrix};
 use super::{LINE, Packing};
 
 /// The values of row `row` from column `col` on, as many as `to` holds. `data` is a whole matrix of `cols` columns.
@@ -14,37 +13,29 @@ pub(in crate::kernels) fn unpack(packing: Packing, data: &[u8], cols: usize, row
     }
 }
 
-/// A quantised matrix as `MatMulNBits` has it: row after row, blocks filled up with zeros.
-#[cfg(test)]
-#[derive(Debug)]
-pub(crate) struct Codes {
-    /// Bits of a code: 4 or 8.
-    pub(crate) bits: usize,
-    /// Columns that share a scale.
-    pub(crate) block: usize,
-    /// `[rows, blocks, block]`, the code of zero being half of all; two codes of four bits to a byte, the first one low.
-    pub(crate) bytes: Vec<u8>,
-    /// `[rows, blocks]`.
-    pub(crate) scales: Vec<f32>,
-}
-
-/// The codes of rows `rows` of a quantised matrix; none if it is not quantised.
-#[cfg(test)]
-pub(crate) fn codes(matrix: &Matrix, rows: std::ops::Range<usize>) -> Option<Codes> {
-    let Layout::Tiles(packing) = matrix.layout else { return None };
-    let (bits, block) = (if packing.zero() == 8 { 4 } else { 8 }, packing.block());
-    let blocks = matrix.cols.div_ceil(block);
-    let mut all = Codes { bits, block, bytes: Vec::new(), scales: Vec::new() };
-    for row in rows {
-        let tile = Tile::of(packing, matrix.data, matrix.cols, row);
-        all.scales.extend((0..blocks).map(|block| tile.scale(block)));
-        let code = |col| if col < matrix.cols { tile.code(col) } else { packing.zero() };
-        match bits {
-            8 => all.bytes.extend((0..blocks * block).map(code)),
-            _ => all.bytes.extend((0..blocks * block).step_by(2).map(|col| code(col) | code(col + 1) << 4)),
+/// Appends the codes of row `row` of a whole matrix as `MatMulNBits` has them: block after block, the last one filled up with
+/// codes of zero, which are half of all; two codes of four bits to a byte, the first one low.
+pub(crate) fn codes(packing: Packing, matrix: &Matrix, row: usize, to: &mut Vec<u8>) {
+    let tile = Tile::of(packing, matrix.data, matrix.cols, row);
+    for block in 0..matrix.cols.div_ceil(packing.block()) {
+        let lines = &tile.bytes[packing.place(block).1..][..packing.block_bytes()];
+        for line in lines.as_chunks::<LINE>().0 {
+            let [a, b, c, d] = line.as_chunks().0[tile.lane];
+            match packing {
+                Packing::Int8 => to.extend([a, b, c, d]),
+                // The low halves are four columns, the high ones the next four.
+                Packing::Int4 | Packing::Int4Fine => {
+                    to.extend([a & 0x0f | b << 4, c & 0x0f | d << 4, a >> 4 | b & 0xf0, c >> 4 | d & 0xf0]);
+                }
+            }
         }
     }
-    Some(all)
+}
+
+/// The scales of row `row` of a whole matrix, block after block.
+pub(crate) fn scales(packing: Packing, matrix: &Matrix, row: usize) -> impl Iterator<Item = f32> {
+    let tile = Tile::of(packing, matrix.data, matrix.cols, row);
+    (0..matrix.cols.div_ceil(packing.block())).map(move |block| tile.scale(block))
 }
 
 /// One row's part of its tile.

@@ -10,7 +10,10 @@
 //! `FusedMatMul`; lengths are inputs instead of sums of a mask, which would be computed on the processor; and only the
 //! rows asked for give logits.
 //!
-//! In both, layers keep their numbers in the whole model, and weights are float32 external data.
+//! In both, layers keep their numbers in the whole model, and weights are external data: float32, or, where matrices are
+//! quantised, the codes and scales that `MatMulNBits` and `GatherBlockQuantized` read.
+
+mod data;
 
 use std::collections::HashMap;
 
@@ -21,11 +24,9 @@ use super::onnx::{
     fixed,
 };
 use super::{Attention, Graph, Input, Linear, Op, Output, Value, Weight, names};
+use data::Data;
+pub(crate) use data::{Content, External};
 
-/// Names of the rotation tables, `[positions, head_dim / 2]`.
-pub(crate) const COS: &str = "rotary.cos";
-/// See [`COS`].
-pub(crate) const SIN: &str = "rotary.sin";
 /// The position of the run's last token, int32 `[1]`: an input of [`Form::Session`].
 pub(crate) const LAST: &str = "seqlens_k";
 /// Tokens up to and including the run's last, an int32 scalar: an input of [`Form::Session`].
@@ -41,9 +42,6 @@ pub(crate) fn present(layer: usize, part: &str) -> String {
     format!("present.{layer}.{part}")
 }
 
-/// Tensors in the data file start at multiples of this, so that a reader can map them.
-const ALIGNMENT: u64 = 4096;
-
 /// For whom the graph is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -51,6 +49,27 @@ pub(crate) enum Form {
     File,
     /// A session of this library.
     Session,
+}
+
+/// How matrices are quantised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Blocks {
+    /// Bits of a code: 4 or 8.
+    pub bits: usize,
+    /// Columns of a row that share a scale.
+    pub columns: usize,
+}
+
+/// How a graph is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style<'a> {
+    pub form: Form,
+    /// `None`: matrices are float32.
+    pub blocks: Option<Blocks>,
+    /// The name of the data file.
+    pub location: &'a str,
+    /// Rows of the rotation tables.
+    pub positions: usize,
 }
 
 /// A graph file and what belongs into the data file beside it.
@@ -63,32 +82,14 @@ pub(crate) struct Standard {
     pub data_bytes: u64,
     /// Bytes of its largest tensor.
     pub largest_bytes: u64,
+    /// Bytes that ONNX Runtime keeps of it: a copy of each initialiser, and what the processor packs beside the codes.
+    pub kept_bytes: u64,
 }
 
-/// One float32 tensor of the data file.
-pub(crate) struct External {
-    pub name: String,
-    pub offset: u64,
-}
-
-/// Writes `graph`, with its weights in the file `location` and rotation tables of `positions` rows.
-pub(crate) fn write(
-    graph: &Graph,
-    form: Form,
-    location: &str,
-    positions: usize,
-    metadata: &[(&str, String)],
-) -> Standard {
-    let mut writer = Writer::new(graph, form, location);
-    let Some(pairs) = graph.attentions().next().map(|a| a.head_dim / 2) else {
-        return Standard { model: Vec::new(), external: Vec::new(), data_bytes: 0, largest_bytes: 0 };
-    };
-    for weight in graph.weights() {
-        writer.external(&weight.name, &weight.shape);
-    }
-    writer.external(COS, &[positions, pairs]);
-    writer.external(SIN, &[positions, pairs]);
-    if form == Form::File {
+/// Writes `graph`.
+pub(crate) fn write(graph: &Graph, style: Style, metadata: &[(&str, String)]) -> Standard {
+    let mut writer = Writer::new(graph, style);
+    if style.form == Form::File {
         writer.sequence_lengths();
     }
     for op in &graph.ops {
@@ -108,20 +109,19 @@ pub(crate) fn probe() -> Vec<u8> {
 
 struct Writer<'a> {
     graph: &'a Graph,
-    form: Form,
-    location: &'a str,
+    style: Style<'a>,
     proto: GraphProto,
-    external: Vec<External>,
-    end: u64,
-    largest: u64,
-    /// Values that are another value: the rows whose logits are wanted are all rows here.
+    data: Data<'a>,
+    /// Bytes that the processor's `MatMulNBits` packs beside the codes: each scale again, and a sum.
+    packed: u64,
+    /// Values that are another value: the rows whose logits are wanted are all rows in a file.
     same: HashMap<usize, Value>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(graph: &'a Graph, form: Form, location: &'a str) -> Self {
+    fn new(graph: &'a Graph, style: Style<'a>) -> Self {
         let proto = GraphProto { name: "shard".into(), ..GraphProto::default() };
-        Self { graph, form, location, proto, external: Vec::new(), end: 0, largest: 0, same: HashMap::new() }
+        Self { graph, style, proto, data: Data::new(style.location), packed: 0, same: HashMap::new() }
     }
 
     fn name(&self, value: Value) -> String {
@@ -138,31 +138,37 @@ impl<'a> Writer<'a> {
         self.proto.node.push(node);
     }
 
-    /// A float32 initialiser in the data file.
-    fn external(&mut self, name: &str, shape: &[usize]) {
-        let length = shape.iter().product::<usize>() as u64 * 4;
-        let offset = self.end.next_multiple_of(ALIGNMENT);
-        self.end = offset + length;
-        self.largest = self.largest.max(length);
-        let entry = |key: &str, value: String| StringEntry { key: key.into(), value };
-        self.proto.initializer.push(Tensor {
-            dims: shape.iter().map(|d| *d as i64).collect(),
-            data_type: ElementType::F32 as i32,
-            name: name.into(),
-            external_data: vec![
-                entry("location", self.location.into()),
-                entry("offset", offset.to_string()),
-                entry("length", length.to_string()),
-            ],
-            data_location: 1,
-            ..Tensor::default()
-        });
-        self.external.push(External { name: name.into(), offset });
+    /// An initialiser of the data file, added when it is first used; returns its name.
+    fn external(&mut self, name: &str, element: ElementType, shape: &[usize], content: Content) -> String {
+        if !self.has(name) {
+            let tensor = self.data.initialiser(name, element, shape, content);
+            self.proto.initializer.push(tensor);
+        }
+        name.into()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.proto.initializer.iter().any(|tensor| tensor.name == name)
+    }
+
+    /// A weight as it is.
+    fn weight(&mut self, weight: &Weight) -> String {
+        self.external(&weight.name, ElementType::F32, &weight.shape, Content::Weight(weight.name.clone()))
+    }
+
+    /// The codes of a quantised matrix in the shape that an operator wants, and its scales `[rows, blocks]`.
+    fn quantised(&mut self, weight: &Weight, name: &str, shape: &[usize], blocks: usize) -> [String; 2] {
+        let codes = Content::Codes(weight.name.clone());
+        let scales = Content::Scales(weight.name.clone());
+        [
+            self.external(name, ElementType::U8, shape, codes),
+            self.external(&format!("{}.scales", weight.name), ElementType::F32, &[weight.shape[0], blocks], scales),
+        ]
     }
 
     /// A small int64 initialiser inside the graph file; returns its name.
     fn constant(&mut self, name: &str, values: &[i64]) -> String {
-        if !self.proto.initializer.iter().any(|t| t.name == name) {
+        if !self.has(name) {
             self.proto.initializer.push(Tensor {
                 dims: vec![values.len() as i64],
                 data_type: ElementType::I64 as i32,
@@ -194,11 +200,7 @@ impl<'a> Writer<'a> {
 
     fn op(&mut self, op: &Op) {
         match op {
-            Op::Embed { table, out } => {
-                let input = vec![table.name.clone(), names::INPUT_IDS.into()];
-                let node = Node::new("", "Gather", input, vec![self.name(*out)]);
-                self.push(node);
-            }
+            Op::Embed { table, out } => self.embed(table, *out),
             Op::RmsNorm { x, weight, eps, out } => {
                 let (x, out) = (self.name(*x), self.name(*out));
                 self.norm(x, weight, *eps, out);
@@ -230,7 +232,7 @@ impl<'a> Writer<'a> {
                 self.push(Node::new("", "Mul", vec![part("silu"), part("up")], vec![out]));
             }
             Op::Attention { qkv, attention, out } => self.attention(*qkv, attention, *out),
-            Op::Rows { x, out } if self.form == Form::File => {
+            Op::Rows { x, out } if self.style.form == Form::File => {
                 self.same.insert(out.id, *x);
             }
             Op::Rows { x, out } => {
@@ -241,8 +243,35 @@ impl<'a> Writer<'a> {
         }
     }
 
+    fn embed(&mut self, table: &Weight, out: Value) {
+        let (out, ids) = (self.name(out), names::INPUT_IDS.to_owned());
+        let Some(Blocks { bits, columns }) = self.style.blocks else {
+            let input = vec![self.weight(table), ids];
+            return self.push(Node::new("", "Gather", input, vec![out]));
+        };
+        // The rows as `MatMulNBits` has them, which may be longer than the embedding.
+        let (rows, width) = (table.shape[0], table.shape[1]);
+        let blocks = width.div_ceil(columns);
+        let shape = [rows, blocks * columns * bits / 8];
+        let [codes, scales] = self.quantised(table, &format!("{}.rows", table.name), &shape, blocks);
+        let whole = width == blocks * columns;
+        let gathered = if whole { out.clone() } else { format!("{out}.filled") };
+        let mut node = Node::new(MICROSOFT, "GatherBlockQuantized", vec![codes, ids, scales], vec![gathered.clone()])
+            .with(Attribute::int("block_size", columns as i64));
+        // Releases that only know four bits do not know the attribute.
+        if bits != 4 {
+            node = node.with(Attribute::int("bits", bits as i64));
+        }
+        self.push(node);
+        if !whole {
+            let bounds = [("embedding.start", 0), ("embedding.end", width as i64), ("embedding.axis", -1)];
+            let input = bounds.map(|(name, value)| self.constant(name, &[value]));
+            self.push(Node::new("", "Slice", std::iter::once(gathered).chain(input).collect(), vec![out]));
+        }
+    }
+
     fn norm(&mut self, x: String, weight: &Weight, eps: f32, out: String) {
-        let node = Node::new("", "SimplifiedLayerNormalization", vec![x, weight.name.clone()], vec![out])
+        let node = Node::new("", "SimplifiedLayerNormalization", vec![x, self.weight(weight)], vec![out])
             .with(Attribute::int("axis", -1))
             .with(Attribute::float("epsilon", eps))
             .with(Attribute::int("stash_type", 1));
@@ -250,19 +279,38 @@ impl<'a> Writer<'a> {
     }
 
     fn linear(&mut self, x: String, linear: &Linear, out: String) {
-        if self.form == Form::Session {
-            let bias = linear.bias.iter().map(|bias| bias.name.clone());
-            let input = [x, linear.weight.name.clone()].into_iter().chain(bias).collect();
-            self.push(Node::new("", "Gemm", input, vec![out]).with(Attribute::int("transB", 1)));
-            return;
+        let bias = linear.bias.as_ref().map(|bias| self.weight(bias));
+        if self.style.form == Form::Session && self.style.blocks.is_none() {
+            let input = [x, self.weight(&linear.weight)].into_iter().chain(bias).collect();
+            return self.push(Node::new("", "Gemm", input, vec![out]).with(Attribute::int("transB", 1)));
         }
-        let product = if linear.bias.is_some() { format!("{out}.matmul") } else { out.clone() };
-        let weight = linear.weight.name.clone();
-        let node = Node::new(MICROSOFT, "FusedMatMul", vec![x, weight], vec![product.clone()]);
-        self.push(node.with(Attribute::int("transB", 1)));
-        if let Some(bias) = &linear.bias {
-            self.push(Node::new("", "Add", vec![product, bias.name.clone()], vec![out]));
+        let product = if bias.is_some() { format!("{out}.matmul") } else { out.clone() };
+        let node = match self.style.blocks {
+            Some(blocks) => self.matmul_nbits(x, &linear.weight, blocks, product.clone()),
+            None => Node::new(MICROSOFT, "FusedMatMul", vec![x, self.weight(&linear.weight)], vec![product.clone()])
+                .with(Attribute::int("transB", 1)),
+        };
+        self.push(node);
+        if let Some(bias) = bias {
+            self.push(Node::new("", "Add", vec![product, bias], vec![out]));
         }
+    }
+
+    /// The processor's kernel quantises activations to 8 bits, block by block, as this library's own does; others decide for
+    /// themselves.
+    fn matmul_nbits(&mut self, x: String, weight: &Weight, Blocks { bits, columns }: Blocks, out: String) -> Node {
+        const QUANTISED_ACTIVATIONS: i64 = 4;
+        let (rows, cols) = (weight.shape[0], weight.shape[1]);
+        let blocks = cols.div_ceil(columns);
+        let name = format!("{}.blocks", weight.name);
+        self.packed += (2 * rows * blocks * ElementType::F32.size()) as u64;
+        let [codes, scales] = self.quantised(weight, &name, &[rows, blocks, columns * bits / 8], blocks);
+        Node::new(MICROSOFT, "MatMulNBits", vec![x, codes, scales], vec![out])
+            .with(Attribute::int("K", cols as i64))
+            .with(Attribute::int("N", rows as i64))
+            .with(Attribute::int("bits", bits as i64))
+            .with(Attribute::int("block_size", columns as i64))
+            .with(Attribute::int("accuracy_level", QUANTISED_ACTIVATIONS))
     }
 
     fn attention(&mut self, qkv: [Value; 3], a: &Attention, out: Value) {
@@ -277,13 +325,15 @@ impl<'a> Writer<'a> {
             self.proto.input.push(ValueInfo::tensor(&past(part), ElementType::F32, &cache("past_sequence")));
             self.proto.output.push(ValueInfo::tensor(&present(part), ElementType::F32, &cache("total_sequence")));
         }
-        let fixed_inputs = [LAST, TOTAL, COS, SIN].map(String::from);
+        let table = [self.style.positions, a.head_dim / 2];
+        let cos = self.external("rotary.cos", ElementType::F32, &table, Content::Cosines);
+        let sin = self.external("rotary.sin", ElementType::F32, &table, Content::Sines);
         let mut attended = self.name(out);
-        if self.form == Form::Session {
+        if self.style.form == Form::Session {
             [q, k, v] = [q, k, v].map(|x| self.batched(&x));
             attended = format!("{attended}.batch");
         }
-        let input = [q, k, v, past("key"), past("value")].into_iter().chain(fixed_inputs).collect();
+        let input = vec![q, k, v, past("key"), past("value"), LAST.into(), TOTAL.into(), cos, sin];
         let output = vec![attended.clone(), present("key"), present("value")];
         let mut node = Node::new(MICROSOFT, "GroupQueryAttention", input, output)
             .with(Attribute::int("num_heads", a.heads as i64))
@@ -294,7 +344,7 @@ impl<'a> Writer<'a> {
             node = node.with(Attribute::int("local_window_size", window as i64));
         }
         self.push(node);
-        if self.form == Form::Session {
+        if self.style.form == Form::Session {
             let axes = self.constant("batch_axis", &[0]);
             self.push(Node::new("", "Squeeze", vec![attended, axes], vec![self.name(out)]));
         }
@@ -312,7 +362,7 @@ impl<'a> Writer<'a> {
     fn head_norm(&mut self, x: &str, weight: &Weight, eps: f32, heads: usize, head_dim: usize) -> String {
         let part = |name: &str| format!("{x}.{name}");
         // A zero keeps the dimension that is there.
-        let rows: &[i64] = if self.form == Form::File { &[0, 0] } else { &[0] };
+        let rows: &[i64] = if self.style.form == Form::File { &[0, 0] } else { &[0] };
         let split = self.constant(&format!("split.{heads}"), &[rows, &[heads as i64, head_dim as i64]].concat());
         let join = self.constant(&format!("join.{heads}"), &[rows, &[(heads * head_dim) as i64]].concat());
         self.push(Node::new("", "Reshape", vec![x.to_owned(), split], vec![part("heads")]));
@@ -322,7 +372,7 @@ impl<'a> Writer<'a> {
     }
 
     fn finish(mut self, metadata: &[(&str, String)]) -> Standard {
-        match self.form {
+        match self.style.form {
             Form::File => self.file_interface(),
             Form::Session => self.session_interface(),
         }
@@ -331,9 +381,10 @@ impl<'a> Writer<'a> {
             metadata.iter().map(|(key, value)| StringEntry { key: (*key).into(), value: value.clone() }).collect();
         Standard {
             model: model.encode_to_vec(),
-            external: self.external,
-            data_bytes: self.end,
-            largest_bytes: self.largest,
+            external: self.data.external,
+            data_bytes: self.data.end,
+            largest_bytes: self.data.largest,
+            kept_bytes: self.data.held + self.packed,
         }
     }
 

@@ -1,0 +1,81 @@
+//! The data file beside a graph in the standard dialect: what lies in it, and where.
+
+use super::super::onnx::{ElementType, StringEntry, Tensor};
+
+/// Tensors in the data file start at multiples of this, so that a reader can map them.
+const ALIGNMENT: u64 = 4096;
+
+/// What a tensor of the data file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The weight of this name, as float32.
+    Weight(String),
+    /// The codes of the quantised weight of this name, as `MatMulNBits` has them.
+    Codes(String),
+    /// Its scales `[rows, blocks]`, as float32.
+    Scales(String),
+    /// The cosines of every position's rotation, `[positions, head_dim / 2]`.
+    Cosines,
+    /// The sines, likewise.
+    Sines,
+}
+
+/// One tensor of the data file.
+pub(crate) struct External {
+    pub content: Content,
+    pub offset: u64,
+}
+
+/// The data file as it grows.
+pub(super) struct Data<'a> {
+    location: &'a str,
+    pub external: Vec<External>,
+    pub end: u64,
+    pub largest: u64,
+    /// Bytes of all initialisers: more than those of the file where some share their content.
+    pub held: u64,
+}
+
+impl<'a> Data<'a> {
+    /// Nothing yet, in the file `location`.
+    pub(super) fn new(location: &'a str) -> Self {
+        Self { location, external: Vec::new(), end: 0, largest: 0, held: 0 }
+    }
+
+    /// The initialiser `name` with `content`. Several may have the same content, in other shapes: it is stored once.
+    pub(super) fn initialiser(
+        &mut self,
+        name: &str,
+        element: ElementType,
+        shape: &[usize],
+        content: Content,
+    ) -> Tensor {
+        let length = (shape.iter().product::<usize>() * element.size()) as u64;
+        let offset = match self.external.iter().find(|external| external.content == content) {
+            Some(external) => external.offset,
+            None => self.add(content, length),
+        };
+        self.held += length;
+        let entry = |key: &str, value: String| StringEntry { key: key.into(), value };
+        Tensor {
+            dims: shape.iter().map(|d| *d as i64).collect(),
+            data_type: element as i32,
+            name: name.into(),
+            external_data: vec![
+                entry("location", self.location.into()),
+                entry("offset", offset.to_string()),
+                entry("length", length.to_string()),
+            ],
+            data_location: 1,
+            ..Tensor::default()
+        }
+    }
+
+    fn add(&mut self, content: Content, length: u64) -> u64 {
+        let offset = self.end.next_multiple_of(ALIGNMENT);
+        self.end = offset + length;
+        self.largest = self.largest.max(length);
+        self.external.push(External { content, offset });
+        offset
+    }
+}
