@@ -950,7 +950,9 @@ ortshard_status ortshard_shard_info(const ortshard_shard *shard,
  * Errors: IO; UNSUPPORTED; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT for an empty path.
  * Threads: many at once, to different paths. @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_shard_export_onnx(const ortshard_shard *shard, const char *path);
+ORTSHARD_API
+ortshard_status ortshard_shard_export_onnx(const ortshard_shard *shard,
+                                           const char *path);
 
 /* ==================================================================================================================
  * Tensor

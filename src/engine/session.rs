@@ -129,7 +129,7 @@ impl Session {
     }
 
     /// While the session is made there are two copies of the weights, ours and the one that ONNX Runtime keeps, and a third one
-    /// of the tensor that it is taking over.
+    /// of the tensor that it is taking over, or of all that it packs.
     fn standard(
         target: &Target,
         blocks: Option<Blocks>,
@@ -142,7 +142,7 @@ impl Session {
         const PASSING: &str = "passing the weights to ONNX Runtime";
         let written = written(blocks, graph, config)?;
         let kept = budget.reserve(written.kept_bytes, Site::Load, KEPT)?;
-        let passing = budget.reserve(passing_bytes(&written), Site::Load, PASSING)?;
+        let passing = budget.reserve(written.passing_bytes, Site::Load, PASSING)?;
         let bytes = written.data_bytes;
         let mut data: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(bytes as usize)
             .map_err(|()| Error::oom(Site::Load, "cpu", bytes, PASSING))?;
@@ -307,16 +307,11 @@ fn written(blocks: Option<Blocks>, graph: &Graph, config: &ModelConfig) -> Resul
     Ok(standard::write(graph, style, &[]))
 }
 
-/// Bytes that are there only while a session in the standard dialect is made.
-fn passing_bytes(written: &standard::Standard) -> u64 {
-    written.data_bytes + written.largest_bytes
-}
-
 /// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
 /// is made.
 pub(super) fn copied_bytes(target: &Target, blocks: Option<Blocks>, graph: &Graph, config: &ModelConfig) -> (u64, u64) {
     match written(blocks, graph, config) {
-        Ok(written) if target.standard() => (written.kept_bytes, passing_bytes(&written)),
+        Ok(written) if target.standard() => (written.kept_bytes, written.passing_bytes),
         _ => (0, 0),
     }
 }

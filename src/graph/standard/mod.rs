@@ -80,10 +80,11 @@ pub(crate) struct Standard {
     pub external: Vec<External>,
     /// Bytes of the data file.
     pub data_bytes: u64,
-    /// Bytes of its largest tensor.
-    pub largest_bytes: u64,
     /// Bytes that ONNX Runtime keeps of it: a copy of each initialiser, and what the processor packs beside the codes.
     pub kept_bytes: u64,
+    /// Bytes that are held besides those while it takes them over: the data file, and its largest tensor a second time or,
+    /// packed, all codes. (It frees what it has packed, but the C allocator keeps much of that until all is done.)
+    pub passing_bytes: u64,
 }
 
 /// Writes `graph`.
@@ -112,8 +113,10 @@ struct Writer<'a> {
     style: Style<'a>,
     proto: GraphProto,
     data: Data<'a>,
-    /// Bytes that the processor's `MatMulNBits` packs beside the codes: each scale again, and a sum.
-    packed: u64,
+    /// Bytes of the codes that the processor's `MatMulNBits` packs.
+    packed_codes: u64,
+    /// Bytes that it packs beside them: each scale again, and a sum.
+    packed_scales: u64,
     /// Values that are another value: the rows whose logits are wanted are all rows in a file.
     same: HashMap<usize, Value>,
 }
@@ -121,7 +124,15 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(graph: &'a Graph, style: Style<'a>) -> Self {
         let proto = GraphProto { name: "shard".into(), ..GraphProto::default() };
-        Self { graph, style, proto, data: Data::new(style.location), packed: 0, same: HashMap::new() }
+        Self {
+            graph,
+            style,
+            proto,
+            data: Data::new(style.location),
+            packed_codes: 0,
+            packed_scales: 0,
+            same: HashMap::new(),
+        }
     }
 
     fn name(&self, value: Value) -> String {
@@ -303,7 +314,8 @@ impl<'a> Writer<'a> {
         let (rows, cols) = (weight.shape[0], weight.shape[1]);
         let blocks = cols.div_ceil(columns);
         let name = format!("{}.blocks", weight.name);
-        self.packed += (2 * rows * blocks * ElementType::F32.size()) as u64;
+        self.packed_codes += (rows * blocks * columns * bits / 8) as u64;
+        self.packed_scales += (2 * rows * blocks * ElementType::F32.size()) as u64;
         let [codes, scales] = self.quantised(weight, &name, &[rows, blocks, columns * bits / 8], blocks);
         Node::new(MICROSOFT, "MatMulNBits", vec![x, codes, scales], vec![out])
             .with(Attribute::int("K", cols as i64))
@@ -383,8 +395,8 @@ impl<'a> Writer<'a> {
             model: model.encode_to_vec(),
             external: self.data.external,
             data_bytes: self.data.end,
-            largest_bytes: self.data.largest,
-            kept_bytes: self.data.held + self.packed,
+            kept_bytes: self.data.held + self.packed_scales,
+            passing_bytes: self.data.end + self.data.largest.max(self.packed_codes),
         }
     }
 
