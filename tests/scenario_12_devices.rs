@@ -112,6 +112,34 @@ fn requests_on_stock_operators_fork_move_and_stop_like_others() {
     }
 }
 
+/// The cache is not the session's: it stays where it is while the shard's memory is lent to another that then fails.
+#[test]
+fn requests_on_stock_operators_outlast_their_session() {
+    for model in models().into_iter().take(1) {
+        let engine = Engine::new(EngineOptions { release_first: true, ..stock() }).unwrap();
+        let spec = ShardSpec::whole(model.path.to_str().unwrap());
+        let shard = engine.ensure_shard(&spec, None).unwrap();
+        let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
+        request.infer(Input::Ids(&model.prompt), Logits::None).unwrap();
+        let mut fork = request.fork().unwrap();
+        let next = |request: &mut Request| {
+            request.infer(Input::Ids(&model.greedy[..1]), Logits::Last).unwrap().values().to_owned()
+        };
+        let expected = next(&mut fork);
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(model.path.join("config.json"), folder.path().join("config.json")).unwrap();
+        engine.ensure_shard(&ShardSpec::whole(folder.path().to_str().unwrap()), None).unwrap_err();
+        common::assert_same(&model.name, next(&mut request).view(), expected.view());
+
+        engine.clear();
+        let error = request.infer(Input::Ids(&model.greedy[..1]), Logits::Last).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StaleShard);
+        drop((request, fork));
+        assert_eq!(engine.memory_used(), 0);
+    }
+}
+
 #[test]
 fn a_batch_on_stock_operators_gives_what_its_requests_give_alone() {
     for model in models().into_iter().take(2) {

@@ -192,8 +192,7 @@ fn one_run(
         if tokens.start == 0 {
             part.first = out.written() + if loaded.session.is_last { wanted.len() } else { row };
         }
-        let (capacity, kind, kv) = (cache.rows.capacity(), cache.rows.row_type(), cache.rows.bytes());
-        segments.push(Segment::new(kv, kind, capacity, request.position() + tokens.start, tokens.len()));
+        segments.push(cache.rows.segment(request.position() + tokens.start, tokens.len()));
         match steps[index].logits {
             Logits::All => wanted.extend(row as i64..(row + tokens.len()) as i64),
             Logits::Last if tokens.end == part.tokens => wanted.push((row + tokens.len()) as i64 - 1),

@@ -3,6 +3,7 @@
 mod audit;
 mod batch;
 mod budget;
+mod cache;
 mod checkpoint;
 mod device;
 mod estimate;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use ndarray::ArrayView2;
 
 use super::batch::{Step, infer_batch};
+use super::cache::KvRows;
 use super::options::RequestOptions;
 use super::output::Results;
 use super::recompute::History;
 use super::shard::{CacheSlot, Shard};
 use crate::error::{Result, bail, err};
-use crate::kv::KvCache;
 use crate::runtime::Cancel;
 
 const DEFAULT_CAPACITY: usize = 4096;
@@ -134,7 +134,7 @@ impl Request {
     }
 
     /// Calls `work` with the KV cache, unless the shard is retired or the request has none.
-    pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut KvCache) -> Result<T>) -> Result<T> {
+    pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut KvRows) -> Result<T>) -> Result<T> {
         match self.cache.lock().as_mut() {
             Some(cache) => work(&mut cache.rows),
             None if self.history.is_some() => Err(err!(InvalidState, "the request was made without a KV cache")),

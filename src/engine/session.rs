@@ -10,14 +10,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{Budget, Reservation};
+use super::cache::KvRows;
 use super::device::{Device, Target};
 use super::export;
 use super::precision::Packer;
 use crate::error::{Error, ErrorKind, Result, Site, err};
 use crate::graph::standard::{self, Blocks, Form, Style};
 use crate::graph::{self, Graph};
+use crate::kv::{KvCache, KvShape};
 use crate::model::ModelConfig;
-use crate::runtime::{self, Batch, Cancel, Contents, Placement, Segment, Tensor, TensorMut, Values};
+use crate::runtime::{
+    self, Batch, Cancel, Contents, DeviceCache, DeviceMemory, Placement, Segment, Tensor, TensorMut, Values,
+};
 use crate::weights::WeightTable;
 
 /// Tokens of a run where memory does not force fewer.
@@ -156,7 +160,8 @@ impl Session {
         let contents = Contents { data: Some((DATA, &data)), quantised: blocks.is_some() };
         let (session, placement) = runtime::Session::standard(&written.model, contents, &provider, limit)?;
         drop((data, passing));
-        let session = Dialect::Standard(Standard::new(session, graph)?);
+        let memory_on_device = DeviceMemory::new(&provider, None)?;
+        let session = Dialect::Standard(Standard::new(session, memory_on_device, graph)?);
         Ok(Self::of(session, graph, rows, target.device, placement, vec![kept, memory]))
     }
 
@@ -228,6 +233,17 @@ impl Session {
         session.run(&mut values, cancel, input.len() > SHRINK_FROM)
     }
 
+    /// A KV cache for `capacity` tokens, where the session reads it.
+    pub(super) fn new_rows(&self, kv: KvShape, capacity: usize) -> Result<KvRows> {
+        match &self.dialect {
+            Dialect::Native(_) => KvCache::new(kv, capacity).map(KvRows::Mapped),
+            Dialect::Standard(Standard { memory, .. }) => {
+                let KvShape { layers, kv_heads, head_dim, .. } = kv;
+                DeviceCache::new(memory, layers, kv_heads, capacity, head_dim).map(KvRows::Device)
+            }
+        }
+    }
+
     fn output(&self) -> &'static CStr {
         if self.is_last { c"logits" } else { c"hidden_states" }
     }
@@ -238,24 +254,23 @@ impl Session {
 #[derive(Debug)]
 struct Standard {
     session: runtime::Session,
+    /// Where the KV caches of requests on it lie.
+    memory: Arc<DeviceMemory>,
     /// Input and output of each layer's keys, then values.
     caches: Vec<(CString, CString)>,
-    kv_heads: usize,
-    head_dim: usize,
 }
 
 impl Standard {
-    fn new(session: runtime::Session, graph: &Graph) -> Result<Self> {
-        let (mut caches, mut heads) = (Vec::new(), (0, 0));
+    fn new(session: runtime::Session, memory: Arc<DeviceMemory>, graph: &Graph) -> Result<Self> {
+        let mut caches = Vec::new();
         let name = |name: String| CString::new(name).map_err(|_| err!(Internal, "a name with a NUL"));
         for attention in graph.attentions() {
-            heads = (attention.kv_heads, attention.head_dim);
             for part in ["key", "value"] {
                 let (past, present) = (standard::past(attention.layer, part), standard::present(attention.layer, part));
                 caches.push((name(past)?, name(present)?));
             }
         }
-        Ok(Self { session, caches, kv_heads: heads.0, head_dim: heads.1 })
+        Ok(Self { session, memory, caches })
     }
 
     fn run(
@@ -276,7 +291,7 @@ impl Standard {
         let rows = Tensor::new(rows, &[rows.len()])?;
         let out_rows = out.len() / shard.width;
         let mut out = TensorMut::new(out, &[out_rows, shard.width])?;
-        let mut caches = segment.tensors(self.kv_heads, self.head_dim)?;
+        let caches = segment.tensors()?;
 
         let mut values = Values::new(4 + caches.len(), 1 + caches.len());
         values.input(name, &tokens);
@@ -288,7 +303,7 @@ impl Standard {
         if out_rows > 0 {
             values.output(shard.output(), &mut out);
         }
-        for ((past, present), cache) in self.caches.iter().zip(&mut caches) {
+        for ((past, present), cache) in self.caches.iter().zip(caches) {
             values.updated(past, present, cache);
         }
         self.session.run(&mut values, cancel, input.len() > SHRINK_FROM)

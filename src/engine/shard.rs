@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::budget::{Budget, Reservation};
+use super::cache::KvRows;
 use super::checkpoint::Checkpoint;
 use super::device::{Device, Target};
 use super::head;
@@ -19,7 +20,7 @@ use super::stats::Counters;
 use crate::error::{Result, Site, bail, err};
 use crate::graph::Graph;
 use crate::kernels::{Dtype, Layout, Packing};
-use crate::kv::{KvCache, KvShape};
+use crate::kv::KvShape;
 use crate::model::{self, ModelConfig, Range};
 use crate::source::{self, ModelFiles, OnTransfer, names};
 use crate::weights::{self, WeightTable};
@@ -113,7 +114,7 @@ pub(super) type CacheSlot = Mutex<Option<Cache>>;
 /// A KV cache and the bytes it took from the budget.
 #[derive(Debug)]
 pub(super) struct Cache {
-    pub rows: KvCache,
+    pub rows: KvRows,
     _memory: Reservation,
 }
 
@@ -226,11 +227,12 @@ impl Shard {
 
     /// A KV cache for `capacity` tokens, given back when the shard retires.
     pub(super) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
-        self.with(|_| Ok(()))?;
-        let bytes = self.kv.bytes_per_token().saturating_mul(capacity as u64);
-        let memory = self.budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
-        let rows = KvCache::new(self.kv, capacity)?;
-        let slot = Arc::new(Mutex::new(Some(Cache { rows, _memory: memory })));
+        let cache = self.with(|loaded| {
+            let bytes = self.kv.bytes_per_token().saturating_mul(capacity as u64);
+            let memory = self.budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
+            Ok(Cache { rows: loaded.session.new_rows(self.kv, capacity)?, _memory: memory })
+        })?;
+        let slot = Arc::new(Mutex::new(Some(cache)));
         let mut caches = self.caches.lock();
         caches.retain(|cache| cache.strong_count() > 0);
         caches.push(Arc::downgrade(&slot));
@@ -407,7 +409,12 @@ mod tests {
             assert_eq!((engine.stats().out_of_memory_run, request.position()), (failures, 0));
             // The middle of the run: attention of the first layer has been computed, of the last one not.
             let written: Vec<bool> = request
-                .with_cache(|cache| Ok(cache.heads(1).map(|head| head.iter().any(|byte| *byte != 0)).collect()))
+                .with_cache(|cache| {
+                    let mut rows = Vec::new();
+                    cache.read(1, &mut rows)?;
+                    let head = shard.kv.rows.bytes(shard.config.head_dim);
+                    Ok(rows.chunks_exact(head).map(|head| head.iter().any(|byte| *byte != 0)).collect())
+                })
                 .unwrap();
             assert!(written[0] && !written[written.len() - 1]);
         }

@@ -7,7 +7,6 @@ use sha2::{Digest, Sha256};
 
 use super::request::Request;
 use crate::error::{Error, Result, Site, bail, err};
-use crate::kv::KvCache;
 
 const MAGIC: &[u8; 8] = b"ORTSHKV\0";
 const VERSION: u32 = 1;
@@ -22,12 +21,7 @@ impl Request {
         let mut fork = Self::with_capacity(self.shard(), self.capacity(), self.chunk(), self.history.is_some())?;
         match (&self.history, &mut fork.history) {
             (Some(from), Some(to)) => to.push(&from.input(0..self.position())?),
-            _ => self.with_cache(|from| {
-                fork.with_cache(|to| {
-                    to.copy(from, self.position());
-                    Ok(())
-                })
-            })?,
+            _ => self.with_cache(|from| fork.with_cache(|to| to.copy(from, self.position())))?,
         }
         fork.set_position(self.position());
         Ok(fork)
@@ -55,12 +49,7 @@ impl Request {
         state.extend_from_slice(&VERSION.to_le_bytes());
         state.extend_from_slice(self.shard().fingerprint()?);
         state.extend_from_slice(&(self.position() as u64).to_le_bytes());
-        self.with_cache(|cache: &mut KvCache| {
-            for head in cache.heads(self.position()) {
-                state.extend_from_slice(head);
-            }
-            Ok(())
-        })?;
+        self.with_cache(|cache| cache.read(self.position(), &mut state))?;
         let hash = Sha256::digest(&state);
         state.extend_from_slice(&hash);
         Ok(state)
@@ -75,15 +64,7 @@ impl Request {
     /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
     pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
         let position = self.check_state(state)?;
-        self.with_cache(|cache| {
-            let mut rows = &state[HEADER..state.len() - HASH];
-            for head in cache.heads_mut(position) {
-                let (own, rest) = rows.split_at(head.len());
-                head.copy_from_slice(own);
-                rows = rest;
-            }
-            Ok(())
-        })?;
+        self.with_cache(|cache| cache.write(position, &state[HEADER..state.len() - HASH]))?;
         self.set_position(position);
         Ok(())
     }

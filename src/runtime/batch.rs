@@ -8,6 +8,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::device_cache::DeviceCache;
 use super::tensor::TensorMut;
 use crate::error::{Result, err};
 use crate::kernels::{RowType, Sequence};
@@ -22,26 +23,29 @@ pub(crate) struct Segment<'a> {
     capacity: usize,
     position: usize,
     tokens: usize,
+    /// Where they are not in this process's memory but on a device.
+    device: Option<&'a mut DeviceCache>,
     lifetime: PhantomData<&'a mut [u8]>,
 }
 
 impl<'a> Segment<'a> {
     /// `tokens` rows that continue a request of `position` cached tokens, whose rows are kept as `kind` says.
     pub(crate) fn new(kv: &'a mut [u8], kind: RowType, capacity: usize, position: usize, tokens: usize) -> Self {
-        Self { kv: kv.as_mut_ptr(), len: kv.len(), kind, capacity, position, tokens, lifetime: PhantomData }
+        let (kv, len) = (kv.as_mut_ptr(), kv.len());
+        Self { kv, len, kind, capacity, position, tokens, device: None, lifetime: PhantomData }
     }
 
-    /// The keys and values of each layer as tensors `[1, kv_heads, capacity, head_dim]`, for operators that take them so: of
-    /// float32 rows.
-    pub(crate) fn tensors(&mut self, kv_heads: usize, head_dim: usize) -> Result<Vec<TensorMut<'_>>> {
-        // SAFETY: the memory that `new` borrowed exclusively; this borrows the segment as long.
-        let rows = unsafe { std::slice::from_raw_parts_mut(self.kv, self.len) };
-        let rows: &mut [f32] = match (self.kind, bytemuck::try_cast_slice_mut(rows)) {
-            (RowType::F32, Ok(rows)) => rows,
-            _ => return Err(err!(Internal, "a KV cache of {:?} rows as tensors", self.kind)),
-        };
-        let shape = [1, kv_heads, self.capacity, head_dim];
-        rows.chunks_exact_mut(shape.iter().product()).map(|half| TensorMut::new(half, &shape)).collect()
+    /// The same for a request whose cache is on a device.
+    pub(crate) fn on_device(cache: &'a mut DeviceCache, position: usize, tokens: usize) -> Self {
+        let (kv, len, capacity) = (std::ptr::null_mut(), 0, cache.capacity());
+        Self { kv, len, kind: RowType::F32, capacity, position, tokens, device: Some(cache), lifetime: PhantomData }
+    }
+
+    /// The keys and values of each layer as tensors, for operators that take them so.
+    pub(crate) fn tensors(&mut self) -> Result<&mut [TensorMut<'static>]> {
+        let cache =
+            self.device.as_mut().ok_or_else(|| err!(Internal, "the request's KV cache is not on the device"))?;
+        Ok(cache.tensors())
     }
 
     /// The positions of its rows.

@@ -1,6 +1,7 @@
 //! Stopping runs.
 #![allow(unsafe_code, reason = "run options are made through the C API")]
 
+use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +24,13 @@ pub(crate) struct Cancel {
 impl Cancel {
     /// A flag that is not set.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { run: Arc::new(RunControl::new()?), joined: Mutex::new(None), asked: AtomicBool::new(false) })
+        Self::shrinking(c"cpu:0")
+    }
+
+    /// A flag that nobody sets, for runs whose large ones give back what is free in `arena`.
+    pub(super) fn shrinking(arena: &CStr) -> Result<Self> {
+        let run = Arc::new(RunControl::new(arena)?);
+        Ok(Self { run, joined: Mutex::new(None), asked: AtomicBool::new(false) })
     }
 
     pub(super) fn options(&self, shrink: bool) -> NonNull<sys::OrtRunOptions> {
@@ -83,9 +90,9 @@ struct RunControl {
 }
 
 impl RunControl {
-    fn new() -> Result<Self> {
+    fn new(arena: &CStr) -> Result<Self> {
         let (plain, shrinking) = (RunOptions::new()?, RunOptions::new()?);
-        let (key, arena) = (c"memory.enable_memory_arena_shrinkage", c"cpu:0");
+        let key = c"memory.enable_memory_arena_shrinkage";
         // SAFETY: valid options and strings, copied by the call.
         let status = unsafe { (ort::api().AddRunConfigEntry)(shrinking.0.as_ptr(), key.as_ptr(), arena.as_ptr()) };
         check(status, Site::Run, "creating run options")?;

@@ -5,8 +5,9 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr::{NonNull, null_mut};
 
 use super::Runtime;
-use super::session::{Contents, Options, Session};
+use super::session::{Contents, Options, Session, c_string};
 use super::status::check;
+use super::tensor::MemoryInfo;
 use crate::error::{Error, ErrorKind, Result, Site, bail, err};
 use crate::graph::standard;
 
@@ -63,6 +64,22 @@ impl Provider {
             Self::Cpu => "cpu".into(),
             Self::Cuda { index, .. } => format!("cuda:{index}"),
             Self::Named(named) => named.device.into(),
+        }
+    }
+
+    /// Who has the memory that its sessions work in. Those of providers added by name work in the processor's.
+    pub(super) fn memory(&self) -> Self {
+        match self {
+            Self::Cuda { .. } => self.clone(),
+            Self::Cpu | Self::Named(_) => Self::Cpu,
+        }
+    }
+
+    /// ONNX Runtime's names for that memory and for its arena.
+    pub(super) fn memory_info(&self) -> Result<(MemoryInfo, CString)> {
+        match self {
+            Self::Cuda { index, .. } => Ok((MemoryInfo::new(c"Cuda", *index)?, c_string(&format!("gpu:{index}"))?)),
+            Self::Cpu | Self::Named(_) => Ok((MemoryInfo::cpu()?, c"cpu:0".into())),
         }
     }
 

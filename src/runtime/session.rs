@@ -90,6 +90,10 @@ impl Session {
         Ok((session, placement))
     }
 
+    pub(super) fn as_ptr(&self) -> *const sys::OrtSession {
+        self.raw.as_ptr()
+    }
+
     fn new(
         model: &[u8],
         options: &Options,

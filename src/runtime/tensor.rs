@@ -1,6 +1,7 @@
-//! Caller memory lent to ONNX Runtime as tensors, for the length of one run.
+//! Memory lent to ONNX Runtime as tensors.
 #![allow(unsafe_code, reason = "OrtValues are made over borrowed memory")]
 
+use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
 
@@ -16,6 +17,10 @@ const DOING: &str = "wrapping a tensor";
 pub(crate) trait Element: Copy {
     /// ONNX Runtime's name for it.
     const TYPE: sys::ONNXTensorElementDataType;
+}
+
+impl Element for u8 {
+    const TYPE: sys::ONNXTensorElementDataType = sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
 }
 
 impl Element for f32 {
@@ -48,7 +53,16 @@ impl<'a> Tensor<'a> {
     /// `data` as a tensor of `shape`.
     pub(crate) fn new<T: Element>(data: &'a [T], shape: &[usize]) -> Result<Self> {
         // ONNX Runtime takes a mutable pointer for both directions and does not write to inputs.
-        let value = wrap::<T>(data.as_ptr().cast_mut(), data.len(), shape)?;
+        let value = wrap(cpu()?, data.as_ptr().cast_mut(), data.len(), shape)?;
+        Ok(Self { value, data: PhantomData })
+    }
+
+    /// What lies at `data`, in the memory that `info` describes, as a tensor of `shape`.
+    ///
+    /// # Safety
+    /// There are as many elements, and they stay for as long as the tensor.
+    pub(super) unsafe fn at<T: Element>(info: &MemoryInfo, data: NonNull<T>, shape: &[usize]) -> Result<Self> {
+        let value = wrap(info, data.as_ptr(), shape.iter().product(), shape)?;
         Ok(Self { value, data: PhantomData })
     }
 
@@ -60,7 +74,16 @@ impl<'a> Tensor<'a> {
 impl<'a> TensorMut<'a> {
     /// `data` as a tensor of `shape` to be written.
     pub(crate) fn new<T: Element>(data: &'a mut [T], shape: &[usize]) -> Result<Self> {
-        let value = wrap::<T>(data.as_mut_ptr(), data.len(), shape)?;
+        let value = wrap(cpu()?, data.as_mut_ptr(), data.len(), shape)?;
+        Ok(Self { value, data: PhantomData })
+    }
+
+    /// What lies at `data`, in the memory that `info` describes, as a tensor of `shape` to be written.
+    ///
+    /// # Safety
+    /// There are as many elements; they stay for as long as the tensor, and nothing else reads or writes them meanwhile.
+    pub(super) unsafe fn at<T: Element>(info: &MemoryInfo, data: NonNull<T>, shape: &[usize]) -> Result<Self> {
+        let value = wrap(info, data.as_ptr(), shape.iter().product(), shape)?;
         Ok(Self { value, data: PhantomData })
     }
 
@@ -83,7 +106,12 @@ impl Drop for TensorMut<'_> {
     }
 }
 
-fn wrap<T: Element>(data: *mut T, len: usize, shape: &[usize]) -> Result<NonNull<sys::OrtValue>> {
+// SAFETY: a tensor is a description of memory that it borrows.
+unsafe impl Send for TensorMut<'_> {}
+// SAFETY: a shared reference gives no access.
+unsafe impl Sync for TensorMut<'_> {}
+
+fn wrap<T: Element>(info: &MemoryInfo, data: *mut T, len: usize, shape: &[usize]) -> Result<NonNull<sys::OrtValue>> {
     if shape.iter().product::<usize>() != len {
         return Err(err!(Internal, "a tensor of shape {shape:?} over {len} elements"));
     }
@@ -92,11 +120,11 @@ fn wrap<T: Element>(data: *mut T, len: usize, shape: &[usize]) -> Result<NonNull
         *dim = *size as i64;
     }
     let mut value = null_mut();
-    // SAFETY: the memory info is valid, `data` points to `len` elements that the tensor's lifetime borrows, and at
-    // most four dims are read.
+    // SAFETY: the memory info is valid, `data` points to `len` elements in that memory that the tensor's lifetime borrows, and
+    // at most four dims are read.
     let status = unsafe {
         (ort::api().CreateTensorWithDataAsOrtValue)(
-            cpu()?,
+            info.as_ptr(),
             data.cast(),
             len * size_of::<T>(),
             dims.as_ptr(),
@@ -109,27 +137,46 @@ fn wrap<T: Element>(data: *mut T, len: usize, shape: &[usize]) -> Result<NonNull
     NonNull::new(value).ok_or_else(|| err!(Internal, "ONNX Runtime returned no value"))
 }
 
-struct MemoryInfo(NonNull<sys::OrtMemoryInfo>);
-// SAFETY: an immutable description, never released.
+/// A description of where memory is.
+#[derive(Debug)]
+pub(super) struct MemoryInfo(NonNull<sys::OrtMemoryInfo>);
+
+// SAFETY: an immutable description.
 unsafe impl Send for MemoryInfo {}
 // SAFETY: as above.
 unsafe impl Sync for MemoryInfo {}
 
-/// "Ordinary memory of this process", described once.
-fn cpu() -> Result<*const sys::OrtMemoryInfo> {
-    static CPU: OnceCell<MemoryInfo> = OnceCell::new();
-    let info = CPU.get_or_try_init(|| {
+impl MemoryInfo {
+    /// Ordinary memory of this process.
+    pub(super) fn cpu() -> Result<Self> {
+        Self::new(c"Cpu", 0)
+    }
+
+    /// That of a device as ONNX Runtime calls it.
+    pub(super) fn new(name: &CStr, index: u32) -> Result<Self> {
         let mut info = null_mut();
-        // SAFETY: the out-pointer is valid.
-        let status = unsafe {
-            (ort::api().CreateCpuMemoryInfo)(
-                sys::OrtAllocatorType::OrtDeviceAllocator,
-                sys::OrtMemType::OrtMemTypeDefault,
-                &raw mut info,
-            )
-        };
+        let (kind, purpose) = (sys::OrtAllocatorType::OrtDeviceAllocator, sys::OrtMemType::OrtMemTypeDefault);
+        // SAFETY: a valid string and out-pointer.
+        let status =
+            unsafe { (ort::api().CreateMemoryInfo)(name.as_ptr(), kind, index as c_int, purpose, &raw mut info) };
         check(status, Site::Run, DOING)?;
-        NonNull::new(info).map(MemoryInfo).ok_or_else(|| err!(Internal, "ONNX Runtime returned no memory info"))
-    })?;
-    Ok(info.0.as_ptr())
+        NonNull::new(info).map(Self).ok_or_else(|| err!(Internal, "ONNX Runtime returned no memory info"))
+    }
+
+    pub(super) fn as_ptr(&self) -> *const sys::OrtMemoryInfo {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for MemoryInfo {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, released once.
+        unsafe { (ort::api().ReleaseMemoryInfo)(self.0.as_ptr()) }
+    }
+}
+
+/// Ordinary memory, described once.
+fn cpu() -> Result<&'static MemoryInfo> {
+    static CPU: OnceCell<MemoryInfo> = OnceCell::new();
+    CPU.get_or_try_init(MemoryInfo::cpu)
 }

@@ -108,6 +108,15 @@ pub(crate) fn probe() -> Vec<u8> {
     Model::new(proto, MICROSOFT).encode_to_vec()
 }
 
+/// A graph that copies the bytes `from` to `to`, wherever those lie.
+pub(crate) fn copier() -> Vec<u8> {
+    let tensor = |name: &str| ValueInfo::tensor(name, ElementType::U8, &[dynamic("bytes")]);
+    let node = vec![Node::new("", "Identity", vec!["from".into()], vec!["to".into()])];
+    let (input, output) = (vec![tensor("from")], vec![tensor("to")]);
+    let proto = GraphProto { name: "copy".into(), node, input, output, ..GraphProto::default() };
+    Model::new(proto, MICROSOFT).encode_to_vec()
+}
+
 struct Writer<'a> {
     graph: &'a Graph,
     style: Style<'a>,

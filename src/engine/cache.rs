@@ -1,0 +1,71 @@
+//! Where a request's keys and values lie: mapped memory for this library's operators, tensors on the session's device for
+//! ONNX Runtime's.
+
+use crate::error::{Result, bail};
+use crate::kv::KvCache;
+use crate::runtime::{DeviceCache, Segment};
+
+/// A request's KV cache.
+#[derive(Debug)]
+pub(super) enum KvRows {
+    Mapped(KvCache),
+    Device(DeviceCache),
+}
+
+impl KvRows {
+    /// Its part of a run: `tokens` rows that continue `position` cached ones.
+    pub(super) fn segment(&mut self, position: usize, tokens: usize) -> Segment<'_> {
+        match self {
+            Self::Mapped(cache) => {
+                let (capacity, kind) = (cache.capacity(), cache.row_type());
+                Segment::new(cache.bytes(), kind, capacity, position, tokens)
+            }
+            Self::Device(cache) => Segment::on_device(cache, position, tokens),
+        }
+    }
+
+    /// Copies the first `tokens` rows of every head of `other`.
+    pub(super) fn copy(&mut self, other: &Self, tokens: usize) -> Result<()> {
+        match (self, other) {
+            (Self::Mapped(to), Self::Mapped(from)) => {
+                to.copy(from, tokens);
+                Ok(())
+            }
+            (Self::Device(to), Self::Device(from)) => to.copy(from, tokens),
+            (to, from) => {
+                let mut rows = Vec::new();
+                from.read(tokens, &mut rows)?;
+                to.write(tokens, &rows)
+            }
+        }
+    }
+
+    /// Appends the first `tokens` rows of every head, `[layers, 2, kv_heads, tokens]` rows as they lie in the cache.
+    pub(super) fn read(&self, tokens: usize, to: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Mapped(cache) => {
+                cache.heads(tokens).for_each(|head| to.extend_from_slice(head));
+                Ok(())
+            }
+            Self::Device(cache) => cache.read(tokens, to),
+        }
+    }
+
+    /// Takes what [`read`](Self::read) gave.
+    pub(super) fn write(&mut self, tokens: usize, from: &[u8]) -> Result<()> {
+        match self {
+            Self::Mapped(cache) => {
+                let mut rows = from;
+                for head in cache.heads_mut(tokens) {
+                    let Some((own, rest)) = rows.split_at_checked(head.len()) else {
+                        bail!(Internal, "{} bytes are not {tokens} tokens of a KV cache", from.len());
+                    };
+                    head.copy_from_slice(own);
+                    rows = rest;
+                }
+                Ok(())
+            }
+            Self::Device(cache) => cache.write(tokens, from),
+        }
+    }
+}
