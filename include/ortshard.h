@@ -360,7 +360,7 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** The best for the device; on the processor, ORTSHARD_PRECISION_EXACT. */
 #define ORTSHARD_PRECISION_AUTO 0
 
-/** The checkpoint's own bf16, fp16 or f32 weights in float32 arithmetic. */
+/** The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type. */
 #define ORTSHARD_PRECISION_EXACT 1
 
 /** 8 bits a weight, one scale for 128 of a row: nearly exact. */
@@ -372,7 +372,7 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower. */
 #define ORTSHARD_PRECISION_INT4_FINE 4
 
-/** The best for the device; today ORTSHARD_KV_F32 on all. */
+/** What the device computes in: ORTSHARD_KV_F32 on the processor, the checkpoint's own type on CUDA. */
 #define ORTSHARD_KV_AUTO 0
 
 /** float32, as computed. */

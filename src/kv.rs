@@ -32,6 +32,11 @@ impl KvShape {
     pub(crate) fn bytes_per_token(self) -> u64 {
         (self.layers * 2 * self.kv_heads * self.rows.bytes(self.head_dim)) as u64
     }
+
+    /// Keys and values of one token.
+    pub(crate) fn values_per_token(self) -> u64 {
+        (self.layers * 2 * self.kv_heads * self.head_dim) as u64
+    }
 }
 
 impl KvCache {

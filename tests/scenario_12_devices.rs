@@ -161,8 +161,11 @@ fn a_batch_on_stock_operators_gives_what_its_requests_give_alone() {
 
 #[test]
 fn a_memory_limit_counts_the_copies() {
-    let precisions = [Precision::Exact, Precision::Int4Fine];
-    for (model, precision) in models().iter().take(1).flat_map(|model| precisions.map(|p| (model, p))) {
+    let cases =
+        [("llama31_tied", Precision::Exact), ("llama31_tied", Precision::Int4Fine), ("llama_yarn", Precision::Exact)];
+    let models = models();
+    let named = |name| models.iter().find(|model| model.name == name);
+    for (model, precision) in cases.into_iter().filter_map(|(name, precision)| named(name).zip(Some(precision))) {
         let spec = ShardSpec::whole(model.path.to_str().unwrap());
         let stock = || EngineOptions { precision, pack_cache: PackCache::Off, ..stock() };
         let engine = Engine::new(stock()).unwrap();
@@ -171,8 +174,9 @@ fn a_memory_limit_counts_the_copies() {
         assert_eq!(engine.memory_used(), estimate.weight_bytes);
         let copies = estimate.weight_bytes - stored;
         let passing = estimate.load_peak_bytes - estimate.weight_bytes;
-        // What the processor packs beside the codes is there once, a copy of the tied table's codes as well.
-        assert!(copies > stored && passing > copies / 2);
+        // Weights stored as float32 are read where they lie, others from a converted copy.
+        let read_in_place = model.name == "llama_yarn";
+        assert!(copies > stored && (passing > copies / 2) != read_in_place, "{passing} of {copies}");
 
         let limited = |memory_limit| Engine::new(EngineOptions { memory_limit, ..stock() }).unwrap();
         let short = limited(estimate.load_peak_bytes - 1);

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::kv_type::KvType;
 use super::options::EngineOptions;
 use crate::error::{Error, Result, err};
+use crate::kernels::Dtype;
 use crate::runtime::{self, Provider, Runtime};
 
 const VARIABLE: &str = "ORTSHARD_DEVICE";
@@ -117,12 +118,15 @@ pub(super) struct Target {
     required: bool,
     /// Whether to use ONNX Runtime's own operators on the processor too.
     stock_operators: bool,
+    /// Whether those compute in the checkpoint's own type, as CUDA does, instead of float32. The processor's provider lacks kernels
+    /// for the others and Core ML's for bfloat16.
+    pub own_dtype: bool,
 }
 
 impl Target {
     /// The processor with this library's operators.
     pub(super) const PROCESSOR: Self =
-        Self { requested: Device::Cpu, device: Device::Cpu, required: false, stock_operators: false };
+        Self { requested: Device::Cpu, device: Device::Cpu, required: false, stock_operators: false, own_dtype: false };
 
     /// The device to use. `require` makes a missing one an error; otherwise the processor takes its place, and the log
     /// says so.
@@ -131,7 +135,7 @@ impl Target {
         let variable = std::env::var(VARIABLE).ok();
         let requested = requested(options.device, variable.as_deref())?;
         if stock_operators {
-            float32_rows_only(options, "stock_operators")?;
+            check_kv_type(options, Device::Cpu, "stock_operators")?;
         }
         let device = match requested {
             // Nobody asked for CUDA, so that a library does not have it is no news.
@@ -139,12 +143,18 @@ impl Target {
             Device::Auto => usable(Device::Cuda(0), options, false, runtime)?,
             device => usable(device, options, required, runtime)?,
         };
-        Ok(Self { requested, device, required, stock_operators })
+        let own_dtype = matches!(device, Device::Cuda(_));
+        Ok(Self { requested, device, required, stock_operators, own_dtype })
     }
 
     /// Whether the graph is written in ONNX Runtime's operators.
     pub(super) fn standard(&self) -> bool {
         self.stock_operators || self.device != Device::Cpu
+    }
+
+    /// What sessions keep values in, where those of the checkpoint are `stored` so.
+    pub(super) fn dtype(&self, stored: Option<Dtype>) -> Dtype {
+        stored.filter(|_| self.own_dtype).unwrap_or(Dtype::F32)
     }
 
     /// Whether the processor may take the device's place.
@@ -165,7 +175,7 @@ fn requested(option: Device, variable: Option<&str>) -> Result<Device> {
 fn usable(device: Device, options: &EngineOptions, required: bool, runtime: &Runtime) -> Result<Device> {
     let check = || {
         device.provider(None).check(runtime)?;
-        if device == Device::Cpu { Ok(()) } else { float32_rows_only(options, device) }
+        if device == Device::Cpu { Ok(()) } else { check_kv_type(options, device, device) }
     };
     match check() {
         Ok(()) => Ok(device),
@@ -177,10 +187,11 @@ fn usable(device: Device, options: &EngineOptions, required: bool, runtime: &Run
     }
 }
 
-/// Only this library's operators read KV caches of other types than float32.
-fn float32_rows_only(options: &EngineOptions, what: impl fmt::Display) -> Result<()> {
+/// Only this library's operators have a choice of KV caches; others keep them in the type that they compute in.
+fn check_kv_type(options: &EngineOptions, device: Device, what: impl fmt::Display) -> Result<()> {
     match options.kv_type {
-        KvType::Auto | KvType::F32 => Ok(()),
+        KvType::Auto => Ok(()),
+        KvType::F32 if !matches!(device, Device::Cuda(_)) => Ok(()),
         other => Err(err!(Unsupported, "kv_type {other:?} is for the processor's own operators, not for {what}")),
     }
 }

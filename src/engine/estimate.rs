@@ -1,16 +1,16 @@
 //! What a shard will take, from config.json and the tensor headers alone.
 
-use super::Engine;
 use super::head::inspect_here;
 use super::options::ShardSpec;
-use super::precision::Precision;
 use super::session::{ROWS, copied_bytes, run_bytes, run_within};
+use super::{Engine, export};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
-use crate::model::{ModelConfig, Range};
+use crate::kernels::Dtype;
+use crate::model::{ModelConfig, Range, StoredDtype};
 use crate::runtime;
 use crate::source::{self, ModelFiles, SourceOptions};
-use crate::weights;
+use crate::weights::{self, WeightTable};
 
 /// Memory that a shard and requests on it take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,10 +80,28 @@ impl Engine {
         requests: u32,
     ) -> Result<Estimate> {
         let precision = self.options.precision;
-        let (copied, passing) = copied_bytes(&self.target, precision.blocks(), graph, config);
-        let weight_bytes = weight_bytes(files, config, graph, precision)? + copied;
+        let table = headers(files, graph)?;
+        let said = config.dtype.map(|dtype| match dtype {
+            StoredDtype::F32 => Dtype::F32,
+            StoredDtype::F16 => Dtype::F16,
+            StoredDtype::Bf16 => Dtype::BF16,
+        });
+        let stored = table.as_ref().and_then(WeightTable::dtype).or(said);
+        let bytes = |weight: &Weight| match table.as_ref().and_then(|table| table.get(&weight.name)) {
+            Some(stored) => stored.len(),
+            None => weight.shape.iter().product::<usize>() as u64 * said.map_or(4, |dtype| dtype.size() as u64),
+        };
+        let weight_bytes = precision.bytes(&graph.weights(), bytes);
+        let dtype = self.target.dtype(stored);
+        let (copied, passing) = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let weight_bytes = weight_bytes + copied;
         let kv = self.options.kv_type.shape(config, *range);
-        let kv_bytes = kv.bytes_per_token().saturating_mul(u64::from(context) * u64::from(requests));
+        let token = if self.target.standard() && export::check(config).is_ok() {
+            kv.values_per_token() * dtype.size() as u64
+        } else {
+            kv.bytes_per_token()
+        };
+        let kv_bytes = token.saturating_mul(u64::from(context) * u64::from(requests));
         let held = self.held();
         let (rows, arena) = if let Some(limit) = self.budget.limit() {
             run_within(&self.target, graph, limit.saturating_sub(held + weight_bytes + passing))
@@ -106,17 +124,11 @@ impl Engine {
     }
 }
 
-/// Bytes of the shard's tensors as it keeps them.
-fn weight_bytes(files: &dyn ModelFiles, config: &ModelConfig, graph: &Graph, precision: Precision) -> Result<u64> {
-    let wanted = graph.weights();
-    let table = match weights::load(files, None, &wanted, &mut |_| Ok(())) {
-        Ok(table) => Some(table),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => None,
-        Err(error) => return Err(error),
-    };
-    let stored = |weight: &Weight| match table.as_ref().and_then(|table| table.get(&weight.name)) {
-        Some(stored) => stored.len(),
-        None => weight.shape.iter().product::<usize>() as u64 * config.dtype.map_or(4, |dtype| dtype.size() as u64),
-    };
-    Ok(precision.bytes(&wanted, stored))
+/// The shard's tensors, if the files that hold them are here.
+fn headers(files: &dyn ModelFiles, graph: &Graph) -> Result<Option<WeightTable>> {
+    match weights::load(files, None, &graph.weights(), &mut |_| Ok(())) {
+        Ok(table) => Ok(Some(table)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

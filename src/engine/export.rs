@@ -7,10 +7,12 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Result, bail, err};
 use crate::graph::Graph;
+use crate::graph::onnx::ElementType;
 use crate::graph::standard::{self, Blocks, Content, Form, Style};
+use crate::kernels::Dtype;
 use crate::model::{ModelConfig, Rope};
 use crate::source::folder_of;
-use crate::weights::WeightTable;
+use crate::weights::{self, WeightTable};
 
 /// Writes `path` and `path` + `.data`. Both are written beside their final place and renamed when complete, the graph
 /// last, so that a reader never sees a graph without its data.
@@ -30,11 +32,13 @@ pub(super) fn write(
     let folder = folder_of(path);
     let location = format!("{name}.data");
     let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
-    let style = Style { form: Form::File, blocks, location: &location, positions: config.max_positions };
+    let (dtype, positions) = (Dtype::F32, config.max_positions);
+    let style =
+        Style { form: Form::File, element: element(dtype), blocks, location: &location, place: &|_| None, positions };
     let written = standard::write(graph, style, metadata);
 
     let mut data = NamedTempFile::new_in(folder).map_err(failed)?;
-    write_data(data.as_file_mut(), &written, &config.rope, config.max_positions, weights)
+    write_data(data.as_file_mut(), &written, dtype, &config.rope, positions, weights)
         .map_err(|e| e.within(format_args!("writing `{location}`")))?;
     let mut model = NamedTempFile::new_in(folder).map_err(failed)?;
     model.write_all(&written.model).map_err(failed)?;
@@ -56,10 +60,20 @@ pub(super) fn check(config: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
-/// Writes what belongs into the data file.
+/// The graph's name for a type of weights.
+pub(super) fn element(dtype: Dtype) -> ElementType {
+    match dtype {
+        Dtype::F32 => ElementType::F32,
+        Dtype::F16 => ElementType::F16,
+        Dtype::BF16 => ElementType::BF16,
+    }
+}
+
+/// Writes what belongs into the data file, all values as `dtype`.
 pub(super) fn write_data(
     file: impl Write + Seek,
     written: &standard::Standard,
+    dtype: Dtype,
     rope: &Rope,
     positions: usize,
     weights: &WeightTable,
@@ -70,11 +84,11 @@ pub(super) fn write_data(
         out.seek(SeekFrom::Start(tensor.offset)).map_err(failed)?;
         let stored = |name: &str| weights.get(name).ok_or_else(|| err!(Internal, "no tensor `{name}`"));
         match &tensor.content {
-            Content::Weight(name) => stored(name)?.write_f32(&mut out),
+            Content::Weight(name) => stored(name)?.write_values(dtype, &mut out),
             Content::Codes(name) => stored(name)?.write_codes(&mut out),
-            Content::Scales(name) => stored(name)?.write_scales(&mut out),
-            Content::Cosines => write_rotation(rope, positions, &mut out, |cos, _| cos),
-            Content::Sines => write_rotation(rope, positions, &mut out, |_, sin| sin),
+            Content::Scales(name) => stored(name)?.write_scales(dtype, &mut out),
+            Content::Cosines => write_rotation(rope, positions, dtype, &mut out, |cos, _| cos),
+            Content::Sines => write_rotation(rope, positions, dtype, &mut out, |_, sin| sin),
         }
         .map_err(failed)?;
     }
@@ -85,6 +99,7 @@ pub(super) fn write_data(
 fn write_rotation(
     rope: &Rope,
     positions: usize,
+    dtype: Dtype,
     out: &mut impl Write,
     half: impl for<'a> Fn(&'a [f32], &'a [f32]) -> &'a [f32],
 ) -> std::io::Result<()> {
@@ -93,7 +108,7 @@ fn write_rotation(
         cos.clear();
         sin.clear();
         rope.rotation(position, &mut cos, &mut sin);
-        half(&cos, &sin).iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
+        half(&cos, &sin).iter().try_for_each(|value| weights::write_value(*value, dtype, out))?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::model::{ModelConfig, Range};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum KvType {
-    /// The best for the device; today [`F32`](Self::F32) on all.
+    /// What the device computes in: [`F32`](Self::F32) on the processor, the checkpoint's own type on CUDA.
     #[default]
     Auto,
     /// 32 bit floating point, as computed.

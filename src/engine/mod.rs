@@ -8,6 +8,8 @@ mod checkpoint;
 mod device;
 mod estimate;
 mod export;
+#[cfg(test)]
+mod half_tests;
 mod head;
 mod kv_type;
 mod model_info;

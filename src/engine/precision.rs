@@ -22,7 +22,8 @@ pub enum Precision {
     /// The best for the device; on the processor, [`Exact`](Self::Exact).
     #[default]
     Auto,
-    /// The checkpoint's own bf16, fp16 or f32 weights, read in place, in float32 arithmetic.
+    /// The checkpoint's own bf16, fp16 or f32 weights: on the processor read in place, in float32 arithmetic; on CUDA in
+    /// arithmetic of their own type.
     Exact,
     /// 8 bits a weight, one scale for 128 of a row: nearly exact, half the memory of bf16, twice its decode speed.
     Int8,

@@ -1,8 +1,8 @@
 //! A shard's session: its graph in one of two dialects, behind one way to run it.
 //!
 //! On the processor the graph is written in this library's own operators, which read the mapped weights. For any other
-//! device it is written in ONNX Runtime's, which get the weights as float32 or, quantised, as codes and scales. Both take the
-//! same rows and leave the same KV cache behind, so requests do not see which it is.
+//! device it is written in ONNX Runtime's, which get the weights in one type, or, quantised, as codes and scales. Both take and
+//! give the same float32 rows, so requests do not see which it is.
 
 use std::ffi::{CStr, CString};
 use std::io::Cursor;
@@ -15,14 +15,15 @@ use super::device::{Device, Target};
 use super::export;
 use super::precision::Packer;
 use crate::error::{Error, ErrorKind, Result, Site, err};
-use crate::graph::standard::{self, Blocks, Form, Style};
+use crate::graph::standard::{self, Blocks, Form, Place, Style};
 use crate::graph::{self, Graph};
+use crate::kernels::Dtype;
 use crate::kv::{KvCache, KvShape};
 use crate::model::ModelConfig;
 use crate::runtime::{
     self, Batch, Cancel, Contents, DeviceCache, DeviceMemory, Placement, Segment, Tensor, TensorMut, Values,
 };
-use crate::weights::WeightTable;
+use crate::weights::{Files, WeightTable};
 
 /// Tokens of a run where memory does not force fewer.
 pub(super) const ROWS: usize = 512;
@@ -44,6 +45,8 @@ pub(super) struct Session {
     width: usize,
     /// Where it runs.
     pub device: Device,
+    /// What a session in the standard dialect keeps its values in.
+    dtype: Dtype,
     pub placement: Placement,
     memory: Vec<Reservation>,
 }
@@ -98,7 +101,8 @@ impl Session {
         if !target.standard() {
             return Self::native(packer, graph, weights, budget);
         }
-        match Self::standard(target, packer.blocks(), graph, config, weights, budget) {
+        let dtype = target.dtype(weights.dtype());
+        match Self::standard(target, dtype, packer.blocks(), graph, config, weights, budget) {
             Err(error) if target.may_fall_back() && no_matter_of_memory(&error) => {
                 log::warn!("the shard cannot run on {}: {}; using cpu", target.device, error.chain());
                 Self::native(packer, graph, weights, budget)
@@ -124,7 +128,7 @@ impl Session {
     ) -> Result<Self> {
         let session = runtime::Session::native(&graph::native::write(graph), Arc::clone(weights), limit)?;
         let placement = Placement { nodes: graph.ops.len(), cpu_nodes: graph.ops.len() };
-        Ok(Self::of(Dialect::Native(session), graph, rows, Device::Cpu, placement, memory))
+        Ok(Self::of(Dialect::Native(session), graph, rows, Device::Cpu, Dtype::F32, placement, memory))
     }
 
     /// Bytes it has taken from the budget.
@@ -132,10 +136,12 @@ impl Session {
         self.memory.iter().map(Reservation::bytes).sum()
     }
 
-    /// While the session is made there are two copies of the weights, ours and the one that ONNX Runtime keeps, and a third one
-    /// of the tensor that it is taking over, or of all that it packs.
+    /// Weights that the checkpoint has in the session's own type are read where they lie, others from a copy of ours. While the
+    /// session is made there is that and the copy that ONNX Runtime keeps, and one more of the tensor that it is taking over, or
+    /// of all that it packs.
     fn standard(
         target: &Target,
+        dtype: Dtype,
         blocks: Option<Blocks>,
         graph: &Graph,
         config: &ModelConfig,
@@ -144,25 +150,29 @@ impl Session {
     ) -> Result<Self> {
         const KEPT: &str = "the weights of ONNX Runtime's own operators";
         const PASSING: &str = "passing the weights to ONNX Runtime";
-        let written = written(blocks, graph, config)?;
+        let files = weights.files(dtype);
+        let written = written(dtype, blocks, graph, config, Some(&files))?;
         let kept = budget.reserve(written.kept_bytes, Site::Load, KEPT)?;
         let passing = budget.reserve(written.passing_bytes, Site::Load, PASSING)?;
         let bytes = written.data_bytes;
         let mut data: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(bytes as usize)
             .map_err(|()| Error::oom(Site::Load, "cpu", bytes, PASSING))?;
-        export::write_data(Cursor::new(&mut *data), &written, &config.rope, config.max_positions, weights)?;
+        export::write_data(Cursor::new(&mut *data), &written, dtype, &config.rope, config.max_positions, weights)?;
 
         let (rows, limit) = run_of(target, graph, budget);
         let memory = budget.reserve(limit.unwrap_or(0), Site::Load, "the memory of a run")?;
         let provider = target.device.provider(budget.limit());
         // ONNX Runtime takes the copy it keeps from the arena without looking at the limit, but counts it.
         let limit = limit.map(|limit| limit + written.kept_bytes);
-        let contents = Contents { data: Some((DATA, &data)), quantised: blocks.is_some() };
-        let (session, placement) = runtime::Session::standard(&written.model, contents, &provider, limit)?;
+        let stored = files.contents().enumerate().map(|(index, content)| (stored_in(index), content));
+        let contents = stored.chain([(DATA.to_owned(), &*data)]).collect();
+        let contents = Contents { files: contents, quantised: blocks.is_some() };
+        let (session, placement) = runtime::Session::standard(&written.model, &contents, &provider, limit)?;
+        drop(contents);
         drop((data, passing));
         let memory_on_device = DeviceMemory::new(&provider, None)?;
         let session = Dialect::Standard(Standard::new(session, memory_on_device, graph)?);
-        Ok(Self::of(session, graph, rows, target.device, placement, vec![kept, memory]))
+        Ok(Self::of(session, graph, rows, target.device, dtype, placement, vec![kept, memory]))
     }
 
     fn of(
@@ -170,6 +180,7 @@ impl Session {
         graph: &Graph,
         rows: usize,
         device: Device,
+        dtype: Dtype,
         placement: Placement,
         memory: Vec<Reservation>,
     ) -> Self {
@@ -177,7 +188,7 @@ impl Session {
             graph::Output::Hidden(value) => (false, value.width),
             graph::Output::Logits(value) => (true, value.width),
         };
-        Self { dialect, rows, is_last, width, device, placement, memory }
+        Self { dialect, rows, is_last, width, device, dtype, placement, memory }
     }
 
     /// One run: the rows of `batch` through the graph into `out`, hidden states of every row or logits of the `wanted`.
@@ -233,13 +244,29 @@ impl Session {
         session.run(&mut values, cancel, input.len() > SHRINK_FROM)
     }
 
+    /// Bytes that a token of `kv` takes in such a cache.
+    pub(super) fn kv_bytes_per_token(&self, kv: KvShape) -> u64 {
+        match self.dialect {
+            Dialect::Native(_) => kv.bytes_per_token(),
+            Dialect::Standard(_) => kv.values_per_token() * self.dtype.size() as u64,
+        }
+    }
+
+    /// The name of what it is kept in.
+    pub(super) fn kv_type(&self, kv: KvShape) -> String {
+        match self.dialect {
+            Dialect::Native(_) => kv.rows.to_string(),
+            Dialect::Standard(_) => format!("{:?}", self.dtype).to_lowercase(),
+        }
+    }
+
     /// A KV cache for `capacity` tokens, where the session reads it.
     pub(super) fn new_rows(&self, kv: KvShape, capacity: usize) -> Result<KvRows> {
         match &self.dialect {
             Dialect::Native(_) => KvCache::new(kv, capacity).map(KvRows::Mapped),
             Dialect::Standard(Standard { memory, .. }) => {
                 let KvShape { layers, kv_heads, head_dim, .. } = kv;
-                DeviceCache::new(memory, layers, kv_heads, capacity, head_dim).map(KvRows::Device)
+                DeviceCache::new(memory, self.dtype, layers, kv_heads, capacity, head_dim).map(KvRows::Device)
             }
         }
     }
@@ -315,17 +342,41 @@ fn no_matter_of_memory(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::DeviceUnavailable | ErrorKind::Unsupported | ErrorKind::Runtime)
 }
 
+/// What the graph calls a file of the checkpoint.
+fn stored_in(file: usize) -> String {
+    format!("checkpoint.{file}")
+}
+
 /// The graph of a session in the standard dialect.
-fn written(blocks: Option<Blocks>, graph: &Graph, config: &ModelConfig) -> Result<standard::Standard> {
+fn written(
+    dtype: Dtype,
+    blocks: Option<Blocks>,
+    graph: &Graph,
+    config: &ModelConfig,
+    files: Option<&Files>,
+) -> Result<standard::Standard> {
     export::check(config)?;
-    let style = Style { form: Form::Session, blocks, location: DATA, positions: config.max_positions };
+    let place = |name: &str| {
+        let (file, offset) = files?.place(name)?;
+        Some(Place { location: stored_in(file), offset })
+    };
+    let (element, positions) = (export::element(dtype), config.max_positions);
+    let style = Style { form: Form::Session, element, blocks, location: DATA, place: &place, positions };
     Ok(standard::write(graph, style, &[]))
 }
 
 /// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
 /// is made.
-pub(super) fn copied_bytes(target: &Target, blocks: Option<Blocks>, graph: &Graph, config: &ModelConfig) -> (u64, u64) {
-    match written(blocks, graph, config) {
+pub(super) fn copied_bytes(
+    target: &Target,
+    dtype: Dtype,
+    blocks: Option<Blocks>,
+    graph: &Graph,
+    config: &ModelConfig,
+    weights: Option<&WeightTable>,
+) -> (u64, u64) {
+    let files = weights.map(|weights| weights.files(dtype));
+    match written(dtype, blocks, graph, config, files.as_ref()) {
         Ok(written) if target.standard() => (written.kept_bytes, written.passing_bytes),
         _ => (0, 0),
     }

@@ -228,7 +228,7 @@ impl Shard {
     /// A KV cache for `capacity` tokens, given back when the shard retires.
     pub(super) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
         let cache = self.with(|loaded| {
-            let bytes = self.kv.bytes_per_token().saturating_mul(capacity as u64);
+            let bytes = self.info.kv_bytes_per_token.saturating_mul(capacity as u64);
             let memory = self.budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
             Ok(Cache { rows: loaded.session.new_rows(self.kv, capacity)?, _memory: memory })
         })?;
@@ -275,10 +275,8 @@ impl Shard {
             self.with(|loaded| {
                 const SAMPLE: usize = 4096;
                 let mut hash = Sha256::new();
-                hash.update(format!(
-                    "{:?} {}..={} kv {}",
-                    self.config, self.info.start_layer, self.info.end_layer, self.kv.rows
-                ));
+                let (start, end) = (self.info.start_layer, self.info.end_layer);
+                hash.update(format!("{:?} {start}..={end} kv {}", self.config, loaded.session.kv_type(self.kv)));
                 for weight in self.graph.weights() {
                     let Some(stored) = loaded.weights.get(&weight.name) else { continue };
                     let data = stored.matrix().data;
@@ -363,7 +361,7 @@ fn info(config: &ModelConfig, range: Range, loaded: &Loaded, kv: KvShape, target
             Some(Layout::Tiles(Packing::Int8)) => WeightType::Int8,
         },
         weight_bytes: weights.bytes(),
-        kv_bytes_per_token: kv.bytes_per_token(),
+        kv_bytes_per_token: session.kv_bytes_per_token(kv),
         device: session.device,
         requested_device: target.requested,
         nodes: session.placement.nodes as u32,

@@ -1,7 +1,7 @@
 //! A request's state outside the request: forked into another one, or as bytes for another process.
 //!
 //! The bytes: magic, version, the shard's fingerprint, the position, the KV rows of every layer and head, `[layers, 2, kv_heads,
-//! position]` rows as they lie in the cache (`kernels::RowType`: little-endian), and the SHA-256 of all that.
+//! position]` rows as they lie in the cache (little-endian values, or `kernels::RowType`), and the SHA-256 of all that.
 
 use sha2::{Digest, Sha256};
 

@@ -23,6 +23,10 @@ pub(crate) enum ElementType {
     I32 = 6,
     /// int64
     I64 = 7,
+    /// IEEE half precision
+    F16 = 10,
+    /// bfloat16
+    BF16 = 16,
 }
 
 impl ElementType {
@@ -30,6 +34,7 @@ impl ElementType {
     pub(crate) const fn size(self) -> usize {
         match self {
             Self::U8 => 1,
+            Self::F16 | Self::BF16 => 2,
             Self::F32 | Self::I32 => 4,
             Self::I64 => 8,
         }

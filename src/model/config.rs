@@ -20,16 +20,6 @@ pub(crate) enum StoredDtype {
     Bf16,
 }
 
-impl StoredDtype {
-    /// Bytes of one value.
-    pub(crate) fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-        }
-    }
-}
-
 /// A decoder's shape.
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in config.json")]
 #[derive(Debug, Clone, PartialEq)]

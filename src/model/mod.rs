@@ -11,7 +11,7 @@ mod qwen2;
 mod qwen3;
 mod rope;
 
-pub(crate) use config::ModelConfig;
+pub(crate) use config::{ModelConfig, StoredDtype};
 pub(crate) use rope::Rope;
 
 use crate::error::{Error, Result, bail, err};

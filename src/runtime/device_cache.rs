@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use half::{bf16, f16};
+
 use super::device_memory::{DeviceBlock, DeviceMemory};
 use super::tensor::TensorMut;
-use crate::error::{Result, err};
+use crate::error::{Result, bail, err};
+use crate::kernels::Dtype;
 
 /// Keys and values as ONNX Runtime's attention reads and writes them in place: a tensor `[1, kv_heads, capacity, head_dim]` for
 /// each layer's keys, and one for its values.
@@ -27,18 +30,24 @@ impl DeviceCache {
     /// Room for `capacity` tokens of `layers` layers.
     pub(crate) fn new(
         memory: &Arc<DeviceMemory>,
+        dtype: Dtype,
         layers: usize,
         kv_heads: usize,
         capacity: usize,
         head_dim: usize,
     ) -> Result<Self> {
-        let (heads, row) = (layers * 2 * kv_heads, head_dim * size_of::<f32>());
+        let (heads, row) = (layers * 2 * kv_heads, head_dim * dtype.size());
         let bytes = heads.checked_mul(row).and_then(|token| token.checked_mul(capacity));
         let bytes = bytes.filter(|bytes| isize::try_from(*bytes).is_ok());
         let bytes =
             bytes.ok_or_else(|| err!(OutOfRange, "a KV cache of {capacity} tokens is larger than any memory"))?;
         let mut block = DeviceBlock::new(memory, bytes)?;
-        let tensors = block.tensors::<f32>(&[1, kv_heads, capacity, head_dim])?;
+        let shape = [1, kv_heads, capacity, head_dim];
+        let tensors = match dtype {
+            Dtype::F32 => block.tensors::<f32>(&shape),
+            Dtype::F16 => block.tensors::<f16>(&shape),
+            Dtype::BF16 => block.tensors::<bf16>(&shape),
+        }?;
         Ok(Self { tensors, block, heads, capacity, row })
     }
 
@@ -70,6 +79,9 @@ impl DeviceCache {
 
     /// Takes what [`read`](Self::read) gave.
     pub(crate) fn write(&mut self, tokens: usize, from: &[u8]) -> Result<()> {
+        if from.len() != self.heads * tokens * self.row {
+            bail!(Internal, "{} bytes are not {tokens} tokens of a KV cache", from.len());
+        }
         let head = self.capacity * self.row;
         from.chunks_exact((tokens * self.row).max(1))
             .enumerate()
@@ -96,7 +108,7 @@ mod tests {
     }
 
     fn cache(memory: &Arc<DeviceMemory>, capacity: usize) -> Result<DeviceCache> {
-        DeviceCache::new(memory, LAYERS, KV_HEADS, capacity, HEAD_DIM)
+        DeviceCache::new(memory, Dtype::F32, LAYERS, KV_HEADS, capacity, HEAD_DIM)
     }
 
     fn rows(cache: &DeviceCache, tokens: usize) -> Vec<u8> {

@@ -52,7 +52,7 @@ impl DeviceMemory {
     /// The memory that sessions on `provider` work in; on the processor at most `limit` bytes of it.
     pub(crate) fn new(provider: &Provider, limit: Option<u64>) -> Result<Arc<Self>> {
         let provider = provider.memory();
-        let (session, _) = Session::standard(&copier(), Contents::default(), &provider, limit)?;
+        let (session, _) = Session::standard(&copier(), &Contents::default(), &provider, limit)?;
         let (info, arena) = provider.memory_info()?;
         let mut allocator = null_mut();
         // SAFETY: a valid session, description and out-pointer.

@@ -108,7 +108,7 @@ impl Provider {
         if !self.is_offered(runtime) {
             bail!(DeviceUnavailable, "it has no {}", self.listed());
         }
-        Session::standard(&standard::probe(), Contents::default(), self, None).map(drop)
+        Session::standard(&standard::probe(), &Contents::default(), self, None).map(drop)
     }
 
     /// Adds it to a session's options.

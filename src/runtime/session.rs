@@ -22,10 +22,10 @@ const CREATING: &str = "creating the session";
 const RUNNING: &str = "the run";
 
 /// What is in a graph of the standard dialect besides its nodes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Contents<'a> {
-    /// The name and the content of its data file, if it has one.
-    pub data: Option<(&'a str, &'a [u8])>,
+    /// The names of the files that it names, and what is in them.
+    pub files: Vec<(String, &'a [u8])>,
     /// Whether matrices are quantised. The processor's kernel for those is hundreds of times slower unless it packs them, in
     /// place of the original. Packed float32 would take the memory of the weights once more, for little.
     pub quantised: bool,
@@ -68,7 +68,7 @@ impl Session {
     /// [`Unsupported`](ErrorKind::Unsupported) if this ONNX Runtime cannot tell.
     pub(crate) fn standard(
         model: &[u8],
-        contents: Contents,
+        contents: &Contents,
         provider: &Provider,
         arena_limit: Option<u64>,
     ) -> Result<(Self, Placement)> {
@@ -79,7 +79,7 @@ impl Session {
             options.set(c"session.disable_prepacking", c"1")?;
         }
         provider.append(&options)?;
-        if let Some((location, content)) = contents.data {
+        for (location, content) in &contents.files {
             options.external_data(location, content)?;
         }
         let session = Self::new(model, &options, arena_limit, provider.device(), None)?;

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
 
+use half::{bf16, f16};
 use once_cell::sync::OnceCell;
 use ort::sys;
 
@@ -21,6 +22,14 @@ pub(crate) trait Element: Copy {
 
 impl Element for u8 {
     const TYPE: sys::ONNXTensorElementDataType = sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+}
+
+impl Element for f16 {
+    const TYPE: sys::ONNXTensorElementDataType = sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+}
+
+impl Element for bf16 {
+    const TYPE: sys::ONNXTensorElementDataType = sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
 }
 
 impl Element for f32 {

@@ -14,7 +14,9 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::kernels::{self, Layout, Matrix, Packing};
+use half::{bf16, f16};
+
+use crate::kernels::{self, Dtype, Layout, Matrix, Packing};
 use mapping::Mapping;
 
 /// One tensor inside a mapped file.
@@ -39,13 +41,16 @@ impl Stored {
         self.bytes.len() as u64
     }
 
-    /// Writes its values as little-endian float32.
-    pub(crate) fn write_f32(&self, out: &mut impl Write) -> std::io::Result<()> {
+    /// Writes its values as little-endian `dtype`.
+    pub(crate) fn write_values(&self, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
         let matrix = self.matrix();
+        if self.layout == Layout::Rows(dtype) {
+            return out.write_all(matrix.data);
+        }
         let mut row = vec![0.0; self.cols];
         for from in 0..self.rows {
             matrix.widen(from * self.cols, &mut row);
-            row.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
+            row.iter().try_for_each(|value| write_value(*value, dtype, out))?;
         }
         Ok(())
     }
@@ -62,11 +67,11 @@ impl Stored {
         Ok(())
     }
 
-    /// Writes its scales as little-endian float32, row after row.
-    pub(crate) fn write_scales(&self, out: &mut impl Write) -> std::io::Result<()> {
+    /// Writes its scales as little-endian `dtype`, row after row.
+    pub(crate) fn write_scales(&self, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
         let (packing, matrix) = (self.packing()?, self.matrix());
         let mut scales = (0..self.rows).flat_map(|row| kernels::scales(packing, &matrix, row));
-        scales.try_for_each(|scale| out.write_all(&scale.to_le_bytes()))
+        scales.try_for_each(|scale| write_value(scale, dtype, out))
     }
 
     fn packing(&self) -> std::io::Result<Packing> {
@@ -79,6 +84,15 @@ impl Stored {
     /// How its bytes are laid out.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
+    }
+}
+
+/// Writes `value` as little-endian `dtype`, rounded half to even.
+pub(crate) fn write_value(value: f32, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
+    match dtype {
+        Dtype::F32 => out.write_all(&value.to_le_bytes()),
+        Dtype::F16 => out.write_all(&f16::from_f32(value).to_le_bytes()),
+        Dtype::BF16 => out.write_all(&bf16::from_f32(value).to_le_bytes()),
     }
 }
 
@@ -99,8 +113,47 @@ impl WeightTable {
         self.tensors.values().map(Stored::len).sum()
     }
 
+    /// The type of most of the checkpoint's own values: where matrices are quantised, those of vectors.
+    pub(crate) fn dtype(&self) -> Option<Dtype> {
+        let plain = self.tensors.values().filter_map(|tensor| match tensor.layout {
+            Layout::Rows(dtype) => Some((tensor.bytes.len(), dtype)),
+            Layout::Tiles(_) => None,
+        });
+        plain.max_by_key(|(bytes, _)| *bytes).map(|(_, dtype)| dtype)
+    }
+
+    /// The mapped files, to be read as they lie where values are stored as `dtype`.
+    pub(crate) fn files(&self, dtype: Dtype) -> Files<'_> {
+        let mut mappings: Vec<&Arc<Mapping>> = self.tensors.values().map(|tensor| &tensor.mapping).collect();
+        mappings.sort_by_key(|mapping| Arc::as_ptr(mapping));
+        mappings.dedup_by_key(|mapping| Arc::as_ptr(mapping));
+        Files { table: self, dtype, mappings }
+    }
+
     /// How most of the bytes are laid out.
     pub(crate) fn layout(&self) -> Option<Layout> {
         self.tensors.values().max_by_key(|t| t.bytes.len()).map(Stored::layout)
+    }
+}
+
+/// The files of a [`WeightTable`], by numbers.
+#[derive(Debug)]
+pub(crate) struct Files<'a> {
+    table: &'a WeightTable,
+    dtype: Dtype,
+    mappings: Vec<&'a Arc<Mapping>>,
+}
+
+impl<'a> Files<'a> {
+    /// The file in which the tensor `name` lies as values of the type asked for, and its first byte.
+    pub(crate) fn place(&self, name: &str) -> Option<(usize, u64)> {
+        let tensor = self.table.get(name).filter(|tensor| tensor.layout == Layout::Rows(self.dtype))?;
+        let file = self.mappings.iter().position(|mapping| Arc::ptr_eq(mapping, &tensor.mapping))?;
+        Some((file, tensor.bytes.start as u64))
+    }
+
+    /// The bytes of each file.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.mappings.iter().map(|mapping| mapping.bytes())
     }
 }

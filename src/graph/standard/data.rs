@@ -8,16 +8,23 @@ const ALIGNMENT: u64 = 4096;
 /// What a tensor of the data file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// The weight of this name, as float32.
+    /// The weight of this name.
     Weight(String),
     /// The codes of the quantised weight of this name, as `MatMulNBits` has them.
     Codes(String),
-    /// Its scales `[rows, blocks]`, as float32.
+    /// Its scales `[rows, blocks]`.
     Scales(String),
     /// The cosines of every position's rotation, `[positions, head_dim / 2]`.
     Cosines,
     /// The sines, likewise.
     Sines,
+}
+
+/// Where a tensor lies: a file and the first byte in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub location: String,
+    pub offset: u64,
 }
 
 /// One tensor of the data file.
@@ -32,7 +39,7 @@ pub(super) struct Data<'a> {
     pub external: Vec<External>,
     pub end: u64,
     pub largest: u64,
-    /// Bytes of all initialisers: more than those of the file where some share their content.
+    /// Bytes of all initialisers, those in other files and those that share their content too.
     pub held: u64,
 }
 
@@ -50,11 +57,18 @@ impl<'a> Data<'a> {
         shape: &[usize],
         content: Content,
     ) -> Tensor {
-        let length = (shape.iter().product::<usize>() * element.size()) as u64;
+        let length = length(element, shape);
         let offset = match self.external.iter().find(|external| external.content == content) {
             Some(external) => external.offset,
             None => self.add(content, length),
         };
+        let place = Place { location: self.location.into(), offset };
+        self.elsewhere(name, element, shape, place)
+    }
+
+    /// The initialiser `name` whose content lies in some other file.
+    pub(super) fn elsewhere(&mut self, name: &str, element: ElementType, shape: &[usize], place: Place) -> Tensor {
+        let length = length(element, shape);
         self.held += length;
         let entry = |key: &str, value: String| StringEntry { key: key.into(), value };
         Tensor {
@@ -62,8 +76,8 @@ impl<'a> Data<'a> {
             data_type: element as i32,
             name: name.into(),
             external_data: vec![
-                entry("location", self.location.into()),
-                entry("offset", offset.to_string()),
+                entry("location", place.location),
+                entry("offset", place.offset.to_string()),
                 entry("length", length.to_string()),
             ],
             data_location: 1,
@@ -78,4 +92,8 @@ impl<'a> Data<'a> {
         self.external.push(External { content, offset });
         offset
     }
+}
+
+fn length(element: ElementType, shape: &[usize]) -> u64 {
+    (shape.iter().product::<usize>() * element.size()) as u64
 }

@@ -10,8 +10,12 @@
 //! `FusedMatMul`; lengths are inputs instead of sums of a mask, which would be computed on the processor; and only the
 //! rows asked for give logits.
 //!
-//! In both, layers keep their numbers in the whole model, and weights are external data: float32, or, where matrices are
-//! quantised, the codes and scales that `MatMulNBits` and `GatherBlockQuantized` read.
+//! In both, layers keep their numbers in the whole model, and weights are external data, or, where matrices are quantised, the
+//! codes and scales that `MatMulNBits` and `GatherBlockQuantized` read.
+//!
+//! Weights, KV caches and all that is computed are of one [element type](Style::element). What goes in and comes out besides
+//! the caches is float32 always: rounded to it on the way in, which changes nothing that came out of another shard of the same
+//! type, and widened on the way out.
 
 mod data;
 
@@ -25,7 +29,7 @@ use super::onnx::{
 };
 use super::{Attention, Graph, Input, Linear, Op, Output, Value, Weight, names};
 use data::Data;
-pub(crate) use data::{Content, External};
+pub(crate) use data::{Content, External, Place};
 
 /// The position of the run's last token, int32 `[1]`: an input of [`Form::Session`].
 pub(crate) const LAST: &str = "seqlens_k";
@@ -61,13 +65,17 @@ pub(crate) struct Blocks {
 }
 
 /// How a graph is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Style<'a> {
     pub form: Form,
-    /// `None`: matrices are float32.
+    /// What is computed in: float32, half precision or bfloat16.
+    pub element: ElementType,
+    /// `None`: matrices are not quantised.
     pub blocks: Option<Blocks>,
     /// The name of the data file.
     pub location: &'a str,
+    /// Where a weight of the element type lies already. `None`: it goes into the data file.
+    pub place: &'a dyn Fn(&str) -> Option<Place>,
     /// Rows of the rotation tables.
     pub positions: usize,
 }
@@ -93,9 +101,11 @@ pub(crate) fn write(graph: &Graph, style: Style, metadata: &[(&str, String)]) ->
     if style.form == Form::File {
         writer.sequence_lengths();
     }
+    writer.narrow();
     for op in &graph.ops {
         writer.op(op);
     }
+    writer.widen();
     writer.finish(metadata)
 }
 
@@ -147,6 +157,7 @@ impl<'a> Writer<'a> {
     fn name(&self, value: Value) -> String {
         let value = self.same.get(&value.id).copied().unwrap_or(value);
         match (self.graph.input, self.graph.output) {
+            _ if self.style.element != ElementType::F32 => format!("v{}", value.id),
             (Input::Hidden(input), _) if input == value => names::HIDDEN_IN.into(),
             (_, Output::Hidden(output)) if output == value => names::HIDDEN_OUT.into(),
             (_, Output::Logits(output)) if output == value => names::LOGITS.into(),
@@ -156,6 +167,28 @@ impl<'a> Writer<'a> {
 
     fn push(&mut self, node: Node) {
         self.proto.node.push(node);
+    }
+
+    /// Hidden states on their way in.
+    fn narrow(&mut self) {
+        if let (Input::Hidden(value), true) = (self.graph.input, self.style.element != ElementType::F32) {
+            self.cast(names::HIDDEN_IN.into(), self.style.element, self.name(value));
+        }
+    }
+
+    /// The result on its way out.
+    fn widen(&mut self) {
+        let (value, out) = match self.graph.output {
+            Output::Hidden(value) => (value, names::HIDDEN_OUT),
+            Output::Logits(value) => (value, names::LOGITS),
+        };
+        if self.style.element != ElementType::F32 {
+            self.cast(self.name(value), ElementType::F32, out.into());
+        }
+    }
+
+    fn cast(&mut self, x: String, to: ElementType, out: String) {
+        self.push(Node::new("", "Cast", vec![x], vec![out]).with(Attribute::int("to", to as i64)));
     }
 
     /// An initialiser of the data file, added when it is first used; returns its name.
@@ -173,7 +206,16 @@ impl<'a> Writer<'a> {
 
     /// A weight as it is.
     fn weight(&mut self, weight: &Weight) -> String {
-        self.external(&weight.name, ElementType::F32, &weight.shape, Content::Weight(weight.name.clone()))
+        let (name, element, shape) = (&weight.name, self.style.element, &weight.shape);
+        match (self.style.place)(name) {
+            None => self.external(name, element, shape, Content::Weight(name.clone())),
+            Some(_) if self.has(name) => name.clone(),
+            Some(place) => {
+                let tensor = self.data.elsewhere(name, element, shape, place);
+                self.proto.initializer.push(tensor);
+                name.clone()
+            }
+        }
     }
 
     /// The codes of a quantised matrix in the shape that an operator wants, and its scales `[rows, blocks]`.
@@ -182,7 +224,7 @@ impl<'a> Writer<'a> {
         let scales = Content::Scales(weight.name.clone());
         [
             self.external(name, ElementType::U8, shape, codes),
-            self.external(&format!("{}.scales", weight.name), ElementType::F32, &[weight.shape[0], blocks], scales),
+            self.external(&format!("{}.scales", weight.name), self.style.element, &[weight.shape[0], blocks], scales),
         ]
     }
 
@@ -317,7 +359,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The processor's kernel quantises activations to 8 bits, block by block, as this library's own does; others decide for
-    /// themselves.
+    /// themselves. Not in half precision: there it gives wrong results for quantised activations (1.31.1 on x86-64).
     fn matmul_nbits(&mut self, x: String, weight: &Weight, Blocks { bits, columns }: Blocks, out: String) -> Node {
         const QUANTISED_ACTIVATIONS: i64 = 4;
         let (rows, cols) = (weight.shape[0], weight.shape[1]);
@@ -326,12 +368,15 @@ impl<'a> Writer<'a> {
         self.packed_codes += (rows * blocks * columns * bits / 8) as u64;
         self.packed_scales += (2 * rows * blocks * ElementType::F32.size()) as u64;
         let [codes, scales] = self.quantised(weight, &name, &[rows, blocks, columns * bits / 8], blocks);
-        Node::new(MICROSOFT, "MatMulNBits", vec![x, codes, scales], vec![out])
+        let node = Node::new(MICROSOFT, "MatMulNBits", vec![x, codes, scales], vec![out])
             .with(Attribute::int("K", cols as i64))
             .with(Attribute::int("N", rows as i64))
             .with(Attribute::int("bits", bits as i64))
-            .with(Attribute::int("block_size", columns as i64))
-            .with(Attribute::int("accuracy_level", QUANTISED_ACTIVATIONS))
+            .with(Attribute::int("block_size", columns as i64));
+        match self.style.element {
+            ElementType::F32 => node.with(Attribute::int("accuracy_level", QUANTISED_ACTIVATIONS)),
+            _ => node,
+        }
     }
 
     fn attention(&mut self, qkv: [Value; 3], a: &Attention, out: Value) {
@@ -343,12 +388,12 @@ impl<'a> Writer<'a> {
         let (past, present) = (|part: &str| past(a.layer, part), |part: &str| present(a.layer, part));
         let cache = |length: &str| [dynamic("batch"), fixed(a.kv_heads), dynamic(length), fixed(a.head_dim)];
         for part in ["key", "value"] {
-            self.proto.input.push(ValueInfo::tensor(&past(part), ElementType::F32, &cache("past_sequence")));
-            self.proto.output.push(ValueInfo::tensor(&present(part), ElementType::F32, &cache("total_sequence")));
+            self.proto.input.push(ValueInfo::tensor(&past(part), self.style.element, &cache("past_sequence")));
+            self.proto.output.push(ValueInfo::tensor(&present(part), self.style.element, &cache("total_sequence")));
         }
         let table = [self.style.positions, a.head_dim / 2];
-        let cos = self.external("rotary.cos", ElementType::F32, &table, Content::Cosines);
-        let sin = self.external("rotary.sin", ElementType::F32, &table, Content::Sines);
+        let cos = self.external("rotary.cos", self.style.element, &table, Content::Cosines);
+        let sin = self.external("rotary.sin", self.style.element, &table, Content::Sines);
         let mut attended = self.name(out);
         if self.style.form == Form::Session {
             [q, k, v] = [q, k, v].map(|x| self.batched(&x));
