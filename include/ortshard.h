@@ -482,8 +482,8 @@ typedef struct ortshard_engine_options {
      */
     int32_t stock_operators;
     /**
-     * How the KV caches of requests are kept: an ORTSHARD_KV_* constant. Another type than float32 is for the processor's
-     * own operators only: UNSUPPORTED elsewhere.
+     * How the KV caches of requests are kept: an ORTSHARD_KV_* constant. F16 and INT8 are for the processor's own
+     * operators only, and on CUDA F32 is refused too: UNSUPPORTED.
      */
     int32_t kv_type;
 } ortshard_engine_options;

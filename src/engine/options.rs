@@ -28,7 +28,8 @@ pub struct EngineOptions {
     pub pack_cache: PackCache,
     /// Bytes that the folder of [`pack_cache`](Self::pack_cache) may take; the shards not used for longest make room. 0: 64 GiB.
     pub pack_cache_limit: u64,
-    /// How the KV caches of requests are kept. Another type than float32 is for the processor's own operators only.
+    /// How the KV caches of requests are kept. F16 and int8 are for the processor's own operators only, and on CUDA float32 is
+    /// refused too: [`Auto`](KvType::Auto) takes what the checkpoint has.
     pub kv_type: KvType,
     /// Bytes that the engine's weights, KV caches and runs may take together. 0: no limit.
     ///

@@ -134,8 +134,8 @@ pub struct ortshard_engine_options {
     /// library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with results
     /// that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
     pub stock_operators: i32,
-    /// How the KV caches of requests are kept: an ORTSHARD_KV_* constant. Another type than float32 is for the processor's
-    /// own operators only: UNSUPPORTED elsewhere.
+    /// How the KV caches of requests are kept: an ORTSHARD_KV_* constant. F16 and INT8 are for the processor's own
+    /// operators only, and on CUDA F32 is refused too: UNSUPPORTED.
     pub kv_type: i32,
 }
 
