@@ -47,7 +47,7 @@ AT(ortshard_model_description, hidden_size, 76);
 AT(ortshard_model_description, vocab_size, 80);
 AT(ortshard_model_description, max_positions, 84);
 
-SIZE(ortshard_engine_options, 88);
+SIZE(ortshard_engine_options, 96);
 AT(ortshard_engine_options, memory_limit, 24);
 AT(ortshard_engine_options, fetch, 48);
 SIZE(ortshard_file, 40);
@@ -58,6 +58,8 @@ AT(ortshard_engine_options, require_device, 16);
 AT(ortshard_engine_options, precision, 20);
 AT(ortshard_engine_options, stock_operators, 80);
 AT(ortshard_engine_options, kv_type, 84);
+AT(ortshard_engine_options, batch_slots, 88);
+AT(ortshard_engine_options, no_graph_capture, 92);
 
 SIZE(ortshard_engine_counters, 48);
 AT(ortshard_engine_counters, shards_loaded, 8);
@@ -104,7 +106,7 @@ SIZE(ortshard_request_options, 24);
 AT(ortshard_request_options, capacity, 8);
 AT(ortshard_request_options, prefill_chunk, 12);
 AT(ortshard_request_options, no_cache, 16);
-AT(ortshard_request_options, reserved, 20);
+AT(ortshard_request_options, hidden_dtype, 20);
 
 SIZE(ortshard_sampler_options, 24);
 AT(ortshard_sampler_options, temperature, 8);

@@ -110,20 +110,21 @@ struct stage {
     uint32_t first, last; /* layers, both included */
     ortshard_engine *engine;
     ortshard_shard *shard;
-    ortshard_request *request;
 };
 
 struct pipeline {
     struct stage *stages;
+    ortshard_request **requests; /* one on each shard */
     size_t count;
 };
 
 /* Which layers each shard has. */
 static struct pipeline cut(const struct options *o, uint32_t n_layers)
 {
-    struct pipeline p = {NULL, o->split.data != NULL ? o->split.count + 1 : (size_t)o->n_shards};
+    struct pipeline p = {NULL, NULL, o->split.data != NULL ? o->split.count + 1 : (size_t)o->n_shards};
     if (p.count < 1 || p.count > n_layers) fail(BAD_USAGE, "there must be at least 1 shard, and a layer for each", "");
     p.stages = allocate(p.count, sizeof *p.stages);
+    p.requests = allocate(p.count, sizeof *p.requests);
     for (size_t i = 0; i < p.count; i++) {
         struct stage *stage = &p.stages[i];
         stage->first = i == 0 ? 0 : stage[-1].last + 1;
@@ -141,34 +142,27 @@ static void load(struct pipeline *p, const struct options *o, uint64_t capacity)
     ortshard_shard_spec spec = o->model;
     ortshard_request_options request = o->request;
     request.capacity = (uint32_t)capacity;
-    for (struct stage *stage = p->stages; stage < p->stages + p->count; stage++) {
+    for (size_t i = 0; i < p->count; i++) {
+        struct stage *stage = &p->stages[i];
         char what[64];
         snprintf(what, sizeof what, "layers %" PRIu32 " to %" PRIu32, stage->first, stage->last);
         spec.start_layer = stage->first;
         spec.end_layer = stage->last;
         if (stage->engine == NULL) check(ortshard_engine_create(&o->engine, &stage->engine));
         check(ortshard_engine_ensure_shard(stage->engine, &spec, on_progress, what, &stage->shard));
-        check(ortshard_request_create(stage->shard, &request, &stage->request));
+        check(ortshard_request_create(stage->shard, &request, &p->requests[i]));
     }
     wipe_progress();
-}
-
-/* Runs ids through all shards: one tensor describes what goes into a shard and then what came out. */
-static ortshard_tensor run(struct pipeline *p, int64_t *ids, size_t count, int32_t logits)
-{
-    ortshard_tensor tensor = {ORTSHARD_I64, 1, {(int64_t)count}, ids, count * sizeof *ids};
-    for (size_t i = 0; i < p->count; i++)
-        check(ortshard_request_infer(p->stages[i].request, &tensor, logits, &tensor));
-    return tensor;
 }
 
 static void release(struct pipeline *p)
 {
     for (size_t i = 0; i < p->count; i++) {
-        ortshard_request_free(p->stages[i].request);
+        ortshard_request_free(p->requests[i]);
         ortshard_shard_free(p->stages[i].shard);
         ortshard_engine_free(p->stages[i].engine);
     }
+    free(p->requests);
     free(p->stages);
 }
 
@@ -241,7 +235,9 @@ static ortshard_tensor prefill(struct pipeline *p, struct ids prompt)
     for (size_t done = 0; done < prompt.count && !interrupted;) {
         size_t count = prompt.count - done < PIECE ? prompt.count - done : PIECE;
         int last = done + count == prompt.count;
-        logits = run(p, prompt.data + done, count, last ? ORTSHARD_LOGITS_LAST : ORTSHARD_LOGITS_NONE);
+        ortshard_tensor ids = {ORTSHARD_I64, 1, {(int64_t)count}, prompt.data + done, count * sizeof *prompt.data};
+        int32_t wanted = last ? ORTSHARD_LOGITS_LAST : ORTSHARD_LOGITS_NONE;
+        check(ortshard_infer_chain(p->requests, p->count, &ids, wanted, &logits));
         done += count;
     }
     return logits;
@@ -277,14 +273,16 @@ static void generate(struct result *r, struct pipeline *p, const struct options 
     int64_t eos[MOST_EOS];
     size_t n_eos = eos_ids(p->stages[0].engine, o, tokenizer, eos);
     wipe_progress();
+    int64_t id;
+    ortshard_tensor next = {ORTSHARD_I64, 1, {1}, &id, sizeof id};
     while (r->ids.count < max_tokens && !interrupted) {
-        int64_t id;
         int is_eos = 0;
-        check(ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id));
+        if (r->ids.count == 0)
+            check(ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id));
+        else check(ortshard_next_token(p->requests, p->count, &next, sampler, &id));
         add_id(r, o, stream, id);
         for (size_t i = 0; i < n_eos; i++) is_eos |= id == eos[i];
-        if (is_eos || r->ids.count == max_tokens) break;
-        logits = run(p, &id, 1, ORTSHARD_LOGITS_LAST);
+        if (is_eos) break;
     }
     if (stream != NULL) {
         const char *rest;

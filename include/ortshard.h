@@ -111,7 +111,8 @@ typedef struct ortshard_engine ortshard_engine;
  * A sequence of tokens on a shard: a KV cache and a position in it.
  *
  * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
- * _import_state; and ortshard_infer_batch() for many at once.
+ * _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row, and
+ * ortshard_next_token() and _tokens() for ids instead of logits.
  */
 typedef struct ortshard_request ortshard_request;
 
@@ -486,6 +487,14 @@ typedef struct ortshard_engine_options {
      * operators only, and on CUDA F32 is refused too: UNSUPPORTED.
      */
     int32_t kv_type;
+    /**
+     * Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so that
+     * ortshard_infer_batch() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
+     * 0: 1. The processor's own operators run any requests together.
+     */
+    uint32_t batch_slots;
+    /** Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed. */
+    int32_t no_graph_capture;
 } ortshard_engine_options;
 
 /**
@@ -536,7 +545,7 @@ typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress,
 
 /** Default ortshard_engine_options. @since 0.1 */
 #define ORTSHARD_ENGINE_OPTIONS_INIT \
-    { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0 }
+    { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
 
 /** Stands for a model's last layer in ortshard_shard_spec. */
 #define ORTSHARD_LAST_LAYER UINT32_MAX
@@ -1004,10 +1013,10 @@ typedef struct ortshard_tensor {
  *     first shard:    token ids, I32 or I64, [n] or [1, n]
  *     other shards:   hidden states, F32, F16 or BF16, [n, hidden_size] or [1, n, hidden_size]
  *
- * Outputs, always F32:
+ * Outputs:
  *
- *     last shard:     logits [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
- *     other shards:   hidden states [1, n, hidden_size] for the next shard
+ *     last shard:     logits, F32 [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
+ *     other shards:   hidden states [1, n, hidden_size] for the next shard: F32, or as the option hidden_dtype says
  *
  * So one tensor can travel through all shards, as `input` and `output` of the same call:
  *
@@ -1043,8 +1052,12 @@ typedef struct ortshard_request_options {
      * others. Its state cannot be exported or imported.
      */
     int32_t no_cache;
-    /** Zero. */
-    uint32_t reserved;
+    /**
+     * What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
+     * much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
+     * loses nothing; others do, and then a model in shards is not the same bit for bit.
+     */
+    int32_t hidden_dtype;
 } ortshard_request_options;
 
 /** Default ortshard_request_options. @since 0.1 */
@@ -1184,6 +1197,36 @@ ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
                                      ortshard_status *statuses);
 
 /* ==================================================================================================================
+ * Chain
+ *
+ * Requests on consecutive shards, run as one model: what one shard gives, the next takes. It is one call for all of
+ * them: if it fails, every position is as it was. Where two neighbouring shards are on one device (not the
+ * processor), the hidden states between them stay there.
+ *
+ *     ortshard_infer_chain(requests, n, &input, ORTSHARD_LOGITS_LAST, &logits);
+ * ================================================================================================================== */
+
+/**
+ * Runs `input` through the shards of `count` requests in turn, and moves their positions on.
+ *
+ * The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
+ * `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as
+ * `input`. Cancelling any of the requests cancels the call.
+ *
+ * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
+ * another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`
+ * is all zero, every position is as before, and the call can be repeated.
+ * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
+ * its next call; what the others gave before is gone. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_infer_chain(ortshard_request *const *requests,
+                                     size_t count,
+                                     const ortshard_tensor *input,
+                                     int32_t logits,
+                                     ortshard_tensor *output);
+
+/* ==================================================================================================================
  * Request state
  *
  * A request can be copied, and its state taken elsewhere: to a later time, another process, another machine with the
@@ -1299,6 +1342,57 @@ ortshard_status ortshard_sampler_sample(ortshard_sampler *sampler,
  * @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_sampler_reset(ortshard_sampler *sampler);
+
+/* ==================================================================================================================
+ * Next token
+ *
+ * Running a model and choosing the token that follows, in one call. It gives the id that ortshard_sampler_sample()
+ * would choose from the logits. These stay where they are: on a device that is not the processor only the largest are
+ * copied to the host, if the sampler is greedy or has a top_k.
+ *
+ *     ortshard_next_token(requests, n, &prompt, sampler, &id);
+ *     while (!done(id)) {
+ *         ortshard_tensor input = {ORTSHARD_I64, 1, {1}, &id, sizeof id};
+ *         ortshard_next_token(requests, n, &input, sampler, &id);
+ *     }
+ * ================================================================================================================== */
+
+/**
+ * Runs `input` through the shards of `count` requests in turn, as ortshard_infer_chain() does, and has `sampler` choose
+ * the next token. The last shard must be the model's last; one request on a whole model is a chain of 1.
+ *
+ * `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
+ * positions and the sampler.
+ *
+ * Errors: those of ortshard_infer_chain() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
+ * logits. Threads: one call at a time on each request and on the sampler. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_next_token(ortshard_request *const *requests,
+                                    size_t count,
+                                    const ortshard_tensor *input,
+                                    ortshard_sampler *sampler,
+                                    int64_t *id);
+
+/**
+ * The same for `count` requests on one shard, the model's last, each with an input and a sampler of its own: run
+ * together, as ortshard_infer_batch() does.
+ *
+ * A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended.
+ * `ids[i]` of one that failed is as it was, as are its position and its sampler.
+ *
+ * Returns OK if all succeeded, else the status of the first that failed; ortshard_last_error() says which.
+ *
+ * Errors: those of ortshard_infer_batch() and ortshard_next_token(). Threads: one call at a time on each request and
+ * on each sampler. @since 0.1
+ */
+ORTSHARD_API
+ortshard_status ortshard_next_tokens(ortshard_request *const *requests,
+                                     const ortshard_tensor *inputs,
+                                     ortshard_sampler *const *samplers,
+                                     size_t count,
+                                     int64_t *ids,
+                                     ortshard_status *statuses);
 
 /* ==================================================================================================================
  * Tokenizer

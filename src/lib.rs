@@ -39,8 +39,8 @@ mod weights;
 
 pub use engine::{
     AuditedFile, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate, FileState, Input,
-    KvType, Logits, ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, Shard,
-    ShardInfo, ShardSpec, Stage, Step, WeightType, infer_batch,
+    KvType, Logits, ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, SampleStep,
+    Shard, ShardInfo, ShardSpec, Stage, Step, WeightType, infer_batch, infer_chain, next_token, next_tokens,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use runtime::{Runtime, RuntimeOptions};

@@ -134,29 +134,38 @@ impl Sampler {
         Ok(())
     }
 
-    /// The candidate with the largest `p / q`, compared as `ln p - ln q`.
+    /// How many of the largest of `vocabulary` logits decide, with those that equal the last of them.
+    pub(crate) fn candidates(&self, vocabulary: usize) -> usize {
+        match (self.options.temperature == 0.0, self.options.top_k) {
+            (true, _) => vocabulary.min(1),
+            (false, 0) => vocabulary,
+            (false, top_k) => vocabulary.min(top_k),
+        }
+    }
+
+    /// What [`sample`](Self::sample) would choose from logits whose largest are `candidates`, in falling order: as many as
+    /// [`candidates`](Self::candidates) says and all that equal the last of them, maybe more. All logits are finite.
+    pub(crate) fn choose(&mut self, candidates: &mut Vec<(u32, f32)>) -> u32 {
+        let count = if self.options.temperature == 0.0 { 1 } else { self.options.top_k };
+        let largest = candidates.first().map_or(f32::NEG_INFINITY, |first| first.1);
+        let pivot = candidates.get(count - 1).map_or(f32::NEG_INFINITY, |last| last.1);
+        candidates.retain(|candidate| candidate.1 >= pivot);
+        candidates.sort_unstable_by_key(|candidate| candidate.0);
+        if self.options.temperature == 0.0 {
+            return candidates.first().map_or(0, |first| first.0);
+        }
+        let temperature = f64::from(self.options.temperature.max(MIN_TEMPERATURE));
+        draw(&mut self.random, temperature, largest, candidates.iter().map(|&(id, logit)| (id as usize, logit))) as u32
+    }
+
+    /// The candidate with the largest `p / q`.
     fn draw(&mut self, logits: &[f32], largest: f32) -> usize {
         let pivot = self.pivot(logits);
         let temperature = f64::from(self.options.temperature.max(MIN_TEMPERATURE));
-        let (mut best, mut best_score) = (0, f64::NEG_INFINITY);
         let blocks = logits.chunks(BLOCK).enumerate().zip(&self.maxima).filter(|&(_, &maximum)| maximum >= pivot);
-        let candidates = blocks.flat_map(|((block, logits), _)| (block * BLOCK..).zip(logits));
-        for (index, &logit) in candidates.filter(|&(_, &logit)| logit >= pivot && logit != f32::NEG_INFINITY) {
-            let uniform = 2 * (self.random.next_u64() >> 12) + 1;
-            let weight = (f64::from(logit) - f64::from(largest)) / temperature;
-            // Two logarithms are dear. As q >= 1 - u, `-ln q` is at most the bits that `1 - u` lacks, times ln 2:
-            // almost every candidate is beaten already by that. The margin covers rounding.
-            let lacking_bits = (UNIT - uniform).leading_zeros() - UNIT.leading_zeros();
-            if weight + f64::from(lacking_bits) * std::f64::consts::LN_2 + 1e-9 < best_score {
-                continue;
-            }
-            let q = -libm::log(uniform as f64 / UNIT as f64);
-            let score = weight - libm::log(q);
-            if score > best_score {
-                (best, best_score) = (index, score);
-            }
-        }
-        best
+        let candidates = blocks.flat_map(|((block, logits), _)| (block * BLOCK..).zip(logits.iter().copied()));
+        let candidates = candidates.filter(|&(_, logit)| logit >= pivot && logit != f32::NEG_INFINITY);
+        draw(&mut self.random, temperature, largest, candidates)
     }
 
     /// The `top_k`-th largest logit, or minus infinity where every token is a candidate.
@@ -180,6 +189,32 @@ impl Sampler {
         }
         nth_largest(&mut self.large, top_k)
     }
+}
+
+/// The candidate, in increasing order of id, with the largest `p / q`, compared as `ln p - ln q`.
+fn draw(
+    random: &mut ChaCha8Rng,
+    temperature: f64,
+    largest: f32,
+    candidates: impl Iterator<Item = (usize, f32)>,
+) -> usize {
+    let (mut best, mut best_score) = (0, f64::NEG_INFINITY);
+    for (index, logit) in candidates {
+        let uniform = 2 * (random.next_u64() >> 12) + 1;
+        let weight = (f64::from(logit) - f64::from(largest)) / temperature;
+        // Two logarithms are dear. As q >= 1 - u, `-ln q` is at most the bits that `1 - u` lacks, times ln 2:
+        // almost every candidate is beaten already by that. The margin covers rounding.
+        let lacking_bits = (UNIT - uniform).leading_zeros() - UNIT.leading_zeros();
+        if weight + f64::from(lacking_bits) * std::f64::consts::LN_2 + 1e-9 < best_score {
+            continue;
+        }
+        let q = -libm::log(uniform as f64 / UNIT as f64);
+        let score = weight - libm::log(q);
+        if score > best_score {
+            (best, best_score) = (index, score);
+        }
+    }
+    best
 }
 
 /// The `n`-th largest of `values`, from 1; there are at least that many. Reorders them.
@@ -220,4 +255,31 @@ fn stream(seed: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     ChaCha8Rng::from_seed(key)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
+mod tests {
+    use super::*;
+
+    /// Logits of few different values, so that most have equals.
+    #[test]
+    fn the_largest_logits_decide_as_all_of_them_do() {
+        let logits: Vec<f32> = (0..1000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as f32 / 8.0).collect();
+        let mut falling: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        falling.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (temperature, top_k) in [(0.0, 0), (0.0, 9), (0.9, 1), (3.0, 7), (0.9, 999)] {
+            let new = || Sampler::new(SamplerOptions { temperature, top_k, seed: 5 }).unwrap();
+            let (mut all, mut some) = (new(), new());
+            let count = some.candidates(logits.len());
+            let ties = falling.iter().filter(|candidate| candidate.1 >= falling[count - 1].1).count();
+            for extra in 0..20 {
+                let mut candidates = falling[..(ties + extra).min(logits.len())].to_vec();
+                assert_eq!(some.choose(&mut candidates), all.sample(&logits).unwrap(), "{temperature} {top_k}");
+            }
+        }
+        let all_count =
+            |top_k| Sampler::new(SamplerOptions { temperature: 1.0, top_k, seed: 0 }).unwrap().candidates(1000);
+        assert_eq!([0, 999, 1000, 1001].map(all_count), [1000, 999, 1000, 1000]);
+    }
 }

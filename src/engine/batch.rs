@@ -10,12 +10,12 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::budget::Reservation;
-use super::output::{Results, Writer};
+use super::output::{Given, Results, Sink};
 use super::request::{Input, Logits, Request};
-use super::session::{ROWS, Rows};
+use super::session::{Kept, ROWS, Rows};
 use super::shard::{Cache, Loaded, Shard};
 use crate::error::{Error, ErrorKind, Result, Site, bail, err};
-use crate::runtime::{Batch, Cancel, Segment};
+use crate::runtime::{Batch, Cancel, DeviceRows, Segment};
 
 /// One request's part of [`infer_batch`].
 #[derive(Debug)]
@@ -39,12 +39,58 @@ pub struct Step<'r, 'i> {
 ///
 /// Returns how each step ended, in their order. All requests must be on the same shard as the first.
 pub fn infer_batch(steps: &mut [Step]) -> Vec<Result<()>> {
-    let mut outcomes = run_together(steps);
-    for (step, outcome) in steps.iter().zip(&mut outcomes) {
+    let mut tasks: Vec<Task> = steps.iter_mut().map(Task::of).collect();
+    run_reported(&mut tasks, &Want::Rows).into_iter().map(|outcome| outcome.map(drop)).collect()
+}
+
+/// A [`Step`] whose input may also lie on the shard's device.
+pub(super) struct Task<'r, 'i> {
+    pub request: &'r mut Request,
+    pub source: Source<'i>,
+    pub logits: Logits,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'i> {
+    Given(Input<'i>),
+    /// Hidden states that another shard has left on the device.
+    Kept(&'i Kept),
+}
+
+/// What becomes of the results.
+pub(super) enum Want {
+    /// They are the requests' output.
+    Rows,
+    /// Hidden states of the only request stay on the device.
+    Kept,
+    /// Of each request's last token come so many of the largest logits, or all if they are not more.
+    Best(Vec<usize>),
+}
+
+impl<'r, 'i> Task<'r, 'i> {
+    fn of<'s: 'r>(step: &'r mut Step<'s, 'i>) -> Self {
+        Self { request: step.request, source: Source::Given(step.input), logits: step.logits }
+    }
+}
+
+impl<'i> Source<'i> {
+    fn given(self) -> Option<Input<'i>> {
+        match self {
+            Self::Given(input) => Some(input),
+            Self::Kept(_) => None,
+        }
+    }
+}
+
+/// Runs `tasks` and does what a caller sees of failures afterwards.
+pub(super) fn run_reported(tasks: &mut [Task], want: &Want) -> Vec<Result<Given>> {
+    let mut outcomes = run_together(tasks, want);
+    for (task, outcome) in tasks.iter().zip(&mut outcomes) {
         let Err(error) = outcome else { continue };
-        step.request.shard().counters.note(error);
+        task.request.shard().counters.note(error);
         if error.kind() == ErrorKind::Cancelled
-            && let Err(failed) = step.request.cancel.clear()
+            && let Err(failed) = task.request.cancel.clear()
         {
             *error = failed;
         }
@@ -52,20 +98,20 @@ pub fn infer_batch(steps: &mut [Step]) -> Vec<Result<()>> {
     outcomes
 }
 
-/// [`infer_batch`], but for what a caller sees of failures afterwards.
-pub(super) fn run_together(steps: &mut [Step]) -> Vec<Result<()>> {
-    let Some(first) = steps.first() else { return Vec::new() };
+/// Runs `tasks`, which are all on one shard.
+pub(super) fn run_together(tasks: &mut [Task], want: &Want) -> Vec<Result<Given>> {
+    let Some(first) = tasks.first() else { return Vec::new() };
     let shard = Arc::clone(first.request.shard());
-    let mut parts: Vec<Part> = steps.iter().map(|step| Part::new(&shard, step)).collect();
-    for (step, part) in steps.iter_mut().zip(&mut parts).filter(|(_, part)| part.outcome.is_ok()) {
-        part.outcome = step.request.lend_cache(part.tokens);
+    let mut parts: Vec<Part> = tasks.iter().map(|task| Part::new(&shard, task)).collect();
+    for (task, part) in tasks.iter_mut().zip(&mut parts).filter(|(_, part)| part.outcome.is_ok()) {
+        part.outcome = task.request.lend_cache(part.tokens);
     }
-    if let Err(error) = run(&shard, steps, &mut parts) {
+    if let Err(error) = run(&shard, tasks, &mut parts, want) {
         for part in parts.iter_mut().filter(|part| part.outcome.is_ok()) {
             part.outcome = Err(error.copy());
         }
     }
-    steps.iter_mut().zip(parts).map(|(step, part)| commit(&shard, step, part)).collect()
+    tasks.iter_mut().zip(parts).map(|(task, part)| commit(&shard, task, part)).collect()
 }
 
 /// How far a request is in the call.
@@ -74,14 +120,17 @@ struct Part {
     done: usize,
     /// Its first row among the results.
     first: usize,
-    results: Option<Results>,
+    given: Given,
     outcome: Result<()>,
 }
 
 impl Part {
-    fn new(shard: &Arc<Shard>, step: &Step) -> Self {
-        let tokens = if Arc::ptr_eq(shard, step.request.shard()) {
-            step.request.check(&step.input)
+    fn new(shard: &Arc<Shard>, task: &Task) -> Self {
+        let tokens = if Arc::ptr_eq(shard, task.request.shard()) {
+            match task.source {
+                Source::Given(input) => task.request.check(&input),
+                Source::Kept(kept) => task.request.check_room(kept.total),
+            }
         } else {
             Err(err!(InvalidArgument, "the request is on another shard than the first one of the batch"))
         };
@@ -89,7 +138,7 @@ impl Part {
             Ok(tokens) => (tokens, Ok(())),
             Err(error) => (0, Err(error)),
         };
-        Self { tokens, done: 0, first: 0, results: None, outcome }
+        Self { tokens, done: 0, first: 0, given: Given::Nothing, outcome }
     }
 
     fn left(&self) -> usize {
@@ -97,56 +146,64 @@ impl Part {
     }
 }
 
-/// Commits what a step has run, or says why it has not.
-fn commit(shard: &Shard, step: &mut Step, part: Part) -> Result<()> {
-    let request = &mut *step.request;
-    request.return_cache(part.outcome.is_ok().then_some(&step.input));
+/// Commits what a task has run, or says why it has not.
+fn commit(shard: &Shard, task: &mut Task, part: Part) -> Result<Given> {
+    let request = &mut *task.request;
+    request.return_cache(part.outcome.is_ok().then(|| task.source.given()).flatten().as_ref());
     part.outcome?;
-    request.results = part.results;
+    let given = match part.given {
+        Given::Rows(results) => {
+            request.results = Some(results);
+            Given::Nothing
+        }
+        other => other,
+    };
     request.set_position(request.position() + part.tokens);
     shard.counters.tokens(part.tokens);
-    Ok(())
+    Ok(given)
 }
 
 /// Reserves the output, then runs all rows, as many at a time as a run may have.
-fn run(shard: &Shard, steps: &mut [Step], parts: &mut [Part]) -> Result<()> {
-    let shapes = steps.iter().zip(&*parts).filter(|(_, part)| part.outcome.is_ok());
-    let (rows, width) = shapes.fold((0, 0), |(sum, _), (step, part)| {
-        let (rows, width) = step.request.output_shape(part.tokens, step.logits);
+fn run(shard: &Shard, tasks: &mut [Task], parts: &mut [Part], want: &Want) -> Result<()> {
+    let shapes = tasks.iter().zip(&*parts).filter(|(_, part)| part.outcome.is_ok());
+    let (rows, width) = shapes.fold((0, 0), |(sum, _), (task, part)| {
+        let (rows, width) = task.request.output_shape(part.tokens, task.logits);
         (sum + rows, width)
     });
-    let before: Vec<Results> = steps.iter_mut().filter_map(|step| step.request.results.take()).collect();
-    let mut out = Writer::new(before.into_iter(), rows, width, &shard.budget)?;
+    let before: Vec<Results> = tasks.iter_mut().filter_map(|task| task.request.results.take()).collect();
+    let mut out = Sink::new(want, before.into_iter(), rows, width, &shard.budget)?;
     shard.with(|loaded| {
-        let slots: Vec<_> = steps.iter().map(|step| Arc::clone(&step.request.cache)).collect();
+        let slots: Vec<_> = tasks.iter().map(|task| Arc::clone(&task.request.cache)).collect();
         let mut caches: Vec<_> = slots.iter().map(|slot| slot.lock()).collect();
         for (part, cache) in parts.iter_mut().zip(&caches) {
             if cache.is_none() && part.outcome.is_ok() {
                 part.outcome = Err(err!(StaleShard, "the request's shard was retired"));
             }
         }
-        let longest = steps.iter().map(|step| step.request.chunk()).max().unwrap_or(0);
+        let longest = tasks.iter().map(|task| task.request.chunk()).max().unwrap_or(0);
         let most = loaded.session.rows.min(longest.max(ROWS));
         loop {
-            drop_cancelled(steps, parts);
-            let plan = plan(steps, parts, most);
+            drop_cancelled(tasks, parts);
+            let plan = plan(tasks, parts, most);
             if plan.is_empty() {
                 return Ok(());
             }
-            one_run(shard, loaded, steps, parts, &plan, &mut caches, &mut out)?;
+            one_run(shard, loaded, tasks, parts, &plan, &mut caches, &mut out)?;
         }
     })?;
-    let block = out.finish();
-    for (step, part) in steps.iter().zip(parts) {
-        let (rows, width) = step.request.output_shape(part.tokens, step.logits);
-        part.results = Some(Results::new(&block, part.first, rows, width));
+    let mut given = out.finish();
+    for (task, part) in tasks.iter().zip(parts) {
+        let (rows, width) = task.request.output_shape(part.tokens, task.logits);
+        if part.outcome.is_ok() {
+            part.given = given.of(part.first, rows, width);
+        }
     }
     Ok(())
 }
 
-fn drop_cancelled(steps: &[Step], parts: &mut [Part]) {
-    for (step, part) in steps.iter().zip(parts) {
-        if part.left() > 0 && step.request.cancel.is_set() {
+fn drop_cancelled(tasks: &[Task], parts: &mut [Part]) {
+    for (task, part) in tasks.iter().zip(parts) {
+        if part.left() > 0 && task.request.cancel.is_set() {
             part.outcome = Err(err!(Cancelled, "the request was cancelled"));
         }
     }
@@ -156,10 +213,10 @@ fn drop_cancelled(steps: &[Step], parts: &mut [Part]) {
 type Plan = Vec<(usize, Range<usize>)>;
 
 /// The next run: `room` tokens at most, and no more of one step than its request's chunk.
-fn plan(steps: &[Step], parts: &[Part], mut room: usize) -> Plan {
+fn plan(tasks: &[Task], parts: &[Part], mut room: usize) -> Plan {
     let mut plan = Plan::new();
-    for (index, (step, part)) in steps.iter().zip(parts).enumerate() {
-        let take = part.left().min(step.request.chunk()).min(room);
+    for (index, (task, part)) in tasks.iter().zip(parts).enumerate() {
+        let take = part.left().min(task.request.chunk()).min(room);
         if take > 0 {
             plan.push((index, part.done..part.done + take));
             room -= take;
@@ -176,36 +233,39 @@ fn plan(steps: &[Step], parts: &[Part], mut room: usize) -> Plan {
 fn one_run(
     shard: &Shard,
     loaded: &Loaded,
-    steps: &[Step],
+    tasks: &[Task],
     parts: &mut [Part],
     plan: &Plan,
     caches: &mut [MutexGuard<Option<Cache>>],
-    out: &mut Writer,
+    out: &mut Sink,
 ) -> Result<()> {
     let mut segments = Vec::with_capacity(plan.len());
-    let mut wanted: Vec<i64> = Vec::new();
+    let (mut wanted, mut counts): (Vec<i64>, Vec<usize>) = (Vec::new(), Vec::new());
     let (mut row, mut planned) = (0, plan.iter().peekable());
     for (index, cache) in caches.iter_mut().enumerate() {
         let Some((_, tokens)) = planned.next_if(|(wanted, _)| *wanted == index) else { continue };
         let Some(cache) = cache.as_mut() else { bail!(Internal, "a run of a retired request") };
-        let (request, part) = (&steps[index].request, &mut parts[index]);
+        let (request, part) = (&tasks[index].request, &mut parts[index]);
         if tokens.start == 0 {
             part.first = out.written() + if loaded.session.is_last { wanted.len() } else { row };
         }
         segments.push(cache.rows.segment(request.position() + tokens.start, tokens.len()));
-        match steps[index].logits {
+        match tasks[index].logits {
             Logits::All => wanted.extend(row as i64..(row + tokens.len()) as i64),
-            Logits::Last if tokens.end == part.tokens => wanted.push((row + tokens.len()) as i64 - 1),
+            Logits::Last if tokens.end == part.tokens => {
+                wanted.push((row + tokens.len()) as i64 - 1);
+                counts.extend(out.count(index));
+            }
             Logits::Last | Logits::None => {}
         }
         row += tokens.len();
     }
     let mut batch = rotated(shard, segments);
-    let input = gather(shard, steps, plan)?;
+    let input = gather(shard, tasks, plan)?;
     let rows = if loaded.session.is_last { wanted.len() } else { row };
-    let joined = Joined::new(steps, plan);
+    let joined = Joined::new(tasks, plan);
     let input = input.rows(shard.info().hidden_size as usize);
-    match loaded.session.run(input, &mut batch, &wanted, out.next(rows), joined.leader()) {
+    match loaded.session.run(input, &mut batch, &wanted, out.next(rows, &counts), joined.leader()) {
         Ok(()) => {}
         // Without the request whose flag it was, the same rows are run again.
         Err(error) if error.kind() == ErrorKind::Cancelled && joined.any_set() => return Ok(()),
@@ -222,8 +282,8 @@ fn one_run(
 struct Joined<'a>(Vec<&'a Cancel>);
 
 impl<'a> Joined<'a> {
-    fn new(steps: &'a [Step], plan: &Plan) -> Self {
-        let all = Self(plan.iter().map(|(index, _)| &*steps[*index].request.cancel).collect());
+    fn new(tasks: &'a [Task], plan: &Plan) -> Self {
+        let all = Self(plan.iter().map(|(index, _)| &*tasks[*index].request.cancel).collect());
         for follower in &all.0[1..] {
             follower.join(all.leader());
         }
@@ -270,6 +330,7 @@ struct Gathered<'a> {
 enum Values<'a> {
     Ids(Cow<'a, [i64]>),
     Hidden(Cow<'a, [f32]>),
+    Kept(&'a DeviceRows, Range<usize>),
 }
 
 impl Gathered<'_> {
@@ -277,12 +338,19 @@ impl Gathered<'_> {
         match &self.values {
             Values::Ids(ids) => Rows::Ids(ids),
             Values::Hidden(values) => Rows::Hidden(values, hidden_size),
+            Values::Kept(rows, range) => Rows::Kept(rows, range.start, range.len()),
         }
     }
 }
 
-fn gather<'a>(shard: &Shard, steps: &'a [Step], plan: &Plan) -> Result<Gathered<'a>> {
-    let parts = || plan.iter().map(|(index, tokens)| (steps[*index].input, tokens.clone()));
+fn gather<'a>(shard: &Shard, tasks: &'a [Task], plan: &Plan) -> Result<Gathered<'a>> {
+    if let [(index, tokens)] = &plan[..]
+        && let Source::Kept(kept) = tasks[*index].source
+    {
+        let rows = kept.rows.as_ref().ok_or_else(|| err!(Internal, "no rows on the device"))?;
+        return Ok(Gathered { values: Values::Kept(rows, tokens.clone()), _memory: None });
+    }
+    let parts = || plan.iter().filter_map(|(index, tokens)| Some((tasks[*index].source.given()?, tokens.clone())));
     let ids = || parts().filter_map(|(input, tokens)| input.ids().map(|ids| &ids[tokens]));
     let hidden = || parts().filter_map(|(input, tokens)| input.hidden(tokens));
     let values = match (shard.info().is_first, plan.len()) {

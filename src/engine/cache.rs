@@ -1,15 +1,16 @@
-//! Where a request's keys and values lie: mapped memory for this library's operators, tensors on the session's device for
-//! ONNX Runtime's.
+//! Where a request's keys and values lie: mapped memory for this library's operators, a slot on the session's device for ONNX
+//! Runtime's.
 
+use super::slots::Slot;
 use crate::error::{Result, bail};
 use crate::kv::KvCache;
-use crate::runtime::{DeviceCache, Segment};
+use crate::runtime::Segment;
 
 /// A request's KV cache.
 #[derive(Debug)]
 pub(super) enum KvRows {
     Mapped(KvCache),
-    Device(DeviceCache),
+    Device(Slot),
 }
 
 impl KvRows {
@@ -20,7 +21,7 @@ impl KvRows {
                 let (capacity, kind) = (cache.capacity(), cache.row_type());
                 Segment::new(cache.bytes(), kind, capacity, position, tokens)
             }
-            Self::Device(cache) => Segment::on_device(cache, position, tokens),
+            Self::Device(slot) => Segment::on_device(slot.cache(), slot.index(), position, tokens),
         }
     }
 
@@ -31,7 +32,7 @@ impl KvRows {
                 to.copy(from, tokens);
                 Ok(())
             }
-            (Self::Device(to), Self::Device(from)) => to.copy(from, tokens),
+            (Self::Device(to), Self::Device(from)) => to.cache().copy(to.index(), from.cache(), from.index(), tokens),
             (to, from) => {
                 let mut rows = Vec::new();
                 from.read(tokens, &mut rows)?;
@@ -47,7 +48,7 @@ impl KvRows {
                 cache.heads(tokens).for_each(|head| to.extend_from_slice(head));
                 Ok(())
             }
-            Self::Device(cache) => cache.read(tokens, to),
+            Self::Device(slot) => slot.cache().read(slot.index(), tokens, to),
         }
     }
 
@@ -65,7 +66,7 @@ impl KvRows {
                 }
                 Ok(())
             }
-            Self::Device(cache) => cache.write(tokens, from),
+            Self::Device(slot) => slot.cache().write(slot.index(), tokens, from),
         }
     }
 }

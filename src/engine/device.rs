@@ -51,7 +51,8 @@ impl Device {
         let (total_memory, available_memory) = runtime::memory();
         let mut list =
             vec![DeviceInfo { device: Self::Cpu, name: runtime::processor(), total_memory, available_memory }];
-        let offered = |device: Self| Runtime::get().is_ok_and(|runtime| device.provider(None).is_offered(runtime));
+        let offered =
+            |device: Self| Runtime::get().is_ok_and(|runtime| device.provider(None, false).is_offered(runtime));
         if offered(Self::Cuda(0)) {
             list.extend((0..).zip(runtime::gpus()).map(|(index, gpu)| DeviceInfo {
                 device: Self::Cuda(index),
@@ -68,10 +69,10 @@ impl Device {
     }
 
     /// Who runs graphs on it.
-    pub(super) fn provider(self, memory_limit: Option<u64>) -> Provider {
+    pub(super) fn provider(self, memory_limit: Option<u64>, captures: bool) -> Provider {
         match self {
             Self::Auto | Self::Cpu => Provider::Cpu,
-            Self::Cuda(index) => Provider::Cuda { index, memory_limit },
+            Self::Cuda(index) => Provider::Cuda { index, memory_limit, captures },
             Self::CoreMl => Provider::Named(&runtime::CORE_ML),
         }
     }
@@ -109,6 +110,7 @@ impl FromStr for Device {
 
 /// Where an engine's shards are to run.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(super) struct Target {
     /// What was asked for, by the option or by `ORTSHARD_DEVICE`.
     pub requested: Device,
@@ -121,12 +123,20 @@ pub(super) struct Target {
     /// Whether those compute in the checkpoint's own type, as CUDA does, instead of float32. The processor's provider lacks kernels
     /// for the others and Core ML's for bfloat16.
     pub own_dtype: bool,
+    /// Whether decode steps are captured as CUDA graphs.
+    pub captures: bool,
 }
 
 impl Target {
     /// The processor with this library's operators.
-    pub(super) const PROCESSOR: Self =
-        Self { requested: Device::Cpu, device: Device::Cpu, required: false, stock_operators: false, own_dtype: false };
+    pub(super) const PROCESSOR: Self = Self {
+        requested: Device::Cpu,
+        device: Device::Cpu,
+        required: false,
+        stock_operators: false,
+        own_dtype: false,
+        captures: false,
+    };
 
     /// The device to use. `require` makes a missing one an error; otherwise the processor takes its place, and the log
     /// says so.
@@ -139,12 +149,13 @@ impl Target {
         }
         let device = match requested {
             // Nobody asked for CUDA, so that a library does not have it is no news.
-            Device::Auto if !Device::Cuda(0).provider(None).is_offered(runtime) => Device::Cpu,
+            Device::Auto if !Device::Cuda(0).provider(None, false).is_offered(runtime) => Device::Cpu,
             Device::Auto => usable(Device::Cuda(0), options, false, runtime)?,
             device => usable(device, options, required, runtime)?,
         };
         let own_dtype = matches!(device, Device::Cuda(_));
-        Ok(Self { requested, device, required, stock_operators, own_dtype })
+        let captures = own_dtype && !options.no_graph_capture && runtime.releases_captures();
+        Ok(Self { requested, device, required, stock_operators, own_dtype, captures })
     }
 
     /// Whether the graph is written in ONNX Runtime's operators.
@@ -174,7 +185,7 @@ fn requested(option: Device, variable: Option<&str>) -> Result<Device> {
 /// `device` if sessions can run on it, else an error or the processor.
 fn usable(device: Device, options: &EngineOptions, required: bool, runtime: &Runtime) -> Result<Device> {
     let check = || {
-        device.provider(None).check(runtime)?;
+        device.provider(None, false).check(runtime)?;
         if device == Device::Cpu { Ok(()) } else { check_kv_type(options, device, device) }
     };
     match check() {

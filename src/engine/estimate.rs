@@ -2,7 +2,8 @@
 
 use super::head::inspect_here;
 use super::options::ShardSpec;
-use super::session::{ROWS, copied_bytes, run_bytes, run_within};
+use super::session::{ROWS, run_bytes, run_within};
+use super::standard::copied_bytes;
 use super::{Engine, export};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
@@ -96,12 +97,13 @@ impl Engine {
         let (copied, passing) = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
         let weight_bytes = weight_bytes + copied;
         let kv = self.options.kv_type.shape(config, *range);
-        let token = if self.target.standard() && export::check(config).is_ok() {
-            kv.values_per_token() * dtype.size() as u64
+        let (token, requests) = if self.target.standard() && export::check(config).is_ok() {
+            let together = u64::from(self.options.batch_slots.max(1));
+            (kv.values_per_token() * dtype.size() as u64, u64::from(requests).next_multiple_of(together))
         } else {
-            kv.bytes_per_token()
+            (kv.bytes_per_token(), u64::from(requests))
         };
-        let kv_bytes = token.saturating_mul(u64::from(context) * u64::from(requests));
+        let kv_bytes = token.saturating_mul(u64::from(context).saturating_mul(requests));
         let held = self.held();
         let (rows, arena) = if let Some(limit) = self.budget.limit() {
             run_within(&self.target, graph, limit.saturating_sub(held + weight_bytes + passing))

@@ -9,6 +9,7 @@ use crate::source::SourceOptions;
 
 /// Options of an [`Engine`](super::Engine).
 #[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct EngineOptions {
     /// Where shards run.
     pub device: Device,
@@ -31,6 +32,13 @@ pub struct EngineOptions {
     /// How the KV caches of requests are kept. F16 and int8 are for the processor's own operators only, and on CUDA float32 is
     /// refused too: [`Auto`](KvType::Auto) takes what the checkpoint has.
     pub kv_type: KvType,
+    /// Requests whose KV caches are made side by side on a device other than the processor (and with
+    /// [`stock_operators`](Self::stock_operators)), so that [`infer_batch`](super::infer_batch) runs their next tokens together.
+    /// Their memory is taken at once, for requests of one capacity. 0: 1. The processor's own operators run any requests
+    /// together.
+    pub batch_slots: u32,
+    /// Whether decode steps on CUDA are launched one operator at a time instead of captured as a CUDA graph and replayed.
+    pub no_graph_capture: bool,
     /// Bytes that the engine's weights, KV caches and runs may take together. 0: no limit.
     ///
     /// Big blocks are reserved against it before they are used, and ONNX Runtime's memory is capped, so what does not

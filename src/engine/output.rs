@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::batch::Want;
 use super::budget::{Budget, Reservation};
+use super::session::{Best, Kept, Out};
 use crate::error::{Error, Result, Site};
 
 /// Memory for the results of a call. The requests of a batch share one block, so that one run writes all their rows.
@@ -49,6 +51,115 @@ impl Results {
     }
 }
 
+/// What a call has given one request.
+#[derive(Debug)]
+pub(super) enum Given {
+    Nothing,
+    Rows(Results),
+    Kept(Kept),
+    Best(Best),
+}
+
+/// Where the results of a call go, run after run.
+#[derive(Debug)]
+pub(super) enum Sink {
+    Rows(Writer),
+    Kept(Kept),
+    Best {
+        /// How many of the largest logits each task wants.
+        each: Vec<usize>,
+        all: Vec<Best>,
+        /// Those of the run in progress, and how many of the largest logits each of them is to be.
+        run: Vec<Best>,
+        counts: Vec<usize>,
+    },
+}
+
+impl Sink {
+    /// For `rows` of `width` values; where they come to this process, see [`Writer::new`].
+    pub(super) fn new(
+        want: &Want,
+        before: impl Iterator<Item = Results>,
+        rows: usize,
+        width: usize,
+        budget: &Arc<Budget>,
+    ) -> Result<Self> {
+        match want {
+            Want::Rows => Writer::new(before, rows, width, budget).map(Self::Rows),
+            Want::Kept => Ok(Self::Kept(Kept { total: rows, done: 0, rows: None, memory: None })),
+            Want::Best(each) => {
+                let each = each.clone();
+                Ok(Self::Best { each, all: Vec::new(), run: Vec::new(), counts: Vec::new() })
+            }
+        }
+    }
+
+    /// The row that comes next.
+    pub(super) fn written(&self) -> usize {
+        match self {
+            Self::Rows(writer) => writer.written,
+            Self::Kept(kept) => kept.done,
+            Self::Best { all, .. } => all.len(),
+        }
+    }
+
+    /// How many of the largest logits the task `index` wants, if it is about those.
+    pub(super) fn count(&self, index: usize) -> Option<usize> {
+        match self {
+            Self::Best { each, .. } => each.get(index).copied(),
+            Self::Rows(_) | Self::Kept(_) => None,
+        }
+    }
+
+    /// Room for the next `rows`, which count once they are [committed](Self::commit).
+    pub(super) fn next(&mut self, rows: usize, wanted: &[usize]) -> Out<'_> {
+        match self {
+            Self::Rows(writer) => Out::Host(writer.next(rows)),
+            Self::Kept(kept) => Out::Kept(kept),
+            Self::Best { run, counts, .. } => {
+                counts.clear();
+                counts.extend_from_slice(wanted);
+                Out::Best(counts, run)
+            }
+        }
+    }
+
+    pub(super) fn commit(&mut self, rows: usize) {
+        match self {
+            Self::Rows(writer) => writer.written += rows,
+            Self::Kept(kept) => kept.done += rows,
+            Self::Best { all, run, .. } => all.append(run),
+        }
+    }
+
+    /// To be handed out.
+    pub(super) fn finish(self) -> Finished {
+        match self {
+            Self::Rows(writer) => Finished::Rows(Arc::new(writer.block)),
+            Self::Kept(kept) => Finished::Kept(Some(kept)),
+            Self::Best { all, .. } => Finished::Best(all.into_iter().map(Some).collect()),
+        }
+    }
+}
+
+/// The results of a call.
+pub(super) enum Finished {
+    Rows(Arc<Block>),
+    Kept(Option<Kept>),
+    Best(Vec<Option<Best>>),
+}
+
+impl Finished {
+    /// The `rows` of a request, from row `first` on.
+    pub(super) fn of(&mut self, first: usize, rows: usize, width: usize) -> Given {
+        match self {
+            Self::Rows(block) => Given::Rows(Results::new(block, first, rows, width)),
+            Self::Kept(kept) => kept.take().map_or(Given::Nothing, Given::Kept),
+            Self::Best(all) => all.get_mut(first).and_then(Option::take).map_or(Given::Nothing, Given::Best),
+        }
+    }
+}
+
 /// A block that nobody reads: the runs of a call write it row after row.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -60,12 +171,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Room for `rows` of `width` values: in the largest of the blocks that the requests held before, where no other
     /// request still reads it, else in a new one.
-    pub(super) fn new(
-        before: impl Iterator<Item = Results>,
-        rows: usize,
-        width: usize,
-        budget: &Arc<Budget>,
-    ) -> Result<Self> {
+    fn new(before: impl Iterator<Item = Results>, rows: usize, width: usize, budget: &Arc<Budget>) -> Result<Self> {
         // The last reader of a shared block gets it.
         let mut block = before
             .filter_map(|results| Arc::into_inner(results.block))
@@ -75,21 +181,8 @@ impl Writer {
         Ok(Self { block, width, written: 0 })
     }
 
-    /// The row that is written next.
-    pub(super) fn written(&self) -> usize {
-        self.written
-    }
-
-    /// The next `rows`. They count once they are [committed](Self::commit).
-    pub(super) fn next(&mut self, rows: usize) -> &mut [f32] {
+    /// The next `rows`.
+    fn next(&mut self, rows: usize) -> &mut [f32] {
         &mut self.block.values[self.written * self.width..][..rows * self.width]
-    }
-
-    pub(super) fn commit(&mut self, rows: usize) {
-        self.written += rows;
-    }
-
-    pub(super) fn finish(self) -> Arc<Block> {
-        Arc::new(self.block)
     }
 }

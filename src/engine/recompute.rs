@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::batch::{Step, run_together};
+use super::batch::{Source, Task, Want, run_together};
 use super::budget::Reservation;
 use super::request::{Input, Logits, Request};
 use super::shard::Shard;
@@ -100,9 +100,8 @@ impl Request {
         while self.position() < tokens {
             let end = tokens.min(self.position() + self.chunk());
             let input = history.input(self.position()..end)?;
-            run_together(&mut [Step { request: self, input, logits: Logits::None }])
-                .into_iter()
-                .collect::<Result<()>>()?;
+            let task = Task { request: self, source: Source::Given(input), logits: Logits::None };
+            run_together(&mut [task], &Want::Rows).into_iter().try_for_each(|outcome| outcome.map(drop))?;
         }
         Ok(())
     }

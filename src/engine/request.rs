@@ -27,6 +27,14 @@ pub enum Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    /// The same for a shorter time.
+    pub(super) fn reborrow(&self) -> Input<'_> {
+        match self {
+            Self::Ids(ids) => Input::Ids(ids),
+            Self::Hidden(hidden) => Input::Hidden(hidden.reborrow()),
+        }
+    }
+
     pub(super) fn ids(self) -> Option<&'a [i64]> {
         match self {
             Self::Ids(ids) => Some(ids),
@@ -258,6 +266,11 @@ impl Request {
         if tokens == 0 {
             bail!(InvalidArgument, "input: no tokens");
         }
+        self.check_room(tokens)
+    }
+
+    /// `tokens`, if there is room for so many.
+    pub(super) fn check_room(&self, tokens: usize) -> Result<usize> {
         let free = self.capacity - self.position;
         if tokens > free {
             bail!(

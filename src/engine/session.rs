@@ -2,37 +2,32 @@
 //!
 //! On the processor the graph is written in this library's own operators, which read the mapped weights. For any other
 //! device it is written in ONNX Runtime's, which get the weights in one type, or, quantised, as codes and scales. Both take and
-//! give the same float32 rows, so requests do not see which it is.
+//! give float32 rows, so requests do not see which it is.
 
-use std::ffi::{CStr, CString};
-use std::io::Cursor;
+use std::ffi::CStr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{Budget, Reservation};
 use super::cache::KvRows;
 use super::device::{Device, Target};
-use super::export;
 use super::precision::Packer;
-use crate::error::{Error, ErrorKind, Result, Site, err};
-use crate::graph::standard::{self, Blocks, Form, Place, Style};
+use super::slots::Slots;
+use super::standard::{Standard, no_matter_of_memory};
+use crate::error::{Result, Site, bail};
 use crate::graph::{self, Graph};
 use crate::kernels::Dtype;
 use crate::kv::{KvCache, KvShape};
 use crate::model::ModelConfig;
-use crate::runtime::{
-    self, Batch, Cancel, Contents, DeviceCache, DeviceMemory, Placement, Segment, Tensor, TensorMut, Values,
-};
-use crate::weights::{Files, WeightTable};
+use crate::runtime::{self, Batch, Cancel, DeviceRows, Placement, Tensor, TensorMut, Values};
+use crate::weights::WeightTable;
 
 /// Tokens of a run where memory does not force fewer.
 pub(super) const ROWS: usize = 512;
 /// The fewest tokens of a run that a memory limit leads to.
 const FEWEST_ROWS: usize = 16;
 /// Runs of more tokens than this give their memory back.
-const SHRINK_FROM: usize = 32;
-/// What the graph calls the file of its weights, which is a block of memory here.
-const DATA: &str = "weights";
+pub(super) const SHRINK_FROM: usize = 32;
 
 /// A shard's graph, ready to run.
 #[derive(Debug)]
@@ -45,8 +40,6 @@ pub(super) struct Session {
     width: usize,
     /// Where it runs.
     pub device: Device,
-    /// What a session in the standard dialect keeps its values in.
-    dtype: Dtype,
     pub placement: Placement,
     memory: Vec<Reservation>,
 }
@@ -63,13 +56,63 @@ pub(super) enum Rows<'a> {
     Ids(&'a [i64]),
     /// `[rows, width]`.
     Hidden(&'a [f32], usize),
+    /// Rows that another shard has left on the device: from this one on, so many.
+    Kept(&'a DeviceRows, usize, usize),
 }
 
-impl Rows<'_> {
-    fn of(&self, rows: Range<usize>) -> Self {
+/// What becomes of a run's results: hidden states of every row, or logits of those that are wanted.
+#[derive(Debug)]
+pub(super) enum Out<'a> {
+    /// They come to this process.
+    Host(&'a mut [f32]),
+    /// Hidden states stay on the device.
+    Kept(&'a mut Kept),
+    /// Of logits come as many of the largest as are asked for in this order, all where that cannot decide.
+    Best(&'a [usize], &'a mut Vec<Best>),
+}
+
+/// A call's hidden states, on the device.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Rows of the whole call.
+    pub total: usize,
+    /// Those that are there.
+    pub done: usize,
+    pub rows: Option<DeviceRows>,
+    pub memory: Option<Reservation>,
+}
+
+/// What is left of a token's logits.
+#[derive(Debug)]
+pub(super) enum Best {
+    /// The largest, ties with the last that counts included.
+    Candidates(Vec<(u32, f32)>),
+    /// All.
+    Whole(Vec<f32>),
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn of(&self, rows: Range<usize>) -> Self {
         match *self {
+            Self::Kept(kept, first, _) => Self::Kept(kept, first + rows.start, rows.len()),
             Self::Ids(ids) => Self::Ids(&ids[rows]),
             Self::Hidden(values, width) => Self::Hidden(&values[rows.start * width..rows.end * width], width),
+        }
+    }
+
+    /// Token ids, if that is what they are.
+    pub(super) fn ids(self) -> Option<&'a [i64]> {
+        match self {
+            Self::Ids(ids) => Some(ids),
+            Self::Hidden(..) | Self::Kept(..) => None,
+        }
+    }
+
+    /// Hidden states of this process, likewise.
+    pub(super) fn hidden(self) -> Option<&'a [f32]> {
+        match self {
+            Self::Hidden(values, _) => Some(values),
+            Self::Ids(_) | Self::Kept(..) => None,
         }
     }
 
@@ -77,11 +120,13 @@ impl Rows<'_> {
         match self {
             Self::Ids(ids) => ids.len(),
             Self::Hidden(values, width) => values.len() / width,
+            Self::Kept(.., rows) => *rows,
         }
     }
 
     fn tensor(&self) -> Result<(&'static CStr, Tensor<'_>)> {
         Ok(match self {
+            Self::Kept(..) => bail!(Internal, "rows on a device for a session that is not"),
             Self::Ids(ids) => (c"input_ids", Tensor::new(ids, &[ids.len()])?),
             Self::Hidden(values, width) => (c"hidden_states_in", Tensor::new(values, &[values.len() / width, *width])?),
         })
@@ -101,8 +146,7 @@ impl Session {
         if !target.standard() {
             return Self::native(packer, graph, weights, budget);
         }
-        let dtype = target.dtype(weights.dtype());
-        match Self::standard(target, dtype, packer.blocks(), graph, config, weights, budget) {
+        match Self::standard(target, packer, graph, config, weights, budget) {
             Err(error) if target.may_fall_back() && no_matter_of_memory(&error) => {
                 log::warn!("the shard cannot run on {}: {}; using cpu", target.device, error.chain());
                 Self::native(packer, graph, weights, budget)
@@ -128,7 +172,19 @@ impl Session {
     ) -> Result<Self> {
         let session = runtime::Session::native(&graph::native::write(graph), Arc::clone(weights), limit)?;
         let placement = Placement { nodes: graph.ops.len(), cpu_nodes: graph.ops.len() };
-        Ok(Self::of(Dialect::Native(session), graph, rows, Device::Cpu, Dtype::F32, placement, memory))
+        Ok(Self::of(Dialect::Native(session), graph, rows, Device::Cpu, placement, memory))
+    }
+
+    fn standard(
+        target: &Target,
+        packer: &Packer,
+        graph: &Graph,
+        config: &ModelConfig,
+        weights: &Arc<WeightTable>,
+        budget: &Arc<Budget>,
+    ) -> Result<Self> {
+        let (session, placement, rows, memory) = Standard::new(target, packer, graph, config, weights, budget)?;
+        Ok(Self::of(Dialect::Standard(session), graph, rows, target.device, placement, memory))
     }
 
     /// Bytes it has taken from the budget.
@@ -136,51 +192,11 @@ impl Session {
         self.memory.iter().map(Reservation::bytes).sum()
     }
 
-    /// Weights that the checkpoint has in the session's own type are read where they lie, others from a copy of ours. While the
-    /// session is made there is that and the copy that ONNX Runtime keeps, and one more of the tensor that it is taking over, or
-    /// of all that it packs.
-    fn standard(
-        target: &Target,
-        dtype: Dtype,
-        blocks: Option<Blocks>,
-        graph: &Graph,
-        config: &ModelConfig,
-        weights: &WeightTable,
-        budget: &Arc<Budget>,
-    ) -> Result<Self> {
-        const KEPT: &str = "the weights of ONNX Runtime's own operators";
-        const PASSING: &str = "passing the weights to ONNX Runtime";
-        let files = weights.files(dtype);
-        let written = written(dtype, blocks, graph, config, Some(&files))?;
-        let kept = budget.reserve(written.kept_bytes, Site::Load, KEPT)?;
-        let passing = budget.reserve(written.passing_bytes, Site::Load, PASSING)?;
-        let bytes = written.data_bytes;
-        let mut data: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(bytes as usize)
-            .map_err(|()| Error::oom(Site::Load, "cpu", bytes, PASSING))?;
-        export::write_data(Cursor::new(&mut *data), &written, dtype, &config.rope, config.max_positions, weights)?;
-
-        let (rows, limit) = run_of(target, graph, budget);
-        let memory = budget.reserve(limit.unwrap_or(0), Site::Load, "the memory of a run")?;
-        let provider = target.device.provider(budget.limit());
-        // ONNX Runtime takes the copy it keeps from the arena without looking at the limit, but counts it.
-        let limit = limit.map(|limit| limit + written.kept_bytes);
-        let stored = files.contents().enumerate().map(|(index, content)| (stored_in(index), content));
-        let contents = stored.chain([(DATA.to_owned(), &*data)]).collect();
-        let contents = Contents { files: contents, quantised: blocks.is_some() };
-        let (session, placement) = runtime::Session::standard(&written.model, &contents, &provider, limit)?;
-        drop(contents);
-        drop((data, passing));
-        let memory_on_device = DeviceMemory::new(&provider, None)?;
-        let session = Dialect::Standard(Standard::new(session, memory_on_device, graph)?);
-        Ok(Self::of(session, graph, rows, target.device, dtype, placement, vec![kept, memory]))
-    }
-
     fn of(
         dialect: Dialect,
         graph: &Graph,
         rows: usize,
         device: Device,
-        dtype: Dtype,
         placement: Placement,
         memory: Vec<Reservation>,
     ) -> Self {
@@ -188,34 +204,15 @@ impl Session {
             graph::Output::Hidden(value) => (false, value.width),
             graph::Output::Logits(value) => (true, value.width),
         };
-        Self { dialect, rows, is_last, width, device, dtype, placement, memory }
+        Self { dialect, rows, is_last, width, device, placement, memory }
     }
 
     /// One run: the rows of `batch` through the graph into `out`, hidden states of every row or logits of the `wanted`.
-    pub(super) fn run(
-        &self,
-        input: Rows,
-        batch: &mut Batch,
-        wanted: &[i64],
-        out: &mut [f32],
-        cancel: &Cancel,
-    ) -> Result<()> {
-        match &self.dialect {
-            Dialect::Native(session) => self.run_native(session, input, batch, wanted, out, cancel),
-            Dialect::Standard(session) => {
-                let (mut first, mut out) = (0, out);
-                for segment in &mut batch.segments {
-                    let rows = first..first + segment.rows().len();
-                    first = rows.end;
-                    let inside = |row: &&i64| rows.contains(&(**row as usize));
-                    let wanted: Vec<i64> = wanted.iter().filter(inside).map(|row| row - rows.start as i64).collect();
-                    let values = self.width * if self.is_last { wanted.len() } else { rows.len() };
-                    let (mine, rest) = out.split_at_mut(values);
-                    out = rest;
-                    session.run(self, input.of(rows), segment, &wanted, mine, cancel)?;
-                }
-                Ok(())
-            }
+    pub(super) fn run(&self, input: Rows, batch: &mut Batch, wanted: &[i64], out: Out, cancel: &Cancel) -> Result<()> {
+        match (&self.dialect, out) {
+            (Dialect::Native(session), Out::Host(out)) => self.run_native(session, input, batch, wanted, out, cancel),
+            (Dialect::Native(_), _) => bail!(Internal, "results on a device of a session that is not"),
+            (Dialect::Standard(session), out) => session.run(input, batch, wanted, out, cancel),
         }
     }
 
@@ -246,141 +243,49 @@ impl Session {
 
     /// Bytes that a token of `kv` takes in such a cache.
     pub(super) fn kv_bytes_per_token(&self, kv: KvShape) -> u64 {
-        match self.dialect {
+        match &self.dialect {
             Dialect::Native(_) => kv.bytes_per_token(),
-            Dialect::Standard(_) => kv.values_per_token() * self.dtype.size() as u64,
+            Dialect::Standard(session) => kv.values_per_token() * session.dtype().size() as u64,
         }
     }
 
     /// The name of what it is kept in.
     pub(super) fn kv_type(&self, kv: KvShape) -> String {
-        match self.dialect {
+        match &self.dialect {
             Dialect::Native(_) => kv.rows.to_string(),
-            Dialect::Standard(_) => format!("{:?}", self.dtype).to_lowercase(),
+            Dialect::Standard(session) => format!("{:?}", session.dtype()).to_lowercase(),
         }
     }
 
-    /// A KV cache for `capacity` tokens, where the session reads it.
-    pub(super) fn new_rows(&self, kv: KvShape, capacity: usize) -> Result<KvRows> {
+    /// A KV cache for `capacity` tokens, where the session reads it, and what it takes of `budget` for itself.
+    pub(super) fn new_rows(
+        &self,
+        kv: KvShape,
+        capacity: usize,
+        slots: &Slots,
+        budget: &Arc<Budget>,
+    ) -> Result<(KvRows, Option<Reservation>)> {
         match &self.dialect {
-            Dialect::Native(_) => KvCache::new(kv, capacity).map(KvRows::Mapped),
-            Dialect::Standard(Standard { memory, .. }) => {
-                let KvShape { layers, kv_heads, head_dim, .. } = kv;
-                DeviceCache::new(memory, self.dtype, layers, kv_heads, capacity, head_dim).map(KvRows::Device)
+            Dialect::Native(_) => {
+                let bytes = kv.bytes_per_token().saturating_mul(capacity as u64);
+                let memory = budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
+                Ok((KvRows::Mapped(KvCache::new(kv, capacity)?), Some(memory)))
             }
+            Dialect::Standard(session) => Ok((KvRows::Device(session.slot(kv, capacity, slots, budget)?), None)),
+        }
+    }
+
+    /// What it leaves on its device, for another session to take: its device and its type of values; `None` if it does not.
+    pub(super) fn leaves(&self) -> Option<(Device, Dtype)> {
+        match &self.dialect {
+            Dialect::Native(_) => None,
+            Dialect::Standard(session) => Some((self.device, session.dtype())),
         }
     }
 
     fn output(&self) -> &'static CStr {
         if self.is_last { c"logits" } else { c"hidden_states" }
     }
-}
-
-/// A session in the standard dialect. It runs one request at a time: ONNX Runtime's attention takes several at once only
-/// for single tokens.
-#[derive(Debug)]
-struct Standard {
-    session: runtime::Session,
-    /// Where the KV caches of requests on it lie.
-    memory: Arc<DeviceMemory>,
-    /// Input and output of each layer's keys, then values.
-    caches: Vec<(CString, CString)>,
-}
-
-impl Standard {
-    fn new(session: runtime::Session, memory: Arc<DeviceMemory>, graph: &Graph) -> Result<Self> {
-        let mut caches = Vec::new();
-        let name = |name: String| CString::new(name).map_err(|_| err!(Internal, "a name with a NUL"));
-        for attention in graph.attentions() {
-            for part in ["key", "value"] {
-                let (past, present) = (standard::past(attention.layer, part), standard::present(attention.layer, part));
-                caches.push((name(past)?, name(present)?));
-            }
-        }
-        Ok(Self { session, memory, caches })
-    }
-
-    fn run(
-        &self,
-        shard: &Session,
-        input: Rows,
-        segment: &mut Segment,
-        wanted: &[i64],
-        out: &mut [f32],
-        cancel: &Cancel,
-    ) -> Result<()> {
-        let end = segment.rows().end;
-        let (last, total) = ([end as i32 - 1], [end as i32]);
-        // Where no logits are wanted, those of one row are computed and dropped: not every provider takes empty tensors.
-        let rows = if wanted.is_empty() { &[0] } else { wanted };
-        let (name, tokens) = input.tensor()?;
-        let (last, total) = (Tensor::new(&last, &[1])?, Tensor::new(&total, &[])?);
-        let rows = Tensor::new(rows, &[rows.len()])?;
-        let out_rows = out.len() / shard.width;
-        let mut out = TensorMut::new(out, &[out_rows, shard.width])?;
-        let caches = segment.tensors()?;
-
-        let mut values = Values::new(4 + caches.len(), 1 + caches.len());
-        values.input(name, &tokens);
-        values.input(c"seqlens_k", &last);
-        values.input(c"total_sequence_length", &total);
-        if shard.is_last {
-            values.input(c"logit_rows", &rows);
-        }
-        if out_rows > 0 {
-            values.output(shard.output(), &mut out);
-        }
-        for ((past, present), cache) in self.caches.iter().zip(caches) {
-            values.updated(past, present, cache);
-        }
-        self.session.run(&mut values, cancel, input.len() > SHRINK_FROM)
-    }
-}
-
-/// Whether another device could do better: one that is not there, a graph it cannot run, a failure of its own.
-fn no_matter_of_memory(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::DeviceUnavailable | ErrorKind::Unsupported | ErrorKind::Runtime)
-}
-
-/// What the graph calls a file of the checkpoint.
-fn stored_in(file: usize) -> String {
-    format!("checkpoint.{file}")
-}
-
-/// The graph of a session in the standard dialect.
-fn written(
-    dtype: Dtype,
-    blocks: Option<Blocks>,
-    graph: &Graph,
-    config: &ModelConfig,
-    files: Option<&Files>,
-) -> Result<standard::Standard> {
-    export::check(config)?;
-    let place = |name: &str| {
-        let (file, offset) = files?.place(name)?;
-        Some(Place { location: stored_in(file), offset })
-    };
-    let (element, positions) = (export::element(dtype), config.max_positions);
-    let style = Style { form: Form::Session, element, blocks, location: DATA, place: &place, positions };
-    Ok(standard::write(graph, style, &[]))
-}
-
-/// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
-/// is made.
-pub(super) fn copied_bytes(
-    target: &Target,
-    dtype: Dtype,
-    blocks: Option<Blocks>,
-    graph: &Graph,
-    config: &ModelConfig,
-    weights: Option<&WeightTable>,
-) -> (u64, u64) {
-    if !target.standard() {
-        return (0, 0);
-    }
-    let files = weights.map(|weights| weights.files(dtype));
-    written(dtype, blocks, graph, config, files.as_ref())
-        .map_or((0, 0), |written| (written.kept_bytes, written.passing_bytes))
 }
 
 /// Bytes that the arena of a run of `rows` tokens needs in the native dialect.
@@ -404,7 +309,7 @@ pub(super) fn run_within(target: &Target, graph: &Graph, left: u64) -> (usize, u
 }
 
 /// The same for what `budget` has left; all rows and no limit where it has none.
-fn run_of(target: &Target, graph: &Graph, budget: &Budget) -> (usize, Option<u64>) {
+pub(super) fn run_of(target: &Target, graph: &Graph, budget: &Budget) -> (usize, Option<u64>) {
     match budget.limit() {
         None => (usize::MAX, None),
         Some(limit) => {

@@ -16,6 +16,7 @@ use super::options::{EngineOptions, ShardSpec, Stage};
 use super::precision::Packer;
 use super::progress::Report;
 use super::session::Session;
+use super::slots::Slots;
 use super::stats::Counters;
 use crate::error::{Result, Site, bail, err};
 use crate::graph::Graph;
@@ -96,6 +97,8 @@ pub struct Shard {
     kv: KvShape,
     /// Held for reading by every run, so that whoever takes the memory away waits for runs in progress.
     residence: RwLock<Residence>,
+    /// Where those of requests on another device get theirs.
+    slots: Slots,
     /// The KV caches of its requests, to be given back when it retires.
     caches: Mutex<Vec<Weak<CacheSlot>>>,
     fingerprint: OnceCell<[u8; 32]>,
@@ -115,7 +118,7 @@ pub(super) type CacheSlot = Mutex<Option<Cache>>;
 #[derive(Debug)]
 pub(super) struct Cache {
     pub rows: KvRows,
-    _memory: Reservation,
+    _memory: Option<Reservation>,
 }
 
 /// Whether a shard's memory is there.
@@ -164,6 +167,7 @@ impl Shard {
             graph,
             kv,
             residence: RwLock::new(Residence::Here(Box::new(loaded))),
+            slots: Slots::new(options.batch_slots as usize),
             caches: Mutex::new(Vec::new()),
             fingerprint: OnceCell::new(),
             source,
@@ -228,9 +232,8 @@ impl Shard {
     /// A KV cache for `capacity` tokens, given back when the shard retires.
     pub(super) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
         let cache = self.with(|loaded| {
-            let bytes = self.info.kv_bytes_per_token.saturating_mul(capacity as u64);
-            let memory = self.budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
-            Ok(Cache { rows: loaded.session.new_rows(self.kv, capacity)?, _memory: memory })
+            let (rows, memory) = loaded.session.new_rows(self.kv, capacity, &self.slots, &self.budget)?;
+            Ok(Cache { rows, _memory: memory })
         })?;
         let slot = Arc::new(Mutex::new(Some(cache)));
         let mut caches = self.caches.lock();

@@ -67,8 +67,6 @@ pub unsafe extern "C" fn ortshard_infer_batch(
         let outputs = unsafe { from_raw_parts_mut(outputs, count) };
         // SAFETY: as above.
         let logits = (!logits.is_null()).then(|| unsafe { from_raw_parts(logits, count) });
-        // SAFETY: as above.
-        let statuses = (!statuses.is_null()).then(|| unsafe { from_raw_parts_mut(statuses, count) });
         outputs.fill(NOTHING);
 
         let entered: Vec<_> = requests
@@ -80,35 +78,46 @@ pub unsafe extern "C" fn ortshard_infer_batch(
         // Inputs may lie in what a request of this batch gave last, which the run writes over.
         let written: Vec<_> = entered.iter().flatten().map(|(_, running)| running.output.clone()).collect();
         let items = entered.into_iter().zip(inputs).enumerate().map(|(i, (entered, input))| {
-            let (object, running) = entered?;
+            let (object, mut running) = entered?;
             let logits = logits.map_or(Ok(Logits::Last), |all| logits_of(all[i]))?;
             // SAFETY: as above.
             let values = unsafe { input.values() }?;
             let values = written.iter().try_fold(values, Values::out_of)?;
             values.input()?;
+            running.prepare(values.tokens(), logits)?;
             Ok(Item { object, running, values, logits })
         });
         let outcomes = run(items.collect(), outputs);
 
-        if let Some(statuses) = statuses {
-            for (status, outcome) in statuses.iter_mut().zip(&outcomes) {
-                *status = outcome.as_ref().map_or_else(|failure| failure.status, |()| ORTSHARD_OK);
-            }
-        }
-        for (index, outcome) in outcomes.into_iter().enumerate() {
-            outcome
-                .map_err(|failure| Failure { message: format!("requests[{index}]: {}", failure.message), ..failure })?;
-        }
-        Ok(())
+        // SAFETY: as above.
+        unsafe { report(outcomes, statuses) }
     })
 }
 
+/// Writes how each request ended; the first failure is the call's.
+///
+/// # Safety
+/// `statuses` is NULL or has room for as many as there are outcomes.
+pub(super) unsafe fn report(outcomes: Vec<Result<(), Failure>>, statuses: *mut ortshard_status) -> Result<(), Failure> {
+    if !statuses.is_null() {
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let status = outcome.as_ref().map_or_else(|failure| failure.status, |()| ORTSHARD_OK);
+            // SAFETY: the caller's promise.
+            unsafe { statuses.add(index).write_unaligned(status) };
+        }
+    }
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        outcome.map_err(|failure| Failure { message: format!("requests[{index}]: {}", failure.message), ..failure })?;
+    }
+    Ok(())
+}
+
 /// A request that this call has to itself.
-type Entered<'a> = (&'a RequestObject, MutexGuard<'a, Running>);
+pub(super) type Entered<'a> = (&'a RequestObject, MutexGuard<'a, Running>);
 
 /// # Safety
 /// `request` is NULL or a live handle for `'a`.
-unsafe fn enter<'a>(request: *mut ortshard_request, index: usize) -> Result<Entered<'a>, Failure> {
+pub(super) unsafe fn enter<'a>(request: *mut ortshard_request, index: usize) -> Result<Entered<'a>, Failure> {
     // SAFETY: the caller's promise.
     let object = unsafe { borrow(request.cast_const(), &format!("requests[{index}]")) }?;
     Ok((object, object.running.enter("the request")?))

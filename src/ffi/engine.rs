@@ -63,7 +63,7 @@ pub const ORTSHARD_STAGE_READY: i32 = 6;
 
 //# /** Default ortshard_engine_options. @since 0.1 */
 //# #define ORTSHARD_ENGINE_OPTIONS_INIT \
-//#     { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0 }
+//#     { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
 //#
 //# /** Stands for a model's last layer in ortshard_shard_spec. */
 //# #define ORTSHARD_LAST_LAYER UINT32_MAX
@@ -137,6 +137,12 @@ pub struct ortshard_engine_options {
     /// How the KV caches of requests are kept: an ORTSHARD_KV_* constant. F16 and INT8 are for the processor's own
     /// operators only, and on CUDA F32 is refused too: UNSUPPORTED.
     pub kv_type: i32,
+    /// Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so that
+    /// ortshard_infer_batch() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
+    /// 0: 1. The processor's own operators run any requests together.
+    pub batch_slots: u32,
+    /// Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed.
+    pub no_graph_capture: i32,
 }
 
 impl Versioned for ortshard_engine_options {
@@ -160,6 +166,8 @@ impl Options for ortshard_engine_options {
         pack_cache_limit: 0,
         stock_operators: 0,
         kv_type: 0,
+        batch_slots: 0,
+        no_graph_capture: 0,
     };
 }
 
@@ -278,6 +286,8 @@ pub unsafe extern "C" fn ortshard_engine_create(
             pack_cache: unsafe { pack_cache(options.pack_cache) }?,
             pack_cache_limit: options.pack_cache_limit,
             kv_type: kv_type(options.kv_type)?,
+            batch_slots: options.batch_slots,
+            no_graph_capture: options.no_graph_capture != 0,
         })?));
         Ok(())
     })

@@ -23,6 +23,7 @@ mod strings;
 
 mod audit;
 mod batch;
+mod chain;
 mod checkpoint;
 mod device;
 mod engine;
@@ -32,6 +33,7 @@ mod last_error;
 mod log;
 mod lookup;
 mod model;
+mod next_token;
 mod request;
 mod runtime;
 mod sampler;

@@ -8,10 +8,10 @@
 //!     first shard:    token ids, I32 or I64, [n] or [1, n]
 //!     other shards:   hidden states, F32, F16 or BF16, [n, hidden_size] or [1, n, hidden_size]
 //!
-//! Outputs, always F32:
+//! Outputs:
 //!
-//!     last shard:     logits [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
-//!     other shards:   hidden states [1, n, hidden_size] for the next shard
+//!     last shard:     logits, F32 [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
+//!     other shards:   hidden states [1, n, hidden_size] for the next shard: F32, or as the option hidden_dtype says
 //!
 //! So one tensor can travel through all shards, as `input` and `output` of the same call:
 //!
@@ -22,12 +22,16 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use half::{bf16, f16};
+
 use super::guard::{guard, guard_void};
 use super::handle::{Exclusive, Out, borrow, free_box, give_box, share};
 use super::objects::{ortshard_request, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
-use super::tensor::{NOTHING, ortshard_tensor};
+use super::tensor::{NOTHING, ORTSHARD_BF16, ORTSHARD_F16, ORTSHARD_F32, ortshard_tensor};
+use crate::error::{Error, Site};
 use crate::{CancelHandle, Logits, Output, Request, RequestOptions};
 
 /// Logits of the last token: [1, 1, vocab_size].
@@ -57,8 +61,10 @@ pub struct ortshard_request_options {
     /// Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
     /// others. Its state cannot be exported or imported.
     pub no_cache: i32,
-    /// Zero.
-    pub reserved: u32,
+    /// What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
+    /// much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
+    /// loses nothing; others do, and then a model in shards is not the same bit for bit.
+    pub hidden_dtype: i32,
 }
 
 impl Versioned for ortshard_request_options {
@@ -67,7 +73,7 @@ impl Versioned for ortshard_request_options {
 
 impl Options for ortshard_request_options {
     const DEFAULT: Self =
-        Self { struct_size: size_of::<Self>(), capacity: 0, prefill_chunk: 0, no_cache: 0, reserved: 0 };
+        Self { struct_size: size_of::<Self>(), capacity: 0, prefill_chunk: 0, no_cache: 0, hidden_dtype: 0 };
 }
 
 /// What may be asked or cancelled while a run is going on lies outside the lock.
@@ -80,19 +86,55 @@ pub(super) struct RequestObject {
 
 pub(super) struct Running {
     pub(super) request: Request,
+    /// What hidden states are given as: an `ORTSHARD_F32`, `_F16` or `_BF16`.
+    hidden: i32,
+    /// The last ones, if that is not `ORTSHARD_F32`.
+    rounded: Vec<u16>,
     /// Addresses of the last output, to notice when it comes back as an input.
     pub(super) output: Range<usize>,
 }
 
 impl Running {
+    fn new(request: Request, hidden: i32) -> Self {
+        Self { request, hidden, rounded: Vec::new(), output: 0..0 }
+    }
+
+    /// What the output of `tokens` tokens will be, without data. Its memory is there afterwards.
+    pub(super) fn prepare(&mut self, tokens: usize, logits: Logits) -> Result<ortshard_tensor, Failure> {
+        let (rows, width) = self.request.output_shape(tokens, logits);
+        let dtype = self.dtype();
+        if dtype != ORTSHARD_F32 {
+            let count = rows * width;
+            let refused = |_| Error::oom(Site::Run, "cpu", 2 * count as u64, "rounded hidden states");
+            self.rounded.try_reserve_exact(count.saturating_sub(self.rounded.len())).map_err(refused)?;
+        }
+        Ok(ortshard_tensor::rows(dtype, rows, width, None))
+    }
+
+    fn dtype(&self) -> i32 {
+        if self.request.shard().info().is_last { ORTSHARD_F32 } else { self.hidden }
+    }
+
     /// What the last run gave, borrowed from the request.
     pub(super) fn show(&mut self) -> ortshard_tensor {
         let Some(values) = self.request.output().map(Output::values) else { return NOTHING };
         let (rows, width) = values.dim();
-        let data = (!values.is_empty()).then(|| values.as_ptr());
-        let start = values.as_ptr().addr();
-        self.output = start..start + values.len() * size_of::<f32>();
-        ortshard_tensor::rows(rows, width, data)
+        let dtype = self.dtype();
+        let values = values.to_slice().unwrap_or_default();
+        let data: *const c_void = if dtype == ORTSHARD_F32 {
+            values.as_ptr().cast()
+        } else {
+            self.rounded.resize(values.len(), 0);
+            if dtype == ORTSHARD_F16 {
+                self.rounded.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
+            } else {
+                self.rounded.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values);
+            }
+            self.rounded.as_ptr().cast()
+        };
+        let shown = ortshard_tensor::rows(dtype, rows, width, (!values.is_empty()).then_some(data));
+        self.output = data.addr()..data.addr() + shown.byte_length;
+        shown
     }
 }
 
@@ -126,24 +168,38 @@ pub unsafe extern "C" fn ortshard_request_create(
         let shard = unsafe { share(shard, "shard") }?;
         // SAFETY: as above.
         let options = unsafe { read(options) }?;
+        let hidden = match options.hidden_dtype {
+            0 | ORTSHARD_F32 => ORTSHARD_F32,
+            rounded @ (ORTSHARD_F16 | ORTSHARD_BF16) => rounded,
+            other => {
+                let message = format!("hidden_dtype is {other}, not ORTSHARD_F32, ORTSHARD_F16 or ORTSHARD_BF16");
+                return Err(Failure::invalid(message));
+            }
+        };
         let options = RequestOptions {
             capacity: options.capacity,
             prefill_chunk: options.prefill_chunk,
             no_cache: options.no_cache != 0,
         };
-        out.set(give(Request::new(&shard, options)?));
+        out.set(give(Running::new(Request::new(&shard, options)?, hidden)));
         Ok(())
     })
 }
 
-/// A handle on `request`.
-pub(super) fn give(request: Request) -> *mut ortshard_request {
+/// A handle on a request.
+fn give(running: Running) -> *mut ortshard_request {
+    let request = &running.request;
     give_box(RequestObject {
         cancel: request.cancel_handle(),
         position: AtomicU64::new(request.position() as u64),
         capacity: request.capacity() as u64,
-        running: Exclusive::new(Running { request, output: 0..0 }),
+        running: Exclusive::new(running),
     })
+}
+
+/// A handle on `fork`, which gives what `running` does.
+pub(super) fn give_fork(running: &Running, fork: Request) -> *mut ortshard_request {
+    give(Running::new(fork, running.hidden))
 }
 
 impl RequestObject {
@@ -296,14 +352,14 @@ unsafe fn infer(
     // SAFETY: as above.
     let values = unsafe { input.values() }?.out_of(&running.output)?;
 
-    let (rows, width) = running.request.output_shape(values.tokens(), logits);
+    let promised = running.prepare(values.tokens(), logits)?;
     if let Some((data, capacity)) = buffer {
         if data.is_null() && capacity != 0 {
             return Err(Failure::null("buffer"));
         }
-        let needed = rows.saturating_mul(width).saturating_mul(size_of::<f32>());
+        let needed = promised.byte_length;
         if capacity < needed {
-            output.set(ortshard_tensor::rows(rows, width, None));
+            output.set(promised);
             let message = format!("the buffer has {capacity} bytes, {needed} are needed");
             return Err(Failure::new(ORTSHARD_ERROR_BUFFER_TOO_SMALL, message));
         }

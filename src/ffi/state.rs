@@ -27,8 +27,8 @@ pub unsafe extern "C" fn ortshard_request_fork(
         let out = unsafe { Out::handle(fork, "fork") }?;
         // SAFETY: as above.
         let object = unsafe { borrow(request, "request") }?;
-        let copy = object.running.enter("request")?.request.fork()?;
-        out.set(super::request::give(copy));
+        let running = object.running.enter("request")?;
+        out.set(super::request::give_fork(&running, running.request.fork()?));
         Ok(())
     })
 }

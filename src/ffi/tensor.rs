@@ -56,14 +56,15 @@ pub(super) enum Values<'a> {
 }
 
 impl ortshard_tensor {
-    /// Rows of float32 as `[1, rows, width]`; `None` describes a tensor that is not there.
-    pub(super) fn rows(rows: usize, width: usize, data: Option<*const f32>) -> Self {
+    /// Rows as `[1, rows, width]`; without data it describes a tensor that is not there.
+    pub(super) fn rows(dtype: i32, rows: usize, width: usize, data: Option<*const c_void>) -> Self {
+        let size = if dtype == ORTSHARD_F32 { 4 } else { 2 };
         Self {
-            dtype: ORTSHARD_F32,
+            dtype,
             rank: 3,
             shape: [1, rows as i64, width as i64, 0],
-            data: data.map_or(std::ptr::null_mut(), |data| data.cast_mut().cast()),
-            byte_length: rows * width * size_of::<f32>(),
+            data: data.map_or(std::ptr::null_mut(), <*const c_void>::cast_mut),
+            byte_length: rows.saturating_mul(width).saturating_mul(size),
         }
     }
 

@@ -9,7 +9,6 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::device_cache::DeviceCache;
-use super::tensor::TensorMut;
 use crate::error::{Result, err};
 use crate::kernels::{RowType, Sequence};
 
@@ -23,8 +22,8 @@ pub(crate) struct Segment<'a> {
     capacity: usize,
     position: usize,
     tokens: usize,
-    /// Where they are not in this process's memory but on a device.
-    device: Option<&'a mut DeviceCache>,
+    /// Where they are not in this process's memory but in a slot on a device.
+    slot: Option<(&'a DeviceCache, usize)>,
     lifetime: PhantomData<&'a mut [u8]>,
 }
 
@@ -32,20 +31,19 @@ impl<'a> Segment<'a> {
     /// `tokens` rows that continue a request of `position` cached tokens, whose rows are kept as `kind` says.
     pub(crate) fn new(kv: &'a mut [u8], kind: RowType, capacity: usize, position: usize, tokens: usize) -> Self {
         let (kv, len) = (kv.as_mut_ptr(), kv.len());
-        Self { kv, len, kind, capacity, position, tokens, device: None, lifetime: PhantomData }
+        Self { kv, len, kind, capacity, position, tokens, slot: None, lifetime: PhantomData }
     }
 
-    /// The same for a request whose cache is on a device.
-    pub(crate) fn on_device(cache: &'a mut DeviceCache, position: usize, tokens: usize) -> Self {
-        let (kv, len, capacity) = (std::ptr::null_mut(), 0, cache.capacity());
-        Self { kv, len, kind: RowType::F32, capacity, position, tokens, device: Some(cache), lifetime: PhantomData }
+    /// The same for a request whose cache is a slot on a device.
+    pub(crate) fn on_device(cache: &'a DeviceCache, slot: usize, position: usize, tokens: usize) -> Self {
+        let (kv, len, capacity) = (std::ptr::null_mut(), 0, cache.shape().capacity);
+        let slot = Some((cache, slot));
+        Self { kv, len, kind: RowType::F32, capacity, position, tokens, slot, lifetime: PhantomData }
     }
 
-    /// The keys and values of each layer as tensors, for operators that take them so.
-    pub(crate) fn tensors(&mut self) -> Result<&mut [TensorMut<'static>]> {
-        let cache =
-            self.device.as_mut().ok_or_else(|| err!(Internal, "the request's KV cache is not on the device"))?;
-        Ok(cache.tensors())
+    /// Where its cache is on the device.
+    pub(crate) fn slot(&self) -> Result<(&'a DeviceCache, usize)> {
+        self.slot.ok_or_else(|| err!(Internal, "the request's KV cache is not on the device"))
     }
 
     /// The positions of its rows.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ort::sys;
 use parking_lot::Mutex;
 
+use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, err};
 
@@ -24,13 +25,30 @@ pub(crate) struct Cancel {
 impl Cancel {
     /// A flag that is not set.
     pub(crate) fn new() -> Result<Self> {
-        Self::shrinking(c"cpu:0")
+        RunControl::new(c"cpu:0", None).map(Self::of)
     }
 
-    /// A flag that nobody sets, for runs whose large ones give back what is free in `arena`.
-    pub(super) fn shrinking(arena: &CStr) -> Result<Self> {
-        let run = Arc::new(RunControl::new(arena)?);
-        Ok(Self { run, joined: Mutex::new(None), asked: AtomicBool::new(false) })
+    /// A flag for runs on another device, whose large ones give back what is free in `arena`.
+    pub(super) fn on(arena: &CStr) -> Result<Self> {
+        RunControl::new(arena, None).map(Self::of)
+    }
+
+    /// The same where captured graphs are in use: the runs of graph `graph`, or with -1 those that are not captured.
+    pub(super) fn of_graph(arena: &CStr, graph: i32) -> Result<Self> {
+        RunControl::new(arena, Some(graph)).map(Self::of)
+    }
+
+    fn of(run: RunControl) -> Self {
+        Self { run: Arc::new(run), joined: Mutex::new(None), asked: AtomicBool::new(false) }
+    }
+
+    /// Does `work`, a run under `other`'s options, which setting this flag stops as well.
+    pub(super) fn through<T>(&self, other: &Self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        *self.run.through.lock() = Some(Arc::clone(&other.run));
+        let done = if self.has_stopped() { other.run.terminate(true).and_then(|()| work()) } else { work() };
+        *self.run.through.lock() = None;
+        let cleared = other.run.terminate(false);
+        done.and_then(|done| cleared.map(|()| done))
     }
 
     pub(super) fn options(&self, shrink: bool) -> NonNull<sys::OrtRunOptions> {
@@ -87,16 +105,20 @@ struct RunControl {
     shrinking: RunOptions,
     /// What both were last told.
     stopped: AtomicBool,
+    /// Whose options the run in progress is under, if not these.
+    through: Mutex<Option<Arc<RunControl>>>,
 }
 
 impl RunControl {
-    fn new(arena: &CStr) -> Result<Self> {
+    fn new(arena: &CStr, graph: Option<i32>) -> Result<Self> {
         let (plain, shrinking) = (RunOptions::new()?, RunOptions::new()?);
-        let key = c"memory.enable_memory_arena_shrinkage";
-        // SAFETY: valid options and strings, copied by the call.
-        let status = unsafe { (ort::api().AddRunConfigEntry)(shrinking.0.as_ptr(), key.as_ptr(), arena.as_ptr()) };
-        check(status, Site::Run, "creating run options")?;
-        Ok(Self { plain, shrinking, stopped: AtomicBool::new(false) })
+        shrinking.set(c"memory.enable_memory_arena_shrinkage", arena)?;
+        if let Some(graph) = graph {
+            let graph = c_string(&graph.to_string())?;
+            plain.set(c"gpu_graph_id", &graph)?;
+            shrinking.set(c"gpu_graph_id", &graph)?;
+        }
+        Ok(Self { plain, shrinking, stopped: AtomicBool::new(false), through: Mutex::new(None) })
     }
 
     fn terminate(&self, stop: bool) -> Result<()> {
@@ -107,7 +129,7 @@ impl RunControl {
             // SAFETY: valid options; the flag is meant to be set from any thread.
             check(unsafe { set(options.0.as_ptr()) }, Site::Run, "cancelling")?;
         }
-        Ok(())
+        self.through.lock().as_ref().map_or(Ok(()), |other| other.terminate(stop))
     }
 }
 
@@ -125,6 +147,12 @@ impl RunOptions {
         // SAFETY: the out-pointer is valid.
         check(unsafe { (ort::api().CreateRunOptions)(&raw mut options) }, Site::Run, "creating run options")?;
         NonNull::new(options).map(Self).ok_or_else(|| err!(Internal, "ONNX Runtime returned no run options"))
+    }
+
+    fn set(&self, key: &CStr, value: &CStr) -> Result<()> {
+        // SAFETY: valid options and strings, copied by the call.
+        let status = unsafe { (ort::api().AddRunConfigEntry)(self.0.as_ptr(), key.as_ptr(), value.as_ptr()) };
+        check(status, Site::Run, "setting run options")
     }
 }
 

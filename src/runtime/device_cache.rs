@@ -1,91 +1,132 @@
-//! A request's key-value cache on a session's device.
+//! Requests' key-value caches on a session's device.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use half::{bf16, f16};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::device_memory::{DeviceBlock, DeviceMemory};
+use super::standard::Step;
 use super::tensor::TensorMut;
-use crate::error::{Result, bail, err};
+use crate::error::{Result, Site, bail, err};
 use crate::kernels::Dtype;
 
-/// Keys and values as ONNX Runtime's attention reads and writes them in place: a tensor `[1, kv_heads, capacity, head_dim]` for
-/// each layer's keys, and one for its values.
+const WHAT: &str = "a KV cache";
+
+/// Keys and values of as many requests as it has slots, as ONNX Runtime's attention reads and writes them in place: a tensor
+/// `[slots, kv_heads, capacity, head_dim]` for each layer's keys, and one for its values. The tokens of slots that lie side by
+/// side can run together, as a part of each of those tensors.
 ///
-/// They are made once, in one block of memory, so a run has nothing to make or to copy. The block is laid out like the
-/// [cache](crate::kv::KvCache) of this library's own operators, so that state moves between them.
+/// In a slot, rows lie like those of the [cache](crate::kv::KvCache) of this library's own operators, so that state moves between
+/// them. Slots have owners of their own, who write them through shared references.
 #[derive(Debug)]
 pub(crate) struct DeviceCache {
-    // Before the block that they lie in.
-    tensors: Vec<TensorMut<'static>>,
+    /// The decode steps of requests in its slots that are not running. They are bound to the block, so they go before it.
+    steps: Mutex<Vec<Step>>,
     block: DeviceBlock,
-    /// Heads of all layers, of keys and of values.
-    heads: usize,
-    capacity: usize,
+    shape: CacheShape,
+}
+
+/// What a [`DeviceCache`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CacheShape {
+    pub dtype: Dtype,
+    pub layers: usize,
+    pub slots: usize,
+    pub kv_heads: usize,
+    /// Tokens of a slot.
+    pub capacity: usize,
+    pub head_dim: usize,
+}
+
+impl CacheShape {
     /// Bytes of a token's row in one head.
-    row: usize,
+    fn row(self) -> usize {
+        self.head_dim * self.dtype.size()
+    }
+
+    /// Bytes of one head of a slot.
+    fn head(self) -> usize {
+        self.capacity * self.row()
+    }
+
+    /// Bytes of it all.
+    pub(crate) fn bytes(self) -> Result<usize> {
+        [self.slots, self.kv_heads, self.capacity, self.row()]
+            .into_iter()
+            .try_fold(self.layers * 2, usize::checked_mul)
+            .filter(|bytes| isize::try_from(*bytes).is_ok())
+            .ok_or_else(|| err!(OutOfRange, "a KV cache of {} tokens is larger than any memory", self.capacity))
+    }
 }
 
 impl DeviceCache {
-    /// Room for `capacity` tokens of `layers` layers.
-    pub(crate) fn new(
-        memory: &Arc<DeviceMemory>,
-        dtype: Dtype,
-        layers: usize,
-        kv_heads: usize,
-        capacity: usize,
-        head_dim: usize,
-    ) -> Result<Self> {
-        let (heads, row) = (layers * 2 * kv_heads, head_dim * dtype.size());
-        let bytes = heads.checked_mul(row).and_then(|token| token.checked_mul(capacity));
-        let bytes = bytes.filter(|bytes| isize::try_from(*bytes).is_ok());
-        let bytes =
-            bytes.ok_or_else(|| err!(OutOfRange, "a KV cache of {capacity} tokens is larger than any memory"))?;
-        let mut block = DeviceBlock::new(memory, bytes)?;
-        let shape = [1, kv_heads, capacity, head_dim];
-        let tensors = match dtype {
-            Dtype::F32 => block.tensors::<f32>(&shape),
-            Dtype::F16 => block.tensors::<f16>(&shape),
-            Dtype::BF16 => block.tensors::<bf16>(&shape),
-        }?;
-        Ok(Self { tensors, block, heads, capacity, row })
+    /// Slots that are all zeros.
+    pub(crate) fn new(memory: &Arc<DeviceMemory>, shape: CacheShape) -> Result<Self> {
+        let block = DeviceBlock::new(memory, shape.bytes()?, Site::Kv, WHAT)?;
+        Ok(Self { steps: Mutex::default(), block, shape })
     }
 
-    /// Tokens it has room for.
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+    /// What it holds.
+    pub(crate) fn shape(&self) -> CacheShape {
+        self.shape
     }
 
-    /// Each layer's keys, then its values.
-    pub(super) fn tensors(&mut self) -> &mut [TensorMut<'static>] {
-        &mut self.tensors
+    /// The decode steps kept here.
+    pub(super) fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
+        self.steps.lock()
     }
 
-    /// Copies the first `tokens` rows of every head of `other`.
-    pub(crate) fn copy(&mut self, other: &Self, tokens: usize) -> Result<()> {
-        let (to, from) = (self.capacity * self.row, other.capacity * other.row);
-        (0..self.heads).try_for_each(|head| self.block.copy(head * to, &other.block, head * from, tokens * self.row))
+    /// Each layer's keys, then its values, of `slots`.
+    pub(super) fn tensors(&self, slots: Range<usize>) -> Result<Vec<TensorMut<'_>>> {
+        let CacheShape { dtype, layers, kv_heads, capacity, head_dim, .. } = self.shape;
+        let shape = [slots.len(), kv_heads, capacity, head_dim];
+        (0..2 * layers).map(|part| self.block.tensor(self.at(part, slots.start, 0), dtype.into(), &shape)).collect()
     }
 
-    /// Appends the first `tokens` rows of every head: `[layers, 2, kv_heads, tokens, head_dim]`.
-    pub(crate) fn read(&self, tokens: usize, to: &mut Vec<u8>) -> Result<()> {
-        for head in 0..self.heads {
+    /// The first byte of a head, of the keys or values `part`.
+    fn at(&self, part: usize, slot: usize, head: usize) -> usize {
+        let CacheShape { slots, kv_heads, .. } = self.shape;
+        ((part * slots + slot) * kv_heads + head) * self.shape.head()
+    }
+
+    /// The first byte of each head of `slot`, in the order of layers, keys before values.
+    fn heads(&self, slot: usize) -> impl Iterator<Item = usize> {
+        let (parts, heads) = (2 * self.shape.layers, self.shape.kv_heads);
+        (0..parts).flat_map(move |part| (0..heads).map(move |head| self.at(part, slot, head)))
+    }
+
+    /// Makes `slot` all zeros again.
+    pub(crate) fn clear(&self, slot: usize) -> Result<()> {
+        let bytes = self.shape.kv_heads * self.shape.head();
+        (0..2 * self.shape.layers).try_for_each(|part| self.block.clear(self.at(part, slot, 0), bytes))
+    }
+
+    /// Copies the first `tokens` rows of every head of `other`'s slot `from` to `slot`.
+    pub(crate) fn copy(&self, slot: usize, other: &Self, from: usize, tokens: usize) -> Result<()> {
+        let bytes = tokens * self.shape.row();
+        self.heads(slot)
+            .zip(other.heads(from))
+            .try_for_each(|(to, from)| self.block.copy(to, &other.block, from, bytes))
+    }
+
+    /// Appends the first `tokens` rows of every head of `slot`: `[layers, 2, kv_heads, tokens, head_dim]`.
+    pub(crate) fn read(&self, slot: usize, tokens: usize, to: &mut Vec<u8>) -> Result<()> {
+        for head in self.heads(slot) {
             let at = to.len();
-            to.resize(at + tokens * self.row, 0);
-            self.block.read(head * self.capacity * self.row, &mut to[at..])?;
+            to.resize(at + tokens * self.shape.row(), 0);
+            self.block.read(head, &mut to[at..])?;
         }
         Ok(())
     }
 
     /// Takes what [`read`](Self::read) gave.
-    pub(crate) fn write(&mut self, tokens: usize, from: &[u8]) -> Result<()> {
-        if from.len() != self.heads * tokens * self.row {
+    pub(crate) fn write(&self, slot: usize, tokens: usize, from: &[u8]) -> Result<()> {
+        let bytes = tokens * self.shape.row();
+        if from.len() != 2 * self.shape.layers * self.shape.kv_heads * bytes {
             bail!(Internal, "{} bytes are not {tokens} tokens of a KV cache", from.len());
         }
-        let head = self.capacity * self.row;
-        from.chunks_exact((tokens * self.row).max(1))
-            .enumerate()
-            .try_for_each(|(index, rows)| self.block.write(index * head, rows))
+        self.heads(slot).zip(from.chunks_exact(bytes.max(1))).try_for_each(|(head, rows)| self.block.write(head, rows))
     }
 }
 
@@ -107,54 +148,63 @@ mod tests {
         Some(DeviceMemory::new(&Provider::Cpu, limit).unwrap())
     }
 
-    fn cache(memory: &Arc<DeviceMemory>, capacity: usize) -> Result<DeviceCache> {
-        DeviceCache::new(memory, Dtype::F32, LAYERS, KV_HEADS, capacity, HEAD_DIM)
+    fn cache(memory: &Arc<DeviceMemory>, slots: usize, capacity: usize) -> Result<DeviceCache> {
+        let shape =
+            CacheShape { dtype: Dtype::F32, layers: LAYERS, slots, kv_heads: KV_HEADS, capacity, head_dim: HEAD_DIM };
+        DeviceCache::new(memory, shape)
     }
 
-    fn rows(cache: &DeviceCache, tokens: usize) -> Vec<u8> {
+    fn rows(cache: &DeviceCache, slot: usize, tokens: usize) -> Vec<u8> {
         let mut rows = Vec::new();
-        cache.read(tokens, &mut rows).unwrap();
+        cache.read(slot, tokens, &mut rows).unwrap();
         rows
     }
 
     #[test]
-    fn rows_move_between_caches_of_any_capacity() {
+    fn rows_move_between_slots_of_any_capacity() {
         let Some(memory) = memory(None) else { return };
-        let (mut small, mut large) = (cache(&memory, 5).unwrap(), cache(&memory, 9).unwrap());
+        let (small, large) = (cache(&memory, 2, 5).unwrap(), cache(&memory, 3, 9).unwrap());
         let sent: Vec<u8> = (0..5 * TOKEN).map(|i| (i % 251) as u8 + 1).collect();
-        small.write(5, &sent).unwrap();
-        large.copy(&small, 5).unwrap();
-        assert_eq!((rows(&small, 5), rows(&large, 5)), (sent.clone(), sent.clone()));
+        small.write(1, 5, &sent).unwrap();
+        large.copy(2, &small, 1, 5).unwrap();
+        assert_eq!((rows(&small, 1, 5), rows(&large, 2, 5)), (sent.clone(), sent.clone()));
+        for (cache, slot) in [(&small, 0), (&large, 0), (&large, 1)] {
+            assert!(rows(cache, slot, 5).iter().all(|byte| *byte == 0), "its neighbours are as they were");
+        }
         // Each head's rows lie at its own place, with zeros behind them.
         let (head, row) = (HEAD_DIM * 4, 9 * HEAD_DIM * 4);
-        let whole = rows(&large, 9);
+        let whole = rows(&large, 2, 9);
         for (index, all) in whole.chunks_exact(row).enumerate() {
             let (used, free) = all.split_at(5 * head);
             assert_eq!(used, &sent[index * 5 * head..][..5 * head]);
             assert!(free.iter().all(|byte| *byte == 0));
         }
         // Fewer rows than it has leave the others as they were.
-        small.write(2, &sent[..2 * TOKEN]).unwrap();
-        assert_eq!(rows(&small, 5)[2 * head..5 * head], sent[2 * head..5 * head]);
-        assert!(rows(&small, 0).is_empty());
-        small.write(0, &[]).unwrap();
+        small.write(1, 2, &sent[..2 * TOKEN]).unwrap();
+        assert_eq!(rows(&small, 1, 5)[2 * head..5 * head], sent[2 * head..5 * head]);
+        assert!(rows(&small, 1, 0).is_empty());
+        small.write(1, 0, &[]).unwrap();
+        // A cleared slot leaves its neighbours alone.
+        small.write(0, 5, &sent).unwrap();
+        small.clear(1).unwrap();
+        assert_eq!((rows(&small, 0, 5), rows(&small, 1, 5)), (sent, vec![0; 5 * TOKEN]));
     }
 
     #[test]
     fn a_full_device_is_out_of_memory_for_kv_and_what_is_dropped_is_given_back() {
         let Some(memory) = memory(Some(64 * TOKEN as u64)) else { return };
-        let mut held = cache(&memory, 40).unwrap();
-        held.write(40, &vec![7; 40 * TOKEN]).unwrap();
+        let held = cache(&memory, 1, 40).unwrap();
+        held.write(0, 40, &vec![7; 40 * TOKEN]).unwrap();
         for _ in 0..3 {
-            let error = cache(&memory, 40).unwrap_err();
+            let error = cache(&memory, 2, 20).unwrap_err();
             let oom = error.out_of_memory().unwrap();
             assert_eq!((oom.site, oom.device.as_str()), (Site::Kv, "cpu"), "{}", error.chain());
             assert_eq!(oom.requested, (40 * TOKEN) as u64, "{}", error.chain());
         }
-        assert!(rows(&held, 40).iter().all(|byte| *byte == 7));
+        assert!(rows(&held, 0, 40).iter().all(|byte| *byte == 7));
         drop(held);
         // All of it again, in other pieces: the arena has kept nothing. And nothing of what was there is to be seen.
-        let pieces = [cache(&memory, 20).unwrap(), cache(&memory, 30).unwrap()];
-        assert!(pieces.iter().flat_map(|piece| rows(piece, 20)).all(|byte| byte == 0));
+        let pieces = [cache(&memory, 1, 20).unwrap(), cache(&memory, 3, 10).unwrap()];
+        assert!(pieces.iter().flat_map(|piece| rows(piece, 0, 10)).all(|byte| byte == 0));
     }
 }

@@ -5,21 +5,25 @@
 //! and go while requests stay. So this memory has a session of its own, whose graph is one node that copies bytes.
 #![allow(unsafe_code, reason = "device memory is allocated and wrapped through the C API")]
 
+use std::ffi::{CStr, CString};
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
+use once_cell::sync::OnceCell;
 use ort::sys;
 
 use super::cancel::Cancel;
 use super::provider::Provider;
 use super::session::{Contents, Session};
 use super::status::{check, check_on};
-use super::tensor::{Element, MemoryInfo, Tensor, TensorMut};
+use super::tensor::{Kind, MemoryInfo, Tensor, TensorMut};
 use super::values::Values;
 use crate::error::{Error, Result, Site, err};
-use crate::graph::standard::copier;
+use crate::graph::standard::{chooser, copier};
 
-const ALLOCATING: &str = "allocating a KV cache";
+/// The copier's input and output.
+pub(super) const FROM: &CStr = c"from";
+pub(super) const TO: &CStr = c"to";
 
 /// A device's memory, to be allocated and copied.
 #[derive(Debug)]
@@ -27,7 +31,11 @@ pub(crate) struct DeviceMemory {
     // Before the session that it belongs to.
     allocator: Allocator,
     session: Session,
+    /// Finds the largest logits; made when it is first wanted.
+    chooser: OnceCell<Session>,
+    provider: Provider,
     info: MemoryInfo,
+    arena: CString,
     /// Runs under it give back what the arena has free.
     shrinking: Cancel,
     device: String,
@@ -59,104 +67,125 @@ impl DeviceMemory {
         let status = unsafe { (ort::api().CreateAllocator)(session.as_ptr(), info.as_ptr(), &raw mut allocator) };
         check(status, Site::Load, "creating the device's allocator")?;
         let allocator = NonNull::new(allocator).ok_or_else(|| err!(Internal, "ONNX Runtime returned no allocator"))?;
-        let (allocator, shrinking) = (Allocator(allocator), Cancel::shrinking(&arena)?);
-        Ok(Arc::new(Self { allocator, session, info, shrinking, device: provider.device() }))
+        let (allocator, shrinking) = (Allocator(allocator), Cancel::on(&arena)?);
+        let (chooser, device) = (OnceCell::new(), provider.device());
+        Ok(Arc::new(Self { allocator, session, chooser, provider, info, arena, shrinking, device }))
     }
 
-    /// Copies bytes, wherever they lie.
-    fn copy(&self, from: &Tensor, to: &mut TensorMut) -> Result<()> {
-        let mut values = Values::new(1, 1);
-        values.input(c"from", from);
-        values.output(c"to", to);
-        self.session.run(&mut values, &self.shrinking, false)
+    /// The device's name in messages.
+    pub(super) fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Runs the search for the largest logits.
+    pub(super) fn choose(&self, run: impl FnOnce(&Session, &Cancel) -> Result<()>) -> Result<()> {
+        let make = || Session::standard(&chooser(), &Contents::default(), &self.provider, None).map(|made| made.0);
+        run(self.chooser.get_or_try_init(make)?, &self.shrinking)
+    }
+
+    /// The arena of sessions there, as ONNX Runtime calls it.
+    pub(super) fn arena(&self) -> &CStr {
+        &self.arena
+    }
+
+    /// Runs the copies of `values`.
+    pub(super) fn copy(&self, values: &mut Values) -> Result<()> {
+        self.session.run(values, &self.shrinking, false)
     }
 
     /// Gives back to the device what is free, by a run that copies a byte.
-    fn give_back(&self) -> Result<()> {
+    pub(super) fn give_back(&self) -> Result<()> {
         let (from, mut to) = ([0_u8], [0_u8]);
         let (from, mut to) = (Tensor::new(&from, &[1])?, TensorMut::new(&mut to, &[1])?);
         let mut values = Values::new(1, 1);
-        values.input(c"from", &from);
-        values.output(c"to", &mut to);
+        values.input(FROM, &from);
+        values.output(TO, &mut to);
         self.session.run(&mut values, &self.shrinking, true)
     }
 }
 
 /// Bytes on a device. They begin as zeros.
+///
+/// No Rust reference points at them, so that shared references may write. Whoever owns a part of a block sees to it that it is not
+/// read or written by two at once.
 #[derive(Debug)]
 pub(super) struct DeviceBlock {
     memory: Arc<DeviceMemory>,
     data: NonNull<u8>,
     len: usize,
+    what: &'static str,
 }
 
-// SAFETY: memory that it owns alone.
+// SAFETY: memory that is reached through ONNX Runtime only, from any thread.
 unsafe impl Send for DeviceBlock {}
-// SAFETY: shared references only read it.
+// SAFETY: as above; see the type for who may write.
 unsafe impl Sync for DeviceBlock {}
 
 impl DeviceBlock {
-    /// `len` bytes, at least one.
-    pub(super) fn new(memory: &Arc<DeviceMemory>, len: usize) -> Result<Self> {
+    /// `len` bytes, at least one, for `what`.
+    pub(super) fn new(memory: &Arc<DeviceMemory>, len: usize, site: Site, what: &'static str) -> Result<Self> {
         let mut data = null_mut();
         // SAFETY: a valid allocator and out-pointer.
         let status = unsafe { (ort::api().AllocatorAlloc)(memory.allocator.0.as_ptr(), len, &raw mut data) };
-        check_on(&memory.device, status, Site::Kv, ALLOCATING)?;
+        check_on(&memory.device, status, site, what)?;
         // Some allocators say that they have no memory by returning none.
-        let full = || Error::oom(Site::Kv, &memory.device, len as u64, ALLOCATING);
+        let full = || Error::oom(site, &memory.device, len as u64, what);
         let data = NonNull::new(data.cast()).ok_or_else(full)?;
-        let mut block = Self { memory: Arc::clone(memory), data, len };
-        let zeros: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(len)
-            .map_err(|()| Error::oom(Site::Kv, "cpu", len as u64, "clearing a KV cache"))?;
-        block.write(0, &zeros)?;
+        let block = Self { memory: Arc::clone(memory), data, len, what };
+        block.clear(0, len)?;
         Ok(block)
+    }
+
+    /// The memory that it is part of.
+    pub(super) fn memory(&self) -> &Arc<DeviceMemory> {
+        &self.memory
     }
 
     /// Copies bytes from `at` on into `to`.
     pub(super) fn read(&self, at: usize, to: &mut [u8]) -> Result<()> {
-        let from = self.view(at, to.len())?;
         let shape = [to.len()];
-        self.memory.copy(&from, &mut TensorMut::new(to, &shape)?)
+        self.copying(&self.bytes(at, to.len())?, &mut TensorMut::new(to, &shape)?)
     }
 
     /// Copies `from` to `at`.
-    pub(super) fn write(&mut self, at: usize, from: &[u8]) -> Result<()> {
-        let memory = Arc::clone(&self.memory);
-        memory.copy(&Tensor::new(from, &[from.len()])?, &mut self.view_mut(at, &[from.len()])?)
+    pub(super) fn write(&self, at: usize, from: &[u8]) -> Result<()> {
+        let mut values = Values::new(1, 1);
+        let (from, mut to) = (Tensor::new(from, &[from.len()])?, self.bytes(at, from.len())?);
+        values.input(FROM, &from);
+        values.output(TO, &mut to);
+        self.memory.copy(&mut values)
+    }
+
+    /// Zeros from `at` on.
+    pub(super) fn clear(&self, at: usize, len: usize) -> Result<()> {
+        let piece = len.min(1 << 20);
+        let zeros: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(piece)
+            .map_err(|()| Error::oom(Site::Run, "cpu", piece as u64, "clearing memory"))?;
+        (0..len).step_by(piece.max(1)).try_for_each(|done| self.write(at + done, &zeros[..piece.min(len - done)]))
     }
 
     /// Copies `len` bytes from byte `from` of `other` to `at`.
-    pub(super) fn copy(&mut self, at: usize, other: &Self, from: usize, len: usize) -> Result<()> {
-        let memory = Arc::clone(&self.memory);
-        memory.copy(&other.view(from, len)?, &mut self.view_mut(at, &[len])?)
+    pub(super) fn copy(&self, at: usize, other: &Self, from: usize, len: usize) -> Result<()> {
+        self.copying(&other.bytes(from, len)?, &mut self.bytes(at, len)?)
     }
 
-    fn view(&self, at: usize, len: usize) -> Result<Tensor<'_>> {
-        self.check(at, len)?;
-        // SAFETY: in bounds as just checked; the tensor borrows the block.
-        unsafe { Tensor::at(&self.memory.info, self.data.add(at).cast::<u8>(), &[len]) }
+    fn copying(&self, from: &TensorMut, to: &mut TensorMut) -> Result<()> {
+        let mut values = Values::new(1, 1);
+        values.written(FROM, from);
+        values.output(TO, to);
+        self.memory.copy(&mut values)
     }
 
-    /// A tensor of `shape` that begins at byte `at`.
-    fn view_mut(&mut self, at: usize, shape: &[usize]) -> Result<TensorMut<'_>> {
-        self.check(at, shape.iter().product())?;
-        // SAFETY: in bounds as just checked; the tensor borrows the block exclusively.
-        unsafe { TensorMut::at(&self.memory.info, self.data.add(at).cast::<u8>(), shape) }
+    fn bytes(&self, at: usize, len: usize) -> Result<TensorMut<'_>> {
+        self.tensor(at, Kind::of::<u8>(), &[len])
     }
 
-    /// The block cut into tensors of `shape`, to be dropped before it.
-    pub(super) fn tensors<T: Element>(&mut self, shape: &[usize]) -> Result<Vec<TensorMut<'static>>> {
-        let bytes = shape.iter().product::<usize>() * size_of::<T>();
-        let tensor = |index: usize| {
-            // SAFETY: whole tensors inside the block, none over another; the caller keeps the block as long.
-            unsafe { TensorMut::at(&self.memory.info, self.data.add(index * bytes).cast::<T>(), shape) }
-        };
-        (0..self.len / bytes).map(tensor).collect()
-    }
-
-    fn check(&self, at: usize, len: usize) -> Result<()> {
+    /// What begins at byte `at`, as a tensor of `shape`.
+    pub(super) fn tensor(&self, at: usize, kind: Kind, shape: &[usize]) -> Result<TensorMut<'_>> {
+        let len = shape.iter().product::<usize>() * kind.size;
         match at.checked_add(len) {
-            Some(end) if end <= self.len => Ok(()),
+            // SAFETY: in bounds; the tensor borrows the block, whose user sees to the rest.
+            Some(end) if end <= self.len => unsafe { TensorMut::at(&self.memory.info, kind, self.data.add(at), shape) },
             _ => Err(err!(Internal, "bytes {at}.. of a block of {} on {}", self.len, self.memory.device)),
         }
     }
@@ -166,9 +195,9 @@ impl Drop for DeviceBlock {
     fn drop(&mut self) {
         // SAFETY: allocated by this allocator, freed once.
         let status = unsafe { (ort::api().AllocatorFree)(self.memory.allocator.0.as_ptr(), self.data.as_ptr().cast()) };
-        let freed = check(status, Site::Kv, "freeing a KV cache").and_then(|()| self.memory.give_back());
+        let freed = check(status, Site::Kv, "freeing memory").and_then(|()| self.memory.give_back());
         if let Err(error) = freed {
-            log::warn!("memory on {} was not given back: {}", self.memory.device, error.chain());
+            log::warn!("{} on {} was not given back: {}", self.what, self.memory.device, error.chain());
         }
     }
 }

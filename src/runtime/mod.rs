@@ -12,10 +12,12 @@ mod device_memory;
 mod library;
 mod machine;
 mod native;
+mod newer;
 mod operator;
 mod placement;
 mod provider;
 mod session;
+mod standard;
 mod status;
 #[cfg(test)]
 mod stock_tests;
@@ -26,12 +28,13 @@ pub(crate) use arena::return_freed_memory;
 pub(crate) use batch::{Batch, Segment};
 pub(crate) use cancel::Cancel;
 pub(crate) use cuda::gpus;
-pub(crate) use device_cache::DeviceCache;
+pub(crate) use device_cache::{CacheShape, DeviceCache};
 pub(crate) use device_memory::DeviceMemory;
 pub(crate) use machine::{memory, processor};
 pub(crate) use placement::Placement;
 pub(crate) use provider::{CORE_ML, Provider};
 pub(crate) use session::{Contents, Session};
+pub(crate) use standard::{DeviceRows, Feed, Reserved, StandardSession, Step, Take};
 pub(crate) use tensor::{Tensor, TensorMut};
 pub(crate) use values::Values;
 
@@ -132,6 +135,11 @@ impl Runtime {
     /// Execution providers compiled into the library, such as `CPUExecutionProvider`.
     pub fn providers(&self) -> &[String] {
         &self.providers
+    }
+
+    /// Whether captured graphs can be given back one by one, without which they would pile up.
+    pub(crate) fn releases_captures(&self) -> bool {
+        self.minor >= newer::GRAPHS_SINCE
     }
 
     fn start(options: &RuntimeOptions) -> Result<Self> {

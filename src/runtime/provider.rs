@@ -23,6 +23,8 @@ pub(crate) enum Provider {
         index: u32,
         /// Bytes that ONNX Runtime's arena on the GPU may take.
         memory_limit: Option<u64>,
+        /// Whether runs are captured as CUDA graphs where their options name one.
+        captures: bool,
     },
     /// One that is added by name.
     Named(&'static Named),
@@ -67,10 +69,17 @@ impl Provider {
         }
     }
 
+    /// Whether it captures runs.
+    pub(crate) fn captures(&self) -> bool {
+        matches!(self, Self::Cuda { captures: true, .. })
+    }
+
     /// Who has the memory that its sessions work in. Those of providers added by name work in the processor's.
     pub(super) fn memory(&self) -> Self {
         match self {
-            Self::Cuda { .. } => self.clone(),
+            Self::Cuda { index, memory_limit, .. } => {
+                Self::Cuda { index: *index, memory_limit: *memory_limit, captures: false }
+            }
             Self::Cpu | Self::Named(_) => Self::Cpu,
         }
     }
@@ -115,7 +124,7 @@ impl Provider {
     pub(super) fn append(&self, options: &Options) -> Result<()> {
         match self {
             Self::Cpu => Ok(()),
-            Self::Cuda { index, memory_limit } => append_cuda(options, *index, *memory_limit),
+            Self::Cuda { index, memory_limit, captures } => append_cuda(options, *index, *memory_limit, *captures),
             Self::Named(named) => {
                 let keys: Vec<_> = named.options.iter().map(|(key, _)| key.as_ptr()).collect();
                 let values: Vec<_> = named.options.iter().map(|(_, value)| value.as_ptr()).collect();
@@ -128,13 +137,14 @@ impl Provider {
     }
 }
 
-fn append_cuda(options: &Options, index: u32, memory_limit: Option<u64>) -> Result<()> {
+fn append_cuda(options: &Options, index: u32, memory_limit: Option<u64>, captures: bool) -> Result<()> {
     let api = ort::api();
     let mut settings = vec![
         (c"device_id", index.to_string()),
         // Products of rounded floats would not be the exact arithmetic that is promised.
         (c"use_tf32", "0".into()),
         (c"arena_extend_strategy", "kSameAsRequested".into()),
+        (c"enable_cuda_graph", u8::from(captures).to_string()),
     ];
     settings.extend(memory_limit.map(|bytes| (c"gpu_mem_limit", bytes.to_string())));
     let keys: Vec<*const c_char> = settings.iter().map(|(key, _)| key.as_ptr()).collect();

@@ -11,6 +11,7 @@ use super::Runtime;
 use super::arena::with_arena;
 use super::cancel::Cancel;
 use super::native::Domain;
+use super::newer;
 use super::placement::{self, Placement};
 use super::provider::Provider;
 use super::status::{check, check_on};
@@ -37,7 +38,7 @@ pub(crate) struct Session {
     raw: NonNull<sys::OrtSession>,
     /// Whose memory an out-of-memory error is about.
     device: String,
-    /// Whether its arena is limited.
+    /// Whether its arena is limited and nothing but its runs relies on what is in it.
     limited: bool,
     /// The native operators that the session calls; released after it.
     _domain: Option<Domain>,
@@ -82,7 +83,8 @@ impl Session {
         for (location, content) in &contents.files {
             options.external_data(location, content)?;
         }
-        let session = Self::new(model, &options, arena_limit, provider.device(), None)?;
+        let mut session = Self::new(model, &options, arena_limit, provider.device(), None)?;
+        session.limited &= !provider.captures();
         let placement = placement::of(session.raw)?;
         if placement.cpu_nodes == placement.nodes && !matches!(provider, Provider::Cpu) {
             bail!(DeviceUnavailable, "{} takes no node of the graph", provider.listed());
@@ -143,6 +145,16 @@ impl Session {
             ErrorKind::Runtime if cancel.has_stopped() => err!(Cancelled, "{RUNNING} was cancelled").with_source(e),
             _ => e,
         })
+    }
+}
+
+impl Session {
+    /// Makes the device forget the captured graph `graph`, if there is one.
+    pub(super) fn release_graph(&self, graph: i32) {
+        // One that has not been captured is an error that nobody needs to hear.
+        if let Err(error) = newer::release_captured_graph(self.raw, graph) {
+            log::debug!("captured graph {graph}: {}", error.chain());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use ort::sys;
 
 use super::status::check;
 use crate::error::{Result, Site, err};
+use crate::kernels::Dtype;
 
 const DOING: &str = "wrapping a tensor";
 
@@ -58,20 +59,35 @@ pub(crate) struct TensorMut<'a> {
     data: PhantomData<&'a mut [u8]>,
 }
 
+/// An element type as ONNX Runtime calls it, and the bytes of an element.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    code: sys::ONNXTensorElementDataType,
+    pub size: usize,
+}
+
+impl Kind {
+    /// That of `T`.
+    pub(super) const fn of<T: Element>() -> Self {
+        Self { code: T::TYPE, size: size_of::<T>() }
+    }
+}
+
+impl From<Dtype> for Kind {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::of::<f32>(),
+            Dtype::F16 => Self::of::<f16>(),
+            Dtype::BF16 => Self::of::<bf16>(),
+        }
+    }
+}
+
 impl<'a> Tensor<'a> {
     /// `data` as a tensor of `shape`.
     pub(crate) fn new<T: Element>(data: &'a [T], shape: &[usize]) -> Result<Self> {
         // ONNX Runtime takes a mutable pointer for both directions and does not write to inputs.
-        let value = wrap(cpu()?, data.as_ptr().cast_mut(), data.len(), shape)?;
-        Ok(Self { value, data: PhantomData })
-    }
-
-    /// What lies at `data`, in the memory that `info` describes, as a tensor of `shape`.
-    ///
-    /// # Safety
-    /// There are as many elements, and they stay for as long as the tensor.
-    pub(super) unsafe fn at<T: Element>(info: &MemoryInfo, data: NonNull<T>, shape: &[usize]) -> Result<Self> {
-        let value = wrap(info, data.as_ptr(), shape.iter().product(), shape)?;
+        let value = wrap(MemoryInfo::of_cpu()?, Kind::of::<T>(), data.as_ptr().cast_mut().cast(), data.len(), shape)?;
         Ok(Self { value, data: PhantomData })
     }
 
@@ -83,17 +99,32 @@ impl<'a> Tensor<'a> {
 impl<'a> TensorMut<'a> {
     /// `data` as a tensor of `shape` to be written.
     pub(crate) fn new<T: Element>(data: &'a mut [T], shape: &[usize]) -> Result<Self> {
-        let value = wrap(cpu()?, data.as_mut_ptr(), data.len(), shape)?;
+        let value = wrap(MemoryInfo::of_cpu()?, Kind::of::<T>(), data.as_mut_ptr().cast(), data.len(), shape)?;
         Ok(Self { value, data: PhantomData })
     }
 
-    /// What lies at `data`, in the memory that `info` describes, as a tensor of `shape` to be written.
+    /// What lies at `data`, in the memory that `info` describes, as a tensor of `shape` to be read or written.
     ///
     /// # Safety
-    /// There are as many elements; they stay for as long as the tensor, and nothing else reads or writes them meanwhile.
-    pub(super) unsafe fn at<T: Element>(info: &MemoryInfo, data: NonNull<T>, shape: &[usize]) -> Result<Self> {
-        let value = wrap(info, data.as_ptr(), shape.iter().product(), shape)?;
+    /// There are as many elements; they stay for as long as the tensor, and nothing writes them while a run uses it, nor reads
+    /// them while one writes it.
+    pub(super) unsafe fn at(info: &MemoryInfo, kind: Kind, data: NonNull<u8>, shape: &[usize]) -> Result<Self> {
+        let value = wrap(info, kind, data.as_ptr(), shape.iter().product(), shape)?;
         Ok(Self { value, data: PhantomData })
+    }
+
+    pub(super) fn as_ptr(&self) -> *const sys::OrtValue {
+        self.value.as_ptr()
+    }
+
+    /// The same without the borrow.
+    ///
+    /// # Safety
+    /// What it describes stays for as long as it.
+    pub(super) unsafe fn detached(self) -> TensorMut<'static> {
+        let value = self.value;
+        std::mem::forget(self);
+        TensorMut { value, data: PhantomData }
     }
 
     pub(super) fn as_mut_ptr(&mut self) -> *mut sys::OrtValue {
@@ -120,7 +151,7 @@ unsafe impl Send for TensorMut<'_> {}
 // SAFETY: a shared reference gives no access.
 unsafe impl Sync for TensorMut<'_> {}
 
-fn wrap<T: Element>(info: &MemoryInfo, data: *mut T, len: usize, shape: &[usize]) -> Result<NonNull<sys::OrtValue>> {
+fn wrap(info: &MemoryInfo, kind: Kind, data: *mut u8, len: usize, shape: &[usize]) -> Result<NonNull<sys::OrtValue>> {
     if shape.iter().product::<usize>() != len {
         return Err(err!(Internal, "a tensor of shape {shape:?} over {len} elements"));
     }
@@ -135,10 +166,10 @@ fn wrap<T: Element>(info: &MemoryInfo, data: *mut T, len: usize, shape: &[usize]
         (ort::api().CreateTensorWithDataAsOrtValue)(
             info.as_ptr(),
             data.cast(),
-            len * size_of::<T>(),
+            len * kind.size,
             dims.as_ptr(),
             shape.len().min(dims.len()),
-            T::TYPE,
+            kind.code,
             &raw mut value,
         )
     };
@@ -159,6 +190,12 @@ impl MemoryInfo {
     /// Ordinary memory of this process.
     pub(super) fn cpu() -> Result<Self> {
         Self::new(c"Cpu", 0)
+    }
+
+    /// The same, described once.
+    pub(super) fn of_cpu() -> Result<&'static Self> {
+        static CPU: OnceCell<MemoryInfo> = OnceCell::new();
+        CPU.get_or_try_init(Self::cpu)
     }
 
     /// That of a device as ONNX Runtime calls it.
@@ -182,10 +219,4 @@ impl Drop for MemoryInfo {
         // SAFETY: made by `new`, released once.
         unsafe { (ort::api().ReleaseMemoryInfo)(self.0.as_ptr()) }
     }
-}
-
-/// Ordinary memory, described once.
-fn cpu() -> Result<&'static MemoryInfo> {
-    static CPU: OnceCell<MemoryInfo> = OnceCell::new();
-    CPU.get_or_try_init(MemoryInfo::cpu)
 }

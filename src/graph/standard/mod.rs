@@ -13,12 +13,11 @@
 //! In both, layers keep their numbers in the whole model, and weights are external data, or, where matrices are quantised, the
 //! codes and scales that `MatMulNBits` and `GatherBlockQuantized` read.
 //!
-//! Weights, KV caches and all that is computed are of one [element type](Style::element). What goes in and comes out besides
-//! the caches is float32 always: rounded to it on the way in, which changes nothing that came out of another shard of the same
-//! type, and widened on the way out.
+//! Weights, KV caches, hidden states and all that is computed are of one [element type](Style::element); logits leave as float32.
 
 mod data;
 mod quantised;
+mod utility;
 
 use std::collections::HashMap;
 
@@ -31,11 +30,15 @@ use super::onnx::{
 use super::{Attention, Graph, Input, Linear, Op, Output, Value, Weight, names};
 use data::Data;
 pub(crate) use data::{Content, External, Place};
+pub(crate) use utility::{chooser, copier, probe};
 
-/// The position of the run's last token, int32 `[1]`: an input of [`Form::Session`].
+/// The position of each sequence's last token, int32 `[sequences]`: an input of [`Form::Session`].
 pub(crate) const LAST: &str = "seqlens_k";
-/// Tokens up to and including the run's last, an int32 scalar: an input of [`Form::Session`].
+/// Tokens up to and including the last one of the longest sequence, an int32 scalar: an input of [`Form::Session`].
 pub(crate) const TOTAL: &str = "total_sequence_length";
+/// How the run's rows fall into sequences, int64 `[3]`: their number, the tokens of each, and -1. An input of
+/// [`Form::Session`]. Attention takes one sequence of any length, or several of one token each.
+pub(crate) const SEQUENCES: &str = "sequences";
 
 /// The input with a layer's cached keys (`part` is `key`) or values (`value`).
 pub(crate) fn past(layer: usize, part: &str) -> String {
@@ -102,30 +105,11 @@ pub(crate) fn write(graph: &Graph, style: Style, metadata: &[(&str, String)]) ->
     if style.form == Form::File {
         writer.sequence_lengths();
     }
-    writer.narrow();
     for op in &graph.ops {
         writer.op(op);
     }
     writer.widen();
     writer.finish(metadata)
-}
-
-/// The smallest graph that shows whether an execution provider takes nodes: `sum = x + x`.
-pub(crate) fn probe() -> Vec<u8> {
-    let tensor = |name: &str| ValueInfo::tensor(name, ElementType::F32, &[fixed(16)]);
-    let node = vec![Node::new("", "Add", vec!["x".into(), "x".into()], vec!["sum".into()])];
-    let (input, output) = (vec![tensor("x")], vec![tensor("sum")]);
-    let proto = GraphProto { name: "probe".into(), node, input, output, ..GraphProto::default() };
-    Model::new(proto, MICROSOFT).encode_to_vec()
-}
-
-/// A graph that copies the bytes `from` to `to`, wherever those lie.
-pub(crate) fn copier() -> Vec<u8> {
-    let tensor = |name: &str| ValueInfo::tensor(name, ElementType::U8, &[dynamic("bytes")]);
-    let node = vec![Node::new("", "Identity", vec!["from".into()], vec!["to".into()])];
-    let (input, output) = (vec![tensor("from")], vec![tensor("to")]);
-    let proto = GraphProto { name: "copy".into(), node, input, output, ..GraphProto::default() };
-    Model::new(proto, MICROSOFT).encode_to_vec()
 }
 
 struct Writer<'a> {
@@ -158,10 +142,11 @@ impl<'a> Writer<'a> {
     fn name(&self, value: Value) -> String {
         let value = self.same.get(&value.id).copied().unwrap_or(value);
         match (self.graph.input, self.graph.output) {
-            _ if self.style.element != ElementType::F32 => format!("v{}", value.id),
             (Input::Hidden(input), _) if input == value => names::HIDDEN_IN.into(),
             (_, Output::Hidden(output)) if output == value => names::HIDDEN_OUT.into(),
-            (_, Output::Logits(output)) if output == value => names::LOGITS.into(),
+            (_, Output::Logits(output)) if output == value && self.style.element == ElementType::F32 => {
+                names::LOGITS.into()
+            }
             _ => format!("v{}", value.id),
         }
     }
@@ -170,26 +155,13 @@ impl<'a> Writer<'a> {
         self.proto.node.push(node);
     }
 
-    /// Hidden states on their way in.
-    fn narrow(&mut self) {
-        if let (Input::Hidden(value), true) = (self.graph.input, self.style.element != ElementType::F32) {
-            self.cast(names::HIDDEN_IN.into(), self.style.element, self.name(value));
-        }
-    }
-
-    /// The result on its way out.
+    /// Logits on their way out.
     fn widen(&mut self) {
-        let (value, out) = match self.graph.output {
-            Output::Hidden(value) => (value, names::HIDDEN_OUT),
-            Output::Logits(value) => (value, names::LOGITS),
-        };
-        if self.style.element != ElementType::F32 {
-            self.cast(self.name(value), ElementType::F32, out.into());
+        if let (Output::Logits(value), true) = (self.graph.output, self.style.element != ElementType::F32) {
+            let to = Attribute::int("to", ElementType::F32 as i64);
+            let node = Node::new("", "Cast", vec![self.name(value)], vec![names::LOGITS.into()]).with(to);
+            self.push(node);
         }
-    }
-
-    fn cast(&mut self, x: String, to: ElementType, out: String) {
-        self.push(Node::new("", "Cast", vec![x], vec![out]).with(Attribute::int("to", to as i64)));
     }
 
     /// An initialiser of the data file, added when it is first used; returns its name.
@@ -348,8 +320,8 @@ impl<'a> Writer<'a> {
         let sin = self.external("rotary.sin", self.style.element, &table, Content::Sines);
         let mut attended = self.name(out);
         if self.style.form == Form::Session {
-            [q, k, v] = [q, k, v].map(|x| self.batched(&x));
-            attended = format!("{attended}.batch");
+            [q, k, v] = [q, k, v].map(|x| self.in_sequences(&x));
+            attended = format!("{attended}.sequences");
         }
         let input = vec![q, k, v, past("key"), past("value"), LAST.into(), TOTAL.into(), cos, sin];
         let output = vec![attended.clone(), present("key"), present("value")];
@@ -363,16 +335,16 @@ impl<'a> Writer<'a> {
         }
         self.push(node);
         if self.style.form == Form::Session {
-            let axes = self.constant("batch_axis", &[0]);
-            self.push(Node::new("", "Squeeze", vec![attended, axes], vec![self.name(out)]));
+            let width = a.heads * a.head_dim;
+            let rows = self.constant(&format!("rows.{width}"), &[-1, width as i64]);
+            self.push(Node::new("", "Reshape", vec![attended, rows], vec![self.name(out)]));
         }
     }
 
-    /// `[tokens, width]` as the `[1, tokens, width]` that attention takes.
-    fn batched(&mut self, x: &str) -> String {
-        let axes = self.constant("batch_axis", &[0]);
-        let out = format!("{x}.batch");
-        self.push(Node::new("", "Unsqueeze", vec![x.to_owned(), axes], vec![out.clone()]));
+    /// `[rows, width]` as the `[sequences, tokens, width]` that attention takes.
+    fn in_sequences(&mut self, x: &str) -> String {
+        let out = format!("{x}.sequences");
+        self.push(Node::new("", "Reshape", vec![x.to_owned(), SEQUENCES.into()], vec![out.clone()]));
         out
     }
 
@@ -417,8 +389,9 @@ impl<'a> Writer<'a> {
     /// The same for this library's sessions.
     fn session_interface(&mut self) {
         let mut lengths = vec![
-            ValueInfo::tensor(LAST, ElementType::I32, &[fixed(1)]),
+            ValueInfo::tensor(LAST, ElementType::I32, &[dynamic("sequences")]),
             ValueInfo::tensor(TOTAL, ElementType::I32, &[]),
+            ValueInfo::tensor(SEQUENCES, ElementType::I64, &[fixed(3)]),
         ];
         if matches!(self.graph.output, Output::Logits(_)) {
             lengths.push(ValueInfo::tensor(names::LOGIT_ROWS, ElementType::I64, &[dynamic("rows")]));
@@ -428,13 +401,14 @@ impl<'a> Writer<'a> {
 
     fn interface(&mut self, tokens: &[DimValue], rows: &[DimValue], lengths: Vec<ValueInfo>) {
         let wide = |dims: &[DimValue], width: usize| [dims, &[fixed(width)]].concat();
+        let element = self.style.element;
         let input = match self.graph.input {
             Input::Ids => ValueInfo::tensor(names::INPUT_IDS, ElementType::I64, tokens),
-            Input::Hidden(value) => ValueInfo::tensor(names::HIDDEN_IN, ElementType::F32, &wide(tokens, value.width)),
+            Input::Hidden(value) => ValueInfo::tensor(names::HIDDEN_IN, element, &wide(tokens, value.width)),
         };
         self.proto.input.splice(0..0, std::iter::once(input).chain(lengths));
         let output = match self.graph.output {
-            Output::Hidden(value) => ValueInfo::tensor(names::HIDDEN_OUT, ElementType::F32, &wide(tokens, value.width)),
+            Output::Hidden(value) => ValueInfo::tensor(names::HIDDEN_OUT, element, &wide(tokens, value.width)),
             Output::Logits(value) => ValueInfo::tensor(names::LOGITS, ElementType::F32, &wide(rows, value.width)),
         };
         self.proto.output.insert(0, output);

@@ -1,0 +1,73 @@
+//! Functions of releases that are newer than the C API this library is built against.
+#![allow(unsafe_code, reason = "newer functions of the C API are called")]
+
+use std::ffi::{c_char, c_int};
+use std::ptr::NonNull;
+
+use ort::sys;
+
+use super::Runtime;
+use super::status::check;
+use crate::error::{Result, Site, bail, err};
+
+/// The first release with [`Nodes`], 1.24, and the version of its API.
+pub(super) const NODES_SINCE: u32 = 24;
+/// The first release with [`Graphs`], 1.27, and the version of its API.
+pub(super) const GRAPHS_SINCE: u32 = 27;
+
+type Function = unsafe extern "system" fn();
+
+/// Version 24 of the C API as far as it is used here. Later versions only append to the table, so it begins with the
+/// one that this library is built against.
+#[repr(C)]
+#[allow(clippy::struct_field_names, reason = "they are the functions' names")]
+pub(super) struct Nodes {
+    older: sys::OrtApi,
+    between: [Function; 89],
+    pub session_assignment: unsafe extern "system" fn(
+        *const sys::OrtSession,
+        *mut *const *const sys::OrtEpAssignedSubgraph,
+        *mut usize,
+    ) -> sys::OrtStatusPtr,
+    pub provider_of_subgraph:
+        unsafe extern "system" fn(*const sys::OrtEpAssignedSubgraph, *mut *const c_char) -> sys::OrtStatusPtr,
+    pub nodes_of_subgraph: unsafe extern "system" fn(
+        *const sys::OrtEpAssignedSubgraph,
+        *mut *const *const sys::OrtEpAssignedNode,
+        *mut usize,
+    ) -> sys::OrtStatusPtr,
+}
+
+/// Version 27, likewise.
+#[repr(C)]
+struct Graphs {
+    nodes: Nodes,
+    between: [Function; 11],
+    release_captured_graph: unsafe extern "system" fn(*mut sys::OrtSession, c_int) -> sys::OrtStatusPtr,
+}
+
+/// Where nodes run.
+pub(super) fn nodes() -> Result<&'static Nodes> {
+    // SAFETY: the table of that version begins as `Nodes` describes.
+    unsafe { table(NODES_SINCE) }
+}
+
+/// Makes the provider of `session` forget the captured graph `graph`.
+pub(super) fn release_captured_graph(session: NonNull<sys::OrtSession>, graph: i32) -> Result<()> {
+    // SAFETY: the table of that version begins as `Graphs` describes.
+    let api: &Graphs = unsafe { table(GRAPHS_SINCE) }?;
+    // SAFETY: a valid session.
+    check(unsafe { (api.release_captured_graph)(session.as_ptr(), graph) }, Site::Run, "releasing a captured graph")
+}
+
+/// # Safety
+/// The C API's table of version `since` begins with a `T`.
+unsafe fn table<T>(since: u32) -> Result<&'static T> {
+    let runtime = Runtime::get()?;
+    if runtime.minor < since {
+        bail!(Unsupported, "ONNX Runtime {} is older than 1.{since}", runtime.version);
+    }
+    // SAFETY: the library's own entry point; the table is static, and the caller vouches for its beginning.
+    let api = unsafe { (runtime.base.GetApi)(since).cast::<T>().as_ref() };
+    api.ok_or_else(|| err!(Runtime, "ONNX Runtime {} does not offer API {since}", runtime.version))
+}

@@ -1,0 +1,298 @@
+//! Sessions in the standard dialect: how rows and KV caches get into them and results out.
+//!
+//! There are two kinds of run. A [pass](StandardSession::pass) takes the rows of one request, any number, and makes what it
+//! needs. A [step](Step) takes one row of each of several requests whose caches lie side by side; all that it needs is made once
+//! and stays at its place, so that on CUDA its launches can be captured as a graph and replayed.
+
+mod bound;
+mod choose;
+mod rows;
+mod step;
+
+use std::ffi::{CStr, CString};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use parking_lot::Mutex;
+
+use super::cancel::Cancel;
+use super::device_cache::DeviceCache;
+use super::device_memory::DeviceMemory;
+use super::session::{Session, c_string};
+use super::tensor::{Tensor, TensorMut};
+use super::values::Values;
+use crate::error::{ErrorKind, Result};
+use crate::graph::{self, Graph, standard};
+use crate::kernels::Dtype;
+pub(crate) use choose::Candidates;
+pub(crate) use rows::DeviceRows;
+pub(crate) use step::{Reserved, Step};
+
+const IDS: &CStr = c"input_ids";
+const HIDDEN_IN: &CStr = c"hidden_states_in";
+const HIDDEN: &CStr = c"hidden_states";
+const LOGITS: &CStr = c"logits";
+const LOGIT_ROWS: &CStr = c"logit_rows";
+const LAST: &CStr = c"seqlens_k";
+const TOTAL: &CStr = c"total_sequence_length";
+const SEQUENCES: &CStr = c"sequences";
+
+/// What goes into a run: rows of this process, or what another shard has left on the device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Feed<'a> {
+    Ids(&'a [i64]),
+    /// Hidden states `[rows, width]`.
+    Hidden(&'a [f32]),
+    /// These rows of them.
+    Device(&'a DeviceRows, usize, usize),
+}
+
+/// Where a pass leaves its rows.
+#[derive(Debug)]
+pub(crate) enum Take<'a> {
+    /// In this process, as float32.
+    Host(&'a mut [f32]),
+    /// On the device, from this row on.
+    Device(&'a DeviceRows, Range<usize>),
+    /// They are computed and dropped.
+    Nowhere,
+}
+
+/// What goes in and comes out.
+#[derive(Debug)]
+struct Wiring {
+    /// The width of hidden states that go in; `None`: ids do.
+    input: Option<usize>,
+    /// Whether logits come out.
+    is_last: bool,
+    /// The width of what comes out.
+    width: usize,
+    /// What is computed in.
+    dtype: Dtype,
+    /// Input and output of each layer's keys, then values.
+    caches: Vec<(CString, CString)>,
+}
+
+impl Wiring {
+    fn new(graph: &Graph, dtype: Dtype) -> Result<Self> {
+        let mut caches = Vec::new();
+        for attention in graph.attentions() {
+            for part in ["key", "value"] {
+                let (past, present) = (standard::past(attention.layer, part), standard::present(attention.layer, part));
+                caches.push((c_string(&past)?, c_string(&present)?));
+            }
+        }
+        let input = match graph.input {
+            graph::Input::Ids => None,
+            graph::Input::Hidden(value) => Some(value.width),
+        };
+        let (is_last, width) = match graph.output {
+            graph::Output::Hidden(value) => (false, value.width),
+            graph::Output::Logits(value) => (true, value.width),
+        };
+        Ok(Self { input, is_last, width, dtype, caches })
+    }
+
+    fn input(&self) -> &'static CStr {
+        if self.input.is_some() { HIDDEN_IN } else { IDS }
+    }
+
+    fn output(&self) -> &'static CStr {
+        if self.is_last { LOGITS } else { HIDDEN }
+    }
+
+    /// What comes out is of this type.
+    fn output_dtype(&self) -> Dtype {
+        if self.is_last { Dtype::F32 } else { self.dtype }
+    }
+}
+
+/// A session in the standard dialect.
+#[derive(Debug)]
+pub(crate) struct StandardSession {
+    session: Arc<Session>,
+    memory: Arc<DeviceMemory>,
+    wiring: Arc<Wiring>,
+    /// Its arena, as ONNX Runtime calls it.
+    arena: CString,
+    /// The run options of passes, for as many as have run at once.
+    controls: Mutex<Vec<Cancel>>,
+    captures: Option<Captures>,
+}
+
+/// Where runs are captured.
+#[derive(Debug)]
+struct Captures {
+    /// The next graph's number.
+    next: AtomicI32,
+    /// Runs go one at a time: capturing does not stand others beside it.
+    turn: Mutex<()>,
+}
+
+impl StandardSession {
+    /// `session`, whose graph is that of `graph` in `dtype`; its values lie in `memory`. With `captured` its steps are captured.
+    pub(crate) fn new(
+        session: Session,
+        memory: Arc<DeviceMemory>,
+        graph: &Graph,
+        dtype: Dtype,
+        captured: bool,
+    ) -> Result<Self> {
+        Ok(Self {
+            session: Arc::new(session),
+            arena: memory.arena().to_owned(),
+            memory,
+            wiring: Arc::new(Wiring::new(graph, dtype)?),
+            controls: Mutex::default(),
+            captures: captured.then(|| Captures { next: AtomicI32::new(1), turn: Mutex::default() }),
+        })
+    }
+
+    /// Where its caches and results lie.
+    pub(crate) fn memory(&self) -> &Arc<DeviceMemory> {
+        &self.memory
+    }
+
+    /// Whether it gives logits.
+    pub(crate) fn is_last(&self) -> bool {
+        self.wiring.is_last
+    }
+
+    /// The width of what it gives.
+    pub(crate) fn width(&self) -> usize {
+        self.wiring.width
+    }
+
+    /// What it computes in.
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.wiring.dtype
+    }
+
+    /// Runs the tokens at `positions` of the request in `slot` of `cache`. `wanted` are the rows whose logits are taken, if it
+    /// gives logits; else all rows are. `shrink` gives back what the arena has free afterwards.
+    #[allow(clippy::too_many_arguments, reason = "one run, all of it")]
+    pub(crate) fn pass(
+        &self,
+        input: Feed,
+        cache: &DeviceCache,
+        slot: usize,
+        positions: Range<usize>,
+        wanted: &[i64],
+        take: Take,
+        cancel: &Cancel,
+        shrink: bool,
+    ) -> Result<()> {
+        let wiring = &*self.wiring;
+        let (last, total) = ([positions.end as i32 - 1], [positions.end as i32]);
+        let sequences = [1, positions.len() as i64, -1];
+        // Where no logits are wanted, those of one row are computed and dropped: not every provider takes empty tensors.
+        let rows = if wanted.is_empty() { &[0] } else { wanted };
+        let (last, total) = (Tensor::new(&last, &[1])?, Tensor::new(&total, &[])?);
+        let (sequences, rows) = (Tensor::new(&sequences, &[3])?, Tensor::new(rows, &[rows.len()])?);
+        let mut caches = cache.tensors(slot..slot + 1)?;
+
+        let mut values = Values::new(5 + caches.len(), 1 + caches.len());
+        let (narrowed, stored);
+        let (fed, kept);
+        match input {
+            Feed::Ids(ids) => {
+                fed = Tensor::new(ids, &[ids.len()])?;
+                values.input(IDS, &fed);
+            }
+            Feed::Hidden(hidden) => {
+                let mut buffer = bound::HostBuffer::new(hidden.len() * wiring.dtype.size())?;
+                rows::narrow(hidden, wiring.dtype, &mut buffer);
+                narrowed = buffer;
+                kept = narrowed.tensor(0, wiring.dtype.into(), &[positions.len(), wiring.input.unwrap_or(0)])?;
+                values.written(HIDDEN_IN, &kept);
+            }
+            Feed::Device(rows, first, count) => {
+                kept = rows.tensor(first..first + count)?;
+                values.written(HIDDEN_IN, &kept);
+            }
+        }
+        values.input(LAST, &last);
+        values.input(TOTAL, &total);
+        values.input(SEQUENCES, &sequences);
+        if wiring.is_last {
+            values.input(LOGIT_ROWS, &rows);
+        }
+        for ((past, present), cache) in wiring.caches.iter().zip(&mut caches) {
+            values.updated(past, present, cache);
+        }
+        let mut out;
+        match take {
+            Take::Nowhere => self.run(&mut values, cancel, shrink),
+            Take::Device(rows, range) => {
+                out = rows.tensor(range)?;
+                values.output(wiring.output(), &mut out);
+                self.run(&mut values, cancel, shrink)
+            }
+            Take::Host(to) if wiring.output_dtype() == Dtype::F32 => {
+                let rows = to.len() / wiring.width;
+                out = TensorMut::new(to, &[rows, wiring.width])?;
+                values.output(wiring.output(), &mut out);
+                self.run(&mut values, cancel, shrink)
+            }
+            Take::Host(to) => {
+                stored = bound::HostBuffer::new(to.len() * wiring.dtype.size())?;
+                out = stored.tensor(0, wiring.dtype.into(), &[to.len() / wiring.width, wiring.width])?;
+                values.output(wiring.output(), &mut out);
+                self.run(&mut values, cancel, shrink)?;
+                drop(values);
+                drop(out);
+                rows::widen(&stored, wiring.dtype, 0, to);
+                Ok(())
+            }
+        }
+    }
+
+    fn run(&self, values: &mut Values, cancel: &Cancel, shrink: bool) -> Result<()> {
+        // What a captured graph works in is free in the arena's eyes.
+        let shrink = shrink && self.captures.is_none();
+        self.relieved(|relief| {
+            self.uncaptured(cancel, |session, control| session.run(values, control, shrink || relief))
+        })
+    }
+
+    /// Does `run` under options that capture nothing.
+    fn uncaptured(&self, cancel: &Cancel, run: impl FnOnce(&Session, &Cancel) -> Result<()>) -> Result<()> {
+        const NOT_CAPTURED: i32 = -1;
+        let control = match self.controls.lock().pop() {
+            Some(control) => control,
+            None if self.captures.is_some() => Cancel::of_graph(&self.arena, NOT_CAPTURED)?,
+            None => Cancel::on(&self.arena)?,
+        };
+        let done = cancel.through(&control, || run(&self.session, &control));
+        self.controls.lock().push(control);
+        done
+    }
+
+    /// Does `run`, which is told whether it is to give back what the arena has free. If memory runs out, that is tried.
+    ///
+    /// A run gives memory back when it is over, also if it failed. So the third one finds an arena with nothing in it.
+    fn relieved(&self, mut run: impl FnMut(bool) -> Result<()>) -> Result<()> {
+        let _turn = self.captures.as_ref().map(|captures| captures.turn.lock());
+        let out_of_memory = |done: &Result<()>| done.as_ref().is_err_and(|e| e.kind() == ErrorKind::OutOfMemory);
+        let mut done = run(false);
+        if out_of_memory(&done) {
+            log::info!("memory ran out in a run on {}: trying again with what can be given back", self.memory.device());
+            if let Some(captures) = &self.captures {
+                (1..captures.next.load(Ordering::Relaxed)).for_each(|graph| self.session.release_graph(graph));
+            }
+            self.memory.give_back()?;
+            for _ in 0..2 {
+                if out_of_memory(&done) {
+                    done = run(true);
+                }
+            }
+        }
+        done
+    }
+
+    /// The next captured graph's number, where steps are captured.
+    fn next_graph(&self) -> Option<i32> {
+        self.captures.as_ref().map(|captures| captures.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
