@@ -1,5 +1,7 @@
 # make demo    set up and run the main job: one story from one shard, and the same story from three
 # make test    set up and run every test
+# make test-gpu      the tests of what a device computes, on a GPU; where there is none it says so (GPU=cuda:1 takes another)
+# make onnxruntime-gpu   fetch ONNX Runtime with CUDA, and CUDA's libraries: 0.7 GB (Linux, x86-64)
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make threads       the tests about threads under ThreadSanitizer (Linux, x86-64; a nightly compiler from rustup)
 # make fuzz    try hostile files and calls for a minute (Linux; a nightly compiler from rustup)
@@ -20,12 +22,14 @@ VERSIONS ?= 1.22.1 1.24.1 1.27.0 1.30.0 1.31.1
 
 RUNTIME  := target/onnxruntime
 RELEASE  := target/release
-EXAMPLES := target/c/generate target/c/two_shards
+EXAMPLES := target/c/generate target/c/two_shards target/c/devices
 STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
 MODEL    ?= models/stories
 PROMPT   ?= One rainy morning, a small fox
+GPU      ?= cuda
 
-.PHONY: all demo test test-matrix threads fuzz bench bench-peers lint header runtime examples install clean FORCE
+.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers lint header runtime \
+	onnxruntime-gpu examples install clean FORCE
 
 all: examples
 
@@ -33,6 +37,9 @@ all: examples
 runtime:
 	@$(PYTHON) tools/fetch_onnxruntime.py --out $(RUNTIME)
 	@mkdir -p $(RELEASE) && ln -sf ../onnxruntime/libonnxruntime.so $(RELEASE)/libonnxruntime.so
+
+onnxruntime-gpu:
+	@$(PYTHON) tools/fetch_onnxruntime.py --gpu --out target/onnxruntime-gpu
 
 $(RELEASE)/libortshard.so: FORCE
 	$(CARGO) build --release --locked
@@ -52,8 +59,13 @@ demo: runtime examples
 	@printf '\n== three shards\n%s' "$(PROMPT)"
 	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200 --shards 3
 
+# Then what other devices run, as far as it goes without one: ONNX Runtime's own operators on the processor.
 test: runtime examples
 	$(CARGO) test --locked
+	tools/run_on_device.sh --device cpu-stock --tests
+
+test-gpu: runtime examples
+	tools/run_on_device.sh --device $(GPU) --tests
 
 # The tests on every ONNX Runtime that the library is promised to run on.
 test-matrix: examples
