@@ -1,6 +1,7 @@
 # make demo    set up and run the main job: one story from one shard, and the same story from three
 # make test    set up and run every test
 # make test-gpu      the tests of what a device computes, on a GPU; where there is none it says so (GPU=cuda:1 takes another)
+# make bench-gpu     speed on a GPU, beside onnxruntime-genai where it is installed (needs numpy)
 # make onnxruntime-gpu   fetch ONNX Runtime with CUDA, and CUDA's libraries: 0.7 GB (Linux, x86-64)
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make threads       the tests about threads under ThreadSanitizer (Linux, x86-64; a nightly compiler from rustup)
@@ -28,8 +29,8 @@ MODEL    ?= models/stories
 PROMPT   ?= One rainy morning, a small fox
 GPU      ?= cuda
 
-.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers lint header runtime \
-	onnxruntime-gpu examples install clean FORCE
+.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu lint header runtime \
+	onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
 
@@ -67,6 +68,10 @@ test: runtime examples
 test-gpu: runtime examples
 	tools/run_on_device.sh --device $(GPU) --tests
 
+# BENCHES="--shapes llama-3.2-1b --rounds 5" and the like; `python3 tools/bench_gpu.py --help` lists all.
+bench-gpu: runtime examples numpy
+	tools/run_on_device.sh --device $(GPU) --benches $(BENCHES)
+
 # The tests on every ONNX Runtime that the library is promised to run on.
 test-matrix: examples
 	@for version in $(VERSIONS); do \
@@ -100,8 +105,11 @@ bench-peers: runtime $(RELEASE)/libortshard.so
 	$(PYTHON) tools/bench_peers.py $(PEERS)
 
 # numpy comes from the system if it is there, else into target/.
-target/models/%:
-	@$(PYTHON) -c "import numpy" 2>/dev/null || $(PYTHON) -m pip install --quiet --target target/python numpy
+numpy:
+	@PYTHONPATH="target/python:$$PYTHONPATH" $(PYTHON) -c "import numpy" 2>/dev/null \
+		|| $(PYTHON) -m pip install --quiet --target target/python numpy
+
+target/models/%: | numpy
 	PYTHONPATH="target/python:$$PYTHONPATH" $(PYTHON) tools/make_random_model.py --shape $* --dtype bf16 --out $@
 
 lint:

@@ -151,7 +151,6 @@ def fetch_gpu(out: Path) -> None:
         sys.exit("onnxruntime-gpu is pinned for Linux on x86-64 only; set ORTSHARD_ONNXRUNTIME to a library of your own")
     for wheel in GPU:
         fetch(wheel, GPU_PLATFORMS, out / f"{wheel.project}.version")
-    print(f"ONNX Runtime {GPU[0].version} with CUDA is in {out}")
 
 
 def main() -> None:
