@@ -1,6 +1,7 @@
 # make demo    set up and run the main job: one story from one shard, and the same story from three
 # make test    set up and run every test
 # make test-gpu      the tests of what a device computes, on a GPU; where there is none it says so (GPU=cuda:1 takes another)
+# make gpu-suite     a folder that runs them and the benchmarks on a machine without compiler, Rust and network (Linux)
 # make bench-gpu     speed on a GPU, beside onnxruntime-genai where it is installed (needs numpy)
 # make onnxruntime-gpu   fetch ONNX Runtime with CUDA, and CUDA's libraries: 0.7 GB (Linux, x86-64)
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
@@ -29,7 +30,7 @@ MODEL    ?= models/stories
 PROMPT   ?= One rainy morning, a small fox
 GPU      ?= cuda
 
-.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu lint header runtime \
+.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header runtime \
 	onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
@@ -71,6 +72,9 @@ test-gpu: runtime examples
 # BENCHES="--shapes llama-3.2-1b --rounds 5" and the like; `python3 tools/bench_gpu.py --help` lists all.
 bench-gpu: runtime examples numpy
 	tools/run_on_device.sh --device $(GPU) --benches $(BENCHES)
+
+gpu-suite: $(RELEASE)/libortshard.so
+	$(PYTHON) tools/make_gpu_suite.py
 
 # The tests on every ONNX Runtime that the library is promised to run on.
 test-matrix: examples
