@@ -1,4 +1,5 @@
 # make demo    set up and run the main job: one story from one shard, and the same story from three
+#              (DEVICE=cuda or coreml: on that device)
 # make test    set up and run every test
 # make test-gpu      the tests of what a device computes, on a GPU; where there is none it says so (GPU=cuda:1 takes another)
 # make gpu-suite     a folder that runs them and the benchmarks on a machine without compiler, Rust and network (Linux)
@@ -28,6 +29,7 @@ EXAMPLES := target/c/generate target/c/two_shards target/c/devices
 STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
 MODEL    ?= models/stories
 PROMPT   ?= One rainy morning, a small fox
+DEVICE   ?= cpu
 GPU      ?= cuda
 
 .PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header runtime \
@@ -55,11 +57,21 @@ target/c/%: examples/%.c $(wildcard examples/*.h) include/ortshard.h $(RELEASE)/
 	@mkdir -p $(@D)
 	$(CC) $(STRICT) $(CFLAGS) -Iinclude $< -L$(RELEASE) -lortshard -lm -Wl,-rpath,'$$ORIGIN/../release' -o $@
 
+# CUDA needs an ONNX Runtime that has it.
+ifneq ($(filter cuda%,$(DEVICE)),)
+ifeq ($(ORTSHARD_ONNXRUNTIME),)
+demo: onnxruntime-gpu
+demo: export ORTSHARD_ONNXRUNTIME := $(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so
+endif
+endif
+
+GENERATE = target/c/generate --model "$(MODEL)" --device "$(DEVICE)" --prompt "$(PROMPT)" --max-tokens 200
+
 demo: runtime examples
 	@printf '== one shard\n%s' "$(PROMPT)"
-	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200
+	@$(GENERATE)
 	@printf '\n== three shards\n%s' "$(PROMPT)"
-	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200 --shards 3
+	@$(GENERATE) --shards 3
 
 # Then what other devices run, as far as it goes without one: ONNX Runtime's own operators on the processor.
 test: runtime examples
