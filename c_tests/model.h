@@ -46,7 +46,7 @@ static inline int own_operators(void)
 /* Whether caches and weights lie in the process's own memory. */
 static inline int in_this_process(void)
 {
-    return on_device().device == ORTSHARD_DEVICE_CPU;
+    return on_device().device != ORTSHARD_DEVICE_CUDA;
 }
 
 /* Whether two arrays of logits, of the same tokens cut into calls in two ways, are the same: bit for bit where that is

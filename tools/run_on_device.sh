@@ -76,8 +76,11 @@ if [ "$device" != cpu-stock ]; then
         esac
         exit 0
     fi
+    if [ $found != 0 ]; then
+        echo "FAILED  $there"
+        exit 1
+    fi
     echo "$there"
-    [ $found = 0 ] || exit 1
 fi
 echo "== $device with $ORTSHARD_ONNXRUNTIME"
 
@@ -100,9 +103,11 @@ step() {
         echo "FAILED  $name ($seconds s$counts, status $status)"
         failures=$((failures + 1))
     fi
-    # The lines of the C programs, and everything where something failed.
+    # Each test of it, or everything where something failed.
     if [ $status = 0 ]; then
-        printf '%s\n' "$said" | sed -n 's/^\(test [a-z_]* \.\.\. \)\{0,1\}\([a-z_]*\.c\) \.\.\. ok/ok      \2/p'
+        printf '%s\n' "$said" | sed -n "
+            s/^\(test [a-z_]* \.\.\. \)\{0,1\}\([a-z_]*\.c\) \.\.\. ok/ok          $name: \2/p
+            s/^test \([a-z_0-9]*\) \.\.\. ok\$/ok          $name: \1/p"
     else
         printf '%s\n' "$said" | sed 's/^/    /'
     fi
@@ -118,7 +123,7 @@ run_tests() {
             step "$name" "$root/bin/$name" $arguments </dev/null
         else
             # shellcheck disable=SC2086
-            step "$name" cargo test --quiet --locked --manifest-path "$root/Cargo.toml" --test "$name" -- $arguments \
+            step "$name" "${CARGO:-cargo}" test --locked --manifest-path "$root/Cargo.toml" --test "$name" -- $arguments \
                 </dev/null
         fi
     done <"$root/tests/on_device.txt"

@@ -30,6 +30,7 @@ pub(crate) enum Build {
     HeaderExample,
     TwoShards,
     Generate,
+    Devices,
     Device,
 }
 

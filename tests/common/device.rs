@@ -34,7 +34,7 @@ pub(crate) fn own_operators() -> bool {
 
 /// Whether caches and weights lie in the process's own memory.
 pub(crate) fn in_this_process() -> bool {
-    device() == Device::Cpu
+    !matches!(device(), Device::Cuda(_))
 }
 
 /// Whether it computes in the checkpoint's own type instead of float32.
