@@ -85,8 +85,9 @@ test-gpu: runtime examples
 bench-gpu: runtime examples numpy
 	tools/run_on_device.sh --device $(GPU) --benches $(BENCHES)
 
+# SUITE="--runtime none" leaves ONNX Runtime and CUDA out.
 gpu-suite: $(RELEASE)/libortshard.so
-	$(PYTHON) tools/make_gpu_suite.py
+	$(PYTHON) tools/make_gpu_suite.py $(SUITE)
 
 # The tests on every ONNX Runtime that the library is promised to run on.
 test-matrix: examples

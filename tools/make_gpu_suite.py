@@ -3,11 +3,11 @@
     python3 tools/make_gpu_suite.py [--out target/gpu-suite]
     target/gpu-suite/run [--device cuda]
 
-The folder may be moved and copied. It holds what `tests/on_device.txt` names as programs, the C programs, the library as it
-is released, models and what transformers answered for them, and, if `make onnxruntime-gpu` has fetched it, ONNX Runtime
-with CUDA. Without that it is small (`tar -cJf` makes some MB of it), and needs an ONNX Runtime there: ORTSHARD_ONNXRUNTIME
-names it, or python3 has the package onnxruntime-gpu. The target needs NVIDIA's driver and, for the benchmarks, python3 with
-numpy.
+The folder may be moved and copied. It holds what `tests/on_device.txt` names as programs, the C programs, the library as
+it is released, models and what transformers answered for them, and, if `make onnxruntime-gpu` has fetched it, ONNX Runtime
+with CUDA. Without that (`--runtime none`) it is small, `tar -cJf` makes 16 MB of it, and needs an ONNX Runtime there:
+ORTSHARD_ONNXRUNTIME names it, or python3 has the package onnxruntime-gpu. The target needs NVIDIA's driver and, for the
+benchmarks, python3 with numpy.
 """
 
 import argparse
