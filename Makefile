@@ -4,7 +4,7 @@
 # make test-gpu      the tests of what a device computes, on a GPU; where there is none it says so (GPU=cuda:1 takes another)
 # make gpu-suite     a folder that runs them and the benchmarks on a machine without compiler, Rust and network (Linux)
 # make bench-gpu     speed on a GPU, beside onnxruntime-genai where it is installed (needs numpy)
-# make onnxruntime-gpu   fetch ONNX Runtime with CUDA, and CUDA's libraries: 0.7 GB (Linux, x86-64)
+# make onnxruntime-gpu   fetch ONNX Runtime with CUDA, and CUDA's libraries: 0.8 GB (Linux, x86-64)
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make threads       the tests about threads under ThreadSanitizer (Linux, x86-64; a nightly compiler from rustup)
 # make fuzz    try hostile files and calls for a minute (Linux; a nightly compiler from rustup)
