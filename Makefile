@@ -1,5 +1,10 @@
 # make demo    set up and run the main job: one story from one shard, and the same story from three
+#              (DEVICE=cuda or coreml: on that device)
 # make test    set up and run every test
+# make test-gpu      the tests of what a device computes, on a GPU; where there is none it says so (GPU=cuda:1 takes another)
+# make gpu-suite     a folder that runs them and the benchmarks on a machine without compiler, Rust and network (Linux)
+# make bench-gpu     speed on a GPU, beside onnxruntime-genai where it is installed (needs numpy)
+# make onnxruntime-gpu   fetch ONNX Runtime with CUDA, and CUDA's libraries: 0.8 GB (Linux, x86-64)
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make threads       the tests about threads under ThreadSanitizer (Linux, x86-64; a nightly compiler from rustup)
 # make fuzz    try hostile files and calls for a minute (Linux; a nightly compiler from rustup)
@@ -20,12 +25,15 @@ VERSIONS ?= 1.22.1 1.24.1 1.27.0 1.30.0 1.31.1
 
 RUNTIME  := target/onnxruntime
 RELEASE  := target/release
-EXAMPLES := target/c/generate target/c/two_shards
+EXAMPLES := target/c/generate target/c/two_shards target/c/devices
 STRICT   := -std=c11 -Wall -Wextra -Wpedantic -Werror
 MODEL    ?= models/stories
 PROMPT   ?= One rainy morning, a small fox
+DEVICE   ?= cpu
+GPU      ?= cuda
 
-.PHONY: all demo test test-matrix threads fuzz bench bench-peers lint header runtime examples install clean FORCE
+.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header runtime \
+	onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
 
@@ -33,6 +41,9 @@ all: examples
 runtime:
 	@$(PYTHON) tools/fetch_onnxruntime.py --out $(RUNTIME)
 	@mkdir -p $(RELEASE) && ln -sf ../onnxruntime/libonnxruntime.so $(RELEASE)/libonnxruntime.so
+
+onnxruntime-gpu:
+	@$(PYTHON) tools/fetch_onnxruntime.py --gpu --out target/onnxruntime-gpu
 
 $(RELEASE)/libortshard.so: FORCE
 	$(CARGO) build --release --locked
@@ -46,14 +57,37 @@ target/c/%: examples/%.c $(wildcard examples/*.h) include/ortshard.h $(RELEASE)/
 	@mkdir -p $(@D)
 	$(CC) $(STRICT) $(CFLAGS) -Iinclude $< -L$(RELEASE) -lortshard -lm -Wl,-rpath,'$$ORIGIN/../release' -o $@
 
+# CUDA needs an ONNX Runtime that has it.
+ifneq ($(filter cuda%,$(DEVICE)),)
+ifeq ($(ORTSHARD_ONNXRUNTIME),)
+demo: onnxruntime-gpu
+demo: export ORTSHARD_ONNXRUNTIME := $(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so
+endif
+endif
+
+GENERATE = target/c/generate --model "$(MODEL)" --device "$(DEVICE)" --prompt "$(PROMPT)" --max-tokens 200
+
 demo: runtime examples
 	@printf '== one shard\n%s' "$(PROMPT)"
-	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200
+	@$(GENERATE)
 	@printf '\n== three shards\n%s' "$(PROMPT)"
-	@target/c/generate --model "$(MODEL)" --prompt "$(PROMPT)" --max-tokens 200 --shards 3
+	@$(GENERATE) --shards 3
 
+# Then what other devices run, as far as it goes without one: ONNX Runtime's own operators on the processor.
 test: runtime examples
 	$(CARGO) test --locked
+	tools/run_on_device.sh --device cpu-stock --tests
+
+test-gpu: runtime examples
+	tools/run_on_device.sh --device $(GPU) --tests
+
+# BENCHES="--shapes llama-3.2-1b --rounds 5" and the like; `python3 tools/bench_gpu.py --help` lists all.
+bench-gpu: runtime examples numpy
+	tools/run_on_device.sh --device $(GPU) --benches $(BENCHES)
+
+# SUITE="--runtime none" leaves ONNX Runtime and CUDA out.
+gpu-suite: $(RELEASE)/libortshard.so
+	$(PYTHON) tools/make_gpu_suite.py $(SUITE)
 
 # The tests on every ONNX Runtime that the library is promised to run on.
 test-matrix: examples
@@ -88,8 +122,11 @@ bench-peers: runtime $(RELEASE)/libortshard.so
 	$(PYTHON) tools/bench_peers.py $(PEERS)
 
 # numpy comes from the system if it is there, else into target/.
-target/models/%:
-	@$(PYTHON) -c "import numpy" 2>/dev/null || $(PYTHON) -m pip install --quiet --target target/python numpy
+numpy:
+	@PYTHONPATH="target/python:$$PYTHONPATH" $(PYTHON) -c "import numpy" 2>/dev/null \
+		|| $(PYTHON) -m pip install --quiet --target target/python numpy
+
+target/models/%: | numpy
 	PYTHONPATH="target/python:$$PYTHONPATH" $(PYTHON) tools/make_random_model.py --shape $* --dtype bf16 --out $@
 
 lint:

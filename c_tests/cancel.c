@@ -49,7 +49,7 @@ int main(void)
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     int32_t stage = 0;
     spec.model = setting("TEST_MODEL");
-    OK(ortshard_engine_create(NULL, &engine));
+    engine = engine_on_device();
     FAILS(CANCELLED, "cancelled", ortshard_engine_ensure_shard(engine, &spec, stop_at_weights, &stage, &shard));
     CHECK(shard == NULL && stage == ORTSHARD_STAGE_WEIGHTS);
     OK(ortshard_engine_current_shard(engine, &shard));

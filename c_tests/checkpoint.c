@@ -7,7 +7,7 @@ int main(void)
     ortshard_shard *shard, *loaded;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     spec.model = setting("TEST_MODEL");
-    OK(ortshard_engine_create(NULL, &engine));
+    engine = engine_on_device();
     const char *path = join(setting("TEST_FOLDER"), "saved.safetensors");
     FAILS(INVALID_STATE, "no shard", ortshard_engine_save_checkpoint(engine, path));
     FAILS(INVALID_STATE, "no shard", ortshard_engine_load_checkpoint(engine, path, NULL, NULL, &loaded));

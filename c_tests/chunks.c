@@ -1,4 +1,5 @@
-/* However a prompt is cut into calls, runs, types and buffers, the logits are the same bits. */
+/* However a prompt is cut into calls, runs, types and buffers, the logits are the same bits; in ONNX Runtime's operators, as
+ * close as to the reference (see tolerance in tests/common/device.rs). */
 #include "model.h"
 
 static float *wanted, *got;
@@ -6,7 +7,7 @@ static size_t vocab_bytes;
 
 static void same(const ortshard_tensor *logits)
 {
-    CHECK(logits->byte_length == vocab_bytes && memcmp(logits->data, wanted, vocab_bytes) == 0);
+    CHECK(logits->byte_length == vocab_bytes && same_in_pieces(logits->data, wanted, vocab_bytes, in_this_process() ? 1e-4F : 1e-2F));
 }
 
 int main(void)

@@ -13,7 +13,7 @@ int main(void)
         ortshard_shard *shard;
         ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
         spec.model = setting("TEST_MODEL");
-        OK(ortshard_engine_create(NULL, &engine));
+        engine = engine_on_device();
         OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
         ortshard_request *request = request_on(shard);
         for (int k = 0; k < 3; k++) {

@@ -10,7 +10,7 @@ static ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
 
 static ortshard_engine *engine_of(uint64_t limit)
 {
-    ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+    ortshard_engine_options options = on_device();
     options.memory_limit = limit;
     ortshard_engine *engine;
     OK(ortshard_engine_create(&options, &engine));
@@ -37,7 +37,8 @@ int main(void)
     ortshard_engine *engine = engine_of(0);
     OK(ortshard_engine_estimate(engine, &spec, TOKENS, 1, &estimate));
     ortshard_engine_free(engine);
-    engine = engine_of(estimate.total_bytes + sizeof logits); /* all logits, where the estimate has the last */
+    /* All logits, where the estimate has the last. ONNX Runtime's operators keep the attention's scores, which it leaves out. */
+    engine = engine_of(own_operators() ? estimate.total_bytes + sizeof logits : UINT64_C(1) << 30);
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
     OK(ortshard_shard_info(shard, &info));
@@ -55,7 +56,7 @@ int main(void)
     OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_ALL, logits, sizeof logits, &output));
     CHECK(output.byte_length == sizeof logits);
     long kv = (long)(estimate.kv_bytes / 1024), during = private_memory();
-    if (during > 0) CHECK(during - before > kv * 9 / 10);
+    if (during > 0 && in_this_process()) CHECK(during - before > kv * 9 / 10);
 
     /* It is full, and so is the model; both say so and change nothing. */
     uint64_t position;
@@ -75,12 +76,13 @@ int main(void)
     CHECK(position == 0);
     ortshard_request_free(request);
 
-    /* The same tokens one by one: every row of logits has the same bits. */
+    /* The same tokens one by one: every row of logits has the same bits, or on a GPU, which computes this model in bfloat16,
+     * differs by ten roundings of eight bits. */
     request = request_of(shard, TOKENS);
     for (int i = 0; i < TOKENS; i++) {
         input = ids_tensor(&prompt[i], 1);
         OK(ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output));
-        CHECK(memcmp(output.data, &logits[i * VOCABULARY], VOCABULARY * sizeof *logits) == 0);
+        CHECK(same_in_pieces(output.data, &logits[i * VOCABULARY], VOCABULARY * sizeof *logits, in_this_process() ? 1e-4F : 4e-2F));
     }
     ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
     OK(ortshard_engine_stats(engine, &counters));

@@ -35,7 +35,7 @@ int main(void)
     int64_t golden[MOST];
     CHECK(ids_of("TEST_GREEDY", golden) >= TOKENS);
     memcpy(wanted, golden, sizeof wanted);
-    OK(ortshard_engine_create(NULL, &engine));
+    engine = engine_on_device();
 
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, work, NULL) == 0);

@@ -3,7 +3,7 @@
 
 static ortshard_engine *engine_of(uint64_t limit)
 {
-    ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+    ortshard_engine_options options = on_device();
     options.memory_limit = limit;
     ortshard_engine *engine;
     OK(ortshard_engine_create(&options, &engine));
@@ -28,13 +28,15 @@ int main(void)
     ortshard_oom oom = ORTSHARD_OOM_INIT;
     FAILS(OUT_OF_MEMORY, "memory_limit", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     OK(ortshard_last_oom(&oom));
-    CHECK(oom.site == ORTSHARD_SITE_LOAD && oom.requested_bytes == estimate.weight_bytes);
+    CHECK(oom.site == ORTSHARD_SITE_LOAD && oom.requested_bytes <= estimate.weight_bytes);
+    CHECK(!own_operators() || oom.requested_bytes == estimate.weight_bytes); /* Others take them piece by piece. */
     ortshard_memory_estimate tight = ORTSHARD_MEMORY_ESTIMATE_INIT;
     OK(ortshard_engine_estimate(engine, &spec, 64, 1, &tight));
     CHECK(tight.largest_end_layer < estimate.largest_end_layer);
     ortshard_engine_free(engine);
 
-    engine = engine_of(estimate.weight_bytes * 2 + estimate.run_bytes + estimate.kv_bytes * 3 / 2);
+    /* A run of ONNX Runtime's operators is given a quarter of what is left. */
+    engine = engine_of(estimate.load_peak_bytes + estimate.weight_bytes + estimate.run_bytes * 4 + estimate.kv_bytes * 3 / 2);
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
     options.capacity = 64;

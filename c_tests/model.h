@@ -1,10 +1,71 @@
-/* Loading the test's model and running tokens through it. */
+/* The device that tests run on, loading the test's model there, and running tokens through it. */
 #ifndef MODEL_H
 #define MODEL_H
 
 #include "check.h"
 
 enum { MOST = 512 };
+
+/* Options of an engine on the device that ORTSHARD_TEST_DEVICE names, as in tests/common/device.rs: "cpu", as without it,
+ * "cuda", "cuda:N", "coreml", or "cpu-stock", the processor with ONNX Runtime's own operators. That anything else runs a shard
+ * is an error. */
+static inline ortshard_engine_options on_device(void)
+{
+    ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+    const char *name = getenv("ORTSHARD_TEST_DEVICE");
+    if (name == NULL) name = "cpu";
+    options.device = ORTSHARD_DEVICE_CPU;
+    options.require_device = 1;
+    if (strncmp(name, "cuda", 4) == 0) {
+        options.device = ORTSHARD_DEVICE_CUDA;
+        if (name[4] == ':') options.device_index = (uint32_t)strtoul(name + 5, NULL, 10);
+    } else if (strcmp(name, "coreml") == 0) {
+        options.device = ORTSHARD_DEVICE_COREML;
+    } else {
+        options.stock_operators = strcmp(name, "cpu-stock") == 0;
+        CHECK(options.stock_operators || strcmp(name, "cpu") == 0);
+    }
+    return options;
+}
+
+static inline ortshard_engine *engine_on_device(void)
+{
+    ortshard_engine_options options = on_device();
+    ortshard_engine *engine;
+    OK(ortshard_engine_create(&options, &engine));
+    return engine;
+}
+
+/* Whether shards run in this library's own operators, which promise the same bits however tokens are cut into calls. */
+static inline int own_operators(void)
+{
+    ortshard_engine_options options = on_device();
+    return options.device == ORTSHARD_DEVICE_CPU && !options.stock_operators;
+}
+
+/* Whether caches and weights lie in the process's own memory. */
+static inline int in_this_process(void)
+{
+    return on_device().device != ORTSHARD_DEVICE_CUDA;
+}
+
+/* Whether two arrays of logits, of the same tokens cut into calls in two ways, are the same: bit for bit where that is
+ * promised, else but for `roundings` of the largest value. */
+static inline int same_in_pieces(const void *a, const void *b, size_t bytes, float roundings)
+{
+    float scale = 0, apart = 0;
+    if (own_operators()) return memcmp(a, b, bytes) == 0;
+    for (size_t i = 0; i < bytes; i += sizeof(float)) {
+        float x, y;
+        memcpy(&x, (const char *)a + i, sizeof x);
+        memcpy(&y, (const char *)b + i, sizeof y);
+        float size = x < 0 ? -x : x, off = x < y ? y - x : x - y;
+        if (!(off >= 0)) return 0;
+        if (size > scale) scale = size;
+        if (off > apart) apart = off;
+    }
+    return apart <= roundings * scale;
+}
 
 /* Comma-separated numbers from the environment; returns how many. */
 static inline size_t ids_of(const char *name, int64_t ids[MOST])
@@ -29,13 +90,12 @@ static inline uint32_t layers(void)
 
 static inline ortshard_shard *load(uint32_t first, uint32_t last)
 {
-    ortshard_engine *engine;
+    ortshard_engine *engine = engine_on_device();
     ortshard_shard *shard;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     spec.model = setting("TEST_MODEL");
     spec.start_layer = first;
     spec.end_layer = last;
-    OK(ortshard_engine_create(NULL, &engine));
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_engine_free(engine);
     return shard;

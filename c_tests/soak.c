@@ -1,4 +1,4 @@
-/* Scenario 12: after 500 swaps the process has the memory, open files and threads it had after the first few; cleared, it
+/* Scenario 12: after 500 swaps (100 off this library's operators, where one takes longer) the process has the memory, open files and threads it had after the first few; cleared, it
  * is back where it began. */
 #include "model.h"
 #include "process.h"
@@ -29,8 +29,9 @@ static void swaps(int count)
 
 int main(void)
 {
+    int many = own_operators() ? 500 : 100;
     for (int release_first = 0; release_first <= 1; release_first++) {
-        ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+        ortshard_engine_options options = on_device();
         options.release_first = release_first;
         OK(ortshard_engine_create(&options, &engine));
         swaps(50);
@@ -39,7 +40,7 @@ int main(void)
         swaps(2);
         long memory = private_memory(), threads = proc_status("Threads");
         int files = open_files();
-        swaps(500);
+        swaps(many);
         CHECK(open_files() == files);
         CHECK(proc_status("Threads") == threads);
         CHECK(private_memory() <= memory + memory / 20);
@@ -48,7 +49,7 @@ int main(void)
 
         ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
         OK(ortshard_engine_stats(engine, &counters));
-        CHECK(counters.shards_loaded == 552);
+        CHECK(counters.shards_loaded == 52 + (uint64_t)many);
         ortshard_engine_free(engine);
     }
     return 0;

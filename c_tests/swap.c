@@ -36,7 +36,7 @@ static float *answer(const ortshard_shard *shard, size_t *bytes)
 
 static void check_swaps(int release_first)
 {
-    ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+    ortshard_engine_options options = on_device();
     options.release_first = release_first;
     ortshard_engine *engine;
     ortshard_shard *shard, *other;

@@ -58,7 +58,7 @@ int main(void)
     n_prompt = ids_of("TEST_PROMPT", prompt);
     CHECK(ids_of("TEST_GREEDY", golden) >= TOKENS);
     for (release_first = 0; release_first <= 1; release_first++) {
-        ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
+        ortshard_engine_options options = on_device();
         options.release_first = release_first;
         OK(ortshard_engine_create(&options, &engine));
         pthread_t threads[THREADS];

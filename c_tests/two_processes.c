@@ -22,7 +22,7 @@ static ortshard_request *request_for(uint32_t first, uint32_t last)
     spec.model = story_model();
     spec.start_layer = first;
     spec.end_layer = last;
-    OK(ortshard_engine_create(NULL, &engine));
+    engine = engine_on_device();
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_request *request = request_on(shard);
     ortshard_shard_free(shard);

@@ -22,8 +22,11 @@ int main(void)
     OK(ortshard_shard_info(shard, &info));
     CHECK(strcmp(info.architecture, model.architecture) == 0 && strstr(info.architecture, "ForCausalLM") != NULL);
     CHECK(info.start_layer == 0 && info.end_layer == model.n_layers - 1 && info.n_layers == model.n_layers);
-    CHECK(info.is_first == 1 && info.is_last == 1 && info.device == ORTSHARD_DEVICE_CPU && info.device_index == 0);
-    CHECK(info.requested_device == ORTSHARD_DEVICE_AUTO && info.nodes > info.n_layers && info.cpu_nodes == info.nodes);
+    CHECK(info.is_first == 1 && info.is_last == 1);
+    ortshard_engine_options asked = on_device();
+    CHECK(info.device == asked.device && info.device_index == asked.device_index && info.requested_device == asked.device);
+    CHECK(info.nodes > info.n_layers && info.cpu_nodes <= info.nodes);
+    CHECK((info.cpu_nodes == info.nodes) == (asked.device == ORTSHARD_DEVICE_CPU));
     CHECK(info.hidden_size == model.hidden_size && info.vocab_size == model.vocab_size);
     CHECK(info.max_positions == model.max_positions && info.weight_bytes > 0 && info.kv_bytes_per_token > 0);
     CHECK(info.weight_dtype >= ORTSHARD_F32 && info.weight_dtype <= ORTSHARD_BF16);

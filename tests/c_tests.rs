@@ -8,9 +8,10 @@ mod c;
 mod common;
 
 use std::process::Command;
+use std::time::Instant;
 
 use c::{Build, Program, Setup};
-use common::Model;
+use common::{Model, device};
 
 /// The model that tests run on unless they run on all: three layers, and stock ONNX Runtime can run it.
 const MODEL: &str = "mistral_window";
@@ -24,6 +25,30 @@ const WITHOUT_RUNTIME: &[&str] =
 
 /// Tests with threads of their own.
 const ABOUT_THREADS: &[&str] = &["many_threads", "swap_under_load", "cancel", "free_order"];
+
+/// Tests of what depends on the device. `kv_types` is not among them: caches of other types are the processor's alone.
+const ON_THE_DEVICE: &[&str] = &[
+    "batch",
+    "cancel",
+    "checkpoint",
+    "chunks",
+    "cuda_host",
+    "devices",
+    "free_order",
+    "hidden",
+    "long_prompt",
+    "many_threads",
+    "memory_limit",
+    "out_of_memory",
+    "partition",
+    "soak",
+    "state",
+    "swap",
+    "swap_under_load",
+    "two_processes",
+    "whole_model",
+    "without_cache",
+];
 
 fn run_all(build: Build) {
     let setup = Setup::new(build);
@@ -52,6 +77,29 @@ fn under_sanitizers() {
         return;
     }
     run_all(Build::Sanitized);
+}
+
+/// Part of `make test-gpu`.
+#[test]
+fn on_the_device() {
+    if device::own_operators() && !c::prebuilt() {
+        eprintln!("SKIPPED: without ORTSHARD_TEST_DEVICE, with_the_shared_library runs the same programs");
+        return;
+    }
+    let setup = Setup::new(Build::Device);
+    let model = Model::open(MODEL);
+    let mut failed = Vec::new();
+    for name in ON_THE_DEVICE {
+        let begin = Instant::now();
+        let output = setup.command(&setup.compile(name), &model).output().unwrap();
+        let said = if output.status.success() { "ok" } else { "FAILED" };
+        println!("{name}.c ... {said} ({:.1} s)", begin.elapsed().as_secs_f64());
+        if !output.status.success() {
+            println!("{}: {}", output.status, String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?} on {}", device::name());
 }
 
 /// Part of `make threads`.

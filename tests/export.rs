@@ -245,7 +245,7 @@ fn quantised_models() {
 /// and 5 in blocks of 32.
 #[test]
 fn a_quantised_export_is_as_small_as_its_codes_and_scales() {
-    let stories = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/stories");
+    let stories = common::root().join("models/stories");
     let size = |precision| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shard.onnx");

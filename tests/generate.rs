@@ -424,6 +424,15 @@ fn two_shards() {
     assert!(printed.trim_end().ends_with(&format!("next id {}", model.greedy[0])), "{printed}");
 }
 
+#[test]
+fn devices() {
+    let program = Setup::new(Build::Devices).compile_example("devices");
+    assert!(program.output(&[]).starts_with("cpu:0  "));
+    let call = |device| failure(Command::new(&program.path).arg(device));
+    assert!(matches!(call("abacus"), (1, message) if message.contains("abacus is none of cpu, cuda, cuda:N, coreml")));
+    assert!(matches!(call("cuda:31"), (2, message) if message.contains("device cuda:31 cannot be used")));
+}
+
 /// The program that the header shows compiles as it stands, and runs.
 #[test]
 fn the_example_in_the_header() {

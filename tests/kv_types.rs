@@ -41,7 +41,7 @@ fn logits_stay_close_to_transformers() {
         }
         println!("{kv_type:?}: {most:?} off at most");
         assert!(most.0 < tolerance, "{kv_type:?}: {most:?}");
-        assert!(most.0 > common::TOLERANCE, "{kv_type:?} rounds nothing");
+        assert!(most.0 > common::device::tolerance(), "{kv_type:?} rounds nothing");
     }
 }
 

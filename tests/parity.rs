@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Model, assert_close};
+use common::{Model, assert_close, assert_within, device};
 use ortshard::{Input, Logits, Request, RequestOptions};
 
 #[test]
@@ -11,6 +11,17 @@ fn logits_of_every_position() {
     for model in Model::all() {
         let logits = model.whole().run(&model.prompt, Logits::All);
         assert_close(&model.name, logits.view(), model.golden("logits").view());
+    }
+}
+
+/// Where the device computes in the checkpoint's own type, that one's roundings are allowed.
+#[test]
+fn logits_in_the_type_that_is_stored() {
+    for model in Model::all().iter().map(|model| Model::as_stored(&model.name)) {
+        let logits = model.whole().run(&model.prompt, Logits::All);
+        let computed = if device::own_dtype() { &model.dtype } else { "float32" };
+        let tolerance = device::tolerance_in(computed);
+        assert_within(tolerance, &model.name, logits.view(), model.golden("logits").view());
     }
 }
 

@@ -22,7 +22,7 @@ fn engine(precision: Precision, pack_cache: PackCache) -> Engine {
 }
 
 fn stories() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/stories")
+    common::root().join("models/stories")
 }
 
 fn whole(path: &Path, precision: Precision) -> Request {

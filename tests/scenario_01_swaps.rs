@@ -7,14 +7,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{Model, assert_same};
+use common::{Model, assert_same, device};
 use ndarray::Array2;
 use ortshard::{
     Engine, EngineOptions, ErrorKind, Input, Logits, Progress, Request, RequestOptions, Shard, ShardSpec, Stage,
 };
 
 fn engine(release_first: bool) -> Engine {
-    Engine::new(EngineOptions { release_first, ..EngineOptions::default() }).unwrap()
+    Engine::new(EngineOptions { release_first, ..device::options() }).unwrap()
 }
 
 fn whole(model: &Model) -> ShardSpec {
@@ -94,7 +94,7 @@ const BREAKS: &[Break] = &[
 
 #[test]
 fn a_failed_swap_leaves_the_old_shard_as_it_was() {
-    let (model, other) = (Model::open("llama_mha"), Model::open("llama_gqa"));
+    let (model, other) = (Model::open("llama_256"), Model::open("mistral_window"));
     for release_first in [false, true] {
         let engine = engine(release_first);
         let shard = engine.ensure_shard(&whole(&model), None).unwrap();
@@ -125,7 +125,7 @@ fn a_failed_swap_leaves_the_old_shard_as_it_was() {
 
 #[test]
 fn cancelling_at_any_stage_leaves_the_old_shard() {
-    let (model, other) = (Model::open("llama_mha"), Model::open("qwen3_bias_sharded"));
+    let (model, other) = (Model::open("llama_256"), Model::open("qwen3_16"));
     for release_first in [false, true] {
         for stage in [Stage::Inspect, Stage::Fetch, Stage::Weights, Stage::Session, Stage::Ready] {
             let engine = engine(release_first);
@@ -142,7 +142,7 @@ fn cancelling_at_any_stage_leaves_the_old_shard() {
 
 #[test]
 fn progress_counts_up_to_the_whole() {
-    let model = Model::open("qwen3_bias_sharded");
+    let model = Model::those_that_run(&["qwen3_bias_sharded", "qwen3_16"]).remove(0);
     let mut seen = Vec::new();
     let mut record = |p: &Progress| {
         seen.push(*p);
@@ -162,7 +162,7 @@ fn progress_counts_up_to_the_whole() {
 
 #[test]
 fn a_replaced_shard_serves_its_requests_and_a_released_one_makes_them_stale() {
-    let (model, other) = (Model::open("llama_mha"), Model::open("llama_gqa"));
+    let (model, other) = (Model::open("llama_256"), Model::open("mistral_window"));
     for release_first in [false, true] {
         let engine = engine(release_first);
         let shard = engine.ensure_shard(&whole(&model), None).unwrap();
@@ -176,7 +176,7 @@ fn a_replaced_shard_serves_its_requests_and_a_released_one_makes_them_stale() {
 
 #[test]
 fn clear_makes_everything_stale_and_the_engine_usable() {
-    let model = Model::open("llama_gqa");
+    let model = Model::open("mistral_window");
     let engine = engine(false);
     engine.clear();
     let shard = engine.ensure_shard(&whole(&model), None).unwrap();
@@ -196,8 +196,8 @@ fn clear_makes_everything_stale_and_the_engine_usable() {
 
 #[test]
 fn a_saved_checkpoint_loads_and_a_broken_one_changes_nothing() {
-    for name in ["qwen2_tied", "llama_bias_sharded"] {
-        let model = Model::open(name);
+    for model in Model::those_that_run(&["qwen2_tied", "llama_bias_sharded", "llama31_tied"]) {
+        let name = &model.name;
         let engine = engine(false);
         assert_eq!(engine.save_checkpoint(Path::new("/tmp/x")).unwrap_err().kind(), ErrorKind::InvalidState);
         let shard = engine.ensure_shard(&whole(&model), None).unwrap();

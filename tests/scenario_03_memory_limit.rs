@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{Model, assert_same};
+use common::{Model, assert_same_in_pieces, device};
 use ortshard::{Engine, EngineOptions, ErrorKind, Input, Logits, Request, RequestOptions, ShardSpec, Site};
 
 fn engine(memory_limit: u64) -> Engine {
-    Engine::new(EngineOptions { memory_limit, ..EngineOptions::default() }).unwrap()
+    Engine::new(EngineOptions { memory_limit, ..device::options() }).unwrap()
 }
 
 fn spec(model: &Model) -> ShardSpec {
@@ -18,14 +18,17 @@ fn spec(model: &Model) -> ShardSpec {
 fn the_limit_is_kept_at_load_kv_and_run_and_the_engine_goes_on() {
     let model = Model::open("llama_256");
     let bytes = engine(0).ensure_shard(&spec(&model), None).unwrap().info().weight_bytes;
+    let estimate = engine(0).estimate(&spec(&model), 64, 1).unwrap();
 
     let small = engine(bytes / 2);
     let error = small.ensure_shard(&spec(&model), None).unwrap_err();
     let oom = error.out_of_memory().unwrap();
-    assert_eq!((oom.site, oom.requested, oom.device.as_str()), (Site::Load, bytes, "cpu"));
+    assert_eq!((oom.site, oom.requested), (Site::Load, bytes));
+    assert!(oom.device == "cpu" || !device::in_this_process());
     assert_eq!((small.stats().out_of_memory_load, small.memory_used()), (1, 0));
 
-    let engine = engine(bytes * 3);
+    let limit = estimate.load_peak_bytes + estimate.run_bytes + 2 * bytes;
+    let engine = engine(limit);
     let shard = engine.ensure_shard(&spec(&model), None).unwrap();
     let used = engine.memory_used();
     let capacity = shard.info().max_positions;
@@ -35,7 +38,7 @@ fn the_limit_is_kept_at_load_kv_and_run_and_the_engine_goes_on() {
             Ok(request) => requests.push(request),
             Err(error) => break error,
         }
-        assert!(engine.memory_used() <= bytes * 3);
+        assert!(engine.memory_used() <= limit);
     };
     assert_eq!(error.out_of_memory().unwrap().site, Site::Kv);
     assert_eq!(engine.stats().out_of_memory_kv, 1);
@@ -44,13 +47,13 @@ fn the_limit_is_kept_at_load_kv_and_run_and_the_engine_goes_on() {
 
     let mut request = Request::new(&shard, RequestOptions { capacity: 64, ..RequestOptions::default() }).unwrap();
     let limited = request.infer(Input::Ids(&model.prompt), Logits::All).unwrap().values().to_owned();
-    assert_same("under a limit", limited.view(), model.whole().run(&model.prompt, Logits::All).view());
+    assert_same_in_pieces("under a limit", limited.view(), model.whole().run(&model.prompt, Logits::All).view());
     assert_eq!(engine.stats().out_of_memory_run, 0);
 }
 
 #[test]
 fn other_failures_are_not_counted_as_out_of_memory() {
-    let model = Model::open("llama_gqa");
+    let model = Model::open("mistral_window");
     let engine = engine(0);
     let shard = engine.ensure_shard(&spec(&model), None).unwrap();
     let mut request = Request::new(&shard, RequestOptions { capacity: 4, ..RequestOptions::default() }).unwrap();
@@ -63,7 +66,7 @@ fn other_failures_are_not_counted_as_out_of_memory() {
 
 #[test]
 fn a_kv_cache_larger_than_the_address_space_is_refused() {
-    let model = Model::open("llama_gqa");
+    let model = Model::open("mistral_window");
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(model.path.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
     let config = std::fs::read_to_string(model.path.join("config.json")).unwrap();
@@ -82,7 +85,7 @@ fn the_estimate_is_what_is_reserved() {
     let estimate = engine.estimate(&spec(&model), 100, 2).unwrap();
     assert_eq!(engine.memory_used(), 0, "estimating takes nothing");
     let shard = engine.ensure_shard(&spec(&model), None).unwrap();
-    assert_eq!(estimate.weight_bytes, shard.info().weight_bytes);
+    assert!(!device::own_operators() || estimate.weight_bytes == shard.info().weight_bytes, "no copies");
     let loaded = engine.memory_used();
     let request = || Request::new(&shard, RequestOptions { capacity: 100, ..RequestOptions::default() }).unwrap();
     let _two = (request(), request());

@@ -103,7 +103,7 @@ fn what_is_missing_offline_is_listed_by_error_and_audit() {
 fn chatty() -> (Model, TempDir) {
     let mut model = Model::open("llama_gqa");
     let folder = tempfile::tempdir().unwrap();
-    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tokenizers/qwen/tokenizer.json");
+    let tokenizer = common::root().join("tests/tokenizers/qwen/tokenizer.json");
     std::fs::copy(model.path.join("config.json"), folder.path().join("config.json")).unwrap();
     std::fs::copy(tokenizer, folder.path().join("tokenizer.json")).unwrap();
     std::fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [5, 7]}"#).unwrap();

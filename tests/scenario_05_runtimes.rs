@@ -46,7 +46,7 @@ fn child_not_found() {
         assert!(error.chain().contains(part), "{}", error.chain());
     }
     // The failure is not for good: a usable library loads afterwards.
-    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnxruntime/libonnxruntime.so");
+    let library = common::root().join("target/onnxruntime/libonnxruntime.so");
     if library.exists() {
         Runtime::load(&RuntimeOptions { library: Some(library), ..RuntimeOptions::default() }).unwrap();
         Engine::new(EngineOptions::default()).unwrap();
@@ -105,7 +105,7 @@ fn loading_leaves_no_files_and_shares_one_pool() {
 #[ignore = "a child's part"]
 fn child_loaded() {
     let threads = || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/llama_gqa");
+    let model = common::root().join("tests/models/llama_gqa");
     let open = || {
         let engine = Engine::new(EngineOptions::default()).unwrap();
         engine.ensure_shard(&ShardSpec::whole(model.to_str().unwrap()), None).unwrap();

@@ -6,12 +6,12 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Model, Pipeline, argmax, assert_same};
+use common::{Model, Pipeline, argmax, assert_same, device};
 use ndarray::Array2;
 use ortshard::{Engine, EngineOptions, ErrorKind, Input, Logits, Request, RequestOptions, Shard, ShardSpec};
 
 fn engine(release_first: bool) -> Engine {
-    Engine::new(EngineOptions { release_first, ..EngineOptions::default() }).unwrap()
+    Engine::new(EngineOptions { release_first, ..device::options() }).unwrap()
 }
 
 fn whole(model: &Model) -> ShardSpec {
@@ -28,7 +28,7 @@ fn answer(shard: &Arc<Shard>, prompt: &[i64]) -> Array2<f32> {
 
 #[test]
 fn four_threads_with_four_requests_each_give_what_one_gives_alone() {
-    for model in [Model::open("qwen3_tied"), Model::open("mistral_window")] {
+    for model in Model::those_that_run(&["qwen3_tied", "mistral_window"]) {
         let alone = model.whole().greedy(&model.prompt, 8);
         let shard = model.shard(0, model.layers - 1);
         std::thread::scope(|scope| {
@@ -50,7 +50,7 @@ fn four_threads_with_four_requests_each_give_what_one_gives_alone() {
 
 #[test]
 fn swaps_while_requests_run() {
-    let (model, other) = (Model::open("llama_mha"), Model::open("llama_gqa"));
+    let (model, other) = (Model::open("llama_256"), Model::open("mistral_window"));
     for release_first in [false, true] {
         let engine = engine(release_first);
         let shard = engine.ensure_shard(&whole(&model), None).unwrap();
@@ -82,7 +82,7 @@ fn swaps_while_requests_run() {
 
 #[test]
 fn cancelled_from_another_thread_a_request_is_where_it_was() {
-    let model = Model::open("llama_gqa");
+    let model = Model::open("mistral_window");
     let shard = model.shard(0, model.layers - 1);
     let expected = answer(&shard, &model.prompt);
     let mut request = request(&shard);
@@ -99,14 +99,14 @@ fn cancelled_from_another_thread_a_request_is_where_it_was() {
         handle.cancel().unwrap();
         let (kind, mut request) = running.join().unwrap();
         assert_eq!((kind, request.position()), (ErrorKind::Cancelled, 0));
-        let again = request.infer(Input::Ids(&Model::open("llama_gqa").prompt), Logits::All).unwrap();
+        let again = request.infer(Input::Ids(&Model::open("mistral_window").prompt), Logits::All).unwrap();
         assert_same("after", again.values(), expected.view());
     });
 }
 
 #[test]
 fn handles_are_dropped_in_any_order_on_any_thread() {
-    let model = Model::open("llama_mha");
+    let model = Model::open("llama_256");
     for turn in 0..12 {
         let engine = engine(false);
         let shard = engine.ensure_shard(&whole(&model), None).unwrap();

@@ -13,7 +13,7 @@ fn options(capacity: u32) -> RequestOptions {
 
 #[test]
 fn a_fork_goes_its_own_way() {
-    let model = Model::open("qwen3_tied");
+    let model = Model::open("qwen3_16");
     let shard = model.shard(0, model.layers - 1);
     let mut one = Request::new(&shard, RequestOptions::default()).unwrap();
     let _ = one.infer(Input::Ids(&model.prompt), Logits::None).unwrap();
@@ -59,7 +59,7 @@ fn child_continues() {
 
 #[test]
 fn a_state_that_does_not_belong_is_refused_and_changes_nothing() {
-    let model = Model::open("llama_gqa");
+    let model = Model::open("mistral_window");
     let mut request = Request::new(&model.shard(0, 1), RequestOptions::default()).unwrap();
     let _ = request.infer(Input::Ids(&model.prompt), Logits::None).unwrap();
     let state = request.export_state().unwrap();
@@ -69,7 +69,7 @@ fn a_state_that_does_not_belong_is_refused_and_changes_nothing() {
         assert_eq!(error.kind(), kind, "{}", error.chain());
         assert_eq!(request.position(), before);
     };
-    let other = Model::open("llama_mha");
+    let other = Model::open("qwen3_16");
     refused(&mut Request::new(&other.shard(0, 1), options(0)).unwrap(), &state, ErrorKind::InvalidArgument);
     refused(&mut Request::new(&model.shard(0, 0), options(0)).unwrap(), &state, ErrorKind::InvalidArgument);
     refused(&mut Request::new(&model.shard(0, 1), options(8)).unwrap(), &state, ErrorKind::ContextFull);

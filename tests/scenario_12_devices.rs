@@ -17,7 +17,7 @@ use ortshard::{
 };
 
 fn stock() -> EngineOptions {
-    EngineOptions { stock_operators: true, ..EngineOptions::default() }
+    EngineOptions { device: Device::Cpu, stock_operators: true, ..EngineOptions::default() }
 }
 
 fn load(model: &Model, start: u32, end: u32, options: EngineOptions) -> ortshard::Result<Arc<Shard>> {
@@ -99,7 +99,7 @@ fn requests_on_stock_operators_fork_move_and_stop_like_others() {
         };
         // State of one dialect continues in the other, on another device then.
         let state = request.export_state().unwrap();
-        let mut native = model.whole();
+        let mut native = model.whole_on(EngineOptions { device: Device::Cpu, ..EngineOptions::default() });
         native.requests[0].import_state(&state).unwrap();
         let mut fork = request.fork().unwrap();
 
@@ -193,10 +193,13 @@ fn a_memory_limit_counts_the_copies() {
 #[test]
 fn a_shard_says_where_its_nodes_run() {
     let model = Model::open("llama_256");
-    let native = load(&model, 0, model.layers - 1, EngineOptions::default()).unwrap();
+    let native = load(&model, 0, model.layers - 1, EngineOptions { device: Device::Cpu, ..EngineOptions::default() });
+    let native = native.unwrap();
     let info = native.info();
-    assert_eq!((info.device, info.requested_device), (Device::Cpu, Device::Auto));
+    assert_eq!((info.device, info.requested_device), (Device::Cpu, Device::Cpu));
     assert!(info.nodes > model.layers && info.cpu_nodes == info.nodes);
+    let any = load(&model, 0, model.layers - 1, EngineOptions::default()).unwrap();
+    assert_eq!(any.info().requested_device, Device::Auto);
     if models().iter().any(|m| m.name == model.name) {
         let stock = load(&model, 0, model.layers - 1, stock()).unwrap();
         let info = stock.info();
@@ -212,6 +215,7 @@ fn stock_operators_multiply_quantised_weights_as_our_own_do() {
         for precision in [Precision::Int8, Precision::Int4, Precision::Int4Fine] {
             let run = |stock_operators| {
                 let options = EngineOptions {
+                    device: Device::Cpu,
                     precision,
                     pack_cache: PackCache::Off,
                     stock_operators,

@@ -1,4 +1,4 @@
-//! tests/README.md tells the truth: the tests it names exist, and every scenario's file is named.
+//! `tests/README.md` and `tests/on_device.txt` tell the truth: the tests they name exist, and every scenario has its file named.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
 use std::collections::BTreeMap;
@@ -13,6 +13,23 @@ fn texts(folder: &Path, found: &mut BTreeMap<String, String>) {
             texts(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "c") {
             *found.entry(name).or_default() += &std::fs::read_to_string(&path).unwrap();
+        }
+    }
+}
+
+/// A test that is renamed would not be left out any more, and one that is gone is no test.
+#[test]
+fn the_list_of_device_tests_names_what_exists() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let list = std::fs::read_to_string(tests.join("on_device.txt")).unwrap();
+    let lines: Vec<&str> = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert!(lines.len() >= 10, "{lines:?}");
+    for line in lines {
+        let mut names = line.split(' ');
+        let file = tests.join(names.next().unwrap()).with_extension("rs");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|_| panic!("{line}: there is no {}", file.display()));
+        for left_out in names {
+            assert!(text.contains(&format!("fn {left_out}(")), "no {left_out} in {}", file.display());
         }
     }
 }

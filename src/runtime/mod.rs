@@ -7,6 +7,7 @@ mod arena;
 mod batch;
 mod cancel;
 mod cuda;
+mod cuda_libraries;
 mod device_cache;
 mod device_memory;
 mod library;

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr::{NonNull, null_mut};
 
 use super::Runtime;
+use super::cuda_libraries;
 use super::session::{Contents, Options, Session, c_string};
 use super::status::check;
 use super::tensor::MemoryInfo;
@@ -138,6 +139,7 @@ impl Provider {
 }
 
 fn append_cuda(options: &Options, index: u32, memory_limit: Option<u64>, captures: bool) -> Result<()> {
+    cuda_libraries::preload(Runtime::get()?);
     let api = ort::api();
     let mut settings = vec![
         (c"device_id", index.to_string()),

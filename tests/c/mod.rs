@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::common::Model;
+use crate::common::{self, Model};
 
 const STRICT: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-O1"];
 const C11: &[&str] = &["-std=c11", "-D_XOPEN_SOURCE=700"];
@@ -30,6 +30,8 @@ pub(crate) enum Build {
     HeaderExample,
     TwoShards,
     Generate,
+    Devices,
+    Device,
 }
 
 /// A way to build, with a folder of its own so that tests can run side by side.
@@ -45,8 +47,13 @@ pub(crate) struct Program {
     pub(crate) path: PathBuf,
 }
 
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+pub(crate) fn root() -> PathBuf {
+    common::root()
+}
+
+/// Whether the programs are there already, in a folder that `make gpu-suite` made.
+pub(crate) fn prebuilt() -> bool {
+    std::env::var_os("ORTSHARD_TEST_ROOT").is_some()
 }
 
 /// The names of the programs in `c_tests/` that are one file.
@@ -87,6 +94,11 @@ pub(crate) fn header_example() -> String {
 
 impl Setup {
     pub(crate) fn new(build: Build) -> Self {
+        if prebuilt() {
+            let (folder, libraries) = (root().join("scratch"), root().join("lib"));
+            std::fs::create_dir_all(&folder).unwrap();
+            return Self { build, folder, libraries };
+        }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c-{build:?}").to_lowercase());
         let libraries = folder.join("lib");
         std::fs::create_dir_all(&libraries).unwrap();
@@ -102,8 +114,11 @@ impl Setup {
         Self { build, folder, libraries }
     }
 
-    /// Compiles `c_tests/{name}.c`.
+    /// Compiles `c_tests/{name}.c`, unless that is done.
     pub(crate) fn compile(&self, name: &str) -> Program {
+        if prebuilt() {
+            return Program { name: name.to_owned(), path: root().join("c").join(name) };
+        }
         self.compile_file(name, &root().join("c_tests").join(name).with_extension("c"))
     }
 
@@ -169,12 +184,17 @@ impl Setup {
             command.arg(self.libraries.join("libortshard.a")).args(STATIC_NEEDS);
         } else {
             let run_time = format!("-Wl,-rpath,{}", self.libraries.display());
-            command.arg("-L").arg(&self.libraries).args(["-lortshard", "-lpthread", "-lm", &run_time]);
+            command.arg("-L").arg(&self.libraries).args(["-lortshard", "-lpthread", "-lm", "-ldl", &run_time]);
         }
     }
 
     /// Runs a test, which must succeed.
     pub(crate) fn run(&self, program: &Program, model: &Model) {
+        succeed(&mut self.command(program, model), &format!("{} on {}", program.name, model.name));
+    }
+
+    /// What runs a test.
+    pub(crate) fn command(&self, program: &Program, model: &Model) -> Command {
         let mut command = if self.build == Build::Valgrind {
             let mut valgrind = Command::new("valgrind");
             valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=full"]);
@@ -185,7 +205,7 @@ impl Setup {
             Command::new(&program.path)
         };
         self.settings(&mut command, model);
-        succeed(&mut command, &format!("{} on {}", program.name, model.name));
+        command
     }
 
     /// What `c_tests/check.h` and `model.h` read.

@@ -3,19 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 #![allow(clippy::needless_pass_by_value, reason = "array views are references")]
 
+pub(crate) mod device;
 pub(crate) mod process;
 pub(crate) mod synthetic;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 use ortshard::{Engine, EngineOptions, Input, Logits, Output, Request, RequestOptions, Shard, ShardSpec};
 use safetensors::SafeTensors;
 
-/// Largest difference allowed to transformers, relative to the largest logit. Both compute in float32 and differ in
-/// the order of their sums only.
-pub(crate) const TOLERANCE: f32 = 1e-4;
+/// Where `tests/` and `models/` lie: the source tree, or a copy of its parts elsewhere (`make gpu-suite`).
+pub(crate) fn root() -> PathBuf {
+    std::env::var_os("ORTSHARD_TEST_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
 
 pub(crate) struct Model {
     pub(crate) name: String,
@@ -23,12 +25,30 @@ pub(crate) struct Model {
     pub(crate) prompt: Vec<i64>,
     pub(crate) greedy: Vec<i64>,
     pub(crate) layers: u32,
+    /// What its files store, as config.json says.
+    pub(crate) dtype: String,
     golden: Vec<u8>,
+    /// Holds a copy in another type, if the device needs one.
+    _copy: Option<tempfile::TempDir>,
 }
 
 impl Model {
     pub(crate) fn open(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(name);
+        let path = root().join("tests/models").join(name);
+        if device::own_dtype() && path.join("model.safetensors").exists() {
+            let copy = tempfile::tempdir().unwrap();
+            device::halve(&path, copy.path());
+            return Self::at(name, copy.path().to_owned(), Some(copy));
+        }
+        Self::at(name, path, None)
+    }
+
+    /// As its files store it, whatever the device makes of that.
+    pub(crate) fn as_stored(name: &str) -> Self {
+        Self::at(name, root().join("tests/models").join(name), None)
+    }
+
+    fn at(name: &str, path: PathBuf, copy: Option<tempfile::TempDir>) -> Self {
         let json: serde_json::Value =
             serde_json::from_slice(&std::fs::read(path.join("golden.json")).unwrap()).unwrap();
         let ids = |key: &str| json[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
@@ -39,14 +59,16 @@ impl Model {
             prompt: ids("prompt_ids"),
             greedy: ids("greedy_ids"),
             layers: u32::try_from(config["num_hidden_layers"].as_u64().unwrap()).unwrap(),
+            dtype: config["torch_dtype"].as_str().or(config["dtype"].as_str()).unwrap().to_owned(),
             golden: std::fs::read(path.join("golden.safetensors")).unwrap(),
             path,
+            _copy: copy,
         }
     }
 
-    /// Every model of the folder.
+    /// Every model of the folder that the device can run.
     pub(crate) fn all() -> Vec<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+        let folder = root().join("tests/models");
         let mut names: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap())
@@ -55,7 +77,14 @@ impl Model {
             .collect();
         names.sort();
         assert!(names.len() >= 10, "the tiny models are missing: run tools/make_goldens.py");
-        names.iter().map(|name| Self::open(name)).collect()
+        let models = Self::those_that_run(&names);
+        assert!(models.len() >= 7, "{} models run on {}", models.len(), device::name());
+        models
+    }
+
+    /// Those of the models `names` that the device can run.
+    pub(crate) fn those_that_run(names: &[impl AsRef<str>]) -> Vec<Self> {
+        names.iter().map(|name| Self::open(name.as_ref())).filter(device::runs).collect()
     }
 
     /// transformers' tensor `name`, `[tokens, width]`.
@@ -69,7 +98,7 @@ impl Model {
 
     /// Layers `start..=end`.
     pub(crate) fn shard(&self, start: u32, end: u32) -> Arc<Shard> {
-        self.shard_on(EngineOptions::default(), start, end)
+        self.shard_on(device::options(), start, end)
     }
 
     /// The same on an engine of these options.
@@ -101,7 +130,7 @@ impl Model {
 
     /// As [`pipeline`](Self::pipeline), with request options.
     pub(crate) fn pipeline_with(&self, cuts: &[u32], options: RequestOptions) -> Pipeline {
-        self.pipeline_of(cuts, &EngineOptions::default(), options)
+        self.pipeline_of(cuts, &device::options(), options)
     }
 
     fn pipeline_of(&self, cuts: &[u32], engine: &EngineOptions, options: RequestOptions) -> Pipeline {
@@ -152,13 +181,24 @@ pub(crate) fn argmax(logits: &[f32]) -> i64 {
     i64::try_from(best.unwrap().0).unwrap()
 }
 
-/// Fails unless `ours` is within [`TOLERANCE`] of `theirs`.
+/// Fails unless `ours` is as close to `theirs` as the device's [`tolerance`](device::tolerance) says.
 pub(crate) fn assert_close(what: &str, ours: ArrayView2<f32>, theirs: ArrayView2<f32>) {
+    assert_within(device::tolerance(), what, ours, theirs);
+}
+
+/// Fails unless `ours` is within `tolerance` of `theirs`, relative to the largest value.
+pub(crate) fn assert_within(tolerance: f32, what: &str, ours: ArrayView2<f32>, theirs: ArrayView2<f32>) {
     assert_eq!(ours.dim(), theirs.dim(), "{what}");
     let scale = theirs.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
     let worst = ours.iter().zip(theirs).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
-    assert!(worst <= TOLERANCE * scale, "{what}: {worst} off at a scale of {scale}");
+    assert!(worst <= tolerance * scale, "{what}: {worst} off at a scale of {scale}");
     assert!(ours.iter().all(|v| v.is_finite()), "{what}");
+}
+
+/// Fails unless `a` and `b`, the same tokens cut into calls or runs in two ways, are the same: bit for bit in this library's
+/// operators, which promise that, and as close as to transformers in ONNX Runtime's.
+pub(crate) fn assert_same_in_pieces(what: &str, a: ArrayView2<f32>, b: ArrayView2<f32>) {
+    if device::own_operators() { assert_same(what, a, b) } else { assert_close(what, a, b) }
 }
 
 /// Fails unless every bit is the same.

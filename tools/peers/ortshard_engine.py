@@ -9,6 +9,7 @@ import numpy as np
 OK, INVALID_ARGUMENT, UNSUPPORTED = 0, 102, 204
 I64, F32 = 2, 3
 LOGITS_LAST = 0
+DEVICES = ["auto", "cpu", "cuda", "coreml"]
 
 
 class RuntimeOptions(Structure):
@@ -117,9 +118,18 @@ def load(options: dict[str, Any], threads: int) -> None:
 
 
 class Engine:
-    """`options`: library; model, a folder; precision, an ORTSHARD_PRECISION_*; shards, how many of equal size."""
+    """`options`: library; model, a folder; precision, an ORTSHARD_PRECISION_*; shards, how many of equal size; perhaps device,
+    which must be there then."""
 
     def __init__(self, options: dict[str, Any], _threads: int, capacity: int) -> None:
+        kind, _, index = options.get("device", "auto").partition(":")
+        self.engine_options = sized(
+            EngineOptions,
+            precision=options["precision"],
+            device=DEVICES.index(kind),
+            device_index=int(index or 0),
+            require_device="device" in options,
+        )
         self.output = Tensor()
         self.requests: list[c_void_p] = []
         self.weight_bytes = 0
@@ -131,13 +141,13 @@ class Engine:
             spec = sized(
                 ShardSpec, model=model, start_layer=n * layers // shards, end_layer=(n + 1) * layers // shards - 1
             )
-            self.add(spec, options["precision"], capacity)
+            self.add(spec, capacity)
 
-    def add(self, spec: ShardSpec, precision: int, capacity: int) -> None:
+    def add(self, spec: ShardSpec, capacity: int) -> None:
         """One more shard, in an engine of its own, and a request on it. They live as long as the process."""
         engine, shard, request = c_void_p(), c_void_p(), c_void_p()
         try:
-            call("ortshard_engine_create", byref(sized(EngineOptions, precision=precision)), byref(engine))
+            call("ortshard_engine_create", byref(self.engine_options), byref(engine))
             call("ortshard_engine_ensure_shard", engine, byref(spec), None, None, byref(shard))
         except Failure as failure:
             if failure.status in (INVALID_ARGUMENT, UNSUPPORTED):
@@ -147,6 +157,7 @@ class Engine:
         description = sized(ShardDescription)
         call("ortshard_shard_info", shard, byref(description))
         self.weight_bytes += description.weight_bytes
+        self.shard = shard
         self.requests.append(request)
 
     def reset(self) -> None:
@@ -171,3 +182,47 @@ class Engine:
     def step(self, token: int) -> int:
         self.prompt([token])
         return self.choose()
+
+
+class Batch(Engine):
+    """Many requests on one shard, whose tokens run together. `options`: as for one, and requests, how many.
+
+    A step gives the ids that it takes: to choose among so many logits takes Python longer than the library to compute them.
+    """
+
+    def __init__(self, options: dict[str, Any], threads: int, capacity: int) -> None:
+        super().__init__(options, threads, capacity)
+        count = options["requests"]
+        while len(self.requests) < count:
+            request = c_void_p()
+            asked = sized(RequestOptions, capacity=capacity)
+            call("ortshard_request_create", self.shard, byref(asked), byref(request))
+            self.requests.append(request)
+        self.handles = (c_void_p * count)(*self.requests)
+        self.outputs = (Tensor * count)()
+
+    def run(self, ids: list[list[int]]) -> None:
+        """The next ids of every request, together."""
+        data = [(c_int64 * len(mine))(*mine) for mine in ids]
+        inputs = (Tensor * len(ids))()
+        for tensor, mine in zip(inputs, data):
+            shape = (c_int64 * 4)(len(mine))
+            tensor.__init__(I64, 1, shape, ctypes.cast(mine, c_void_p), ctypes.sizeof(mine))
+        call("ortshard_infer_batch", self.handles, inputs, None, c_size_t(len(ids)), self.outputs, None)
+
+    def prompt(self, ids: list[int]) -> None:
+        self.run([ids] * len(self.requests))
+
+    def logits(self) -> np.ndarray:
+        def of(output: Tensor) -> np.ndarray:
+            pointer = ctypes.cast(output.data, POINTER(ctypes.c_float))
+            return np.ctypeslib.as_array(pointer, (output.byte_length // 4,))
+
+        return np.stack([of(output) for output in self.outputs])
+
+    def choose(self) -> list[int]:
+        return self.logits().argmax(axis=1).tolist()
+
+    def step(self, tokens: list[int]) -> list[int]:
+        self.run([[token] for token in tokens])
+        return tokens

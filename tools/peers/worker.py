@@ -18,6 +18,8 @@ An engine is a module with `load(options, threads)`, which brings the library in
     choose()                             the id of the largest of them
     step(id)                             runs `id`, and the id of the largest of the logits that follow
     weight_bytes                         what a step reads, as far as the engine tells
+
+and perhaps a class `Batch` of the same methods, for {"requests": many} in its options: ids are lists of one for each request.
 """
 
 import importlib
@@ -43,7 +45,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     module.load(options, threads)
 
     start = time.perf_counter()
-    engine = module.Engine(options, threads, job["capacity"])
+    engine = (module.Batch if options.get("requests", 1) > 1 else module.Engine)(options, threads, job["capacity"])
     engine.reset()
     ready = time.perf_counter() - start
 
