@@ -361,7 +361,7 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** The best for the device; on the processor, ORTSHARD_PRECISION_EXACT. */
 #define ORTSHARD_PRECISION_AUTO 0
 
-/** The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type. */
+/** The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type, f32 in bf16. */
 #define ORTSHARD_PRECISION_EXACT 1
 
 /** 8 bits a weight, one scale for 128 of a row: nearly exact. */
@@ -373,7 +373,7 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower. */
 #define ORTSHARD_PRECISION_INT4_FINE 4
 
-/** What the device computes in: ORTSHARD_KV_F32 on the processor, the checkpoint's own type on CUDA. */
+/** What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32. */
 #define ORTSHARD_KV_AUTO 0
 
 /** float32, as computed. */
@@ -1662,7 +1662,8 @@ ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description 
  * What shards can run on here: the processor, and what the loaded ONNX Runtime has an execution provider for.
  *
  * On the processor, shards run in this library's own operators. On another device, and with the engine's option
- * stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32, or the quantised codes and scales.
+ * stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32 (on CUDA the checkpoint's own bf16 or
+ * fp16, and bf16 for f32), or the quantised codes and scales.
  * ================================================================================================================== */
 
 /**

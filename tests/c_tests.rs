@@ -30,6 +30,7 @@ const ABOUT_THREADS: &[&str] = &["many_threads", "swap_under_load", "cancel", "f
 const ON_THE_DEVICE: &[&str] = &[
     "batch",
     "cancel",
+    "chain",
     "checkpoint",
     "chunks",
     "cuda_host",

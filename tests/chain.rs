@@ -6,22 +6,28 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Model, Pipeline, assert_same};
+use common::{Model, Pipeline, assert_same, device};
 use ortshard::{
-    Engine, EngineOptions, ErrorKind, Input, Logits, PackCache, Precision, Request, RequestOptions, Runtime,
+    Device, Engine, EngineOptions, ErrorKind, Input, Logits, PackCache, Precision, Request, RequestOptions, Runtime,
     SampleStep, Sampler, SamplerOptions, Shard, ShardSpec, Step, infer_batch, infer_chain, next_token, next_tokens,
 };
 use safetensors::SafeTensors;
 
-/// The two dialects; the second only where ONNX Runtime can run it.
+/// The two dialects on the processor, the second only where ONNX Runtime can run it; or the device that is asked for.
 fn engines() -> Vec<EngineOptions> {
+    if !device::own_operators() {
+        return vec![device::options()];
+    }
     let minor: u32 = Runtime::get().unwrap().version().split('.').nth(1).unwrap().parse().unwrap();
     let stock = EngineOptions { stock_operators: true, ..EngineOptions::default() };
-    [EngineOptions::default()].into_iter().chain((minor >= 24).then_some(stock)).collect()
+    [EngineOptions { device: Device::Cpu, ..EngineOptions::default() }]
+        .into_iter()
+        .chain((minor >= 24).then_some(stock))
+        .collect()
 }
 
-fn name(options: &EngineOptions) -> &'static str {
-    if options.stock_operators { "stock" } else { "native" }
+fn name(options: &EngineOptions) -> String {
+    if options.stock_operators { "stock".to_owned() } else { options.device.to_string() }
 }
 
 fn all(pipeline: &mut Pipeline) -> Vec<&mut Request> {
@@ -162,7 +168,7 @@ fn a_chain_that_fails_leaves_every_request_as_it_was() {
         let (mut c, mut d) = (request(&front, 64), request(&back, 64));
         run(&mut c, &mut d, ids).unwrap();
         let expected = run(&mut c, &mut d, &ids[..1]).unwrap();
-        assert_same(name(&options), run(&mut a, &mut b, &ids[..1]).unwrap().view(), expected.view());
+        assert_same(&name(&options), run(&mut a, &mut b, &ids[..1]).unwrap().view(), expected.view());
 
         // Requests that do not follow one another.
         let refused = |error: ortshard::Error, words: &str| {
@@ -260,7 +266,7 @@ fn requests_in_slots_run_together_and_give_what_they_give_alone() {
             let together = others[0].output().unwrap().values();
             let scale = alone.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
             let worst = alone.iter().zip(together).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
-            let tolerance = if precision == Precision::Exact { common::TOLERANCE } else { 0.05 };
+            let tolerance = if precision == Precision::Exact { device::tolerance() } else { 0.05 };
             assert!(worst <= tolerance * scale, "{what}: {worst} off at a scale of {scale}");
             assert_eq!(others[1].output().unwrap().values().dim().0, 0);
         }
@@ -269,7 +275,8 @@ fn requests_in_slots_run_together_and_give_what_they_give_alone() {
 
 #[test]
 fn slots_are_paid_for_together_and_given_back() {
-    for options in engines().into_iter().filter(|options| options.stock_operators) {
+    let on_a_device = |options: &EngineOptions| options.stock_operators || options.device != Device::Cpu;
+    for options in engines().into_iter().filter(on_a_device) {
         let model = Model::open("llama_256");
         let spec = ShardSpec::whole(model.path.to_str().unwrap());
         let engine = Engine::new(EngineOptions { batch_slots: 4, ..options }).unwrap();

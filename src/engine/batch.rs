@@ -172,25 +172,35 @@ fn run(shard: &Shard, tasks: &mut [Task], parts: &mut [Part], want: &Want) -> Re
     });
     let before: Vec<Results> = tasks.iter_mut().filter_map(|task| task.request.results.take()).collect();
     let mut out = Sink::new(want, before.into_iter(), rows, width, &shard.budget)?;
-    shard.with(|loaded| {
-        let slots: Vec<_> = tasks.iter().map(|task| Arc::clone(&task.request.cache)).collect();
-        let mut caches: Vec<_> = slots.iter().map(|slot| slot.lock()).collect();
-        for (part, cache) in parts.iter_mut().zip(&caches) {
-            if cache.is_none() && part.outcome.is_ok() {
-                part.outcome = Err(err!(StaleShard, "the request's shard was retired"));
+    let mut attempt = || {
+        shard.with(|loaded| {
+            let slots: Vec<_> = tasks.iter().map(|task| Arc::clone(&task.request.cache)).collect();
+            let mut caches: Vec<_> = slots.iter().map(|slot| slot.lock()).collect();
+            for (part, cache) in parts.iter_mut().zip(&caches) {
+                if cache.is_none() && part.outcome.is_ok() {
+                    part.outcome = Err(err!(StaleShard, "the request's shard was retired"));
+                }
             }
-        }
-        let longest = tasks.iter().map(|task| task.request.chunk()).max().unwrap_or(0);
-        let most = loaded.session.rows.min(longest.max(ROWS));
-        loop {
-            drop_cancelled(tasks, parts);
-            let plan = plan(tasks, parts, most);
-            if plan.is_empty() {
-                return Ok(());
+            let longest = tasks.iter().map(|task| task.request.chunk()).max().unwrap_or(0);
+            let most = loaded.session.rows.min(longest.max(ROWS));
+            loop {
+                drop_cancelled(tasks, parts);
+                let plan = plan(tasks, parts, most);
+                if plan.is_empty() {
+                    return Ok(());
+                }
+                one_run(shard, loaded, tasks, parts, &plan, &mut caches, &mut out)?;
             }
-            one_run(shard, loaded, tasks, parts, &plan, &mut caches, &mut out)?;
+        })
+    };
+    match attempt() {
+        // What was run before stays run.
+        Err(error) if error.kind() == ErrorKind::OutOfMemory && shard.is_broken() => {
+            shard.rebuild().map_err(|again| again.within("the shard ran out of memory and was to be loaded again"))?;
+            attempt()
         }
-    })?;
+        done => done,
+    }?;
     let mut given = out.finish();
     for (task, part) in tasks.iter().zip(parts) {
         let (rows, width) = task.request.output_shape(part.tokens, task.logits);

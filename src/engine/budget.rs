@@ -8,6 +8,8 @@ use crate::error::{Error, Result, Site};
 /// Bytes that may be used and bytes that are.
 #[derive(Debug)]
 pub(super) struct Budget {
+    /// Whose memory it is about, in messages.
+    device: String,
     limit: u64,
     used: AtomicU64,
 }
@@ -20,9 +22,9 @@ pub(super) struct Reservation {
 }
 
 impl Budget {
-    /// A budget of `limit` bytes; 0: no limit.
-    pub(super) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit: if limit == 0 { u64::MAX } else { limit }, used: AtomicU64::new(0) })
+    /// A budget of `limit` bytes for an engine on `device`; 0: no limit.
+    pub(super) fn new(device: String, limit: u64) -> Arc<Self> {
+        Arc::new(Self { device, limit: if limit == 0 { u64::MAX } else { limit }, used: AtomicU64::new(0) })
     }
 
     /// The limit, if there is one.
@@ -42,7 +44,7 @@ impl Budget {
             Ok(_) => Ok(Reservation { budget: Arc::clone(self), bytes }),
             Err(used) => Err(Error::oom(
                 site,
-                "cpu",
+                &self.device,
                 bytes,
                 format!("{what} (memory_limit is {} bytes, {used} are in use)", self.limit),
             )),
@@ -70,11 +72,12 @@ mod tests {
 
     #[test]
     fn a_reservation_is_given_back() {
-        let budget = Budget::new(100);
+        let budget = Budget::new("cuda:1".into(), 100);
         let first = budget.reserve(60, Site::Load, "weights").unwrap();
         let error = budget.reserve(50, Site::Kv, "a cache").unwrap_err();
         let oom = error.out_of_memory().unwrap();
-        assert_eq!((oom.site, oom.requested, budget.used()), (Site::Kv, 50, 60));
+        assert_eq!((oom.site, oom.device.as_str(), oom.requested), (Site::Kv, "cuda:1", 50));
+        assert_eq!(budget.used(), 60);
         assert!(error.to_string().contains("memory_limit is 100"), "{error}");
         drop(first);
         assert!(budget.reserve(100, Site::Kv, "a cache").is_ok());

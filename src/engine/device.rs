@@ -58,7 +58,7 @@ impl Device {
                 device: Self::Cuda(index),
                 name: gpu.name,
                 total_memory: gpu.memory,
-                available_memory: 0,
+                available_memory: gpu.free,
             }));
         }
         if offered(Self::CoreMl) {
@@ -120,11 +120,13 @@ pub(super) struct Target {
     required: bool,
     /// Whether to use ONNX Runtime's own operators on the processor too.
     stock_operators: bool,
-    /// Whether those compute in the checkpoint's own type, as CUDA does, instead of float32. The processor's provider lacks kernels
-    /// for the others and Core ML's for bfloat16.
+    /// Whether those compute in the checkpoint's own 16 bit type, as CUDA does, instead of float32. CUDA's provider has attention
+    /// in those only; the processor's lacks kernels for them, and Core ML's for bfloat16.
     pub own_dtype: bool,
     /// Whether decode steps are captured as CUDA graphs.
     pub captures: bool,
+    /// Whether a session that has lost memory is made anew. On the processor nothing is lost.
+    pub rebuilds: bool,
 }
 
 impl Target {
@@ -136,6 +138,7 @@ impl Target {
         stock_operators: false,
         own_dtype: false,
         captures: false,
+        rebuilds: false,
     };
 
     /// The device to use. `require` makes a missing one an error; otherwise the processor takes its place, and the log
@@ -155,7 +158,8 @@ impl Target {
         };
         let own_dtype = matches!(device, Device::Cuda(_));
         let captures = own_dtype && !options.no_graph_capture && runtime.releases_captures();
-        Ok(Self { requested, device, required, stock_operators, own_dtype, captures })
+        let rebuilds = device != Device::Cpu;
+        Ok(Self { requested, device, required, stock_operators, own_dtype, captures, rebuilds })
     }
 
     /// Whether the graph is written in ONNX Runtime's operators.
@@ -165,7 +169,12 @@ impl Target {
 
     /// What sessions keep values in, where those of the checkpoint are `stored` so.
     pub(super) fn dtype(&self, stored: Option<Dtype>) -> Dtype {
-        stored.filter(|_| self.own_dtype).unwrap_or(Dtype::F32)
+        match stored {
+            Some(stored @ (Dtype::F16 | Dtype::BF16)) if self.own_dtype => stored,
+            // Of the two it is the one that any float32 value fits into.
+            Some(Dtype::F32) | None if self.own_dtype => Dtype::BF16,
+            _ => Dtype::F32,
+        }
     }
 
     /// Whether the processor may take the device's place.

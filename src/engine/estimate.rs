@@ -1,5 +1,6 @@
 //! What a shard will take, from config.json and the tensor headers alone.
 
+use super::device::Device;
 use super::head::inspect_here;
 use super::options::ShardSpec;
 use super::session::{ROWS, run_bytes, run_within};
@@ -32,8 +33,7 @@ pub struct Estimate {
     /// Weights, KV caches and one run.
     pub total_bytes: u64,
     /// The last layer (inclusive) of the largest range from the spec's first layer that can be loaded and used in the
-    /// memory there is: the engine's limit, or what the machine has available without one. `None` if not even one layer
-    /// can.
+    /// memory there is: the engine's limit, or without one what the device has available. `None` if not even one layer can.
     pub largest_end_layer: Option<u32>,
 }
 
@@ -52,7 +52,7 @@ impl Engine {
         let (room, held) = match self.budget.limit() {
             Some(limit) => (limit, 0),
             // As good as unlimited where the system does not say.
-            None => (Some(runtime::memory().1).filter(|available| *available > 0).unwrap_or(u64::MAX), self.held()),
+            None => (Some(self.available()).filter(|available| *available > 0).unwrap_or(u64::MAX), self.held()),
         };
         for end in start..layers {
             let spec = ShardSpec { end_layer: end as u32, ..spec.clone() };
@@ -64,6 +64,14 @@ impl Engine {
             estimate.largest_end_layer = Some(end as u32);
         }
         Ok(estimate)
+    }
+
+    /// Bytes of memory that are free where shards run; 0 if unknown.
+    fn available(&self) -> u64 {
+        match self.target.device {
+            Device::Cuda(index) => runtime::gpus().get(index as usize).map_or(0, |gpu| gpu.free),
+            Device::Auto | Device::Cpu | Device::CoreMl => runtime::memory().1,
+        }
     }
 
     /// Bytes that stay reserved while another shard is loaded.

@@ -11,7 +11,8 @@ use crate::model::{ModelConfig, Range};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum KvType {
-    /// What the device computes in: [`F32`](Self::F32) on the processor, the checkpoint's own type on CUDA.
+    /// What the device computes in: [`F32`](Self::F32) on the processor, the checkpoint's own type on CUDA (bfloat16 if
+    /// that is float32).
     #[default]
     Auto,
     /// 32 bit floating point, as computed.

@@ -19,6 +19,8 @@ mod output;
 mod precision;
 mod progress;
 mod recompute;
+#[cfg(test)]
+mod recovery_tests;
 mod request;
 mod session;
 mod shard;
@@ -73,11 +75,12 @@ struct Resident {
 impl Engine {
     /// An engine without a shard. Loads ONNX Runtime if no call has yet.
     pub fn new(options: EngineOptions) -> Result<Self> {
+        let target = Target::choose(&options, Runtime::get()?)?;
         Ok(Self {
-            target: Target::choose(&options, Runtime::get()?)?,
+            target,
             resident: Mutex::new(None),
             loading: Mutex::new(()),
-            budget: Budget::new(options.memory_limit),
+            budget: Budget::new(target.device.to_string(), options.memory_limit),
             options,
             counters: Arc::new(Counters::default()),
         })

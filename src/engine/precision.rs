@@ -23,7 +23,7 @@ pub enum Precision {
     #[default]
     Auto,
     /// The checkpoint's own bf16, fp16 or f32 weights: on the processor read in place, in float32 arithmetic; on CUDA in
-    /// arithmetic of their own type.
+    /// arithmetic of their own type, or bfloat16 for f32.
     Exact,
     /// 8 bits a weight, one scale for 128 of a row: nearly exact, half the memory of bf16, twice its decode speed.
     Int8,

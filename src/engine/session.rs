@@ -275,6 +275,20 @@ impl Session {
         }
     }
 
+    /// The session in the standard dialect that it is.
+    #[cfg(test)]
+    pub(super) fn as_standard(&self) -> Option<&Standard> {
+        match &self.dialect {
+            Dialect::Native(_) => None,
+            Dialect::Standard(session) => Some(session),
+        }
+    }
+
+    /// Whether it must be made anew to get back memory that it had.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(&self.dialect, Dialect::Standard(session) if session.is_broken())
+    }
+
     /// What it leaves on its device, for another session to take: its device and its type of values; `None` if it does not.
     pub(super) fn leaves(&self) -> Option<(Device, Dtype)> {
         match &self.dialect {

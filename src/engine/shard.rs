@@ -127,6 +127,8 @@ enum Residence {
     Here(Box<Loaded>),
     /// Given up for another shard that is being built; it may come back.
     Suspended,
+    /// Given up to be built again, which failed; the next call tries once more.
+    Lost,
     /// Gone for good.
     Retired,
 }
@@ -215,12 +217,15 @@ impl Shard {
 
     /// Calls `work` with the shard's memory, which stays until it returns.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+        if matches!(&*self.residence.read(), Residence::Lost) {
+            self.rebuild()?;
+        }
         match &*self.residence.read() {
             Residence::Here(loaded) => {
                 let _turn = self.turn.as_ref().map(Mutex::lock);
                 work(loaded)
             }
-            Residence::Suspended | Residence::Retired => Err(err!(
+            Residence::Suspended | Residence::Lost | Residence::Retired => Err(err!(
                 StaleShard,
                 "layers {}..={} are no longer loaded: the engine was cleared or holds another shard",
                 self.info.start_layer,
@@ -254,10 +259,39 @@ impl Shard {
 
     /// Builds what [`suspend`](Self::suspend) gave back.
     pub(super) fn resume(&self) -> Result<()> {
-        let (source, packer, target) = (&self.source, &self.packer, &self.target);
-        let report = &mut Report::silent();
-        let loaded = Loaded::build(source, packer, target, &self.graph, &self.config, &self.budget, report)?;
+        let loaded = self.build()?;
         *self.residence.write() = Residence::Here(Box::new(loaded));
+        Ok(())
+    }
+
+    fn build(&self) -> Result<Loaded> {
+        let (source, packer, target) = (&self.source, &self.packer, &self.target);
+        Loaded::build(source, packer, target, &self.graph, &self.config, &self.budget, &mut Report::silent())
+    }
+
+    /// Whether a run failed for want of memory that was there before, so that it is worth to [`rebuild`](Self::rebuild).
+    pub(super) fn is_broken(&self) -> bool {
+        match &*self.residence.read() {
+            Residence::Here(loaded) => self.target.rebuilds && loaded.session.is_broken(),
+            Residence::Lost => true,
+            Residence::Suspended | Residence::Retired => false,
+        }
+    }
+
+    /// Gives a broken session back and makes it anew, with what it took from the device. Requests keep their caches.
+    pub(super) fn rebuild(&self) -> Result<()> {
+        let mut residence = self.residence.write();
+        match &*residence {
+            Residence::Here(loaded) if loaded.session.is_broken() => {
+                let (start, end) = (self.info.start_layer, self.info.end_layer);
+                log::warn!("layers {start}..={end} are loaded again: memory ran out that was there before");
+            }
+            Residence::Lost => {}
+            // Another call was first.
+            Residence::Here(_) | Residence::Suspended | Residence::Retired => return Ok(()),
+        }
+        *residence = Residence::Lost;
+        *residence = Residence::Here(Box::new(self.build()?));
         Ok(())
     }
 

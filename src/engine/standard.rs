@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::budget::{Budget, Reservation};
 use super::device::Target;
@@ -32,8 +33,12 @@ impl Reserved for Reservation {}
 /// A session in the standard dialect.
 #[derive(Debug)]
 pub(super) struct Standard {
-    session: StandardSession,
+    pub(super) session: StandardSession,
     budget: Arc<Budget>,
+    /// The most rows, and the last position, of runs that there was memory for.
+    fitted: (AtomicUsize, AtomicUsize),
+    /// Whether memory ran out in a run that is no larger than those.
+    broken: AtomicBool,
 }
 
 impl Standard {
@@ -85,8 +90,32 @@ impl Standard {
             }
             created => created?,
         };
-        let session = Self { session, budget: Arc::clone(budget) };
+        let session =
+            Self { session, budget: Arc::clone(budget), fitted: Default::default(), broken: AtomicBool::new(false) };
         Ok((session, placement, rows, vec![kept, memory]))
+    }
+
+    /// Whether it has lost memory that it had: what it needs is there, but in pieces, or in what a failure has left behind.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Remembers how a run of `parts` has ended.
+    fn note(&self, parts: &[Part], done: &Result<()>) {
+        let rows = parts.iter().map(|part| part.rows.len()).sum();
+        let last = parts.iter().map(|part| part.positions.end).max().unwrap_or(0);
+        let (most_rows, furthest) = &self.fitted;
+        match done {
+            Ok(()) => {
+                most_rows.fetch_max(rows, Ordering::Relaxed);
+                furthest.fetch_max(last, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+                let fitted = rows <= most_rows.load(Ordering::Relaxed) && last <= furthest.load(Ordering::Relaxed);
+                self.broken.fetch_or(fitted, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
     }
 
     /// What it computes in.
@@ -113,10 +142,12 @@ impl Standard {
         // A step runs one row, that is not one of many to stay on the device.
         let steps = !matches!(out, Out::Kept(Kept { total: 2.., .. }));
         for group in groups(&parts, steps) {
-            match group {
-                [part] if !(steps && part.is_single()) => self.pass(width, part, input, wanted, &mut out, cancel)?,
-                together => self.step(width, together, input, &mut out, cancel)?,
-            }
+            let done = match group {
+                [part] if !(steps && part.is_single()) => self.pass(width, part, input, wanted, &mut out, cancel),
+                together => self.step(width, together, input, &mut out, cancel),
+            };
+            self.note(group, &done);
+            done?;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use crate::{
 
 /// The best for the device; on the processor, ORTSHARD_PRECISION_EXACT.
 pub const ORTSHARD_PRECISION_AUTO: i32 = 0;
-/// The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type.
+/// The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type, f32 in bf16.
 pub const ORTSHARD_PRECISION_EXACT: i32 = 1;
 /// 8 bits a weight, one scale for 128 of a row: nearly exact.
 pub const ORTSHARD_PRECISION_INT8: i32 = 2;
@@ -34,7 +34,7 @@ pub const ORTSHARD_PRECISION_INT4: i32 = 3;
 /// 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower.
 pub const ORTSHARD_PRECISION_INT4_FINE: i32 = 4;
 
-/// What the device computes in: ORTSHARD_KV_F32 on the processor, the checkpoint's own type on CUDA.
+/// What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32.
 pub const ORTSHARD_KV_AUTO: i32 = 0;
 /// float32, as computed.
 pub const ORTSHARD_KV_F32: i32 = 1;

@@ -1,7 +1,7 @@
 //! NVIDIA's GPUs, as the CUDA driver lists them.
 #![allow(unsafe_code, reason = "the driver is loaded and called")]
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use libloading::{Library, Symbol};
 
@@ -11,21 +11,28 @@ pub(crate) struct Gpu {
     pub name: String,
     /// Bytes of its memory.
     pub memory: u64,
+    /// Bytes of it that nobody has taken; 0 if unknown.
+    pub free: u64,
 }
 
 #[cfg(windows)]
 const DRIVER: &str = "nvcuda.dll";
 #[cfg(not(windows))]
 const DRIVER: &str = "libcuda.so.1";
+/// NVIDIA's management library, which comes with the driver.
+#[cfg(windows)]
+const MANAGEMENT: &str = "nvml.dll";
+#[cfg(not(windows))]
+const MANAGEMENT: &str = "libnvidia-ml.so.1";
 
 /// The GPUs that this process may use; none where there is no driver.
 pub(crate) fn gpus() -> Vec<Gpu> {
-    list(DRIVER).unwrap_or_default()
+    list(DRIVER, MANAGEMENT).unwrap_or_default()
 }
 
 /// The driver's functions return 0 when all is well. None of those used here creates a context, which would take
-/// memory on the GPU; that is why free memory is not asked for.
-fn list(driver: &str) -> Option<Vec<Gpu>> {
+/// memory on the GPU; that is why free memory is asked of the management library.
+fn list(driver: &str, management: &str) -> Option<Vec<Gpu>> {
     // SAFETY: the system's own driver, loaded by name. It is kept: unloading a driver that has threads is never safe.
     let driver = std::mem::ManuallyDrop::new(unsafe { Library::new(driver) }.ok()?);
     // SAFETY: the symbols have these signatures in every driver that has them.
@@ -39,6 +46,10 @@ fn list(driver: &str) -> Option<Vec<Gpu>> {
         let get_memory: Symbol<unsafe extern "system" fn(*mut usize, c_int) -> c_int> =
             driver.get(b"cuDeviceTotalMem_v2\0").ok()?;
 
+        let get_uuid: Option<Symbol<unsafe extern "system" fn(*mut [u8; 16], c_int) -> c_int>> =
+            driver.get(b"cuDeviceGetUuid\0").ok();
+
+        let management = Management::load(management);
         let mut count = 0;
         if init(0) != 0 || get_count(&raw mut count) != 0 {
             return None;
@@ -50,9 +61,52 @@ fn list(driver: &str) -> Option<Vec<Gpu>> {
                 || get_memory(&raw mut memory, device) != 0;
             // The last byte is still the NUL it began as.
             let name = CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned();
-            (!failed).then_some(Gpu { name, memory: memory as u64 })
+            let mut uuid = [0; 16];
+            let known = get_uuid.as_ref().is_some_and(|get| get(&raw mut uuid, device) == 0);
+            let free = management.as_ref().filter(|_| known).and_then(|management| management.free(uuid));
+            (!failed).then_some(Gpu { name, memory: memory as u64, free: free.unwrap_or(0) })
         };
         (0..count).map(gpu).collect()
+    }
+}
+
+/// The management library.
+struct Management(std::mem::ManuallyDrop<Library>);
+
+/// `nvmlMemory_t`.
+#[repr(C)]
+#[derive(Default)]
+struct Memory {
+    total: u64,
+    free: u64,
+    used: u64,
+}
+
+impl Management {
+    fn load(name: &str) -> Option<Self> {
+        // SAFETY: the driver's own library, kept as that is; `nvmlInit_v2` has this signature wherever it is.
+        unsafe {
+            let library = Self(std::mem::ManuallyDrop::new(Library::new(name).ok()?));
+            let init: Symbol<unsafe extern "C" fn() -> c_int> = library.0.get(b"nvmlInit_v2\0").ok()?;
+            (init() == 0).then_some(library)
+        }
+    }
+
+    /// Bytes that are free on the GPU of this id. The two libraries need not count GPUs alike.
+    fn free(&self, uuid: [u8; 16]) -> Option<u64> {
+        let hex: Vec<String> = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+        let parts = [0..4, 4..6, 6..8, 8..10, 10..16].map(|part| hex[part].concat());
+        let name = CString::new(format!("GPU-{}", parts.join("-"))).ok()?;
+        let (mut device, mut memory) = (std::ptr::null_mut(), Memory::default());
+        // SAFETY: the functions have these signatures wherever they are; the out-pointers are valid.
+        unsafe {
+            let find: Symbol<unsafe extern "C" fn(*const c_char, *mut *mut c_void) -> c_int> =
+                self.0.get(b"nvmlDeviceGetHandleByUUID\0").ok()?;
+            let ask: Symbol<unsafe extern "C" fn(*mut c_void, *mut Memory) -> c_int> =
+                self.0.get(b"nvmlDeviceGetMemoryInfo\0").ok()?;
+            let found = find(name.as_ptr(), &raw mut device) == 0 && ask(device, &raw mut memory) == 0;
+            found.then_some(memory.free)
+        }
     }
 }
 
@@ -72,6 +126,15 @@ mod tests {
         int cuDeviceGetName(char *name, int size, int device) {
             strncpy(name, device == 40 ? \"First GPU\" : \"Second GPU\", size); return 0; }
         int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)(device - 39) << 33; return 0; }
+        int cuDeviceGetUuid(unsigned char *uuid, int device) {
+            for (int i = 0; i < 16; i++) uuid[i] = (unsigned char)(device + i * 16);
+            return 0; }
+        static int managed;
+        int nvmlInit_v2(void) { managed = 1; return 0; }
+        int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
+            *device = &managed; return strcmp(uuid, \"GPU-29394959-6979-8999-a9b9-c9d9e9f90919\"); }
+        int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {
+            memory[0] = 9; memory[1] = 7; memory[2] = 2; return device != &managed || !managed; }
     ";
 
     #[test]
@@ -82,9 +145,13 @@ mod tests {
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
         let mut compile = std::process::Command::new(compiler);
         assert!(compile.args(["-shared", "-fPIC", "-o"]).args([&driver, &source]).status().unwrap().success());
-        let gpu = |name: &str, memory| Gpu { name: name.into(), memory };
-        let found = list(driver.to_str().unwrap());
-        assert_eq!(found, Some(vec![gpu("First GPU", 1 << 33), gpu("Second GPU", 1 << 34)]));
-        assert_eq!(list("/nonexistent/libcuda.so.1"), None);
+        let gpu = |name: &str, memory, free| Gpu { name: name.into(), memory, free };
+        let driver = driver.to_str().unwrap();
+        // The management library knows the second one only.
+        let found = list(driver, driver);
+        assert_eq!(found, Some(vec![gpu("First GPU", 1 << 33, 0), gpu("Second GPU", 1 << 34, 7)]));
+        let found = list(driver, "/nonexistent/libnvidia-ml.so.1").unwrap();
+        assert!(found.iter().all(|gpu| gpu.free == 0));
+        assert_eq!(list("/nonexistent/libcuda.so.1", driver), None);
     }
 }

@@ -1,7 +1,7 @@
 """ortshard, by its C interface (include/ortshard.h)."""
 
 import ctypes
-from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,12 @@ class EngineOptions(Structure):
         ("cache_dir", c_char_p),
         ("fetch", c_void_p),
         ("fetch_user_data", c_void_p),
+        ("pack_cache", c_char_p),
+        ("pack_cache_limit", c_uint64),
+        ("stock_operators", c_int32),
+        ("kv_type", c_int32),
+        ("batch_slots", c_uint32),
+        ("no_graph_capture", c_int32),
     ]
 
 
@@ -79,6 +85,10 @@ class RequestOptions(Structure):
     _fields_ = [("struct_size", c_size_t), ("capacity", c_uint32), ("prefill_chunk", c_uint32)]
 
 
+class SamplerOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("temperature", c_float), ("top_k", c_uint32), ("seed", c_uint64)]
+
+
 class Tensor(Structure):
     _fields_ = [
         ("dtype", c_int32),
@@ -112,7 +122,6 @@ def call(function: str, *arguments: Any) -> None:
 def load(options: dict[str, Any], threads: int) -> None:
     global library
     library = ctypes.CDLL(options["library"])
-    library.ortshard_request_infer.argtypes = [c_void_p, POINTER(Tensor), c_int32, POINTER(Tensor)]
     library.ortshard_request_truncate.argtypes = [c_void_p, c_uint64]
     call("ortshard_runtime_load", byref(sized(RuntimeOptions, threads=threads)))
 
@@ -129,9 +138,11 @@ class Engine:
             device=DEVICES.index(kind),
             device_index=int(index or 0),
             require_device="device" in options,
+            batch_slots=options.get("requests", 1),
         )
         self.output = Tensor()
         self.requests: list[c_void_p] = []
+        self.next: Next | None = None
         self.weight_bytes = 0
         model, shards = options["model"].encode(), options["shards"]
         description = sized(ModelDescription)
@@ -165,30 +176,50 @@ class Engine:
             call("ortshard_request_truncate", request, 0)
 
     def prompt(self, ids: list[int]) -> None:
-        values = (c_int64 * len(ids))(*ids)
-        data = ctypes.cast(values, c_void_p)
-        tensor = Tensor(I64, 1, (c_int64 * 4)(len(ids)), data, ctypes.sizeof(values))
-        for request in self.requests:
-            call("ortshard_request_infer", request, byref(tensor), LOGITS_LAST, byref(self.output))
-            tensor = self.output
+        chain, count = (c_void_p * len(self.requests))(*self.requests), c_size_t(len(self.requests))
+        tensor = ids_tensor((c_int64 * len(ids))(*ids))
+        call("ortshard_infer_chain", chain, count, byref(tensor), LOGITS_LAST, byref(self.output))
 
     def logits(self) -> np.ndarray:
-        pointer = ctypes.cast(self.output.data, POINTER(ctypes.c_float))
+        pointer = ctypes.cast(self.output.data, POINTER(c_float))
         return np.ctypeslib.as_array(pointer, (self.output.byte_length // 4,))
 
     def choose(self) -> int:
         return int(self.logits().argmax())
 
     def step(self, token: int) -> int:
-        self.prompt([token])
-        return self.choose()
+        if self.next is None:
+            self.next = Next(self.requests)
+        return self.next.after(token)
+
+
+class Next:
+    """The next token of a chain of requests, chosen greedily by the library; what describes it is made once."""
+
+    def __init__(self, requests: list[c_void_p]) -> None:
+        self.chain, self.count = (c_void_p * len(requests))(*requests), c_size_t(len(requests))
+        self.id = (c_int64 * 1)()
+        self.input, self.sampler = ids_tensor(self.id), greedy()
+
+    def after(self, token: int) -> int:
+        self.id[0] = token
+        call("ortshard_next_token", self.chain, self.count, byref(self.input), self.sampler, self.id)
+        return self.id[0]
+
+
+def greedy() -> c_void_p:
+    sampler = c_void_p()
+    call("ortshard_sampler_create", byref(sized(SamplerOptions)), byref(sampler))
+    return sampler
+
+
+def ids_tensor(ids: Any) -> Tensor:
+    """What describes an array of ids, which must stay."""
+    return Tensor(I64, 1, (c_int64 * 4)(len(ids)), ctypes.cast(ids, c_void_p), ctypes.sizeof(ids))
 
 
 class Batch(Engine):
-    """Many requests on one shard, whose tokens run together. `options`: as for one, and requests, how many.
-
-    A step gives the ids that it takes: to choose among so many logits takes Python longer than the library to compute them.
-    """
+    """Many requests on one shard, whose tokens run together. `options`: as for one, and requests, how many."""
 
     def __init__(self, options: dict[str, Any], threads: int, capacity: int) -> None:
         super().__init__(options, threads, capacity)
@@ -198,24 +229,22 @@ class Batch(Engine):
             asked = sized(RequestOptions, capacity=capacity)
             call("ortshard_request_create", self.shard, byref(asked), byref(request))
             self.requests.append(request)
-        self.handles = (c_void_p * count)(*self.requests)
-        self.outputs = (Tensor * count)()
-
-    def run(self, ids: list[list[int]]) -> None:
-        """The next ids of every request, together."""
-        data = [(c_int64 * len(mine))(*mine) for mine in ids]
-        inputs = (Tensor * len(ids))()
-        for tensor, mine in zip(inputs, data):
-            shape = (c_int64 * 4)(len(mine))
-            tensor.__init__(I64, 1, shape, ctypes.cast(mine, c_void_p), ctypes.sizeof(mine))
-        call("ortshard_infer_batch", self.handles, inputs, None, c_size_t(len(ids)), self.outputs, None)
+        self.handles, self.count = (c_void_p * count)(*self.requests), c_size_t(count)
+        self.samplers = (c_void_p * count)(*(greedy() for _ in range(count)))
+        self.outputs, self.ids = (Tensor * count)(), (c_int64 * count)()
+        self.singles = (Tensor * count)()
+        for index, tensor in enumerate(self.singles):
+            address = ctypes.addressof(self.ids) + index * ctypes.sizeof(c_int64)
+            tensor.__init__(I64, 1, (c_int64 * 4)(1), address, ctypes.sizeof(c_int64))
 
     def prompt(self, ids: list[int]) -> None:
-        self.run([ids] * len(self.requests))
+        data = (c_int64 * len(ids))(*ids)
+        inputs = (Tensor * len(self.requests))(*(ids_tensor(data) for _ in self.requests))
+        call("ortshard_infer_batch", self.handles, inputs, None, self.count, self.outputs, None)
 
     def logits(self) -> np.ndarray:
         def of(output: Tensor) -> np.ndarray:
-            pointer = ctypes.cast(output.data, POINTER(ctypes.c_float))
+            pointer = ctypes.cast(output.data, POINTER(c_float))
             return np.ctypeslib.as_array(pointer, (output.byte_length // 4,))
 
         return np.stack([of(output) for output in self.outputs])
@@ -224,5 +253,6 @@ class Batch(Engine):
         return self.logits().argmax(axis=1).tolist()
 
     def step(self, tokens: list[int]) -> list[int]:
-        self.run([[token] for token in tokens])
-        return tokens
+        self.ids[:] = tokens
+        call("ortshard_next_tokens", self.handles, self.singles, self.samplers, self.count, self.ids, None)
+        return list(self.ids)

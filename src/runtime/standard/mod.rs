@@ -22,6 +22,8 @@ use super::device_memory::DeviceMemory;
 use super::session::{Session, c_string};
 use super::tensor::{Tensor, TensorMut};
 use super::values::Values;
+#[cfg(test)]
+use crate::error::Site;
 use crate::error::{ErrorKind, Result};
 use crate::graph::{self, Graph, standard};
 use crate::kernels::Dtype;
@@ -119,6 +121,9 @@ pub(crate) struct StandardSession {
     /// The run options of passes, for as many as have run at once.
     controls: Mutex<Vec<Cancel>>,
     captures: Option<Captures>,
+    /// So many of the next attempts at a run fail as if memory had run out.
+    #[cfg(test)]
+    pub failures: std::sync::atomic::AtomicUsize,
 }
 
 /// Where runs are captured.
@@ -146,6 +151,8 @@ impl StandardSession {
             wiring: Arc::new(Wiring::new(graph, dtype)?),
             controls: Mutex::default(),
             captures: captured.then(|| Captures { next: AtomicI32::new(1), turn: Mutex::default() }),
+            #[cfg(test)]
+            failures: std::sync::atomic::AtomicUsize::new(0),
         })
     }
 
@@ -275,6 +282,12 @@ impl StandardSession {
     fn relieved(&self, mut run: impl FnMut(bool) -> Result<()>) -> Result<()> {
         let _turn = self.captures.as_ref().map(|captures| captures.turn.lock());
         let out_of_memory = |done: &Result<()>| done.as_ref().is_err_and(|e| e.kind() == ErrorKind::OutOfMemory);
+        #[cfg(test)]
+        let mut run = |relief| {
+            let fails = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            let device = self.memory.device();
+            if fails.is_ok() { Err(crate::error::Error::oom(Site::Run, device, 0, "a test")) } else { run(relief) }
+        };
         let mut done = run(false);
         if out_of_memory(&done) {
             log::info!("memory ran out in a run on {}: trying again with what can be given back", self.memory.device());
