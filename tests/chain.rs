@@ -200,6 +200,21 @@ fn chains_of_requests_without_caches_give_the_same_ids() {
     }
 }
 
+/// Captured steps are told the most tokens that there can be, others how many there are.
+#[test]
+fn captured_and_plain_steps_give_the_same_ids() {
+    for options in engines() {
+        let model = Model::open("llama_256");
+        let ids = |no_graph_capture| {
+            let options = EngineOptions { no_graph_capture, ..options.clone() };
+            by_next_token(&mut model.pipeline_on(options, &[0]), &model.prompt, 16, &mut sampler(0.0, 0))
+        };
+        let captured = ids(false);
+        assert_eq!(captured, ids(true), "{}", name(&options));
+        assert_eq!(captured[..], model.greedy[..16], "{}", name(&options));
+    }
+}
+
 /// In slots side by side the requests' rows are one product, whose sums ONNX Runtime may order otherwise than one row's; and
 /// activations that it rounds to 8 bits for quantised weights may then round otherwise. The ids are the same.
 #[test]

@@ -78,6 +78,10 @@ impl Session {
         options.set(placement::KEY, c"1")?;
         if !contents.quantised {
             options.set(c"session.disable_prepacking", c"1")?;
+        } else if matches!(provider, Provider::Cuda { .. }) {
+            // Multiplies many rows by the codes themselves, instead of by a copy that is made of them for each run. It tries out
+            // its kernels when the session is made, and needs the matrices packed for it.
+            options.set(c"ep.cuda.fpa_intb_gemm", c"1")?;
         }
         provider.append(&options)?;
         for (location, content) in &contents.files {
