@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use. `error` may be used by all and uses none.
 const USES: &[(&str, &[&str])] = &[
     ("ffi", &["engine", "runtime", "sampler", "tokenizer"]),
-    ("engine", &["graph", "kernels", "kv", "model", "runtime", "source", "tokenizer", "weights"]),
+    ("engine", &["graph", "kernels", "kv", "model", "runtime", "sampler", "source", "tokenizer", "weights"]),
     ("model", &["graph"]),
     ("runtime", &["graph", "kernels", "weights"]),
     ("weights", &["graph", "kernels", "source"]),

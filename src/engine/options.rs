@@ -37,7 +37,8 @@ pub struct EngineOptions {
     /// Their memory is taken at once, for requests of one capacity. 0: 1. The processor's own operators run any requests
     /// together.
     pub batch_slots: u32,
-    /// Whether decode steps on CUDA are launched one operator at a time instead of captured as a CUDA graph and replayed.
+    /// Whether decode steps on CUDA are launched one operator at a time instead of captured as a CUDA graph and replayed. For
+    /// hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses their allocations.
     pub no_graph_capture: bool,
     /// Bytes that the engine's weights, KV caches and runs may take together. 0: no limit.
     ///

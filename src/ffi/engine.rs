@@ -141,7 +141,9 @@ pub struct ortshard_engine_options {
     /// ortshard_infer_batch() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
     /// 0: 1. The processor's own operators run any requests together.
     pub batch_slots: u32,
-    /// Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed.
+    /// Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed. For
+    /// hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses their
+    /// allocations.
     pub no_graph_capture: i32,
 }
 

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use once_cell::sync::OnceCell;
 use ort::sys;
+use parking_lot::RwLockReadGuard;
 
+use super::Runtime;
 use super::cancel::Cancel;
 use super::provider::Provider;
 use super::session::{Contents, Session};
@@ -72,6 +74,11 @@ impl DeviceMemory {
         Ok(Arc::new(Self { allocator, session, chooser, provider, info, arena, shrinking, device }))
     }
 
+    /// Held while memory on CUDA is allocated or freed.
+    fn beside_captures(&self) -> Result<Option<RwLockReadGuard<'static, ()>>> {
+        if self.provider.is_cuda() { Ok(Some(Runtime::get()?.beside_captures())) } else { Ok(None) }
+    }
+
     /// The device's name in messages.
     pub(super) fn device(&self) -> &str {
         &self.device
@@ -124,6 +131,7 @@ unsafe impl Sync for DeviceBlock {}
 impl DeviceBlock {
     /// `len` bytes, at least one, for `what`.
     pub(super) fn new(memory: &Arc<DeviceMemory>, len: usize, site: Site, what: &'static str) -> Result<Self> {
+        let _beside = memory.beside_captures()?;
         let mut data = null_mut();
         // SAFETY: a valid allocator and out-pointer.
         let status = unsafe { (ort::api().AllocatorAlloc)(memory.allocator.0.as_ptr(), len, &raw mut data) };
@@ -193,6 +201,7 @@ impl DeviceBlock {
 
 impl Drop for DeviceBlock {
     fn drop(&mut self) {
+        let _beside = self.memory.beside_captures();
         // SAFETY: allocated by this allocator, freed once.
         let status = unsafe { (ort::api().AllocatorFree)(self.memory.allocator.0.as_ptr(), self.data.as_ptr().cast()) };
         let freed = check(status, Site::Kv, "freeing memory").and_then(|()| self.memory.give_back());

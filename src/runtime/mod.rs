@@ -46,7 +46,7 @@ use once_cell::sync::OnceCell;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 use ort::sys;
-use parking_lot::ReentrantMutex;
+use parking_lot::{ReentrantMutex, RwLock, RwLockReadGuard};
 
 use crate::error::{Result, bail, err};
 
@@ -73,6 +73,9 @@ pub struct Runtime {
     path: PathBuf,
     threads: usize,
     providers: Vec<String>,
+    /// While CUDA captures a graph, which it does for the process as a whole, nothing else may happen there: who captures has
+    /// this alone, all others share it.
+    capturing: RwLock<()>,
 }
 
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
@@ -138,6 +141,12 @@ impl Runtime {
         &self.providers
     }
 
+    /// Held during anything that is done on CUDA, so that no graph is captured meanwhile.
+    fn beside_captures(&self) -> RwLockReadGuard<'_, ()> {
+        // Work on a device goes in and out of ONNX Runtime with this held.
+        self.capturing.read_recursive()
+    }
+
     /// Whether captured graphs can be given back one by one, without which they would pile up.
     pub(crate) fn releases_captures(&self) -> bool {
         self.minor >= newer::GRAPHS_SINCE
@@ -162,7 +171,8 @@ impl Runtime {
         environment.set_log_level(LogLevel::Warning);
         let providers = status::providers()?;
         let library::Library { base, version, minor, path } = library;
-        Ok(Self { environment, base, version, minor, path, threads, providers })
+        let capturing = RwLock::new(());
+        Ok(Self { environment, base, version, minor, path, threads, providers, capturing })
     }
 
     fn check_same(&self, options: &RuntimeOptions) -> Result<()> {

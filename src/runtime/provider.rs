@@ -70,6 +70,11 @@ impl Provider {
         }
     }
 
+    /// Whether it is CUDA's.
+    pub(super) fn is_cuda(&self) -> bool {
+        matches!(self, Self::Cuda { .. })
+    }
+
     /// Whether it captures runs.
     pub(crate) fn captures(&self) -> bool {
         matches!(self, Self::Cuda { captures: true, .. })

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     raw: NonNull<sys::OrtSession>,
     /// Whose memory an out-of-memory error is about.
     device: String,
+    /// Whether that is CUDA's.
+    on_cuda: bool,
     /// Whether its arena is limited and nothing but its runs relies on what is in it.
     limited: bool,
     /// The native operators that the session calls; released after it.
@@ -58,7 +60,7 @@ impl Session {
         // SAFETY: valid options; the domain outlives the session, which holds it.
         let status = unsafe { (ort::api().AddCustomOpDomain)(options.as_ptr(), domain.as_ptr()) };
         check(status, Site::Load, CREATING)?;
-        Self::new(model, &options, arena_limit, "cpu".into(), Some(domain))
+        Self::new(model, &options, arena_limit, &Provider::Cpu, Some(domain))
     }
 
     /// A session for `model`, a graph in the standard dialect, on `provider`; nodes that the provider does not take run
@@ -78,7 +80,7 @@ impl Session {
         options.set(placement::KEY, c"1")?;
         if !contents.quantised {
             options.set(c"session.disable_prepacking", c"1")?;
-        } else if matches!(provider, Provider::Cuda { .. }) {
+        } else if provider.is_cuda() {
             // Multiplies many rows by the codes themselves, instead of by a copy that is made of them for each run. It tries out
             // its kernels when the session is made, and needs the matrices packed for it.
             options.set(c"ep.cuda.fpa_intb_gemm", c"1")?;
@@ -87,7 +89,7 @@ impl Session {
         for (location, content) in &contents.files {
             options.external_data(location, content)?;
         }
-        let mut session = Self::new(model, &options, arena_limit, provider.device(), None)?;
+        let mut session = Self::new(model, &options, arena_limit, provider, None)?;
         session.limited &= !provider.captures();
         let placement = placement::of(session.raw)?;
         if placement.cpu_nodes == placement.nodes && !matches!(provider, Provider::Cpu) {
@@ -104,10 +106,12 @@ impl Session {
         model: &[u8],
         options: &Options,
         arena_limit: Option<u64>,
-        device: String,
+        provider: &Provider,
         domain: Option<Domain>,
     ) -> Result<Self> {
         let runtime = Runtime::get()?;
+        let (device, on_cuda) = (provider.device(), provider.is_cuda());
+        let _beside = on_cuda.then(|| runtime.beside_captures());
         let mut session = null_mut();
         with_arena(runtime, arena_limit, || {
             // SAFETY: environment and options are valid, the bytes are read during the call only.
@@ -123,13 +127,24 @@ impl Session {
             check_on(&device, status, Site::Load, CREATING)
         })?;
         let raw = NonNull::new(session).ok_or_else(|| err!(Internal, "ONNX Runtime returned no session"))?;
-        Ok(Self { raw, device, limited: arena_limit.is_some(), _domain: domain })
+        Ok(Self { raw, device, on_cuda, limited: arena_limit.is_some(), _domain: domain })
     }
 
     /// Runs the graph on `values`. `cancel` stops it between two operators. `shrink` gives the arena's memory back
     /// afterwards: for the large runs of a prompt, not for single tokens. A limited arena always does, because pieces left by
     /// runs of other sizes would take the room of the next.
     pub(crate) fn run(&self, values: &mut Values, cancel: &Cancel, shrink: bool) -> Result<()> {
+        let _beside = if self.on_cuda { Some(Runtime::get()?.beside_captures()) } else { None };
+        self.run_now(values, cancel, shrink)
+    }
+
+    /// The same for a run that CUDA captures as a graph.
+    pub(super) fn capture(&self, values: &mut Values, cancel: &Cancel) -> Result<()> {
+        let _alone = Runtime::get()?.capturing.write();
+        self.run_now(values, cancel, false)
+    }
+
+    fn run_now(&self, values: &mut Values, cancel: &Cancel, shrink: bool) -> Result<()> {
         // SAFETY: all pointers are valid for the call, and `Values` borrows what they point to; the output values
         // exist, so the run writes into their memory, which is borrowed exclusively.
         let status = unsafe {
@@ -164,6 +179,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let _beside = Runtime::loaded().filter(|_| self.on_cuda).map(Runtime::beside_captures);
         // SAFETY: made by `new`, released once, before its operators.
         unsafe { (ort::api().ReleaseSession)(self.raw.as_ptr()) }
     }

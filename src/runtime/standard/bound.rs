@@ -76,6 +76,11 @@ impl Bound {
         session.run(&mut self.values, cancel, shrink)
     }
 
+    /// As [`run`](Self::run), to be captured as a graph.
+    pub(super) fn capture(&mut self, session: &Session, cancel: &Cancel) -> Result<()> {
+        session.capture(&mut self.values, cancel)
+    }
+
     fn copy(&mut self, block: &DeviceBlock) -> Result<()> {
         block.memory().copy(&mut self.values)
     }

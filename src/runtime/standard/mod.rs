@@ -12,7 +12,7 @@ mod step;
 use std::ffi::{CStr, CString};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -131,6 +131,8 @@ pub(crate) struct StandardSession {
 struct Captures {
     /// The next graph's number.
     next: AtomicI32,
+    /// How often all graphs were given back.
+    given_back: AtomicU64,
     /// Runs go one at a time: capturing does not stand others beside it.
     turn: Mutex<()>,
 }
@@ -150,7 +152,11 @@ impl StandardSession {
             memory,
             wiring: Arc::new(Wiring::new(graph, dtype)?),
             controls: Mutex::default(),
-            captures: captured.then(|| Captures { next: AtomicI32::new(1), turn: Mutex::default() }),
+            captures: captured.then(|| Captures {
+                next: AtomicI32::new(1),
+                given_back: AtomicU64::new(0),
+                turn: Mutex::default(),
+            }),
             #[cfg(test)]
             failures: std::sync::atomic::AtomicUsize::new(0),
         })
@@ -293,6 +299,7 @@ impl StandardSession {
             log::info!("memory ran out in a run on {}: trying again with what can be given back", self.memory.device());
             if let Some(captures) = &self.captures {
                 (1..captures.next.load(Ordering::Relaxed)).for_each(|graph| self.session.release_graph(graph));
+                captures.given_back.fetch_add(1, Ordering::Relaxed);
             }
             self.memory.give_back()?;
             for _ in 0..2 {
@@ -307,5 +314,10 @@ impl StandardSession {
     /// The next captured graph's number, where steps are captured.
     fn next_graph(&self) -> Option<i32> {
         self.captures.as_ref().map(|captures| captures.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How often captured graphs were given back: those from before are captured again.
+    fn given_back(&self) -> u64 {
+        self.captures.as_ref().map_or(0, |captures| captures.given_back.load(Ordering::Relaxed))
     }
 }

@@ -49,6 +49,8 @@ pub(crate) trait Reserved: std::fmt::Debug + Send + Sync {}
 struct Captured {
     session: Weak<Session>,
     graph: i32,
+    /// How often graphs had been given back when it was captured; `None`: it has not been yet.
+    since: Option<u64>,
 }
 
 impl Drop for Captured {
@@ -131,7 +133,7 @@ impl Step {
             }
         }
         let graph = session.next_graph();
-        let captured = graph.map(|graph| Captured { session: Arc::downgrade(&session.session), graph });
+        let captured = graph.map(|graph| Captured { session: Arc::downgrade(&session.session), graph, since: None });
         let control =
             graph.map_or_else(|| Cancel::on(&session.arena), |graph| Cancel::of_graph(&session.arena, graph))?;
         let mut step = Self {
@@ -196,12 +198,19 @@ impl Step {
         };
         self.lengths.values_mut::<i32>(0, 1)[0] = total as i32;
         self.input.run()?;
-        let run = &mut self.run;
+        let (run, control, captured) = (&mut self.run, &self.control, &mut self.captured);
         session.relieved(|relief| {
             if relief {
-                session.uncaptured(cancel, |session, control| run.run(session, control, true))
-            } else {
-                cancel.through(&self.control, || run.run(&session.session, &self.control, false))
+                return session.uncaptured(cancel, |session, control| run.run(session, control, true));
+            }
+            let now = session.given_back();
+            match captured.as_mut().filter(|captured| captured.since != Some(now)) {
+                None => cancel.through(control, || run.run(&session.session, control, false)),
+                Some(captured) => {
+                    cancel.through(control, || run.capture(&session.session, control))?;
+                    captured.since = Some(now);
+                    Ok(())
+                }
             }
         })
     }
