@@ -51,7 +51,6 @@ impl Block<'_> {
         let (panel, rest) = scratch.values().split_at_mut(panel_len);
         let (bias, totals) = rest.split_at_mut(bias_len);
         let totals = &mut totals[..tokens * rows];
-        totals.fill(0.0);
         match (tokens <= DIRECT_TOKENS, S::REGISTERS >= 32) {
             (true, true) => self.direct::<S, E, 8>(simd, totals),
             (true, false) => self.direct::<S, E, 4>(simd, totals),
@@ -124,7 +123,8 @@ impl Block<'_> {
             for (m, sums) in sums.iter().enumerate() {
                 let totals = totals[(token + m) * rows + row..].iter_mut().step_by(apart);
                 for (total, sum) in totals.zip(fold(simd, sums)) {
-                    *total += sum;
+                    // Zero first, as in the panels: it makes a difference to minus zero.
+                    *total = sum + if from == 0 { 0.0 } else { *total };
                 }
             }
         }
@@ -139,6 +139,7 @@ impl Block<'_> {
         let panel_cols = panel_cols(cols);
         let blocks = if S::REGISTERS >= 32 { 1 } else { all.div_ceil(PANEL_TOKENS) };
         let each = all.div_ceil(blocks).next_multiple_of(TILE_TOKENS);
+        totals.fill(0.0);
         for from in (0..cols).step_by(panel_cols) {
             let count = panel_cols.min(cols - from);
             for token in (0..all).step_by(each) {
