@@ -5,12 +5,17 @@ use super::super::shared::{Output, Scratch};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Matrix};
 use super::finish::Finish;
-use super::tile::{Ahead, Rows, accumulate, add, fold, panel_cols};
+use super::tile::{Ahead, Rows, accumulate, fold, panel_cols};
 use std::ops::Range;
 
 /// Up to this many tokens the weights are widened where they are used, again for every three tokens; beyond, once into a panel
 /// that all tokens share.
 pub(super) const DIRECT_TOKENS: usize = 9;
+/// Most tokens of a tile.
+const TILE_TOKENS: usize = 3;
+/// Tokens that use a panel before the next rows are widened into it, where there are 16 registers (AVX2): their columns of a panel,
+/// 229 KB, stay in the second-level cache of 256 or 512 KB that such processors have. With 32 registers it is all of a task.
+const PANEL_TOKENS: usize = 64;
 
 /// A block of one layer: these tokens by these rows of weights.
 pub(super) struct Block<'a> {
@@ -115,55 +120,64 @@ impl Block<'_> {
                 let w = Rows { at: w.add(from * E::SIZE), stride: apart * row_bytes };
                 accumulate::<S, E, M, N>(simd, x, w, count, token == 0)
             };
-            for (m, sums) in fold(simd, &sums).iter().enumerate() {
-                add(sums, from == 0, &mut totals[(token + m) * rows + row..], apart);
+            for (m, sums) in sums.iter().enumerate() {
+                let totals = totals[(token + m) * rows + row..].iter_mut().step_by(apart);
+                for (total, sum) in totals.zip(fold(simd, sums)) {
+                    // Zero first, as in the panels: it makes a difference to minus zero.
+                    *total = sum + if from == 0 { 0.0 } else { *total };
+                }
             }
         }
     }
 
-    /// Many tokens: `N` rows of a panel are widened once and used by all. Panel by panel, so that the tokens' columns of one
-    /// panel stay in the second-level cache while the weights pass by once; the folded sums wait in scratch memory.
+    /// Many tokens: `N` rows of a panel are widened once and used by all, or by as many as [`PANEL_TOKENS`]. Panel by panel, so
+    /// that the tokens' columns of one panel stay in the second-level cache while the weights pass by; the folded sums wait in
+    /// scratch memory.
     #[inline(always)]
     fn shared<S: Simd, E: Element, const N: usize>(&self, simd: S, panel: &mut [f32], totals: &mut [f32]) {
-        let (rows, cols) = (self.rows.len(), self.weights.cols);
+        let (rows, cols, all) = (self.rows.len(), self.weights.cols, self.tokens.len());
         let panel_cols = panel_cols(cols);
+        let blocks = if S::REGISTERS >= 32 { 1 } else { all.div_ceil(PANEL_TOKENS) };
+        let each = all.div_ceil(blocks).next_multiple_of(TILE_TOKENS);
+        totals.fill(0.0);
         for from in (0..cols).step_by(panel_cols) {
             let count = panel_cols.min(cols - from);
-            let mut row = 0;
-            while row + N <= rows {
-                self.shared_strip::<S, E, N>(simd, row, from, count, panel, totals);
-                row += N;
-            }
-            while row < rows {
-                self.shared_strip::<S, E, 1>(simd, row, from, count, &mut panel[..panel_cols], totals);
-                row += 1;
+            for token in (0..all).step_by(each) {
+                let tokens = token..(token + each).min(all);
+                let mut part = Part { row: 0, tokens, from, count };
+                while part.row + N <= rows {
+                    self.shared_strip::<S, E, N>(simd, &part, panel, totals);
+                    part.row += N;
+                }
+                while part.row < rows {
+                    self.shared_strip::<S, E, 1>(simd, &part, &mut panel[..panel_cols], totals);
+                    part.row += 1;
+                }
             }
         }
     }
 
-    /// `N` rows from `row` of the block on, columns `from..from + count`, all tokens.
+    /// `N` rows of one panel, some tokens.
     #[inline(always)]
     fn shared_strip<S: Simd, E: Element, const N: usize>(
         &self,
         simd: S,
-        row: usize,
-        from: usize,
-        count: usize,
+        part: &Part,
         panel: &mut [f32],
         totals: &mut [f32],
     ) {
-        self.widen::<S, E, N>(simd, self.rows.start + row, from, count, panel);
-        let tokens = self.tokens.len();
-        let mut ahead = Ahead::new::<E, N>(self.weights, self.rows.start + row + N, from, count, tokens.div_ceil(3));
-        let mut token = 0;
-        while token < tokens {
+        let row = self.rows.start + part.row;
+        self.widen::<S, E, N>(simd, row, part.from, part.count, panel);
+        let times = part.tokens.len().div_ceil(TILE_TOKENS);
+        let mut ahead = Ahead::new::<E, N>(self.weights, row + N, part.from, part.count, times);
+        let mut token = part.tokens.start;
+        while token < part.tokens.end {
             ahead.ask(simd);
-            let take = share(tokens - token);
-            let at = Part { row, token, from, count };
+            let take = share(part.tokens.end - token);
             match take {
-                1 => self.panel_tile::<S, 1, N>(simd, &at, panel, totals),
-                2 => self.panel_tile::<S, 2, N>(simd, &at, panel, totals),
-                _ => self.panel_tile::<S, 3, N>(simd, &at, panel, totals),
+                1 => self.panel_tile::<S, 1, N>(simd, part, token, panel, totals),
+                2 => self.panel_tile::<S, 2, N>(simd, part, token, panel, totals),
+                _ => self.panel_tile::<S, 3, N>(simd, part, token, panel, totals),
             }
             token += take;
         }
@@ -200,42 +214,45 @@ impl Block<'_> {
     fn panel_tile<S: Simd, const M: usize, const N: usize>(
         &self,
         simd: S,
-        at: &Part,
+        part: &Part,
+        token: usize,
         panel: &[f32],
         totals: &mut [f32],
     ) {
         let cols = self.weights.cols;
-        let token = self.tokens.start + at.token;
-        let x = self.x[token * cols + at.from..][..(M - 1) * cols + at.count].as_ptr();
+        let x = self.x[(self.tokens.start + token) * cols + part.from..][..(M - 1) * cols + part.count].as_ptr();
         let stride = panel.len() / N;
-        let w = panel[..(N - 1) * stride + at.count].as_ptr().cast();
+        let w = panel[..(N - 1) * stride + part.count].as_ptr().cast();
         // SAFETY: x holds M rows of cols values from column `from` on, the panel N rows of `stride` values.
         let sums = unsafe {
             accumulate::<S, F32, M, N>(
                 simd,
                 Rows { at: x, stride: cols },
                 Rows { at: w, stride: stride * 4 },
-                at.count,
+                part.count,
                 false,
             )
         };
         let rows = self.rows.len();
-        for (m, sums) in fold(simd, &sums).iter().enumerate() {
-            add(sums, at.from == 0, &mut totals[(at.token + m) * rows + at.row..], 1);
+        for (m, sums) in sums.iter().enumerate() {
+            let totals = &mut totals[(token + m) * rows + part.row..][..N];
+            for (total, sum) in totals.iter_mut().zip(fold(simd, sums)) {
+                *total += sum;
+            }
         }
     }
 }
 
-/// How many of the tokens left the next tile takes, in even shares: 4 as 2 + 2, not 3 + 1.
+/// How many of the tokens left the next tile takes: 4 as 2 + 2, not 3 + 1.
 #[inline(always)]
 fn share(left: usize) -> usize {
-    left.div_ceil(left.div_ceil(3))
+    if left == TILE_TOKENS + 1 { 2 } else { left.min(TILE_TOKENS) }
 }
 
-/// A tile's place: its first row and token, counted from the block's first, and the panel's columns.
+/// Part of a panel's work: its first row and tokens, counted from the block's first, and the panel's columns.
 struct Part {
     row: usize,
-    token: usize,
+    tokens: Range<usize>,
     from: usize,
     count: usize,
 }

@@ -25,7 +25,7 @@ use std::ops::Range;
 const TASK_BYTES: usize = 96 << 10;
 /// Tasks per thread where memory is the limit: enough that a slow core is helped by the others.
 const TASKS_PER_THREAD: usize = 6;
-/// Tokens of one task: their columns of one panel (under 1 MB) stay in a core's second-level cache.
+/// Tokens of one task: their columns of one panel (under 1 MB) stay in a core's second-level cache where it is large enough.
 const TASK_TOKENS: usize = 256;
 /// Most rows of weights in one task of few tokens: their sums wait in scratch memory.
 const STREAM_ROWS: usize = 4096;

@@ -20,24 +20,17 @@ pub(super) fn panel_cols(cols: usize) -> usize {
     cols.div_ceil(cols.div_ceil(PANEL_COLS).max(1)).next_multiple_of(16)
 }
 
-/// Sums over the lanes of a tile's registers.
+/// The sums over the lanes of one token's registers of a tile.
 #[inline(always)]
-pub(super) fn fold<S: Simd, const M: usize, const N: usize>(simd: S, sums: &[[S::V; N]; M]) -> [[f32; N]; M] {
-    let mut folded = [[0.0; N]; M];
-    for (sums, to) in sums.as_flattened().chunks(4).zip(folded.as_flattened_mut().chunks_mut(4)) {
+pub(super) fn fold<S: Simd, const N: usize>(simd: S, sums: &[S::V; N]) -> [f32; N] {
+    let mut folded = [0.0; N];
+    for from in (0..N).step_by(4) {
         let mut four = [simd.splat(0.0); 4];
-        four[..sums.len()].copy_from_slice(sums);
-        to.copy_from_slice(&simd.sum4(four)[..to.len()]);
+        let count = (N - from).min(4);
+        four[..count].copy_from_slice(&sums[from..from + count]);
+        folded[from..from + count].copy_from_slice(&simd.sum4(four)[..count]);
     }
     folded
-}
-
-/// Adds a panel's sums to one token's totals, `apart` values from each other, which the first panel begins.
-#[inline(always)]
-pub(super) fn add<const N: usize>(sums: &[f32; N], first: bool, totals: &mut [f32], apart: usize) {
-    for (sum, total) in sums.iter().zip(totals.iter_mut().step_by(apart)) {
-        *total = if first { *sum } else { *total + *sum };
-    }
 }
 
 /// The next rows' columns, asked for a few cache lines at a time while these are used.

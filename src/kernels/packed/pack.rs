@@ -10,10 +10,10 @@
 
 use std::ops::Range;
 
-use super::super::element::{Element, F32};
+use super::super::element::{BF16, Element, F16, F32};
 use super::super::simd::portable::widen_bf16;
 use super::super::simd::{Kernel, Simd};
-use super::super::{Isa, Matrix};
+use super::super::{Dtype, Isa, Layout, Matrix};
 use super::{LINE, Packing};
 
 /// Where the largest weight of a block may lie with four bits, in steps from zero.
@@ -68,11 +68,29 @@ impl Pack<'_> {
         for (tile, from) in out.chunks_exact_mut(tile_bytes).zip(rows.clone().step_by(ROWS)) {
             for number in 0..cols.div_ceil(BLOCK) {
                 let col = number * BLOCK;
-                values.as_flattened_mut().fill(0.0);
-                for (row, values) in (from..rows.end).zip(&mut values) {
-                    source.widen(row * cols + col, &mut values[..BLOCK.min(cols - col)]);
+                if from + ROWS <= rows.end
+                    && col + BLOCK <= cols
+                    && let Layout::Rows(dtype) = source.layout
+                {
+                    let stride = cols * dtype.size();
+                    let part = &source.data[from * stride + col * dtype.size()..];
+                    let part = part[..(ROWS - 1) * stride + BLOCK * dtype.size()].as_ptr();
+                    // SAFETY: the part holds sixteen rows of BLOCK elements of this type.
+                    unsafe {
+                        match dtype {
+                            Dtype::F32 => block.fill::<S, F32>(simd, part, stride),
+                            Dtype::F16 => block.fill::<S, F16>(simd, part, stride),
+                            Dtype::BF16 => block.fill::<S, BF16>(simd, part, stride),
+                        }
+                    }
+                } else {
+                    values.as_flattened_mut().fill(0.0);
+                    for (row, values) in (from..rows.end).zip(&mut values) {
+                        source.widen(row * cols + col, &mut values[..BLOCK.min(cols - col)]);
+                    }
+                    // SAFETY: the values are sixteen rows, one after another.
+                    unsafe { block.fill::<S, F32>(simd, values.as_ptr().cast(), BLOCK * F32::SIZE) };
                 }
-                block.fill(simd, &values);
                 let (scales, inverses) = match packing {
                     Packing::Int8 => block.widest_scales(),
                     Packing::Int4 | Packing::Int4Fine => block.best_scales(simd),
@@ -105,30 +123,56 @@ struct Block<const BLOCK: usize> {
 
 #[allow(clippy::needless_range_loop, reason = "the same lane of several arrays")]
 impl<const BLOCK: usize> Block<BLOCK> {
-    // Loops rather than iterators' closures, here and below: see `Scratch`.
+    /// Takes the block from sixteen rows of elements, `stride` bytes from each other.
+    ///
+    /// # Safety
+    /// `from` is valid for reading as many rows of `BLOCK` elements.
     #[inline(always)]
-    fn fill<S: Simd>(&mut self, simd: S, rows: &[[f32; BLOCK]; ROWS]) {
+    unsafe fn fill<S: Simd, E: Element>(&mut self, simd: S, from: *const u8, stride: usize) {
         for row in (0..ROWS).step_by(S::LANES) {
             for col in (0..BLOCK).step_by(S::LANES) {
-                let from = rows.as_flattened()[row * BLOCK + col..].as_ptr();
                 let to = self.values.as_flattened_mut()[col * ROWS + row..].as_mut_ptr();
                 // SAFETY: a square of LANES rows and columns lies inside of both.
-                unsafe { simd.transpose::<F32>(from.cast(), BLOCK * F32::SIZE, to, ROWS) };
+                unsafe { simd.transpose::<E>(from.add(row * stride + col * E::SIZE), stride, to, ROWS) };
             }
         }
-        let (mut largest, mut least) = ([0.0_f32; ROWS], [0.0_f32; ROWS]);
-        for values in &mut self.values {
-            for lane in 0..ROWS {
-                let value = if values[lane].abs() < f32::INFINITY { values[lane] } else { 0.0 };
-                values[lane] = value;
-                largest[lane] = if value > largest[lane] { value } else { largest[lane] };
-                least[lane] = if value < least[lane] { value } else { least[lane] };
+        if !self.find_most(simd) {
+            for value in self.values.as_flattened_mut() {
+                *value = if value.is_finite() { *value } else { 0.0 };
+            }
+            self.find_most(simd);
+        }
+    }
+
+    /// Finds each row's `most`, and says whether all values are finite; if not, what it finds means nothing.
+    // Loops rather than iterators' closures, here and below: see `Scratch`.
+    #[inline(always)]
+    fn find_most<S: Simd>(&mut self, simd: S) -> bool {
+        let zero = simd.splat(0.0);
+        let (mut largest, mut least, mut zeros) = ([0.0; ROWS], [0.0; ROWS], [0.0; ROWS]);
+        for lane in (0..ROWS).step_by(S::LANES) {
+            let (mut high, mut low, mut sum) = (zero, zero, zero);
+            for values in &self.values {
+                // SAFETY: LANES values from `lane` on, here and below, of sixteen.
+                let value = unsafe { simd.load(values[lane..].as_ptr()) };
+                (high, low) = (simd.max(high, value), simd.min(low, value));
+                // Zero as long as all are finite.
+                sum = simd.add(sum, simd.mul(value, zero));
+            }
+            // SAFETY: as above.
+            unsafe {
+                simd.store(high, largest[lane..].as_mut_ptr());
+                simd.store(low, least[lane..].as_mut_ptr());
+                simd.store(sum, zeros[lane..].as_mut_ptr());
             }
         }
+        let mut finite = true;
         for lane in 0..ROWS {
             let most = if largest[lane] >= -least[lane] { largest[lane] } else { least[lane] };
             self.most[lane] = if most.abs() >= SMALLEST { most } else { 0.0 };
+            finite &= zeros[lane] == 0.0;
         }
+        finite
     }
 
     /// Scales that put the largest weight of each row at 127, and their reciprocals.
