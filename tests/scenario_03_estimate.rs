@@ -46,22 +46,22 @@ fn child_measures() {
     let engine = engine(0, false);
     let estimate = engine.estimate(&first, CONTEXT, 1).unwrap();
     let load = |spec: &ShardSpec, folder: &Path| {
-        let (mut peak, before) = (0, mapped(one.path()).0);
+        let (mut peak, before) = (0, mapped(one.path()).size);
         let mut watch = |_: &Progress| {
-            peak = peak.max(mapped(folder).0 + if folder == one.path() { 0 } else { before });
+            peak = peak.max(mapped(folder).size + if folder == one.path() { 0 } else { before });
             ControlFlow::Continue(())
         };
         let shard = engine.ensure_shard(spec, Some(&mut watch)).unwrap();
         (shard, peak)
     };
     let (shard, peak) = load(&first, one.path());
-    assert_within_a_tenth("weights, mapped", mapped(one.path()).0, estimate.weight_bytes);
+    assert_within_a_tenth("weights, mapped", mapped(one.path()).size, estimate.weight_bytes);
     assert_within_a_tenth("load peak, the engine empty", peak, estimate.load_peak_bytes);
 
     // A first token touches every weight.
     let new = || Request::new(&shard, RequestOptions { capacity: CONTEXT, ..RequestOptions::default() }).unwrap();
     let _ = new().infer(Input::Ids(&[1]), Logits::Last).unwrap();
-    assert_within_a_tenth("weights, resident", mapped(one.path()).1, estimate.weight_bytes);
+    assert_within_a_tenth("weights, resident", mapped(one.path()).resident, estimate.weight_bytes);
 
     let prompt: Vec<i64> = (0..i64::from(CONTEXT)).collect();
     let (empty, private) = (reset_peak(), memory("RssAnon"));

@@ -41,7 +41,7 @@ fn child_clears() {
         // Handles are alive. What they stand for is not, but for the outputs, which a program may still read.
         engine.clear();
         let outputs = 2 * shape.vocabulary * size_of::<f32>();
-        assert_eq!((engine.memory_used(), mapped(folder.path()).0), (outputs as u64, 0));
+        assert_eq!((engine.memory_used(), mapped(folder.path()).size), (outputs as u64, 0));
         let cleared = resident();
         assert!(cleared <= baseline + baseline / 20, "{cleared} bytes resident, {baseline} before");
     }

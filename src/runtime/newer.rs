@@ -71,3 +71,32 @@ unsafe fn table<T>(since: u32) -> Result<&'static T> {
     let api = unsafe { (runtime.base.GetApi)(since).cast::<T>().as_ref() };
     api.ok_or_else(|| err!(Runtime, "ONNX Runtime {} does not offer API {since}", runtime.version))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
+mod tests {
+    use super::*;
+    use crate::graph::standard::probe;
+    use crate::runtime::session::{Contents, Session};
+    use crate::runtime::{Provider, placement};
+
+    /// Places in the tables of the releases that have them.
+    #[test]
+    fn functions_are_where_the_c_api_has_them() {
+        let place = |bytes: usize| bytes / size_of::<Function>();
+        assert_eq!(place(std::mem::offset_of!(Nodes, session_assignment)), 407);
+        assert_eq!(place(std::mem::offset_of!(Nodes, nodes_of_subgraph)), 409);
+        assert_eq!(place(std::mem::offset_of!(Graphs, release_captured_graph)), 421);
+    }
+
+    /// The processor captures nothing, so there is nothing to release, and nothing happens.
+    #[test]
+    fn a_graph_that_was_never_captured_is_released_without_harm() {
+        let runtime = Runtime::get().unwrap();
+        if placement::known(runtime).is_err() {
+            return;
+        }
+        let (session, _) = Session::standard(&probe(), &Contents::default(), &Provider::Cpu, None).unwrap();
+        assert_eq!(session.released(41).is_ok(), runtime.releases_captures());
+    }
+}

@@ -171,9 +171,14 @@ impl Session {
     /// Makes the device forget the captured graph `graph`, if there is one.
     pub(super) fn release_graph(&self, graph: i32) {
         // One that has not been captured is an error that nobody needs to hear.
-        if let Err(error) = newer::release_captured_graph(self.raw, graph) {
+        if let Err(error) = self.released(graph) {
             log::debug!("captured graph {graph}: {}", error.chain());
         }
+    }
+
+    /// What came of it.
+    pub(super) fn released(&self, graph: i32) -> Result<()> {
+        newer::release_captured_graph(self.raw, graph)
     }
 }
 

@@ -25,19 +25,31 @@ pub(crate) fn reset_peak() -> u64 {
     memory("VmHWM")
 }
 
-/// Bytes of the files in `folder` that this process maps, and how many of them are resident.
-pub(crate) fn mapped(folder: &std::path::Path) -> (u64, u64) {
+/// What this process maps of some files, in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Mapped {
+    pub(crate) size: u64,
+    /// What of it is in memory,
+    pub(crate) resident: u64,
+    /// and what of that no other process has.
+    pub(crate) private: u64,
+}
+
+/// That of the files in `folder`.
+pub(crate) fn mapped(folder: &std::path::Path) -> Mapped {
     let folder = folder.to_str().unwrap();
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let (mut inside, mut size, mut resident) = (false, 0, 0);
+    let (mut inside, mut mapped) = (false, Mapped::default());
     for line in maps.lines() {
         let mut words = line.split_whitespace();
+        let bytes = |kb: &str| kb.parse::<u64>().unwrap() * 1024;
         match (words.next(), words.next()) {
-            (Some("Size:"), Some(kb)) if inside => size += kb.parse::<u64>().unwrap() * 1024,
-            (Some("Rss:"), Some(kb)) if inside => resident += kb.parse::<u64>().unwrap() * 1024,
+            (Some("Size:"), Some(kb)) if inside => mapped.size += bytes(kb),
+            (Some("Rss:"), Some(kb)) if inside => mapped.resident += bytes(kb),
+            (Some("Private_Clean:" | "Private_Dirty:"), Some(kb)) if inside => mapped.private += bytes(kb),
             (Some(first), _) if !first.ends_with(':') => inside = line.contains(folder),
             _ => {}
         }
     }
-    (size, resident)
+    mapped
 }
