@@ -493,7 +493,11 @@ typedef struct ortshard_engine_options {
      * 0: 1. The processor's own operators run any requests together.
      */
     uint32_t batch_slots;
-    /** Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed. */
+    /**
+     * Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed. For
+     * hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses their
+     * allocations.
+     */
     int32_t no_graph_capture;
 } ortshard_engine_options;
 

@@ -4,12 +4,9 @@
 
 mod common;
 
-use common::{Model, assert_same};
+use common::{Model, assert_batches, assert_same};
 use ndarray::s;
-use ortshard::{
-    Engine, EngineOptions, ErrorKind, Input, KvType, Logits, Request, RequestOptions, Shard, ShardSpec, Step,
-    infer_batch,
-};
+use ortshard::{Engine, EngineOptions, ErrorKind, Input, KvType, Logits, Request, RequestOptions, Shard, ShardSpec};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,15 +76,7 @@ fn every_partition_chunk_and_batch_gives_the_same_bits() {
             let no_cache = RequestOptions { no_cache: true, ..RequestOptions::default() };
             let mut requests =
                 [RequestOptions::default(), RequestOptions::default(), no_cache].map(|o| request(&shard, o));
-            for (i, id) in model.prompt.iter().enumerate() {
-                let input = Input::Ids(std::slice::from_ref(id));
-                let mut steps: Vec<Step> =
-                    requests.iter_mut().map(|request| Step { request, input, logits: Logits::Last }).collect();
-                assert!(infer_batch(&mut steps).iter().all(Result::is_ok));
-                for request in &requests {
-                    assert_same(&what, request.output().unwrap().values(), expected.slice(s![i..=i, ..]));
-                }
-            }
+            assert_batches(&what, &mut requests, &model.prompt, expected.view());
         }
     }
 }

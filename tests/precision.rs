@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{Model, assert_same};
+use common::{Model, assert_batches, assert_same};
 use ndarray::{Array2, ArrayView1};
 use ortshard::{
     Engine, EngineOptions, ErrorKind, Input, KvType, Logits, PackCache, Precision, Progress, Request, RequestOptions,
-    Shard, ShardSpec, Stage, Step, infer_batch,
+    Shard, ShardSpec, Stage,
 };
 use tempfile::TempDir;
 
@@ -125,15 +125,7 @@ fn every_partition_chunk_and_batch_gives_the_same_bits_in_every_precision() {
                 assert_same(&what, cut.values(), whole.view());
             }
             let mut requests = [request(&shard, 0), request(&shard, 0)];
-            for (i, id) in model.prompt.iter().enumerate() {
-                let input = Input::Ids(std::slice::from_ref(id));
-                let mut steps: Vec<Step> =
-                    requests.iter_mut().map(|request| Step { request, input, logits: Logits::Last }).collect();
-                assert!(infer_batch(&mut steps).iter().all(Result::is_ok));
-                for request in &requests {
-                    assert_same(&what, request.output().unwrap().values(), whole.slice(ndarray::s![i..=i, ..]));
-                }
-            }
+            assert_batches(&what, &mut requests, &model.prompt, whole.view());
         }
     }
 }

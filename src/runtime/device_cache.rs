@@ -63,7 +63,9 @@ impl CacheShape {
 impl DeviceCache {
     /// Slots that are all zeros.
     pub(crate) fn new(memory: &Arc<DeviceMemory>, shape: CacheShape) -> Result<Self> {
-        let block = DeviceBlock::new(memory, shape.bytes()?, Site::Kv, WHAT)?;
+        let bytes = shape.bytes()?;
+        let block = DeviceBlock::new(memory, bytes, Site::Kv, WHAT)?;
+        block.clear(0, bytes)?;
         Ok(Self { steps: Mutex::default(), block, shape })
     }
 

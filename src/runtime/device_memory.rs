@@ -111,7 +111,7 @@ impl DeviceMemory {
     }
 }
 
-/// Bytes on a device. They begin as zeros.
+/// Bytes on a device. They begin as anything.
 ///
 /// No Rust reference points at them, so that shared references may write. Whoever owns a part of a block sees to it that it is not
 /// read or written by two at once.
@@ -139,9 +139,7 @@ impl DeviceBlock {
         // Some allocators say that they have no memory by returning none.
         let full = || Error::oom(site, &memory.device, len as u64, what);
         let data = NonNull::new(data.cast()).ok_or_else(full)?;
-        let block = Self { memory: Arc::clone(memory), data, len, what };
-        block.clear(0, len)?;
-        Ok(block)
+        Ok(Self { memory: Arc::clone(memory), data, len, what })
     }
 
     /// The memory that it is part of.

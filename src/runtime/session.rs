@@ -178,6 +178,7 @@ impl Session {
 
     /// What came of it.
     pub(super) fn released(&self, graph: i32) -> Result<()> {
+        let _beside = if self.on_cuda { Some(Runtime::get()?.beside_captures()) } else { None };
         newer::release_captured_graph(self.raw, graph)
     }
 }

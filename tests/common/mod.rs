@@ -10,8 +10,10 @@ pub(crate) mod synthetic;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2};
-use ortshard::{Engine, EngineOptions, Input, Logits, Output, Request, RequestOptions, Shard, ShardSpec};
+use ndarray::{Array2, ArrayView2, s};
+use ortshard::{
+    Engine, EngineOptions, Input, Logits, Output, Request, RequestOptions, Shard, ShardSpec, Step, infer_batch,
+};
 use safetensors::SafeTensors;
 
 /// Where `tests/` and `models/` lie: the source tree, or a copy of its parts elsewhere (`make gpu-suite`).
@@ -173,6 +175,19 @@ impl Pipeline {
             logits = self.run(&[id], Logits::Last);
         }
         ids
+    }
+}
+
+/// Runs `ids` token by token, all requests in each run, and fails unless each gets `expected`, a row for a token, bit for bit.
+pub(crate) fn assert_batches(what: &str, requests: &mut [Request], ids: &[i64], expected: ArrayView2<f32>) {
+    for (i, id) in ids.iter().enumerate() {
+        let input = Input::Ids(std::slice::from_ref(id));
+        let mut steps: Vec<Step> =
+            requests.iter_mut().map(|request| Step { request, input, logits: Logits::Last }).collect();
+        assert!(infer_batch(&mut steps).iter().all(Result::is_ok), "{what}");
+        for request in &*requests {
+            assert_same(what, request.output().unwrap().values(), expected.slice(s![i..=i, ..]));
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct DeviceRows {
 }
 
 impl DeviceRows {
-    /// Room for `rows`, all zeros.
+    /// Room for `rows`, which hold anything.
     pub(crate) fn new(memory: &Arc<DeviceMemory>, dtype: Dtype, rows: usize, width: usize) -> Result<Self> {
         let bytes = rows * width * dtype.size();
         let block = Arc::new(DeviceBlock::new(memory, bytes.max(1), Site::Run, "the output")?);

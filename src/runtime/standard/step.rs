@@ -75,16 +75,22 @@ impl Step {
         // Those of sessions that are gone will not run again.
         steps.retain(|step| step.session.strong_count() > 0);
         if let Some(index) = steps.iter().position(|step| step.is_for(session, &slots, source)) {
-            return Ok(steps.swap_remove(index));
+            return Ok(steps.remove(index));
         }
         drop(steps);
         let memory = reserve(Self::bytes(session, slots.len()))?;
         Self::new(session, cache, slots, source, memory)
     }
 
-    /// Keeps it for the next run.
+    /// Keeps it for the next run, and as many of those used last as have so many rows together that each slot alone and a few of
+    /// all are among them.
     pub(crate) fn put_back(self, cache: &DeviceCache) {
-        cache.steps().push(self);
+        let most = 4 * cache.shape().slots + 8;
+        let mut steps = cache.steps();
+        steps.push(self);
+        while steps.len() > 1 && steps.iter().map(|step| step.slots.len()).sum::<usize>() > most {
+            steps.remove(0);
+        }
     }
 
     fn new(
@@ -206,8 +212,10 @@ impl Step {
             let now = session.given_back();
             match captured.as_mut().filter(|captured| captured.since != Some(now)) {
                 None => cancel.through(control, || run.run(&session.session, control, false)),
+                // To break off in the middle of a capture is nothing that CUDA stands.
+                Some(_) if cancel.has_stopped() => Err(err!(Cancelled, "the run was cancelled")),
                 Some(captured) => {
-                    cancel.through(control, || run.capture(&session.session, control))?;
+                    run.capture(&session.session, control)?;
                     captured.since = Some(now);
                     Ok(())
                 }
