@@ -24,6 +24,7 @@ mod recovery_tests;
 mod request;
 mod session;
 mod shard;
+mod shard_info;
 mod slots;
 mod standard;
 mod state;
@@ -39,7 +40,8 @@ pub use model_info::ModelInfo;
 pub use options::{EngineOptions, OnProgress, Progress, RequestOptions, ShardSpec, Stage};
 pub use precision::{PackCache, Precision};
 pub use request::{CancelHandle, Input, Logits, Output, Request};
-pub use shard::{Shard, ShardInfo, WeightType};
+pub use shard::Shard;
+pub use shard_info::{ShardInfo, WeightType};
 pub use stats::EngineStats;
 
 use std::path::Path;

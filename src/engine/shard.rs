@@ -10,17 +10,17 @@ use sha2::{Digest, Sha256};
 use super::budget::{Budget, Reservation};
 use super::cache::KvRows;
 use super::checkpoint::Checkpoint;
-use super::device::{Device, Target};
+use super::device::Target;
 use super::head;
 use super::options::{EngineOptions, ShardSpec, Stage};
 use super::precision::Packer;
 use super::progress::Report;
 use super::session::Session;
+use super::shard_info::ShardInfo;
 use super::slots::Slots;
 use super::stats::Counters;
 use crate::error::{Result, Site, bail, err};
 use crate::graph::Graph;
-use crate::kernels::{Dtype, Layout, Packing};
 use crate::kv::KvShape;
 use crate::model::{self, ModelConfig, Range};
 use crate::source::{self, ModelFiles, OnTransfer, names};
@@ -28,61 +28,6 @@ use crate::weights::{self, WeightTable};
 
 /// A config.json is a few kilobytes.
 const CONFIG_LIMIT: u64 = 4 << 20;
-
-/// What a shard is and takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardInfo {
-    /// The model's architecture, as config.json names it.
-    pub architecture: String,
-    /// First layer, from 0.
-    pub start_layer: u32,
-    /// Last layer, **inclusive**.
-    pub end_layer: u32,
-    /// Layers of the whole model.
-    pub n_layers: u32,
-    /// Whether it takes token ids (it starts at layer 0) rather than hidden states.
-    pub is_first: bool,
-    /// Whether it gives logits (it ends at the last layer) rather than hidden states.
-    pub is_last: bool,
-    /// Width of hidden states.
-    pub hidden_size: u32,
-    /// Number of token ids, and width of logits.
-    pub vocab_size: u32,
-    /// The longest sequence the model allows.
-    pub max_positions: u32,
-    /// Element type of most weights, as stored or packed.
-    pub weight_type: WeightType,
-    /// Bytes of weights, as stored.
-    pub weight_bytes: u64,
-    /// Bytes of KV cache that a token takes.
-    pub kv_bytes_per_token: u64,
-    /// Where it runs.
-    pub device: Device,
-    /// What was asked for, by [`EngineOptions::device`](super::EngineOptions::device) or by `ORTSHARD_DEVICE`. If it is
-    /// neither [`Auto`](Device::Auto) nor [`device`](Self::device), the processor has taken its place.
-    pub requested_device: Device,
-    /// Nodes of its graph, as ONNX Runtime has placed them.
-    pub nodes: u32,
-    /// Those of them that run on the processor: all if that is the device. Where some do on another device, its
-    /// execution provider does not take them.
-    pub cpu_nodes: u32,
-}
-
-/// Element type of weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WeightType {
-    /// 32 bit floating point.
-    F32,
-    /// IEEE 16 bit floating point.
-    F16,
-    /// The upper half of an F32.
-    Bf16,
-    /// 8 bits and a scale for some.
-    Int8,
-    /// 4 bits and a scale for some.
-    Int4,
-}
 
 /// Layers `start..=end` of a model, ready to run. Share it between threads and requests.
 ///
@@ -161,7 +106,7 @@ impl Shard {
         let packer = Packer::new(options, &spec.model, range);
         let loaded = Loaded::build(&source, &packer, target, &graph, &config, budget, report)?;
         let kv = options.kv_type.shape(&config, range);
-        let info = info(&config, range, &loaded, kv, target);
+        let info = ShardInfo::new(&config, range, &loaded, kv, target);
         report.stage(Stage::Ready)?;
         Ok(Self {
             info,
@@ -265,8 +210,13 @@ impl Shard {
     }
 
     fn build(&self) -> Result<Loaded> {
-        let (source, packer, target) = (&self.source, &self.packer, &self.target);
-        Loaded::build(source, packer, target, &self.graph, &self.config, &self.budget, &mut Report::silent())
+        let (source, packer, target, report) = (&self.source, &self.packer, &self.target, &mut Report::silent());
+        let loaded = Loaded::build(source, packer, target, &self.graph, &self.config, &self.budget, report)?;
+        // The requests' caches are where it was.
+        if loaded.session.device != self.info.device {
+            bail!(DeviceUnavailable, "the shard ran on {}, which cannot be used any more", self.info.device);
+        }
+        Ok(loaded)
     }
 
     /// Whether a run failed for want of memory that was there before, so that it is worth to [`rebuild`](Self::rebuild).
@@ -376,34 +326,6 @@ fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
     }
     let end = if spec.end_layer == ShardSpec::LAST { config.layers - 1 } else { spec.end_layer as usize };
     Range::new(spec.start_layer as usize, end, config.layers)
-}
-
-fn info(config: &ModelConfig, range: Range, loaded: &Loaded, kv: KvShape, target: &Target) -> ShardInfo {
-    let Loaded { session, weights, .. } = loaded;
-    ShardInfo {
-        architecture: config.architecture.clone(),
-        start_layer: range.start as u32,
-        end_layer: range.end as u32,
-        n_layers: range.layers as u32,
-        is_first: range.is_first(),
-        is_last: range.is_last(),
-        hidden_size: config.hidden_size as u32,
-        vocab_size: config.vocab_size as u32,
-        max_positions: config.max_positions as u32,
-        weight_type: match weights.layout() {
-            Some(Layout::Rows(Dtype::F16)) => WeightType::F16,
-            Some(Layout::Rows(Dtype::BF16)) => WeightType::Bf16,
-            Some(Layout::Rows(Dtype::F32)) | None => WeightType::F32,
-            Some(Layout::Tiles(Packing::Int4 | Packing::Int4Fine)) => WeightType::Int4,
-            Some(Layout::Tiles(Packing::Int8)) => WeightType::Int8,
-        },
-        weight_bytes: weights.bytes(),
-        kv_bytes_per_token: session.kv_bytes_per_token(kv),
-        device: session.device,
-        requested_device: target.requested,
-        nodes: session.placement.nodes as u32,
-        cpu_nodes: session.placement.cpu_nodes as u32,
-    }
 }
 
 #[cfg(test)]

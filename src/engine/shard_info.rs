@@ -1,0 +1,93 @@
+//! What a shard tells of itself.
+
+use super::device::{Device, Target};
+use super::shard::Loaded;
+use crate::kernels::{Dtype, Layout, Packing};
+use crate::kv::KvShape;
+use crate::model::{ModelConfig, Range};
+
+/// What a shard is and takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// The model's architecture, as config.json names it.
+    pub architecture: String,
+    /// First layer, from 0.
+    pub start_layer: u32,
+    /// Last layer, **inclusive**.
+    pub end_layer: u32,
+    /// Layers of the whole model.
+    pub n_layers: u32,
+    /// Whether it takes token ids (it starts at layer 0) rather than hidden states.
+    pub is_first: bool,
+    /// Whether it gives logits (it ends at the last layer) rather than hidden states.
+    pub is_last: bool,
+    /// Width of hidden states.
+    pub hidden_size: u32,
+    /// Number of token ids, and width of logits.
+    pub vocab_size: u32,
+    /// The longest sequence the model allows.
+    pub max_positions: u32,
+    /// Element type of most weights, as stored or packed.
+    pub weight_type: WeightType,
+    /// Bytes of weights, as stored.
+    pub weight_bytes: u64,
+    /// Bytes of KV cache that a token takes.
+    pub kv_bytes_per_token: u64,
+    /// Where it runs.
+    pub device: Device,
+    /// What was asked for, by [`EngineOptions::device`](super::EngineOptions::device) or by `ORTSHARD_DEVICE`. If it is
+    /// neither [`Auto`](Device::Auto) nor [`device`](Self::device), the processor has taken its place.
+    pub requested_device: Device,
+    /// Nodes of its graph, as ONNX Runtime has placed them.
+    pub nodes: u32,
+    /// Those of them that run on the processor: all if that is the device. Where some do on another device, its
+    /// execution provider does not take them.
+    pub cpu_nodes: u32,
+}
+
+/// Element type of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightType {
+    /// 32 bit floating point.
+    F32,
+    /// IEEE 16 bit floating point.
+    F16,
+    /// The upper half of an F32.
+    Bf16,
+    /// 8 bits and a scale for some.
+    Int8,
+    /// 4 bits and a scale for some.
+    Int4,
+}
+
+impl ShardInfo {
+    /// That of a shard of `range`.
+    pub(super) fn new(config: &ModelConfig, range: Range, loaded: &Loaded, kv: KvShape, target: &Target) -> Self {
+        let Loaded { session, weights, .. } = loaded;
+        Self {
+            architecture: config.architecture.clone(),
+            start_layer: range.start as u32,
+            end_layer: range.end as u32,
+            n_layers: range.layers as u32,
+            is_first: range.is_first(),
+            is_last: range.is_last(),
+            hidden_size: config.hidden_size as u32,
+            vocab_size: config.vocab_size as u32,
+            max_positions: config.max_positions as u32,
+            weight_type: match weights.layout() {
+                Some(Layout::Rows(Dtype::F16)) => WeightType::F16,
+                Some(Layout::Rows(Dtype::BF16)) => WeightType::Bf16,
+                Some(Layout::Rows(Dtype::F32)) | None => WeightType::F32,
+                Some(Layout::Tiles(Packing::Int4 | Packing::Int4Fine)) => WeightType::Int4,
+                Some(Layout::Tiles(Packing::Int8)) => WeightType::Int8,
+            },
+            weight_bytes: weights.bytes(),
+            kv_bytes_per_token: session.kv_bytes_per_token(kv),
+            device: session.device,
+            requested_device: target.requested,
+            nodes: session.placement.nodes as u32,
+            cpu_nodes: session.placement.cpu_nodes as u32,
+        }
+    }
+}
