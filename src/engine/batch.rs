@@ -10,9 +10,10 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::budget::Reservation;
-use super::output::{Given, Results, Sink};
+use super::output::{Given, Results, Sink, Want};
 use super::request::{Input, Logits, Request};
-use super::session::{Kept, ROWS, Rows};
+use super::rows::{Kept, Rows};
+use super::run_memory::ROWS;
 use super::shard::{Cache, Loaded, Shard};
 use crate::error::{Error, ErrorKind, Result, Site, bail, err};
 use crate::runtime::{Batch, Cancel, DeviceRows, Segment};
@@ -56,16 +57,6 @@ pub(super) enum Source<'i> {
     Given(Input<'i>),
     /// Hidden states that another shard has left on the device.
     Kept(&'i Kept),
-}
-
-/// What becomes of the results.
-pub(super) enum Want {
-    /// They are the requests' output.
-    Rows,
-    /// Hidden states of the only request stay on the device.
-    Kept,
-    /// Of each request's last token come so many of the largest logits, or all if they are not more.
-    Best(Vec<usize>),
 }
 
 impl<'r, 'i> Task<'r, 'i> {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::batch::{Source, Task, Want, run_reported};
-use super::output::Given;
+use super::batch::{Source, Task, run_reported};
+use super::output::{Given, Want};
 use super::request::{Input, Logits, Output, Request};
-use super::session::Best;
+use super::rows::Best;
 use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::Cancel;
 use crate::sampler::Sampler;

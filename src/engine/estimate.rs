@@ -3,7 +3,7 @@
 use super::device::Device;
 use super::head::inspect_here;
 use super::options::ShardSpec;
-use super::session::{ROWS, run_bytes, run_within};
+use super::run_memory::{ROWS, run_bytes, run_within};
 use super::standard::copied_bytes;
 use super::{Engine, export};
 use crate::error::{ErrorKind, Result};

@@ -22,6 +22,8 @@ mod recompute;
 #[cfg(test)]
 mod recovery_tests;
 mod request;
+mod rows;
+mod run_memory;
 mod session;
 mod shard;
 mod shard_info;

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::batch::Want;
 use super::budget::{Budget, Reservation};
-use super::session::{Best, Kept, Out};
+use super::rows::{Best, Kept, Out};
 use crate::error::{Error, Result, Site};
 
 /// Memory for the results of a call. The requests of a batch share one block, so that one run writes all their rows.
@@ -49,6 +48,16 @@ impl Results {
     pub(super) fn values(&self) -> &[f32] {
         &self.block.values[self.first * self.width..][..self.rows * self.width]
     }
+}
+
+/// What becomes of the results.
+pub(super) enum Want {
+    /// They are the requests' output.
+    Rows,
+    /// Hidden states of the only request stay on the device.
+    Kept,
+    /// Of each request's last token come so many of the largest logits, or all if they are not more.
+    Best(Vec<usize>),
 }
 
 /// What a call has given one request.

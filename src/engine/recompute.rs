@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::batch::{Source, Task, Want, run_together};
+use super::batch::{Source, Task, run_together};
 use super::budget::Reservation;
+use super::output::Want;
 use super::request::{Input, Logits, Request};
 use super::shard::Shard;
 use crate::error::{Error, ErrorKind, Result, Site};

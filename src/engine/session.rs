@@ -5,13 +5,14 @@
 //! give float32 rows, so requests do not see which it is.
 
 use std::ffi::CStr;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{Budget, Reservation};
 use super::cache::KvRows;
 use super::device::{Device, Target};
 use super::precision::Packer;
+use super::rows::{Out, Rows};
+use super::run_memory::{SHRINK_FROM, run_of};
 use super::slots::Slots;
 use super::standard::{Standard, no_matter_of_memory};
 use crate::error::{Result, Site, bail};
@@ -19,15 +20,8 @@ use crate::graph::{self, Graph};
 use crate::kernels::Dtype;
 use crate::kv::{KvCache, KvShape};
 use crate::model::ModelConfig;
-use crate::runtime::{self, Batch, Cancel, DeviceRows, Placement, Tensor, TensorMut, Values};
+use crate::runtime::{self, Batch, Cancel, Placement, Tensor, TensorMut, Values};
 use crate::weights::WeightTable;
-
-/// Tokens of a run where memory does not force fewer.
-pub(super) const ROWS: usize = 512;
-/// The fewest tokens of a run that a memory limit leads to.
-const FEWEST_ROWS: usize = 16;
-/// Runs of more tokens than this give their memory back.
-pub(super) const SHRINK_FROM: usize = 32;
 
 /// A shard's graph, ready to run.
 #[derive(Debug)]
@@ -48,89 +42,6 @@ pub(super) struct Session {
 enum Dialect {
     Native(runtime::Session),
     Standard(Standard),
-}
-
-/// The rows of a run's input.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Rows<'a> {
-    Ids(&'a [i64]),
-    /// `[rows, width]`.
-    Hidden(&'a [f32], usize),
-    /// Rows that another shard has left on the device: from this one on, so many.
-    Kept(&'a DeviceRows, usize, usize),
-}
-
-/// What becomes of a run's results: hidden states of every row, or logits of those that are wanted.
-#[derive(Debug)]
-pub(super) enum Out<'a> {
-    /// They come to this process.
-    Host(&'a mut [f32]),
-    /// Hidden states stay on the device.
-    Kept(&'a mut Kept),
-    /// Of logits come as many of the largest as are asked for in this order, all where that cannot decide.
-    Best(&'a [usize], &'a mut Vec<Best>),
-}
-
-/// A call's hidden states, on the device.
-#[derive(Debug)]
-pub(super) struct Kept {
-    /// Rows of the whole call.
-    pub total: usize,
-    /// Those that are there.
-    pub done: usize,
-    pub rows: Option<DeviceRows>,
-    pub memory: Option<Reservation>,
-}
-
-/// What is left of a token's logits.
-#[derive(Debug)]
-pub(super) enum Best {
-    /// The largest, ties with the last that counts included.
-    Candidates(Vec<(u32, f32)>),
-    /// All.
-    Whole(Vec<f32>),
-}
-
-impl<'a> Rows<'a> {
-    pub(super) fn of(&self, rows: Range<usize>) -> Self {
-        match *self {
-            Self::Kept(kept, first, _) => Self::Kept(kept, first + rows.start, rows.len()),
-            Self::Ids(ids) => Self::Ids(&ids[rows]),
-            Self::Hidden(values, width) => Self::Hidden(&values[rows.start * width..rows.end * width], width),
-        }
-    }
-
-    /// Token ids, if that is what they are.
-    pub(super) fn ids(self) -> Option<&'a [i64]> {
-        match self {
-            Self::Ids(ids) => Some(ids),
-            Self::Hidden(..) | Self::Kept(..) => None,
-        }
-    }
-
-    /// Hidden states of this process, likewise.
-    pub(super) fn hidden(self) -> Option<&'a [f32]> {
-        match self {
-            Self::Hidden(values, _) => Some(values),
-            Self::Ids(_) | Self::Kept(..) => None,
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Ids(ids) => ids.len(),
-            Self::Hidden(values, width) => values.len() / width,
-            Self::Kept(.., rows) => *rows,
-        }
-    }
-
-    fn tensor(&self) -> Result<(&'static CStr, Tensor<'_>)> {
-        Ok(match self {
-            Self::Kept(..) => bail!(Internal, "rows on a device for a session that is not"),
-            Self::Ids(ids) => (c"input_ids", Tensor::new(ids, &[ids.len()])?),
-            Self::Hidden(values, width) => (c"hidden_states_in", Tensor::new(values, &[values.len() / width, *width])?),
-        })
-    }
 }
 
 impl Session {
@@ -299,36 +210,5 @@ impl Session {
 
     fn output(&self) -> &'static CStr {
         if self.is_last { c"logits" } else { c"hidden_states" }
-    }
-}
-
-/// Bytes that the arena of a run of `rows` tokens needs in the native dialect.
-pub(super) fn run_bytes(graph: &Graph, rows: usize) -> u64 {
-    graph.arena_bytes(rows, rows)
-}
-
-/// How many rows a run may have where `left` bytes of a limit are left, and the bytes of its arena: a quarter of what is
-/// left, if enough rows fit into that.
-///
-/// In the standard dialect a layer's intermediate results are tensors of their own and attention keeps its scores, whose
-/// number is the request's matter. There a run gets the whole quarter.
-pub(super) fn run_within(target: &Target, graph: &Graph, left: u64) -> (usize, u64) {
-    let factor = if target.standard() { 4 } else { 1 };
-    let mut rows = ROWS;
-    while rows > FEWEST_ROWS && run_bytes(graph, rows) * factor > left / 4 {
-        rows /= 2;
-    }
-    let least = run_bytes(graph, rows) * factor;
-    (rows, if target.standard() { least.max(left / 4) } else { least })
-}
-
-/// The same for what `budget` has left; all rows and no limit where it has none.
-pub(super) fn run_of(target: &Target, graph: &Graph, budget: &Budget) -> (usize, Option<u64>) {
-    match budget.limit() {
-        None => (usize::MAX, None),
-        Some(limit) => {
-            let (rows, arena) = run_within(target, graph, limit.saturating_sub(budget.used()));
-            (rows, Some(arena))
-        }
     }
 }

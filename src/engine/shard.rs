@@ -332,7 +332,7 @@ fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
 #[allow(clippy::unwrap_used, reason = "a failing test panics")]
 mod tests {
     use super::*;
-    use crate::engine::session::run_bytes;
+    use crate::engine::run_memory::run_bytes;
     use crate::engine::{Engine, EngineOptions, Input, Logits, Request, RequestOptions};
 
     /// What ONNX Runtime itself does when its arena is full. A reservation in front of it normally sees to it that this
