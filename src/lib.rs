@@ -20,6 +20,9 @@
 //! described and `graph` wrote, calling back into `kernels` for each operation; the position is committed; logits go
 //! to [`Sampler`], the id to [`TextStream`].
 //!
+//! On other devices than the processor the graph is written in ONNX Runtime's own operators, and a decode step is bound once to
+//! places on the device that stay; [`infer_chain`] leaves hidden states there, [`next_token`] all logits but the largest.
+//!
 //! Three ideas carry the design. A shard is *written, not exported*: the graph of exactly its layers is made from
 //! config.json and reads the checkpoint's tensors where they lie in the mapped files. A shard is immutable and shared;
 //! a request is mutable and owned. And every partition of a model computes the same bits as the whole.

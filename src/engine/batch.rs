@@ -264,7 +264,7 @@ fn one_run(
     let mut batch = rotated(shard, segments);
     let input = gather(shard, tasks, plan)?;
     let rows = if loaded.session.is_last { wanted.len() } else { row };
-    let joined = Joined::new(tasks, plan);
+    let joined = Joined::new(plan.iter().map(|(index, _)| &*tasks[*index].request.cancel));
     let input = input.rows(shard.info().hidden_size as usize);
     match loaded.session.run(input, &mut batch, &wanted, out.next(rows, &counts), joined.leader()) {
         Ok(()) => {}
@@ -279,12 +279,13 @@ fn one_run(
     Ok(())
 }
 
-/// The requests of a run, any of which can stop it.
-struct Joined<'a>(Vec<&'a Cancel>);
+/// The flags of a run, any of which stops it; it is under the first one's.
+pub(super) struct Joined<'a>(Vec<&'a Cancel>);
 
 impl<'a> Joined<'a> {
-    fn new(tasks: &'a [Task], plan: &Plan) -> Self {
-        let all = Self(plan.iter().map(|(index, _)| &*tasks[*index].request.cancel).collect());
+    /// At least one flag.
+    pub(super) fn new(flags: impl Iterator<Item = &'a Cancel>) -> Self {
+        let all = Self(flags.collect());
         for follower in &all.0[1..] {
             follower.join(all.leader());
         }

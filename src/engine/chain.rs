@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::batch::{Source, Task, run_reported};
+use super::batch::{Joined, Source, Task, run_reported};
 use super::output::{Given, Want};
 use super::request::{Input, Logits, Output, Request};
 use super::rows::Best;
@@ -213,7 +213,8 @@ fn run_shards(
             (false, true) => &Want::Kept,
             (false, false) => &Want::Rows,
         };
-        let _joined = Joined::new(flags, index);
+        let others = flags.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, flag)| flag);
+        let _joined = Joined::new(std::iter::once(&flags[index]).chain(others).map(|flag| &**flag));
         let given = run_reported(&mut [task], want).pop();
         left = given.unwrap_or_else(|| Err(err!(Internal, "a run without an outcome")))?;
     }
@@ -229,28 +230,4 @@ fn stays_on_device(requests: &[&mut Request], index: usize) -> Result<bool> {
     let leaves = |request: &Request| request.shard().with(|loaded| Ok(loaded.session.leaves()));
     let own = leaves(requests[index])?;
     Ok(own.is_some() && own == leaves(next)?)
-}
-
-/// The flags of a chain's requests while the one at `index` runs.
-struct Joined<'a> {
-    flags: &'a [Arc<Cancel>],
-    index: usize,
-}
-
-impl<'a> Joined<'a> {
-    fn new(flags: &'a [Arc<Cancel>], index: usize) -> Self {
-        let joined = Self { flags, index };
-        joined.others().for_each(|flag| flag.join(&flags[index]));
-        joined
-    }
-
-    fn others(&self) -> impl Iterator<Item = &Arc<Cancel>> {
-        self.flags.iter().enumerate().filter(|(index, _)| *index != self.index).map(|(_, flag)| flag)
-    }
-}
-
-impl Drop for Joined<'_> {
-    fn drop(&mut self) {
-        self.others().for_each(|flag| flag.leave());
-    }
 }
