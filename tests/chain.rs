@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use common::{Model, Pipeline, assert_same, device};
 use ortshard::{
-    Device, Engine, EngineOptions, ErrorKind, Input, Logits, PackCache, Precision, Request, RequestOptions, Runtime,
-    SampleStep, Sampler, SamplerOptions, Shard, ShardSpec, Step, infer_batch, infer_chain, next_token, next_tokens,
+    Device, Engine, EngineOptions, ErrorKind, Input, Logits, PackCache, Precision, Request, RequestOptions, SampleStep,
+    Sampler, SamplerOptions, Shard, ShardSpec, Step, infer_batch, infer_chain, next_token, next_tokens,
 };
 use safetensors::SafeTensors;
 
@@ -18,11 +18,10 @@ fn engines() -> Vec<EngineOptions> {
     if !device::own_operators() {
         return vec![device::options()];
     }
-    let minor: u32 = Runtime::get().unwrap().version().split('.').nth(1).unwrap().parse().unwrap();
     let stock = EngineOptions { stock_operators: true, ..EngineOptions::default() };
     [EngineOptions { device: Device::Cpu, ..EngineOptions::default() }]
         .into_iter()
-        .chain((minor >= 24).then_some(stock))
+        .chain(device::tells_where_nodes_run().then_some(stock))
         .collect()
 }
 

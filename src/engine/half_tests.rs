@@ -46,7 +46,12 @@ fn engine(precision: Precision) -> Option<Engine> {
         EngineOptions { stock_operators: true, precision, pack_cache: PackCache::Off, ..EngineOptions::default() };
     let mut engine = Engine::new(options).unwrap();
     engine.target.own_dtype = true;
-    (Runtime::get().unwrap().version().split('.').nth(1).unwrap().parse::<u32>().unwrap() >= 24).then_some(engine)
+    tells_where_nodes_run().then_some(engine)
+}
+
+/// Whether ONNX Runtime is new enough, 1.24, to say where nodes run, which its own operators need here.
+pub(super) fn tells_where_nodes_run() -> bool {
+    Runtime::get().unwrap().version().split('.').nth(1).unwrap().parse::<u32>().unwrap() >= 24
 }
 
 fn request(shard: &Arc<Shard>) -> Request {

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::half_tests::tells_where_nodes_run;
 use super::{Engine, EngineOptions, Input, Logits, Request, RequestOptions, Shard, ShardSpec};
 use crate::error::{Error, ErrorKind, Result, Site};
-use crate::runtime::Runtime;
 
 /// Attempts of one run.
 const ATTEMPTS: usize = 3;
@@ -16,7 +16,6 @@ const PROMPT: [i64; 6] = [3, 1, 4, 1, 5, 9];
 
 /// A copy of a model whose files can be taken away, and an engine as on a device; none where ONNX Runtime is too old for that.
 fn setup() -> Option<(tempfile::TempDir, Engine, Arc<Shard>)> {
-    let minor: u32 = Runtime::get().unwrap().version().split('.').nth(1).unwrap().parse().unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/llama_256");
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors"] {
@@ -24,7 +23,7 @@ fn setup() -> Option<(tempfile::TempDir, Engine, Arc<Shard>)> {
     }
     let mut engine = Engine::new(EngineOptions { stock_operators: true, ..EngineOptions::default() }).unwrap();
     engine.target.rebuilds = true;
-    (minor >= 24).then(|| {
+    tells_where_nodes_run().then(|| {
         let shard = engine.ensure_shard(&ShardSpec::whole(folder.path().to_str().unwrap()), None).unwrap();
         (folder, engine, shard)
     })

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use half::{bf16, f16};
-use ortshard::{Device, Engine, EngineOptions, ShardSpec};
+use ortshard::{Device, Engine, EngineOptions, Runtime, ShardSpec};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
 
@@ -59,6 +59,12 @@ pub(crate) fn tolerance_in(dtype: &str) -> f32 {
         "bfloat16" => 8e-2,
         other => panic!("{other}"),
     }
+}
+
+/// Whether ONNX Runtime is new enough, 1.24, to say where nodes run, which all but the processor's own operators need.
+pub(crate) fn tells_where_nodes_run() -> bool {
+    let minor: u32 = Runtime::get().unwrap().version().split('.').nth(1).unwrap().parse().unwrap();
+    minor >= 24
 }
 
 /// Whether the device can run a model, tried with its first layer. ONNX Runtime's attention rotates heads of multiples of
