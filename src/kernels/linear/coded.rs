@@ -154,13 +154,13 @@ impl Block<'_> {
         match (self.tokens.len(), L::MANY) {
             (0, _) => {}
             (1, true) => self.streams::<L, C, 8>(isa),
-            (2 | 3, true) => self.streams::<L, C, 4>(isa),
-            (_, true) | (1, false) => self.streams::<L, C, 2>(isa),
+            (2 | 3, true) | (1, false) => self.streams::<L, C, 4>(isa),
+            (_, true) => self.streams::<L, C, 2>(isa),
             (_, false) => self.streams::<L, C, 1>(isa),
         }
     }
 
-    /// All rows, `N` tiles at a time, each the next of its own run of tiles.
+    /// All rows, `N` tiles at a time, each the next of its own run of tiles; what is left over two by two.
     #[inline(always)]
     fn streams<L: Lines, C: Coding, const N: usize>(&self, isa: L) {
         let tiles = self.rows.len().div_ceil(ROWS);
@@ -168,7 +168,11 @@ impl Block<'_> {
         for tile in 0..apart {
             self.strip::<L, C, N>(isa, tile, apart);
         }
-        for tile in apart * N..tiles {
+        let (left, pairs) = (apart * N, if N > 2 { tiles % N / 2 } else { 0 });
+        for tile in left..left + pairs {
+            self.strip::<L, C, 2>(isa, tile, pairs);
+        }
+        for tile in left + 2 * pairs..tiles {
             self.strip::<L, C, 1>(isa, tile, 1);
         }
     }

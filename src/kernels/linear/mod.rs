@@ -9,6 +9,7 @@ mod block;
 mod coded;
 #[cfg(test)]
 mod coded_tests;
+mod cut;
 mod finish;
 #[cfg(test)]
 mod tests;
@@ -17,23 +18,10 @@ mod tile;
 use super::packed::activations::Activations;
 use super::shared::{Output, Scratch};
 use super::{Isa, Layout, Matrix, Packing, Parallel};
-use block::{Block, DIRECT_TOKENS};
+use block::Block;
+use cut::{Cut, counted};
 use finish::Finish;
 use std::ops::Range;
-
-/// Work below this many bytes of weights is not split further: waking a thread takes about as long.
-const TASK_BYTES: usize = 96 << 10;
-/// Tasks per thread where memory is the limit: enough that a slow core is helped by the others.
-const TASKS_PER_THREAD: usize = 6;
-/// Tokens of one task: their columns of one panel (under 1 MB) stay in a core's second-level cache where it is large enough.
-const TASK_TOKENS: usize = 256;
-/// Most rows of weights in one task of few tokens: their sums wait in scratch memory.
-const STREAM_ROWS: usize = 4096;
-/// Most rows of weights in one task of many tokens, whose sums wait in a core's second-level cache too.
-const TASK_ROWS: usize = 256;
-/// Task edges are multiples of this many rows, so that only the last task has rows left over from a block, and quantised weights
-/// are cut between their tiles.
-const ROW_STEP: usize = Packing::TILE_ROWS;
 
 /// One linear layer and where its result goes.
 #[derive(Debug)]
@@ -140,7 +128,7 @@ fn coded<'a>(
     jobs: &[Job],
     scratch: &'a mut Option<Scratch>,
 ) -> Coded<'a> {
-    let layouts = || jobs.iter().flat_map(|job| job.layers.iter().flatten()).map(|layer| layer.weights.layout);
+    let layouts = || jobs.iter().flat_map(Job::layers).map(|layer| layer.weights.layout);
     let used = |block| layouts().any(|layout| matches!(layout, Layout::Tiles(packing) if packing.block() == block));
     let blocks = [Packing::Int4.block(), Packing::Int4Fine.block()];
     let bytes = blocks.map(|block| if used(block) { Activations::bytes(block, x.len() / cols, cols) } else { 0 });
@@ -160,70 +148,40 @@ struct Job<'a> {
     y: Output<'a>,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn layers(&self) -> impl Iterator<Item = &Layer<'a>> {
+        self.layers.iter().flatten()
+    }
+
     fn rows(&self) -> usize {
         self.layers[0].as_ref().map_or(0, |layer| layer.weights.rows)
     }
 
     fn bytes(&self) -> usize {
-        self.layers.iter().flatten().map(|layer| layer.weights.data.len()).sum()
+        self.layers().map(|layer| layer.weights.data.len()).sum()
     }
 }
 
 /// Cuts the jobs into blocks of tokens and rows and runs them.
 fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
-    let cols =
-        jobs.iter().flat_map(|job| job.layers.iter().flatten()).map(|layer| layer.weights.cols).max().unwrap_or(0);
+    let cols = jobs.iter().flat_map(Job::layers).map(|layer| layer.weights.cols).max().unwrap_or(0);
     let Some(tokens) = x.len().checked_div(cols) else { return };
-    let bytes: usize = jobs.iter().map(Job::bytes).sum();
-    let grid = Grid::new(par.threads(), tokens, bytes, jobs.iter().map(Job::rows).sum());
+    let bytes = jobs.iter().map(Job::bytes).sum();
+    let rows = jobs.iter().map(|job| counted(job.rows())).sum();
+    let tiles = jobs.iter().flat_map(Job::layers).any(|layer| matches!(layer.weights.layout, Layout::Tiles(_)));
+    let cut = Cut::new(par.threads(), tokens, rows, bytes, tiles);
     let mut scratch = None;
     let coded = coded(isa, par, x, cols, jobs, &mut scratch);
-    let tasks: usize = jobs.iter().map(|job| grid.row_blocks(job.rows())).sum();
-    par.run(tasks * grid.token_blocks, &|task| {
-        let token_block = task / tasks;
-        let mut row_block = task % tasks;
+    par.run(cut.tasks(), &|task| {
+        let (rows, tokens) = cut.task(task);
+        let mut first = 0;
         for job in jobs {
-            let blocks = grid.row_blocks(job.rows());
-            if row_block >= blocks {
-                row_block -= blocks;
-                continue;
+            let end = first + counted(job.rows());
+            let (from, to) = (rows.start.max(first) - first, rows.end.min(end).saturating_sub(first).min(job.rows()));
+            for layer in job.layers().filter(|_| from < to) {
+                layer.run(isa, x, &coded, &job.y, from..to, tokens.clone());
             }
-            let from = row_block * grid.rows;
-            let rows = from..(from + grid.rows).min(job.rows());
-            let tokens = token_block * grid.tokens..((token_block + 1) * grid.tokens).min(tokens);
-            for layer in job.layers.iter().flatten() {
-                layer.run(isa, x, &coded, &job.y, rows.clone(), tokens.clone());
-            }
-            return;
+            first = end;
         }
     });
-}
-
-/// How large the blocks are.
-struct Grid {
-    rows: usize,
-    tokens: usize,
-    token_blocks: usize,
-}
-
-impl Grid {
-    fn new(threads: usize, tokens: usize, bytes: usize, all_rows: usize) -> Self {
-        if tokens <= DIRECT_TOKENS {
-            // Memory is the limit: large pieces, each read from end to end.
-            let tasks = (bytes / TASK_BYTES).clamp(1, threads * TASKS_PER_THREAD);
-            let rows = all_rows.div_ceil(tasks).min(STREAM_ROWS).next_multiple_of(ROW_STEP);
-            return Self { rows: rows.max(ROW_STEP), tokens, token_blocks: usize::from(tokens > 0) };
-        }
-        // Rows as many as balance allows: every block of rows reads the tokens again.
-        let each = tokens.div_ceil(tokens.div_ceil(TASK_TOKENS));
-        let token_blocks = tokens.div_ceil(each);
-        let tasks = (threads * TASKS_PER_THREAD).div_ceil(token_blocks);
-        let rows = all_rows.div_ceil(tasks).min(TASK_ROWS).next_multiple_of(ROW_STEP);
-        Self { rows: rows.max(ROW_STEP), tokens: each, token_blocks }
-    }
-
-    fn row_blocks(&self, rows: usize) -> usize {
-        rows.div_ceil(self.rows)
-    }
 }

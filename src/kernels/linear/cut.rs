@@ -1,0 +1,123 @@
+//! How a call is cut into tasks: blocks of tokens and of rows.
+//!
+//! The rows of all the call's layers are counted on from one to the next, each layer's filled up to whole steps, so that a task may
+//! end one layer and begin another.
+
+use super::block::DIRECT_TOKENS;
+use crate::kernels::Packing;
+use std::ops::Range;
+
+/// Edges of tasks are multiples of this many rows, so that only the last task has rows left over from a block, and quantised
+/// weights are cut between their tiles.
+const STEP: usize = Packing::TILE_ROWS;
+/// Work below this many bytes of weights is not split further where memory is the limit: to begin takes about as long.
+const TASK_BYTES: usize = 48 << 10;
+/// Most rows of weights in one task of few tokens: their sums wait in scratch memory.
+const STREAM_ROWS: usize = 4096;
+/// Tasks per thread where arithmetic is the limit: enough that a slow core is helped by the others.
+const TASKS_PER_THREAD: usize = 6;
+/// Tokens of one task: their columns of one panel (under 1 MB) stay in a core's second-level cache where it is large enough.
+const TASK_TOKENS: usize = 256;
+/// Most rows of weights in one task of many tokens, whose sums wait in a core's second-level cache too.
+const TASK_ROWS: usize = 256;
+
+/// Rows that a layer takes in the count.
+pub(super) fn counted(rows: usize) -> usize {
+    rows.next_multiple_of(STEP)
+}
+
+/// The tasks of a call.
+pub(super) struct Cut {
+    /// Where one task's rows end and the next's begin, with both ends of all.
+    edges: Vec<usize>,
+    all_tokens: usize,
+    /// Of a block.
+    tokens: usize,
+    token_blocks: usize,
+}
+
+impl Cut {
+    /// For `tokens` tokens by `rows` counted rows of weights, which take `bytes`; `tiles` if they are quantised.
+    pub(super) fn new(threads: usize, tokens: usize, rows: usize, bytes: usize, tiles: bool) -> Self {
+        let direct = tokens <= DIRECT_TOKENS;
+        let token_blocks = if direct { usize::from(tokens > 0) } else { tokens.div_ceil(TASK_TOKENS) };
+        let edges = if direct { halves(threads, rows, bytes, tiles) } else { equal(threads, rows, token_blocks) };
+        Self { edges, all_tokens: tokens, tokens: tokens.div_ceil(token_blocks.max(1)), token_blocks }
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        (self.edges.len() - 1) * self.token_blocks
+    }
+
+    /// A task's counted rows and its tokens. All rows of a block of tokens come before the next block.
+    pub(super) fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
+        let (tokens, rows) = (task / (self.edges.len() - 1) * self.tokens, task % (self.edges.len() - 1));
+        (self.edges[rows]..self.edges[rows + 1], tokens..(tokens + self.tokens).min(self.all_tokens))
+    }
+}
+
+/// Where memory is the limit: an equal share for each thread, of which a task takes half of what is left. So there are few tasks,
+/// each long enough to be read at full speed, and yet threads end at about the same time: what a thread that is done can take over
+/// from another is the small tasks at the end of that one's share.
+///
+/// Quantised weights, `tiles`, are read four tiles at a time, so tasks are whole fours of them. Plain rows are read four or eight at a
+/// time, equally far apart: an odd number of steps keeps them from lying whole pages apart, where they would fight for the same
+/// lines of the caches.
+fn halves(threads: usize, rows: usize, bytes: usize, tiles: bool) -> Vec<usize> {
+    let least = (TASK_BYTES * rows).checked_div(bytes).unwrap_or(rows).next_multiple_of(2 * STEP).max(2 * STEP);
+    let threads = (rows / least).clamp(1, threads);
+    let mut edges = vec![0];
+    let mut at = 0;
+    for thread in 1..=threads {
+        let end = if thread == threads { rows } else { rows * thread / threads / STEP * STEP };
+        while at < end {
+            let left = end - at;
+            let half =
+                if tiles { (left / 2).next_multiple_of(4 * STEP) } else { (left / 2).next_multiple_of(STEP) | STEP };
+            let half = half.clamp(least, STREAM_ROWS);
+            at = if left < half + least { end } else { at + half };
+            edges.push(at);
+        }
+    }
+    edges
+}
+
+/// Where arithmetic is the limit: equal tasks, of as many rows as balance allows, since every block of rows reads the tokens again.
+fn equal(threads: usize, rows: usize, token_blocks: usize) -> Vec<usize> {
+    let tasks = (threads * TASKS_PER_THREAD).div_ceil(token_blocks);
+    let each = rows.div_ceil(tasks).clamp(1, TASK_ROWS).next_multiple_of(STEP);
+    (0..rows).step_by(each).chain([rows]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_cover_all_rows_and_tokens_once() {
+        for threads in [1, 2, 3, 8, 64] {
+            for (rows, cols) in
+                [(0, 8), (16, 8), (32, 896), (48, 64), (1152, 896), (9728, 896), (896, 4864), (151_936, 896)]
+            {
+                for tokens in [0, 1, 9, 10, 256, 257, 1000] {
+                    let cut = Cut::new(threads, tokens, rows, rows * cols / 2, rows % 32 == 0);
+                    let mut covered = 0;
+                    let mut next = vec![0; tokens];
+                    for task in 0..cut.tasks() {
+                        let (rows, tokens) = cut.task(task);
+                        assert!(rows.start % STEP == 0 && !rows.is_empty() && !tokens.is_empty());
+                        for token in &mut next[tokens.clone()] {
+                            assert_eq!(*token, rows.start);
+                            *token = rows.end;
+                        }
+                        assert!(
+                            tokens.len() > DIRECT_TOKENS || rows.len() <= STREAM_ROWS + 8 * STEP.max(rows.len() / 8)
+                        );
+                        covered += rows.len() * tokens.len();
+                    }
+                    assert_eq!(covered, rows * tokens);
+                }
+            }
+        }
+    }
+}
