@@ -7,12 +7,14 @@ use super::super::Matrix;
 use super::super::packed::activations::{Activations, HEAD};
 use super::super::packed::lines::{Lines, LinesKernel, NIBBLE_LINES};
 use super::super::packed::{LINE, Packing};
-use super::super::shared::Output;
+use super::super::shared::{Output, Scratch};
 use super::finish::Finish;
 use std::ops::Range;
 
 /// How far ahead of its use a code is asked for, in each stream.
 const PREFETCH_BYTES: usize = 1 << 10;
+/// From this many tokens on, four-bit codes are unpacked once for all of them, where registers are few.
+const PANEL_TOKENS: usize = 48;
 /// Rows of a tile.
 const ROWS: usize = Packing::TILE_ROWS;
 
@@ -35,7 +37,11 @@ trait Coding {
     /// Columns of a line.
     const COLS: usize;
     /// Bytes of a block's codes.
-    const BYTES: usize = Self::BLOCK / Self::COLS * LINE;
+    const BYTES: usize = Self::LINES * LINE;
+    /// Lines of a block.
+    const LINES: usize = Self::BLOCK / Self::COLS;
+    /// Bytes of a line in a panel.
+    const PANEL_LINE: usize;
     /// A line's codes.
     type Line<L: Lines>: Copy;
     /// Sums on their way through [`NIBBLE_LINES`] lines.
@@ -44,6 +50,18 @@ trait Coding {
     /// # Safety
     /// `from` is valid for reading a line.
     unsafe fn load<L: Lines>(isa: L, from: *const u8) -> Self::Line<L>;
+
+    /// Writes a line as [`load`](Self::load) leaves it, [`PANEL_LINE`](Self::PANEL_LINE) bytes.
+    ///
+    /// # Safety
+    /// `to` is valid for writing them.
+    unsafe fn keep<L: Lines>(isa: L, line: Self::Line<L>, to: *mut u8);
+
+    /// Reads it back.
+    ///
+    /// # Safety
+    /// `from` is valid for reading such a line.
+    unsafe fn kept<L: Lines>(isa: L, from: *const u8) -> Self::Line<L>;
 
     /// Before so many lines.
     fn begin<L: Lines>(isa: L, sums: L::Sums) -> Self::Products<L>;
@@ -72,6 +90,7 @@ struct Bytes<const BLOCK: usize>;
 impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
     const BLOCK: usize = BLOCK;
     const COLS: usize = 8;
+    const PANEL_LINE: usize = 2 * LINE;
     type Line<L: Lines> = [L::Codes; 2];
     type Products<L: Lines> = L::Products;
 
@@ -79,6 +98,21 @@ impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
     unsafe fn load<L: Lines>(isa: L, from: *const u8) -> [L::Codes; 2] {
         // SAFETY: the caller's promise.
         isa.nibbles(unsafe { isa.load(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn keep<L: Lines>(isa: L, [low, high]: [L::Codes; 2], to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            isa.keep(low, to);
+            isa.keep(high, to.add(LINE));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn kept<L: Lines>(isa: L, from: *const u8) -> [L::Codes; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [isa.load(from), isa.load(from.add(LINE))] }
     }
 
     #[inline(always)]
@@ -106,11 +140,24 @@ impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
 impl<const BLOCK: usize> Coding for Bytes<BLOCK> {
     const BLOCK: usize = BLOCK;
     const COLS: usize = 4;
+    const PANEL_LINE: usize = LINE;
     type Line<L: Lines> = L::Codes;
     type Products<L: Lines> = L::Sums;
 
     #[inline(always)]
     unsafe fn load<L: Lines>(isa: L, from: *const u8) -> L::Codes {
+        // SAFETY: the caller's promise.
+        unsafe { isa.load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn keep<L: Lines>(isa: L, line: L::Codes, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { isa.keep(line, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn kept<L: Lines>(isa: L, from: *const u8) -> L::Codes {
         // SAFETY: the caller's promise.
         unsafe { isa.load(from) }
     }
@@ -156,7 +203,8 @@ impl Block<'_> {
             (1, true) => self.streams::<L, C, 8>(isa),
             (2 | 3, true) | (1, false) => self.streams::<L, C, 4>(isa),
             (_, true) => self.streams::<L, C, 2>(isa),
-            (_, false) => self.streams::<L, C, 1>(isa),
+            (tokens, false) if tokens < PANEL_TOKENS || C::PANEL_LINE == LINE => self.streams::<L, C, 1>(isa),
+            (_, false) => self.panels::<L, C>(isa),
         }
     }
 
@@ -166,53 +214,89 @@ impl Block<'_> {
         let tiles = self.rows.len().div_ceil(ROWS);
         let apart = tiles / N;
         for tile in 0..apart {
-            self.strip::<L, C, N>(isa, tile, apart);
+            self.strip::<L, C, N, false>(isa, tile, apart, &[]);
         }
         let (left, pairs) = (apart * N, if N > 2 { tiles % N / 2 } else { 0 });
         for tile in left..left + pairs {
-            self.strip::<L, C, 2>(isa, tile, pairs);
+            self.strip::<L, C, 2, false>(isa, tile, pairs, &[]);
         }
         for tile in left + 2 * pairs..tiles {
-            self.strip::<L, C, 1>(isa, tile, 1);
+            self.strip::<L, C, 1, false>(isa, tile, 1, &[]);
         }
     }
 
-    /// Tiles `tile`, `tile + apart` and so on of the block, all tokens.
+    /// All rows, tile by tile, whose codes are unpacked once for all tokens.
     #[inline(always)]
-    fn strip<L: Lines, C: Coding, const N: usize>(&self, isa: L, tile: usize, apart: usize) {
+    fn panels<L: Lines, C: Coding>(&self, isa: L) {
+        let blocks = self.weights.cols.div_ceil(C::BLOCK);
+        let mut scratch = Scratch::take((blocks * C::LINES * C::PANEL_LINE).div_ceil(size_of::<f32>()));
+        let panel = &mut scratch.bytes()[..blocks * C::LINES * C::PANEL_LINE];
+        for tile in 0..self.rows.len().div_ceil(ROWS) {
+            let source = self.tiles::<1>(tile, 1);
+            for (block, to) in panel.chunks_exact_mut(C::LINES * C::PANEL_LINE).enumerate() {
+                let from = source.wrapping_add(codes::<C>(block));
+                for (line, to) in to.chunks_exact_mut(C::PANEL_LINE).enumerate() {
+                    // SAFETY: a tile holds so many blocks, and the panel as many lines.
+                    unsafe { C::keep(isa, C::load(isa, from.add(line * LINE)), to.as_mut_ptr()) };
+                }
+            }
+            self.strip::<L, C, 1, true>(isa, tile, 1, panel);
+        }
+    }
+
+    /// Tiles `tile`, `tile + apart` and so on of the block, all tokens. With `PANEL` their codes are in `panel`.
+    #[inline(always)]
+    fn strip<L: Lines, C: Coding, const N: usize, const PANEL: bool>(
+        &self,
+        isa: L,
+        tile: usize,
+        apart: usize,
+        panel: &[u8],
+    ) {
         let mut token = 0;
         while token < self.tokens.len() {
             let take = share::<L>(self.tokens.len() - token);
             match take {
-                1 => self.tiles::<L, C, 1, N>(isa, tile, apart, token),
-                2 => self.tiles::<L, C, 2, N>(isa, tile, apart, token),
-                3 => self.tiles::<L, C, 3, N>(isa, tile, apart, token),
-                4 => self.tiles::<L, C, 4, N>(isa, tile, apart, token),
-                5 => self.tiles::<L, C, 5, N>(isa, tile, apart, token),
-                _ => self.tiles::<L, C, 6, N>(isa, tile, apart, token),
+                1 => self.part::<L, C, 1, N, PANEL>(isa, tile, apart, token, panel),
+                2 => self.part::<L, C, 2, N, PANEL>(isa, tile, apart, token, panel),
+                3 => self.part::<L, C, 3, N, PANEL>(isa, tile, apart, token, panel),
+                4 => self.part::<L, C, 4, N, PANEL>(isa, tile, apart, token, panel),
+                5 => self.part::<L, C, 5, N, PANEL>(isa, tile, apart, token, panel),
+                _ => self.part::<L, C, 6, N, PANEL>(isa, tile, apart, token, panel),
             }
             token += take;
         }
     }
 
+    /// The first of `N` tiles `apart`.
     #[inline(always)]
-    fn tiles<L: Lines, C: Coding, const M: usize, const N: usize>(
+    fn tiles<const N: usize>(&self, tile: usize, apart: usize) -> *const u8 {
+        let bytes = self.packing.tile_bytes(self.weights.cols);
+        self.weights.data[(self.rows.start / ROWS + tile) * bytes..][..((N - 1) * apart + 1) * bytes].as_ptr()
+    }
+
+    /// `M` of the tokens.
+    #[inline(always)]
+    fn part<L: Lines, C: Coding, const M: usize, const N: usize, const PANEL: bool>(
         &self,
         isa: L,
         tile: usize,
         apart: usize,
         token: usize,
+        panel: &[u8],
     ) {
-        let tile_bytes = self.packing.tile_bytes(self.weights.cols);
-        let stride = apart * tile_bytes;
-        let w =
-            self.weights.data[(self.rows.start / ROWS + tile) * tile_bytes..][..(N - 1) * stride + tile_bytes].as_ptr();
         let first = self.tokens.start + token;
         let x_stride = self.x.stride();
         let x = self.x.data[first * x_stride..][..M * x_stride].as_ptr();
         let blocks = self.weights.cols.div_ceil(C::BLOCK);
-        // SAFETY: the slices hold N tiles `apart` and M tokens, each of all blocks.
-        let totals = unsafe { accumulate::<L, C, M, N>(isa, (w, stride), (x, x_stride), blocks, token == 0) };
+        let tiles = Tiles::<PANEL> {
+            at: self.tiles::<N>(tile, apart),
+            stride: apart * self.packing.tile_bytes(self.weights.cols),
+            panel: panel.as_ptr(),
+        };
+        // SAFETY: there are N tiles `apart` and M tokens, each of all blocks, and the panel is one tile.
+        let totals =
+            unsafe { accumulate::<L, C, M, N, PANEL>(isa, tiles, (x, x_stride), blocks, !PANEL && token == 0) };
         for n in 0..N {
             let row = self.rows.start + (tile + n * apart) * ROWS;
             let count = ROWS.min(self.rows.end - row);
@@ -230,34 +314,55 @@ impl Block<'_> {
     }
 }
 
+/// Where a block's codes begin in its tile.
+const fn codes<C: Coding>(block: usize) -> usize {
+    block / 2 * (LINE + 2 * C::BYTES) + LINE + block % 2 * C::BYTES
+}
+
+/// Where its scales begin.
+const fn scales<C: Coding>(block: usize) -> usize {
+    block / 2 * (LINE + 2 * C::BYTES) + block % 2 * (LINE / 2)
+}
+
+/// Tiles side by side.
+#[derive(Clone, Copy)]
+struct Tiles<const PANEL: bool> {
+    at: *const u8,
+    /// Bytes from one to the next.
+    stride: usize,
+    /// The lines of the only tile, unpacked.
+    panel: *const u8,
+}
+
 /// The sums of `M` tokens by `N` tiles.
 ///
 /// With `stream` the weights come from memory, and cache lines some way ahead are asked for.
 ///
 /// # Safety
-/// `w` is valid for `N` tiles and `x` for `M` tokens of so many blocks; both with the bytes from one to the next.
+/// `tiles` is valid for `N` tiles and, with `PANEL`, for the lines of one, and `x` for `M` tokens of so many blocks; both with the
+/// bytes from one to the next.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "the indices are also places in memory")]
-unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize>(
+unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize, const PANEL: bool>(
     isa: L,
-    (w, w_stride): (*const u8, usize),
+    tiles: Tiles<PANEL>,
     (x, x_stride): (*const u8, usize),
     blocks: usize,
     stream: bool,
 ) -> [[L::Totals; N]; M] {
     let mut totals = [[isa.zeros(); N]; M];
-    let mut scales = w;
-    let mut codes = w.wrapping_add(LINE);
     // SAFETY: every access lies in a block that the caller vouches for; prefetches may lie anywhere.
     unsafe {
         for block in 0..blocks {
             let x = x.add(block * (HEAD + C::BLOCK));
+            let codes = tiles.at.add(codes::<C>(block));
+            let panel = tiles.panel.wrapping_add(block * C::LINES * C::PANEL_LINE);
             let mut sums = [[isa.splat(0); N]; M];
             for m in 0..M {
                 let minus_x = x.add(m * x_stride + 4).cast::<i32>().read_unaligned();
                 sums[m] = [isa.splat(C::start::<L>(minus_x)); N];
             }
-            for lines in (0..C::BLOCK / C::COLS).step_by(NIBBLE_LINES) {
+            for lines in (0..C::LINES).step_by(NIBBLE_LINES) {
                 let mut products = [[C::begin(isa, sums[0][0]); N]; M];
                 for m in 0..M {
                     for n in 0..N {
@@ -266,8 +371,9 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize>(
                 }
                 for line in lines..lines + NIBBLE_LINES {
                     for n in 0..N {
-                        let at = codes.add(n * w_stride + line * LINE);
-                        let codes = C::load(isa, at);
+                        let at = codes.add(n * tiles.stride + line * LINE);
+                        let codes =
+                            if PANEL { C::kept(isa, panel.add(line * C::PANEL_LINE)) } else { C::load(isa, at) };
                         for m in 0..M {
                             let x = x.add(m * x_stride + HEAD + line * C::COLS).cast();
                             products[m][n] = C::dot(isa, products[m][n], codes, x);
@@ -282,21 +388,18 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize>(
                         sums[m][n] = C::end(isa, sums[m][n], products[m][n]);
                     }
                 }
+                if PANEL && lines % (2 * NIBBLE_LINES) == 0 {
+                    for m in M..2 * M {
+                        isa.prefetch_near(x.wrapping_add(m * x_stride + lines * C::COLS));
+                    }
+                }
             }
             for n in 0..N {
-                let scales = isa.scales(scales.add(n * w_stride));
+                let scales = isa.scales(tiles.at.add(n * tiles.stride + scales::<C>(block)));
                 for m in 0..M {
                     let scale = x.add(m * x_stride).cast::<f32>().read_unaligned();
                     totals[m][n] = isa.add_scaled(totals[m][n], sums[m][n], scales, scale);
                 }
-            }
-            // Two blocks, then the next two's scales.
-            codes = codes.wrapping_add(C::BYTES);
-            if block % 2 == 0 {
-                scales = scales.wrapping_add(LINE / 2);
-            } else {
-                scales = codes;
-                codes = codes.wrapping_add(LINE);
             }
         }
     }

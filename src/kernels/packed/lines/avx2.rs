@@ -51,6 +51,15 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn keep(self, codes: [__m256i; 2], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe {
+            _mm256_storeu_si256(to.cast(), codes[0]);
+            _mm256_storeu_si256(to.add(32).cast(), codes[1]);
+        }
+    }
+
+    #[inline(always)]
     fn nibbles(self, codes: [__m256i; 2]) -> [[__m256i; 2]; 2] {
         // SAFETY: see above.
         unsafe {
@@ -160,5 +169,11 @@ impl Lines for Avx2 {
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, at: *const u8) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 }

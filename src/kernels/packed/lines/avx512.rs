@@ -60,6 +60,12 @@ impl Lines for Vnni {
     }
 
     #[inline(always)]
+    unsafe fn keep(self, codes: __m512i, to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_si512(to.cast(), codes) }
+    }
+
+    #[inline(always)]
     fn nibbles(self, codes: __m512i) -> [__m512i; 2] {
         // SAFETY: see above.
         unsafe {
@@ -129,4 +135,7 @@ impl Lines for Vnni {
     fn prefetch(self, at: *const u8) {
         self.0.prefetch(at);
     }
+
+    #[inline(always)]
+    fn prefetch_near(self, _at: *const u8) {}
 }

@@ -50,6 +50,12 @@ pub(in crate::kernels) trait Lines: Copy {
     /// `from` is valid for reading 64 bytes.
     unsafe fn load(self, from: *const u8) -> Self::Codes;
 
+    /// Writes a line.
+    ///
+    /// # Safety
+    /// `to` is valid for writing 64 bytes.
+    unsafe fn keep(self, codes: Self::Codes, to: *mut u8);
+
     /// The low and the high four bits of each byte.
     fn nibbles(self, codes: Self::Codes) -> [Self::Codes; 2];
 
@@ -91,6 +97,9 @@ pub(in crate::kernels) trait Lines: Copy {
 
     /// Asks for the cache line at `at`, which need not be valid to read, into the second-level cache.
     fn prefetch(self, at: *const u8);
+
+    /// Likewise, into the first-level cache.
+    fn prefetch_near(self, at: *const u8);
 }
 
 #[cfg(test)]

@@ -25,6 +25,12 @@ impl Lines for Portable {
     }
 
     #[inline(always)]
+    unsafe fn keep(self, codes: [u8; 64], to: *mut u8) {
+        // SAFETY: the caller vouches for 64 bytes.
+        unsafe { to.cast::<[u8; 64]>().write(codes) }
+    }
+
+    #[inline(always)]
     fn nibbles(self, codes: [u8; 64]) -> [[u8; 64]; 2] {
         [codes.map(|code| code & 15), codes.map(|code| code >> 4)]
     }
@@ -86,4 +92,7 @@ impl Lines for Portable {
 
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}
+
+    #[inline(always)]
+    fn prefetch_near(self, _at: *const u8) {}
 }
