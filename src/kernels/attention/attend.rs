@@ -215,10 +215,12 @@ fn tile<S: Simd>(
     ahead: &mut Ahead,
 ) {
     let dim = queries.dim;
+    // The last block of a context is seldom full.
+    let seen = count.next_multiple_of(2 * S::LANES).min(BLOCK);
     scores[..take * BLOCK].fill(0.0);
     let coefficients = &queries.rows[row * dim..][..take * dim];
     let left = Left { at: coefficients, stride: dim };
-    let right = Right { at: keys.transposed, stride: BLOCK, width: BLOCK };
+    let right = Right { at: keys.transposed, stride: BLOCK, width: seen };
     multiply(simd, take, left, right, 0..dim, scores, BLOCK, ahead);
     if let Some(scales) = keys.scales {
         scale(simd, &mut scores[..take * BLOCK], scales);
@@ -272,7 +274,7 @@ fn scale<S: Simd>(simd: S, scores: &mut [f32], scales: &[f32]) {
     }
 }
 
-/// Turns a row's scores in `range` into weights and brings its state up to the new largest score.
+/// Turns a row's scores, whole registers of them, in `range` into weights and brings its state up to the new largest score.
 #[inline(always)]
 fn softmax<S: Simd>(simd: S, scores: &mut [f32], range: &Range<usize>, row: usize, state: &mut State) {
     scores[..range.start].fill(f32::NEG_INFINITY);
@@ -280,14 +282,14 @@ fn softmax<S: Simd>(simd: S, scores: &mut [f32], range: &Range<usize>, row: usiz
     let at = scores.as_mut_ptr();
     let mut largest = simd.splat(f32::NEG_INFINITY);
     for i in (0..BLOCK).step_by(S::LANES) {
-        // SAFETY: the block is a whole number of registers.
+        // SAFETY: they are a whole number of registers.
         largest = simd.max(largest, unsafe { simd.load(at.add(i)) });
     }
     let before = state.largest[row];
     let largest = simd.largest(largest).max(before);
     let mut sum = simd.splat(0.0);
     for i in (0..BLOCK).step_by(S::LANES) {
-        // SAFETY: the block is a whole number of registers.
+        // SAFETY: as above.
         unsafe {
             let weight = exp(simd, simd.sub(simd.load(at.add(i)), simd.splat(largest)));
             simd.store(weight, at.add(i));

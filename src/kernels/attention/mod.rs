@@ -246,7 +246,8 @@ fn attend_chunked(isa: Isa, par: &dyn Parallel, input: &Input, runs: &[Run], pla
     let lanes = 16;
     for i in 0..plan.tasks(runs) {
         let Some(unit) = plan.unit(runs, i) else { continue };
-        let len = State::padded_len(unit.rows(plan.group), input.shape.head_dim, lanes);
+        // Whole pairs of cache lines: threads that write neighbouring states must not share any.
+        let len = State::padded_len(unit.rows(plan.group), input.shape.head_dim, lanes).next_multiple_of(32);
         for chunk in unit.first_chunk..unit.end_chunk {
             tasks.push((unit, chunk, states, len));
             states += len;

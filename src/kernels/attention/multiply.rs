@@ -150,7 +150,8 @@ fn multiply_tile<S: Simd, const M: usize, const N: usize>(
         }
         if columns >= N * S::LANES {
             for k in range {
-                if k % 4 == 0 {
+                // With fewer registers the addresses would be spilled, and transposing has asked for most of it.
+                if S::REGISTERS >= 32 && k % 4 == 0 {
                     ahead.ask(simd);
                 }
                 let mut row = [simd.splat(0.0); N];
