@@ -64,7 +64,8 @@ impl Cut {
 /// time, equally far apart: an odd number of steps keeps them from lying whole pages apart, where they would fight for the same
 /// lines of the caches.
 fn halves(threads: usize, rows: usize, bytes: usize, tiles: bool) -> Vec<usize> {
-    let least = (TASK_BYTES * rows).checked_div(bytes).unwrap_or(rows).next_multiple_of(2 * STEP).max(2 * STEP);
+    let row_bytes = bytes.checked_div(rows).unwrap_or(0).max(1);
+    let least = (TASK_BYTES / row_bytes).clamp(1, STREAM_ROWS / 2).next_multiple_of(2 * STEP);
     let threads = (rows / least).clamp(1, threads);
     let mut edges = vec![0];
     let mut at = 0;
@@ -74,7 +75,7 @@ fn halves(threads: usize, rows: usize, bytes: usize, tiles: bool) -> Vec<usize> 
             let left = end - at;
             let half =
                 if tiles { (left / 2).next_multiple_of(4 * STEP) } else { (left / 2).next_multiple_of(STEP) | STEP };
-            let half = half.clamp(least, STREAM_ROWS);
+            let half = half.clamp(least, STREAM_ROWS - least);
             at = if left < half + least { end } else { at + half };
             edges.push(at);
         }
@@ -110,9 +111,7 @@ mod tests {
                             assert_eq!(*token, rows.start);
                             *token = rows.end;
                         }
-                        assert!(
-                            tokens.len() > DIRECT_TOKENS || rows.len() <= STREAM_ROWS + 8 * STEP.max(rows.len() / 8)
-                        );
+                        assert!(tokens.len() > DIRECT_TOKENS || rows.len() <= STREAM_ROWS);
                         covered += rows.len() * tokens.len();
                     }
                     assert_eq!(covered, rows * tokens);
