@@ -3,7 +3,8 @@
 //! # The format
 //!
 //! The bytes below are what the kernels read, and also what files hold: written once, mapped ever after, the same on every
-//! processor. [`LAYOUT_VERSION`] changes whenever their meaning does.
+//! processor. [`LAYOUT_VERSION`] changes whenever their meaning does, or which of them are chosen for given weights: parts of a
+//! model that are quantised at different times belong together.
 //!
 //! A matrix of `rows x cols` is a sequence of *tiles* of 16 rows, without gaps, the last one filled up with rows of zeros. A tile
 //! holds *blocks* of 128 columns ([`Packing::Int4`], [`Packing::Int8`]) or 32 ([`Packing::Int4Fine`]), the last one filled up
@@ -50,7 +51,7 @@ pub(super) use unpack::unpack;
 pub(crate) use unpack::{codes, scales};
 
 /// The version of the format described above.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes of a line of codes, and of the scales of two blocks.
 pub(super) const LINE: usize = 64;

@@ -16,8 +16,10 @@ use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Isa, Layout, Matrix};
 use super::{LINE, Packing};
 
-/// Where the largest weight of a block may lie with four bits, in steps from zero.
-const PLACES: [f32; 8] = [-8.0, -7.5, -8.4, -8.8, -9.3, -9.9, -10.6, -11.5];
+/// Where the largest weight of a block is tried with four bits, in steps from zero, and on both sides of the best of these.
+const PLACES: [f32; 3] = [-8.0, -9.3, -10.6];
+/// What is tried next to each of them.
+const NEAR: [[f32; 2]; 3] = [[-7.5, -8.4], [-8.8, -9.9], [-9.9, -11.5]];
 /// The codes there are with four bits.
 const FOUR_BITS: (f32, f32) = (-8.0, 7.0);
 /// Those with eight that are used.
@@ -199,60 +201,59 @@ impl<const BLOCK: usize> Block<BLOCK> {
                 values[lane] *= units[lane];
             }
         }
-        let mut scales = [[0; ROWS]; PLACES.len()];
-        let (mut steps, mut inverses) = ([[0.0; ROWS]; PLACES.len()], [[0.0; ROWS]; PLACES.len()]);
-        for (place, target) in PLACES.iter().enumerate() {
-            for lane in 0..ROWS {
-                scales[place][lane] = round_bf16(self.most[lane] / target);
-                steps[place][lane] = widen_bf16(scales[place][lane]) * units[lane];
-                inverses[place][lane] = reciprocal(steps[place][lane]);
+        let mut best = Choice::WORST;
+        let mut near = NEAR[0].map(|place| [place; ROWS]);
+        for (tried, places) in self.tried(simd, &units, PLACES.map(|place| [place; ROWS])).iter().zip(NEAR) {
+            for (near, place) in near.iter_mut().zip(places) {
+                for lane in 0..ROWS {
+                    near[lane] = if tried.errors[lane] < best.errors[lane] { place } else { near[lane] };
+                }
             }
+            best.improve(tried);
         }
-        let errors = self.errors(simd, &steps, &inverses);
-        let mut best = (errors[0], scales[0], inverses[0]);
-        for place in 1..PLACES.len() {
-            for lane in 0..ROWS {
-                let better = errors[place][lane] < best.0[lane];
-                best.0[lane] = if better { errors[place][lane] } else { best.0[lane] };
-                best.1[lane] = if better { scales[place][lane] } else { best.1[lane] };
-                best.2[lane] = if better { inverses[place][lane] } else { best.2[lane] };
-            }
+        for tried in self.tried(simd, &units, near) {
+            best.improve(&tried);
         }
-        (best.1, best.2)
+        (best.scales.map(round_bf16), best.inverses)
     }
 
-    /// Each row's sum of squared errors with each of the steps.
+    /// What scales give that put the largest weight of each row at these places.
     #[inline(always)]
-    fn errors<S: Simd>(
-        &self,
-        simd: S,
-        steps: &[[f32; ROWS]; PLACES.len()],
-        inverses: &[[f32; ROWS]; PLACES.len()],
-    ) -> [[f32; ROWS]; PLACES.len()] {
-        let mut errors = [[0.0; ROWS]; PLACES.len()];
+    fn tried<S: Simd, const N: usize>(&self, simd: S, units: &[f32; ROWS], places: [[f32; ROWS]; N]) -> [Choice; N] {
+        let mut tried = [Choice::WORST; N];
+        let mut steps = [[0.0; ROWS]; N];
+        for n in 0..N {
+            for lane in 0..ROWS {
+                tried[n].scales[lane] = widen_bf16(round_bf16(self.most[lane] / places[n][lane]));
+                steps[n][lane] = tried[n].scales[lane] * units[lane];
+                tried[n].inverses[lane] = reciprocal(steps[n][lane]);
+            }
+        }
         let [round, low, high] = [ROUND, ROUND + FOUR_BITS.0, ROUND + FOUR_BITS.1].map(|value| simd.splat(value));
         for lane in (0..ROWS).step_by(S::LANES) {
-            let mut sums = [simd.splat(0.0); PLACES.len()];
+            let mut sums = [simd.splat(0.0); N];
             for values in &self.values {
                 // SAFETY: LANES values from `lane` on, here and below, of sixteen.
                 let value = unsafe { simd.load(values[lane..].as_ptr()) };
-                for place in 0..PLACES.len() {
+                for n in 0..N {
                     // SAFETY: as above.
-                    let (step, inverse) = unsafe {
-                        (simd.load(steps[place][lane..].as_ptr()), simd.load(inverses[place][lane..].as_ptr()))
-                    };
-                    let shifted = simd.add(simd.mul(value, inverse), round);
-                    let code = simd.sub(simd.min(simd.max(shifted, low), high), round);
-                    let error = simd.sub(value, simd.mul(code, step));
-                    sums[place] = simd.add(sums[place], simd.mul(error, error));
+                    let inverse = unsafe { simd.load(tried[n].inverses[lane..].as_ptr()) };
+                    // In steps.
+                    let place = simd.mul(value, inverse);
+                    let code = simd.sub(simd.min(simd.max(simd.add(place, round), low), high), round);
+                    let error = simd.sub(place, code);
+                    sums[n] = simd.add(sums[n], simd.mul(error, error));
                 }
             }
-            for place in 0..PLACES.len() {
+            for n in 0..N {
                 // SAFETY: as above.
-                unsafe { simd.store(sums[place], errors[place][lane..].as_mut_ptr()) };
+                unsafe {
+                    let step = simd.load(steps[n][lane..].as_ptr());
+                    simd.store(simd.mul(sums[n], simd.mul(step, step)), tried[n].errors[lane..].as_mut_ptr());
+                }
             }
         }
-        errors
+        tried
     }
 
     // A row's four bytes of a line are one integer, so that rows stay lanes to the end.
@@ -282,6 +283,32 @@ impl<const BLOCK: usize> Block<BLOCK> {
                 }
             }
             write(&words, line);
+        }
+    }
+}
+
+/// A scale for each row.
+#[derive(Clone, Copy)]
+struct Choice {
+    /// Sums of squared errors, in units of the row's largest weight.
+    errors: [f32; ROWS],
+    /// bfloat16 values.
+    scales: [f32; ROWS],
+    /// Their reciprocals, for values in those units.
+    inverses: [f32; ROWS],
+}
+
+impl Choice {
+    const WORST: Self = Self { errors: [f32::INFINITY; ROWS], scales: [0.0; ROWS], inverses: [0.0; ROWS] };
+
+    /// Takes over the rows in which `other` is better.
+    #[inline(always)]
+    fn improve(&mut self, other: &Self) {
+        for lane in 0..ROWS {
+            let better = other.errors[lane] < self.errors[lane];
+            self.scales[lane] = if better { other.scales[lane] } else { self.scales[lane] };
+            self.inverses[lane] = if better { other.inverses[lane] } else { self.inverses[lane] };
+            self.errors[lane] = if better { other.errors[lane] } else { self.errors[lane] };
         }
     }
 }
