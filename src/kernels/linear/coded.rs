@@ -8,6 +8,7 @@ use super::super::packed::activations::{Activations, HEAD};
 use super::super::packed::lines::{Lines, LinesKernel, NIBBLE_LINES};
 use super::super::packed::{LINE, Packing};
 use super::super::shared::{Output, Scratch};
+use super::coding::{Bytes, Coding, Nibbles};
 use super::finish::Finish;
 use std::ops::Range;
 
@@ -30,167 +31,13 @@ pub(super) struct Block<'a> {
     pub(super) tokens: Range<usize>,
 }
 
-/// A packing as a type, so that a kernel is compiled for each.
-trait Coding {
-    /// Columns of a block.
-    const BLOCK: usize;
-    /// Columns of a line.
-    const COLS: usize;
-    /// Bytes of a block's codes.
-    const BYTES: usize = Self::LINES * LINE;
-    /// Lines of a block.
-    const LINES: usize = Self::BLOCK / Self::COLS;
-    /// Bytes of a line in a panel.
-    const PANEL_LINE: usize;
-    /// A line's codes.
-    type Line<L: Lines>: Copy;
-    /// Sums on their way through [`NIBBLE_LINES`] lines.
-    type Products<L: Lines>: Copy;
-
-    /// # Safety
-    /// `from` is valid for reading a line.
-    unsafe fn load<L: Lines>(isa: L, from: *const u8) -> Self::Line<L>;
-
-    /// Writes a line as [`load`](Self::load) leaves it, [`PANEL_LINE`](Self::PANEL_LINE) bytes.
-    ///
-    /// # Safety
-    /// `to` is valid for writing them.
-    unsafe fn keep<L: Lines>(isa: L, line: Self::Line<L>, to: *mut u8);
-
-    /// Reads it back.
-    ///
-    /// # Safety
-    /// `from` is valid for reading such a line.
-    unsafe fn kept<L: Lines>(isa: L, from: *const u8) -> Self::Line<L>;
-
-    /// Before so many lines.
-    fn begin<L: Lines>(isa: L, sums: L::Sums) -> Self::Products<L>;
-
-    /// # Safety
-    /// `x` is valid for reading [`COLS`](Self::COLS) values.
-    unsafe fn dot<L: Lines>(
-        isa: L,
-        products: Self::Products<L>,
-        line: Self::Line<L>,
-        x: *const i8,
-    ) -> Self::Products<L>;
-
-    /// After them.
-    fn end<L: Lines>(isa: L, sums: L::Sums, products: Self::Products<L>) -> L::Sums;
-
-    /// What the sums begin with, given minus the sum of the activations' codes.
-    fn start<L: Lines>(minus_x: i32) -> i32;
-}
-
-/// Four bits.
-struct Nibbles<const BLOCK: usize>;
-/// Eight bits.
-struct Bytes<const BLOCK: usize>;
-
-impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
-    const BLOCK: usize = BLOCK;
-    const COLS: usize = 8;
-    const PANEL_LINE: usize = 2 * LINE;
-    type Line<L: Lines> = [L::Codes; 2];
-    type Products<L: Lines> = L::Products;
-
-    #[inline(always)]
-    unsafe fn load<L: Lines>(isa: L, from: *const u8) -> [L::Codes; 2] {
-        // SAFETY: the caller's promise.
-        isa.nibbles(unsafe { isa.load(from) })
-    }
-
-    #[inline(always)]
-    unsafe fn keep<L: Lines>(isa: L, [low, high]: [L::Codes; 2], to: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            isa.keep(low, to);
-            isa.keep(high, to.add(LINE));
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn kept<L: Lines>(isa: L, from: *const u8) -> [L::Codes; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [isa.load(from), isa.load(from.add(LINE))] }
-    }
-
-    #[inline(always)]
-    fn begin<L: Lines>(isa: L, sums: L::Sums) -> L::Products {
-        isa.begin(sums)
-    }
-
-    #[inline(always)]
-    unsafe fn dot<L: Lines>(isa: L, products: L::Products, line: [L::Codes; 2], x: *const i8) -> L::Products {
-        // SAFETY: the caller's promise.
-        unsafe { isa.dot_nibbles(products, line, x) }
-    }
-
-    #[inline(always)]
-    fn end<L: Lines>(isa: L, sums: L::Sums, products: L::Products) -> L::Sums {
-        isa.end(sums, products)
-    }
-
-    #[inline(always)]
-    fn start<L: Lines>(minus_x: i32) -> i32 {
-        8 * minus_x
-    }
-}
-
-impl<const BLOCK: usize> Coding for Bytes<BLOCK> {
-    const BLOCK: usize = BLOCK;
-    const COLS: usize = 4;
-    const PANEL_LINE: usize = LINE;
-    type Line<L: Lines> = L::Codes;
-    type Products<L: Lines> = L::Sums;
-
-    #[inline(always)]
-    unsafe fn load<L: Lines>(isa: L, from: *const u8) -> L::Codes {
-        // SAFETY: the caller's promise.
-        unsafe { isa.load(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn keep<L: Lines>(isa: L, line: L::Codes, to: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe { isa.keep(line, to) }
-    }
-
-    #[inline(always)]
-    unsafe fn kept<L: Lines>(isa: L, from: *const u8) -> L::Codes {
-        // SAFETY: the caller's promise.
-        unsafe { isa.load(from) }
-    }
-
-    #[inline(always)]
-    fn begin<L: Lines>(_isa: L, sums: L::Sums) -> L::Sums {
-        sums
-    }
-
-    #[inline(always)]
-    unsafe fn dot<L: Lines>(isa: L, products: L::Sums, line: L::Codes, x: *const i8) -> L::Sums {
-        // SAFETY: the caller's promise.
-        unsafe { isa.dot_bytes(products, line, x) }
-    }
-
-    #[inline(always)]
-    fn end<L: Lines>(_isa: L, _sums: L::Sums, products: L::Sums) -> L::Sums {
-        products
-    }
-
-    #[inline(always)]
-    fn start<L: Lines>(minus_x: i32) -> i32 {
-        L::BYTE_ZERO * minus_x
-    }
-}
-
 impl LinesKernel for Block<'_> {
     #[inline(always)]
     fn run<L: Lines>(self, isa: L) {
         match self.packing {
             Packing::Int4 => self.all::<L, Nibbles<128>>(isa),
             Packing::Int4Fine => self.all::<L, Nibbles<32>>(isa),
-            Packing::Int8 => self.all::<L, Bytes<128>>(isa),
+            Packing::Int8 => self.all::<L, Bytes>(isa),
         }
     }
 }
@@ -203,7 +50,7 @@ impl Block<'_> {
             (1, true) => self.streams::<L, C, 8>(isa),
             (2 | 3, true) | (1, false) => self.streams::<L, C, 4>(isa),
             (_, true) => self.streams::<L, C, 2>(isa),
-            (tokens, false) if tokens < PANEL_TOKENS || C::PANEL_LINE == LINE => self.streams::<L, C, 1>(isa),
+            (tokens, false) if tokens < PANEL_TOKENS || C::PACKING.bits() == 8 => self.streams::<L, C, 1>(isa),
             (_, false) => self.panels::<L, C>(isa),
         }
     }
@@ -234,7 +81,7 @@ impl Block<'_> {
         for tile in 0..self.rows.len().div_ceil(ROWS) {
             let source = self.tiles::<1>(tile, 1);
             for (block, to) in panel.chunks_exact_mut(C::LINES * C::PANEL_LINE).enumerate() {
-                let from = source.wrapping_add(codes::<C>(block));
+                let from = source.wrapping_add(C::PACKING.place(block).1);
                 for (line, to) in to.chunks_exact_mut(C::PANEL_LINE).enumerate() {
                     // SAFETY: a tile holds so many blocks, and the panel as many lines.
                     unsafe { C::keep(isa, C::load(isa, from.add(line * LINE)), to.as_mut_ptr()) };
@@ -314,16 +161,6 @@ impl Block<'_> {
     }
 }
 
-/// Where a block's codes begin in its tile.
-const fn codes<C: Coding>(block: usize) -> usize {
-    block / 2 * (LINE + 2 * C::BYTES) + LINE + block % 2 * C::BYTES
-}
-
-/// Where its scales begin.
-const fn scales<C: Coding>(block: usize) -> usize {
-    block / 2 * (LINE + 2 * C::BYTES) + block % 2 * (LINE / 2)
-}
-
 /// Tiles side by side.
 #[derive(Clone, Copy)]
 struct Tiles<const PANEL: bool> {
@@ -355,7 +192,7 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize, const 
     unsafe {
         for block in 0..blocks {
             let x = x.add(block * (HEAD + C::BLOCK));
-            let codes = tiles.at.add(codes::<C>(block));
+            let codes = tiles.at.add(C::PACKING.place(block).1);
             let panel = tiles.panel.wrapping_add(block * C::LINES * C::PANEL_LINE);
             let mut sums = [[isa.splat(0); N]; M];
             for m in 0..M {
@@ -395,7 +232,7 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize, const 
                 }
             }
             for n in 0..N {
-                let scales = isa.scales(tiles.at.add(n * tiles.stride + scales::<C>(block)));
+                let scales = isa.scales(tiles.at.add(n * tiles.stride + C::PACKING.place(block).0));
                 for m in 0..M {
                     let scale = x.add(m * x_stride).cast::<f32>().read_unaligned();
                     totals[m][n] = isa.add_scaled(totals[m][n], sums[m][n], scales, scale);

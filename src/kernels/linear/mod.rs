@@ -9,6 +9,7 @@ mod block;
 mod coded;
 #[cfg(test)]
 mod coded_tests;
+mod coding;
 mod cut;
 mod finish;
 #[cfg(test)]

@@ -109,7 +109,7 @@ impl Packing {
     }
 
     /// Where a block lies in its tile: its scales and its codes.
-    const fn place(self, block: usize) -> (usize, usize) {
+    pub(super) const fn place(self, block: usize) -> (usize, usize) {
         let pair = block / 2 * (LINE + 2 * self.block_bytes());
         (pair + block % 2 * (LINE / 2), pair + LINE + block % 2 * self.block_bytes())
     }
