@@ -10,7 +10,9 @@ use std::ops::Range;
 /// Edges of tasks are multiples of this many rows, so that only the last task has rows left over from a block, and quantised
 /// weights are cut between their tiles.
 const STEP: usize = Packing::TILE_ROWS;
-/// Work below this many bytes of weights is not split further where memory is the limit: to begin takes about as long.
+/// Weights for each thread are at least this many bytes where memory is the limit: waking one takes about as long.
+const THREAD_BYTES: usize = 96 << 10;
+/// And those of a task this many: to begin takes a while too.
 const TASK_BYTES: usize = 48 << 10;
 /// Most rows of weights in one task of few tokens: their sums wait in scratch memory.
 const STREAM_ROWS: usize = 4096;
@@ -66,7 +68,7 @@ impl Cut {
 fn halves(threads: usize, rows: usize, bytes: usize, tiles: bool) -> Vec<usize> {
     let row_bytes = bytes.checked_div(rows).unwrap_or(0).max(1);
     let least = (TASK_BYTES / row_bytes).clamp(1, STREAM_ROWS / 2).next_multiple_of(2 * STEP);
-    let threads = (rows / least).clamp(1, threads);
+    let threads = (bytes / THREAD_BYTES).min(rows / least).clamp(1, threads);
     let mut edges = vec![0];
     let mut at = 0;
     for thread in 1..=threads {
