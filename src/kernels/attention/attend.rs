@@ -274,7 +274,7 @@ fn scale<S: Simd>(simd: S, scores: &mut [f32], scales: &[f32]) {
     }
 }
 
-/// Turns a row's scores, whole registers of them, in `range` into weights and brings its state up to the new largest score.
+/// Turns a row's scores in `range` into weights and brings its state up to the new largest score.
 #[inline(always)]
 fn softmax<S: Simd>(simd: S, scores: &mut [f32], range: &Range<usize>, row: usize, state: &mut State) {
     scores[..range.start].fill(f32::NEG_INFINITY);
@@ -282,14 +282,14 @@ fn softmax<S: Simd>(simd: S, scores: &mut [f32], range: &Range<usize>, row: usiz
     let at = scores.as_mut_ptr();
     let mut largest = simd.splat(f32::NEG_INFINITY);
     for i in (0..BLOCK).step_by(S::LANES) {
-        // SAFETY: they are a whole number of registers.
+        // SAFETY: the block is a whole number of registers.
         largest = simd.max(largest, unsafe { simd.load(at.add(i)) });
     }
     let before = state.largest[row];
     let largest = simd.largest(largest).max(before);
     let mut sum = simd.splat(0.0);
     for i in (0..BLOCK).step_by(S::LANES) {
-        // SAFETY: as above.
+        // SAFETY: the block is a whole number of registers.
         unsafe {
             let weight = exp(simd, simd.sub(simd.load(at.add(i)), simd.splat(largest)));
             simd.store(weight, at.add(i));

@@ -3,8 +3,8 @@
 //! The rows of all the call's layers are counted on from one to the next, each layer's filled up to whole steps, so that a task may
 //! end one layer and begin another.
 
+use super::super::Packing;
 use super::block::DIRECT_TOKENS;
-use crate::kernels::Packing;
 use std::ops::Range;
 
 /// Edges of tasks are multiples of this many rows, so that only the last task has rows left over from a block, and quantised
