@@ -100,13 +100,12 @@ test-matrix: examples
 # One thread in ONNX Runtime's pool: what its threads tell each other, the sanitizer does not see.
 THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/c/threads.supp ignore_noninstrumented_modules=1" \
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/suite/c/threads.supp ignore_noninstrumented_modules=1" \
 	ORTSHARD_THREAD_SANITIZER="$$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a" \
 	$(CARGO) +nightly test --locked --no-default-features --target x86_64-unknown-linux-gnu
 
 threads: runtime
-	$(THREADS) --test scenario_07_threads
-	$(THREADS) --test c_tests under_thread_sanitizer
+	$(THREADS) --test suite -- scenario_07_threads:: c_tests::under_thread_sanitizer
 
 # The seconds that each of eight targets gets.
 FUZZ_SECONDS ?= 7
@@ -134,10 +133,10 @@ lint:
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) clippy --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
-	$(CARGO) test --locked --test header --test layering
+	$(CARGO) test --locked --test suite -- header:: layering::
 
 header:
-	ORTSHARD_UPDATE_HEADER=1 $(CARGO) test --locked --test header
+	ORTSHARD_UPDATE_HEADER=1 $(CARGO) test --locked --test suite -- header::
 
 install: $(RELEASE)/libortshard.so
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include

@@ -1,4 +1,4 @@
-//! Writes the C header into `OUT_DIR`, where tests/header.rs compares it with include/ortshard.h, and names the shared
+//! Writes the C header into `OUT_DIR`, where tests/suite/header.rs compares it with include/ortshard.h, and names the shared
 //! library.
 
 use std::error::Error;

@@ -4,7 +4,7 @@
 //! weights take is the step without a context.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
-#[path = "../tests/common/synthetic.rs"]
+#[path = "../tests/suite/common/synthetic.rs"]
 #[allow(dead_code, reason = "a part is used")]
 mod synthetic;
 

@@ -1,5 +1,5 @@
 /* Models that are not there, or not right: a status, a message that says where, and an engine as it was.
- * tests/c_tests.rs makes the broken folders from the test model. */
+ * tests/suite/c_tests.rs makes the broken folders from the test model. */
 #include "model.h"
 
 int main(void)

@@ -6,7 +6,7 @@
 
 enum { MOST = 512 };
 
-/* Options of an engine on the device that ORTSHARD_TEST_DEVICE names, as in tests/common/device.rs: "cpu", as without it,
+/* Options of an engine on the device that ORTSHARD_TEST_DEVICE names, as in tests/suite/common/device.rs: "cpu", as without it,
  * "cuda", "cuda:N", "coreml", or "cpu-stock", the processor with ONNX Runtime's own operators. That anything else runs a shard
  * is an error. */
 static inline ortshard_engine_options on_device(void)

@@ -3,7 +3,7 @@
     python3 tools/make_gpu_suite.py [--out target/gpu-suite]
     target/gpu-suite/run [--device cuda]
 
-The folder may be moved and copied. It holds what `tests/on_device.txt` names as programs, the C programs, the library as
+The folder may be moved and copied. It holds the program of all tests, of which `tests/on_device.txt` is run, the C programs, the library as
 it is released, models and what transformers answered for them, and, if `make onnxruntime-gpu` has fetched it, ONNX Runtime
 with CUDA. Without that (`--runtime none`) it is small, `tar -cJf` makes 16 MB of it, and needs an ONNX Runtime there:
 ORTSHARD_ONNXRUNTIME names it, or python3 has the package onnxruntime-gpu. The target needs NVIDIA's driver and, for the
@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,25 +32,18 @@ COPIED = (
     "tools/make_random_model.py",
     "tools/peers",
 )
-# As tests/c/mod.rs compiles them.
+# As tests/suite/c/mod.rs compiles them.
 CFLAGS = ("-std=c11", "-D_XOPEN_SOURCE=700", "-O1")
 RUN = '#!/bin/sh\nexec "$(dirname "$0")/tools/run_on_device.sh" "$@"\n'
 
 
-def tests() -> list[str]:
-    """The test programs that run on a device."""
-    lines = (ROOT / "tests/on_device.txt").read_text().splitlines()
-    return [line.split()[0] for line in lines if line and not line.startswith("#")]
-
-
-def built(names: list[str]) -> Iterator[Path]:
-    """The programs of these tests, built by cargo."""
+def built() -> Path:
+    """The program of all tests, built by cargo."""
     command = [os.environ.get("CARGO", "cargo"), "test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]
-    command += [argument for name in names for argument in ("--test", name)]
+    command += ["--test", "suite"]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    for message in map(json.loads, done.stdout.splitlines()):
-        if message.get("executable") and message["target"]["name"] in names:
-            yield Path(message["executable"])
+    messages = map(json.loads, done.stdout.splitlines())
+    return next(Path(m["executable"]) for m in messages if m.get("executable") and m["target"]["name"] == "suite")
 
 
 def strip(program: Path, out: Path) -> None:
@@ -80,9 +72,7 @@ def main() -> None:
     (out / "lib/libortshard.so").symlink_to("libortshard.so.0")
     for library in options.runtime.glob("lib*.so*"):
         shutil.copy2(library, out / "lib")
-    names = tests()
-    for program in built(names):
-        strip(program, out / "bin" / program.stem.rsplit("-", 1)[0])
+    strip(built(), out / "bin/suite")
     for source in sorted((ROOT / "c_tests").glob("*.c")):
         if source.stem != "two_units":  # half of it is C++
             compile_c(source, out / "c" / source.stem)
@@ -98,9 +88,6 @@ def main() -> None:
     run = out / "run"
     run.write_text(RUN)
     run.chmod(0o755)
-    missing = [name for name in names if not (out / "bin" / name).exists()]
-    if missing:
-        raise SystemExit(f"cargo built no {', '.join(missing)}")
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file() and not file.is_symlink())
     print(f"{out} has {size / 1e6:.0f} MB; run {out}/run")
 

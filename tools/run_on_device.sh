@@ -106,8 +106,8 @@ step() {
     # Each test of it, or everything where something failed.
     if [ $status = 0 ]; then
         printf '%s\n' "$said" | sed -n "
-            s/^\(test [a-z_]* \.\.\. \)\{0,1\}\([a-z_]*\.c\) \.\.\. ok/ok          $name: \2/p
-            s/^test \([a-z_0-9]*\) \.\.\. ok\$/ok          $name: \1/p"
+            s/^\(test [a-z_:]* \.\.\. \)\{0,1\}\([a-z_]*\.c\) \.\.\. ok/ok          $name: \2/p
+            s/^test [a-z_0-9]*::\([a-z_0-9]*\) \.\.\. ok\$/ok          $name: \1/p"
     else
         printf '%s\n' "$said" | sed 's/^/    /'
     fi
@@ -116,15 +116,13 @@ step() {
 run_tests() {
     while read -r name left_out; do
         case $name in '' | '#'*) continue ;; esac
-        arguments="--nocapture --exact" # names are whole ones
-        for test in $left_out; do arguments="$arguments --skip $test"; done
+        arguments="$name:: --nocapture"
+        for test in $left_out; do arguments="$arguments --skip $name::$test"; done
+        # shellcheck disable=SC2086 # words, on purpose
         if in_folder; then
-            # shellcheck disable=SC2086 # words, on purpose
-            step "$name" "$root/bin/$name" $arguments </dev/null
+            step "$name" "$root/bin/suite" $arguments </dev/null
         else
-            # shellcheck disable=SC2086
-            step "$name" "${CARGO:-cargo}" test --locked --manifest-path "$root/Cargo.toml" --test "$name" -- $arguments \
-                </dev/null
+            step "$name" "${CARGO:-cargo}" test --locked --manifest-path "$root/Cargo.toml" --test suite -- $arguments </dev/null
         fi
     done <"$root/tests/on_device.txt"
 }

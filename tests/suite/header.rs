@@ -1,0 +1,70 @@
+//! The committed header is the one that the sources make, C compilers take it, and the library exports exactly what
+//! it declares.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const GENERATED: &str = include_str!(env!("ORTSHARD_GENERATED_HEADER"));
+
+fn committed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("include/ortshard.h")
+}
+
+/// `make header` sets `ORTSHARD_UPDATE_HEADER`, which makes this test write the file instead.
+#[test]
+fn the_committed_header_is_up_to_date() {
+    if std::env::var_os("ORTSHARD_UPDATE_HEADER").is_some() {
+        std::fs::write(committed(), GENERATED).unwrap();
+        return;
+    }
+    let committed = std::fs::read_to_string(committed()).unwrap_or_default();
+    let difference = GENERATED.lines().zip(committed.lines()).position(|(new, old)| new != old);
+    assert!(
+        committed == GENERATED,
+        "include/ortshard.h is out of date (first difference in line {}); run `make header` and commit the result",
+        difference.unwrap_or_else(|| GENERATED.lines().count().min(committed.lines().count())) + 1
+    );
+}
+
+#[test]
+fn every_function_is_documented() {
+    let parts: Vec<&str> = GENERATED.split("\nORTSHARD_API").collect();
+    for (before, function) in parts.iter().zip(&parts[1..]) {
+        let declaration = function.split(';').next().unwrap();
+        let comment = &before[before.rfind("/**").unwrap()..];
+        assert!(comment.ends_with("*/"), "no documentation:{declaration}");
+        let status = declaration.trim_start().starts_with("ortshard_status ");
+        assert!(!status || comment.contains("Errors:"), "no `Errors:` for{declaration}");
+        assert!(comment.contains("@since "), "no `@since` for{declaration}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_library_exports_what_the_header_declares() {
+    let library = std::env::current_exe().unwrap().with_file_name("libortshard.so");
+    let symbols = Command::new("nm").args(["--dynamic", "--defined-only", "--format=posix"]).arg(&library).output();
+    let Ok(symbols) = symbols else {
+        eprintln!("SKIPPED: nm is not installed, so the exported symbols were not compared with the header");
+        return;
+    };
+    assert!(symbols.status.success(), "nm {}: {}", library.display(), String::from_utf8_lossy(&symbols.stderr));
+    let exported: BTreeSet<String> = String::from_utf8_lossy(&symbols.stdout)
+        .lines()
+        .filter_map(|line| line.split(' ').next().map(str::to_owned))
+        .collect();
+    assert_eq!(exported, declared());
+}
+
+/// The names before every `(` that follow a declaration's type.
+fn declared() -> BTreeSet<String> {
+    let declarations = GENERATED.split("\nORTSHARD_API").skip(1);
+    let names = declarations.map(|declaration| {
+        let head = declaration.split('(').next().unwrap();
+        head.rsplit([' ', '*']).next().unwrap().to_owned()
+    });
+    let names: BTreeSet<String> = names.collect();
+    assert!(names.len() > 30 && names.iter().all(|name| name.starts_with("ortshard_")), "{names:?}");
+    names
+}

@@ -1,0 +1,124 @@
+//! The house rules of src/lib.rs, read off the sources.
+
+use std::path::{Path, PathBuf};
+
+/// Which modules a module may use. `error` may be used by all and uses none.
+const USES: &[(&str, &[&str])] = &[
+    ("ffi", &["engine", "runtime", "sampler", "tokenizer"]),
+    ("engine", &["graph", "kernels", "kv", "model", "runtime", "sampler", "source", "tokenizer", "weights"]),
+    ("model", &["graph"]),
+    ("runtime", &["graph", "kernels", "weights"]),
+    ("weights", &["graph", "kernels", "source"]),
+    ("graph", &[]),
+    ("kernels", &[]),
+    ("source", &[]),
+    ("kv", &["kernels"]),
+    ("sampler", &[]),
+    ("tokenizer", &["source"]),
+    ("error", &[]),
+];
+
+/// Where `unsafe` may stand.
+const UNSAFE: &[&str] = &["ffi/", "kernels/", "runtime/", "weights/mapping.rs"];
+
+/// Lines of a source file, tests at its end not counted.
+const LONGEST: usize = 450;
+
+struct Source {
+    /// Relative to src/.
+    path: String,
+    /// Lines in front of `#[cfg(test)]`, comments left out.
+    lines: Vec<String>,
+}
+
+impl Source {
+    fn module(&self) -> &str {
+        self.path.split(['/', '.']).next().unwrap()
+    }
+
+    fn matches<'a>(&'a self, what: &'a str) -> impl Iterator<Item = &'a String> {
+        self.lines.iter().filter(move |line| line.contains(what))
+    }
+}
+
+fn sources() -> Vec<Source> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, files) } else { files.push(path) }
+        }
+    }
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&src, &mut files);
+    files
+        .iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let code = |line: &&str| !line.trim_start().starts_with("//");
+            Source {
+                path: file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned(),
+                lines: text.lines().filter(code).map(str::to_owned).collect(),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    for source in sources() {
+        let module = source.module();
+        if module == "lib" {
+            continue;
+        }
+        let (_, allowed) =
+            USES.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("{} has no rule", source.path));
+        for line in source.matches("crate::") {
+            for used in line.split("crate::").skip(1) {
+                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                // `use crate::{Engine, ...}`: the crate's own public names.
+                let public = used.is_empty() || used.starts_with(char::is_uppercase);
+                let fine = used == module || used == "error" || allowed.contains(&used) || (public && module == "ffi");
+                assert!(fine, "src/{}: {module} must not use {used}: {line}", source.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_runtime_names_ort() {
+    for source in sources().iter().filter(|s| s.module() != "runtime") {
+        for line in &source.lines {
+            let names = line.contains("use ort::")
+                || line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').any(|w| w.starts_with("ort::"));
+            assert!(!names, "src/{} names ort: {line}", source.path);
+        }
+    }
+}
+
+#[test]
+fn unsafe_stays_in_its_places() {
+    for source in sources() {
+        if UNSAFE.iter().any(|place| source.path.starts_with(place)) {
+            continue;
+        }
+        let line = source.lines.iter().find(|line| line.contains("unsafe ") || line.contains("unsafe{"));
+        assert!(line.is_none(), "src/{}: {}", source.path, line.unwrap());
+    }
+}
+
+#[test]
+fn only_ffi_exports_symbols() {
+    for source in sources().iter().filter(|s| s.module() != "ffi") {
+        assert_eq!(source.matches("no_mangle").count(), 0, "src/{} exports a symbol", source.path);
+        assert_eq!(source.matches("CStr::from_ptr").count() * usize::from(source.module() != "runtime"), 0);
+    }
+}
+
+#[test]
+fn a_file_holds_one_idea() {
+    for source in sources() {
+        assert!(source.lines.len() <= LONGEST, "src/{} has {} lines", source.path, source.lines.len());
+    }
+}

@@ -1,0 +1,458 @@
+//! Tokenizers, streaming and chat templates against what the Python libraries answer (`tools/make_tokenizer_goldens.py`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use ortshard::{ChatMessage, Error, ErrorKind, TextStream, Tokenizer};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const NAMES: [&str; 7] = ["llama3", "qwen", "gpt2", "llama2", "mistral", "gemma", "unigram"];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tokenizers").join(name)
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+fn open(name: &str) -> Arc<Tokenizer> {
+    Arc::new(Tokenizer::open(&fixture(name)).unwrap())
+}
+
+/// A folder of its own for each test, gone afterwards.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        for (name, content) in files {
+            fs::write(folder.path(name), content).unwrap();
+        }
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// With the tokenizer of a fixture in it.
+    fn with(fixture_name: &str, files: &[(&str, &str)]) -> Self {
+        let folder = Self::new(files);
+        fs::copy(fixture(fixture_name).join("tokenizer.json"), folder.path("tokenizer.json")).unwrap();
+        folder
+    }
+
+    fn open(&self) -> Result<Tokenizer, Error> {
+        Tokenizer::open(self.0.path())
+    }
+}
+
+fn try_stream(tokenizer: &Arc<Tokenizer>, ids: &[u32], skip: bool) -> Result<String, Error> {
+    let mut stream = TextStream::new(tokenizer.clone(), skip);
+    let text = ids.iter().map(|&id| stream.push(id)).collect::<Result<String, _>>()?;
+    Ok(text + &stream.finish()?)
+}
+
+fn stream(tokenizer: &Arc<Tokenizer>, ids: &[u32], skip: bool) -> String {
+    try_stream(tokenizer, ids, skip).unwrap()
+}
+
+#[test]
+fn encodes_and_decodes_as_the_python_library() {
+    for name in NAMES {
+        let (tokenizer, golden) = (open(name), read_json(&fixture(name).join("golden.json")));
+        assert_eq!(tokenizer.vocab_size() as u64, golden["vocab_size"].as_u64().unwrap());
+        for case in golden["encode"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            assert_eq!(tokenizer.encode(text, true).unwrap(), ids(&case["ids"]), "{name}: {text:?}");
+            assert_eq!(tokenizer.encode(text, false).unwrap(), ids(&case["plain"]), "{name}: {text:?}");
+        }
+        for case in golden["decode"].as_array().unwrap() {
+            let ids = ids(&case["ids"]);
+            for (skip, key) in [(false, "text"), (true, "skip")] {
+                assert_eq!(tokenizer.decode(&ids, skip).unwrap(), case[key].as_str().unwrap(), "{name}: {ids:?}");
+                assert_eq!(stream(&tokenizer, &ids, skip), case[key].as_str().unwrap(), "{name}: {ids:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn streams_what_decode_gives_for_random_ids() {
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    for name in NAMES {
+        let tokenizer = open(name);
+        let size = u32::try_from(tokenizer.vocab_size()).unwrap();
+        for round in 0..400 {
+            // Half of the rounds draw from few neighbouring ids, where bytes meet bytes.
+            let (base, span) = if round % 2 == 0 { (0, size) } else { (random.next_u32() % (size - 40), 40) };
+            let ids: Vec<u32> = (0..random.next_u32() % 60).map(|_| base + random.next_u32() % span).collect();
+            for skip in [false, true] {
+                assert_eq!(stream(&tokenizer, &ids, skip), tokenizer.decode(&ids, skip).unwrap(), "{name}: {ids:?}");
+            }
+        }
+    }
+}
+
+/// Decoders that are rare, or that no file should have, behind a vocabulary that provokes them.
+#[test]
+fn streams_what_decode_gives_for_any_decoder() {
+    let vocab = [
+        "a", "▁b", "##c", "c</w>", "<0xE4>", "<0xBD>", "<0xA0>", "<0xZZ>", "Ġ", "ä½", "ł", " . ", "▁▁", ",", "你", "H",
+    ];
+    let stages = [
+        json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
+        json!({"type": "BPEDecoder", "suffix": "</w>"}),
+        json!({"type": "CTC", "pad_token": "a", "word_delimiter_token": ",", "cleanup": true}),
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true}),
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": true}),
+        json!({"type": "Replace", "pattern": {"Regex": "[a▁]"}, "content": " "}),
+        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
+        json!({"type": "Strip", "content": " ", "start": 2, "stop": 0}),
+        json!({"type": "Strip", "content": "a", "start": 1, "stop": 0}),
+        json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    let mut random = ChaCha8Rng::seed_from_u64(8);
+    for round in 0..500 {
+        let count = round % 6;
+        let chain: Vec<_> = (0..count).map(|_| &stages[random.next_u32() as usize % stages.len()]).collect();
+        let decoder = if count == 0 { Value::Null } else { json!({"type": "Sequence", "decoders": chain}) };
+        let numbered: serde_json::Map<_, _> = vocab.iter().zip(0..).map(|(t, id)| ((*t).into(), json!(id))).collect();
+        let model = json!({"type": "WordLevel", "vocab": numbered, "unk_token": "a"});
+        let file = json!({"version": "1.0", "added_tokens": [], "decoder": decoder, "model": model}).to_string();
+        let tokenizer = Arc::new(Folder::new(&[("tokenizer.json", &file)]).open().unwrap());
+        for _ in 0..40 {
+            let ids: Vec<u32> = (0..random.next_u32() % 12).map(|_| random.next_u32() % 16).collect();
+            match (try_stream(&tokenizer, &ids, false), tokenizer.decode(&ids, false)) {
+                (Ok(streamed), Ok(text)) => assert_eq!(streamed, text, "{decoder}: {ids:?}"),
+                (streamed, text) => assert!(streamed.is_err() && text.is_err(), "{decoder}: {ids:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn streams_whole_characters_without_delay() {
+    let tokenizer = open("gpt2");
+    let mut stream = TextStream::new(tokenizer.clone(), false);
+    let text = "Hello 😀 done 今日は";
+    for id in tokenizer.encode(text, false).unwrap() {
+        let piece = stream.push(id).unwrap();
+        assert!(text.contains(&piece) && !piece.contains('\u{FFFD}'));
+    }
+    assert_eq!(stream.finish().unwrap(), "");
+
+    // Cut inside an emoji: the rest comes as decode gives it, and the stream is at its start again.
+    let ids = tokenizer.encode("👍🏽", false).unwrap();
+    let cut = &ids[..ids.len() - 1];
+    let given: Vec<_> = cut.iter().map(|&id| stream.push(id).unwrap()).collect();
+    let rest = stream.finish().unwrap();
+    assert!(rest.ends_with('\u{FFFD}') && !given.concat().contains('\u{FFFD}'));
+    assert_eq!(given.concat() + &rest, tokenizer.decode(cut, false).unwrap());
+    assert_eq!(stream.finish().unwrap(), "");
+
+    // Byte tokens wait for the end of their run; the first token loses the space it stands behind.
+    let llama = open("llama2");
+    let mut stream = TextStream::new(llama.clone(), true);
+    let given: Vec<_> = llama.encode("a今a", true).unwrap().iter().map(|&id| stream.push(id).unwrap()).collect();
+    assert_eq!(given, ["", "a", "", "", "", "今a"]);
+}
+
+#[test]
+fn ids_outside_the_vocabulary_are_refused() {
+    let tokenizer = open("llama3");
+    let error = tokenizer.decode(&[1, 2, 999_999], false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfRange);
+    assert!(error.to_string().contains("999999") && error.to_string().contains("index 2"), "{error}");
+
+    let mut stream = TextStream::new(tokenizer.clone(), false);
+    let ids = tokenizer.encode("é", false).unwrap();
+    let mut text = stream.push(ids[0]).unwrap();
+    assert_eq!(stream.push(u32::MAX).unwrap_err().kind(), ErrorKind::OutOfRange);
+    text.extend(ids[1..].iter().map(|&id| stream.push(id).unwrap()));
+    assert_eq!(text + &stream.finish().unwrap(), tokenizer.decode(&ids, false).unwrap());
+}
+
+#[test]
+fn special_tokens_come_from_every_file() {
+    let plain = open("llama3");
+    assert_eq!((plain.bos(), plain.eos(), plain.pad()), (None, &[][..], None));
+    let (bos, eot, pad) = (
+        plain.token_to_id("<|begin|>").unwrap(),
+        plain.token_to_id("<|eot|>").unwrap(),
+        plain.token_to_id("<|pad|>").unwrap(),
+    );
+    let folder = Folder::with(
+        "llama3",
+        &[
+            ("tokenizer_config.json", r#"{"bos_token": {"content": "<|begin|>"}, "eos_token": "<|eot|>"}"#),
+            ("special_tokens_map.json", r#"{"pad_token": "<|pad|>", "eos_token": "a"}"#),
+            (
+                "generation_config.json",
+                &format!(r#"{{"eos_token_id": [7, {eot}], "bos_token_id": 5, "pad_token_id": 6}}"#),
+            ),
+            ("config.json", r#"{"text_config": {"eos_token_id": 9}, "pad_token_id": -1, "bos_token_id": null}"#),
+        ],
+    );
+    let tokenizer = folder.open().unwrap();
+    assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.pad()), (Some(bos), &[7, eot, 9][..], Some(pad)));
+    assert!(tokenizer.is_eos(9) && !tokenizer.is_eos(bos));
+    assert_eq!(tokenizer.id_to_token(bos).as_deref(), Some("<|begin|>"));
+}
+
+#[test]
+fn tokenizer_config_decides_about_bos_and_eos() {
+    let config = |adds: &str| format!(r#"{{"bos_token": "<|begin|>", "eos_token": "<|eot|>"{adds}}}"#);
+    let encode = |name: &str, adds: &str, special: bool| {
+        let tokenizer = Folder::with(name, &[("tokenizer_config.json", &config(adds))]).open().unwrap();
+        let ids = tokenizer.encode("hi", special).unwrap();
+        tokenizer.decode(&ids, false).unwrap()
+    };
+    assert_eq!(encode("llama3", "", true), "<|begin|>hi");
+    assert_eq!(encode("llama3", r#", "add_bos_token": true"#, true), "<|begin|>hi");
+    assert_eq!(encode("llama3", r#", "add_bos_token": false"#, true), "hi");
+    assert_eq!(encode("qwen", "", true), "hi");
+    assert_eq!(encode("qwen", r#", "add_bos_token": true, "add_eos_token": true"#, true), "<|begin|>hi<|eot|>");
+    assert_eq!(encode("qwen", r#", "add_bos_token": true, "add_eos_token": true"#, false), "hi");
+}
+
+#[test]
+fn long_texts_are_neither_truncated_nor_slow() {
+    for name in NAMES {
+        let tokenizer = open(name);
+        for text in
+            ["Hello world 123! ".repeat(4000), " ".repeat(60_000) + "x", "a".repeat(60_000), "\n \n".repeat(20_000)]
+        {
+            let ids = tokenizer.encode(&text, false).unwrap();
+            assert!(ids.len() > 100);
+            if !matches!(name, "llama2" | "mistral" | "unigram") {
+                assert!(tokenizer.decode(&ids, false).unwrap() == text); // the others take spaces for a prefix
+            }
+        }
+    }
+}
+
+#[test]
+fn one_tokenizer_serves_many_threads() {
+    let tokenizer = open("llama3");
+    let golden = read_json(&fixture("llama3").join("golden.json"));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for case in golden["encode"].as_array().unwrap() {
+                    assert_eq!(tokenizer.encode(case["text"].as_str().unwrap(), true).unwrap(), ids(&case["ids"]));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn missing_and_hostile_files_have_clear_errors() {
+    let error = Folder::new(&[]).open().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("tokenizer.json"));
+    assert_eq!(Tokenizer::open(Path::new("no/such/tokenizer.json")).unwrap_err().kind(), ErrorKind::NotFound);
+
+    let renamed = Folder::new(&[]);
+    fs::copy(fixture("qwen").join("tokenizer.json"), renamed.path("mine.json")).unwrap();
+    assert_eq!(Tokenizer::open(&renamed.path("mine.json")).unwrap().vocab_size(), open("qwen").vocab_size());
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(fixture("qwen").join("tokenizer.json"), renamed.path("tokenizer.json")).unwrap();
+        let error = renamed.open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "a link that leaves the folder: {error}");
+    }
+
+    let deep = format!(r#"{{"decoder": {}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let mut nested = r#"{"type":"Fuse"}"#.to_owned();
+    for _ in 0..40 {
+        nested = format!(r#"{{"type":"Sequence","decoders":[{nested},{{"type":"Fuse"}}]}}"#);
+    }
+    let model = r#"{"type":"BPE","vocab":{"a":0},"merges":[]}"#;
+    let nested = format!(r#"{{"version":"1.0","decoder":{nested},"model":{model}}}"#);
+    assert!(Folder::new(&[("tokenizer.json", &nested)]).open().is_ok());
+    let bad = [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        "\u{0}",
+        &deep,
+        r#"{"version": "9.0"}"#,
+        r#"{"decoder": {"type": "Nope"}}"#,
+        r#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}"#,
+        r#"{"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": false}}"#,
+        r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["x y"]}}"#,
+        r#"{"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}"#,
+        r#"{"model": {"type": "Unigram", "vocab": [], "unk_id": 7}}"#,
+        r#"{"added_tokens": [{"id": 0}]}"#,
+    ];
+    for content in bad {
+        let error = Folder::new(&[("tokenizer.json", content)]).open().unwrap_err();
+        let start: String = content.chars().take(60).collect();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{start}: {error}");
+        assert!(error.to_string().contains("tokenizer.json"), "{start}: {error}");
+    }
+    for (name, content) in [
+        ("tokenizer_config.json", "{"),
+        ("tokenizer_config.json", "[]"),
+        ("tokenizer_config.json", r#"{"bos_token": 3}"#),
+        ("tokenizer_config.json", r#"{"add_bos_token": "yes"}"#),
+        ("tokenizer_config.json", r#"{"chat_template": [{"name": "default"}]}"#),
+        ("special_tokens_map.json", r#"{"pad_token": []}"#),
+        ("generation_config.json", r#"{"eos_token_id": [1, "2"]}"#),
+        ("config.json", r#"{"eos_token_id": 4294967296}"#),
+    ] {
+        let error = Folder::with("gpt2", &[(name, content)]).open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{content}");
+        assert!(error.to_string().contains(name), "{content}: {error}");
+    }
+}
+
+/// Cuts and flips in a good file: any answer but a panic.
+#[test]
+fn damaged_files_never_panic() {
+    let mut random = ChaCha8Rng::seed_from_u64(9);
+    for name in ["llama3", "llama2", "unigram"] {
+        let good = fs::read(fixture(name).join("tokenizer.json")).unwrap();
+        for _ in 0..150 {
+            let mut bytes = good.clone();
+            for _ in 0..=random.next_u32() % 3 {
+                let at = random.next_u32() as usize % bytes.len();
+                bytes[at] = b"0919{}[],:\"a-"[random.next_u32() as usize % 13];
+            }
+            if random.next_u32() % 4 == 0 {
+                bytes.truncate(random.next_u32() as usize % bytes.len());
+            }
+            let folder = Folder::new(&[]);
+            fs::write(folder.path("tokenizer.json"), &bytes).unwrap();
+            if let Ok(tokenizer) = folder.open() {
+                let tokenizer = Arc::new(tokenizer);
+                if let Ok(ids) = tokenizer.encode("Hello 今日 <|eot|> world", true) {
+                    let (streamed, text) = (try_stream(&tokenizer, &ids, true), tokenizer.decode(&ids, true));
+                    assert_eq!(streamed.ok(), text.ok());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn renders_chats_as_jinja2_does() {
+    let config = r#"{"bos_token": "<s>", "eos_token": {"content": "</s>"}}"#;
+    let golden = read_json(&fixture("chat").join("golden.json"));
+    let mut refused = 0;
+    for case in golden.as_array().unwrap() {
+        let name = case["template"].as_str().unwrap();
+        let template = fs::read_to_string(fixture("chat").join(name)).unwrap();
+        let folder = Folder::with("llama2", &[("tokenizer_config.json", config), ("chat_template.jinja", &template)]);
+        let message = |m: &Value| ChatMessage::new(m["role"].as_str().unwrap(), m["content"].as_str().unwrap());
+        let messages: Vec<_> = case["messages"].as_array().unwrap().iter().map(message).collect();
+        let answer = folder.open().unwrap().apply_chat_template(&messages, case["generate"].as_bool().unwrap());
+        if name == "qwen.jinja" && messages.is_empty() {
+            // minijinja 3.0.5 panics on [][::-1].
+            assert_eq!(answer.unwrap_err().kind(), ErrorKind::Malformed);
+            continue;
+        }
+        if let Some(text) = case["text"].as_str() {
+            assert_eq!(answer.unwrap(), text, "{name}");
+        } else {
+            let error = answer.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains(case["error"].as_str().unwrap()), "{error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 3);
+}
+
+fn chat(template: &str) -> Result<String, Error> {
+    let config = json!({"chat_template": template}).to_string();
+    let tokenizer = Folder::with("qwen", &[("tokenizer_config.json", &config)]).open().unwrap();
+    tokenizer.apply_chat_template(&[ChatMessage::new("user", "Hi")], true)
+}
+
+/// The longest chains that are allowed, on the smallest stack that threads have anywhere.
+#[test]
+fn chains_of_the_allowed_length_fit_the_stack() {
+    let chains = [(" ~ 'a'", 490), (".a", 490), ("|trim", 490), (" if v else v", 240), (" and v", 490), ("()", 330)];
+    let mut templates: Vec<_> = chains.map(|(part, n)| format!("{{{{ v{} }}}}", part.repeat(n))).into();
+    templates.extend(["not ", "-"].map(|sign| format!("{{{{ {}v }}}}", sign.repeat(990))));
+    templates.push(format!("{{% if v %}}{}{{% endif %}}", "{% elif v %}".repeat(300)));
+    let render = move || templates.iter().for_each(|template| drop(chat(template)));
+    thread::Builder::new().stack_size(512 << 10).spawn(render).unwrap().join().unwrap();
+}
+
+#[test]
+fn chat_templates_are_found_and_bounded() {
+    let error = open("qwen").apply_chat_template(&[], true).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+
+    let list = json!({"chat_template": [
+        {"name": "tool_use", "template": "tools"}, {"name": "default", "template": "{{ messages[0].content }}"}
+    ]});
+    let tokenizer = Folder::with("qwen", &[("tokenizer_config.json", &list.to_string())]).open().unwrap();
+    assert_eq!(tokenizer.apply_chat_template(&[ChatMessage::new("user", "Hi")], false).unwrap(), "Hi");
+
+    assert_eq!(chat("{{ strftime_now('%Y') | length }}").unwrap(), "4");
+    assert_eq!(
+        chat("{{ 1000000 * 1000000 }} {{ 'ab' * 2 }} {{ ([1] * 3) | list }}").unwrap(),
+        "1000000000000 abab [1, 1, 1]"
+    );
+    assert_eq!(
+        chat("{%- generation -%} a {%- endgeneration %}\nb{% set generation = 1 %}{{ generation }}").unwrap(),
+        "ab1"
+    );
+
+    let nested = format!("{}1{}", "{{ ".to_owned() + &"(".repeat(5001), ")".repeat(5001) + " }}");
+    let long = |part: &str| format!("\n{{{{ v{} }}}}", part.repeat(50_000));
+    let chains = [" ~ 'a'", ".a", "|trim", " if v else v", " and v", " ** v", "()"].map(long);
+    for chain in &chains {
+        let error = chat(chain).unwrap_err();
+        assert!(error.chain().contains("line 2 has more than 1000 words"), "{}", error.chain());
+    }
+    let elifs = format!("{{% if v %}}{}{{% endif %}}", "{% elif v %}".repeat(50_000));
+    let constants = "{{ 'x' * 99999999 }}".repeat(1000);
+    for (template, line) in [
+        ("\n\n{% if %}", "line 3"),
+        ("a\n{{ messages.nope.nope }}", "line 2"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "steps"),
+        ("{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", "256 MiB"),
+        ("{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "16 MiB"),
+        (
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x|replace('a', n.x) %}{% endfor %}",
+            "MiB",
+        ),
+        ("{% set x %}{% for i in range(20000) %}{{ 'x' * 999 }}{% endfor %}{% endset %}", "16 MiB"),
+        ("{{ ((1, 2) * 49999999) | length }}", "256 MiB"),
+        ("{{ (['x' * 99999] * 99999) | map('upper') | list }}", "256 MiB"),
+        ("{% set n = namespace(x=[]) %}{% for i in range(99) %}{% set n.x = [n.x] %}{% endfor %}", "nest deeper"),
+        ("{% set n = namespace() %}{% set n.n = n %}", "namespace"),
+        ("{{ '%09999d' | format(1) }}", "999 characters"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "line 1"),
+        ("{% include 'chat_template' %}", "line 1"),
+        ("{{ 'x' | nope }}", "line 1"),
+        (&nested, "line 1"),
+        (&elifs, "elifs"),
+        (&constants, "16 MiB"),
+        (&"x".repeat((1 << 20) + 1), "longer than 1 MiB"),
+    ] {
+        let error = chat(template).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
+        assert!(error.chain().contains(line), "{}", error.chain());
+    }
+}
