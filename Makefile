@@ -73,10 +73,13 @@ demo: runtime examples
 	@printf '\n== three shards\n%s' "$(PROMPT)"
 	@$(GENERATE) --shards 3
 
-# Then what other devices run, as far as it goes without one: ONNX Runtime's own operators on the processor.
-test: runtime examples
-	$(CARGO) test --locked
-	tools/run_on_device.sh --device cpu-stock --tests
+# Then what other devices run, as far as it goes without one: ONNX Runtime's own operators on the processor. All failures of
+# both are reported.
+test: runtime
+	@status=0; \
+	$(CARGO) test --workspace --locked --no-fail-fast || status=1; \
+	tools/run_on_device.sh --device cpu-stock --tests || status=1; \
+	exit $$status
 
 test-gpu: runtime examples
 	tools/run_on_device.sh --device $(GPU) --tests
@@ -129,10 +132,10 @@ target/models/%: | numpy
 	PYTHONPATH="target/python:$$PYTHONPATH" $(PYTHON) tools/make_random_model.py --shape $* --dtype bf16 --out $@
 
 lint:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --no-default-features --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(CARGO) test --locked --test suite -- header:: layering::
 
 header:

@@ -31,7 +31,6 @@ pub mod engine;
 mod error;
 mod ffi;
 mod graph;
-mod kernels;
 mod kv;
 mod model;
 mod runtime;
@@ -39,6 +38,9 @@ mod sampler;
 mod source;
 mod tokenizer;
 mod weights;
+
+// A package of its own in src/kernels, so that tests compile it once and optimised.
+use ortshard_kernels as kernels;
 
 pub use engine::{
     AuditedFile, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate, FileState, Input,

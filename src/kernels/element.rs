@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Element type of stored weights, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Dtype {
+pub enum Dtype {
     /// IEEE 754 single precision.
     F32,
     /// IEEE 754 half precision.
@@ -18,7 +18,7 @@ pub(crate) enum Dtype {
 impl Dtype {
     /// Bytes of one element.
     #[must_use]
-    pub(crate) const fn size(self) -> usize {
+    pub const fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
@@ -28,7 +28,7 @@ impl Dtype {
 
 /// How the bytes of a matrix are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Layout {
+pub enum Layout {
     /// Row-major, as in a checkpoint: `rows * cols * dtype.size()` bytes.
     Rows(Dtype),
     /// Quantised, as in [`packed`](super::packed): `packing.bytes(rows, cols)` bytes.
@@ -47,7 +47,7 @@ impl fmt::Debug for Layout {
 
 impl Layout {
     /// Bytes of a matrix; none if they are more than can be counted.
-    pub(crate) const fn bytes(self, rows: usize, cols: usize) -> Option<usize> {
+    pub const fn bytes(self, rows: usize, cols: usize) -> Option<usize> {
         match self {
             Self::Rows(dtype) => match rows.checked_mul(cols) {
                 Some(values) => values.checked_mul(dtype.size()),
@@ -62,20 +62,20 @@ impl Layout {
 ///
 /// A vector (a bias, the weights of a norm) is a matrix of one row.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Matrix<'a> {
+pub struct Matrix<'a> {
     /// What the bytes mean.
-    pub(crate) layout: Layout,
+    pub layout: Layout,
     /// Rows: the outputs of a linear layer, the words of an embedding table.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// Columns: the inputs of a linear layer, the width of an embedding.
-    pub(crate) cols: usize,
+    pub cols: usize,
     /// The elements.
-    pub(crate) data: &'a [u8],
+    pub data: &'a [u8],
 }
 
 impl Matrix<'_> {
     /// Widens the elements from `from` on, counted in row-major order, into `to`.
-    pub(crate) fn widen(&self, from: usize, to: &mut [f32]) {
+    pub fn widen(&self, from: usize, to: &mut [f32]) {
         let dtype = match self.layout {
             Layout::Rows(dtype) => dtype,
             Layout::Tiles(packing) => return self.unpack(packing, from, to),

@@ -6,7 +6,7 @@ use super::Matrix;
 ///
 /// # Errors
 /// The index of the first id that is not a row of the table. `y` is then written up to there.
-pub(crate) fn embed(ids: &[i64], table: &Matrix, y: &mut [f32]) -> Result<(), usize> {
+pub fn embed(ids: &[i64], table: &Matrix, y: &mut [f32]) -> Result<(), usize> {
     if table.cols == 0 {
         return Ok(());
     }

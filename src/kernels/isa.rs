@@ -7,7 +7,7 @@ use super::simd::{Kernel, portable::Portable};
 ///
 /// Naming one that the processor lacks is safe: the portable code runs instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Isa {
+pub enum Isa {
     /// Plain Rust; runs anywhere.
     Portable,
     /// x86-64 with AVX2, FMA and F16C.
@@ -25,7 +25,7 @@ impl Isa {
     /// The best instruction set of this processor, or the one the environment variable `ORTSHARD_ISA` names
     /// (`portable`, `avx2`, `avx512`, `neon`) where the processor has it.
     #[must_use]
-    pub(crate) fn detect() -> Self {
+    pub fn detect() -> Self {
         let wanted = std::env::var("ORTSHARD_ISA").unwrap_or_default();
         let available = Self::available();
         let named = available.iter().find(|isa| isa.name() == wanted);
@@ -34,13 +34,13 @@ impl Isa {
 
     /// The instruction sets of this processor, the best first; never empty.
     #[must_use]
-    pub(crate) fn available() -> Vec<Self> {
+    pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
     /// The name that `ORTSHARD_ISA` takes.
     #[must_use]
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",

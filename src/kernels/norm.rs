@@ -8,7 +8,7 @@ use super::{Isa, Matrix, Parallel};
 const TASK_VALUES: usize = 1 << 15;
 
 /// `y = x / sqrt(mean(x^2) + eps) * weight` for each row of `x`, all in `f32`; `weight` is `1 x width`.
-pub(crate) fn rms_norm(isa: Isa, par: &dyn Parallel, x: &[f32], weight: &Matrix, eps: f32, y: &mut [f32]) {
+pub fn rms_norm(isa: Isa, par: &dyn Parallel, x: &[f32], weight: &Matrix, eps: f32, y: &mut [f32]) {
     let width = weight.cols;
     if width == 0 || x.is_empty() {
         return;

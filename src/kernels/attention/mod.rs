@@ -22,43 +22,43 @@ use super::{Isa, Matrix, Parallel};
 use attend::{Queries, State, attend, merge};
 use plan::{Plan, Run, Unit};
 use prepare::{Head, prepare};
-pub(crate) use rows::RowType;
+pub use rows::RowType;
 use rows::Rows;
 
 /// What the heads look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct AttentionShape {
+pub struct AttentionShape {
     /// Query heads.
-    pub(crate) heads: usize,
+    pub heads: usize,
     /// Key and value heads; divides `heads`. Head `h` reads key head `h / (heads / kv_heads)`.
-    pub(crate) kv_heads: usize,
+    pub kv_heads: usize,
     /// Values of a head.
-    pub(crate) head_dim: usize,
+    pub head_dim: usize,
     /// Pairs of a head's values that are rotated, the rest passes: `head_dim / 2` in most models, 0 for none.
-    pub(crate) rotary_pairs: usize,
+    pub rotary_pairs: usize,
     /// Multiplies the scores: `1 / sqrt(head_dim)` in most models.
-    pub(crate) scale: f32,
+    pub scale: f32,
     /// With `Some(w)` a query at position `p` sees the keys at `p - w + 1 ..= p` only.
-    pub(crate) window: Option<usize>,
+    pub window: Option<usize>,
     /// Epsilon of the norms of queries and keys.
-    pub(crate) norm_eps: f32,
+    pub norm_eps: f32,
 }
 
 /// One sequence's part of a packed batch.
 #[derive(Debug)]
-pub(crate) struct Sequence<'a> {
+pub struct Sequence<'a> {
     /// Cached keys, `[kv_heads, capacity]` rows of `head_dim` values, normalised and rotated.
-    pub(crate) keys: &'a mut [u8],
+    pub keys: &'a mut [u8],
     /// Cached values, laid out as the keys.
-    pub(crate) values: &'a mut [u8],
+    pub values: &'a mut [u8],
     /// What the rows are kept as.
-    pub(crate) kind: RowType,
+    pub kind: RowType,
     /// Tokens the cache has room for.
-    pub(crate) capacity: usize,
+    pub capacity: usize,
     /// Tokens already cached: the position of this run's first token.
-    pub(crate) position: usize,
+    pub position: usize,
     /// Tokens of this run.
-    pub(crate) tokens: usize,
+    pub tokens: usize,
 }
 
 /// Attention of packed rows: those of the first sequence, then those of the second, and so on.
@@ -67,7 +67,7 @@ pub(crate) struct Sequence<'a> {
 /// each row's position. With `q_norm` and `k_norm` (`1 x head_dim`, Qwen 3) every head is normalised before it is rotated. Keys
 /// and values are written to the caches at `position..position + tokens`, then `out`, `[n, heads * head_dim]`, is computed.
 #[allow(clippy::too_many_arguments, reason = "each is a tensor of the operator")]
-pub(crate) fn attention(
+pub fn attention(
     isa: Isa,
     par: &dyn Parallel,
     shape: &AttentionShape,

@@ -11,7 +11,7 @@ use std::fmt;
 
 /// What the values of a row are kept as, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum RowType {
+pub enum RowType {
     /// As they are.
     F32,
     /// IEEE half precision. Finite values beyond its largest, 65504, become that; infinities and NaNs stay what they are.
@@ -36,7 +36,7 @@ const SCALE: usize = size_of::<f32>();
 
 impl RowType {
     /// Bytes of a row of `dim` values.
-    pub(crate) const fn bytes(self, dim: usize) -> usize {
+    pub const fn bytes(self, dim: usize) -> usize {
         match self {
             Self::F32 => dim * F32::SIZE,
             Self::F16 => dim * F16::SIZE,

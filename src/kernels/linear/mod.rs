@@ -26,19 +26,19 @@ use std::ops::Range;
 
 /// One linear layer and where its result goes.
 #[derive(Debug)]
-pub(crate) struct Map<'a> {
+pub struct Map<'a> {
     /// The weights, `[out, in]`.
-    pub(crate) weights: Matrix<'a>,
+    pub weights: Matrix<'a>,
     /// Added to every row of the result: `1 x out`.
-    pub(crate) bias: Option<Matrix<'a>>,
+    pub bias: Option<Matrix<'a>>,
     /// Added to the result: `[tokens, out]`.
-    pub(crate) residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [f32]>,
     /// The result: `[tokens, out]`.
-    pub(crate) y: &'a mut [f32],
+    pub y: &'a mut [f32],
 }
 
 /// `y = x * weights^T (+ bias) (+ residual)` with `x` of `[tokens, in]`.
-pub(crate) fn linear(
+pub fn linear(
     isa: Isa,
     par: &dyn Parallel,
     x: &[f32],
@@ -53,7 +53,7 @@ pub(crate) fn linear(
 
 /// Several linear layers of the same `x` in one parallel section (queries, keys and values): waking the threads once is
 /// noticeable when one token's layers take tens of microseconds.
-pub(crate) fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [Map]) {
+pub fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [Map]) {
     let jobs: Vec<Job> = maps
         .iter_mut()
         .map(|map| Job {
@@ -74,7 +74,7 @@ pub(crate) fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [M
 /// `y = silu(x * gate^T + gate_bias) * (x * up^T + up_bias)`: the gated half of a feed-forward layer (`SwiGLU`, Shazeer 2020) in
 /// one parallel section, without the two intermediate results.
 #[allow(clippy::too_many_arguments, reason = "it is the formula")]
-pub(crate) fn swiglu(
+pub fn swiglu(
     isa: Isa,
     par: &dyn Parallel,
     x: &[f32],

@@ -15,7 +15,7 @@ use super::super::simd::{Kernel, Simd};
 use super::super::{Isa, Parallel};
 
 /// Bytes in front of a block's codes.
-pub(in crate::kernels) const HEAD: usize = 8;
+pub(crate) const HEAD: usize = 8;
 /// Values of one task are at least this many: below that a thread is not worth waking.
 const TASK_VALUES: usize = 1 << 15;
 /// `1.5 * 2^23`: adding it rounds to an integer (half to even) and leaves that integer in the low bits.
@@ -30,30 +30,23 @@ pub(super) const fn row_bytes(block: usize, cols: usize) -> usize {
 
 /// The codes of some tokens.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Activations<'a> {
+pub(crate) struct Activations<'a> {
     /// Columns that share a scale.
-    pub(in crate::kernels) block: usize,
+    pub(crate) block: usize,
     /// Columns of a token.
-    pub(in crate::kernels) cols: usize,
+    pub(crate) cols: usize,
     /// Token after token.
-    pub(in crate::kernels) data: &'a [u8],
+    pub(crate) data: &'a [u8],
 }
 
 impl<'a> Activations<'a> {
     /// Bytes for `tokens` tokens.
-    pub(in crate::kernels) fn bytes(block: usize, tokens: usize, cols: usize) -> usize {
+    pub(crate) fn bytes(block: usize, tokens: usize, cols: usize) -> usize {
         tokens * row_bytes(block, cols)
     }
 
     /// Codes `x`, rows of `cols` values, into `data` of [`bytes`](Self::bytes).
-    pub(in crate::kernels) fn new(
-        isa: Isa,
-        par: &dyn Parallel,
-        block: usize,
-        x: &[f32],
-        cols: usize,
-        data: &'a mut [u8],
-    ) -> Self {
+    pub(crate) fn new(isa: Isa, par: &dyn Parallel, block: usize, x: &[f32], cols: usize, data: &'a mut [u8]) -> Self {
         let row_bytes = row_bytes(block, cols);
         let tokens = x.len() / cols;
         let per_task = (TASK_VALUES / cols).max(1);
@@ -70,7 +63,7 @@ impl<'a> Activations<'a> {
     }
 
     /// Bytes from one token to the next.
-    pub(in crate::kernels) fn stride(&self) -> usize {
+    pub(crate) fn stride(&self) -> usize {
         row_bytes(self.block, self.cols)
     }
 }

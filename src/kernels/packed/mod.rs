@@ -46,19 +46,19 @@ mod pack;
 mod tests;
 mod unpack;
 
-pub(crate) use pack::pack;
+pub use pack::pack;
 pub(super) use unpack::unpack;
-pub(crate) use unpack::{codes, scales};
+pub use unpack::{codes, scales};
 
 /// The version of the format described above.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes of a line of codes, and of the scales of two blocks.
 pub(super) const LINE: usize = 64;
 
 /// How a matrix is quantised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Packing {
+pub enum Packing {
     /// Four bits, a scale for 128 columns: the smallest and fastest.
     Int4,
     /// Four bits, a scale for 32 columns: more accurate.
@@ -69,10 +69,10 @@ pub(crate) enum Packing {
 
 impl Packing {
     /// Rows of a tile.
-    pub(crate) const TILE_ROWS: usize = 16;
+    pub const TILE_ROWS: usize = 16;
 
     /// Bits of a code.
-    pub(crate) const fn bits(self) -> usize {
+    pub const fn bits(self) -> usize {
         match self {
             Self::Int4 | Self::Int4Fine => 4,
             Self::Int8 => 8,
@@ -80,7 +80,7 @@ impl Packing {
     }
 
     /// Columns that share a scale.
-    pub(crate) const fn block(self) -> usize {
+    pub const fn block(self) -> usize {
         match self {
             Self::Int4 | Self::Int8 => 128,
             Self::Int4Fine => 32,
@@ -115,13 +115,13 @@ impl Packing {
     }
 
     /// Bytes of a tile of `cols` columns; as good as endless (`usize::MAX`) if they are more than can be counted.
-    pub(crate) const fn tile_bytes(self, cols: usize) -> usize {
+    pub const fn tile_bytes(self, cols: usize) -> usize {
         let blocks = cols.div_ceil(self.block());
         blocks.div_ceil(2).saturating_mul(LINE).saturating_add(blocks.saturating_mul(self.block_bytes()))
     }
 
     /// Bytes of a matrix, a multiple of 64; none if they are more than can be counted.
-    pub(crate) const fn bytes(self, rows: usize, cols: usize) -> Option<usize> {
+    pub const fn bytes(self, rows: usize, cols: usize) -> Option<usize> {
         match self.tile_bytes(cols) {
             usize::MAX => None,
             tile => rows.div_ceil(Self::TILE_ROWS).checked_mul(tile),
@@ -130,7 +130,7 @@ impl Packing {
 
     /// Bytes of scratch memory that a call with `tokens` rows of `cols` activations keeps for them. (Layers in one call share it
     /// if their blocks are equally wide.)
-    pub(crate) const fn scratch_bytes(self, tokens: usize, cols: usize) -> usize {
+    pub const fn scratch_bytes(self, tokens: usize, cols: usize) -> usize {
         tokens.saturating_mul(activations::row_bytes(self.block(), cols))
     }
 }

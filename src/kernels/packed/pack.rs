@@ -36,7 +36,7 @@ const SMALLEST: f32 = 1e-30;
 ///
 /// The result is the same on every instruction set. A weight that is not finite counts as zero: as a scale it would spoil its
 /// whole block.
-pub(crate) fn pack(isa: Isa, packing: Packing, source: &Matrix, rows: Range<usize>, out: &mut [u8]) {
+pub fn pack(isa: Isa, packing: Packing, source: &Matrix, rows: Range<usize>, out: &mut [u8]) {
     isa.run(Pack { packing, source, rows, out });
 }
 

@@ -5,7 +5,7 @@ use super::super::simd::portable::widen_bf16;
 use super::{LINE, Packing};
 
 /// The values of row `row` from column `col` on, as many as `to` holds. `data` is a whole matrix of `cols` columns.
-pub(in crate::kernels) fn unpack(packing: Packing, data: &[u8], cols: usize, row: usize, col: usize, to: &mut [f32]) {
+pub(crate) fn unpack(packing: Packing, data: &[u8], cols: usize, row: usize, col: usize, to: &mut [f32]) {
     let tile = Tile::of(packing, data, cols, row);
     let zero = i32::from(packing.zero());
     for (col, to) in (col..).zip(to) {
@@ -15,7 +15,7 @@ pub(in crate::kernels) fn unpack(packing: Packing, data: &[u8], cols: usize, row
 
 /// Appends the codes of row `row` of a whole matrix as `MatMulNBits` has them: block after block, the last one filled up with
 /// codes of zero, which are half of all; two codes of four bits to a byte, the first one low.
-pub(crate) fn codes(packing: Packing, matrix: &Matrix, row: usize, to: &mut Vec<u8>) {
+pub fn codes(packing: Packing, matrix: &Matrix, row: usize, to: &mut Vec<u8>) {
     let tile = Tile::of(packing, matrix.data, matrix.cols, row);
     for block in 0..matrix.cols.div_ceil(packing.block()) {
         let lines = &tile.bytes[packing.place(block).1..][..packing.block_bytes()];
@@ -33,7 +33,7 @@ pub(crate) fn codes(packing: Packing, matrix: &Matrix, row: usize, to: &mut Vec<
 }
 
 /// The scales of row `row` of a whole matrix, block after block.
-pub(crate) fn scales(packing: Packing, matrix: &Matrix, row: usize) -> impl Iterator<Item = f32> {
+pub fn scales(packing: Packing, matrix: &Matrix, row: usize) -> impl Iterator<Item = f32> {
     let tile = Tile::of(packing, matrix.data, matrix.cols, row);
     (0..matrix.cols.div_ceil(packing.block())).map(move |block| tile.scale(block))
 }

@@ -6,18 +6,18 @@ use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Avx2(());
+pub(crate) struct Avx2(());
 
 impl Avx2 {
     /// Asks the processor.
-    pub(in crate::kernels) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c"))
             .then_some(Self(()))
     }
 
     /// Runs a kernel compiled for this instruction set.
     #[inline]
-    pub(in crate::kernels) fn run<K: super::Kernel>(self, kernel: K) {
+    pub(crate) fn run<K: super::Kernel>(self, kernel: K) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn with_features<K: super::Kernel>(simd: Avx2, kernel: K) {
             kernel.run(simd);

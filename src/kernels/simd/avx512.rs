@@ -6,11 +6,11 @@ use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX-512 F, BW, DQ and VL, and FMA and F16C below it.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Avx512(());
+pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// Asks the processor.
-    pub(in crate::kernels) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
@@ -22,7 +22,7 @@ impl Avx512 {
 
     /// Runs a kernel compiled for this instruction set.
     #[inline]
-    pub(in crate::kernels) fn run<K: super::Kernel>(self, kernel: K) {
+    pub(crate) fn run<K: super::Kernel>(self, kernel: K) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")]
         fn with_features<K: super::Kernel>(simd: Avx512, kernel: K) {
             kernel.run(simd);

@@ -6,17 +6,17 @@ use core::arch::aarch64::*;
 
 /// Proof that the processor has NEON.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Neon(());
+pub(crate) struct Neon(());
 
 impl Neon {
     /// Asks the processor.
-    pub(in crate::kernels) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
     }
 
     /// Runs a kernel compiled for this instruction set.
     #[inline]
-    pub(in crate::kernels) fn run<K: super::Kernel>(self, kernel: K) {
+    pub(crate) fn run<K: super::Kernel>(self, kernel: K) {
         #[target_feature(enable = "neon")]
         fn with_features<K: super::Kernel>(simd: Neon, kernel: K) {
             kernel.run(simd);

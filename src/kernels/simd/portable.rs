@@ -4,12 +4,12 @@ use super::{Element, Simd};
 
 /// The portable instruction set. Always there, so it needs no proof.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Portable;
+pub(crate) struct Portable;
 
 /// Four lanes, laid out so that the compiler may use any 128-bit registers it has.
 #[derive(Clone, Copy)]
 #[repr(align(16))]
-pub(in crate::kernels) struct Lanes([f32; 4]);
+pub(crate) struct Lanes([f32; 4]);
 
 #[inline(always)]
 fn zip(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
@@ -18,14 +18,14 @@ fn zip(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
 
 /// Widens one bfloat16: it is the upper half of an `f32`.
 #[inline(always)]
-pub(in crate::kernels) fn widen_bf16(bits: u16) -> f32 {
+pub(crate) fn widen_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
 /// Widens one IEEE half without branches: exponent and fraction are moved into place as if both formats had one bias, and a
 /// multiplication by 2^112 repairs the bias, subnormals included. Infinities and NaNs get the exponent of their own kind.
 #[inline(always)]
-pub(in crate::kernels) fn widen_f16(bits: u16) -> f32 {
+pub(crate) fn widen_f16(bits: u16) -> f32 {
     let magnitude = u32::from(bits & 0x7fff);
     let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
     let special = if magnitude >= 0x7c00 { 0x7f80_0000 } else { 0 };
@@ -35,7 +35,7 @@ pub(in crate::kernels) fn widen_f16(bits: u16) -> f32 {
 /// Narrows to an IEEE half, rounded to the nearest, halves to even. Finite values beyond its largest become that; infinities and
 /// NaNs stay what they are.
 #[inline(always)]
-pub(in crate::kernels) fn narrow_f16(value: f32) -> u16 {
+pub(crate) fn narrow_f16(value: f32) -> u16 {
     const INFINITE: u32 = f32::INFINITY.to_bits();
     const LARGEST: u32 = 65504_f32.to_bits();
     // 2^-14.

@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 impl Avx2 {
     /// Runs a kernel compiled for this instruction set.
     #[inline]
-    pub(in crate::kernels) fn run_lines<K: LinesKernel>(self, kernel: K) {
+    pub(crate) fn run_lines<K: LinesKernel>(self, kernel: K) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn with_features<K: LinesKernel>(isa: Avx2, kernel: K) {
             kernel.run(isa);

@@ -8,17 +8,17 @@ use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX-512 VNNI beside what [`Avx512`] stands for.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Vnni(Avx512);
+pub(crate) struct Vnni(Avx512);
 
 impl Vnni {
     /// Asks the processor.
-    pub(in crate::kernels) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         if is_x86_feature_detected!("avx512vnni") { Avx512::detect().map(Self) } else { None }
     }
 
     /// Runs a kernel compiled for this instruction set.
     #[inline]
-    pub(in crate::kernels) fn run_lines<K: LinesKernel>(self, kernel: K) {
+    pub(crate) fn run_lines<K: LinesKernel>(self, kernel: K) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
         fn with_features<K: LinesKernel>(isa: Vnni, kernel: K) {
             kernel.run(isa);

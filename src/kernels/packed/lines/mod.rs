@@ -5,19 +5,19 @@
 //! with narrower registers takes several for a line.
 
 #[cfg(target_arch = "x86_64")]
-pub(in crate::kernels) mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub(in crate::kernels) mod avx512;
-pub(in crate::kernels) mod portable;
+pub(crate) mod avx512;
+pub(crate) mod portable;
 
 use super::super::simd::Simd;
 
 /// Lines of nibbles whose products may be added up before they are widened: `4 * 8 * 15 * 127` and less, by halves, fit into 16
 /// bits. Every block has a multiple of them.
-pub(in crate::kernels) const NIBBLE_LINES: usize = 4;
+pub(crate) const NIBBLE_LINES: usize = 4;
 
 /// A kernel of quantised weights. Implementations mark `run` as `#[inline(always)]`.
-pub(in crate::kernels) trait LinesKernel {
+pub(crate) trait LinesKernel {
     /// Does the work with the instructions that `isa` stands for.
     fn run<L: Lines>(self, isa: L);
 }
@@ -25,7 +25,7 @@ pub(in crate::kernels) trait LinesKernel {
 /// One instruction set's lines.
 ///
 /// All results are exact, or rounded to nearest once per operation: they are the same for every implementation.
-pub(in crate::kernels) trait Lines: Copy {
+pub(crate) trait Lines: Copy {
     /// 64 unsigned bytes, four in each lane.
     type Codes: Copy;
     /// Sixteen `i32`.

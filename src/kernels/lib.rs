@@ -40,16 +40,16 @@ mod simd;
 #[allow(clippy::cast_precision_loss, reason = "test values are small")]
 mod testing;
 
-pub(crate) use attention::{AttentionShape, RowType, Sequence, attention};
-pub(crate) use element::{Dtype, Layout, Matrix};
-pub(crate) use embed::embed;
-pub(crate) use isa::Isa;
-pub(crate) use linear::{Map, linear, linear_many, swiglu};
-pub(crate) use norm::rms_norm;
-pub(crate) use packed::{LAYOUT_VERSION, Packing, codes, pack, scales};
+pub use attention::{AttentionShape, RowType, Sequence, attention};
+pub use element::{Dtype, Layout, Matrix};
+pub use embed::embed;
+pub use isa::Isa;
+pub use linear::{Map, linear, linear_many, swiglu};
+pub use norm::rms_norm;
+pub use packed::{LAYOUT_VERSION, Packing, codes, pack, scales};
 
 /// Spreads a kernel's tasks over threads.
-pub(crate) trait Parallel: Sync {
+pub trait Parallel: Sync {
     /// How many tasks can make progress at the same time.
     fn threads(&self) -> usize;
 
@@ -58,11 +58,9 @@ pub(crate) trait Parallel: Sync {
 }
 
 /// Runs every task on the calling thread.
-#[cfg(test)]
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Serial;
+pub struct Serial;
 
-#[cfg(test)]
 impl Parallel for Serial {
     fn threads(&self) -> usize {
         1
