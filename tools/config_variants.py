@@ -28,26 +28,37 @@ QWEN = ["qwen2", "qwen3"]
 FULL, SLIDES = "full_attention", "sliding_attention"
 MIXED = [FULL, SLIDES, FULL]
 
-CASES: list[dict[str, Any]] = [{"name": "as it is", "key": "model_type"}]
+CASES: list[dict[str, Any]] = []
 
 
-def case(key: str, *values: Any, families: list[str] | None = None, **more: Any) -> None:
+def add(name: str, key: str, families: list[str], drop: list[str], more: dict[str, Any]) -> None:
+    CASES.append({"name": name, "key": key, "set": more, "drop": drop, "families": families})
+
+
+def case(key: str, *values: Any, families: list[str] = [*FAMILIES], **more: Any) -> None:
     """Variants with each of `values` under `key`, and `more` beside it."""
     for value in values:
-        shown = f"{key} {value!r}" + (f" with {more}" if more else "")
-        found = {"name": shown, "key": key, "set": {key: value, **more}}
-        CASES.append(found | ({"families": families} if families else {}))
+        add(f"{key} {value!r}" + (f" with {more}" if more else ""), key, families, [], {key: value, **more})
 
 
 def without(key: str, **more: Any) -> None:
-    shown = f"no {key}" + (f" with {more}" if more else "")
-    CASES.append({"name": shown, "key": key, "drop": [key], "set": more})
+    add(f"no {key}" + (f" with {more}" if more else ""), key, [*FAMILIES], [key], more)
 
+
+add("as it is", "model_type", [*FAMILIES], [], {})
 
 # Which class the config is for.
 case("model_type", None, "gpt2", "Llama", 7, ["llama"])
 without("model_type")
-case("architectures", None, [], ["GPT2LMHeadModel"], ["LlamaModel"], ["Qwen2ForCausalLM"], ["LlamaForSequenceClassification"])
+case(
+    "architectures",
+    None,
+    [],
+    ["GPT2LMHeadModel"],
+    ["LlamaModel"],
+    ["Qwen2ForCausalLM"],
+    ["LlamaForSequenceClassification"],
+)
 case("architectures", ["Qwen3Model"], tie_word_embeddings=True)
 without("architectures")
 case("auto_map", {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"})
@@ -73,7 +84,17 @@ case("mlp_bias", True, None)
 # What a layer computes.
 case("hidden_act", "gelu", "relu", "swish", "gelu_pytorch_tanh", "SiLU", None, "no_such_activation")
 case("rms_norm_eps", 1e-1, 1, 0, 0.0, "1e-6", None, -1.0)
-case("layer_types", [FULL] * 3, MIXED, [SLIDES] * 3, [FULL] * 2, ["chunked_attention"] * 3, ["attention"] * 3, None, "full_attention")
+case(
+    "layer_types",
+    [FULL] * 3,
+    MIXED,
+    [SLIDES] * 3,
+    [FULL] * 2,
+    ["chunked_attention"] * 3,
+    ["attention"] * 3,
+    None,
+    "full_attention",
+)
 case("layer_types", MIXED, [SLIDES] * 3, ["attention", SLIDES, "attention"], None, **SLIDING)
 case("layer_types", MIXED, **SLIDING, use_sliding_window=True)
 case("layer_types", MIXED, sliding_window=None, use_sliding_window=True)
@@ -252,7 +273,12 @@ for family in ("llama", "mistral", "ministral", "qwen2", "qwen3"):
     rope(f"{family}: plain", family)
     rope(f"{family}: no theta", family, drop=("rope_theta",))
     for place in PLACES:
-        rope(f"{family}: theta in {place}", family, drop=("rope_theta",), **{place: {"rope_type": "default", "rope_theta": 500.0}})
+        rope(
+            f"{family}: theta in {place}",
+            family,
+            drop=("rope_theta",),
+            **{place: {"rope_type": "default", "rope_theta": 500.0}},
+        )
         for kind in (LINEAR, LLAMA3, YARN):
             rope(f"{family}: {kind['rope_type']} in {place}", family, **{place: kind})
 
@@ -265,7 +291,9 @@ for place in PLACES:
     rope(f"theta alone in {place}", rope_theta=77.0, **{place: {"rope_theta": 500.0}})
     rope(f"theta at the top for {place} without", rope_theta=77.0, **{place: {"rope_type": "default"}})
     rope(f"theta at the top, null in {place}", rope_theta=77.0, **{place: {"rope_type": "default", "rope_theta": None}})
-    rope(f"theta null at the top, in {place}", rope_theta=None, **{place: {"rope_type": "default", "rope_theta": 500.0}})
+    rope(
+        f"theta null at the top, in {place}", rope_theta=None, **{place: {"rope_type": "default", "rope_theta": 500.0}}
+    )
     rope(f"linear with theta in {place}", rope_theta=77.0, **{place: changed(LINEAR, rope_theta=500.0)})
     rope(f"empty {place}", **{place: {}})
     rope(f"null {place}", **{place: None})
@@ -273,14 +301,35 @@ for place in PLACES:
     rope(f"{place} is a text", **{place: "linear"})
     rope(f"{place} is false", **{place: False})
     rope(f"{place} is a number", **{place: 2.0})
-    rope(f"{place} for each kind of layer", **{place: {FULL: changed(LINEAR, rope_theta=500.0), SLIDES: {"rope_type": "default"}}})
-    rope(f"{place} for the one kind of layer", **{place: {FULL: changed(LINEAR, rope_theta=500.0)}}, layer_types=[FULL] * 3)
-    rope(f"{place} for each kind of layer, qwen3", "qwen3", **{place: {FULL: changed(LINEAR, rope_theta=500.0), SLIDES: {"rope_type": "default"}}})
-    rope(f"{place} for each kind of layer, mistral", "mistral", **{place: {FULL: LINEAR, SLIDES: {"rope_type": "default"}}}, layer_types=MIXED, **SLIDING)
+    rope(
+        f"{place} for each kind of layer",
+        **{place: {FULL: changed(LINEAR, rope_theta=500.0), SLIDES: {"rope_type": "default"}}},
+    )
+    rope(
+        f"{place} for the one kind of layer",
+        **{place: {FULL: changed(LINEAR, rope_theta=500.0)}},
+        layer_types=[FULL] * 3,
+    )
+    rope(
+        f"{place} for each kind of layer, qwen3",
+        "qwen3",
+        **{place: {FULL: changed(LINEAR, rope_theta=500.0), SLIDES: {"rope_type": "default"}}},
+    )
+    rope(
+        f"{place} for each kind of layer, mistral",
+        "mistral",
+        **{place: {FULL: LINEAR, SLIDES: {"rope_type": "default"}}},
+        layer_types=MIXED,
+        **SLIDING,
+    )
 
 # Both places.
 rope("both places", rope_scaling=LINEAR, rope_parameters=changed(YARN, rope_theta=500.0))
-rope("both places, scaling plain", rope_scaling={"rope_type": "default"}, rope_parameters=changed(LINEAR, rope_theta=500.0))
+rope(
+    "both places, scaling plain",
+    rope_scaling={"rope_type": "default"},
+    rope_parameters=changed(LINEAR, rope_theta=500.0),
+)
 rope("both places, scaling null", rope_scaling=None, rope_parameters=changed(LINEAR, rope_theta=500.0))
 rope("both places, scaling empty", rope_scaling={}, rope_parameters=changed(LINEAR, rope_theta=500.0))
 rope("both places, parameters empty", rope_scaling=LINEAR, rope_parameters={})
@@ -298,7 +347,16 @@ for kind in ("ntk", "su", "mrope", "axial", "longrope", "Linear", "", 3):
     rope(f"kind {kind!r}", rope_scaling={"rope_type": kind, "factor": 4.0})
 rope("dynamic", rope_scaling={"type": "dynamic", "factor": 4.0})
 rope("proportional", rope_scaling={"type": "proportional", "partial_rotary_factor": 0.5})
-rope("longrope", rope_scaling={"type": "longrope", "factor": 4.0, "short_factor": [1.0] * 16, "long_factor": [2.0] * 16, "original_max_position_embeddings": 16})
+rope(
+    "longrope",
+    rope_scaling={
+        "type": "longrope",
+        "factor": 4.0,
+        "short_factor": [1.0] * 16,
+        "long_factor": [2.0] * 16,
+        "original_max_position_embeddings": 16,
+    },
+)
 
 # The factor.
 for factor in (8, 8.0, 1, 0.5, 1.5, 0, -2.0, None, "8", True, 1e300):
@@ -328,8 +386,16 @@ for key in ("low_freq_factor", "high_freq_factor"):
         rope(f"llama3: {key} {value!r}", rope_scaling=changed(LLAMA3, **{key: value}))
 rope("llama3: equal bands", rope_scaling=changed(LLAMA3, high_freq_factor=1.0))
 rope("llama3: bands the wrong way round", rope_scaling=changed(LLAMA3, low_freq_factor=4.0, high_freq_factor=1.0))
-rope("llama3 as published", rope_theta=500000.0, max_position_embeddings=512, rope_scaling=changed(LLAMA3, factor=32.0, original_max_position_embeddings=64))
-rope("llama3: what yarn reads", rope_scaling=changed(LLAMA3, beta_fast=2.0, mscale=2.0, attention_factor=3.0, truncate=False))
+rope(
+    "llama3 as published",
+    rope_theta=500000.0,
+    max_position_embeddings=512,
+    rope_scaling=changed(LLAMA3, factor=32.0, original_max_position_embeddings=64),
+)
+rope(
+    "llama3: what yarn reads",
+    rope_scaling=changed(LLAMA3, beta_fast=2.0, mscale=2.0, attention_factor=3.0, truncate=False),
+)
 
 # yarn.
 for key in ("beta_fast", "beta_slow"):
@@ -338,17 +404,35 @@ for key in ("beta_fast", "beta_slow"):
 for value in (True, False, None, 0, 1, "false", "", []):
     rope(f"yarn: truncate {value!r}", rope_scaling=changed(YARN, truncate=value, beta_fast=4))
 for value in (1.25, 1, 0, 0.0, None, "1", -1.0):
-    rope(f"yarn: attention_factor {value!r}", rope_scaling=changed(YARN, attention_factor=value, mscale=2.0, mscale_all_dim=0.5))
+    rope(
+        f"yarn: attention_factor {value!r}",
+        rope_scaling=changed(YARN, attention_factor=value, mscale=2.0, mscale_all_dim=0.5),
+    )
 for one in (None, 0, 0.0, 1, 1.4, False, "1", -1.0):
     for all_dim in (None, 0, 0.7, 1.0):
-        rope(f"yarn: mscale {one!r}, mscale_all_dim {all_dim!r}", rope_scaling=changed(YARN, mscale=one, mscale_all_dim=all_dim))
+        rope(
+            f"yarn: mscale {one!r}, mscale_all_dim {all_dim!r}",
+            rope_scaling=changed(YARN, mscale=one, mscale_all_dim=all_dim),
+        )
 rope("yarn: mscale alone", rope_scaling=changed(YARN, mscale=1.4))
 rope("yarn: mscale_all_dim alone", rope_scaling=changed(YARN, mscale_all_dim=1.4))
 rope("yarn: the range is a point", rope_scaling=changed(YARN, beta_fast=1.0, beta_slow=1.0, truncate=False))
 rope("yarn: factor 1 with mscale", rope_scaling=changed(YARN, factor=1.0, mscale=1.4, mscale_all_dim=0.7))
 rope("yarn: theta 1", rope_theta=1.0, rope_scaling=YARN)
-rope("yarn: theta 1e6, wide", rope_theta=1e6, head_dim=128, max_position_embeddings=512, rope_scaling=changed(YARN, original_max_position_embeddings=128))
-rope("yarn as published", rope_theta=1e6, head_dim=128, rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "finetuned": True}, max_position_embeddings=40)
+rope(
+    "yarn: theta 1e6, wide",
+    rope_theta=1e6,
+    head_dim=128,
+    max_position_embeddings=512,
+    rope_scaling=changed(YARN, original_max_position_embeddings=128),
+)
+rope(
+    "yarn as published",
+    rope_theta=1e6,
+    head_dim=128,
+    rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "finetuned": True},
+    max_position_embeddings=40,
+)
 
 # Part of a head.
 for kind in ({"rope_type": "default"}, LINEAR, LLAMA3, YARN):

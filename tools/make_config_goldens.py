@@ -24,6 +24,7 @@ import ast
 import inspect
 import json
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,9 @@ def keys(family: str) -> list[str]:
         found |= reads(PACKAGE / name)
     for base in config_class.__mro__[:-1]:
         found |= {name for name in getattr(base, "__annotations__", {}) if not name.isupper()}
-        found |= {name for name in inspect.signature(base.__init__).parameters if name not in ("self", "args", "kwargs")}
+        found |= {
+            name for name in inspect.signature(base.__init__).parameters if name not in ("self", "args", "kwargs")
+        }
     # Methods and what cannot be set are no keys of config.json.
     members = {name for name in found if is_fixed(inspect.getattr_static(config_class, name, None))}
     private = {name for name in found if name.startswith("_") or name.startswith("base_model_")}
@@ -179,8 +182,8 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 def config_of(family: str, case: dict[str, Any]) -> dict[str, Any]:
-    config = {**BASE, **FAMILIES[family], **case.get("set", {})}
-    return {key: value for key, value in config.items() if key not in case.get("drop", [])}
+    config = {**BASE, **FAMILIES[family], **case["set"]}
+    return {key: value for key, value in config.items() if key not in case["drop"]}
 
 
 @torch.no_grad()
@@ -207,42 +210,41 @@ def logits_of(config: dict[str, Any]) -> torch.Tensor:
     return logits
 
 
-def outcome(family: str, case: dict[str, Any], answers: dict[str, torch.Tensor]) -> Any:
-    """The name of the logits, as `answers` has it or takes it up, or the error."""
+def outcome(family: str, case: dict[str, Any], answers: dict[str, torch.Tensor], keep: bool) -> Any:
+    """The name of the logits in `answers`, which takes up new ones where it is to `keep` them; or the error."""
     try:
         logits = logits_of(config_of(family, case))
     except Exception as error:
         return {"error": said(error)}
     for name, known in answers.items():
-        if known.shape == logits.shape and torch.allclose(known, logits, atol=1e-5):
+        if torch.allclose(known, logits, atol=1e-5):
             return name
-    answers[str(len(answers))] = logits
-    return str(len(answers) - 1)
+    if not keep:
+        return "another"
+    name = str(len(answers))
+    answers[name] = logits
+    return name
 
 
 def write_cases(oracle: str) -> None:
     path, answers_file = OUT / "cases.json", OUT / "logits.safetensors"
-    answers: dict[str, torch.Tensor] = {}
-    if oracle == VERSION:
+    first = oracle == VERSION
+    if first:
         save_file(weights(), OUT / "model.safetensors")
-        cases = [{"name": case["name"], "key": case["key"], "set": case.get("set", {}), "drop": case.get("drop", [])} for case in CASES]
+        cases = [{key: case[key] for key in ("name", "key", "set", "drop")} for case in CASES]
+        answers: dict[str, torch.Tensor] = {}
     else:
         cases = json.loads(path.read_text())["cases"]
         answers = load_file(answers_file)
     for case, spec in zip(cases, CASES, strict=True):
-        families = [family for family in spec.get("families", FAMILIES) if (PACKAGE / "models" / family).exists()]
-        known = len(answers)
-        outcomes = {family: outcome(family, spec, answers) for family in families}
-        if oracle != VERSION:
-            # Other answers of older versions are counted, and not kept.
-            answers = dict(list(answers.items())[:known])
-            outcomes = {family: "another" if isinstance(now, str) and now not in answers else now for family, now in outcomes.items()}
-            expected = case[oracle]
-            outcomes = {family: now for family, now in outcomes.items() if kind(now) != kind(expected[family])}
+        families = [family for family in spec["families"] if (PACKAGE / "models" / family).exists()]
+        outcomes = {family: outcome(family, spec, answers, keep=first) for family in families}
+        if not first:
+            outcomes = {family: now for family, now in outcomes.items() if kind(now) != kind(case[oracle][family])}
         if outcomes:
             case[VERSION] = outcomes
         print(case["name"], outcomes, flush=True)
-    if oracle == VERSION:
+    if first:
         save_file(answers, answers_file)
     bases = {family: {**BASE, **own} for family, own in FAMILIES.items()}
     write_json(path, {"oracle": oracle, "prompt": PROMPT, "bases": bases}, cases)
@@ -301,7 +303,8 @@ def write_rope(oracle: str) -> None:
 
 def said(error: Exception) -> str:
     """What the error says, without the place of a temporary folder."""
-    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:90].split(" in tmp")[0]
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/\w+", "the folder", str(error).strip())
+    return f"{type(error).__name__}: {next(iter(text.splitlines()), '')}"[:90]
 
 
 def newest() -> str:

@@ -11,7 +11,7 @@ mod tests;
 use std::f64::consts::TAU;
 
 use super::fields::Fields;
-use crate::error::Result;
+use crate::error::{Result, bail};
 use parameters::{
     ATTENTION, BETA_FAST, BETA_SLOW, FACTOR, HIGH_FREQ, Kind, LOW_FREQ, MSCALE, MSCALE_ALL, ORIGINAL, Parameters,
     THETA, TRUNCATE,
@@ -42,15 +42,19 @@ impl Rope {
         if kind != Kind::Default {
             parameters.whole_head()?;
         }
-        match kind {
-            Kind::Default => Ok(Self::unscaled(periods.iter().map(|period| 1.0 / period))),
+        let rope = match kind {
+            Kind::Default => Self::unscaled(periods.iter().map(|period| 1.0 / period)),
             Kind::Linear => {
                 let factor = parameters.required(&FACTOR, MAX_FACTOR)? as f32;
-                Ok(Self::unscaled(periods.iter().map(|period| 1.0 / period / factor)))
+                Self::unscaled(periods.iter().map(|period| 1.0 / period / factor))
             }
-            Kind::Llama3 => llama3(&parameters, &periods, max_positions),
-            Kind::Yarn => yarn(&parameters, &periods, theta, max_positions),
+            Kind::Llama3 => llama3(&parameters, &periods, max_positions)?,
+            Kind::Yarn => yarn(&parameters, &periods, theta, max_positions)?,
+        };
+        if !rope.inv_freq.iter().all(|frequency| frequency.is_finite()) {
+            bail!(Malformed, "config.json: rope_theta {theta} and what scales it give frequencies that are not finite");
         }
+        Ok(rope)
     }
 
     fn unscaled(inv_freq: impl Iterator<Item = f32>) -> Self {
