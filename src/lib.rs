@@ -31,6 +31,7 @@ pub mod engine;
 mod error;
 mod ffi;
 mod graph;
+mod json;
 mod kv;
 mod model;
 mod runtime;

@@ -40,6 +40,16 @@ def configs():
     for kind in ["linear", "llama3", "yarn", "longrope"]:
         seed("config", f"rope_{kind}", base | {"rope_scaling": {"rope_type": kind, "factor": 1e-30}})
     seed("config", "rope_parameters", base | {"rope_parameters": {"rope_theta": 1.0000001, "rope_type": "yarn", "factor": 8.0}})
+    seed("config", "rope_yarn_whole", base | {"rope_scaling": {
+        "type": "yarn", "factor": 4, "original_max_position_embeddings": 64.0, "mscale": 1, "mscale_all_dim": 0,
+        "attention_factor": None, "beta_fast": 32, "beta_slow": 0, "truncate": False, "partial_rotary_factor": 1.0}})
+    seed("config", "rope_theta_tiny", base | {"rope_theta": 1e-300})
+    seed("config", "rope_nested", base | {"rope_parameters": {"full_attention": {"rope_type": "default"}}})
+    seed("config", "layer_types", base | {"layer_types": ["full_attention", "sliding_attention", "attention"]})
+    seed("config", "not_finite", base | {"rms_norm_eps": float("nan"), "x": [float("inf"), "NaN \\", -float("inf")]})
+    seed("config", "number_of_400_digits", base | {"head_dim": 10**400})
+    seed("config", "byte_order_mark", "\ufeff" + json.dumps(base))
+    seed("config", "lfs_pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
     seed("config", "deep", '{"architectures":' + "[" * 5000)
     seed("config", "bad_utf8", b'{"architectures":["\xff\xfe"]}')
 

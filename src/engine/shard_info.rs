@@ -9,7 +9,7 @@ use crate::model::{ModelConfig, Range};
 /// What a shard is and takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardInfo {
-    /// The model's architecture, as config.json names it.
+    /// The model's architecture, such as `LlamaForCausalLM`.
     pub architecture: String,
     /// First layer, from 0.
     pub start_layer: u32,

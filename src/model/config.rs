@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use super::rope::Rope;
+use super::unsupported;
 use crate::error::{Result, bail};
 
 // Limits far above any model, far below what would overflow a size computed from them.
@@ -10,7 +11,7 @@ const MAX_WIDTH: u64 = 1 << 20;
 const MAX_HEADS: u64 = 1 << 14;
 const MAX_HEAD_DIM: u64 = 1 << 12;
 const MAX_VOCABULARY: u64 = 1 << 24;
-const MAX_POSITIONS: u64 = 1 << 31;
+pub(super) const MAX_POSITIONS: u64 = 1 << 31;
 
 /// The dtype config.json says the checkpoint is stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(crate) enum StoredDtype {
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in config.json")]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ModelConfig {
-    /// `architectures[0]`.
+    /// The name of its class in transformers.
     pub architecture: String,
     pub hidden_size: usize,
     pub intermediate_size: usize,
@@ -53,39 +54,34 @@ pub(crate) struct ModelConfig {
 impl ModelConfig {
     /// The keys all families share. An architecture's `configure` then applies its own defaults and deviations.
     pub(super) fn read(f: Fields, architecture: &str) -> Result<Self> {
-        if f.get("quantization_config").is_some() {
-            bail!(
-                Unsupported,
-                "config.json: quantization_config: pre-quantised checkpoints are not supported; use the original one"
-            );
-        }
+        unsupported::refuse(f)?;
         let hidden_size = f.required("hidden_size", 1..=MAX_WIDTH)?;
         let heads = f.required("num_attention_heads", 1..=MAX_HEADS)?;
         let max_positions = f.integer("max_position_embeddings", 1..=MAX_POSITIONS)?.unwrap_or(2048);
         if let Some(activation) = f.text("hidden_act")?
             && !matches!(activation, "silu" | "swish")
         {
-            bail!(Unsupported, "config.json: hidden_act `{activation}` is not supported (supported: silu)");
+            return Err(f.unsupported("hidden_act", "supported is silu"));
         }
-        let head_dim = f.integer("head_dim", 1..=MAX_HEAD_DIM)?.unwrap_or((hidden_size / heads).max(1));
+        let head_dim = f.integer_or_null("head_dim", 1..=MAX_HEAD_DIM)?.unwrap_or((hidden_size / heads).max(1));
         Ok(Self {
             architecture: architecture.to_owned(),
             hidden_size,
             intermediate_size: f.required("intermediate_size", 1..=MAX_WIDTH)?,
             layers: f.required("num_hidden_layers", 1..=MAX_LAYERS)?,
             heads,
-            kv_heads: f.integer("num_key_value_heads", 1..=MAX_HEADS)?.unwrap_or(heads),
+            kv_heads: f.integer_or_null("num_key_value_heads", 1..=MAX_HEADS)?.unwrap_or(heads),
             head_dim,
             vocab_size: f.required("vocab_size", 1..=MAX_VOCABULARY)?,
             max_positions,
-            rms_norm_eps: f.positive("rms_norm_eps", 1.0)?.unwrap_or(1e-6) as f32,
+            rms_norm_eps: rms_norm_eps(f)?,
             tie_word_embeddings: f.flag("tie_word_embeddings")?.unwrap_or(false),
             qkv_bias: false,
             o_bias: false,
             mlp_bias: false,
             windows: Vec::new(),
             rope: Rope::default(),
-            dtype: dtype(f)?,
+            dtype: dtype(f),
         })
     }
 
@@ -112,54 +108,23 @@ impl ModelConfig {
         }
         Ok(())
     }
-
-    /// The window that `sliding_window` sets on the layers for which `slides` holds.
-    pub(super) fn slide(&mut self, window: Option<usize>, slides: impl Fn(usize) -> bool) {
-        self.windows = (0..self.layers).map(|layer| window.filter(|_| slides(layer))).collect();
-    }
 }
 
-/// `sliding_window`, with the class default where the key is absent; `null` means none.
-pub(super) fn sliding_window(f: Fields, default: usize) -> Result<Option<usize>> {
-    if f.has("sliding_window") { f.integer("sliding_window", 1..=MAX_POSITIONS) } else { Ok(Some(default)) }
+fn rms_norm_eps(f: Fields) -> Result<f32> {
+    let eps = f.number("rms_norm_eps")?.unwrap_or(1e-6);
+    if !(0.0..=1.0).contains(&eps) {
+        return Err(f.wrong("rms_norm_eps", "between 0 and 1"));
+    }
+    Ok(eps as f32)
 }
 
-/// Which layers slide in the Qwen families: `layer_types` where given, else those from `max_window_layers` on, and
-/// only if `use_sliding_window`.
-pub(super) fn qwen_windows(f: Fields, config: &mut ModelConfig) -> Result<()> {
-    if !f.flag("use_sliding_window")?.unwrap_or(false) {
-        return Ok(());
-    }
-    let window = sliding_window(f, 4096)?;
-    if let Some(types) = f.texts("layer_types")? {
-        if types.len() != config.layers {
-            bail!(
-                Malformed,
-                "config.json: layer_types has {} entries, num_hidden_layers is {}",
-                types.len(),
-                config.layers
-            );
-        }
-        if let Some(odd) = types.iter().find(|t| !matches!(**t, "full_attention" | "sliding_attention")) {
-            bail!(Unsupported, "config.json: layer_types: `{odd}` is not supported");
-        }
-        config.slide(window, |layer| types[layer] == "sliding_attention");
-    } else {
-        let first = f.integer("max_window_layers", 0..=u64::from(u32::MAX))?.unwrap_or(28);
-        config.slide(window, |layer| layer >= first);
-    }
-    Ok(())
-}
-
-fn dtype(f: Fields) -> Result<Option<StoredDtype>> {
-    let name = match f.text("dtype")? {
-        Some(name) => Some(name),
-        None => f.text("torch_dtype")?,
-    };
-    Ok(match name.map(|n| n.trim_start_matches("torch.")) {
-        Some("float32") => Some(StoredDtype::F32),
-        Some("float16") => Some(StoredDtype::F16),
-        Some("bfloat16") => Some(StoredDtype::Bf16),
+/// `dtype`, or `torch_dtype`, as transformers 4 has it.
+fn dtype(f: Fields) -> Option<StoredDtype> {
+    let name = f.get("dtype").or(f.get("torch_dtype"))?.as_str()?;
+    match name.trim_start_matches("torch.") {
+        "float32" => Some(StoredDtype::F32),
+        "float16" => Some(StoredDtype::F16),
+        "bfloat16" => Some(StoredDtype::Bf16),
         _ => None,
-    })
+    }
 }

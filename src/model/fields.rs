@@ -1,26 +1,32 @@
-//! Checked reading of one JSON object: every error names the file, the key and the limit.
+//! Checked reading of one JSON object: every error names the file, the key, the value and what belongs there.
 //!
 //! Numbers from a config reach array sizes and, through node attributes, code that trusts them; so each is read with
-//! the range it may have.
+//! the range it may have. A whole number may be written as a float, as some programs do.
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, bail, err};
+use crate::json;
+
+/// Characters of a value that a message shows.
+const SHOWN: usize = 80;
 
 /// A JSON object and where it came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a> {
     object: &'a Map<String, Value>,
     file: &'a str,
+    /// The key that holds the object, where it is not the file's own.
+    holder: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
     /// The fields of `value`, which must be an object.
     pub(crate) fn new(value: &'a Value, file: &'a str) -> Result<Self> {
         match value {
-            Value::Object(object) => Ok(Self { object, file }),
+            Value::Object(object) => Ok(Self { object, file, holder: None }),
             _ => Err(err!(Malformed, "{file}: the top level is not an object")),
         }
     }
@@ -35,41 +41,58 @@ impl<'a> Fields<'a> {
         self.object.contains_key(key)
     }
 
+    /// All keys, with what is under them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        self.object.iter()
+    }
+
     /// The object under `key`.
-    pub(crate) fn object(&self, key: &str) -> Result<Option<Self>> {
+    pub(crate) fn object(&self, key: &'a str) -> Result<Option<Self>> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Object(object)) => Ok(Some(Self { object, file: self.file })),
+            Some(value @ Value::Object(object)) if json::not_finite(value).is_none() => {
+                Ok(Some(Self { object, file: self.file, holder: Some(key) }))
+            }
             Some(_) => Err(self.wrong(key, "an object")),
         }
     }
 
     /// An integer within `range`.
     pub(crate) fn integer(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<usize>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let Some(number) = value.as_u64() else { return Err(self.wrong(key, "a whole number >= 0")) };
+        let Some(value) = self.object.get(key) else { return Ok(None) };
+        let Some(number) = whole(value) else { return Err(self.wrong(key, "a whole number >= 0")) };
         if !range.contains(&number) {
-            bail!(Malformed, "{}: {key} is {number}, outside {}..={}", self.file, range.start(), range.end());
+            bail!(Malformed, "{} is {number}, outside {}..={}", self.name(key), range.start(), range.end());
         }
         Ok(Some(number as usize))
     }
 
+    /// An integer within `range`; a `null` counts as absent.
+    pub(crate) fn integer_or_null(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<usize>> {
+        if self.get(key).is_none() { Ok(None) } else { self.integer(key, range) }
+    }
+
     /// An integer within `range` that must be there.
     pub(crate) fn required(&self, key: &str, range: RangeInclusive<u64>) -> Result<usize> {
-        self.integer(key, range)?.ok_or_else(|| err!(Malformed, "{}: {key} is missing", self.file))
+        self.integer(key, range)?.ok_or_else(|| err!(Malformed, "{} is missing", self.name(key)))
+    }
+
+    /// A finite number.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
+        let Some(value) = self.object.get(key) else { return Ok(None) };
+        value.as_f64().map(Some).ok_or_else(|| self.wrong(key, "a number"))
     }
 
     /// A finite number greater than 0 and at most `max`.
     pub(crate) fn positive(&self, key: &str, max: f64) -> Result<Option<f64>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let Some(number) = value.as_f64() else { return Err(self.wrong(key, "a number")) };
-        if !(number > 0.0 && number <= max) {
-            bail!(Malformed, "{}: {key} is {number}, outside 0 < {key} <= {max}", self.file);
+        let number = self.number(key)?;
+        if number.is_some_and(|number| !(number > 0.0 && number <= max)) {
+            return Err(self.wrong(key, &format!("above 0 and at most {max}")));
         }
-        Ok(Some(number))
+        Ok(number)
     }
 
-    /// `true` or `false`.
+    /// `true` or `false`; a `null` counts as absent.
     pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>> {
         match self.get(key) {
             None => Ok(None),
@@ -80,21 +103,52 @@ impl<'a> Fields<'a> {
 
     /// A string.
     pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>> {
-        match self.get(key) {
+        match self.object.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(self.wrong(key, "a string")),
         }
     }
 
-    /// A list of strings.
+    /// A list of strings; a `null` counts as absent.
     pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
         texts.map(Some).ok_or_else(|| self.wrong(key, "a list of strings"))
     }
 
-    fn wrong(&self, key: &str, wanted: &str) -> Error {
-        err!(Malformed, "{}: {key} is not {wanted}", self.file)
+    /// What is under `key` is not `wanted`.
+    pub(crate) fn wrong(&self, key: &str, wanted: &str) -> Error {
+        err!(Malformed, "{}, not {wanted}", self.shown(key))
     }
+
+    /// What is under `key` is sound, and not supported: `why`.
+    pub(crate) fn unsupported(&self, key: &str, why: &str) -> Error {
+        err!(Unsupported, "{}, which is not supported: {why}", self.shown(key))
+    }
+
+    /// How messages name `key`.
+    pub(crate) fn name(&self, key: &str) -> String {
+        match self.holder {
+            None => format!("{}: {key}", self.file),
+            Some(holder) => format!("{}: {holder}.{key}", self.file),
+        }
+    }
+
+    /// `key` and what is under it.
+    fn shown(&self, key: &str) -> String {
+        let value = self.object.get(key).unwrap_or(&Value::Null);
+        let mut text = json::not_finite(value).map_or_else(|| value.to_string(), str::to_owned);
+        if let Some((end, _)) = text.char_indices().nth(SHOWN) {
+            text.truncate(end);
+            text.push('…');
+        }
+        format!("{} is {text}", self.name(key))
+    }
+}
+
+/// A whole number, however it is written.
+fn whole(value: &Value) -> Option<u64> {
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..=(1_u64 << f64::MANTISSA_DIGITS) as f64).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
 }

@@ -1,16 +1,31 @@
 //! Llama (Touvron et al., 2023; Llama 3 herd, 2024).
 
+use super::config::MAX_POSITIONS;
+use super::layers::layer_types;
 use super::{Architecture, Fields, ModelConfig, Range, attention};
 use crate::error::Result;
 use crate::graph::{Builder, HeadNorm, Linear, Value};
 
-pub(super) const LLAMA: Architecture = Architecture { name: "LlamaForCausalLM", configure, block };
+pub(super) const LLAMA: Architecture = Architecture { model_type: "llama", name: "LlamaForCausalLM", configure, block };
 
 /// `attention_bias` puts a bias on q, k, v and o; `mlp_bias` on gate, up and down.
 fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
+    no_window(f, c)?;
     let bias = f.flag("attention_bias")?.unwrap_or(false);
     (c.qkv_bias, c.o_bias) = (bias, bias);
     c.mlp_bias = f.flag("mlp_bias")?.unwrap_or(false);
+    Ok(())
+}
+
+/// Transformers' Llama has no window, but its cache drops what lies before one all the same.
+fn no_window(f: Fields, c: &ModelConfig) -> Result<()> {
+    let window = f.integer_or_null("sliding_window", 1..=MAX_POSITIONS)?;
+    if window.is_some_and(|window| window < c.max_positions) {
+        return Err(f.unsupported("sliding_window", "Llama has none; for a window write model_type mistral"));
+    }
+    if layer_types(f, c.layers)?.is_some_and(|slides| slides.contains(&true)) {
+        return Err(f.unsupported("layer_types", "no layer of Llama slides"));
+    }
     Ok(())
 }
 

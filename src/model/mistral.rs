@@ -1,10 +1,16 @@
-//! Mistral (Jiang et al., 2023): Llama's block with a sliding window on every layer.
+//! Mistral (Jiang et al., 2023): Llama's block with a sliding window on every layer; and Ministral (2024), where
+//! `layer_types` says on which.
 
-use super::config::sliding_window;
+use super::layers::{sliding_window, windows};
 use super::{Architecture, Fields, ModelConfig, llama};
 use crate::error::Result;
 
-pub(super) const MISTRAL: Architecture = Architecture { name: "MistralForCausalLM", configure, block: llama::block };
+pub(super) const MISTRAL: Architecture =
+    Architecture { model_type: "mistral", name: "MistralForCausalLM", configure, block: llama::block };
+
+/// Also what transformers makes of `mistral` with `layer_types`, as Ministral-8B has it.
+pub(super) const MINISTRAL: Architecture =
+    Architecture { model_type: "ministral", name: "MinistralForCausalLM", configure, block: llama::block };
 
 /// The window is 4096 where the key is absent, none where it is null. Eight key-value heads by default.
 fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
@@ -14,7 +20,6 @@ fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
     if !f.has("max_position_embeddings") {
         c.max_positions = 4096 * 32;
     }
-    let window = sliding_window(f, 4096)?;
-    c.slide(window, |_| true);
+    c.windows = windows(f, c.layers, sliding_window(f, 4096)?, |_| true)?;
     Ok(())
 }

@@ -5,22 +5,27 @@
 
 mod config;
 mod fields;
+mod layers;
 mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
 mod rope;
+mod unsupported;
 
 pub(crate) use config::{ModelConfig, StoredDtype};
 pub(crate) use rope::Rope;
 
-use crate::error::{Error, Result, bail, err};
+use crate::error::{Result, bail, err};
 use crate::graph::{Attention, Builder, Graph, HeadNorm, Input, Linear, Output, Value, Weight};
+use crate::json;
 use fields::Fields;
 
 /// What one model family does its own way.
 struct Architecture {
-    /// `architectures[0]` in config.json.
+    /// `model_type` in config.json.
+    model_type: &'static str,
+    /// The name of its class in transformers.
     name: &'static str,
     /// Reads the keys this family treats in its own way.
     configure: fn(Fields, &mut ModelConfig) -> Result<()>,
@@ -28,12 +33,39 @@ struct Architecture {
     block: fn(&mut Builder, &ModelConfig, Range, usize, Value) -> Value,
 }
 
-static ARCHITECTURES: &[Architecture] = &[llama::LLAMA, mistral::MISTRAL, qwen2::QWEN2, qwen3::QWEN3];
+static ARCHITECTURES: &[Architecture] =
+    &[llama::LLAMA, mistral::MISTRAL, mistral::MINISTRAL, qwen2::QWEN2, qwen3::QWEN3];
 
-fn architecture(name: &str) -> Result<&'static Architecture> {
-    ARCHITECTURES.iter().find(|a| a.name == name).ok_or_else(|| {
-        let known: Vec<_> = ARCHITECTURES.iter().map(|a| a.name).collect();
-        err!(Unsupported, "config.json: architecture `{name}` is not supported (supported: {})", known.join(", "))
+/// The architecture of the class `name`.
+fn named(name: &str) -> Option<&'static Architecture> {
+    ARCHITECTURES.iter().find(|a| a.name == name)
+}
+
+/// The architecture that transformers' `AutoModelForCausalLM` takes: that of `model_type`, whatever `architectures` says.
+/// Some programs write no `model_type`; then `architectures` decides.
+fn architecture(f: Fields) -> Result<&'static Architecture> {
+    let classes = f.texts("architectures")?.unwrap_or_default();
+    let known: Vec<_> = ARCHITECTURES.iter().map(|a| a.model_type).collect();
+    let (known, given) = (known.join(", "), classes.join(", "));
+    if f.get("model_type").is_some() {
+        let model_type = f.text("model_type")?.unwrap_or_default();
+        if model_type == "mistral" && f.has("layer_types") {
+            return Ok(&mistral::MINISTRAL);
+        }
+        return ARCHITECTURES.iter().find(|a| a.model_type == model_type).ok_or_else(|| {
+            let name = f.name("model_type");
+            err!(Unsupported, "{name} `{model_type}` (architectures: {given}) is not supported (supported: {known})")
+        });
+    }
+    let Some(class) = classes.first() else {
+        bail!(Malformed, "{} and architectures are missing; write model_type: one of {known}", f.name("model_type"));
+    };
+    named(class).ok_or_else(|| {
+        let name = f.name("model_type");
+        err!(
+            Unsupported,
+            "{name} is missing, and architectures ({given}) is not supported; supported as model_type: {known}"
+        )
     })
 }
 
@@ -79,7 +111,9 @@ pub(crate) const HEAD: &str = "lm_head.weight";
 
 /// The graph of layers `range` of the model: the embedding in front of the first, norm and head behind the last.
 pub(crate) fn graph(config: &ModelConfig, range: Range) -> Result<Graph> {
-    let architecture = architecture(&config.architecture)?;
+    let Some(architecture) = named(&config.architecture) else {
+        bail!(Internal, "no architecture {}", config.architecture);
+    };
     let mut g = Builder::new();
     let table = |name: &str| Weight { name: name.into(), shape: vec![config.vocab_size, config.hidden_size] };
     let (input, mut x) = if range.is_first() {
@@ -102,16 +136,11 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Result<Graph> {
 }
 
 /// Reads config.json.
-pub(crate) fn read_config(json: &[u8]) -> Result<ModelConfig> {
-    let value: serde_json::Value = serde_json::from_slice(json)
-        .map_err(|e| Error::new(crate::error::ErrorKind::Malformed, "config.json is not valid JSON").with_source(e))?;
+pub(crate) fn read_config(content: &[u8]) -> Result<ModelConfig> {
+    let value = json::parse(content, "config.json")?;
     let fields = Fields::new(&value, "config.json")?;
-    let name = match fields.texts("architectures")?.as_deref() {
-        Some([name, ..]) => *name,
-        _ => bail!(Malformed, "config.json: architectures is missing or empty"),
-    };
-    let architecture = architecture(name)?;
-    let mut config = ModelConfig::read(fields, name)?;
+    let architecture = architecture(fields)?;
+    let mut config = ModelConfig::read(fields, architecture.name)?;
     (architecture.configure)(fields, &mut config)?;
     config.check()?;
     config.rope = Rope::new(fields, config.head_dim, config.max_positions)?;

@@ -1,10 +1,11 @@
 //! Qwen2 and Qwen2.5 (Yang et al., 2024): Llama's block with a bias on q, k and v.
 
-use super::config::qwen_windows;
+use super::layers::qwen_windows;
 use super::{Architecture, Fields, ModelConfig, llama};
 use crate::error::Result;
 
-pub(super) const QWEN2: Architecture = Architecture { name: "Qwen2ForCausalLM", configure, block: llama::block };
+pub(super) const QWEN2: Architecture =
+    Architecture { model_type: "qwen2", name: "Qwen2ForCausalLM", configure, block: llama::block };
 
 /// The q, k, v bias is always there and has no key; the window applies only with `use_sliding_window`.
 fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
@@ -15,5 +16,6 @@ fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
     if !f.has("max_position_embeddings") {
         c.max_positions = 32_768;
     }
-    qwen_windows(f, c)
+    c.windows = qwen_windows(f, c.layers)?;
+    Ok(())
 }

@@ -1,16 +1,18 @@
 //! Qwen3 (Yang et al., 2025): no q, k, v bias, but a norm on every query and key head before the rotation.
 
-use super::config::qwen_windows;
+use super::layers::qwen_windows;
 use super::{Architecture, Fields, ModelConfig, Range, llama};
 use crate::error::Result;
 use crate::graph::{Builder, HeadNorm, Value, Weight};
 
-pub(super) const QWEN3: Architecture = Architecture { name: "Qwen3ForCausalLM", configure, block };
+pub(super) const QWEN3: Architecture = Architecture { model_type: "qwen3", name: "Qwen3ForCausalLM", configure, block };
 
 /// Heads are 128 wide unless `head_dim` says otherwise, whatever `hidden_size / heads` is.
 fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
-    if f.get("head_dim").is_none() {
-        c.head_dim = 128;
+    match f.get("head_dim") {
+        Some(_) => {}
+        None if f.has("head_dim") => return Err(f.wrong("head_dim", "a whole number")),
+        None => c.head_dim = 128,
     }
     let bias = f.flag("attention_bias")?.unwrap_or(false);
     (c.qkv_bias, c.o_bias) = (bias, bias);
@@ -20,7 +22,8 @@ fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
     if !f.has("max_position_embeddings") {
         c.max_positions = 32_768;
     }
-    qwen_windows(f, c)
+    c.windows = qwen_windows(f, c.layers)?;
+    Ok(())
 }
 
 /// Llama's block with `q_norm` and `k_norm` inside the attention.

@@ -1,0 +1,54 @@
+//! Which layers attend to a window of tokens only.
+
+use super::config::MAX_POSITIONS;
+use super::fields::Fields;
+use crate::error::{Result, bail};
+
+/// `sliding_window`, with the class default where the key is absent; `null` means none.
+pub(super) fn sliding_window(f: Fields, default: usize) -> Result<Option<usize>> {
+    if f.has("sliding_window") { f.integer_or_null("sliding_window", 1..=MAX_POSITIONS) } else { Ok(Some(default)) }
+}
+
+/// The window of each of `layers` layers: `window` on those that `layer_types` says slide, or, where that is absent,
+/// on those for which `slides` holds. Empty: none has one.
+pub(super) fn windows(
+    f: Fields,
+    layers: usize,
+    window: Option<usize>,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<usize>>> {
+    let Some(types) = layer_types(f, layers)? else {
+        return Ok(match window {
+            Some(_) => (0..layers).map(|layer| window.filter(|_| slides(layer))).collect(),
+            None => Vec::new(),
+        });
+    };
+    if window.is_none() && types.contains(&true) {
+        bail!(Malformed, "{} has sliding_attention, and there is no sliding_window", f.name("layer_types"));
+    }
+    Ok(types.into_iter().map(|slides| window.filter(|_| slides)).collect())
+}
+
+/// For each layer, whether `layer_types` says that it slides.
+pub(super) fn layer_types(f: Fields, layers: usize) -> Result<Option<Vec<bool>>> {
+    let Some(types) = f.texts("layer_types")? else { return Ok(None) };
+    if types.len() != layers {
+        let (name, count) = (f.name("layer_types"), types.len());
+        bail!(Malformed, "{name} has {count} entries, num_hidden_layers is {layers}");
+    }
+    let slides = types.iter().map(|kind| match *kind {
+        // The older spelling comes first.
+        "attention" | "full_attention" => Ok(false),
+        "sliding_attention" => Ok(true),
+        other => Err(f.unsupported("layer_types", &format!("no layer computes `{other}`"))),
+    });
+    slides.collect::<Result<_>>().map(Some)
+}
+
+/// The windows of the Qwen families: those from `max_window_layers` on, and only if `use_sliding_window`.
+pub(super) fn qwen_windows(f: Fields, layers: usize) -> Result<Vec<Option<usize>>> {
+    let slides = f.flag("use_sliding_window")?.unwrap_or(false);
+    let window = sliding_window(f, 4096)?.filter(|_| slides);
+    let first = f.integer("max_window_layers", 0..=u64::from(u32::MAX))?.unwrap_or(28);
+    windows(f, layers, window, |layer| layer >= first)
+}

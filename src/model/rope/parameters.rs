@@ -1,0 +1,187 @@
+//! Where config.json says how positions are rotated: the one place that knows.
+//!
+//! The keys stand in an object, in the top level, or in both. The object is `rope_scaling` (transformers 4) unless that is
+//! empty, else `rope_parameters` (transformers 5). A key is looked for as [`Key`] has it, and counts for the kinds of
+//! rotation that it lists. All this is as transformers 5.24 has it. Version 4.57 differs: it reads no
+//! `rope_parameters` and no `rope_theta` in an object, prefers `type` to `rope_type`, prefers the object's
+//! `original_max_position_embeddings`, and reads `partial_rotary_factor` for the default kind, too.
+
+use serde_json::Value;
+
+use crate::error::{Error, Result, err};
+use crate::json;
+use crate::model::fields::Fields;
+
+/// How frequencies are scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Default,
+    Linear,
+    Llama3,
+    Yarn,
+}
+
+const KINDS: [(&str, Kind); 4] = [("default", Default), ("linear", Linear), ("llama3", Llama3), ("yarn", Yarn)];
+
+#[derive(Clone, Copy)]
+enum Place {
+    Object,
+    Top,
+}
+
+pub(super) struct Key {
+    name: &'static str,
+    /// The older spelling, looked for where the newer is not.
+    older: Option<&'static str>,
+    /// Where it is looked for: the first place that has it wins, be it with `null`.
+    places: &'static [Place],
+    /// For which it counts. For all others transformers ignores it, and so does this library.
+    kinds: &'static [Kind],
+}
+
+const fn key(name: &'static str, places: &'static [Place], kinds: &'static [Kind]) -> Key {
+    Key { name, older: None, places, kinds }
+}
+
+use Kind::{Default, Linear, Llama3, Yarn};
+use Place::{Object, Top};
+const ALL: &[Kind] = &[Default, Linear, Llama3, Yarn];
+const SCALED: &[Kind] = &[Linear, Llama3, Yarn];
+
+pub(super) static TYPE: Key = Key { name: "rope_type", older: Some("type"), places: &[Object], kinds: ALL };
+pub(super) static THETA: Key = key("rope_theta", &[Object, Top], ALL);
+pub(super) static PARTIAL: Key = key("partial_rotary_factor", &[Object, Top], SCALED);
+pub(super) static FACTOR: Key = key("factor", &[Object], SCALED);
+pub(super) static ORIGINAL: Key = key("original_max_position_embeddings", &[Top, Object], &[Llama3, Yarn]);
+pub(super) static LOW_FREQ: Key = key("low_freq_factor", &[Object], &[Llama3]);
+pub(super) static HIGH_FREQ: Key = key("high_freq_factor", &[Object], &[Llama3]);
+pub(super) static BETA_FAST: Key = key("beta_fast", &[Object], &[Yarn]);
+pub(super) static BETA_SLOW: Key = key("beta_slow", &[Object], &[Yarn]);
+pub(super) static ATTENTION: Key = key("attention_factor", &[Object], &[Yarn]);
+pub(super) static MSCALE: Key = key("mscale", &[Object], &[Yarn]);
+pub(super) static MSCALE_ALL: Key = key("mscale_all_dim", &[Object], &[Yarn]);
+pub(super) static TRUNCATE: Key = key("truncate", &[Object], &[Yarn]);
+
+static KEYS: [&Key; 13] = [
+    &TYPE,
+    &THETA,
+    &PARTIAL,
+    &FACTOR,
+    &ORIGINAL,
+    &LOW_FREQ,
+    &HIGH_FREQ,
+    &BETA_FAST,
+    &BETA_SLOW,
+    &ATTENTION,
+    &MSCALE,
+    &MSCALE_ALL,
+    &TRUNCATE,
+];
+
+/// The parameters of one config.json.
+pub(super) struct Parameters<'a> {
+    top: Fields<'a>,
+    object: Option<Fields<'a>>,
+}
+
+impl<'a> Parameters<'a> {
+    pub(super) fn new(top: Fields<'a>) -> Result<Self> {
+        let scaling = top.get("rope_scaling").filter(|value| is_true(value));
+        let object = top.object(if scaling.is_some() { "rope_scaling" } else { "rope_parameters" })?;
+        Ok(Self { top, object })
+    }
+
+    /// The kind of rotation. Objects within the object are one for each kind of layer: no layer of ours has its own.
+    pub(super) fn kind(&self) -> Result<Kind> {
+        let Some(object) = self.object else { return Ok(Default) };
+        if let Some((key, _)) = object.iter().find(|(_, value)| value.is_object() && json::not_finite(value).is_none())
+        {
+            return Err(object.unsupported(key, "the layers of these models share one rotation"));
+        }
+        let Some((fields, spelling)) = self.find(&TYPE) else { return Ok(Default) };
+        let name = fields.text(spelling)?.unwrap_or_default();
+        let Some((_, kind)) = KINDS.into_iter().find(|(known, _)| *known == name) else {
+            let known: Vec<_> = KINDS.iter().map(|(known, _)| *known).collect();
+            return Err(fields.unsupported(spelling, &format!("supported are {}", known.join(", "))));
+        };
+        let counts = |key: &&Key| key.kinds.contains(&kind);
+        let read = |name: &str| KEYS.into_iter().filter(counts).any(|key| key.name == name || key.older == Some(name));
+        for (key, _) in object.iter().filter(|(key, _)| !read(key)) {
+            log::warn!("{} does not count for the rotation `{name}`", object.name(key));
+        }
+        Ok(kind)
+    }
+
+    /// Where `key` is, and how it is spelled there.
+    fn find(&self, key: &Key) -> Option<(Fields<'a>, &'static str)> {
+        let spellings = || std::iter::once(key.name).chain(key.older);
+        key.places.iter().find_map(|place| {
+            let fields = match place {
+                Place::Object => self.object?,
+                Place::Top => self.top,
+            };
+            spellings().find(|spelling| fields.has(spelling)).map(|spelling| (fields, spelling))
+        })
+    }
+
+    /// A number above 0 and at most `max`.
+    pub(super) fn positive(&self, key: &Key, max: f64) -> Result<Option<f64>> {
+        match self.find(key) {
+            None => Ok(None),
+            Some((fields, name)) => fields.positive(name, max),
+        }
+    }
+
+    /// A number above 0 and at most `max` that must be there.
+    pub(super) fn required(&self, key: &Key, max: f64) -> Result<f64> {
+        let holder = self.object.unwrap_or(self.top);
+        self.positive(key, max)?.ok_or_else(|| err!(Malformed, "{} is missing", holder.name(key.name)))
+    }
+
+    /// Whether `key` is there, and true as Python has it.
+    pub(super) fn is_true(&self, key: &Key) -> Option<bool> {
+        let (fields, name) = self.find(key)?;
+        Some(fields.get(name).is_some_and(is_true))
+    }
+
+    /// A number; none where `key` is absent, or its value not true.
+    pub(super) fn number(&self, key: &Key) -> Result<Option<f64>> {
+        match self.find(key) {
+            Some((fields, name)) if self.is_true(key) == Some(true) => fields.number(name),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether `key` is there with `null`.
+    pub(super) fn is_null(&self, key: &Key) -> bool {
+        self.find(key).is_some_and(|(fields, name)| fields.get(name).is_none())
+    }
+
+    /// Refuses to rotate a part of a head.
+    pub(super) fn whole_head(&self) -> Result<()> {
+        match self.find(&PARTIAL) {
+            Some((fields, name)) if fields.get(name).is_some() && fields.number(name)? != Some(1.0) => {
+                Err(fields.unsupported(name, "these models rotate the whole head"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is under `key`, which is there, is not `wanted`.
+    pub(super) fn wrong(&self, key: &Key, wanted: &str) -> Error {
+        let (fields, name) = self.find(key).unwrap_or((self.top, key.name));
+        fields.wrong(name, wanted)
+    }
+}
+
+/// What Python takes for true.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+    }
+}

@@ -1,0 +1,83 @@
+//! Every place, spelling and value of the parameters, against transformers (`tools/make_config_goldens.py`).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
+
+use serde_json::Value;
+
+use crate::error::{ErrorKind, Result};
+use crate::model::{Rope, read_config};
+
+/// Steps of float32 that a frequency here may be from the one in transformers: the powers of torch and Rust differ by one.
+const STEPS: u32 = 2;
+
+/// What transformers refuses and this library reads, since it can mean one thing only: `null` for a part of a head.
+const CLEAR: &[&str] = &["partial None inside", "head_dim null"];
+
+/// What transformers computes and this library refuses: numbers with which there is no rotation to speak of, and what is
+/// no number.
+const REFUSED: &[&str] = &[
+    "theta True",
+    "theta 1e+300",
+    "factor -2.0",
+    "factor True",
+    "factor 1e+300",
+    "original 0",
+    "original -16",
+    "low_freq_factor -1.0",
+    "high_freq_factor 0",
+    "high_freq_factor -1.0",
+    "equal bands",
+    "bands the wrong way round",
+    "attention_factor 0",
+    "attention_factor -1.0",
+    "proportional",
+    // Transformers' Llama takes these for words that it does not know, and rotates as if they were not there.
+    "for each kind of layer",
+    "for the one kind of layer",
+];
+
+#[test]
+fn as_transformers() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/configs/rope.json");
+    let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let oracle = golden["oracle"].as_str().unwrap();
+    let cases = golden["cases"].as_array().unwrap();
+    let (mut same, mut refused, mut worst, mut wrong) = (0, 0, 0, Vec::new());
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let listed = |list: &[&str]| list.iter().any(|part| name.contains(part));
+        let answer = &case[oracle];
+        let ours: Result<Rope> = read_config(case["config"].to_string().as_bytes()).map(|config| config.rope);
+        match (ours, answer["error"].as_str()) {
+            (Ok(rope), None) if !listed(REFUSED) => {
+                let index = answer["frequencies"].as_u64().unwrap() as usize;
+                let steps = distance(&rope, &golden["frequencies"][index], &answer["factor"]);
+                worst = worst.max(steps);
+                same += 1;
+                if steps > STEPS {
+                    wrong.push(format!("{name}: {steps} steps away: {rope:?}"));
+                }
+            }
+            (Ok(_), Some(_)) if listed(CLEAR) => {}
+            (Err(error), theirs) if theirs.is_some() || listed(REFUSED) => {
+                let plain = matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported);
+                if !(plain && error.to_string().starts_with("config.json: ")) {
+                    wrong.push(format!("{name}: {}", error.chain()));
+                }
+                refused += 1;
+            }
+            (ours, theirs) => wrong.push(format!("{name}: {ours:?}, transformers: {theirs:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    println!("{same} the same within {worst} steps, {refused} refused");
+    assert!(same > 150 && refused > 50);
+}
+
+/// The largest distance in steps of float32.
+fn distance(rope: &Rope, frequencies: &Value, factor: &Value) -> u32 {
+    let theirs: Vec<f32> = frequencies.as_array().unwrap().iter().map(|f| f.as_f64().unwrap() as f32).collect();
+    assert_eq!(rope.inv_freq.len(), theirs.len());
+    let pairs = rope.inv_freq.iter().copied().zip(theirs);
+    let all = pairs.chain([(rope.attention_factor, factor.as_f64().unwrap() as f32)]);
+    all.map(|(ours, theirs)| ours.to_bits().abs_diff(theirs.to_bits())).max().unwrap()
+}
