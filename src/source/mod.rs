@@ -46,7 +46,7 @@ pub(crate) mod names {
 }
 
 /// The variables of the environment, or a test's own.
-type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// The files of `model`: a folder if one lies there, else what the host's callback knows by that name, else a model of
 /// the hub (`name` or `org/name`) at `revision`, a branch, tag or commit (`None`: main). Nothing is fetched yet.
@@ -55,14 +55,14 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 /// `NotFound` if `model` is neither a folder nor a hub's name; `InvalidArgument` for a bad revision, endpoint or token,
 /// or a revision of a folder; `Io`.
 pub(crate) fn open(model: &str, revision: Option<&str>, options: &SourceOptions) -> Result<Box<dyn ModelFiles>> {
-    open_with(model, revision, options, &|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+    open_with(model, revision, options, &|name| std::env::var_os(name))
 }
 
 fn open_with(
     model: &str,
     revision: Option<&str>,
     options: &SourceOptions,
-    environment: Environment<'_>,
+    variables: Variables<'_>,
 ) -> Result<Box<dyn ModelFiles>> {
     let path = Path::new(model);
     if !model.is_empty() && path.exists() {
@@ -82,12 +82,12 @@ fn open_with(
         );
     };
     let revision = Revision::parse(revision)?;
-    let cache = hub::environment::cache_dir(options, environment)?;
-    let offline = options.offline || hub::environment::offline(environment);
-    if offline {
+    let environment = hub::Environment::read(variables);
+    let cache = environment.cache_dir(options)?;
+    if options.offline || environment.offline {
         return Ok(Box::new(HubCache::new(id, revision, &cache, hub::NoNetwork::Offline)));
     }
-    online(id, revision, &cache, options, environment)
+    online(id, revision, &cache, options, &environment)
 }
 
 #[cfg(feature = "download")]
@@ -96,17 +96,14 @@ fn online(
     revision: Revision,
     cache: &Path,
     options: &SourceOptions,
-    environment: Environment<'_>,
+    environment: &hub::Environment,
 ) -> Result<Box<dyn ModelFiles>> {
-    let client = download::Client::new(
-        &hub::environment::endpoint(options, environment),
-        hub::environment::token(options, environment).as_deref(),
-        NetworkOptions {
-            read_timeout: hub::environment::read_timeout(options, environment),
-            ..options.network.clone()
-        },
-    )?;
-    Ok(Box::new(download::HubDownload::new(id, revision, cache, client)))
+    let read_timeout = options.network.read_timeout.or(environment.read_timeout);
+    let network = NetworkOptions { read_timeout, ..options.network.clone() };
+    let token = environment.token(options);
+    let client = download::Client::new(environment.endpoint(options), token.as_deref(), network)?
+        .answering_within(environment.answer_timeout);
+    Ok(Box::new(download::HubDownload::new(id, revision, cache, client).copying(environment.copies)))
 }
 
 #[cfg(not(feature = "download"))]
@@ -116,7 +113,7 @@ fn online(
     revision: Revision,
     cache: &Path,
     _options: &SourceOptions,
-    _environment: Environment<'_>,
+    _environment: &hub::Environment,
 ) -> Result<Box<dyn ModelFiles>> {
     Ok(Box::new(HubCache::new(id, revision, cache, hub::NoNetwork::NotBuilt)))
 }
@@ -128,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_is_neither_a_folder_nor_a_name_says_so() {
-        let nothing: Environment<'_> = &|_| None;
+        let nothing: Variables<'_> = &|_| None;
         for model in ["", "/no/such/folder", "a/b/c", "../x", "a--b", "a..b", "org/name.git", "a b", "-a", "a\0b"] {
             let error = open_with(model, None, &SourceOptions::default(), nothing).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound, "{model:?}");

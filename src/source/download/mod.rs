@@ -42,6 +42,8 @@ pub(super) struct HubDownload {
     cache: PathBuf,
     repository: Repository,
     client: Client,
+    /// Whether snapshots hold copies instead of links.
+    copies: bool,
     memo: Mutex<Memo>,
 }
 
@@ -79,7 +81,12 @@ impl HubDownload {
     pub(super) fn new(id: HubId, revision: Revision, cache: &Path, client: Client) -> Self {
         let memo = Memo { commit: revision.pinned(), files: HashMap::new() };
         let repository = Repository::new(cache, &id);
-        Self { id, revision, cache: cache.to_owned(), repository, client, memo: Mutex::new(memo) }
+        Self { id, revision, cache: cache.to_owned(), repository, client, copies: false, memo: Mutex::new(memo) }
+    }
+
+    /// The same model, with copies in its snapshots, or links.
+    pub(super) fn copying(self, copies: bool) -> Self {
+        Self { copies, ..self }
     }
 
     /// What is known of `name` without asking the hub.
@@ -177,7 +184,7 @@ impl ModelFiles for HubDownload {
         let mut on = |now| on(now).inspect_err(|_| stopped = true);
         let path = publish::prepare(&self.cache, &self.repository)
             .and_then(|()| blob::fetch(&self.client, &self.repository, &url, &meta, &mut on))
-            .and_then(|blob| publish::link(&self.repository, &commit, name, &blob));
+            .and_then(|blob| publish::link(&self.repository, &commit, name, &blob, self.copies));
         match path {
             Ok(path) => Ok(Some(path)),
             Err(e) if stopped => Err(e),

@@ -69,7 +69,9 @@ impl ModelFiles for HubCache {
             return err!(NotFound, "model `{id}` (revision {revision}) has no {files}");
         }
         let (why, what) = match self.reason {
-            NoNetwork::Offline => ("the network is off", "turn offline mode (HF_HUB_OFFLINE) off"),
+            NoNetwork::Offline => {
+                ("the network is off", "turn offline mode (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE) off")
+            }
             NoNetwork::NotBuilt => ("this build cannot download", "use a build with the feature `download`"),
         };
         let pin = if revision.as_str() == "main" { String::new() } else { format!(" --revision {revision}") };
