@@ -206,7 +206,7 @@ fn mistakes_are_explained() {
         (&["--model", path, "--prompt-ids", "99999"], "99999"),
         (&["--model", path, "--prompt-ids", "1", "--device", "cuda:1"], "cuda:1"),
         (&["--model", path, "--prompt-ids", "1", "--revision", "main"], "no revisions"),
-        (&["--model", "no/such/name", "--prompt-ids", "1"], "neither a folder"),
+        (&["--model", "no/such/name", "--prompt-ids", "1"], ": no folder `no/such/name` is here"),
     ] {
         let (status, message) = generate.failure(arguments);
         let named = message.starts_with("generate: ORTSHARD_ERROR_");

@@ -190,6 +190,17 @@ fn progress_is_heard_for_each_mebibyte() {
     assert!(steps.windows(2).all(|w| w[1] >= w[0] && w[1] - w[0] <= (1 << 20) + (256 << 10)), "{steps:?}");
 }
 
+/// At a hub, which cannot be listed, the likeliest names are asked for.
+#[test]
+fn what_a_model_has_in_place_of_safetensors_is_told() {
+    let cache = tempfile::tempdir().unwrap();
+    let server = Model::new(&[("config.json", b"{}"), ("pytorch_model.bin", b"PK")]).serve();
+    let error = source(&server, cache.path()).require("model.safetensors", &mut quiet).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("there is `pytorch_model.bin`, weights in PyTorch's own form"), "{error}");
+    assert_eq!(server.count("GET"), 0);
+}
+
 #[test]
 fn copies_take_the_place_of_links_if_that_is_wished() {
     let (server, cache) = (toy().serve(), tempfile::tempdir().unwrap());
@@ -300,7 +311,9 @@ fn offline_opens_no_socket() {
     };
     let by_option = SourceOptions { offline: true, ..options.clone() };
     let none = |_: &str| None;
-    let open = |model: &str, options, variables: Variables<'_>| open_with(model, None, options, variables).unwrap();
+    let open = |model: &str, options, variables: Variables<'_>| {
+        open_with(model, None, options, variables, cache.path()).unwrap()
+    };
     let spellings = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().flat_map(|name| {
         ["1", "yes", "ON", "True", "YES"].map(|value| move |asked: &str| (asked == name).then(|| value.into()))
     });
@@ -314,6 +327,7 @@ fn offline_opens_no_socket() {
         assert_eq!(error.kind(), ErrorKind::Offline);
         assert!(error.to_string().contains("model.safetensors, b.safetensors"), "{error}");
         assert_eq!(model.inspect("other", on).unwrap(), FileState::Missing { size: None });
+        assert!(!model.has("other", on).unwrap());
     }
     let never = open("org/never", &by_option, &none);
     assert_eq!(never.require("config.json", &mut quiet).unwrap_err().kind(), ErrorKind::Offline);
@@ -342,6 +356,7 @@ fn without_a_network_the_cache_still_serves() {
     assert!(error.chain().contains("cannot be reached"), "{}", error.chain());
     let empty = tempfile::tempdir().unwrap();
     let error = source_at(&endpoint, empty.path(), None, None).require("config.json", &mut quiet).unwrap_err();
+    assert!(error.to_string().starts_with("no folder `org/toy` is here"), "{error}");
     assert!(error.chain().contains("gave up after 5 attempts"), "{}", error.chain());
 }
 
