@@ -119,6 +119,31 @@ pub(super) fn instead(missing: &[&str], here: &[String], mut has: impl FnMut(&st
     found.map_or_else(String::new, |(name, advice)| format!("; there is `{}`, {advice}", super::name::shown(&name)))
 }
 
+/// What a weight file of this content is, if it is certainly not what its name says.
+pub(crate) fn mistaken_content(begin: &[u8]) -> Option<&'static str> {
+    const LONGEST_PATH: usize = 4096;
+    const ZIP: &[u8] = b"PK\x03\x04";
+    let page = begin
+        .trim_ascii_start()
+        .get(..5)
+        .is_some_and(|tag| tag.eq_ignore_ascii_case(b"<html") || tag.eq_ignore_ascii_case(b"<!doc"));
+    match begin {
+        [] => Some("is empty: download it again"),
+        _ if begin.starts_with(b"GGUF") => Some("is a GGUF file, whatever its name: use the model's safetensors"),
+        _ if begin.starts_with(ZIP) => {
+            Some("is an archive or PyTorch's own form, whatever its name: use the safetensors")
+        }
+        _ if begin.len() <= LONGEST_PATH
+            && begin.contains(&b'/')
+            && begin.trim_ascii().iter().all(u8::is_ascii_graphic) =>
+        {
+            Some("holds a path, as a link does that was copied as text: put the file itself in its place")
+        }
+        _ if page => Some("is a web page, such as a login or an error, in place of the file: download it again"),
+        _ => None,
+    }
+}
+
 /// Whether `name` is `pattern`, in which each `*` stands for any letters.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((front, rest)) = pattern.split_once('*') else { return pattern == name };

@@ -27,7 +27,9 @@ use std::sync::Arc;
 pub use files::FileState;
 pub(crate) use files::{ModelFiles, OnTransfer, Transfer};
 pub(crate) use folder::{Folder, folder_of};
+pub(crate) use formats::mistaken_content;
 pub use host::Fetch;
+pub(crate) use name::{plain as plain_name, shown};
 pub use options::{NetworkOptions, SourceOptions};
 
 use crate::error::{Result, bail};

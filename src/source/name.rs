@@ -35,8 +35,15 @@ pub(super) fn check(name: &str) -> Result<&Path> {
     bail!(Malformed, "file name `{}` {fault}", shown(name))
 }
 
+/// `name` without the parts that lead nowhere, as paths may have them: `./a//b` is `a/b`. An absolute one stays so.
+pub(crate) fn plain(name: &str) -> String {
+    let (root, rest) = name.strip_prefix('/').map_or(("", name), |rest| ("/", rest));
+    let parts: Vec<&str> = rest.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.is_empty() { name.to_owned() } else { root.to_owned() + &parts.join("/") }
+}
+
 /// `text` of unknown origin, fit for a message: escaped and cut.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 200;
     let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
@@ -88,6 +95,23 @@ mod tests {
         }
         for name in ["model-00001-of-00002.safetensors", "a/b.json", "..a", ".gitattributes", "naïve.txt"] {
             assert!(check(name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn parts_that_lead_nowhere_are_dropped() {
+        for (name, wanted) in [
+            ("a", "a"),
+            ("./a", "a"),
+            ("././a//b/./c", "a/b/c"),
+            ("a/", "a"),
+            ("../a", "../a"),
+            ("/a", "/a"),
+            ("", ""),
+            (".", "."),
+            ("/", "/"),
+        ] {
+            assert_eq!(plain(name), wanted);
         }
     }
 
