@@ -171,7 +171,8 @@ static ortshard_tokenizer *open_tokenizer(const ortshard_engine *engine, const s
 {
     ortshard_tokenizer *tokenizer = NULL;
     ortshard_status status = ortshard_engine_open_tokenizer(engine, &o->model, on_progress, "tokenizer", &tokenizer);
-    if (status != ORTSHARD_ERROR_NOT_FOUND || o->prompt != NULL) check(status);
+    int missing = status == ORTSHARD_ERROR_NOT_FOUND || status == ORTSHARD_ERROR_OFFLINE;
+    if (!missing || o->prompt != NULL) check(status);
     return tokenizer;
 }
 

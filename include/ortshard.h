@@ -456,12 +456,12 @@ typedef struct ortshard_engine_options {
     int32_t release_first;
     /**
      * Not 0: no socket is opened; what is neither a folder nor in the cache is OFFLINE. Also by the environment's
-     * HF_HUB_OFFLINE.
+     * HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE.
      */
     int32_t offline;
     /**
-     * The hub's cache, as UTF-8. NULL: as the environment says (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME), else
-     * ~/.cache/huggingface/hub.
+     * The hub's cache, as UTF-8. NULL: as the environment says (HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME,
+     * XDG_CACHE_HOME, with `~` and variables in them replaced), else ~/.cache/huggingface/hub.
      */
     const char *cache_dir;
     /** Brings the files of models that are no folders, instead of the hub. NULL: the hub and its cache. */
@@ -838,7 +838,7 @@ ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
  * Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
  *
  * `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of
- * the shard's layers under its own name, and may hold more. Like ortshard_engine_ensure_shard() this is a
+ * the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like ortshard_engine_ensure_shard() this is a
  * transaction, with the same `progress`, and the same rule for requests on the shard before.
  *
  * Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; MALFORMED,
@@ -854,13 +854,15 @@ ortshard_status ortshard_engine_load_checkpoint(const ortshard_engine *engine,
                                                 ortshard_shard **shard);
 
 /**
- * Saves the tensors of the engine's shard, in their stored dtype and under their own names, as the safetensors file
- * `path`. The file appears complete or not at all; an existing one is replaced.
+ * Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the safetensors
+ * file `path`. The file appears complete or not at all; an existing one is replaced.
  *
  * Errors: INVALID_STATE if the engine has no shard; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once.
  * @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_engine_save_checkpoint(const ortshard_engine *engine, const char *path);
+ORTSHARD_API
+ortshard_status ortshard_engine_save_checkpoint(const ortshard_engine *engine,
+                                                const char *path);
 
 /* ==================================================================================================================
  * Shard

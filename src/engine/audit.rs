@@ -5,7 +5,7 @@ use super::head::inspect_here;
 use super::options::ShardSpec;
 use crate::error::{ErrorKind, Result};
 use crate::source::{self, SourceOptions, names};
-use crate::weights;
+use crate::weights::Catalogue;
 
 pub use crate::source::FileState;
 
@@ -27,17 +27,22 @@ impl Engine {
         let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
         let audit = |name: &str| files.audit(name).map(|state| AuditedFile { name: name.to_owned(), state });
         let mut found = vec![audit(names::CONFIG)?];
-        let graph = match inspect_here(&*files, spec) {
-            Ok((_, _, graph)) => graph,
+        let inspected = Catalogue::here(&*files).and_then(|mut catalogue| {
+            let (_, _, graph) = inspect_here(&*files, spec, catalogue.as_mut())?;
+            Ok((catalogue, graph))
+        });
+        let (catalogue, graph) = match inspected {
+            Ok(inspected) => inspected,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => return Ok(found),
             Err(error) => return Err(error),
         };
-        let index = audit(names::INDEX)?;
-        if matches!(index.state, FileState::Present { .. }) {
-            found.push(index);
-        }
-        for name in weights::files(&*files, &graph.weights(), &mut |_| Ok(()))? {
-            found.push(audit(&name)?);
+        // What is not here is one file that holds all tensors, as far as is known.
+        let Some(catalogue) = catalogue else {
+            found.push(audit(names::WEIGHTS)?);
+            return Ok(found);
+        };
+        for name in catalogue.index().into_iter().chain(catalogue.files(&graph.weights())?) {
+            found.push(audit(name)?);
         }
         Ok(found)
     }

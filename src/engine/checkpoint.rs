@@ -3,42 +3,53 @@
 use std::path::Path;
 
 use super::progress::Report;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Weight;
 use crate::source::{Folder, ModelFiles};
-use crate::weights::{self, WeightTable};
+use crate::weights::{self, Catalogue, WeightTable};
 
-/// All files of a model, or one file.
+/// The files of a model, and what is known of the tensors in them.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     files: Box<dyn ModelFiles>,
-    file: Option<String>,
+    catalogue: Catalogue,
 }
 
 impl Checkpoint {
     /// A model's own weights.
-    pub(super) fn of(files: Box<dyn ModelFiles>) -> Self {
-        Self { files, file: None }
+    pub(super) fn of(files: Box<dyn ModelFiles>, report: &mut Report) -> Result<Self> {
+        Self::read(files, None, report)
     }
 
     /// A folder with safetensors, or one safetensors file.
-    pub(super) fn at(path: &Path) -> Result<Self> {
+    pub(super) fn at(path: &Path, report: &mut Report) -> Result<Self> {
         if path.is_dir() {
-            return Ok(Self::of(Box::new(Folder::open(path)?)));
+            return Self::of(Box::new(Folder::open(path)?), report);
         }
         let (folder, name) = Folder::around(path)?;
-        Ok(Self { files: Box::new(folder), file: Some(name.to_owned()) })
+        Self::read(Box::new(folder), Some(name), report)
     }
 
-    /// Whether the tensor `name` is there.
-    pub(super) fn holds(&self, name: &str, report: &mut Report) -> Result<bool> {
-        weights::holds(&*self.files, self.file.as_deref(), name, &mut |event| report.hear(event))
-            .map_err(|e| e.within(self.files.describe()))
+    fn read(files: Box<dyn ModelFiles>, file: Option<&str>, report: &mut Report) -> Result<Self> {
+        let catalogue = Catalogue::read(&*files, file, &mut |event| report.hear(event));
+        let catalogue = catalogue.map_err(|e| named(e, &*files))?;
+        Ok(Self { files, catalogue })
+    }
+
+    /// The tensors that are there.
+    pub(super) fn catalogue(&mut self) -> &mut Catalogue {
+        &mut self.catalogue
     }
 
     /// Maps the tensors `wanted`, fetched first if need be.
     pub(super) fn load(&self, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
-        weights::load(&*self.files, self.file.as_deref(), wanted, &mut |event| report.hear(event))
-            .map_err(|e| e.within(self.files.describe()))
+        weights::load(&*self.files, &self.catalogue, wanted, &mut |event| report.hear(event))
+            .map_err(|e| named(e, &*self.files))
     }
+}
+
+/// `error`, with the name of the model if it does not say that itself.
+fn named(error: Error, files: &dyn ModelFiles) -> Error {
+    let model = files.describe();
+    if error.chain().contains(&model) { error } else { error.within(model) }
 }

@@ -11,8 +11,8 @@ use crate::graph::{Graph, Weight};
 use crate::kernels::Dtype;
 use crate::model::{ModelConfig, Range, StoredDtype};
 use crate::runtime;
-use crate::source::{self, ModelFiles, SourceOptions};
-use crate::weights::{self, WeightTable};
+use crate::source::{self, FileState, ModelFiles, SourceOptions};
+use crate::weights::{self, Catalogue, WeightTable};
 
 /// Memory that a shard and requests on it take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +44,10 @@ impl Engine {
         // Whatever the engine may do, an estimate opens no socket.
         let sources = SourceOptions { offline: true, ..self.options.source.clone() };
         let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
-        let shape = inspect_here(&*files, spec)?;
+        let mut catalogue = Catalogue::here(&*files)?;
+        let shape = inspect_here(&*files, spec, catalogue.as_mut())?;
         let (start, layers) = (shape.1.start, shape.1.layers);
-        let mut estimate = self.predict(&*files, &shape, context, requests)?;
+        let mut estimate = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
 
         // The machine's available memory leaves out what the engine holds already.
         let (room, held) = match self.budget.limit() {
@@ -56,8 +57,8 @@ impl Engine {
         };
         for end in start..layers {
             let spec = ShardSpec { end_layer: end as u32, ..spec.clone() };
-            let shape = inspect_here(&*files, &spec)?;
-            let of_range = self.predict(&*files, &shape, context, requests)?;
+            let shape = inspect_here(&*files, &spec, catalogue.as_mut())?;
+            let of_range = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
             if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
                 break;
             }
@@ -84,12 +85,13 @@ impl Engine {
     fn predict(
         &self,
         files: &dyn ModelFiles,
+        catalogue: Option<&Catalogue>,
         (config, range, graph): &(ModelConfig, Range, Graph),
         context: u32,
         requests: u32,
     ) -> Result<Estimate> {
         let precision = self.options.precision;
-        let table = headers(files, graph)?;
+        let table = catalogue.map_or(Ok(None), |catalogue| headers(files, catalogue, graph))?;
         let said = config.dtype.map(|dtype| match dtype {
             StoredDtype::F32 => Dtype::F32,
             StoredDtype::F16 => Dtype::F16,
@@ -135,8 +137,13 @@ impl Engine {
 }
 
 /// The shard's tensors, if the files that hold them are here.
-fn headers(files: &dyn ModelFiles, graph: &Graph) -> Result<Option<WeightTable>> {
-    match weights::load(files, None, &graph.weights(), &mut |_| Ok(())) {
+fn headers(files: &dyn ModelFiles, catalogue: &Catalogue, graph: &Graph) -> Result<Option<WeightTable>> {
+    for file in catalogue.files(&graph.weights())? {
+        if !matches!(files.audit(file)?, FileState::Present { .. }) {
+            return Ok(None);
+        }
+    }
+    match weights::load(files, catalogue, &graph.weights(), &mut |_| Ok(())) {
         Ok(table) => Ok(Some(table)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => Ok(None),
         Err(error) => Err(error),

@@ -1,24 +1,33 @@
-//! Which tensor a model's head is: its own, or the embedding's.
+//! Which tensors a model's embedding and head are, where config.json ties the two.
 
 use super::options::ShardSpec;
 use super::shard::inspect;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::graph::Graph;
 use crate::model::{self, ModelConfig, Range};
 use crate::source::ModelFiles;
-use crate::weights;
+use crate::weights::Catalogue;
 
-/// The graph of layers `range`, and `config`, once the checkpoint is known: `holds` tells whether it has a tensor.
+/// The graph of layers `range`, and `config`, once it is known what the checkpoint holds.
 ///
-/// A checkpoint may hold a head although config.json ties it to the embedding. Then that is the head, as transformers 5
-/// has it. Where the two are equal, as in many such checkpoints, it makes no difference.
+/// As transformers 5 has it, where config.json ties the head to the embedding:
+/// - a head that is there beside the embedding is the head. Where the two are equal, as in many such checkpoints, it makes
+///   no difference;
+/// - a head that is there alone is the embedding, too.
 pub(super) fn settle(
     mut config: ModelConfig,
     range: Range,
     graph: Graph,
-    holds: impl FnOnce(&str) -> Result<bool>,
+    catalogue: &mut Catalogue,
 ) -> Result<(ModelConfig, Graph)> {
-    if !(config.tie_word_embeddings && range.is_last() && holds(model::HEAD)?) {
+    if !(config.tie_word_embeddings && catalogue.holds(model::HEAD)) {
+        return Ok((config, graph));
+    }
+    if range.is_first() && !catalogue.holds(model::EMBEDDING) {
+        catalogue.alias(model::EMBEDDING, model::HEAD);
+        return Ok((config, graph));
+    }
+    if !range.is_last() {
         return Ok((config, graph));
     }
     config.tie_word_embeddings = false;
@@ -26,13 +35,16 @@ pub(super) fn settle(
     Ok((config, graph))
 }
 
-/// What `spec` names, as far as files that are here tell; where they do not, the head is as config.json says.
-pub(super) fn inspect_here(files: &dyn ModelFiles, spec: &ShardSpec) -> Result<(ModelConfig, Range, Graph)> {
+/// What `spec` names, as far as files that are here tell; where there is no `catalogue`, the head is as config.json says.
+pub(super) fn inspect_here(
+    files: &dyn ModelFiles,
+    spec: &ShardSpec,
+    catalogue: Option<&mut Catalogue>,
+) -> Result<(ModelConfig, Range, Graph)> {
     let (config, range, graph) = inspect(files, spec, &mut |_| Ok(()))?;
-    let (config, graph) =
-        settle(config, range, graph, |name| match weights::holds(files, None, name, &mut |_| Ok(())) {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => Ok(false),
-            known => known,
-        })?;
+    let (config, graph) = match catalogue {
+        Some(catalogue) => settle(config, range, graph, catalogue)?,
+        None => (config, graph),
+    };
     Ok((config, range, graph))
 }

@@ -107,7 +107,8 @@ impl Engine {
     }
 
     /// Puts other weights of the same model into the resident shard's place: those of the safetensors file or folder
-    /// `checkpoint`, which must hold every tensor of the shard's layers under its own name.
+    /// `checkpoint`, which must hold every tensor of the shard's layers under a name that transformers takes for it
+    /// (`model.layers.0...`, `layers.0...`).
     ///
     /// A transaction like [`ensure_shard`](Self::ensure_shard): the new shard replaces the old one when it is ready.
     pub fn load_checkpoint(&self, checkpoint: &Path, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
@@ -117,7 +118,7 @@ impl Engine {
         self.replace(Some(old), &spec, Some(checkpoint), progress)
     }
 
-    /// Saves the resident shard's tensors, in their stored dtype and under their own names, as one safetensors file.
+    /// Saves the resident shard's tensors, in their stored dtype and under transformers' usual names, as one safetensors file.
     /// It appears complete or not at all; an existing file is replaced.
     pub fn save_checkpoint(&self, path: &Path) -> Result<()> {
         self.resident()?.shard.save_checkpoint(path)

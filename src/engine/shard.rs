@@ -100,9 +100,13 @@ impl Shard {
         report.stage(Stage::Inspect)?;
         let files = source::open(&spec.model, spec.revision.as_deref(), &options.source)?;
         let (config, range, graph) = inspect(&*files, spec, &mut |_| report.waiting())?;
-        let source = checkpoint.map_or_else(|| Ok(Checkpoint::of(files)), Checkpoint::at)?;
         report.stage(Stage::Fetch)?;
-        let (config, graph) = head::settle(config, range, graph, |name| source.holds(name, report))?;
+        let mut source = match checkpoint {
+            None => Checkpoint::of(files, report)?,
+            Some(path) => Checkpoint::at(path, report)?,
+        };
+        let (config, graph) = head::settle(config, range, graph, source.catalogue())?;
+        source.catalogue().tell_unused(&graph.weights());
         let packer = Packer::new(options, &spec.model, range);
         let loaded = Loaded::build(&source, &packer, target, &graph, &config, budget, report)?;
         let kv = options.kv_type.shape(&config, range);
@@ -148,7 +152,7 @@ impl Shard {
         self.with(|loaded| super::export::write(path, &self.graph, &self.config, &loaded.weights, blocks, &metadata))
     }
 
-    /// Saves the shard's tensors, in their stored dtype and under their own names, as the safetensors file `path`.
+    /// Saves the shard's tensors, in their stored dtype and under the graph's names, as the safetensors file `path`.
     pub(super) fn save_checkpoint(&self, path: &Path) -> Result<()> {
         self.with(|loaded| {
             let wanted = self.graph.weights();

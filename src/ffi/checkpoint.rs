@@ -17,7 +17,7 @@ use crate::Engine;
 /// Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
 ///
 /// `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of
-/// the shard's layers under its own name, and may hold more. Like ortshard_engine_ensure_shard() this is a
+/// the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like ortshard_engine_ensure_shard() this is a
 /// transaction, with the same `progress`, and the same rule for requests on the shard before.
 ///
 /// Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; MALFORMED,
@@ -40,8 +40,8 @@ pub unsafe extern "C" fn ortshard_engine_load_checkpoint(
     guard(|| unsafe { give_loaded(engine, progress, user_data, shard, load) })
 }
 
-/// Saves the tensors of the engine's shard, in their stored dtype and under their own names, as the safetensors file
-/// `path`. The file appears complete or not at all; an existing one is replaced.
+/// Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the safetensors
+/// file `path`. The file appears complete or not at all; an existing one is replaced.
 ///
 /// Errors: INVALID_STATE if the engine has no shard; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once.
 /// @since 0.1

@@ -115,10 +115,10 @@ pub struct ortshard_engine_options {
     /// as if nothing had been; if the new one succeeds, they are stale.
     pub release_first: i32,
     /// Not 0: no socket is opened; what is neither a folder nor in the cache is OFFLINE. Also by the environment's
-    /// HF_HUB_OFFLINE.
+    /// HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE.
     pub offline: i32,
-    /// The hub's cache, as UTF-8. NULL: as the environment says (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME), else
-    /// ~/.cache/huggingface/hub.
+    /// The hub's cache, as UTF-8. NULL: as the environment says (HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME,
+    /// XDG_CACHE_HOME, with `~` and variables in them replaced), else ~/.cache/huggingface/hub.
     pub cache_dir: *const c_char,
     /// Brings the files of models that are no folders, instead of the hub. NULL: the hub and its cache.
     pub fetch: ortshard_fetch_callback,

@@ -105,7 +105,8 @@ impl Range {
     }
 }
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The tensor of the embedding.
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The tensor of a head that is not the embedding.
 pub(crate) const HEAD: &str = "lm_head.weight";
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{ErrorKind as IoKind, Read};
+use std::io::{ErrorKind as IoKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use super::name;
+use super::name::{self, place};
 use crate::error::{Error, Result, bail, err};
+use crate::json;
 
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +67,14 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
         self.audit(name)
     }
 
+    /// Whether the model has `name`, as far as can be learnt now.
+    ///
+    /// # Errors
+    /// Those of [`locate`](Self::locate).
+    fn has(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<bool> {
+        Ok(self.locate(name, on)?.is_some())
+    }
+
     /// The error for `names` that are needed and that [`locate`](Self::locate) did not give: lists them and says how
     /// to get them. `NotFound`, or `Offline` if only the network is missing.
     fn missing(&self, names: &[&str]) -> Error;
@@ -99,6 +108,9 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
                 Err(e) => {
                     let missing = |name: &&&str| matches!(self.audit(name), Ok(FileState::Missing { .. }));
                     let missing: Vec<_> = names.iter().filter(missing).copied().collect();
+                    if missing.is_empty() {
+                        return Err(e);
+                    }
                     return Err(e.within(format_args!(
                         "{} is not complete here. Missing: {}",
                         self.describe(),
@@ -164,32 +176,60 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
 pub(super) fn size_of(path: &Path) -> Result<Option<u64>> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
-        Ok(_) => Err(err!(Io, "`{}` is not a regular file", path.display())),
+        Ok(_) => Err(err!(Io, "`{}` is not a regular file", place(path))),
         Err(e) if matches!(e.kind(), IoKind::NotFound | IoKind::NotADirectory) => Ok(None),
-        Err(e) => Err(err!(Io, "`{}` cannot be read", path.display()).with_source(e)),
+        Err(e) => Err(unreadable(path, e)),
     }
 }
 
-/// Opens the regular file at `path`. It is looked at before it is opened: opening a pipe would wait for a writer.
+/// Whether nothing is at `path`, which may be no path at all.
+pub(super) fn is_nothing(path: &Path) -> bool {
+    use IoKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    let absent = |e: std::io::Error| matches!(e.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput);
+    std::fs::metadata(path).is_err_and(absent)
+}
+
+/// Opens the regular file at `path`, if it is the file itself and not what Git leaves in its place. It is looked at
+/// before it is opened: opening a pipe would wait for a writer.
 pub(super) fn open_regular(path: &Path) -> Result<File> {
-    if size_of(path)?.is_none() {
-        bail!(NotFound, "`{}` does not exist", path.display());
+    let Some(size) = size_of(path)? else {
+        bail!(NotFound, "`{}` does not exist", place(path));
+    };
+    let mut file = File::open(path).map_err(|e| match e.kind() {
+        IoKind::NotFound => err!(NotFound, "`{}` does not exist", place(path)),
+        _ => err!(Io, "`{}` cannot be opened", place(path)).with_source(e),
+    })?;
+    if size <= LARGEST_POINTER && is_pointer(&mut file).map_err(|e| unreadable(path, e))? {
+        bail!(
+            Malformed,
+            "`{}` is a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned, or download the file",
+            place(path)
+        );
     }
-    File::open(path).map_err(|e| match e.kind() {
-        IoKind::NotFound => err!(NotFound, "`{}` does not exist", path.display()),
-        _ => err!(Io, "`{}` cannot be opened", path.display()).with_source(e),
-    })
+    Ok(file)
+}
+
+/// Bytes that a pointer of Git LFS may have; the format allows no more.
+const LARGEST_POINTER: u64 = 1023;
+
+/// Whether `file` is such a pointer. It is left at its beginning.
+fn is_pointer(file: &mut File) -> std::io::Result<bool> {
+    let mut content = Vec::new();
+    file.take(LARGEST_POINTER).read_to_end(&mut content)?;
+    file.rewind()?;
+    Ok(json::is_lfs_pointer(&content))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    err!(Io, "`{}` cannot be read", place(path)).with_source(error)
 }
 
 /// The content of the regular file at `path`, at most `limit` bytes.
 pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
-    open_regular(path)?
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut content)
-        .map_err(|e| err!(Io, "`{}` cannot be read", path.display()).with_source(e))?;
+    open_regular(path)?.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(|e| unreadable(path, e))?;
     if content.len() as u64 > limit {
-        bail!(Malformed, "`{}` is larger than {limit} bytes", path.display());
+        bail!(Malformed, "`{}` is larger than {limit} bytes", place(path));
     }
     Ok(content)
 }

@@ -1,10 +1,13 @@
 //! A model folder on the local disk.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
 
 use super::files::{self, FileState, ModelFiles, OnTransfer, Transfer};
-use super::name;
+use super::formats;
+use super::name::{self, place};
+use super::names;
 use crate::error::{Error, Result, bail, err};
 
 /// A folder with config.json, safetensors and, for text, tokenizer.json.
@@ -28,14 +31,19 @@ impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => bail!(InvalidArgument, "model `{}` is not a folder", path.display()),
+            Ok(_) => bail!(
+                InvalidArgument,
+                "model `{}` is not a folder: name the folder in which config.json and model.safetensors lie{}",
+                place(path),
+                formats::instead(&[names::CONFIG], &[file_name(path)], |_| false)
+            ),
             Err(e) if e.kind() == IoKind::NotFound => {
-                bail!(NotFound, "model folder `{}` does not exist", path.display())
+                bail!(NotFound, "model folder `{}` does not exist", place(path))
             }
-            Err(e) => return Err(err!(Io, "model folder `{}` cannot be read", path.display()).with_source(e)),
+            Err(e) => return Err(err!(Io, "model folder `{}` cannot be read", place(path)).with_source(e)),
         }
         let real = std::fs::canonicalize(path)
-            .map_err(|e| err!(Io, "model folder `{}` cannot be read", path.display()).with_source(e))?;
+            .map_err(|e| err!(Io, "model folder `{}` cannot be read", place(path)).with_source(e))?;
         let mut homes = blob_stores(&real);
         homes.push(real);
         Ok(Self { root: path.to_owned(), homes })
@@ -44,10 +52,14 @@ impl Folder {
     /// The folder in which the file `path` lies, and its name there.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open); `InvalidArgument` if `path` does not end in a UTF-8 file name.
+    /// Those of [`open`](Self::open); `NotFound` if nothing is there, `InvalidArgument` if `path` does not end in a UTF-8
+    /// file name.
     pub(crate) fn around(path: &Path) -> Result<(Self, &str)> {
+        if files::is_nothing(path) {
+            bail!(NotFound, "`{}` does not exist", place(path));
+        }
         let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| err!(InvalidArgument, "`{}` does not end in a file name", path.display()))?;
+        let name = name.ok_or_else(|| err!(InvalidArgument, "`{}` does not end in a file name", place(path)))?;
         Ok((Self::open(folder_of(path))?, name))
     }
 
@@ -61,21 +73,22 @@ impl Folder {
 
     /// Path and size of `name`, if it is there.
     ///
-    /// A link may point to another file of the folder. One that points elsewhere is refused: a model folder from a
-    /// stranger must not be able to name this machine's files.
+    /// A link may point to another file of the folder, and to a file that the hub's cache holds, as those of `hf download
+    /// --local-dir` did. One that points elsewhere is refused: a model folder from a stranger must not be able to name
+    /// this machine's files.
     fn find(&self, name: &str) -> Result<Option<(PathBuf, u64)>> {
         let path = self.path(name)?;
         let real = match std::fs::canonicalize(&path) {
             Ok(real) => real,
             Err(e) if matches!(e.kind(), IoKind::NotFound | IoKind::NotADirectory) => return Ok(None),
-            Err(e) => return Err(err!(Io, "`{}` cannot be read", path.display()).with_source(e)),
+            Err(e) => return Err(err!(Io, "`{}` cannot be read", place(&path)).with_source(e)),
         };
-        if !self.homes.iter().any(|home| real.starts_with(home)) {
+        if !self.homes.iter().any(|home| real.starts_with(home)) && !is_cached(&real) {
             bail!(
                 Malformed,
-                "`{}` is a link to `{}`, outside the model folder; put the file itself into the folder",
-                path.display(),
-                real.display()
+                "`{}` is a link to `{}`, outside the model folder and the hub's cache: put the file itself into the folder",
+                place(&path),
+                place(&real)
             );
         }
         Ok(files::size_of(&path)?.map(|size| (path, size)))
@@ -94,12 +107,40 @@ impl ModelFiles for Folder {
     }
 
     fn missing(&self, names: &[&str]) -> Error {
-        err!(NotFound, "model folder `{}` does not hold {}", self.root.display(), files::list(names))
+        let instead = formats::instead(names, &listing(&self.root), |_| false);
+        err!(NotFound, "model folder `{}` does not hold {}{instead}", place(&self.root), files::list(names))
     }
 
     fn describe(&self) -> String {
-        format!("model folder `{}`", self.root.display())
+        format!("model folder `{}`", place(&self.root))
     }
+}
+
+/// The names of what lies in `folder`, in order; none if it cannot be read.
+pub(super) fn listing(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
+}
+
+/// Whether `real` is a file of a hub cache: `models--ORG--NAME/blobs/...`, `models--ORG--NAME/snapshots/...`, or the one
+/// that several models share, `blobs/HA/HASH`. Such files came from the hub and are named by their content.
+fn is_cached(real: &Path) -> bool {
+    let names: Vec<&str> = real.iter().rev().map(|name| name.to_str().unwrap_or_default()).take(3).collect();
+    if let [hash, begin, "blobs"] = names[..] {
+        return hash.len() == 64
+            && begin.len() == 2
+            && hash.starts_with(begin)
+            && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    }
+    real.ancestors().skip(1).zip(real.ancestors().skip(2)).any(|(inner, outer)| {
+        (inner.ends_with("blobs") || inner.ends_with("snapshots")) && file_name(outer).starts_with("models--")
+    })
 }
 
 /// If `root` is a snapshot of a hub cache (`CACHE/models--ORG--NAME/snapshots/COMMIT`): where the files behind its links
@@ -174,6 +215,56 @@ mod tests {
         assert_eq!(folder.read_required("own", 10, &mut |_| Ok(())).unwrap(), b"own");
         assert_eq!(folder.read_required("shared", 10, &mut |_| Ok(())).unwrap(), b"shared");
         assert_eq!(folder.read_required("escape", 10, &mut |_| Ok(())).unwrap_err().kind(), ErrorKind::Malformed);
+    }
+
+    /// Folders of links into the hub's cache, as `hf download --local-dir` made them.
+    #[test]
+    fn a_folder_may_link_to_the_hubs_cache() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (cache, root) = (scratch.path().join("hub"), scratch.path().join("model"));
+        let hash = "ab".repeat(32);
+        let blobs = ["models--a--b/blobs/e1", "models--a--b/snapshots/c0ffee/sub/file", &format!("blobs/ab/{hash}")];
+        let others = ["token", "blobs/e1", "blobs/cd/abcd", "datasets--a--b/blobs/e1", "models--a--b/refs/main"];
+        fs::create_dir(&root).unwrap();
+        for (i, file) in blobs.iter().chain(&others).enumerate() {
+            let path = cache.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, b"content").unwrap();
+            symlink(&path, root.join(format!("{i}"))).unwrap();
+        }
+        let folder = Folder::open(&root).unwrap();
+        for i in 0..blobs.len() + others.len() {
+            let found = folder.read_required(&format!("{i}"), 10, &mut |_| Ok(()));
+            match found {
+                Ok(content) => assert!(i < blobs.len() && content == b"content", "{i}"),
+                Err(error) => {
+                    assert!(i >= blobs.len() && error.kind() == ErrorKind::Malformed, "{i}: {error}");
+                    assert!(error.to_string().contains("put the file itself into the folder"), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_file_itself_is_told() {
+        let scratch = tempfile::tempdir().unwrap();
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1000000\n";
+        fs::write(scratch.path().join("model.safetensors"), pointer).unwrap();
+        let folder = Folder::open(scratch.path()).unwrap();
+        let error = folder.open("model.safetensors", &mut |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed);
+        assert!(error.to_string().contains("is a Git LFS pointer, not the file itself: run `git lfs pull`"), "{error}");
+        assert!(folder.read("model.safetensors", 1000, &mut |_| Ok(())).is_err());
+
+        let nope = scratch.path().join("nope");
+        let error = Folder::around(&nope).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (ErrorKind::NotFound, format!("`{}` does not exist", nope.display()))
+        );
+        let error = Folder::around(&nope.join("x/".repeat(3000))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().len() < 400, "{error}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl ModelFiles for Host {
             None => 0,
             Some(path) => files::size_of(path)
                 .map_err(place)?
-                .ok_or_else(|| place(err!(NotFound, "it answered `{}`, which does not exist", path.display())))?,
+                .ok_or_else(|| place(err!(NotFound, "it answered `{}`, which does not exist", name::place(path))))?,
         };
         self.known.lock().insert(name.to_owned(), path.clone());
         on(Transfer { bytes_done: size, bytes_total: size })?;

@@ -12,6 +12,7 @@
 mod download;
 mod files;
 mod folder;
+mod formats;
 mod host;
 mod hub;
 mod name;
@@ -26,7 +27,9 @@ use std::sync::Arc;
 pub use files::FileState;
 pub(crate) use files::{ModelFiles, OnTransfer, Transfer};
 pub(crate) use folder::{Folder, folder_of};
+pub(crate) use formats::mistaken_content;
 pub use host::Fetch;
+pub(crate) use name::{plain as plain_name, shown};
 pub use options::{NetworkOptions, SourceOptions};
 
 use crate::error::{Result, bail};
@@ -43,36 +46,44 @@ pub(crate) mod names {
     pub(crate) const WEIGHTS: &str = "model.safetensors";
     /// Which file holds which tensor, when there are several.
     pub(crate) const INDEX: &str = "model.safetensors.index.json";
+    /// Text to token ids and back.
+    pub(crate) const TOKENIZER: &str = "tokenizer.json";
 }
 
 /// The variables of the environment, or a test's own.
-type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The files of `model`: a folder if one lies there, else what the host's callback knows by that name, else a model of
-/// the hub (`name` or `org/name`) at `revision`, a branch, tag or commit (`None`: main). Nothing is fetched yet.
+/// The files of `model`: a folder if one lies there, else what the host's callback knows by that name, else, if it
+/// does not look like a path, a model of the hub (`name` or `org/name`) at `revision`, a branch, tag or commit (`None`:
+/// main). Nothing is fetched yet.
 ///
 /// # Errors
 /// `NotFound` if `model` is neither a folder nor a hub's name; `InvalidArgument` for a bad revision, endpoint or token,
 /// or a revision of a folder; `Io`.
 pub(crate) fn open(model: &str, revision: Option<&str>, options: &SourceOptions) -> Result<Box<dyn ModelFiles>> {
-    open_with(model, revision, options, &|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+    open_with(model, revision, options, &|name| std::env::var_os(name), Path::new(""))
 }
 
+/// As [`open`], with an environment and a place for relative paths to begin.
 fn open_with(
     model: &str,
     revision: Option<&str>,
     options: &SourceOptions,
-    environment: Environment<'_>,
+    variables: Variables<'_>,
+    here: &Path,
 ) -> Result<Box<dyn ModelFiles>> {
-    let path = Path::new(model);
-    if !model.is_empty() && path.exists() {
+    let path = here.join(model);
+    if !model.is_empty() && !files::is_nothing(&path) {
         if revision.is_some() {
-            bail!(InvalidArgument, "model `{model}` is a local folder, which has no revisions");
+            bail!(InvalidArgument, "model `{}` is a local folder, which has no revisions", name::shown(model));
         }
-        return Ok(Box::new(Folder::open(path)?));
+        return Ok(Box::new(Folder::open(&path)?));
     }
     if let Some(fetch) = &options.host {
         return Ok(Box::new(Host::new(model, revision, Arc::clone(fetch))));
+    }
+    if let Some(sign) = sign_of_a_path(model, here) {
+        bail!(NotFound, "no folder `{}` is here, and {sign} is not looked for on the hub", name::shown(model));
     }
     let Some(id) = HubId::parse(model) else {
         bail!(
@@ -82,12 +93,35 @@ fn open_with(
         );
     };
     let revision = Revision::parse(revision)?;
-    let cache = hub::environment::cache_dir(options, environment)?;
-    let offline = options.offline || hub::environment::offline(environment);
-    if offline {
+    let environment = hub::Environment::read(variables);
+    let cache = environment.cache_dir(options)?;
+    if options.offline || environment.offline {
         return Ok(Box::new(HubCache::new(id, revision, &cache, hub::NoNetwork::Offline)));
     }
-    online(id, revision, &cache, options, environment)
+    online(id, revision, &cache, options, &environment)
+}
+
+/// What shows that `model` means a folder and no model of the hub, whether or not there is such a folder.
+fn sign_of_a_path(model: &str, here: &Path) -> Option<String> {
+    let parent = || match model.split_once('/') {
+        Some((parent, _)) if here.join(parent).is_dir() => {
+            Some(format!("a name in the folder `{parent}`, which is here,"))
+        }
+        _ => None,
+    };
+    let drive = |model: &str| model.as_bytes().get(1) == Some(&b':');
+    let plain = match model {
+        "." | ".." => true,
+        _ if model.starts_with('~') => return Some("`~`, which a shell would replace,".to_owned()),
+        _ => {
+            model.starts_with(['/', '.'])
+                || model.ends_with('/')
+                || model.contains('\\')
+                || drive(model)
+                || model.matches('/').count() > 1
+        }
+    };
+    if plain { Some("a path".to_owned()) } else { parent() }
 }
 
 #[cfg(feature = "download")]
@@ -96,17 +130,14 @@ fn online(
     revision: Revision,
     cache: &Path,
     options: &SourceOptions,
-    environment: Environment<'_>,
+    environment: &hub::Environment,
 ) -> Result<Box<dyn ModelFiles>> {
-    let client = download::Client::new(
-        &hub::environment::endpoint(options, environment),
-        hub::environment::token(options, environment).as_deref(),
-        NetworkOptions {
-            read_timeout: hub::environment::read_timeout(options, environment),
-            ..options.network.clone()
-        },
-    )?;
-    Ok(Box::new(download::HubDownload::new(id, revision, cache, client)))
+    let read_timeout = options.network.read_timeout.or(environment.read_timeout);
+    let network = NetworkOptions { read_timeout, ..options.network.clone() };
+    let token = environment.token(options);
+    let client = download::Client::new(environment.endpoint(options), token.as_deref(), network)?
+        .answering_within(environment.answer_timeout);
+    Ok(Box::new(download::HubDownload::new(id, revision, cache, client).copying(environment.copies)))
 }
 
 #[cfg(not(feature = "download"))]
@@ -116,7 +147,7 @@ fn online(
     revision: Revision,
     cache: &Path,
     _options: &SourceOptions,
-    _environment: Environment<'_>,
+    _environment: &hub::Environment,
 ) -> Result<Box<dyn ModelFiles>> {
     Ok(Box::new(HubCache::new(id, revision, cache, hub::NoNetwork::NotBuilt)))
 }
@@ -124,15 +155,70 @@ fn online(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::error::{Error, ErrorKind};
+
+    /// What is said of `model`, with `here` as the folder that the program runs in and no network.
+    fn refusal(model: &str, here: &Path) -> Error {
+        let options = SourceOptions { offline: true, cache_dir: Some(here.join("cache")), ..SourceOptions::default() };
+        match open_with(model, None, &options, &|_| None, here) {
+            Ok(files) => files.require(names::CONFIG, &mut |_| Ok(())).unwrap_err(),
+            Err(error) => error,
+        }
+    }
 
     #[test]
-    fn what_is_neither_a_folder_nor_a_name_says_so() {
-        let nothing: Environment<'_> = &|_| None;
-        for model in ["", "/no/such/folder", "a/b/c", "../x", "a--b", "a..b", "org/name.git", "a b", "-a", "a\0b"] {
-            let error = open_with(model, None, &SourceOptions::default(), nothing).unwrap_err();
+    fn what_looks_like_a_path_is_not_looked_for_on_the_hub() {
+        let scratch = tempfile::tempdir().unwrap();
+        let here = &scratch.path().join("here");
+        std::fs::create_dir_all(here.join("models/stories")).unwrap();
+        for model in [
+            "/no/such/folder",
+            "./name",
+            "../org/name",
+            "a/b/c",
+            "name/",
+            "org/name/",
+            ".hidden",
+            "~/models/name",
+            "~name",
+            "models\\stories",
+            "C:/models",
+            "models/storys",
+        ] {
+            let error = refusal(model, here);
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{model:?}");
+            let shown = name::shown(model);
+            assert!(error.to_string().starts_with(&format!("no folder `{shown}` is here, and ")), "{error}");
+            assert!(error.to_string().ends_with("is not looked for on the hub"), "{error}");
+        }
+        for model in ["", "a--b", "a..b", "org/name.git", "a b", "-a", "a\0b"] {
+            let error = refusal(model, here);
             assert_eq!(error.kind(), ErrorKind::NotFound, "{model:?}");
             assert!(error.to_string().contains("neither a folder"), "{error}");
+        }
+        // These may be the hub's, so first of all they are no folder.
+        for model in ["storys", "other/storys"] {
+            let error = refusal(model, here);
+            assert_eq!(error.kind(), ErrorKind::Offline, "{model:?}");
+            assert!(error.chain().starts_with(&format!("no folder `{model}` is here")), "{}", error.chain());
+        }
+        assert!(open_with("models/stories", None, &SourceOptions::default(), &|_| None, here).is_ok());
+    }
+
+    #[test]
+    fn a_host_may_know_any_name() {
+        struct Nothing;
+        impl Fetch for Nothing {
+            fn fetch(&self, model: &str, _: Option<&str>, _: &str) -> Result<Option<std::path::PathBuf>> {
+                Err(crate::error::err!(Cancelled, "asked for {model}"))
+            }
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let options = SourceOptions { host: Some(Arc::new(Nothing)), ..SourceOptions::default() };
+        for model in ["./name", "a/b/c", "", "~/x", "C:\\models"] {
+            let files = open_with(model, None, &options, &|_| None, scratch.path()).unwrap();
+            let error = files.require(names::CONFIG, &mut |_| Ok(())).unwrap_err();
+            assert!(error.chain().ends_with(&format!("asked for {model}").replace('\\', "\\")), "{}", error.chain());
         }
     }
 
@@ -141,12 +227,13 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().to_str().unwrap();
         let options = SourceOptions::default();
-        assert!(open_with(path, None, &options, &|_| None).unwrap().describe().contains("model folder"));
-        let error = open_with(path, Some("main"), &options, &|_| None).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-        let file = scratch.path().join("f");
+        let open = |model: &str, revision| open_with(model, revision, &options, &|_| None, Path::new(""));
+        assert!(open(path, None).unwrap().describe().contains("model folder"));
+        assert_eq!(open(path, Some("main")).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let file = scratch.path().join("x.gguf");
         std::fs::write(&file, b"").unwrap();
-        let error = open_with(file.to_str().unwrap(), None, &options, &|_| None).unwrap_err();
+        let error = open(file.to_str().unwrap(), None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains("GGUF"), "{error}");
     }
 }

@@ -17,23 +17,53 @@ const LONGEST: usize = 1024;
 /// control characters.
 pub(super) fn check(name: &str) -> Result<&Path> {
     let part = |part: &str| !matches!(part, "" | "." | "..");
-    let plain = name.len() <= LONGEST
-        && !name.contains(|c: char| c == '\\' || c == ':' || c.is_control())
-        && name.split('/').all(part);
-    if !plain {
-        bail!(Malformed, "file name `{}` leaves the model folder", shown(name));
-    }
-    Ok(Path::new(name))
+    let fault = if name.is_empty() {
+        "is empty"
+    } else if name.len() > LONGEST {
+        "is too long"
+    } else if name.contains('\\') {
+        "has a backslash, as on Windows: write `/` between a folder and a file"
+    } else if name.contains(char::is_control) {
+        "has a control character"
+    } else if name.contains(':') {
+        "has a colon, which stands for a drive on some systems"
+    } else if !name.split('/').all(part) {
+        "leaves the model folder"
+    } else {
+        return Ok(Path::new(name));
+    };
+    bail!(Malformed, "file name `{}` {fault}", shown(name))
+}
+
+/// `name` without the parts that lead nowhere, as paths may have them: `./a//b` is `a/b`. An absolute one stays so.
+pub(crate) fn plain(name: &str) -> String {
+    let (root, rest) = name.strip_prefix('/').map_or(("", name), |rest| ("/", rest));
+    let parts: Vec<&str> = rest.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.is_empty() { name.to_owned() } else { root.to_owned() + &parts.join("/") }
 }
 
 /// `text` of unknown origin, fit for a message: escaped and cut.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 200;
     let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// `path`, fit for a message: one of many folders is cut in the middle.
+pub(super) fn place(path: &Path) -> String {
+    const MOST: usize = 300;
+    const FRONT: usize = 60;
+    let text = path.display().to_string();
+    let length = text.chars().count();
+    if length <= MOST {
+        return text;
+    }
+    let front: String = text.chars().take(FRONT).collect();
+    let back: String = text.chars().skip(length - (MOST - FRONT)).collect();
+    format!("{front}…{back}")
 }
 
 #[cfg(test)]
@@ -66,6 +96,30 @@ mod tests {
         for name in ["model-00001-of-00002.safetensors", "a/b.json", "..a", ".gitattributes", "naïve.txt"] {
             assert!(check(name).is_ok(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn parts_that_lead_nowhere_are_dropped() {
+        for (name, wanted) in [
+            ("a", "a"),
+            ("./a", "a"),
+            ("././a//b/./c", "a/b/c"),
+            ("a/", "a"),
+            ("../a", "../a"),
+            ("/a", "/a"),
+            ("", ""),
+            (".", "."),
+            ("/", "/"),
+        ] {
+            assert_eq!(plain(name), wanted);
+        }
+    }
+
+    #[test]
+    fn long_paths_keep_both_ends() {
+        let path = format!("/{}/file", "folder/".repeat(800));
+        let shown = place(Path::new(&path));
+        assert!(shown.starts_with("/folder/") && shown.ends_with("/file") && shown.chars().count() == 301, "{shown}");
     }
 
     #[test]

@@ -10,16 +10,18 @@ use super::host::Fetch;
 /// Where a model's files may come from. What is not set here follows the environment, as Hugging Face's own tools do.
 #[derive(Clone, Default)]
 pub struct SourceOptions {
-    /// Never open a socket. Also on if `HF_HUB_OFFLINE` is 1, true, on or yes.
+    /// Never open a socket. Also on if `HF_HUB_OFFLINE` (or, where that is not set, `TRANSFORMERS_OFFLINE`) is 1, true, on
+    /// or yes.
     pub offline: bool,
     /// Asked for every file of a model that is not a local folder. The hub and its cache are then not used at all.
     pub host: Option<Arc<dyn Fetch>>,
-    /// The hub's cache. `None`: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `XDG_CACHE_HOME/huggingface/hub`, else
-    /// `~/.cache/huggingface/hub`.
+    /// The hub's cache. `None`: `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `HF_HOME/hub`, else
+    /// `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`.
     pub cache_dir: Option<PathBuf>,
     /// The hub's address. `None`: `HF_ENDPOINT`, else `https://huggingface.co`.
     pub endpoint: Option<String>,
-    /// Proves to the hub who asks; sent to the endpoint only. `None`: `HF_TOKEN`, else the file `HF_HOME/token`.
+    /// Proves to the hub who asks; sent to the endpoint only. `None`: `HF_TOKEN`, else `HUGGING_FACE_HUB_TOKEN`, else the
+    /// file `HF_TOKEN_PATH`, else the file `HF_HOME/token`; none of these if `HF_HUB_DISABLE_IMPLICIT_TOKEN` is on.
     pub token: Option<String>,
     /// Patience with the network.
     pub network: NetworkOptions,

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::{Result, bail, err};
+use crate::json;
 use crate::source::{ModelFiles, OnTransfer, names};
 
 /// Bytes that `tokenizer.json` may have.
@@ -12,7 +13,7 @@ const TOKENIZER_LIMIT: u64 = 256 << 20;
 const SIDE_LIMIT: u64 = 16 << 20;
 
 /// The model's tokenizer, the one file that there must be.
-pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TOKENIZER: &str = names::TOKENIZER;
 
 /// The chat template, where it is a file of its own.
 const TEMPLATE: &str = "chat_template.jinja";
@@ -24,7 +25,9 @@ pub(super) fn label(files: &dyn ModelFiles, name: &str) -> String {
 
 /// The bytes of the tokenizer's main file.
 pub(super) fn read_tokenizer(files: &dyn ModelFiles, name: &str, on: &mut OnTransfer<'_>) -> Result<Vec<u8>> {
-    files.read_required(name, TOKENIZER_LIMIT, on)
+    let content = files.read_required(name, TOKENIZER_LIMIT, on)?;
+    json::check_beginning(&content, &label(files, name))?;
+    Ok(content)
 }
 
 /// A JSON object, with the name to tell in errors. A file that does not exist is an empty one.

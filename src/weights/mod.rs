@@ -1,11 +1,14 @@
 //! A shard's weights: found in the checkpoint by name, checked against the graph, and mapped, not read.
 
+mod catalogue;
 mod checkpoint;
 mod mapping;
+mod naming;
 mod packs;
 mod save;
 
-pub(crate) use checkpoint::{Event, files, holds, load};
+pub(crate) use catalogue::Catalogue;
+pub(crate) use checkpoint::{Event, load};
 pub(crate) use packs::{DEFAULT_LIMIT, Store, packed, packed_bytes};
 pub(crate) use save::save;
 

@@ -51,8 +51,11 @@ impl Generate {
     #[cfg(feature = "download")]
     fn with_hub(&self, endpoint: &str, home: &std::path::Path, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
-        for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-        {
+        let about_hubs = |name: &str| {
+            ["HF_", "HUGGING", "TRANSFORMERS_"].iter().any(|begin| name.starts_with(begin))
+                || ["HTTP_PROXY", "ALL_PROXY"].contains(&name.to_uppercase().as_str())
+        };
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(about_hubs)) {
             command.env_remove(name);
         }
         command.env("HF_HOME", home).env("HF_ENDPOINT", endpoint);
@@ -203,7 +206,7 @@ fn mistakes_are_explained() {
         (&["--model", path, "--prompt-ids", "99999"], "99999"),
         (&["--model", path, "--prompt-ids", "1", "--device", "cuda:1"], "cuda:1"),
         (&["--model", path, "--prompt-ids", "1", "--revision", "main"], "no revisions"),
-        (&["--model", "no/such/name", "--prompt-ids", "1"], "neither a folder"),
+        (&["--model", "no/such/name", "--prompt-ids", "1"], ": no folder `no/such/name` is here"),
     ] {
         let (status, message) = generate.failure(arguments);
         let named = message.starts_with("generate: ORTSHARD_ERROR_");
@@ -295,9 +298,21 @@ fn a_hub_id_is_fetched_and_then_runs_offline() {
         let cached = json(&mut generate.with_hub(&hub.endpoint(), home.path(), &arguments));
         assert_eq!((&cached["ids"], &cached["text"]), (&wanted["ids"], &wanted["text"]));
     }
-    assert_eq!(hub.connections(), connections, "a socket was opened");
+    let mut by_variables = generate.with_hub(&hub.endpoint(), home.path(), &base);
+    by_variables.env("HF_HOME", "${BASE}/.").env("BASE", home.path()).env("TRANSFORMERS_OFFLINE", "1");
+    assert_eq!(json(&mut by_variables)["text"], wanted["text"]);
 
+    assert_eq!(hub.connections(), connections, "a socket was opened");
     let snapshot = home.path().join("hub/models--org--toy/snapshots").join(testing::COMMIT);
+    // Ids need no tokenizer, also where it is not known whether the model has one.
+    let (tokenizer, aside) = (snapshot.join("tokenizer.json"), home.path().join("aside"));
+    std::fs::rename(&tokenizer, &aside).unwrap();
+    let prompt = c::list(&ids(&wanted["prompt_ids"]));
+    let by_ids = ["--model", "org/toy", "--offline", "--max-tokens", "12", "--prompt-ids", &prompt];
+    let from_ids = json(&mut generate.with_hub(&hub.endpoint(), home.path(), &by_ids));
+    assert_eq!((&from_ids["ids"], from_ids["text"].as_str()), (&wanted["ids"], Some("")));
+    std::fs::rename(&aside, &tokenizer).unwrap();
+
     std::fs::remove_file(snapshot.join("model.safetensors")).unwrap();
     let (status, message) = failure(&mut generate.with_hub(&hub.endpoint(), home.path(), &offline));
     assert!(status == 1 && message.contains("Missing: model.safetensors."), "{message}");

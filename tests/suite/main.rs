@@ -12,6 +12,7 @@ mod common;
 mod batch;
 mod c_tests;
 mod chain;
+mod checkpoints;
 mod configs;
 mod corpus;
 mod export;

@@ -28,6 +28,8 @@ pub(in crate::source) struct Client {
     origin: Uri,
     token: Option<Token>,
     options: NetworkOptions,
+    /// Patience for the answer about a file, where it is another than for its content.
+    answer_timeout: Option<Duration>,
     /// Made on first use: a model that is in the cache needs none.
     agent: OnceLock<Agent>,
 }
@@ -51,7 +53,12 @@ impl Client {
             log::warn!("the hub token goes to {endpoint} unencrypted");
         }
         let base = endpoint.trim().trim_end_matches('/').to_owned();
-        Ok(Self { base, origin, token, options, agent: OnceLock::new() })
+        Ok(Self { base, origin, token, options, answer_timeout: None, agent: OnceLock::new() })
+    }
+
+    /// The same client with this patience for the answer about a file.
+    pub(in crate::source) fn answering_within(self, answer_timeout: Option<Duration>) -> Self {
+        Self { answer_timeout, ..self }
     }
 
     /// The hub's address, for messages.
@@ -88,7 +95,11 @@ impl Client {
                 request = request.header(AUTHORIZATION, token.header());
             }
             let request = request.body(()).map_err(|e| err!(Internal, "a request cannot be written").with_source(e))?;
-            let response = self.agent().run(request).map_err(|e| failed(&at, e))?;
+            let mut request = self.agent().configure_request(request);
+            if let Some(patience) = self.answer_timeout.filter(|_| *method == Method::HEAD) {
+                request = request.timeout_recv_response(Some(patience));
+            }
+            let response = self.agent().run(request.build()).map_err(|e| failed(&at, e))?;
             let location = header(response.headers(), LOCATION.as_str()).map(str::to_owned);
             match location.filter(|_| response.status().is_redirection()) {
                 Some(location) if !enough(&response) => at = url::join(&at, &location)?,

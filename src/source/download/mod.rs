@@ -29,8 +29,9 @@ use parking_lot::Mutex;
 pub(super) use client::Client;
 
 use super::files::{self, FileState, ModelFiles, OnTransfer, Transfer};
+use super::folder::listing;
 use super::hub::{Commit, HubId, Repository, Revision};
-use super::name;
+use super::{formats, name};
 use crate::error::{Error, ErrorKind, Result, err};
 use metadata::{Answer, Meta};
 
@@ -42,6 +43,8 @@ pub(super) struct HubDownload {
     cache: PathBuf,
     repository: Repository,
     client: Client,
+    /// Whether snapshots hold copies instead of links.
+    copies: bool,
     memo: Mutex<Memo>,
 }
 
@@ -79,7 +82,12 @@ impl HubDownload {
     pub(super) fn new(id: HubId, revision: Revision, cache: &Path, client: Client) -> Self {
         let memo = Memo { commit: revision.pinned(), files: HashMap::new() };
         let repository = Repository::new(cache, &id);
-        Self { id, revision, cache: cache.to_owned(), repository, client, memo: Mutex::new(memo) }
+        Self { id, revision, cache: cache.to_owned(), repository, client, copies: false, memo: Mutex::new(memo) }
+    }
+
+    /// The same model, with copies in its snapshots, or links.
+    pub(super) fn copying(self, copies: bool) -> Self {
+        Self { copies, ..self }
     }
 
     /// What is known of `name` without asking the hub.
@@ -100,8 +108,8 @@ impl HubDownload {
         })
     }
 
-    /// Where `name` is, the hub asked if need be.
-    fn find(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<Found> {
+    /// Where `name` is, the hub asked if need be: as often as the options allow, or once if the answer can be done without.
+    fn find(&self, name: &str, once: bool, on: &mut OnTransfer<'_>) -> Result<Found> {
         name::check(name)?;
         // Asks twice at most: for the branch, and for the commit if another thread pinned another one meanwhile.
         for _ in 0..2 {
@@ -113,7 +121,7 @@ impl HubDownload {
             let revision = pinned.as_ref().map_or(self.revision.as_str(), Commit::as_str);
             let url = self.client.url(&self.id, revision, name);
             let mut stopped = false;
-            let answer = metadata::ask(&self.client, &url, fallback.is_some(), &mut |now| {
+            let answer = metadata::ask(&self.client, &url, once || fallback.is_some(), &mut |now| {
                 on(now).inspect_err(|_| stopped = true)
             });
             match (answer, fallback) {
@@ -125,7 +133,15 @@ impl HubDownload {
                     log::warn!("{self}: {}; using commit {} from the cache", e.chain(), commit.as_str());
                     self.memo.lock().commit.get_or_insert(commit);
                 }
-                (Err(e), _) => return Err(e.within(format_args!("file `{name}` of {self}"))),
+                (Err(e), _) => {
+                    let error = e.within(format_args!("file `{name}` of {self}"));
+                    // As long as the hub has never answered, the name may be a folder's that is misspelt.
+                    return Err(if self.memo.lock().commit.is_some() {
+                        error
+                    } else {
+                        error.within(format_args!("no folder `{}` is here, and it was looked for on the hub", self.id))
+                    });
+                }
             }
         }
         self.known(name)?.ok_or_else(|| err!(Io, "{} contradicts itself about {self}", self.client.endpoint()))
@@ -164,7 +180,7 @@ impl fmt::Display for HubDownload {
 
 impl ModelFiles for HubDownload {
     fn locate(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<Option<PathBuf>> {
-        let (commit, meta) = match self.find(name, on)? {
+        let (commit, meta) = match self.find(name, false, on)? {
             Found::Local(path, size) => {
                 on(Transfer { bytes_done: size, bytes_total: size })?;
                 return Ok(Some(path));
@@ -177,7 +193,7 @@ impl ModelFiles for HubDownload {
         let mut on = |now| on(now).inspect_err(|_| stopped = true);
         let path = publish::prepare(&self.cache, &self.repository)
             .and_then(|()| blob::fetch(&self.client, &self.repository, &url, &meta, &mut on))
-            .and_then(|blob| publish::link(&self.repository, &commit, name, &blob));
+            .and_then(|blob| publish::link(&self.repository, &commit, name, &blob, self.copies));
         match path {
             Ok(path) => Ok(Some(path)),
             Err(e) if stopped => Err(e),
@@ -198,11 +214,27 @@ impl ModelFiles for HubDownload {
     }
 
     fn inspect(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<FileState> {
-        self.find(name, on).map(FileState::from)
+        self.find(name, false, on).map(FileState::from)
+    }
+
+    fn has(&self, name: &str, on: &mut OnTransfer<'_>) -> Result<bool> {
+        let mut stopped = false;
+        match self.find(name, true, &mut |now| on(now).inspect_err(|_| stopped = true)) {
+            Ok(found) => Ok(!matches!(found, Found::Nowhere)),
+            // Without a network, what is here is what can be had.
+            Err(e) if e.kind() == ErrorKind::Io && !stopped => {
+                log::warn!("whether there is a {name} cannot be told: {}", e.chain());
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     fn missing(&self, names: &[&str]) -> Error {
-        err!(NotFound, "{self} has no {} at {}", files::list(names), self.client.endpoint())
+        let commit = self.memo.lock().commit.clone();
+        let here = commit.map(|commit| listing(&self.repository.snapshot(&commit))).unwrap_or_default();
+        let instead = formats::instead(names, &here, |name| self.has(name, &mut |_| Ok(())).unwrap_or(false));
+        err!(NotFound, "{self} has no {} at {}{instead}", files::list(names), self.client.endpoint())
     }
 
     fn describe(&self) -> String {

@@ -28,11 +28,11 @@ pub(super) fn prepare(cache: &Path, repository: &Repository) -> Result<()> {
 }
 
 /// Links `name` at `commit` to the content at `blob`, and gives the link's path. Where links are not supported, a hard
-/// link or a copy takes its place.
+/// link or a copy takes its place; where `copies` are wished for, a copy.
 ///
 /// # Errors
 /// `Io`.
-pub(super) fn link(repository: &Repository, commit: &Commit, name: &str, blob: &Path) -> Result<PathBuf> {
+pub(super) fn link(repository: &Repository, commit: &Commit, name: &str, blob: &Path, copies: bool) -> Result<PathBuf> {
     let place = repository.snapshot(commit).join(name::check(name)?);
     let Some(folder) = place.parent() else { return Ok(place) };
     fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
@@ -41,14 +41,12 @@ pub(super) fn link(repository: &Repository, commit: &Commit, name: &str, blob: &
     target.push("blobs");
     target.extend(blob.file_name());
     let aside = aside(folder);
-    symlink(&target, &aside)
-        .or_else(|_| fs::hard_link(blob, &aside))
-        .or_else(|_| fs::copy(blob, &aside).map(drop))
-        .and_then(|()| fs::rename(&aside, &place))
-        .map_err(|e| {
-            let _ = fs::remove_file(&aside);
-            unwritable(&place, e)
-        })?;
+    let copy = || fs::copy(blob, &aside).map(drop);
+    let linked = if copies { copy() } else { symlink(&target, &aside).or_else(|_| fs::hard_link(blob, &aside)) };
+    linked.or_else(|_| copy()).and_then(|()| fs::rename(&aside, &place)).map_err(|e| {
+        let _ = fs::remove_file(&aside);
+        unwritable(&place, e)
+    })?;
     Ok(place)
 }
 

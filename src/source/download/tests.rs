@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::source::hub::{HubCache, NoNetwork};
 use crate::source::testing::{Asked, COMMIT, Model, Reply, Server, git_hash, sha256};
-use crate::source::{NetworkOptions, SourceOptions, open_with};
+use crate::source::{NetworkOptions, SourceOptions, Variables, open_with};
 
 /// 3 MiB and a bit: more than one report of progress.
 pub(super) fn weights() -> Vec<u8> {
@@ -190,6 +190,25 @@ fn progress_is_heard_for_each_mebibyte() {
     assert!(steps.windows(2).all(|w| w[1] >= w[0] && w[1] - w[0] <= (1 << 20) + (256 << 10)), "{steps:?}");
 }
 
+/// At a hub, which cannot be listed, the likeliest names are asked for.
+#[test]
+fn what_a_model_has_in_place_of_safetensors_is_told() {
+    let cache = tempfile::tempdir().unwrap();
+    let server = Model::new(&[("config.json", b"{}"), ("pytorch_model.bin", b"PK")]).serve();
+    let error = source(&server, cache.path()).require("model.safetensors", &mut quiet).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("there is `pytorch_model.bin`, weights in PyTorch's own form"), "{error}");
+    assert_eq!(server.count("GET"), 0);
+}
+
+#[test]
+fn copies_take_the_place_of_links_if_that_is_wished() {
+    let (server, cache) = (toy().serve(), tempfile::tempdir().unwrap());
+    let path = source(&server, cache.path()).copying(true).require("config.json", &mut quiet).unwrap();
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    assert_eq!(fs::read(path).unwrap(), b"{}");
+}
+
 #[test]
 fn all_that_is_missing_is_named_before_anything_is_fetched() {
     let (server, cache) = (toy().serve(), tempfile::tempdir().unwrap());
@@ -291,20 +310,29 @@ fn offline_opens_no_socket() {
         ..SourceOptions::default()
     };
     let by_option = SourceOptions { offline: true, ..options.clone() };
-    let off = |name: &str| (name == "HF_HUB_OFFLINE").then(|| "yes".into());
-    for model in [open_with("org/toy", None, &by_option, &|_| None), open_with("org/toy", None, &options, &off)] {
-        let model = model.unwrap();
+    let none = |_: &str| None;
+    let open = |model: &str, options, variables: Variables<'_>| {
+        open_with(model, None, options, variables, cache.path()).unwrap()
+    };
+    let spellings = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().flat_map(|name| {
+        ["1", "yes", "ON", "True", "YES"].map(|value| move |asked: &str| (asked == name).then(|| value.into()))
+    });
+    let spellings: Vec<_> = spellings.collect();
+    let mut offline = vec![open("org/toy", &by_option, &none)];
+    offline.extend(spellings.iter().map(|off| open("org/toy", &options, off)));
+    for model in offline {
         let on = &mut quiet;
         assert_eq!(model.read("config.json", 9, on).unwrap().unwrap(), b"{}");
         let error = model.require_all(&["config.json", "model.safetensors", "b.safetensors"], on).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Offline);
         assert!(error.to_string().contains("model.safetensors, b.safetensors"), "{error}");
         assert_eq!(model.inspect("other", on).unwrap(), FileState::Missing { size: None });
+        assert!(!model.has("other", on).unwrap());
     }
-    let never = open_with("org/never", None, &by_option, &|_| None).unwrap();
+    let never = open("org/never", &by_option, &none);
     assert_eq!(never.require("config.json", &mut quiet).unwrap_err().kind(), ErrorKind::Offline);
     // Not offline: an audit opens none either, and knows sizes only after somebody asked.
-    let model = open_with("org/toy", None, &options, &|_| None).unwrap();
+    let model = open("org/toy", &options, &none);
     assert!(matches!(model.audit("config.json").unwrap(), FileState::Present { size: 2, .. }));
     assert_eq!(model.audit("model.safetensors").unwrap(), FileState::Missing { size: None });
     assert_eq!(server.connections(), before);
@@ -328,6 +356,7 @@ fn without_a_network_the_cache_still_serves() {
     assert!(error.chain().contains("cannot be reached"), "{}", error.chain());
     let empty = tempfile::tempdir().unwrap();
     let error = source_at(&endpoint, empty.path(), None, None).require("config.json", &mut quiet).unwrap_err();
+    assert!(error.to_string().starts_with("no folder `org/toy` is here"), "{error}");
     assert!(error.chain().contains("gave up after 5 attempts"), "{}", error.chain());
 }
 

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use super::{Commit, HubId, Repository, Revision};
 use crate::error::{Error, Result, err};
 use crate::source::files::{self, FileState, ModelFiles, OnTransfer, Transfer};
-use crate::source::name;
+use crate::source::folder::listing;
+use crate::source::{formats, name};
 
 /// Why the network is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,25 +66,32 @@ impl ModelFiles for HubCache {
         let absent = |name: &&str| matches!(self.audit(name), Ok(FileState::Absent));
         let files = files::list(names);
         let (id, revision) = (&self.id, &self.revision);
+        let commit = self.commit().ok().flatten();
+        let here = commit.as_ref().map(|commit| listing(&self.repository.snapshot(commit))).unwrap_or_default();
+        let instead = formats::instead(names, &here, |_| false);
         if names.iter().all(absent) {
-            return err!(NotFound, "model `{id}` (revision {revision}) has no {files}");
+            return err!(NotFound, "model `{id}` (revision {revision}) has no {files}{instead}");
         }
         let (why, what) = match self.reason {
-            NoNetwork::Offline => ("the network is off", "turn offline mode (HF_HUB_OFFLINE) off"),
-            NoNetwork::NotBuilt => ("this build cannot download", "use a build with the feature `download`"),
+            NoNetwork::Offline => {
+                ("the network is off", "Turn offline mode (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE) off")
+            }
+            NoNetwork::NotBuilt => ("this build cannot download", "Use a build with the feature `download`"),
         };
         let pin = if revision.as_str() == "main" { String::new() } else { format!(" --revision {revision}") };
         // A command to be copied must not carry what an index file made up.
         let tame = |b: u8| b.is_ascii_alphanumeric() || b"._/-".contains(&b);
         let tame = |name: &&str| !name.starts_with('-') && name.bytes().all(tame);
         // Where nothing of the model is here, what else is needed cannot be told: then all of it.
-        let known = matches!(self.commit(), Ok(Some(commit)) if self.repository.snapshot(&commit).is_dir());
+        let known = commit.as_ref().is_some_and(|commit| self.repository.snapshot(commit).is_dir());
+        let folder = if commit.is_none() { format!("no folder `{id}` is here, and ") } else { String::new() };
         let arguments = if known && names.iter().all(tame) { format!(" {}", names.join(" ")) } else { String::new() };
         err!(
             Offline,
-            "model `{id}` (revision {revision}) is not complete in the cache, and {why}. Missing: {files}. {what}, or \
-             run `hf download {id}{pin}{arguments}` where there is a network, and copy `{}` here",
-            self.repository.root().display()
+            "{folder}model `{id}` (revision {revision}) is not complete in the cache, and {why}. Missing: \
+             {files}{instead}. {what}, or run `hf download {id}{pin}{arguments}` where there is a network, and copy `{}` \
+             here",
+            name::place(self.repository.root())
         )
     }
 

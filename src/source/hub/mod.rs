@@ -2,11 +2,12 @@
 //! keeps it, so that either finds what the other fetched.
 
 mod cache;
-pub(super) mod environment;
+mod environment;
 mod id;
 mod repository;
 
 pub(super) use cache::{HubCache, NoNetwork};
+pub(super) use environment::Environment;
 #[cfg(feature = "download")]
 pub(super) use id::Etag;
 pub(super) use id::{Commit, HubId, Revision};

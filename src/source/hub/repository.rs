@@ -88,7 +88,7 @@ impl Repository {
         };
         match std::str::from_utf8(&content).ok().and_then(|text| Commit::parse(text.trim())) {
             Some(commit) => Ok(Some(commit)),
-            None => bail!(Malformed, "`{}` does not hold a commit; delete it", path.display()),
+            None => bail!(Malformed, "`{}` does not hold a commit; delete it", name::place(&path)),
         }
     }
 

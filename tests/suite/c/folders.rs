@@ -114,8 +114,11 @@ fn hostile_weights(copy: &impl Fn(&str) -> PathBuf) {
 
 /// Indexes that name what no model may name.
 fn hostile_indexes(copy: &impl Fn(&str) -> PathBuf) {
+    // Beside a file of all weights an index would not be looked at.
     let bytes = |name: &str, content: &[u8]| {
-        std::fs::write(copy(name).join("model.safetensors.index.json"), content).unwrap();
+        let folder = copy(name);
+        std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+        std::fs::write(folder.join("model.safetensors.index.json"), content).unwrap();
     };
     let index = |name: &str, text: &str| bytes(name, text.as_bytes());
     let all_in = |file: Value| {
@@ -135,11 +138,11 @@ fn hostile_indexes(copy: &impl Fn(&str) -> PathBuf) {
     index("index_list", "{\"weight_map\": []}");
     index("index_deep", &"{\"weight_map\":".repeat(100_000));
     index("index_empty", "{\"weight_map\": {}}");
-    index("index_link", &all_in(json!("link.safetensors")));
     let secret = copy("secret").join("model.safetensors");
     let link = copy("index_link").join("link.safetensors");
     let _ = std::fs::remove_file(&link);
     std::os::unix::fs::symlink(secret, link).unwrap();
+    index("index_link", &all_in(json!("link.safetensors")));
 }
 
 /// Numbers that would end the process in code that trusts them, and text that is no config at all.

@@ -1,0 +1,266 @@
+//! Which tensors a checkpoint holds, in which file, and under which name: found once, then used wherever one is asked for.
+//!
+//! Which files count is as in transformers 5.24 (`_get_resolved_checkpoint_files` in `modeling_utils.py`), for a folder as for
+//! a model of the hub:
+//!
+//! 1. what config.json names as `transformers_weights`, a safetensors file or an index;
+//! 2. model.safetensors, whether or not there is an index: one that was left over counts for nothing;
+//! 3. the files that model.safetensors.index.json names, `./` in front of a name or not.
+//!
+//! Of an index only `weight_map` is read. It names one file for each tensor, and that one is used; a shard touches no
+//! other. Where transformers, which reads all files, would take the tensor from another file, and both are read,
+//! [`load`](super::load) refuses.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Map, Value};
+
+use super::checkpoint::{Event, OnEvent, header};
+use super::mapping::Mapping;
+use super::naming::{self, Kind};
+use crate::error::{Error, Result, bail, err};
+use crate::graph::Weight;
+use crate::json;
+use crate::source::{FileState, ModelFiles, names, plain_name, shown};
+
+/// An index of a checkpoint with 10,000 tensors is under 1 MB.
+const INDEX_LIMIT: u64 = 64 << 20;
+/// A config.json is a few kilobytes.
+const CONFIG_LIMIT: u64 = 4 << 20;
+
+/// What describes an adapter, which transformers applies if peft is installed.
+const ADAPTER: &str = "adapter_config.json";
+
+/// Where a tensor lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub file: String,
+    /// Its name there.
+    pub name: String,
+}
+
+/// The tensors of a checkpoint, by the names that graphs use.
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue {
+    places: HashMap<String, Place>,
+    /// The file that says so: the index, or the one that holds them all.
+    origin: String,
+    /// A tensor whose name is none of a graph's, for messages.
+    stranger: Option<String>,
+}
+
+/// Where it is written which tensors there are.
+enum Origin {
+    /// In the header of the file that holds them.
+    File(String),
+    /// In an index.
+    Index(String, Map<String, Value>),
+}
+
+impl Catalogue {
+    /// The tensors of `model`, or of its one file `file`. Brings the file that says which there are: the index, or the
+    /// one that holds them all.
+    pub(crate) fn read(model: &dyn ModelFiles, file: Option<&str>, on: &mut OnEvent<'_>) -> Result<Self> {
+        let origin = match file {
+            Some(file) => Origin::File(file.to_owned()),
+            None => origin(model, &mut |name, on| model.has(name, &mut |_| on(Event::Waiting)), on)?,
+        };
+        Self::of(model, origin, on)
+    }
+
+    /// The same as far as it can be told from what is here; no weights are brought.
+    pub(crate) fn here(model: &dyn ModelFiles) -> Result<Option<Self>> {
+        let here = |name: &str| Ok(matches!(model.audit(name)?, FileState::Present { .. }));
+        match origin(model, &mut |name, _| here(name), &mut |_| Ok(()))? {
+            Origin::File(file) if !here(&file)? => Ok(None),
+            origin => Self::of(model, origin, &mut |_| Ok(())).map(Some),
+        }
+    }
+
+    fn of(model: &dyn ModelFiles, origin: Origin, on: &mut OnEvent<'_>) -> Result<Self> {
+        match origin {
+            Origin::File(file) => {
+                model.require_all(&[&file], &mut |now| on(Event::Fetched(now)))?;
+                let mapping = Mapping::new(&model.open(&file, &mut |_| Ok(()))?, &file)?;
+                let (_, metadata) = header(&file, &mapping)?;
+                let entries = metadata.offset_keys().into_iter().map(|name| Place { file: file.clone(), name });
+                Ok(Self::new(file.clone(), entries.collect()))
+            }
+            Origin::Index(index, map) => {
+                let entry = |(name, file): (String, Value)| match file {
+                    Value::String(file) => Ok(Place { file: plain_name(&file), name }),
+                    _ => bail!(Malformed, "{index}: weight_map.{} is not a file name", shown(&name)),
+                };
+                let entries = map.into_iter().map(entry).collect::<Result<_>>()?;
+                Ok(Self::new(index, entries))
+            }
+        }
+    }
+
+    fn new(origin: String, mut entries: Vec<Place>) -> Self {
+        // Of two names for one tensor the first counts.
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut catalogue = Self { origin, ..Self::default() };
+        let mut nested = Vec::new();
+        for place in entries {
+            match naming::standard(&place.name) {
+                Some((Kind::Own, name)) => catalogue.add(name, place),
+                Some((Kind::Nested, name)) => nested.push((name, place)),
+                None => catalogue.stranger = catalogue.stranger.take().or(Some(place.name)),
+            }
+        }
+        // The head of such a model may stand outside of its text part.
+        if catalogue.places.keys().all(|name| name.starts_with("lm_head.")) {
+            for (name, place) in nested {
+                catalogue.add(name, place);
+            }
+        }
+        catalogue
+    }
+
+    fn add(&mut self, name: String, place: Place) {
+        match self.places.get(&name) {
+            Some(first) => log::warn!(
+                "{}: `{name}` is there twice, as `{}` and `{}`; the first counts, as in transformers",
+                self.origin,
+                shown(&first.name),
+                shown(&place.name)
+            ),
+            None => drop(self.places.insert(name, place)),
+        }
+    }
+
+    /// Whether the tensor `name` is there.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Makes the tensor `name` the one that is there as `other`.
+    pub(crate) fn alias(&mut self, name: &str, other: &str) {
+        if let Some(place) = self.places.get(other) {
+            self.places.insert(name.to_owned(), place.clone());
+        }
+    }
+
+    /// The index that was read, if there is one.
+    pub(crate) fn index(&self) -> Option<&str> {
+        is_index(&self.origin).then_some(&self.origin)
+    }
+
+    /// The files that hold `wanted`.
+    pub(crate) fn files(&self, wanted: &[&Weight]) -> Result<BTreeSet<&str>> {
+        Ok(self.by_file(wanted)?.into_keys().collect())
+    }
+
+    /// Which file holds which of the tensors `wanted`, and under which name.
+    pub(super) fn by_file<'a, 'b>(
+        &'a self,
+        wanted: &[&'b Weight],
+    ) -> Result<BTreeMap<&'a str, Vec<(&'b Weight, &'a str)>>> {
+        let mut files: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for weight in wanted {
+            let place = self.places.get(&weight.name).ok_or_else(|| self.missing(&weight.name))?;
+            files.entry(&place.file).or_default().push((*weight, place.name.as_str()));
+        }
+        Ok(files)
+    }
+
+    /// Says in the log which tensors of the layers `wanted` are not used, as transformers does.
+    pub(crate) fn tell_unused(&self, wanted: &[&Weight]) {
+        let module = |name: &str| name.splitn(4, '.').take(3).collect::<Vec<_>>().join(".");
+        let modules: BTreeSet<String> = wanted.iter().map(|weight| module(&weight.name)).collect();
+        let used: BTreeSet<&str> = wanted.iter().map(|weight| weight.name.as_str()).collect();
+        let strange = |name: &&String| {
+            !used.contains(name.as_str()) && modules.contains(&module(name)) && !name.ends_with("rotary_emb.inv_freq")
+        };
+        let unused: BTreeSet<&String> = self.places.keys().filter(strange).collect();
+        if let Some(first) = unused.first() {
+            let (count, origin) = (unused.len(), &self.origin);
+            log::warn!(
+                "{count} tensors of {origin} are not used, since config.json has no place for them: {}, ...",
+                shown(first)
+            );
+        }
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let module = name.strip_suffix("weight").unwrap_or(name);
+        let beside =
+            self.places.keys().filter(|other| other.strip_prefix(module).is_some_and(|rest| rest != "bias")).min();
+        let hint = match (beside, &self.stranger) {
+            (Some(beside), _) => {
+                format!(
+                    "; there is `{}`: quantised weights and adapters are not read, use the model they were made from",
+                    shown(beside)
+                )
+            }
+            (None, _) if name == "lm_head.weight" => {
+                "; config.json does not tie it to the embedding (tie_word_embeddings)".to_owned()
+            }
+            (None, Some(stranger)) if self.places.is_empty() => {
+                format!(
+                    "; its names are of another kind, such as `{}`: save the model with transformers",
+                    shown(stranger)
+                )
+            }
+            _ => String::new(),
+        };
+        err!(NotFound, "tensor `{name}` is missing from {}{hint}", self.origin)
+    }
+}
+
+fn is_index(name: &str) -> bool {
+    name.ends_with(".safetensors.index.json")
+}
+
+/// What says which tensors `model` has; `has` tells whether it has a file.
+fn origin(
+    model: &dyn ModelFiles,
+    has: &mut dyn FnMut(&str, &mut OnEvent<'_>) -> Result<bool>,
+    on: &mut OnEvent<'_>,
+) -> Result<Origin> {
+    if matches!(model.audit(ADAPTER)?, FileState::Present { .. }) {
+        log::warn!("{ADAPTER} is beside the weights; that adapter is not applied: merge it with peft if it should be");
+    }
+    if let Some(named) = named_weights(model, on)? {
+        if !is_index(&named) {
+            return Ok(Origin::File(named));
+        }
+        let content = model.read_required(&named, INDEX_LIMIT, &mut |_| on(Event::Waiting))?;
+        return weight_map(&content, &named).map(|map| Origin::Index(named, map));
+    }
+    let index = model.read(names::INDEX, INDEX_LIMIT, &mut |_| on(Event::Waiting))?;
+    match index {
+        None => Ok(Origin::File(names::WEIGHTS.into())),
+        Some(_) if has(names::WEIGHTS, on)? => {
+            log::warn!("{} and {} are both there; the first counts, as in transformers", names::WEIGHTS, names::INDEX);
+            Ok(Origin::File(names::WEIGHTS.into()))
+        }
+        Some(content) => Ok(Origin::Index(names::INDEX.into(), weight_map(&content, names::INDEX)?)),
+    }
+}
+
+/// What config.json names as the weights. Whatever else may be wrong with that file is not told here.
+fn named_weights(model: &dyn ModelFiles, on: &mut OnEvent<'_>) -> Result<Option<String>> {
+    const KEY: &str = "transformers_weights";
+    let content = model.read(names::CONFIG, CONFIG_LIMIT, &mut |_| on(Event::Waiting))?;
+    let config = content.and_then(|content| json::parse(&content, names::CONFIG).ok());
+    match config.as_ref().and_then(|config| config.get(KEY)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) if name.ends_with(".safetensors") || is_index(name) => Ok(Some(plain_name(name))),
+        Some(other) => bail!(
+            Unsupported,
+            "{}: {KEY} is {}, which is neither a safetensors file nor an index of such files",
+            names::CONFIG,
+            shown(&other.to_string())
+        ),
+    }
+}
+
+/// The map from tensors to files of an index.
+fn weight_map(content: &[u8], index: &str) -> Result<Map<String, Value>> {
+    match json::parse(content, index)?.as_object_mut().and_then(|json| json.remove("weight_map")) {
+        Some(Value::Object(map)) => Ok(map),
+        _ => bail!(Malformed, "{index}: weight_map is missing or not an object"),
+    }
+}

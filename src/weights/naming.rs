@@ -1,0 +1,77 @@
+//! How checkpoints spell the names of tensors.
+//!
+//! Graphs use one spelling: that of the causal language model in transformers, `model.layers.0...`, `model.norm.weight`,
+//! `model.embed_tokens.weight`, `lm_head.weight`. Files have others. What transformers 5.24 does for the classes that are
+//! read here (`rename_source_key` in `core_model_loading.py`, with `base_model_prefix` "model") is the rule for the first two:
+//!
+//! | stored                                            | by whom                                   | read as           |
+//! |---------------------------------------------------|-------------------------------------------|-------------------|
+//! | `layers.0...`, `embed_tokens.weight`, `norm...`   | the base model was saved (`LlamaModel`)   | `model.layers...` |
+//! | `model.model.layers...`, `model.lm_head.weight`   | a wrapper was saved                       | `model.layers...` |
+//! | `language_model.model.layers...`                  | the text part of an older image-text model | `model.layers...` |
+//! | `model.language_model.layers...`                  | the text part of a newer one              | `model.layers...` |
+//!
+//! Where one tensor is there in two of the first spellings, the name that sorts first counts, as there. To transformers the
+//! last two are no names of these classes, and it would go on with random weights; here they count in a checkpoint that has
+//! nothing under any of the first.
+
+/// Which spellings a name belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A causal language model's, or its parts'.
+    Own,
+    /// That of the text part of a larger model.
+    Nested,
+}
+
+/// The name that graphs use for the tensor `stored`, if it can be one of theirs.
+pub(super) fn standard(stored: &str) -> Option<(Kind, String)> {
+    const NESTED: [&str; 4] =
+        ["model.language_model.model.", "model.language_model.", "language_model.model.", "language_model."];
+    let nested = NESTED.iter().find_map(|prefix| stored.strip_prefix(prefix));
+    let (kind, part) = match nested {
+        Some(part) => (Kind::Nested, part),
+        None => (Kind::Own, stored.strip_prefix("model.").unwrap_or(stored)),
+    };
+    if part.starts_with("lm_head.") {
+        return Some((kind, part.to_owned()));
+    }
+    let part = part.strip_prefix("model.").filter(|_| kind == Kind::Own).unwrap_or(part);
+    let body = ["layers.", "embed_tokens.", "norm."].iter().any(|begin| part.starts_with(begin));
+    body.then(|| (kind, format!("model.{part}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_spelling() {
+        for (stored, kind, wanted) in [
+            ("model.layers.0.mlp.up_proj.weight", Kind::Own, "model.layers.0.mlp.up_proj.weight"),
+            ("layers.0.mlp.up_proj.weight", Kind::Own, "model.layers.0.mlp.up_proj.weight"),
+            ("model.model.norm.weight", Kind::Own, "model.norm.weight"),
+            ("embed_tokens.weight", Kind::Own, "model.embed_tokens.weight"),
+            ("lm_head.weight", Kind::Own, "lm_head.weight"),
+            ("model.lm_head.weight", Kind::Own, "lm_head.weight"),
+            ("language_model.model.norm.weight", Kind::Nested, "model.norm.weight"),
+            ("model.language_model.norm.weight", Kind::Nested, "model.norm.weight"),
+            ("language_model.norm.weight", Kind::Nested, "model.norm.weight"),
+            ("language_model.lm_head.weight", Kind::Nested, "lm_head.weight"),
+        ] {
+            assert_eq!(standard(stored), Some((kind, wanted.to_owned())), "{stored}");
+        }
+        for stored in [
+            "vision_tower.layers.0.weight",
+            "base_model.model.model.norm.weight",
+            "model.model.model.norm.weight",
+            "model.rotary_emb.inv_freq",
+            "normal.weight",
+            "score.weight",
+            "model.vision.lm_head.weight",
+            "",
+        ] {
+            assert_eq!(standard(stored), None, "{stored}");
+        }
+    }
+}
