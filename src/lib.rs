@@ -31,6 +31,7 @@ pub mod engine;
 mod error;
 mod ffi;
 mod graph;
+mod json;
 mod kernels;
 mod kv;
 mod model;

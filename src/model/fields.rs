@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, bail, err};
+use crate::json;
 
 /// A JSON object and where it came from.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +96,9 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong(&self, key: &str, wanted: &str) -> Error {
-        err!(Malformed, "{}: {key} is not {wanted}", self.file)
+        match self.object.get(key).and_then(json::not_finite) {
+            Some(number) => err!(Malformed, "{}: {key} is {number}, not {wanted}", self.file),
+            None => err!(Malformed, "{}: {key} is not {wanted}", self.file),
+        }
     }
 }

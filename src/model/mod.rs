@@ -14,8 +14,9 @@ mod rope;
 pub(crate) use config::{ModelConfig, StoredDtype};
 pub(crate) use rope::Rope;
 
-use crate::error::{Error, Result, bail, err};
+use crate::error::{Result, bail, err};
 use crate::graph::{Attention, Builder, Graph, HeadNorm, Input, Linear, Output, Value, Weight};
+use crate::json;
 use fields::Fields;
 
 /// What one model family does its own way.
@@ -102,9 +103,8 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Result<Graph> {
 }
 
 /// Reads config.json.
-pub(crate) fn read_config(json: &[u8]) -> Result<ModelConfig> {
-    let value: serde_json::Value = serde_json::from_slice(json)
-        .map_err(|e| Error::new(crate::error::ErrorKind::Malformed, "config.json is not valid JSON").with_source(e))?;
+pub(crate) fn read_config(content: &[u8]) -> Result<ModelConfig> {
+    let value = json::parse(content, "config.json")?;
     let fields = Fields::new(&value, "config.json")?;
     let name = match fields.texts("architectures")?.as_deref() {
         Some([name, ..]) => *name,
