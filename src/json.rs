@@ -21,6 +21,15 @@ const NOT_FINITE: &str = "__float__";
 
 /// The value in `bytes`; errors name the file by `label`.
 pub(crate) fn parse(bytes: &[u8], label: &str) -> Result<Value> {
+    refuse_disguised(bytes, label)?;
+    serde_json::from_slice(bytes)
+        // Only a file that is refused may need it, and few do.
+        .or_else(|error| mark(bytes).map_or(Err(error), |marked| serde_json::from_slice(&marked)))
+        .map_err(|error| err!(Malformed, "{label} is not valid JSON").with_source(error))
+}
+
+/// Refuses what looks like JSON in an editor, or where the file is listed, and is not.
+pub(crate) fn refuse_disguised(bytes: &[u8], label: &str) -> Result<()> {
     if is_lfs_pointer(bytes) {
         bail!(Malformed, "{label} is a Git LFS pointer, not the file itself: run `git lfs pull`, or download the file");
     }
@@ -30,10 +39,7 @@ pub(crate) fn parse(bytes: &[u8], label: &str) -> Result<Value> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         bail!(Malformed, "{label} starts with the byte order mark of UTF-16: save the file as UTF-8 without one");
     }
-    serde_json::from_slice(bytes)
-        // Only a file that is refused may need it, and few do.
-        .or_else(|error| mark(bytes).map_or(Err(error), |marked| serde_json::from_slice(&marked)))
-        .map_err(|error| err!(Malformed, "{label} is not valid JSON").with_source(error))
+    Ok(())
 }
 
 /// Whether `bytes` are what Git leaves in place of a file that Git LFS has not fetched.
