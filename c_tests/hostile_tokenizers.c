@@ -108,9 +108,15 @@ int main(void)
     free(doubling);
 
     /* Backtracking has an end, with ids or without. */
-    ortshard_status status = encode("{\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(a|a|aa)+\\\\1(?=b)\"}, "
-                                    "\"behavior\": \"Isolated\", \"invert\": false}, " BPE "}");
-    CHECK(status == ORTSHARD_OK || status == ORTSHARD_ERROR_BUFFER_TOO_SMALL || status == ORTSHARD_ERROR_MALFORMED);
+    static const char *const patterns[] = {"(a|a|aa)+\\\\1(?=b)", "(a|a){1,40}b", "(a|a){1,40}b|a", "(a*)*b"};
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        char pattern[500];
+        snprintf(pattern, sizeof pattern,
+                 "{\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"%s\"}, "
+                 "\"behavior\": \"Isolated\", \"invert\": false}, " BPE "}", patterns[i]);
+        ortshard_status status = encode(pattern);
+        CHECK(status == ORTSHARD_OK || status == ORTSHARD_ERROR_BUFFER_TOO_SMALL || status == ORTSHARD_ERROR_MALFORMED);
+    }
 
     /* The files beside a good tokenizer. */
     copy_of_the_good_one();
@@ -119,7 +125,7 @@ int main(void)
     free(lists);
     refused("tokenizer_config.json", "{\"bos_token\": \"\xff\"}", "");
     refused("tokenizer_config.json", "{\"chat_template\": 3}", "chat_template");
-    refused("tokenizer_config.json", "{\"add_bos_token\": 1}", "add_bos_token");
+    refused("tokenizer_config.json", "{\"split_special_tokens\": 1}", "split_special_tokens");
     remove(join(folder, "tokenizer_config.json"));
     refused("config.json", "{\"eos_token_id\": 1e300}", "eos_token_id");
     remove(join(folder, "config.json"));

@@ -339,8 +339,9 @@ typedef struct ortshard_model_description {
 ORTSHARD_API ortshard_status ortshard_model_info(const char *model, ortshard_model_description *description);
 
 /**
- * The ids that end a sequence, as generation_config.json and config.json of the folder `model` declare them; there may
- * be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos() knows more.
+ * The ids that end a sequence, as generation_config.json, or config.json where that has none, of the folder `model`
+ * declares them; there may be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos()
+ * knows more.
  *
  * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
  *
@@ -708,9 +709,10 @@ ortshard_status ortshard_engine_model_eos(const ortshard_engine *engine,
 /**
  * Opens the tokenizer of the model of `spec`.
  *
- * Looked for are tokenizer.json and, where the model has them, tokenizer_config.json, special_tokens_map.json,
- * generation_config.json, config.json and chat_template.jinja. With the network off, what the cache does not hold
- * counts as not there, but for tokenizer.json itself.
+ * Looked for are tokenizer.json and, where the model has them, tokenizer_config.json, special_tokens_map.json and
+ * added_tokens.json (unless tokenizer_config.json has added_tokens_decoder), generation_config.json, config.json and
+ * chat_template.jinja. With the network off, what the cache does not hold counts as not there, but for tokenizer.json
+ * itself.
  *
  * Errors: those of ortshard_engine_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
  * file of more than 256 MiB (16 MiB for the others), which is not fetched.
@@ -1435,13 +1437,19 @@ ORTSHARD_API void ortshard_tokenizer_free(ortshard_tokenizer *tokenizer);
 /**
  * The token ids of `text`: never truncated, never padded.
  *
- * `add_special` not 0: with the tokens that the model wants around a text, such as its BOS. A text from
+ * `add_special` not 0: with the tokens that tokenizer.json puts around a text, such as a BOS. A text from
  * ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0.
  *
- * Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ * Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number,
+ * which takes as long as the ids.
+ *
+ * A text of any length is encoded in memory of some ten times its size, where it has spaces or line ends. What has to
+ * be encoded in one, up to 16 MiB, takes 200 times its size.
  *
  * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
- * INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ * UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end, or at all with a
+ * normalizer or pre-tokenizer that is rare with language models; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT.
+ * Threads: many at once. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_tokenizer_encode(const ortshard_tokenizer *tokenizer,
@@ -1454,11 +1462,12 @@ ortshard_status ortshard_tokenizer_encode(const ortshard_tokenizer *tokenizer,
 /**
  * The text of the `n` token ids at `ids`. `skip_special` not 0: without the special tokens among them.
  *
- * Bytes that are not UTF-8 become U+FFFD. Writes text and a final NUL to `buffer`, which has room for `capacity`
- * bytes, and their number, NUL included, to `*needed`. NULL and 0 ask for the number.
+ * Bytes that are not UTF-8 become U+FFFD. No spaces are cleaned up around punctuation. Writes text and a final NUL to
+ * `buffer`, which has room for `capacity` bytes, and their number, NUL included, to `*needed`. NULL and 0 ask for the
+ * number.
  *
  * Errors: OUT_OF_RANGE for an id that is not in the vocabulary; BUFFER_TOO_SMALL, and only `*needed` is written;
- * MALFORMED; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ * MALFORMED; OUT_OF_MEMORY; NULL_ARGUMENT. Threads: many at once. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_tokenizer_decode(const ortshard_tokenizer *tokenizer,
@@ -1491,7 +1500,9 @@ ORTSHARD_API ortshard_status ortshard_tokenizer_bos(const ortshard_tokenizer *to
 ORTSHARD_API ortshard_status ortshard_tokenizer_pad(const ortshard_tokenizer *tokenizer, int64_t *id);
 
 /**
- * The end-of-sequence ids that the model's files declare; there may be none or several.
+ * The end-of-sequence ids that the model's files declare; there may be none or several. First those of
+ * generation_config.json, or of config.json where that has none; then special tokens that config.json declares, and
+ * the tokenizer's own eos_token.
  *
  * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
  *
@@ -1538,6 +1549,11 @@ ortshard_status ortshard_tokenizer_apply_chat_template(const ortshard_tokenizer 
  *
  * Text while it is generated: push each id as it comes, print what it gives. All pieces together, and what _finish
  * gives, are exactly what ortshard_tokenizer_decode() gives for all the ids at once.
+ *
+ * Text comes as soon as it is certain. What waits: in a byte-level vocabulary (GPT-2, Llama 3, Qwen) the bytes of an
+ * incomplete character; in one with byte fallback (Llama 2, Mistral) a run of byte tokens, until another token ends
+ * it; and everything, until _finish, for a tokenizer.json whose decoder needs all tokens (BPEDecoder, CTC, or a
+ * sequence that changes more than single characters after its tokens were joined), which language models do not have.
  * ================================================================================================================== */
 
 /**
@@ -1560,8 +1576,8 @@ ORTSHARD_API void ortshard_text_stream_free(ortshard_text_stream *stream);
  * `*text` is UTF-8 followed by a NUL, `*length` its bytes without that NUL; models can produce NUL characters, so
  * only the length tells where the text ends.
  *
- * Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; INVALID_STATE
- * if another call on this stream is running; NULL_ARGUMENT.
+ * Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; OUT_OF_MEMORY;
+ * INVALID_STATE if another call on this stream is running; NULL_ARGUMENT.
  * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call. @since 0.1
  */
 ORTSHARD_API

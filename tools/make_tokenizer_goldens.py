@@ -198,7 +198,8 @@ def make_tokenizers():
         write(ROOT / name / "golden.json", goldens(tokenizer, index))
         if name == "llama3":  # a caller of this library must never notice these two
             tokenizer.enable_truncation(max_length=5)
-            tokenizer.enable_padding(length=64, pad_id=0, pad_token="!")
+            pad = "<|pad|>"  # which becomes the model's pad_token
+            tokenizer.enable_padding(length=64, pad_id=tokenizer.token_to_id(pad), pad_token=pad)
         write(ROOT / name / "tokenizer.json", json.loads(tokenizer.to_str()))
 
 

@@ -23,7 +23,7 @@ pub struct ModelInfo {
     pub vocab_size: u32,
     /// The longest sequence the model allows.
     pub max_positions: u32,
-    /// The ids that end a sequence, in `generation_config.json` and `config.json`: none, one or several.
+    /// The ids that end a sequence, in `generation_config.json`, else in `config.json`: none, one or several.
     pub eos_ids: Vec<u32>,
 }
 

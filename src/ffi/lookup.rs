@@ -69,9 +69,10 @@ pub unsafe extern "C" fn ortshard_engine_model_eos(
 
 /// Opens the tokenizer of the model of `spec`.
 ///
-/// Looked for are tokenizer.json and, where the model has them, tokenizer_config.json, special_tokens_map.json,
-/// generation_config.json, config.json and chat_template.jinja. With the network off, what the cache does not hold
-/// counts as not there, but for tokenizer.json itself.
+/// Looked for are tokenizer.json and, where the model has them, tokenizer_config.json, special_tokens_map.json and
+/// added_tokens.json (unless tokenizer_config.json has added_tokens_decoder), generation_config.json, config.json and
+/// chat_template.jinja. With the network off, what the cache does not hold counts as not there, but for tokenizer.json
+/// itself.
 ///
 /// Errors: those of ortshard_engine_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
 /// file of more than 256 MiB (16 MiB for the others), which is not fetched.

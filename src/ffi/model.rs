@@ -71,8 +71,9 @@ pub unsafe extern "C" fn ortshard_model_info(
     })
 }
 
-/// The ids that end a sequence, as generation_config.json and config.json of the folder `model` declare them; there may
-/// be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos() knows more.
+/// The ids that end a sequence, as generation_config.json, or config.json where that has none, of the folder `model`
+/// declares them; there may be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos()
+/// knows more.
 ///
 /// Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
 ///

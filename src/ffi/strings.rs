@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::buffers::Buffer;
 use super::status::{Failure, ORTSHARD_ERROR_INVALID_UTF8};
+use crate::error::{Error, Site};
 
 /// # Safety
 /// `text` is NULL or NUL-terminated and unchanged for `'a`.
@@ -44,6 +45,8 @@ impl Buffer<c_char> {
     /// Writes `text` and its terminator.
     pub(super) fn fill_text(self, text: String) -> Result<(), Failure> {
         let mut bytes = text.into_bytes();
+        let needed = bytes.len() as u64 + 1;
+        bytes.try_reserve_exact(1).map_err(|_| Error::oom(Site::Run, "cpu", needed, "a text"))?;
         bytes.push(0);
         self.cast::<u8>().fill(&bytes)
     }

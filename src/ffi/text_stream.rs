@@ -2,6 +2,11 @@
 //!
 //! Text while it is generated: push each id as it comes, print what it gives. All pieces together, and what _finish
 //! gives, are exactly what ortshard_tokenizer_decode() gives for all the ids at once.
+//!
+//! Text comes as soon as it is certain. What waits: in a byte-level vocabulary (GPT-2, Llama 3, Qwen) the bytes of an
+//! incomplete character; in one with byte fallback (Llama 2, Mistral) a run of byte tokens, until another token ends
+//! it; and everything, until _finish, for a tokenizer.json whose decoder needs all tokens (BPEDecoder, CTC, or a
+//! sequence that changes more than single characters after its tokens were joined), which language models do not have.
 
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -52,8 +57,8 @@ pub unsafe extern "C" fn ortshard_text_stream_free(stream: *mut ortshard_text_st
 /// `*text` is UTF-8 followed by a NUL, `*length` its bytes without that NUL; models can produce NUL characters, so
 /// only the length tells where the text ends.
 ///
-/// Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; INVALID_STATE
-/// if another call on this stream is running; NULL_ARGUMENT.
+/// Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; OUT_OF_MEMORY;
+/// INVALID_STATE if another call on this stream is running; NULL_ARGUMENT.
 /// Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_text_stream_push(

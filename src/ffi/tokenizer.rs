@@ -11,6 +11,7 @@ use super::handle::{Out, borrow, free_box, give_box};
 use super::objects::ortshard_tokenizer;
 use super::status::{Failure, ortshard_status};
 use super::strings::{path, text};
+use crate::error::{Error, Site};
 use crate::{ChatMessage, Tokenizer};
 
 //# /** What stands for a token id that does not exist. */
@@ -59,13 +60,19 @@ pub unsafe extern "C" fn ortshard_tokenizer_free(tokenizer: *mut ortshard_tokeni
 
 /// The token ids of `text`: never truncated, never padded.
 ///
-/// `add_special` not 0: with the tokens that the model wants around a text, such as its BOS. A text from
+/// `add_special` not 0: with the tokens that tokenizer.json puts around a text, such as a BOS. A text from
 /// ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0.
 ///
-/// Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+/// Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number,
+/// which takes as long as the ids.
+///
+/// A text of any length is encoded in memory of some ten times its size, where it has spaces or line ends. What has to
+/// be encoded in one, up to 16 MiB, takes 200 times its size.
 ///
 /// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
-/// INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
+/// UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end, or at all with a
+/// normalizer or pre-tokenizer that is rare with language models; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT.
+/// Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_encode(
     tokenizer: *const ortshard_tokenizer,
@@ -82,17 +89,19 @@ pub unsafe extern "C" fn ortshard_tokenizer_encode(
         let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
         // SAFETY: as above.
         let ids = tokenizer.encode(unsafe { self::text(text, "text") }?, add_special != 0)?;
-        buffer.fill(&wide(&ids))
+        buffer.room_for(ids.len())?;
+        buffer.fill(&converted(&ids, |id, _| Ok(i64::from(id)))?)
     })
 }
 
 /// The text of the `n` token ids at `ids`. `skip_special` not 0: without the special tokens among them.
 ///
-/// Bytes that are not UTF-8 become U+FFFD. Writes text and a final NUL to `buffer`, which has room for `capacity`
-/// bytes, and their number, NUL included, to `*needed`. NULL and 0 ask for the number.
+/// Bytes that are not UTF-8 become U+FFFD. No spaces are cleaned up around punctuation. Writes text and a final NUL to
+/// `buffer`, which has room for `capacity` bytes, and their number, NUL included, to `*needed`. NULL and 0 ask for the
+/// number.
 ///
 /// Errors: OUT_OF_RANGE for an id that is not in the vocabulary; BUFFER_TOO_SMALL, and only `*needed` is written;
-/// MALFORMED; NULL_ARGUMENT. Threads: many at once. @since 0.1
+/// MALFORMED; OUT_OF_MEMORY; NULL_ARGUMENT. Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_decode(
     tokenizer: *const ortshard_tokenizer,
@@ -110,7 +119,7 @@ pub unsafe extern "C" fn ortshard_tokenizer_decode(
         let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
         // SAFETY: as above.
         let ids = unsafe { array(ids, n, "ids") }?;
-        let ids: Vec<u32> = ids.iter().enumerate().map(|(i, id)| token_id(*id, i)).collect::<Result<_, _>>()?;
+        let ids = converted(&ids, token_id)?;
         buffer.fill_text(tokenizer.decode(&ids, skip_special != 0)?)
     })
 }
@@ -160,7 +169,9 @@ pub unsafe extern "C" fn ortshard_tokenizer_pad(tokenizer: *const ortshard_token
     })
 }
 
-/// The end-of-sequence ids that the model's files declare; there may be none or several.
+/// The end-of-sequence ids that the model's files declare; there may be none or several. First those of
+/// generation_config.json, or of config.json where that has none; then special tokens that config.json declares, and
+/// the tokenizer's own eos_token.
 ///
 /// Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
 ///
@@ -176,7 +187,7 @@ pub unsafe extern "C" fn ortshard_tokenizer_eos(
         // SAFETY: the header's contract.
         let buffer = unsafe { Buffer::new(ids, capacity, needed, "ids") }?;
         // SAFETY: as above.
-        buffer.fill(&wide(unsafe { borrow(tokenizer, "tokenizer") }?.eos()))
+        buffer.fill(&converted(unsafe { borrow(tokenizer, "tokenizer") }?.eos(), |id, _| Ok(i64::from(id)))?)
     })
 }
 
@@ -242,6 +253,13 @@ unsafe fn message(index: usize, message: &ortshard_chat_message) -> Result<ChatM
     Ok(ChatMessage::new(role, content))
 }
 
-fn wide(ids: &[u32]) -> Vec<i64> {
-    ids.iter().map(|id| i64::from(*id)).collect()
+/// All `ids` in another width. There can be as many as memory holds, so that more memory is asked for, not taken.
+fn converted<T: Copy, U>(ids: &[T], convert: impl Fn(T, usize) -> Result<U, Failure>) -> Result<Vec<U>, Failure> {
+    let mut converted = Vec::new();
+    let bytes = (ids.len() * size_of::<U>()) as u64;
+    converted.try_reserve_exact(ids.len()).map_err(|_| Error::oom(Site::Run, "cpu", bytes, "token ids"))?;
+    for (index, id) in ids.iter().enumerate() {
+        converted.push(convert(*id, index)?);
+    }
+    Ok(converted)
 }

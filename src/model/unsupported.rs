@@ -24,11 +24,6 @@ const KEYS: &[Key] = &[
     Key { name: "fusion_config", idle: is_empty, why: "each projection is a tensor of its own" },
     Key { name: "attribute_map", idle: is_empty, why: "write each key by its own name" },
     Key { name: "configuration_files", idle: is_empty, why: "copy the file that is meant over config.json" },
-    Key {
-        name: "transformers_weights",
-        idle: |value| value.is_null() || value == "model.safetensors",
-        why: "name the file model.safetensors",
-    },
     Key { name: "text_config", idle: Value::is_null, why: TEXT_PART },
     Key { name: "decoder", idle: Value::is_null, why: TEXT_PART },
     Key { name: "generator", idle: Value::is_null, why: TEXT_PART },

@@ -40,7 +40,7 @@ impl ChatMessage {
 /// The text of `messages` by `template`, which also sees `names` as variables.
 pub(super) fn render(
     template: &str,
-    names: &[(&'static str, String)],
+    names: &[(String, String)],
     messages: &[ChatMessage],
     add_generation_prompt: bool,
 ) -> Result<String> {

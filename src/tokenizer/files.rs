@@ -1,8 +1,8 @@
 //! The files of a tokenizer: bounded in size, each error naming its file.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::error::{Result, bail, err};
+use crate::error::{ErrorKind, Result, bail, err};
 use crate::json;
 use crate::source::{ModelFiles, OnTransfer, names};
 
@@ -25,38 +25,63 @@ pub(super) fn label(files: &dyn ModelFiles, name: &str) -> String {
 
 /// The bytes of the tokenizer's main file.
 pub(super) fn read_tokenizer(files: &dyn ModelFiles, name: &str, on: &mut OnTransfer<'_>) -> Result<Vec<u8>> {
-    let content = files.read_required(name, TOKENIZER_LIMIT, on)?;
-    json::check_beginning(&content, &label(files, name))?;
-    Ok(content)
+    let bytes = files.read_required(name, TOKENIZER_LIMIT, on)?;
+    json::check_beginning(&bytes, &label(files, name))?;
+    Ok(bytes)
 }
 
 /// A JSON object, with the name to tell in errors. A file that does not exist is an empty one.
 #[derive(Debug)]
 pub(super) struct Json {
     label: String,
-    root: Value,
+    root: Map<String, Value>,
 }
 
 impl Json {
     pub(super) fn read(files: &dyn ModelFiles, name: &str, on: &mut OnTransfer<'_>) -> Result<Self> {
         let label = label(files, name);
         let root = match files.read(name, SIDE_LIMIT, on)? {
-            None => Value::Null,
-            Some(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(root @ Value::Object(_)) => root,
-                Ok(_) => bail!(Malformed, "{label} is not a JSON object"),
-                Err(error) => return Err(err!(Malformed, "{label} is not JSON").with_source(error)),
+            None => Map::new(),
+            Some(bytes) => match json::parse(&bytes, &label)? {
+                Value::Object(root) => root,
+                _ => bail!(Malformed, "{label} is not a JSON object"),
             },
         };
         Ok(Self { label, root })
     }
 
-    /// The value at `key`, unless it is missing or null.
-    fn get(&self, key: &str) -> Option<&Value> {
-        self.root.get(key).filter(|value| !value.is_null())
+    /// `generation_config.json`. One that is no JSON is left out, with a warning: models are published with such files,
+    /// and `transformers` goes on without them.
+    pub(super) fn read_generation(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Self> {
+        match Self::read(files, names::GENERATION, on) {
+            Err(error) if error.kind() == ErrorKind::Malformed => {
+                log::warn!("{}: the file is left out", error.chain());
+                Ok(Self::absent(files, names::GENERATION))
+            }
+            read => read,
+        }
     }
 
-    fn wrong<T>(&self, key: &str, wanted: &str) -> Result<T> {
+    fn absent(files: &dyn ModelFiles, name: &str) -> Self {
+        Self { label: label(files, name), root: Map::new() }
+    }
+
+    /// All keys with their values, in the order of the file.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.root.iter()
+    }
+
+    /// The value at `key`, which may be null.
+    pub(super) fn value(&self, key: &str) -> Option<&Value> {
+        self.root.get(key)
+    }
+
+    /// The value at `key`, unless it is missing or null.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.value(key).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn wrong<T>(&self, key: &str, wanted: &str) -> Result<T> {
         bail!(Malformed, "{}: {key} is not {wanted}", self.label)
     }
 
@@ -69,16 +94,9 @@ impl Json {
         }
     }
 
-    /// A token's spelling: a string, or an object with it as `content`.
-    pub(super) fn token(&self, key: &str) -> Result<Option<&str>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::String(token)) => Ok(Some(token)),
-            Some(value) => match value.get("content").and_then(Value::as_str) {
-                Some(token) => Ok(Some(token)),
-                None => self.wrong(key, "a token"),
-            },
-        }
+    /// A text, if there is one.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.value(key).and_then(Value::as_str)
     }
 
     /// One token id or a list of them; falls back to the language part of a multi-modal config. A negative id, which
@@ -124,8 +142,10 @@ impl Json {
 pub(super) struct SideFiles {
     /// `tokenizer_config.json`.
     pub(super) tokenizer: Json,
-    /// `special_tokens_map.json`.
+    /// `special_tokens_map.json`; empty where `tokenizer_config.json` has `added_tokens_decoder`, which replaces it.
     pub(super) map: Json,
+    /// `added_tokens.json`; likewise.
+    pub(super) added: Json,
     /// `generation_config.json`.
     pub(super) generation: Json,
     /// `config.json`.
@@ -136,6 +156,9 @@ pub(super) struct SideFiles {
 impl SideFiles {
     pub(super) fn read(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Self> {
         let tokenizer = Json::read(files, "tokenizer_config.json", on)?;
+        let replaced = tokenizer.get("added_tokens_decoder").is_some();
+        let mut legacy = |name| if replaced { Ok(Json::absent(files, name)) } else { Json::read(files, name, on) };
+        let (map, added) = (legacy("special_tokens_map.json")?, legacy("added_tokens.json")?);
         let template = match files.read(TEMPLATE, SIDE_LIMIT, on)? {
             None => tokenizer.template("chat_template")?,
             Some(bytes) => Some(
@@ -145,8 +168,9 @@ impl SideFiles {
         };
         Ok(Self {
             tokenizer,
-            map: Json::read(files, "special_tokens_map.json", on)?,
-            generation: Json::read(files, names::GENERATION, on)?,
+            map,
+            added,
+            generation: Json::read_generation(files, on)?,
             model: Json::read(files, names::CONFIG, on)?,
             template,
         })

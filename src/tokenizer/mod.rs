@@ -2,36 +2,48 @@
 //!
 //! The files are data: nothing in them is run as code. A [`Tokenizer`] needs no weights and no shard.
 
+mod added;
 mod chat;
 mod clock;
 mod files;
 mod growth;
+mod memory;
 mod meter;
+mod patterns;
+mod pieces;
 mod plan;
+mod retries;
 mod special;
+mod split;
 mod stream;
 mod template;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use tokenizers::Decoder;
 
 pub use self::chat::ChatMessage;
 pub use self::stream::TextStream;
 
+use self::added::Listed;
 use self::files::{Json, SideFiles};
+use self::pieces::Pieces;
 use self::plan::Plan;
-use self::special::Special;
-use crate::error::{Result, bail, err};
+use self::special::{Special, Tokens};
+use self::stream::State;
+use crate::error::{Error, Result, Site, bail, err};
 use crate::source::{Folder, ModelFiles, OnTransfer, Transfer, names};
 
-/// The end-of-sequence ids that a model declares, in `generation_config.json` and `config.json`. For models that come
-/// without a tokenizer.
+/// The end-of-sequence ids that a model declares, in `generation_config.json`, else in `config.json`. For models that
+/// come without a tokenizer.
 pub(crate) fn declared_eos(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Vec<u32>> {
-    let mut read = |name: &str| Json::read(files, name, on);
-    special::declared_eos(&read(names::GENERATION)?, &read(names::CONFIG)?)
+    special::declared_eos(&Json::read_generation(files, on)?, &Json::read(files, names::CONFIG, on)?)
 }
+
+/// Tokens from which on they are decoded one by one, in memory of the text's size.
+const LONG: usize = 16 << 10;
 
 /// An immutable tokenizer: `Send`, `Sync`, and usable from many threads at once without waiting.
 #[derive(Debug)]
@@ -42,6 +54,8 @@ pub struct Tokenizer {
     size: usize,
     special: Special,
     plan: Plan,
+    /// How to encode long texts, once there is one; none if they cannot be cut.
+    pieces: OnceLock<Option<Pieces>>,
     chat_template: Option<String>,
 }
 
@@ -49,8 +63,10 @@ impl Tokenizer {
     /// Opens the tokenizer of a model folder, or the `tokenizer.json` that `path` names.
     ///
     /// Read from the same folder where they exist: `tokenizer_config.json`, `special_tokens_map.json`,
-    /// `generation_config.json` and `config.json` (special tokens), and `chat_template.jinja`. Truncation and padding
-    /// that `tokenizer.json` may ask for are switched off.
+    /// `added_tokens.json`, `generation_config.json` and `config.json` (added and special tokens), and
+    /// `chat_template.jinja`. Where they disagree, the rule of `transformers` 5 decides; a `generation_config.json`
+    /// that is not JSON is left out, with a warning in the log. Truncation and padding that `tokenizer.json` may ask
+    /// for are switched off.
     ///
     /// For a model that is no folder: [`Engine::tokenizer`](crate::Engine::tokenizer).
     ///
@@ -81,34 +97,67 @@ impl Tokenizer {
             on(now)
         })?;
         let beside = SideFiles::read(files, &mut |_| on(main))?;
+        let listed = Listed::read(&json, &label)?;
+        let byte_level = json.windows(11).any(|bytes| bytes == b"\"ByteLevel\"");
+        let tokens = Tokens::read(&beside, &listed, byte_level)?;
+        let (json, new) = listed.merge(json, &tokens.changes, tokens.all_anew)?;
+        retries::limit();
         let (inner, size) = guarded(&label, || {
             let mut inner = tokenizers::Tokenizer::from_bytes(json)?;
             growth::check(&inner)?;
+            inner.add_tokens(&new);
+            inner.set_encode_special_tokens(tokens.split);
             inner.with_truncation(None)?;
             inner.with_padding(None);
             let size = inner.get_vocab_size(true);
             Ok((inner, size))
         })?;
-        let special = Special::new(&beside, |token| inner.token_to_id(token))?;
+        special::refuse_patched(&beside, size)?;
+        let is_special = |id| inner.id_to_token(id).is_some_and(|t| inner.get_added_vocabulary().is_special_token(&t));
+        let special = Special::new(tokens, &beside, |token| inner.token_to_id(token), is_special)?;
         let plan = Plan::new(inner.get_decoder());
-        Ok(Self { chat_template: beside.into_chat_template(), label, inner, size, special, plan })
+        Ok(Self {
+            chat_template: beside.into_chat_template(),
+            label,
+            inner,
+            size,
+            special,
+            plan,
+            pieces: OnceLock::new(),
+        })
     }
 
     /// The token ids of `text`, however many: never truncated, never padded.
     ///
-    /// With `add_special`, the tokens that the model wants around a text (such as its BOS) are added: those of
-    /// `tokenizer.json`, or BOS and EOS exactly as `tokenizer_config.json` says if it has `add_bos_token` or
-    /// `add_eos_token`. A text from [`Self::apply_chat_template`] already holds them: encode it with
-    /// `add_special = false`, or it gets a second BOS. Special tokens spelled out in `text` are recognised either way.
+    /// With `add_special`, the tokens that `tokenizer.json` puts around a text (such as its BOS) are added; like
+    /// `transformers` 5, this heeds no `add_bos_token` or `add_eos_token` of `tokenizer_config.json`. A text from
+    /// [`Self::apply_chat_template`] already holds them: encode it with `add_special = false`, or it gets a second
+    /// BOS. Special tokens spelled out in `text` are recognised either way.
+    ///
+    /// A long text is encoded piece by piece, in memory of some ten times its size.
     ///
     /// # Errors
-    /// `Malformed`, naming the file, if the tokenizer's own rules fail on this text.
+    /// `Malformed`, naming the file, if the tokenizer's own rules fail on this text; `Unsupported` if the text would
+    /// have to be encoded in one and is longer than 16 MiB: if it has no spaces or line ends for so long, or the
+    /// tokenizer has a normalizer or pre-tokenizer that is rare with language models; `OutOfMemory`.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let around = self.special.around();
-        let by_file = add_special && around.is_none();
-        let encoding = guarded(&self.label, || self.inner.encode_fast(text, by_file))?;
-        let (before, after) = around.filter(|_| add_special).unwrap_or_default();
-        Ok(before.into_iter().chain(encoding.get_ids().iter().copied()).chain(after).collect())
+        if text.len() > pieces::PIECE
+            && let Some(pieces) = self.pieces()?
+        {
+            return guarded(&self.label, || pieces.encode(&self.inner, text, add_special));
+        }
+        pieces::longest(text.len())?;
+        memory::to_encode(text.len())?;
+        let encoding = guarded(&self.label, || self.inner.encode_fast(text, add_special))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn pieces(&self) -> Result<Option<&Pieces>> {
+        if let Some(known) = self.pieces.get() {
+            return Ok(known.as_ref());
+        }
+        let pieces = guarded(&self.label, || Pieces::new(&self.inner))?;
+        Ok(self.pieces.get_or_init(|| pieces).as_ref())
     }
 
     /// The text of `ids`; with `skip_special`, without the special tokens among them.
@@ -116,16 +165,29 @@ impl Tokenizer {
     /// Bytes that are not UTF-8 become U+FFFD. No spaces are cleaned up around punctuation.
     ///
     /// # Errors
-    /// `OutOfRange`, naming the id and its index, if an id is not in the vocabulary.
+    /// `OutOfRange`, naming the id and its index, if an id is not in the vocabulary; `OutOfMemory`.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        let mut tokens = Vec::with_capacity(ids.len());
+        let streams = ids.len() > LONG && State::streams(self);
+        let (mut text, mut state, mut tokens) = (String::new(), State::default(), Vec::new());
+        if !streams {
+            memory::to_decode(ids.len())?;
+        }
         for (index, &id) in ids.iter().enumerate() {
             let Some(token) = self.id_to_token(id) else {
                 bail!(OutOfRange, "id {id} at index {index} is not in the vocabulary of {} tokens", self.size);
             };
-            if !(skip_special && self.is_special(&token)) {
+            if skip_special && self.is_special(&token) {
+                continue;
+            }
+            if streams {
+                memory::append(&mut text, &state.push(self, id, token)?)?;
+            } else {
                 tokens.push(token);
             }
+        }
+        if streams {
+            memory::append(&mut text, &state.finish(self)?)?;
+            return Ok(text);
         }
         match self.inner.get_decoder() {
             Some(decoder) => guarded(&self.label, || decoder.decode(tokens)),
@@ -157,7 +219,8 @@ impl Tokenizer {
         self.special.bos
     }
 
-    /// Every end-of-sequence id: those of `generation_config.json`, then `config.json`, then the tokenizer's own.
+    /// Every end-of-sequence id: those of `generation_config.json`, or of `config.json` where that has none; then
+    /// special tokens that `config.json` declares, and the tokenizer's own `eos_token`.
     #[must_use]
     pub fn eos(&self) -> &[u32] {
         &self.special.eos
@@ -197,12 +260,22 @@ impl Tokenizer {
 }
 
 /// Runs a call into the `tokenizers` crate, which can panic where the content of `tokenizer.json` is at odds with
-/// itself; that is `Malformed`, like the errors it returns.
+/// itself, and where a pattern of it takes too many steps on a text; that is `Malformed`, like the errors it returns.
 fn guarded<T>(label: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     // Nothing is left half-changed: the tokenizer is either dropped or was only read from.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(err!(Malformed, "{label} is not a usable tokenizer").with_source(error)),
-        Err(_) => bail!(Malformed, "{label} contradicts itself: its tokenizer panicked"),
+        Ok(Err(error)) => Err(match error.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(error) => err!(Malformed, "{label} is not a usable tokenizer").with_source(error),
+        }),
+        Err(panic) => match panic.downcast_ref::<String>().and_then(|message| message.strip_prefix(REGEX_PANIC)) {
+            Some("fail to memory") => Err(Error::oom(Site::Run, "cpu", 0, "a pattern of the tokenizer")),
+            Some(why) => bail!(Malformed, "{label} has a pattern that cannot be tried on this text: {why}"),
+            None => bail!(Malformed, "{label} contradicts itself: its tokenizer panicked"),
+        },
     }
 }
+
+/// How the panic of a failed search starts.
+const REGEX_PANIC: &str = "Onig: Regex search error: ";

@@ -1,8 +1,9 @@
 //! How a tokenizer's decoder can be run one token at a time.
 //!
-//! A decoder is a chain of stages over a list of tokens. Almost every chain in use has the shape *each, join, lead*:
-//! stages that look at one token and whether it is the first; then one that turns tokens into one text; then one that
-//! strips the start of that text. Such a chain streams exactly. Any other is decoded as a whole at the end.
+//! A decoder is a chain of stages over a list of tokens. Almost every chain in use has the shape *each, join, then,
+//! lead*: stages that look at one token and whether it is the first; then one that turns tokens into one text; then
+//! ones that replace single characters of it; then one that strips its start. Such a chain streams exactly. Any other
+//! is decoded as a whole at the end.
 
 use tokenizers::{Decoder, DecoderWrapper};
 
@@ -14,6 +15,8 @@ pub(super) struct Plan {
     each: Vec<Stage>,
     /// How tokens become one text.
     pub(super) join: Join,
+    /// Replacements of characters in the joined text.
+    then: Vec<Stage>,
     /// This character is stripped from the start of the text, at most so many times.
     pub(super) lead: (char, usize),
 }
@@ -36,7 +39,7 @@ pub(super) enum Join {
 impl Plan {
     pub(super) fn new(decoder: Option<&Stage>) -> Self {
         let Some(decoder) = decoder else {
-            return Self { each: Vec::new(), join: Join::Spaced, lead: (' ', 0) };
+            return Self { each: Vec::new(), join: Join::Spaced, then: Vec::new(), lead: (' ', 0) };
         };
         let mut stages = Vec::new();
         flatten(decoder, &mut stages);
@@ -55,6 +58,7 @@ impl Plan {
             stages.next();
         }
         let fused = stages.next_if(|stage| matches!(stage, Stage::Fuse(_))).is_some() || join == Join::ByteLevel;
+        let then = std::iter::from_fn(|| stages.next_if(|stage| replaces_characters(stage))).cloned().collect();
         let lead = match stages.next_if(|stage| matches!(stage, Stage::Strip(strip) if fused && strip.stop == 0)) {
             Some(Stage::Strip(strip)) => (strip.content, strip.start),
             _ => (' ', 0),
@@ -62,7 +66,7 @@ impl Plan {
         if stages.next().is_some() {
             join = Join::Whole;
         }
-        Self { each, join, lead }
+        Self { each, join, then, lead }
     }
 
     /// What the *each* stages make of one token.
@@ -74,6 +78,21 @@ impl Plan {
         }
         Ok(token)
     }
+
+    /// What the joined `text`, or any part of it, becomes before its start is stripped.
+    pub(super) fn finish(&self, mut text: String) -> tokenizers::Result<String> {
+        for stage in &self.then {
+            text = stage.decode_chain(vec![text])?.concat();
+        }
+        Ok(text)
+    }
+}
+
+/// Whether `stage` puts a text in place of each of some character, wherever it stands.
+fn replaces_characters(stage: &Stage) -> bool {
+    let pattern =
+        |stage| serde_json::to_value(stage).ok()?["pattern"]["String"].as_str().map(|text| text.chars().count());
+    matches!(stage, Stage::Replace(_)) && pattern(stage) == Some(1)
 }
 
 fn flatten<'a>(decoder: &'a Stage, stages: &mut Vec<&'a Stage>) {

@@ -1,66 +1,397 @@
-//! Which tokens are special, according to five files that need not agree.
+//! Which tokens are added and which are special, according to seven files that need not agree.
+//!
+//! The rule is that of `transformers` 5.24 for a model with a `tokenizer.json` (`AutoTokenizer`, `TokenizersBackend`):
+//!
+//! * **`tokenizer.json`** decides how text becomes ids: normalizer, pre-tokenizer, model, decoder, and, by its
+//!   post-processor alone, what stands around a text. `add_bos_token` and `add_eos_token` of `tokenizer_config.json`
+//!   are read by nobody.
+//! * **`tokenizer_config.json`** names the tokens: `bos_token` and the other [`STANDARD`] ones, any other text whose
+//!   key ends in `_token`, and `extra_special_tokens` if it is an object. Those names are the variables of a chat
+//!   template. `extra_special_tokens` that is a list, or `additional_special_tokens`, adds tokens without a name.
+//!   `split_special_tokens` makes special tokens ordinary text on encoding.
+//! * **`added_tokens_decoder`** in it lists added tokens with flags; the flags win over those of `tokenizer.json`. With
+//!   it, `special_tokens_map.json` and `added_tokens.json` are not read.
+//! * **`special_tokens_map.json`**, else, wins over what `tokenizer_config.json` says of the same key, and
+//!   **`added_tokens.json`** lists added tokens: special if they have a name or are in `extra_special_tokens`.
+//! * A token that is listed or named and not yet an added one becomes one, special if it is named: with the id that it
+//!   has in the vocabulary, else with the next free id, listed ones first, in the order of their stated ids. A stated
+//!   id decides nothing else. `padding` of `tokenizer.json` names the `pad_token` where nothing else does.
+//! * A class has names of its own where the files are silent ([`defaults`]). Which class it is, `tokenizer_class` of
+//!   `tokenizer_config.json` says, else that of `config.json`; but Mistral has none, and Qwen2 always its own.
+//! * `fix_mistral_regex` that would replace the pattern of a Mistral's `tokenizer.json` is refused.
+//! * **`generation_config.json`** says where generation ends; see [`Special::eos`].
+//!
+//! A broken `generation_config.json` is left out, with a warning. Any other broken file of these is refused by its
+//! name, as `transformers` does; those that are not read may be broken.
+//!
+//! One thing is known to differ. For some classes (`LlamaTokenizer` without a byte-level vocabulary, `GPT2Tokenizer`,
+//! `GemmaTokenizer` and others) `transformers` 5 takes only vocabulary, merges and post-processor from
+//! `tokenizer.json` and builds the rest anew from the class; it numbers added tokens that the vocabulary lacks by
+//! their stated ids, and drops those that only `tokenizer.json` has, if there is an `added_tokens_decoder`. Here
+//! `tokenizer.json` decides, as in `transformers` 4 and all that reads the file with `tokenizers`: it is what the
+//! model's author published, and what the model was trained and tried with. For most published models both are the
+//! same. Where the file's pipeline is another than the class's, they are not, and nothing says so. The common case is
+//! Llama 2's own file, which puts a space before the text behind each special token, and the class none: `<s>hi` is
+//! `<s>`, `▁hi` here and `<s>`, `hi` there.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::added::{Declared, Listed};
 use super::files::{Json, SideFiles};
-use crate::error::Result;
+use crate::error::{Result, bail};
 
-/// The tokens that chat templates know by name.
-const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
+/// The names that every tokenizer may give.
+const STANDARD: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// Names and tokens of the classes of published causal models.
+fn defaults(class: &str) -> &'static [(&'static str, &'static str)] {
+    match class {
+        "LlamaTokenizer" | "CodeLlamaTokenizer" => {
+            &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")]
+        }
+        "Qwen2Tokenizer" => {
+            &[("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")]
+        }
+        "GPT2Tokenizer" => {
+            &[("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")]
+        }
+        "GPTNeoXTokenizer" => &[
+            ("bos_token", "<|endoftext|>"),
+            ("eos_token", "<|endoftext|>"),
+            ("unk_token", "<|endoftext|>"),
+            ("pad_token", "<|padding|>"),
+        ],
+        "GemmaTokenizer" => &[
+            ("bos_token", "<bos>"),
+            ("eos_token", "<eos>"),
+            ("unk_token", "<unk>"),
+            ("pad_token", "<pad>"),
+            ("mask_token", "<mask>"),
+        ],
+        _ => &[],
+    }
+}
+
+/// The class that `transformers` takes; empty for the one that knows nothing of its own.
+fn class(side: &SideFiles, byte_level: bool) -> &str {
+    let stated = || side.tokenizer.text("tokenizer_class").or(side.model.text("tokenizer_class"));
+    let stated = match side.model.text("model_type") {
+        Some("qwen2") => Some("Qwen2Tokenizer"),
+        Some("qwen3") => stated().or(Some("Qwen2Tokenizer")),
+        Some("llama") | None => stated(),
+        _ => None,
+    };
+    let class = stated.map_or("", |class| class.strip_suffix("Fast").unwrap_or(class));
+    if class == "LlamaTokenizer" && byte_level { "" } else { class }
+}
+
+/// Refuses a tokenizer of `size` tokens of which `transformers` would replace the pattern.
+pub(super) fn refuse_patched(side: &SideFiles, size: usize) -> Result<()> {
+    let mistral = ["mistral", "mistral3", "voxtral", "ministral", "pixtral"];
+    let version = side.model.text("transformers_version").and_then(|version| version.split('.').next()?.parse().ok());
+    let concerned = size > 100_000
+        && side.model.text("model_type").is_none_or(|model| mistral.contains(&model))
+        && version.is_none_or(|major: u32| major < 5);
+    if concerned && side.tokenizer.flag("fix_mistral_regex")? == Some(true) {
+        bail!(
+            Unsupported,
+            "fix_mistral_regex of tokenizer_config.json is not supported: save the tokenizer with transformers, which \
+             writes the fixed pattern to tokenizer.json, and take the key away"
+        );
+    }
+    Ok(())
+}
+
+/// What the files say of tokens, before there are ids.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    /// In the order in which missing ones are added.
+    names: Vec<(String, Declared)>,
+    /// Flags for tokens that there are, and tokens to add.
+    pub(super) changes: Vec<Declared>,
+    /// Whether `transformers` would take none of the flags of `tokenizer.json`.
+    pub(super) all_anew: bool,
+    /// Whether special tokens are ordinary text on encoding.
+    pub(super) split: bool,
+}
+
+impl Tokens {
+    /// `byte_level`: whether `tokenizer.json` is that of a byte-level vocabulary.
+    pub(super) fn read(side: &SideFiles, listed: &Listed, byte_level: bool) -> Result<Self> {
+        let class = class(side, byte_level);
+        let mut names = Names::of(&side.tokenizer)?;
+        let added = if let Some(list) = side.tokenizer.get("added_tokens_decoder") {
+            Added::of_decoder(list, &side.tokenizer)?
+        } else {
+            let unnamed = names.override_by(&side.map)?;
+            let added = Added::of_legacy(&side.added, listed, &names.special())?;
+            names.extra.extend(unnamed);
+            added
+        };
+        names.complete(&added, defaults(class), listed.pad.as_deref());
+        let Names { named, own, extra, .. } = names;
+        let named: Vec<_> =
+            named.into_iter().filter_map(|(name, token)| Some((name, token?))).chain(own.list).collect();
+
+        let is_named: HashSet<_> = named.iter().map(|(_, token)| token.content.as_str()).collect();
+        let known: HashSet<_> =
+            listed.tokens().map(|(_, token)| token.content).chain(added.by_content.into_keys()).collect();
+        let mut changes: Vec<_> = added.by_id.into_values().collect();
+        let all = || named.iter().map(|(_, token)| token).chain(&extra);
+        changes.extend(all().filter(|token| !known.contains(&token.content)).cloned());
+        for token in &mut changes {
+            token.special |= is_named.contains(token.content.as_str());
+        }
+        if class == "Qwen2Tokenizer" {
+            changes.extend(all().map(|token| Declared::new(&token.content, true)));
+        }
+        let split = side.tokenizer.flag("split_special_tokens")?.unwrap_or(false);
+        Ok(Self { names: named, changes, all_anew: !defaults(class).is_empty(), split })
+    }
+}
+
+/// The tokens that have names, and those that are special without one.
+#[derive(Debug)]
+struct Names {
+    /// The standard ones; a file may say that there is none.
+    named: Vec<(String, Option<Declared>)>,
+    own: Own,
+    extra: Vec<Declared>,
+    /// Whether a file has a list for `extra`, be it empty.
+    lists_extra: bool,
+}
+
+/// The names of a model's own, each once, in the order in which they came.
+#[derive(Debug, Default)]
+struct Own {
+    list: Vec<(String, Declared)>,
+    places: HashMap<String, usize>,
+}
+
+impl Own {
+    fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    fn set(&mut self, name: &str, token: Declared) {
+        if let Some(place) = self.places.get(name) {
+            self.list[*place].1 = token;
+        } else {
+            self.places.insert(name.to_owned(), self.list.len());
+            self.list.push((name.to_owned(), token));
+        }
+    }
+}
+
+impl Names {
+    /// Those of `tokenizer_config.json`.
+    fn of(file: &Json) -> Result<Self> {
+        let mut names = Self { named: Vec::new(), own: Own::default(), extra: Vec::new(), lists_extra: false };
+        let mut texts = Vec::new();
+        for (key, value) in file.entries().filter(|(key, _)| key.ends_with("_token")) {
+            if STANDARD.contains(&key.as_str()) {
+                names.named.push((key.clone(), token(file, key, value)?));
+            } else if value.is_string() {
+                texts.extend(token(file, key, value)?.map(|token| (key, token)));
+            } else if value.get("__type").is_some()
+                && let Some(token) = token(file, key, value)?
+            {
+                names.own.set(key, token);
+            }
+        }
+        let (extra, additional) = ("extra_special_tokens", "additional_special_tokens");
+        let empty = |value: &Value| match value {
+            Value::Array(list) => list.is_empty(),
+            Value::Object(object) => object.is_empty(),
+            value => value.is_null(),
+        };
+        let key =
+            if file.value(extra).is_none_or(empty) && file.value(additional).is_some() { additional } else { extra };
+        names.lists_extra = file.value(key).is_some();
+        match file.get(key) {
+            Some(Value::Object(object)) => {
+                for (name, value) in object {
+                    texts.extend(token(file, name, value)?.map(|token| (name, token)));
+                }
+            }
+            _ => names.extra = tokens(file, key)?,
+        }
+        for (name, token) in texts {
+            names.own.set(name, token);
+        }
+        Ok(names)
+    }
+
+    /// Lets `special_tokens_map.json` have its say. Gives the tokens that are known too late to be special in
+    /// `added_tokens.json`.
+    fn override_by(&mut self, map: &Json) -> Result<Vec<Declared>> {
+        let mut late = Vec::new();
+        for (key, value) in map.entries() {
+            match key.as_str() {
+                "extra_special_tokens" => match value {
+                    Value::Object(object) => {
+                        for (name, value) in object {
+                            if let Some(token) = token(map, name, value)? {
+                                self.own.set(name, token);
+                            }
+                        }
+                    }
+                    _ => self.extra.extend(tokens(map, key)?),
+                },
+                "additional_special_tokens" if !self.lists_extra => late = tokens(map, key)?,
+                _ if !key.ends_with("_token") => {}
+                _ => {
+                    let token = token(map, key, value)?.map(Declared::into_special);
+                    if STANDARD.contains(&key.as_str()) {
+                        self.named.retain(|(name, _)| name != key);
+                        self.named.push((key.clone(), token));
+                    } else if let Some(token) = token.filter(|_| !self.own.has(key)) {
+                        self.own.set(key, token);
+                    }
+                }
+            }
+        }
+        Ok(late)
+    }
+
+    /// Spellings of what is special so far.
+    fn special(&self) -> HashSet<&str> {
+        let named = self.named.iter().filter_map(|(_, token)| token.as_ref());
+        named.chain(&self.extra).map(|token| token.content.as_str()).collect()
+    }
+
+    /// Puts the standard names in order, with the flags of the added tokens, and fills in what no file speaks of.
+    fn complete(&mut self, added: &Added, defaults: &[(&str, &str)], pad: Option<&str>) {
+        let mut said: HashMap<_, _> = std::mem::take(&mut self.named).into_iter().collect();
+        for name in STANDARD {
+            let token = if let Some(token) = said.remove(name) {
+                token.map(|token| added.by_content.get(&token.content).cloned().unwrap_or(token))
+            } else {
+                let default = defaults.iter().find(|(key, _)| *key == name).map(|(_, content)| *content);
+                let content = default.or(pad.filter(|_| name == "pad_token"));
+                content.map(|content| Declared::new(content, true))
+            };
+            self.named.push((name.to_owned(), token));
+        }
+    }
+}
+
+/// The added tokens that files beside `tokenizer.json` list.
+#[derive(Debug, Default)]
+struct Added {
+    by_id: BTreeMap<u32, Declared>,
+    by_content: HashMap<String, Declared>,
+}
+
+impl Added {
+    fn insert(&mut self, id: u32, token: Declared) {
+        self.by_content.insert(token.content.clone(), token.clone());
+        self.by_id.insert(id, token);
+    }
+
+    /// The `added_tokens_decoder` of `file`.
+    fn of_decoder(list: &Value, file: &Json) -> Result<Self> {
+        let mut added = Self::default();
+        let Some(list) = list.as_object() else {
+            return file.wrong("added_tokens_decoder", "an object of ids and tokens");
+        };
+        for (id, token) in list {
+            let token = Some(token).filter(|token| token.is_object()).and_then(|token| Declared::read(token, false));
+            let (Ok(id), Some(token)) = (id.parse(), token) else {
+                return file.wrong(&format!("added_tokens_decoder.{id}"), "a token with its id");
+            };
+            added.insert(id, token);
+        }
+        Ok(added)
+    }
+
+    /// `added_tokens.json`, and `tokenizer.json` where both use an id.
+    fn of_legacy(file: &Json, listed: &Listed, special: &HashSet<&str>) -> Result<Self> {
+        let mut added = Self::default();
+        for (content, id) in file.entries() {
+            let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
+                return file.wrong(content, "a token's id");
+            };
+            added.insert(id, Declared::new(content, special.contains(content.as_str())));
+        }
+        listed.tokens().for_each(|(id, token)| added.insert(id, token));
+        Ok(added)
+    }
+}
+
+/// The token `value` that `file` has at `key`, or none if it is null.
+fn token(file: &Json, key: &str, value: &Value) -> Result<Option<Declared>> {
+    match Declared::read(value, true) {
+        None if !value.is_null() => file.wrong(key, "a token"),
+        token => Ok(token),
+    }
+}
+
+/// The list of tokens that `file` has at `key`.
+fn tokens(file: &Json, key: &str) -> Result<Vec<Declared>> {
+    match file.get(key) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(list)) => {
+            let tokens: Option<_> = list.iter().map(|value| Declared::read(value, true)).collect();
+            tokens.map_or_else(|| file.wrong(key, "a list of tokens"), Ok)
+        }
+        Some(_) => file.wrong(key, "a list of tokens"),
+    }
+}
 
 /// The special tokens of a model.
 #[derive(Debug)]
 pub(super) struct Special {
     pub(super) bos: Option<u32>,
+    /// Where generation ends. `generation_config.json` decides, as in `transformers`: what `config.json` says is often
+    /// stale. `config.json` decides where `generation_config.json` says nothing.
+    ///
+    /// Beyond `transformers`, where a text would go on behind its end until it is cut off: the tokenizer's own
+    /// `eos_token` is an end, and what `config.json` declares is, too, if it is a special token. Chat models are
+    /// published with the end of a turn in one of the three only; and a special token in the middle of an answer is
+    /// nothing that a stale id could mean. The end of a turn that no file declares is not found.
     pub(super) eos: Vec<u32>,
     pub(super) pad: Option<u32>,
     /// Variables for a chat template: `bos_token` and the like, with the token's spelling.
-    pub(super) names: Vec<(&'static str, String)>,
-    around: Option<(Option<u32>, Option<u32>)>,
+    pub(super) names: Vec<(String, String)>,
 }
 
-/// The end-of-sequence ids of `generation_config.json`, then of `config.json`, each once.
+/// The end-of-sequence ids of a model without a tokenizer: those of `generation_config.json`, else of `config.json`.
 pub(super) fn declared_eos(generation: &Json, model: &Json) -> Result<Vec<u32>> {
-    let mut eos = Vec::new();
-    for id in generation.ids("eos_token_id")?.into_iter().chain(model.ids("eos_token_id")?) {
-        if !eos.contains(&id) {
-            eos.push(id);
-        }
+    let mut eos = generation.ids("eos_token_id")?;
+    if generation.get("eos_token_id").is_none() {
+        eos = model.ids("eos_token_id")?;
     }
+    let mut seen = HashSet::new();
+    eos.retain(|id| seen.insert(*id));
     Ok(eos)
 }
 
 impl Special {
-    pub(super) fn new(side: &SideFiles, id_of: impl Fn(&str) -> Option<u32>) -> Result<Self> {
-        let mut names = Vec::new();
-        for name in NAMES {
-            let token = match side.tokenizer.token(name)? {
-                Some(token) => Some(token),
-                None => side.map.token(name)?,
-            };
-            names.extend(token.map(|token| (name, token.to_owned())));
-        }
+    pub(super) fn new(
+        tokens: Tokens,
+        side: &SideFiles,
+        id_of: impl Fn(&str) -> Option<u32>,
+        is_special: impl Fn(u32) -> bool,
+    ) -> Result<Self> {
+        let names: Vec<_> = tokens.names.into_iter().map(|(name, token)| (name, token.content)).collect();
         let by_name = |name| names.iter().find(|(key, _)| *key == name).and_then(|(_, token)| id_of(token));
-        let declared = |key| -> Result<Vec<u32>> {
-            let mut ids = side.generation.ids(key)?;
-            ids.extend(side.model.ids(key)?);
-            Ok(ids)
+        let declared = |key| -> Result<Option<u32>> {
+            let ids = side.generation.ids(key)?.into_iter().chain(side.model.ids(key)?);
+            Ok(ids.into_iter().next())
         };
-
         let mut eos = declared_eos(&side.generation, &side.model)?;
-        eos.extend(by_name("eos_token").filter(|id| !eos.contains(id)));
-        let bos = by_name("bos_token").or(declared("bos_token_id")?.first().copied());
-        let pad = by_name("pad_token").or(declared("pad_token_id")?.first().copied());
-
-        let wanted = |flag, name| -> Result<Option<Option<u32>>> {
-            Ok(side.tokenizer.flag(flag)?.map(|add| by_name(name).filter(|_| add)))
-        };
-        let (before, after) = (wanted("add_bos_token", "bos_token")?, wanted("add_eos_token", "eos_token")?);
-        let around = (before.is_some() || after.is_some()).then(|| (before.flatten(), after.flatten()));
-        Ok(Self { bos, eos, pad, names, around })
-    }
-
-    /// The ids to put before and after an encoded text, where `tokenizer_config.json` decides that and not the
-    /// post-processor of `tokenizer.json`. This is the rule of `transformers` 5.
-    pub(super) fn around(&self) -> Option<(Option<u32>, Option<u32>)> {
-        self.around
+        let more = side.model.ids("eos_token_id")?.into_iter().filter(|id| is_special(*id));
+        for id in more.chain(by_name("eos_token")) {
+            if !eos.contains(&id) {
+                eos.push(id);
+            }
+        }
+        let bos = by_name("bos_token").or(declared("bos_token_id")?);
+        let pad = by_name("pad_token").or(declared("pad_token_id")?);
+        Ok(Self { bos, eos, pad, names })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plan::Join;
-use super::{Tokenizer, guarded};
+use super::{Tokenizer, guarded, memory};
 use crate::error::{Result, bail};
 
 /// Turns ids into text as they come, in whole characters.
@@ -14,8 +14,10 @@ use crate::error::{Result, bail};
 /// Text comes as soon as it is certain. In a byte-level vocabulary (GPT-2, Llama 3, Qwen) only an incomplete character
 /// is held back, so at most 3 bytes. In a vocabulary with byte fallback (Llama 2, Gemma) a run of byte tokens is held
 /// until another token ends it, since a later byte decides how the whole run decodes; the memory for that is one byte
-/// per token of the run. A token costs the time of its own length, on average. A rare decoder that cannot be taken
-/// apart (`BPEDecoder`, `CTC`, unusual sequences) gives all its text in `finish`.
+/// per token of the run. A token costs the time of its own length, on average. A decoder that cannot be taken apart
+/// gives all its text in `finish`: `BPEDecoder`, `CTC`, and sequences that change a text by more than one character at
+/// a time once its tokens are joined. No published model of the architectures that this library runs is known to have
+/// one.
 ///
 /// `Send` and `Sync`; one call at a time.
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ pub struct TextStream {
 
 /// What has been seen and not yet been given.
 #[derive(Debug, Clone, Default)]
-struct State {
+pub(super) struct State {
     /// Whether a token came already.
     started: bool,
     /// How many leading characters were stripped; `usize::MAX` once a character was kept.
@@ -48,7 +50,7 @@ impl TextStream {
     /// The text that `id` makes certain; often empty.
     ///
     /// # Errors
-    /// `OutOfRange` if `id` is not in the vocabulary. The stream then stays as it was.
+    /// `OutOfRange` if `id` is not in the vocabulary; `OutOfMemory`. The stream then stays as it was.
     pub fn push(&mut self, id: u32) -> Result<String> {
         let tokenizer = &*self.tokenizer;
         let Some(token) = tokenizer.id_to_token(id) else {
@@ -57,50 +59,66 @@ impl TextStream {
         if self.skip_special && tokenizer.is_special(&token) {
             return Ok(String::new());
         }
-        let plan = &tokenizer.plan;
-        let piece = guarded(&tokenizer.label, || plan.apply(token, !self.state.started))?;
-        let state = &mut self.state;
-        let text = match plan.join {
-            Join::Spaced if state.started => format!(" {piece}"),
-            Join::Text | Join::Spaced => piece,
-            Join::ByteLevel => {
-                push_byte_level(&piece, &mut state.bytes);
-                take_certain(&mut state.bytes)
-            }
-            Join::ByteFallback => match fallback_byte(&piece) {
-                Some(byte) => {
-                    state.bytes.push(byte);
-                    String::new()
-                }
-                None => take_run(&mut state.bytes) + &piece,
-            },
-            Join::Whole => {
-                state.ids.push(id);
-                String::new()
-            }
-        };
-        state.started = true;
-        Ok(state.strip(text, plan.lead))
+        self.state.push(tokenizer, id, token)
     }
 
     /// The text still held back, with U+FFFD where it is incomplete; the stream is then at its start again.
     ///
     /// # Errors
-    /// `Malformed` if a decoder that needs all tokens fails on them.
+    /// `Malformed` if a decoder that needs all tokens fails on them; `OutOfMemory`.
     pub fn finish(&mut self) -> Result<String> {
-        let mut state = std::mem::take(&mut self.state);
-        let plan = &self.tokenizer.plan;
-        let text = match plan.join {
-            Join::Text | Join::Spaced => String::new(),
-            Join::ByteLevel => String::from_utf8_lossy(&state.bytes).into_owned(),
-            Join::ByteFallback => take_run(&mut state.bytes),
-            Join::Whole => return self.tokenizer.decode(&state.ids, self.skip_special),
-        };
-        Ok(state.strip(text, plan.lead))
+        std::mem::take(&mut self.state).finish(&self.tokenizer)
     }
 }
 
 impl State {
+    /// Whether `tokenizer` can give text before all tokens are there.
+    pub(super) fn streams(tokenizer: &Tokenizer) -> bool {
+        tokenizer.plan.join != Join::Whole
+    }
+
+    /// The text that `token`, which is `id`, makes certain.
+    pub(super) fn push(&mut self, tokenizer: &Tokenizer, id: u32, token: String) -> Result<String> {
+        let plan = &tokenizer.plan;
+        let piece = guarded(&tokenizer.label, || plan.apply(token, !self.started))?;
+        memory::reserve(&mut self.bytes, piece.len())?;
+        let text = match plan.join {
+            Join::Spaced if self.started => format!(" {piece}"),
+            Join::Text | Join::Spaced => piece,
+            Join::ByteLevel => {
+                push_byte_level(&piece, &mut self.bytes);
+                take_certain(&mut self.bytes)
+            }
+            Join::ByteFallback => match fallback_byte(&piece) {
+                Some(byte) => {
+                    self.bytes.push(byte);
+                    String::new()
+                }
+                None => take_run(&mut self.bytes)? + &piece,
+            },
+            Join::Whole => {
+                memory::extend(&mut self.ids, std::iter::once(id))?;
+                String::new()
+            }
+        };
+        let text = guarded(&tokenizer.label, || plan.finish(text))?;
+        self.started = true;
+        Ok(self.strip(text, plan.lead))
+    }
+
+    pub(super) fn finish(mut self, tokenizer: &Tokenizer) -> Result<String> {
+        let plan = &tokenizer.plan;
+        let text = match plan.join {
+            Join::Text | Join::Spaced => String::new(),
+            Join::ByteLevel => String::from_utf8_lossy(&self.bytes).into_owned(),
+            Join::ByteFallback => take_run(&mut self.bytes)?,
+            // Special tokens are left out already.
+            Join::Whole => return tokenizer.decode(&self.ids, false),
+        };
+        let text = guarded(&tokenizer.label, || plan.finish(text))?;
+        Ok(self.strip(text, plan.lead))
+    }
+
     /// `text` without its part of the characters to strip from the start of the whole.
     fn strip(&mut self, mut text: String, (character, limit): (char, usize)) -> String {
         let mut rest = text.as_str();
@@ -130,7 +148,7 @@ fn push_byte_level(token: &str, bytes: &mut Vec<u8>) {
 
 /// The byte that stands behind a character of the GPT-2 alphabet: printable Latin-1 stands for itself, the other bytes
 /// are counted from U+0100.
-fn byte_level(character: char) -> Option<u8> {
+pub(super) fn byte_level(character: char) -> Option<u8> {
     let code = u32::from(character);
     let byte = match code {
         0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => code,
@@ -168,8 +186,9 @@ fn take_certain(bytes: &mut Vec<u8>) -> String {
 }
 
 /// Takes a run of byte-fallback tokens.
-fn take_run(bytes: &mut Vec<u8>) -> String {
+fn take_run(bytes: &mut Vec<u8>) -> Result<String> {
+    memory::probe(bytes.len().saturating_mul(6), "a text")?;
     let run = std::mem::take(bytes);
     let count = run.len();
-    String::from_utf8(run).unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.to_string().repeat(count))
+    Ok(String::from_utf8(run).unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.to_string().repeat(count)))
 }

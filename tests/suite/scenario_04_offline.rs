@@ -196,6 +196,7 @@ fn a_host_brings_the_tokenizer() {
         "tokenizer.json",
         "tokenizer_config.json",
         "special_tokens_map.json",
+        "added_tokens.json",
         "generation_config.json",
         "config.json",
         "chat_template.jinja",

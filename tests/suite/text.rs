@@ -185,47 +185,63 @@ fn ids_outside_the_vocabulary_are_refused() {
     assert_eq!(text + &stream.finish().unwrap(), tokenizer.decode(&ids, false).unwrap());
 }
 
+/// What the order of files is for each of them: see `src/tokenizer/special.rs`, and `tests/special_tokens.rs`.
 #[test]
-fn special_tokens_come_from_every_file() {
+fn generation_ends_where_the_files_say() {
     let plain = open("llama3");
-    assert_eq!((plain.bos(), plain.eos(), plain.pad()), (None, &[][..], None));
-    let (bos, eot, pad) = (
-        plain.token_to_id("<|begin|>").unwrap(),
-        plain.token_to_id("<|eot|>").unwrap(),
-        plain.token_to_id("<|pad|>").unwrap(),
-    );
-    let folder = Folder::with(
-        "llama3",
-        &[
-            ("tokenizer_config.json", r#"{"bos_token": {"content": "<|begin|>"}, "eos_token": "<|eot|>"}"#),
-            ("special_tokens_map.json", r#"{"pad_token": "<|pad|>", "eos_token": "a"}"#),
-            (
-                "generation_config.json",
-                &format!(r#"{{"eos_token_id": [7, {eot}], "bos_token_id": 5, "pad_token_id": 6}}"#),
-            ),
-            ("config.json", r#"{"text_config": {"eos_token_id": 9}, "pad_token_id": -1, "bos_token_id": null}"#),
-        ],
-    );
-    let tokenizer = folder.open().unwrap();
-    assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.pad()), (Some(bos), &[7, eot, 9][..], Some(pad)));
-    assert!(tokenizer.is_eos(9) && !tokenizer.is_eos(bos));
-    assert_eq!(tokenizer.id_to_token(bos).as_deref(), Some("<|begin|>"));
+    let id = |token| plain.token_to_id(token).unwrap();
+    let (begin, eot, pad) = (id("<|begin|>"), id("<|eot|>"), id("<|pad|>"));
+    // Its padding names a token.
+    assert_eq!((plain.bos(), plain.eos(), plain.pad()), (None, &[][..], Some(pad)));
+    let named = r#"{"eos_token": "<|eot|>"}"#;
+    let generation = |eos: Value| json!({"eos_token_id": eos, "bos_token_id": 5, "pad_token_id": 6}).to_string();
+    let model = |eos: Value| {
+        json!({"text_config": {"eos_token_id": eos}, "pad_token_id": -1, "bos_token_id": null}).to_string()
+    };
+    for (config, generation, model, wanted) in [
+        // An ordinary token that config.json declares is stale; a special one may be the end of a turn.
+        ("{}", generation(json!([7, 8])), model(json!(9)), vec![7, 8]),
+        (named, generation(json!(7)), model(json!([9, begin])), vec![7, begin, eot]),
+        (named, generation(json!([eot, pad, eot])), model(json!(pad)), vec![eot, pad]),
+        (named, generation(Value::Null), model(json!([9, 10, 9])), vec![9, 10, eot]),
+        (named, String::new(), model(json!(9)), vec![9, eot]),
+        ("{}", r#"{"eos_token_id": 7,}"#.to_owned(), model(json!(9)), vec![9]),
+    ] {
+        let mut files = vec![("tokenizer_config.json", config), ("config.json", &model)];
+        files.extend((!generation.is_empty()).then_some(("generation_config.json", generation.as_str())));
+        let tokenizer = Folder::with("llama3", &files).open().unwrap();
+        assert_eq!(tokenizer.eos(), wanted, "{config} {generation} {model}");
+        assert!(wanted.iter().all(|id| tokenizer.is_eos(*id)) && !tokenizer.is_eos(11));
+        if generation.starts_with('{') && generation.ends_with("6}") {
+            assert_eq!((tokenizer.bos(), tokenizer.pad()), (Some(5), Some(pad)));
+        }
+    }
 }
 
 #[test]
-fn tokenizer_config_decides_about_bos_and_eos() {
-    let config = |adds: &str| format!(r#"{{"bos_token": "<|begin|>", "eos_token": "<|eot|>"{adds}}}"#);
-    let encode = |name: &str, adds: &str, special: bool| {
-        let tokenizer = Folder::with(name, &[("tokenizer_config.json", &config(adds))]).open().unwrap();
-        let ids = tokenizer.encode("hi", special).unwrap();
-        tokenizer.decode(&ids, false).unwrap()
-    };
-    assert_eq!(encode("llama3", "", true), "<|begin|>hi");
-    assert_eq!(encode("llama3", r#", "add_bos_token": true"#, true), "<|begin|>hi");
-    assert_eq!(encode("llama3", r#", "add_bos_token": false"#, true), "hi");
-    assert_eq!(encode("qwen", "", true), "hi");
-    assert_eq!(encode("qwen", r#", "add_bos_token": true, "add_eos_token": true"#, true), "<|begin|>hi<|eot|>");
-    assert_eq!(encode("qwen", r#", "add_bos_token": true, "add_eos_token": true"#, false), "hi");
+fn text_streams_as_it_becomes_certain_in_every_order() {
+    let words = json!({"<unk>": 0, "▁red": 1, "▁blue": 2, "▁sky": 3, "<0xE4>": 4, "<0xBD>": 5, "<0xA0>": 6, "x": 7});
+    let replace = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+    let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
+    let (bytes, fuse) = (json!({"type": "ByteFallback"}), json!({"type": "Fuse"}));
+    for decoders in [
+        // What transformers writes for Llama, for Gemma, and for what it converts from GGUF.
+        json!([replace, bytes, fuse, strip]),
+        json!([replace, bytes, fuse]),
+        json!([bytes, fuse, replace, strip]),
+        json!([bytes, fuse, replace]),
+    ] {
+        let file = json!({
+            "version": "1.0", "added_tokens": [], "decoder": {"type": "Sequence", "decoders": decoders},
+            "model": {"type": "BPE", "vocab": words, "merges": [], "byte_fallback": true}
+        });
+        let tokenizer = Arc::new(Folder::new(&[("tokenizer.json", &file.to_string())]).open().unwrap());
+        let mut stream = TextStream::new(tokenizer.clone(), true);
+        let given: Vec<_> = [1, 2, 4, 5, 6, 3].map(|id| stream.push(id).unwrap()).into();
+        let first = if decoders.as_array().unwrap().contains(&strip) { "red" } else { " red" };
+        assert_eq!(given, [first, " blue", "", "", "", "你 sky"], "{decoders}");
+        assert_eq!(stream.finish().unwrap(), "");
+    }
 }
 
 #[test]
@@ -311,7 +327,11 @@ fn missing_and_hostile_files_have_clear_errors() {
         ("tokenizer_config.json", "{"),
         ("tokenizer_config.json", "[]"),
         ("tokenizer_config.json", r#"{"bos_token": 3}"#),
-        ("tokenizer_config.json", r#"{"add_bos_token": "yes"}"#),
+        ("tokenizer_config.json", r#"{"extra_special_tokens": "a"}"#),
+        ("tokenizer_config.json", r#"{"added_tokens_decoder": {"a": {"content": "<a>"}}}"#),
+        ("tokenizer_config.json", "\u{feff}{}"),
+        ("added_tokens.json", r#"{"<a>": "b"}"#),
+        ("special_tokens_map.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         ("tokenizer_config.json", r#"{"chat_template": [{"name": "default"}]}"#),
         ("special_tokens_map.json", r#"{"pad_token": []}"#),
         ("generation_config.json", r#"{"eos_token_id": [1, "2"]}"#),
@@ -321,6 +341,49 @@ fn missing_and_hostile_files_have_clear_errors() {
         assert_eq!(error.kind(), ErrorKind::Malformed, "{content}");
         assert!(error.to_string().contains(name), "{content}: {error}");
     }
+}
+
+/// Patterns as deep as they may be, on the smallest stack that threads have anywhere; deeper ones are refused.
+#[test]
+fn patterns_fit_the_stack() {
+    let open = |pattern: &str| {
+        let mut json = read_json(&fixture("gpt2").join("tokenizer.json"));
+        json["pre_tokenizer"] =
+            json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        Folder::new(&[("tokenizer.json", &json.to_string())]).open()
+    };
+    let nested = |open: &str, n: usize, close: &str| format!("{}a{}", open.repeat(n), close.repeat(n));
+    let run = move || {
+        for (deep, deeper) in [
+            (nested("(", 50, ")+"), nested("(", 51, ")+")),
+            (nested("(?:b|", 50, ")*?"), nested("(?:b|", 100_000, ")*?")),
+            (nested("(?=", 50, ")"), nested("(?=", 4000, ")")),
+            (nested("[^", 50, "]"), nested("[^", 4000, "]")),
+            (format!("a{}", "{2}".repeat(5)), format!("a{}", "{2}".repeat(4000))),
+            (format!("a{}", "*?".repeat(4)), format!("a{}", "*?+".repeat(4000))),
+            ("(a|b)".repeat(10_000), "a".repeat(70_000)),
+        ] {
+            let tokenizer = open(&deep).unwrap_or_else(|error| panic!("{}", error.chain()));
+            drop(tokenizer.encode("aaab ab 12", false));
+            let error = open(&deeper).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Malformed);
+            assert!(error.to_string().contains("the pattern `"), "{error}");
+        }
+    };
+    thread::Builder::new().stack_size(512 << 10).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn files_in_disguise_are_named() {
+    for (content, wanted) in
+        [("\u{feff}{}", "byte order mark"), ("version https://git-lfs.github.com/spec/v1\n", "Git LFS")]
+    {
+        let error = Folder::new(&[("tokenizer.json", content)]).open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed);
+        assert!(error.to_string().contains(wanted) && error.to_string().contains("tokenizer.json"), "{error}");
+    }
+    // Python's json writes such numbers and reads them.
+    Folder::with("gpt2", &[("tokenizer_config.json", r#"{"model_max_length": Infinity}"#)]).open().unwrap();
 }
 
 /// Cuts and flips in a good file: any answer but a panic.

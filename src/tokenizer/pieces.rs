@@ -1,0 +1,510 @@
+//! Encoding a long text in memory of about its own size.
+//!
+//! The `tokenizers` crate keeps 140 bytes for each byte of a text. Here a text is cut into *pieces*; the crate finds
+//! the added tokens of each and normalises the rest. What is normalised between two added tokens is put together again:
+//! a *segment*, in which no border of a piece is left. A segment runs along the pre-tokenizer's stages (see
+//! [`split`](super::split)), and the model turns each part into ids. So the ids are those of the whole text by
+//! construction, if two things hold.
+//!
+//! A piece may end only where neither an added token nor the normalizer looks across: between a character that is no
+//! space and a *border* ([`BORDERS`]), neither at the edge of any added token nor side by side in one. All normalizers
+//! that are cut around treat a border by itself.
+//!
+//! A part can be as long as the text, where no pre-tokenizer cuts it (Llama 2, Gemma, Mistral). A BPE merges only what
+//! makes a token of its vocabulary; so where no token has two characters side by side, none spans them, and what is
+//! merged on one side is nothing to the other. There the part is cut.
+
+use std::collections::{HashMap, HashSet};
+
+use tokenizers::{
+    Encoding, Model, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType,
+    Token, Tokenizer,
+};
+
+use super::memory;
+use super::split::Splitter;
+use crate::error::{Error, Result};
+
+/// Bytes up to which a text is not cut.
+pub(super) const PIECE: usize = 64 << 10;
+
+/// Bytes that can be encoded in one, where nothing allows a cut.
+pub(super) const LONGEST: usize = 16 << 20;
+
+/// What a piece, or a part of a segment, may start with.
+const BORDERS: [char; 6] = [' ', '\n', '\u{2581}', '。', '，', '、'];
+
+/// Stands for a text in the post-processor.
+const TEXT: u32 = u32::MAX;
+
+/// What is to know of a tokenizer to encode piece by piece.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    /// Bytes that a piece has at least, and a part that is cut.
+    size: usize,
+    /// What may not be cut: characters and borders that stand side by side in an added token.
+    pairs: HashSet<(char, char)>,
+    /// Where added tokens start and end.
+    edges: HashSet<char>,
+    /// What the normalizer puts before every segment.
+    prefix: String,
+    /// For each border, the characters that tokens have before it; nothing if the model cannot be cut.
+    merged: Option<HashMap<char, HashSet<char>>>,
+    before: Vec<u32>,
+    after: Vec<u32>,
+}
+
+/// The text between two added tokens, as far as it has been put together.
+#[derive(Debug, Default)]
+struct Segment {
+    text: String,
+    /// Whether there is one, be it empty.
+    open: bool,
+    /// Whether it starts where the whole text does.
+    at_start: bool,
+}
+
+impl Pieces {
+    /// Nothing if `tokenizer` has parts that are not known here.
+    pub(super) fn new(tokenizer: &Tokenizer) -> tokenizers::Result<Option<Self>> {
+        Splitter::new(tokenizer.get_pre_tokenizer())
+            .and(Some(()))
+            .map_or(Ok(None), |()| Self::of_known_splitter(tokenizer))
+    }
+
+    fn of_known_splitter(tokenizer: &Tokenizer) -> tokenizers::Result<Option<Self>> {
+        let normalizer = tokenizer.get_normalizer();
+        let mut stages = Vec::new();
+        let Some((before, after)) = around(tokenizer)?.filter(|_| local(normalizer, &mut stages)) else {
+            return Ok(None);
+        };
+        let mut prefix = String::new();
+        if let Some((NormalizerWrapper::Prepend(prepend), rest)) = stages.split_first() {
+            prefix = normalized(&prepend.prepend, rest)?;
+            stages.remove(0);
+        }
+        // What a border becomes; it must not vanish.
+        let images = BORDERS.map(|border| normalized(border.encode_utf8(&mut [0; 4]), &stages));
+        let images: Vec<_> = images.into_iter().collect::<tokenizers::Result<_>>()?;
+        let Some(images) = images.iter().map(|image| image.chars().next()).collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+
+        let (mut pairs, mut edges) = (HashSet::new(), HashSet::new());
+        for token in tokenizer.get_added_vocabulary().get_added_tokens_decoder().values() {
+            if let Some(normalizer) = normalizer.filter(|_| token.normalized) {
+                // Such a token is found in what the normalizer made of a border, and of what stands before it.
+                let content = normalized(&token.content, &[normalizer])?;
+                let looks_around = token.single_word || token.lstrip || token.rstrip;
+                if looks_around || content.chars().skip(1).any(|c| images.contains(&c)) {
+                    return Ok(None);
+                }
+            }
+            let characters: Vec<char> = token.content.chars().collect();
+            pairs.extend(characters.windows(2).map(|pair| (pair[0], pair[1])));
+            edges.extend([characters.first(), characters.last()].into_iter().flatten());
+        }
+        let merged = merged(tokenizer.get_model());
+        Ok(Some(Self { size: PIECE, pairs, edges, prefix, merged, before, after }))
+    }
+
+    /// The ids of `text`.
+    pub(super) fn encode(&self, tokenizer: &Tokenizer, text: &str, add_special: bool) -> tokenizers::Result<Vec<u32>> {
+        let Some(splitter) = Splitter::new(tokenizer.get_pre_tokenizer()) else {
+            return Err("its pre_tokenizer is of several minds".into());
+        };
+        let mut ids = Vec::new();
+        if add_special {
+            memory::extend(&mut ids, self.before.iter().copied())?;
+        }
+        let mut segment = Segment::default();
+        let mut start = 0;
+        while start < text.len() {
+            let end = self.end_of_piece(text, start);
+            self.take(tokenizer, &splitter, &text[start..end], start == 0, &mut segment, &mut ids)?;
+            start = end;
+        }
+        self.finish(tokenizer, &splitter, &mut segment, &mut ids)?;
+        if add_special {
+            memory::extend(&mut ids, self.after.iter().copied())?;
+        }
+        Ok(ids)
+    }
+
+    /// Where the piece that starts at `start` may end.
+    fn end_of_piece(&self, text: &str, start: usize) -> usize {
+        let mut earliest = (start + self.size).min(text.len());
+        while !text.is_char_boundary(earliest) {
+            earliest += 1;
+        }
+        let mut last = text[start..earliest].chars().next_back();
+        for (place, border) in text[earliest..].char_indices() {
+            let fits = |last: char| {
+                !last.is_whitespace()
+                    && ![last, border].iter().any(|c| self.edges.contains(c))
+                    && !self.pairs.contains(&(last, border))
+            };
+            if BORDERS.contains(&border) && last.is_some_and(fits) {
+                return earliest + place;
+            }
+            last = Some(border);
+        }
+        text.len()
+    }
+
+    /// Adds a piece to the segment, and turns all segments that end in it into ids.
+    fn take(
+        &self,
+        tokenizer: &Tokenizer,
+        splitter: &Splitter<'_>,
+        piece: &str,
+        first: bool,
+        segment: &mut Segment,
+        ids: &mut Vec<u32>,
+    ) -> tokenizers::Result<()> {
+        longest(piece.len())?;
+        memory::to_encode(piece.len())?;
+        let known = tokenizer.get_added_vocabulary();
+        let parts = known.extract_and_normalize(tokenizer.get_normalizer(), piece);
+        let parts = parts.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        for (index, (text, offsets, tokens)) in parts.into_iter().enumerate() {
+            if let Some(tokens) = tokens {
+                self.finish(tokenizer, splitter, segment, ids)?;
+                memory::extend(ids, tokens.iter().map(|token| token.id))?;
+                continue;
+            }
+            // The rest of a segment; what the normalizer puts before one stands before its start already.
+            let goes_on = index == 0 && segment.open;
+            if !segment.open {
+                *segment = Segment { open: true, at_start: first && offsets.0 == 0, ..Segment::default() };
+            }
+            let text = if goes_on { text.strip_prefix(self.prefix.as_str()).unwrap_or(text) } else { text };
+            memory::append(&mut segment.text, text)?;
+        }
+        Ok(())
+    }
+
+    /// Turns the segment into ids, and starts another.
+    fn finish(
+        &self,
+        tokenizer: &Tokenizer,
+        splitter: &Splitter<'_>,
+        segment: &mut Segment,
+        ids: &mut Vec<u32>,
+    ) -> tokenizers::Result<()> {
+        if segment.text.is_empty() {
+            *segment = Segment::default();
+            return Ok(());
+        }
+        // What the pre-tokenizer's stages make of the segment as a whole.
+        memory::probe(segment.text.len().saturating_mul(8), "splitting a text")?;
+        let Segment { text, at_start, .. } = std::mem::take(segment);
+        splitter.run(&text, at_start, &mut |part| {
+            let mut rest = part;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(self.end_of_part(rest));
+                longest(now.len())?;
+                memory::to_encode(now.len())?;
+                let tokens = tokenizer.get_model().tokenize(now)?;
+                memory::extend(ids, tokens.iter().map(|token| token.id))?;
+                rest = later;
+            }
+            Ok(())
+        })
+    }
+
+    /// Up to where the model can turn `part` into ids without what follows.
+    fn end_of_part(&self, part: &str) -> usize {
+        let Some(merged) = self.merged.as_ref().filter(|_| part.len() > self.size) else {
+            return part.len();
+        };
+        let mut last = None;
+        for (place, border) in part.char_indices() {
+            let fits = |last| merged.get(&border).is_some_and(|before| !before.contains(&last));
+            if place >= self.size && last.is_some_and(fits) {
+                return place;
+            }
+            last = Some(border);
+        }
+        part.len()
+    }
+}
+
+/// Refuses what cannot be cut and is too long for the crate.
+pub(super) fn longest(length: usize) -> Result<()> {
+    if length <= LONGEST {
+        return Ok(());
+    }
+    let message = format!(
+        "this tokenizer takes {length} bytes of the text in one piece, more than {} MiB: encode it in parts, or with \
+         spaces or line ends in it",
+        LONGEST >> 20
+    );
+    Err(Error::new(crate::error::ErrorKind::Unsupported, message))
+}
+
+/// Whether `normalizer` has only stages that treat a border, and what is before it, each by itself. Gives them.
+fn local<'a>(normalizer: Option<&'a NormalizerWrapper>, stages: &mut Vec<&'a NormalizerWrapper>) -> bool {
+    let Some(normalizer) = normalizer else { return true };
+    match normalizer {
+        NormalizerWrapper::Sequence(sequence) => {
+            return sequence.as_ref().iter().all(|inner| local(Some(inner), stages));
+        }
+        NormalizerWrapper::Prepend(_) if !stages.is_empty() => return false,
+        NormalizerWrapper::Replace(_) => {
+            let pattern = serde_json::to_value(normalizer).unwrap_or_default();
+            if pattern["pattern"]["String"].as_str().is_none_or(|text| text.chars().count() != 1) {
+                return false;
+            }
+        }
+        NormalizerWrapper::Prepend(_)
+        | NormalizerWrapper::NFC(_)
+        | NormalizerWrapper::NFD(_)
+        | NormalizerWrapper::NFKC(_)
+        | NormalizerWrapper::NFKD(_)
+        | NormalizerWrapper::Lowercase(_)
+        | NormalizerWrapper::ByteLevel(_) => {}
+        _ => return false,
+    }
+    stages.push(normalizer);
+    true
+}
+
+/// What `stages` make of `text`.
+fn normalized(text: &str, stages: &[&NormalizerWrapper]) -> tokenizers::Result<String> {
+    let mut text = NormalizedString::from(text);
+    stages.iter().try_for_each(|stage| stage.normalize(&mut text))?;
+    Ok(text.get().to_owned())
+}
+
+/// The ids that the post-processor puts before and after a text, if that is all it does.
+fn around(tokenizer: &Tokenizer) -> tokenizers::Result<Option<(Vec<u32>, Vec<u32>)>> {
+    let text = Encoding::from_tokens(vec![Token::new(TEXT, String::new(), (0, 0))], 0);
+    let encoding = tokenizer.post_process(text, None, true)?;
+    let mut parts = encoding.get_ids().split(|id| *id == TEXT).map(<[u32]>::to_vec);
+    Ok(match (parts.next(), parts.next(), parts.next()) {
+        (Some(before), Some(after), None) => Some((before, after)),
+        _ => None,
+    })
+}
+
+/// For each border, what the tokens of `model` have before it; nothing if there are other ways to merge, or none.
+fn merged(model: &ModelWrapper) -> Option<HashMap<char, HashSet<char>>> {
+    let ModelWrapper::BPE(bpe) = model else { return None };
+    let plain = |affix: &Option<String>| affix.as_ref().is_none_or(String::is_empty);
+    if bpe.dropout.is_some()
+        || bpe.ignore_merges
+        || !plain(&bpe.continuing_subword_prefix)
+        || !plain(&bpe.end_of_word_suffix)
+    {
+        return None;
+    }
+    let vocabulary = bpe.get_vocab();
+    // A character that is no token becomes the unknown token, or bytes, and those could merge.
+    let known = |c: char| vocabulary.contains_key(c.encode_utf8(&mut [0; 4]) as &str);
+    let mut merged: HashMap<char, HashSet<char>> =
+        BORDERS.into_iter().filter(|border| known(*border)).map(|border| (border, HashSet::new())).collect();
+    for token in vocabulary.keys() {
+        if token.len() > 6
+            && token.match_indices("<0x").any(|(place, _)| token.as_bytes().get(place + 5) == Some(&b'>'))
+        {
+            return None;
+        }
+        for (first, second) in token.chars().zip(token.chars().skip(1)) {
+            if let Some(before) = merged.get_mut(&second) {
+                before.insert(first);
+            }
+        }
+    }
+    Some(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
+
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{RngCore, SeedableRng};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const FRAGMENTS: &[&str] = &[
+        " ",
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "\t",
+        "\u{a0}",
+        "▁",
+        "the",
+        "quick",
+        "Hello",
+        "WORLD",
+        "x",
+        "don't",
+        "é",
+        "e\u{301}",
+        "\u{301}",
+        "今",
+        "世界",
+        "。",
+        "，",
+        "、",
+        "한국",
+        "ไทย",
+        "123",
+        "4567",
+        "²",
+        "!",
+        "...",
+        "(",
+        "😀",
+        "👩\u{200d}👧",
+        "<s>",
+        "</s>",
+        "<|eot|>",
+        "<tool call>",
+        "<x>",
+        " <x> ",
+        "tool",
+        "call>",
+        "Day",
+        "day",
+        "a b",
+        "<",
+        ">",
+    ];
+
+    fn fixture(name: &str) -> Value {
+        let path = format!("{}/tests/tokenizers/{name}/tokenizer.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn tokenizer(json: &Value) -> Tokenizer {
+        let mut tokenizer = Tokenizer::from_bytes(json.to_string()).unwrap();
+        tokenizer.with_truncation(None).unwrap();
+        tokenizer.with_padding(None);
+        tokenizer
+    }
+
+    /// Tries small pieces on random texts, and tells how many there were at most.
+    fn try_out(what: &str, tokenizer: &Tokenizer, seed: u64, rounds: u32) -> usize {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let Some(mut pieces) = Pieces::new(tokenizer).unwrap() else { return 0 };
+        let mut most = 0;
+        for round in 0..rounds {
+            let mut below = |bound: usize| random.next_u32() as usize % bound;
+            let text: String = (0..below(40)).map(|_| FRAGMENTS[below(FRAGMENTS.len())]).collect();
+            pieces.size = [1, 5, 30][below(3)];
+            let special = round % 2 == 0;
+            let ids = pieces.encode(tokenizer, &text, special).unwrap();
+            let wanted = tokenizer.encode_fast(text.as_str(), special).unwrap();
+            assert_eq!(ids, wanted.get_ids(), "{what}: {text:?} by {}", pieces.size);
+            let (mut start, mut count) = (0, 0);
+            while start < text.len() {
+                (start, count) = (pieces.end_of_piece(&text, start), count + 1);
+            }
+            most = most.max(count);
+        }
+        most
+    }
+
+    #[test]
+    fn pieces_have_the_ids_of_the_whole() {
+        for (seed, name) in ["llama3", "qwen", "gpt2", "llama2", "mistral", "gemma", "unigram"].into_iter().enumerate()
+        {
+            assert!(try_out(name, &tokenizer(&fixture(name)), seed as u64, 1000) > 5, "{name}");
+        }
+    }
+
+    #[test]
+    fn added_tokens_of_every_kind_are_found() {
+        for name in ["llama3", "qwen", "llama2", "mistral"] {
+            for flags in 0..32 {
+                let flag = |bit: u32| flags >> bit & 1 == 1;
+                let mut json = fixture(name);
+                let list = json["added_tokens"].as_array_mut().unwrap();
+                for content in ["<x>", "Day", "tool", "."] {
+                    let id = 5000 + list.len();
+                    list.push(json!({
+                        "id": id, "content": content, "single_word": flag(0), "lstrip": flag(1), "rstrip": flag(2),
+                        "normalized": flag(3), "special": flag(4)
+                    }));
+                }
+                let cut = try_out(&format!("{name}, {flags:b}"), &tokenizer(&json), flags, 150) > 1;
+                let looks_around = flags & 7 != 0 && json["normalizer"].is_object();
+                assert_eq!(cut, !(flag(3) && looks_around), "{name}, {flags:b}");
+            }
+        }
+    }
+
+    fn regex(pattern: &str, behavior: &str, invert: bool) -> Value {
+        json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert})
+    }
+
+    fn bytes(space: bool, regex: bool) -> Value {
+        json!({"type": "ByteLevel", "add_prefix_space": space, "use_regex": regex, "trim_offsets": true})
+    }
+
+    #[test]
+    fn pre_tokenizers_of_every_kind_are_known() {
+        let mut sequences = Vec::new();
+        for behavior in ["Isolated", "Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"] {
+            for invert in [false, true] {
+                // One looks behind, one across what may be a border; one matches nothing, in places.
+                for pattern in [r"\s+(?!\S)|\s+", r"(?<=\p{L}) ?\p{N}{1,3}+|,$", r"\p{L}(?: \p{L}+)*", r"\b|^"] {
+                    sequences.push(vec![regex(pattern, behavior, invert), bytes(false, false)]);
+                }
+                let words = regex(" ?\\p{L}+", "Isolated", false);
+                sequences.push(vec![words, regex("[aeiou]", behavior, invert), bytes(true, false)]);
+            }
+        }
+        for individual in [false, true] {
+            sequences.push(vec![json!({"type": "Digits", "individual_digits": individual}), bytes(false, true)]);
+        }
+        sequences.push(vec![bytes(true, true)]);
+        sequences.push(vec![bytes(true, true), regex("Ġ", "MergedWithNext", false)]);
+        sequences.push(vec![json!({"type": "WhitespaceSplit"}), bytes(true, true)]);
+        for (seed, sequence) in sequences.into_iter().enumerate() {
+            let mut json = fixture("llama3");
+            json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": sequence});
+            let what = json["pre_tokenizer"].to_string();
+            assert!(try_out(&what, &tokenizer(&json), seed as u64, 150) > 1, "{what}");
+        }
+        for scheme in ["always", "first", "never"] {
+            for split in [false, true] {
+                for name in ["mistral", "unigram"] {
+                    let mut json = fixture(name);
+                    json["pre_tokenizer"] =
+                        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split});
+                    assert!(try_out(&json["pre_tokenizer"].to_string(), &tokenizer(&json), 7, 300) > 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn normalizers_that_look_around_are_not_cut() {
+        for (normalizer, cut) in [
+            (json!({"type": "Lowercase"}), true),
+            (json!({"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}), true),
+            (json!({"type": "Replace", "pattern": {"String": "a"}, "content": ""}), true),
+            (json!({"type": "Prepend", "prepend": "_ "}), true),
+            (json!({"type": "Replace", "pattern": {"String": "\n"}, "content": ""}), false),
+            (json!({"type": "Replace", "pattern": {"String": "a b"}, "content": "c"}), false),
+            (json!({"type": "Replace", "pattern": {"Regex": " +"}, "content": " "}), false),
+            (json!({"type": "Strip", "strip_left": true, "strip_right": true}), false),
+        ] {
+            let mut json = fixture("gpt2");
+            json["normalizer"] = normalizer.clone();
+            let tokenizer = tokenizer(&json);
+            assert_eq!(Pieces::new(&tokenizer).unwrap().is_some(), cut, "{normalizer}");
+            if cut {
+                try_out(&normalizer.to_string(), &tokenizer, 3, 300);
+            }
+        }
+    }
+}
