@@ -223,6 +223,10 @@ fn origin(
         log::warn!("{ADAPTER} is beside the weights; that adapter is not applied: merge it with peft if it should be");
     }
     if let Some(named) = named_weights(model, on)? {
+        if !has(&named, on)? {
+            let place = format_args!("{}: {WEIGHTS_KEY} is {}", names::CONFIG, shown(&named));
+            return Err(model.missing(&[&named]).within(place));
+        }
         if !is_index(&named) {
             return Ok(Origin::File(named));
         }
@@ -240,17 +244,19 @@ fn origin(
     }
 }
 
+/// The key of config.json that names the weights.
+const WEIGHTS_KEY: &str = "transformers_weights";
+
 /// What config.json names as the weights. Whatever else may be wrong with that file is not told here.
 fn named_weights(model: &dyn ModelFiles, on: &mut OnEvent<'_>) -> Result<Option<String>> {
-    const KEY: &str = "transformers_weights";
     let content = model.read(names::CONFIG, CONFIG_LIMIT, &mut |_| on(Event::Waiting))?;
     let config = content.and_then(|content| json::parse(&content, names::CONFIG).ok());
-    match config.as_ref().and_then(|config| config.get(KEY)) {
+    match config.as_ref().and_then(|config| config.get(WEIGHTS_KEY)) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(name)) if name.ends_with(".safetensors") || is_index(name) => Ok(Some(plain_name(name))),
         Some(other) => bail!(
             Unsupported,
-            "{}: {KEY} is {}, which is neither a safetensors file nor an index of such files",
+            "{}: {WEIGHTS_KEY} is {}, which is neither a safetensors file nor an index of such files",
             names::CONFIG,
             shown(&other.to_string())
         ),

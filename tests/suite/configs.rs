@@ -211,7 +211,7 @@ fn what_is_no_json_says_what_to_do() {
         "{marked}"
     );
     let pointer = refusal("pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
-    assert!(pointer.contains("config.json is a Git LFS pointer") && pointer.contains("git lfs pull"), "{pointer}");
+    assert!(pointer.contains("config.json` is a Git LFS pointer") && pointer.contains("git lfs pull"), "{pointer}");
 }
 
 /// Which model is meant, as messages say it.
