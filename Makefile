@@ -7,7 +7,7 @@
 # make onnxruntime-gpu   fetch ONNX Runtime with CUDA, and CUDA's libraries: 0.8 GB (Linux, x86-64)
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make threads       the tests about threads under ThreadSanitizer (Linux, x86-64; a nightly compiler from rustup)
-# make fuzz    try hostile files and calls for a minute (Linux; a nightly compiler from rustup)
+# make fuzz    try hostile files and calls for a minute, after some minutes of compiling (Linux; a nightly compiler from rustup)
 # make bench   set up and run the benchmarks
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols

@@ -13,12 +13,14 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
     echo "fuzzing needs nightly Rust, which is not installed: rustup toolchain install nightly" >&2
     exit 1
 fi
-PATH=$PWD/target/tools/bin:$PATH
-if ! command -v cargo-fuzz >/dev/null; then
-    cargo +nightly install cargo-fuzz --locked --root target/tools
-fi
-cargo +nightly fuzz build --target-dir "$out"
-built=$out/$(rustc -vV | sed -n 's/^host: //p')/release
+# What libFuzzer needs: the address sanitizer, and coverage of everything that is compiled here. `cfg(fuzzing)` leaves the
+# kernels' vector code out, which would take longer to compile than all else.
+host=$(rustc -vV | sed -n 's/^host: //p')
+RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Cdebug-assertions -Coverflow-checks -Cpasses=sancov-module
+ -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+ -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
+    cargo +nightly build --release --locked --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "$out"
+built=$out/$host/release
 
 export TMPDIR="$out/tmp"
 mkdir -p "$TMPDIR"

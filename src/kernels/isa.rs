@@ -1,4 +1,7 @@
 //! Which instructions to use, decided once at run time.
+//!
+//! A fuzzer's build (`cfg(fuzzing)`) has the portable code alone: its subject is what reads files and calls, and the others
+//! would take most of the time to compile.
 
 use super::packed::lines::LinesKernel;
 use super::simd::{Kernel, portable::Portable};
@@ -52,11 +55,11 @@ impl Isa {
     fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
             Self::Avx2 => super::simd::avx2::Avx2::detect().is_some(),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
             Self::Avx512 => super::simd::avx512::Avx512::detect().is_some(),
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", not(fuzzing)))]
             Self::Neon => super::simd::neon::Neon::detect().is_some(),
             _ => false,
         }
@@ -66,19 +69,19 @@ impl Isa {
     /// this type can lead to an instruction that is not there.
     pub(super) fn run<K: Kernel>(self, kernel: K) {
         match self {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
             Self::Avx512 => {
                 if let Some(simd) = super::simd::avx512::Avx512::detect() {
                     return simd.run(kernel);
                 }
             }
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
             Self::Avx2 => {
                 if let Some(simd) = super::simd::avx2::Avx2::detect() {
                     return simd.run(kernel);
                 }
             }
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", not(fuzzing)))]
             Self::Neon => {
                 if let Some(simd) = super::simd::neon::Neon::detect() {
                     return simd.run(kernel);
@@ -91,7 +94,7 @@ impl Isa {
 
     /// The same for a kernel of quantised weights. AVX-512 without VNNI has no advantage over AVX2 there.
     pub(super) fn run_lines<K: LinesKernel>(self, kernel: K) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
         {
             if self == Self::Avx512
                 && let Some(isa) = super::packed::lines::avx512::Vnni::detect()

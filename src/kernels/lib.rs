@@ -23,6 +23,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test panics"))]
 #![allow(clippy::inline_always, reason = "what is not inlined into the wrapper is compiled for the baseline processor")]
 
+#![cfg_attr(fuzzing, allow(dead_code, reason = "instruction sets that a fuzzer's build leaves out"))]
+
 #[cfg(target_endian = "big")]
 compile_error!("weights are read as they lie in the file, which is little-endian");
 
