@@ -12,8 +12,8 @@
 
 use parking_lot::MutexGuard;
 
-use super::batch::{Entered, enter, report};
-use super::buffers::array;
+use super::batch::{Entered, Statuses, enter};
+use super::buffers::{OutArray, array};
 use super::chain::Chain;
 use super::guard::guard;
 use super::handle::{Out, borrow};
@@ -84,9 +84,10 @@ pub unsafe extern "C" fn ortshard_next_tokens(
         let inputs = unsafe { array(inputs, count, "inputs") }?;
         // SAFETY: as above.
         let samplers = unsafe { array(samplers, count, "samplers") }?;
-        if ids.is_null() && count > 0 {
-            return Err(Failure::null("ids"));
-        }
+        // SAFETY: as above.
+        let ids = unsafe { OutArray::new(ids, count, "ids") }?;
+        // SAFETY: as above.
+        let statuses = unsafe { Statuses::new(statuses, count) };
         let entered: Vec<Result<(Entered, MutexGuard<Sampler>), Failure>> = (0..count)
             .map(|i| {
                 // SAFETY: as above.
@@ -109,12 +110,7 @@ pub unsafe extern "C" fn ortshard_next_tokens(
                 Ok(Item { entered, sampler, values })
             })
             .collect();
-        let outcomes = run(items, |index, id| {
-            // SAFETY: as above.
-            unsafe { ids.add(index).write_unaligned(id) };
-        });
-        // SAFETY: as above: NULL or an array of `count`.
-        unsafe { report(outcomes, statuses) }
+        statuses.report(run(items, &ids))
     })
 }
 
@@ -125,7 +121,7 @@ struct Item<'a> {
     values: Values<'a>,
 }
 
-fn run(mut items: Vec<Result<Item, Failure>>, give: impl Fn(usize, i64)) -> Vec<Result<(), Failure>> {
+fn run(mut items: Vec<Result<Item, Failure>>, ids: &OutArray<i64>) -> Vec<Result<(), Failure>> {
     let mut steps: Vec<SampleStep> = items
         .iter_mut()
         .flatten()
@@ -141,7 +137,7 @@ fn run(mut items: Vec<Result<Item, Failure>>, give: impl Fn(usize, i64)) -> Vec<
         .map(|(index, item)| {
             let item = item?;
             let id = chosen.next().unwrap_or_else(|| Err(crate::error::err!(Internal, "a step without an outcome")))?;
-            give(index, id.into());
+            ids.set(index, id.into());
             item.entered.0.moved(&item.entered.1.request);
             Ok(())
         })
