@@ -51,7 +51,8 @@
  *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened
  *               to its last part in the lists of errors below. ortshard_last_error() then tells this thread what went
  *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
- *               object is as it was before.
+ *               object is as it was before. One thing only is gone: the output that a request gave last, after a
+ *               run of it that failed.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
  *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
@@ -1026,6 +1027,10 @@ typedef struct ortshard_tensor {
  *
  *     for (int i = 0; i < n_shards; i++)
  *         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
+ *
+ * An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any
+ * call of ortshard_request_infer(), ortshard_request_infer_into(), ortshard_infer_batch(), ortshard_infer_chain(),
+ * ortshard_next_token() or ortshard_next_tokens() with that request, also one that fails. No other function touches it.
  * ================================================================================================================== */
 
 /** Logits of the last token: [1, 1, vocab_size]. */
@@ -1103,8 +1108,8 @@ ORTSHARD_API void ortshard_request_free(ortshard_request *request);
  * in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
  * INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN, or KV with the option no_cache);
  * RUNTIME; NULL_ARGUMENT.
- * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
- * _infer, _infer_into or _free on it. @since 0.1
+ * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
+ * @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_request_infer(ortshard_request *request,
@@ -1190,7 +1195,8 @@ ORTSHARD_API ortshard_status ortshard_request_cancel(const ortshard_request *req
  *
  * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for requests on different shards or a `count` that no
  * memory holds; INVALID_STATE for a request that appears twice or is in use by another call. Threads: one call at a
- * time on each request. Ownership: `outputs[i].data` belongs to request i and lives until its next call. @since 0.1
+ * time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that request's next run.
+ * @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
@@ -1221,7 +1227,7 @@ ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
  * another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`
  * is all zero, every position is as before, and the call can be repeated.
  * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
- * its next call; what the others gave before is gone. @since 0.1
+ * that request's next run. The call is a run of the other requests, too: what they gave before is gone. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_infer_chain(ortshard_request *const *requests,
@@ -1366,7 +1372,7 @@ ORTSHARD_API ortshard_status ortshard_sampler_reset(ortshard_sampler *sampler);
  * the next token. The last shard must be the model's last; one request on a whole model is a chain of 1.
  *
  * `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
- * positions and the sampler.
+ * positions and the sampler. It is a run of each request: what the requests gave before is gone.
  *
  * Errors: those of ortshard_infer_chain() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
  * logits. Threads: one call at a time on each request and on the sampler. @since 0.1
@@ -1383,7 +1389,7 @@ ortshard_status ortshard_next_token(ortshard_request *const *requests,
  * together, as ortshard_infer_batch() does.
  *
  * A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended.
- * `ids[i]` of one that failed is as it was, as are its position and its sampler.
+ * `ids[i]` of one that failed is as it was, as are its position and its sampler. What the requests gave before is gone.
  *
  * Returns OK if all succeeded, else the status of the first that failed; ortshard_last_error() says which.
  *

@@ -94,8 +94,14 @@ pub(super) fn run_together(tasks: &mut [Task], want: &Want) -> Vec<Result<Given>
     let Some(first) = tasks.first() else { return Vec::new() };
     let shard = Arc::clone(first.request.shard());
     let mut parts: Vec<Part> = tasks.iter().map(|task| Part::new(&shard, task)).collect();
-    for (task, part) in tasks.iter_mut().zip(&mut parts).filter(|(_, part)| part.outcome.is_ok()) {
-        part.outcome = task.request.lend_cache(part.tokens);
+    for (task, part) in tasks.iter_mut().zip(&mut parts) {
+        if part.outcome.is_ok() {
+            part.outcome = task.request.lend_cache(part.tokens);
+        }
+        // A call that fails leaves no output, and memory of another engine's is not for this one's results.
+        if part.outcome.is_err() {
+            task.request.results = None;
+        }
     }
     if let Err(error) = run(&shard, tasks, &mut parts, want) {
         for part in parts.iter_mut().filter(|part| part.outcome.is_ok()) {

@@ -35,7 +35,8 @@ use crate::{Logits, Step, infer_batch};
 ///
 /// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for requests on different shards or a `count` that no
 /// memory holds; INVALID_STATE for a request that appears twice or is in use by another call. Threads: one call at a
-/// time on each request. Ownership: `outputs[i].data` belongs to request i and lives until its next call. @since 0.1
+/// time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that request's next run.
+/// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_infer_batch(
     requests: *const *mut ortshard_request,

@@ -26,7 +26,7 @@ use crate::{Request, SampleStep, Sampler, next_token, next_tokens};
 /// the next token. The last shard must be the model's last; one request on a whole model is a chain of 1.
 ///
 /// `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
-/// positions and the sampler.
+/// positions and the sampler. It is a run of each request: what the requests gave before is gone.
 ///
 /// Errors: those of ortshard_infer_chain() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
 /// logits. Threads: one call at a time on each request and on the sampler. @since 0.1
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn ortshard_next_token(
 /// together, as ortshard_infer_batch() does.
 ///
 /// A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended.
-/// `ids[i]` of one that failed is as it was, as are its position and its sampler.
+/// `ids[i]` of one that failed is as it was, as are its position and its sampler. What the requests gave before is gone.
 ///
 /// Returns OK if all succeeded, else the status of the first that failed; ortshard_last_error() says which.
 ///

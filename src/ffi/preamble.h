@@ -51,7 +51,8 @@
  *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened
  *               to its last part in the lists of errors below. ortshard_last_error() then tells this thread what went
  *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
- *               object is as it was before.
+ *               object is as it was before. One thing only is gone: the output that a request gave last, after a
+ *               run of it that failed.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
  *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
