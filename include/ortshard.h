@@ -377,20 +377,20 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32. */
 #define ORTSHARD_KV_AUTO 0
 
-/** float32, as computed. */
-#define ORTSHARD_KV_F32 1
+/** float32, as computed. The number of ORTSHARD_F32: types of caches and of tensors are numbered together. */
+#define ORTSHARD_KV_F32 3
 
 /**
  * IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
  * stay what they are.
  */
-#define ORTSHARD_KV_F16 2
+#define ORTSHARD_KV_F16 4
 
 /**
  * 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
  * with a value that is not finite becomes NaNs.
  */
-#define ORTSHARD_KV_INT8 3
+#define ORTSHARD_KV_INT8 16
 
 /** Reading config.json. */
 #define ORTSHARD_STAGE_INSPECT 1

@@ -17,8 +17,10 @@ use super::guard::{guard, guard_void};
 use super::handle::{Out, borrow, free_box, give_box, give_counted};
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
+use super::shard::ORTSHARD_WEIGHTS_INT8;
 use super::status::{Failure, ortshard_status};
 use super::strings::{optional, text};
+use super::tensor::{ORTSHARD_F16, ORTSHARD_F32};
 use crate::{
     Engine, EngineOptions, Fetch, KvType, PackCache, Precision, Progress, Shard, ShardSpec, SourceOptions, Stage,
 };
@@ -36,14 +38,19 @@ pub const ORTSHARD_PRECISION_INT4_FINE: i32 = 4;
 
 /// What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32.
 pub const ORTSHARD_KV_AUTO: i32 = 0;
-/// float32, as computed.
-pub const ORTSHARD_KV_F32: i32 = 1;
+/// float32, as computed. The number of ORTSHARD_F32: types of caches and of tensors are numbered together.
+pub const ORTSHARD_KV_F32: i32 = 3;
 /// IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
 /// stay what they are.
-pub const ORTSHARD_KV_F16: i32 = 2;
+pub const ORTSHARD_KV_F16: i32 = 4;
 /// 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
 /// with a value that is not finite becomes NaNs.
-pub const ORTSHARD_KV_INT8: i32 = 3;
+pub const ORTSHARD_KV_INT8: i32 = 16;
+
+/// A type has one number, wherever it is named, so that no constant means one type here and another there.
+const _: () = assert!(
+    ORTSHARD_KV_F32 == ORTSHARD_F32 && ORTSHARD_KV_F16 == ORTSHARD_F16 && ORTSHARD_KV_INT8 == ORTSHARD_WEIGHTS_INT8
+);
 
 /// cbindgen:ignore
 pub const ORTSHARD_LAST_LAYER: u32 = ShardSpec::LAST;
