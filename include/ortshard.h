@@ -575,8 +575,8 @@ ORTSHARD_API ortshard_status ortshard_shard_spec_init(ortshard_shard_spec *spec,
 /**
  * Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
  *
- * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; INVALID_ARGUMENT for an
- * option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
+ * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type that
+ * the operators it asks for do not have; INVALID_ARGUMENT for an option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
  * Threads: any. Ownership: free `*engine` with ortshard_engine_free(). @since 0.1
  */
 ORTSHARD_API
@@ -595,10 +595,13 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
  *
  * `progress`, unless NULL, is called after each step with `user_data`.
  *
- * Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
- * be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
- * n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
- * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+ * Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
+ * cannot be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer;
+ * INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
+ * folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
+ * not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
+ * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8;
+ * VERSION_MISMATCH; NULL_ARGUMENT.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */
@@ -816,10 +819,13 @@ typedef struct ortshard_memory_estimate {
 /**
  * Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
  *
- * Loads nothing and takes no memory. Where the files of the weights are not there, config.json's dtype decides.
+ * Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must be in
+ * the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
+ * config.json's dtype decides.
  *
  * Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();
- * IO; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ * OFFLINE if config.json is not here; what the fetch callback returned; IO; INVALID_UTF8; VERSION_MISMATCH;
+ * NULL_ARGUMENT. Threads: many at once. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
@@ -842,8 +848,9 @@ ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
  * the shard's layers under its own name, and may hold more. Like ortshard_engine_ensure_shard() this is a
  * transaction, with the same `progress`, and the same rule for requests on the shard before.
  *
- * Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; MALFORMED,
- * UNSUPPORTED; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO; RUNTIME; INVALID_UTF8; NULL_ARGUMENT.
+ * Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; INVALID_ARGUMENT for a
+ * path that does not end in a file's name; and, also since the model's config.json is read again, those of
+ * ortshard_engine_ensure_shard().
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */

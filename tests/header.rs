@@ -41,6 +41,52 @@ fn every_function_is_documented() {
     }
 }
 
+/// Every failure that a C test provokes is in the list of errors of the function that it provokes it in.
+#[test]
+fn errors_that_tests_provoke_are_listed() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("c_tests");
+    let (mut provoked, mut unlisted) = (0, BTreeSet::new());
+    for file in std::fs::read_dir(tests).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for call in text.split("FAILS(").skip(1) {
+            let status = call.split(',').next().unwrap();
+            // Behind the text that the message is to contain.
+            let Some(call) = call.splitn(3, '"').nth(2) else { continue };
+            let function = call.trim_start_matches([',', ' ', '\n']).split('(').next().unwrap();
+            if function.starts_with("ortshard_") {
+                provoked += 1;
+                if !errors(function).contains(status) {
+                    unlisted.insert(format!("{function}: {status} ({})", file.file_name().unwrap().display()));
+                }
+            }
+        }
+    }
+    assert!(provoked > 100 && unlisted.is_empty(), "{unlisted:#?} of {provoked}");
+}
+
+/// The statuses that the header lists for a function, with those of the functions that it refers to.
+fn errors(function: &str) -> BTreeSet<&'static str> {
+    let listed = comment(function).split("Errors:").nth(1).unwrap_or_else(|| panic!("no `Errors:` for {function}"));
+    let listed = ["Threads:", "Ownership:", "@since"].iter().fold(listed, |text, end| text.split(end).next().unwrap());
+    let words = |text: &'static str| text.split(|c: char| !c.is_ascii_alphanumeric() && !"_()".contains(c));
+    let mut all: BTreeSet<&str> = words(listed).collect();
+    for others in listed.split("those of").skip(1) {
+        let others = words(others).filter(|word| !word.is_empty());
+        for other in others.take_while(|word| *word == "and" || word.ends_with("()")).filter(|word| *word != "and") {
+            all.extend(errors(other.trim_end_matches("()")));
+        }
+    }
+    all
+}
+
+/// What the header says above a function.
+fn comment(function: &str) -> &'static str {
+    let parts: Vec<&str> = GENERATED.split("\nORTSHARD_API").collect();
+    let declares = |part: &str| part.split('(').next().unwrap().rsplit([' ', '*']).next() == Some(function);
+    let at = parts.iter().skip(1).position(|part| declares(part)).unwrap_or_else(|| panic!("no function {function}"));
+    &parts[at][parts[at].rfind("/**").unwrap()..]
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_library_exports_what_the_header_declares() {

@@ -269,8 +269,8 @@ pub unsafe extern "C" fn ortshard_shard_spec_init(
 
 /// Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
 ///
-/// Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; INVALID_ARGUMENT for an
-/// option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
+/// Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type that
+/// the operators it asks for do not have; INVALID_ARGUMENT for an option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
 /// Threads: any. Ownership: free `*engine` with ortshard_engine_free(). @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_create(
@@ -317,10 +317,13 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 ///
 /// `progress`, unless NULL, is called after each step with `user_data`.
 ///
-/// Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
-/// be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
-/// n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
-/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+/// Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
+/// cannot be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer;
+/// INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
+/// folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
+/// not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
+/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8;
+/// VERSION_MISMATCH; NULL_ARGUMENT.
 /// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
 /// @since 0.1
 #[unsafe(no_mangle)]
