@@ -170,7 +170,7 @@ fn run(shard: &Shard, tasks: &mut [Task], parts: &mut [Part], want: &Want) -> Re
     let before: Vec<Results> = tasks.iter_mut().filter_map(|task| task.request.results.take()).collect();
     let mut out = Sink::new(want, before.into_iter(), rows, width, &shard.budget)?;
     let mut attempt = || {
-        shard.with(|loaded| {
+        shard.run(|loaded| {
             let slots: Vec<_> = tasks.iter().map(|task| Arc::clone(&task.request.cache)).collect();
             let mut caches: Vec<_> = slots.iter().map(|slot| slot.lock()).collect();
             for (part, cache) in parts.iter_mut().zip(&caches) {

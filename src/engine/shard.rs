@@ -109,7 +109,6 @@ impl Shard {
         let info = ShardInfo::new(&config, range, &loaded, kv, target);
         report.stage(Stage::Ready)?;
         Ok(Self {
-            info,
             config,
             graph,
             kv,
@@ -119,7 +118,8 @@ impl Shard {
             fingerprint: OnceCell::new(),
             source,
             packer,
-            target: *target,
+            target: target.at(info.device),
+            info,
             turn: budget.limit().map(|_| Mutex::new(())),
             budget: Arc::clone(budget),
             counters: Arc::clone(counters),
@@ -160,16 +160,21 @@ impl Shard {
         })
     }
 
-    /// Calls `work` with the shard's memory, which stays until it returns.
+    /// Calls `work`, which runs the session, with the shard's memory: one call at a time where the arena has room for one run.
+    pub(super) fn run<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+        self.with(|loaded| {
+            let _turn = self.turn.as_ref().map(Mutex::lock);
+            work(loaded)
+        })
+    }
+
+    /// Calls `work`, which runs nothing, with the shard's memory, which stays until it returns. Many calls at once, beside runs.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
         if matches!(&*self.residence.read(), Residence::Lost) {
             self.rebuild()?;
         }
         match &*self.residence.read() {
-            Residence::Here(loaded) => {
-                let _turn = self.turn.as_ref().map(Mutex::lock);
-                work(loaded)
-            }
+            Residence::Here(loaded) => work(loaded),
             Residence::Suspended | Residence::Lost | Residence::Retired => Err(err!(
                 StaleShard,
                 "layers {}..={} are no longer loaded: the engine was cleared or holds another shard",
@@ -181,20 +186,29 @@ impl Shard {
 
     /// A KV cache for `capacity` tokens, given back when the shard retires.
     pub(super) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
-        let cache = self.with(|loaded| {
+        self.with(|loaded| {
             let (rows, memory) = loaded.session.new_rows(self.kv, capacity, &self.slots, &self.budget)?;
-            Ok(Cache { rows, _memory: memory })
-        })?;
+            Ok(self.register(loaded, Cache { rows, _memory: memory }))
+        })
+    }
+
+    /// Remembers a cache, to be given back when the shard retires. Only while the shard is loaded: once it has retired, nobody
+    /// asks for the caches any more.
+    fn register(&self, _while_loaded: &Loaded, cache: Cache) -> Arc<CacheSlot> {
         let slot = Arc::new(Mutex::new(Some(cache)));
         let mut caches = self.caches.lock();
         caches.retain(|cache| cache.strong_count() > 0);
         caches.push(Arc::downgrade(&slot));
-        Ok(slot)
+        slot
     }
 
-    /// Bytes that [`suspend`](Self::suspend) would give back to the budget.
+    /// Bytes that [`suspend`](Self::suspend) would give back to the budget. Nothing is loaded to tell.
     pub(super) fn own_bytes(&self) -> u64 {
-        self.with(|loaded| Ok(loaded.memory.bytes() + loaded.session.bytes())).unwrap_or(0)
+        // Recursive: not behind somebody who waits for runs to end.
+        match &*self.residence.read_recursive() {
+            Residence::Here(loaded) => loaded.memory.bytes() + loaded.session.bytes(),
+            Residence::Suspended | Residence::Lost | Residence::Retired => 0,
+        }
     }
 
     /// Gives the weights and the session back, after the runs in progress, but keeps the requests' caches.
@@ -332,8 +346,108 @@ fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
 #[allow(clippy::unwrap_used, reason = "a failing test panics")]
 mod tests {
     use super::*;
+    use crate::engine::Device;
     use crate::engine::run_memory::run_bytes;
     use crate::engine::{Engine, EngineOptions, Input, Logits, Request, RequestOptions};
+
+    fn limited() -> (Arc<Engine>, Arc<Shard>, ShardSpec) {
+        let spec = ShardSpec::whole(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/llama_256"));
+        let options = EngineOptions { memory_limit: 1 << 30, release_first: true, ..EngineOptions::default() };
+        let engine = Arc::new(Engine::new(options).unwrap());
+        let shard = engine.ensure_shard(&spec, None).unwrap();
+        (engine, shard, spec)
+    }
+
+    /// Does `work` on another thread, which must not wait for this one.
+    fn beside(work: impl FnOnce() + Send + 'static) {
+        let (done, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            work();
+            done.send(()).unwrap();
+        });
+        wait.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    }
+
+    #[test]
+    fn under_a_limit_only_runs_wait_for_runs() {
+        let (engine, shard, spec) = limited();
+        let folder = tempfile::tempdir().unwrap();
+        let [model, checkpoint] = ["model.onnx", "checkpoint"].map(|name| folder.path().join(name));
+        let work = {
+            let shard = Arc::clone(&shard);
+            move || {
+                shard.export_onnx(&model).unwrap();
+                engine.save_checkpoint(&checkpoint).unwrap();
+                shard.fingerprint().unwrap();
+                engine.estimate(&spec, 64, 1).unwrap();
+                for no_cache in [false, true] {
+                    Request::new(&shard, RequestOptions { no_cache, ..RequestOptions::default() }).unwrap();
+                }
+            }
+        };
+        shard
+            .run(|_| {
+                beside(work);
+                Ok(())
+            })
+            .unwrap();
+        let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
+        let run = move || assert!(request.infer(Input::Ids(&[1]), Logits::Last).is_ok());
+        shard
+            .with(|_| {
+                beside(run);
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn an_estimate_loads_nothing() {
+        let (engine, shard, spec) = limited();
+        *shard.residence.write() = Residence::Lost;
+        engine.estimate(&spec, 64, 1).unwrap();
+        assert!(matches!(&*shard.residence.read(), Residence::Lost));
+        assert_eq!(engine.stats().shards_loaded, 1);
+    }
+
+    #[test]
+    fn a_shard_cannot_retire_before_a_new_cache_is_among_those_to_be_given_back() {
+        let (engine, shard, _) = limited();
+        let (before, caches) = (engine.memory_used(), shard.caches.lock());
+        let maker = std::thread::spawn({
+            let shard = Arc::clone(&shard);
+            move || Request::new(&shard, RequestOptions::default()).unwrap()
+        });
+        while engine.memory_used() == before {
+            std::thread::yield_now();
+        }
+        // The cache is there, and its maker waits for the list of caches.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(shard.residence.try_write().is_none());
+        drop(caches);
+        let _request = maker.join().unwrap();
+        engine.clear();
+        assert_eq!(engine.memory_used(), 0);
+    }
+
+    #[test]
+    fn where_the_processor_took_a_devices_place_it_keeps_it() {
+        let mut engine = Engine::new(EngineOptions::default()).unwrap();
+        engine.target.device = Device::CoreMl;
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/llama_256");
+        let shard = engine.ensure_shard(&ShardSpec::whole(model), None).unwrap();
+        if shard.info.device == Device::CoreMl {
+            return;
+        }
+        assert_eq!(shard.info.device, Device::Cpu);
+        // What it is built again for, whatever has become of the device.
+        assert_eq!(shard.target.device, Device::Cpu);
+        assert!(!shard.target.standard());
+        shard.suspend();
+        shard.resume().unwrap();
+        let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
+        let _ = request.infer(Input::Ids(&[1]), Logits::Last).unwrap();
+    }
 
     /// What ONNX Runtime itself does when its arena is full. A reservation in front of it normally sees to it that this
     /// never happens, so the session is given an arena smaller than was reserved.
