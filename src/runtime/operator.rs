@@ -338,7 +338,7 @@ impl Call {
 
     /// The process-wide thread pool, for this call.
     pub(super) fn pool(&self, threads: usize) -> Pool<'_> {
-        Pool { call: self, threads, panicked: AtomicBool::new(false) }
+        Pool { call: self, threads, failed: AtomicBool::new(false) }
     }
 }
 
@@ -354,17 +354,17 @@ unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
 pub(super) struct Pool<'a> {
     call: &'a Call,
     threads: usize,
-    panicked: AtomicBool,
+    failed: AtomicBool,
 }
 
 // SAFETY: kernels share the pool with the tasks they start; the context behind it only schedules.
 unsafe impl Sync for Pool<'_> {}
 
 impl Pool<'_> {
-    /// Whether any task panicked; its work is then incomplete.
+    /// Whether all tasks did their work: one may have panicked, or found no place for its results.
     pub(super) fn finish(self) -> Result<()> {
-        if self.panicked.into_inner() {
-            bail!(Internal, "a kernel's task panicked");
+        if self.failed.into_inner() {
+            bail!(Internal, "a kernel's task panicked, or its results had no place");
         }
         Ok(())
     }
@@ -372,14 +372,14 @@ impl Pool<'_> {
 
 struct Task<'a> {
     work: &'a (dyn Fn(usize) + Sync),
-    panicked: &'a AtomicBool,
+    failed: &'a AtomicBool,
 }
 
 unsafe extern "C" fn run_task(task: *mut c_void, index: usize) {
     // SAFETY: `Pool::run` passes a `Task` that outlives the parallel section.
     let task = unsafe { &*task.cast_const().cast::<Task>() };
     if catch_unwind(AssertUnwindSafe(|| (task.work)(index))).is_err() {
-        task.panicked.store(true, Ordering::Relaxed);
+        task.failed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -393,14 +393,33 @@ impl Parallel for Pool<'_> {
             (0..tasks).for_each(work);
             return;
         }
-        let mut task = Task { work, panicked: &self.panicked };
+        let mut task = Task { work, failed: &self.failed };
         // SAFETY: the call returns after every task has, so `task` outlives its use; 0 batches lets threads take tasks
         // one by one.
         let status = unsafe {
             (ort::api().KernelContext_ParallelFor)(self.call.context, run_task, tasks, 0, (&raw mut task).cast())
         };
         if check(status, Site::Run, CALLING).is_err() {
-            self.panicked.store(true, Ordering::Relaxed);
+            self.failed.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn incomplete(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_without_a_place_fails_the_operator() {
+        let call = Call { context: null_mut() };
+        call.pool(1).finish().unwrap();
+        let pool = call.pool(1);
+        pool.incomplete();
+        assert!(pool.finish().is_err());
     }
 }
