@@ -15,11 +15,12 @@ use ort::sys;
 use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, bail, err};
+use crate::graph::names::Name;
 use crate::kernels::Parallel;
 
 /// What an operator takes and gives. Every tensor is float32 but those marked.
 pub(super) struct Signature {
-    pub name: &'static CStr,
+    pub name: Name,
     pub inputs: &'static [Input],
     pub outputs: usize,
 }
@@ -101,7 +102,7 @@ unsafe fn registered<'a>(op: *const sys::OrtCustomOp) -> &'a Registered {
 
 unsafe extern "system" fn name(op: *const sys::OrtCustomOp) -> *const c_char {
     // SAFETY: called by ONNX Runtime with the registered pointer.
-    unsafe { registered(op) }.operator.signature().name.as_ptr()
+    unsafe { registered(op) }.operator.signature().name.c().as_ptr()
 }
 
 /// No name: the CPU.
@@ -240,21 +241,19 @@ impl Attributes {
         Ok(value)
     }
 
-    /// A string, if the node has it.
-    pub(super) fn text(&self, name: &str) -> Result<Option<String>> {
+    /// A string. One that is not there, or cannot be read, is an error: what a node may lack it has as an empty string.
+    pub(super) fn text(&self, name: &str) -> Result<String> {
         let (key, mut size) = (c_string(name)?, 0_usize);
         let get = ort::api().KernelInfoGetAttribute_string;
         // SAFETY: as in `int`; a NULL buffer asks for the size.
         let status = unsafe { get(self.info, key.as_ptr(), null_mut(), &raw mut size) };
-        if check(status, Site::Load, READING).is_err() || size == 0 {
-            return Ok(None);
-        }
+        check(status, Site::Load, READING)?;
         let mut buffer = vec![0_u8; size];
         // SAFETY: the buffer has the size the call above gave, its NUL included.
         let status = unsafe { get(self.info, key.as_ptr(), buffer.as_mut_ptr().cast(), &raw mut size) };
         check(status, Site::Load, READING)?;
         let text = CStr::from_bytes_until_nul(&buffer).map_err(|_| err!(Internal, "attribute {name} has no end"))?;
-        Ok(Some(text.to_string_lossy().into_owned()))
+        text.to_str().map(str::to_owned).map_err(|_| err!(Internal, "attribute {name} is no UTF-8"))
     }
 }
 
