@@ -41,6 +41,41 @@ fn every_function_is_documented() {
     }
 }
 
+/// The list of functions above each object is complete, and names no other.
+#[test]
+fn objects_list_their_functions() {
+    let mut lists = 0;
+    for part in GENERATED.split("typedef struct ").collect::<Vec<_>>().windows(2) {
+        let Some((object, _)) = part[1].split_once(' ').filter(|(_, rest)| rest.starts_with("ortshard_")) else {
+            continue;
+        };
+        let comment = &part[0][part[0].rfind("/**").unwrap()..];
+        let Some(list) = comment.split("Functions:").nth(1) else { continue };
+        let words = list.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.len() > 1);
+        let short = words.clone().filter(|word| word.starts_with('_')).map(|word| format!("{object}{word}"));
+        let long = words.filter(|word| word.starts_with("ortshard_")).map(str::to_owned);
+        let listed: BTreeSet<String> = short.chain(long).collect();
+        assert_eq!(listed, taking(object), "functions of {object}");
+        lists += 1;
+    }
+    assert_eq!(lists, 6);
+}
+
+/// The functions that take the object, or give it where it is theirs to make.
+fn taking(object: &str) -> BTreeSet<String> {
+    let declarations = GENERATED.split("\nORTSHARD_API").skip(1).map(|part| part.split(';').next().unwrap());
+    let named = |text: &str| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == object);
+    let takes = |declaration: &str| {
+        let (head, parameters) = declaration.split_once('(').unwrap();
+        let function = head.rsplit([' ', '*']).next().unwrap().to_owned();
+        let gives = |parameter: &str| parameter.contains("**") && !parameter.contains("*const *");
+        let own = function.strip_prefix(object).is_some_and(|rest| rest.starts_with('_'));
+        let mut mentions = parameters.split(',').filter(|parameter| named(parameter));
+        mentions.any(|parameter| own || !gives(parameter)).then_some(function)
+    };
+    declarations.filter_map(takes).collect()
+}
+
 /// Every failure that a C test provokes is in the list of errors of the function that it provokes it in.
 #[test]
 fn errors_that_tests_provoke_are_listed() {

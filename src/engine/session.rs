@@ -164,7 +164,7 @@ impl Session {
     pub(super) fn kv_type(&self, kv: KvShape) -> String {
         match &self.dialect {
             Dialect::Native(_) => kv.rows.to_string(),
-            Dialect::Standard(session) => format!("{:?}", session.dtype()).to_lowercase(),
+            Dialect::Standard(session) => session.dtype().name().to_owned(),
         }
     }
 

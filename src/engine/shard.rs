@@ -5,14 +5,15 @@ use std::sync::{Arc, Weak};
 
 use once_cell::sync::OnceCell;
 use parking_lot::{Mutex, RwLock};
-use sha2::{Digest, Sha256};
 
 use super::budget::{Budget, Reservation};
 use super::cache::KvRows;
 use super::checkpoint::Checkpoint;
 use super::device::Target;
+use super::fingerprint::{self, Fingerprint};
 use super::head;
 use super::options::{EngineOptions, ShardSpec, Stage};
+use super::place::{Place, Stamps};
 use super::precision::Packer;
 use super::progress::Report;
 use super::session::Session;
@@ -23,7 +24,7 @@ use crate::error::{Result, Site, bail, err};
 use crate::graph::Graph;
 use crate::kv::KvShape;
 use crate::model::{self, ModelConfig, Range};
-use crate::source::{self, ModelFiles, OnTransfer, names};
+use crate::source::{ModelFiles, OnTransfer, absolute, names};
 use crate::weights::{self, WeightTable};
 
 /// A config.json is a few kilobytes.
@@ -37,7 +38,13 @@ const CONFIG_LIMIT: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Shard {
     info: ShardInfo,
+    place: Place,
+    spec: ShardSpec,
+    /// Whether its weights are the model's own, not a checkpoint's.
+    own: bool,
+    stamps: Stamps,
     config: ModelConfig,
+    range: Range,
     graph: Graph,
     kv: KvShape,
     /// Held for reading by every run, so that whoever takes the memory away waits for runs in progress.
@@ -46,7 +53,7 @@ pub struct Shard {
     slots: Slots,
     /// The KV caches of its requests, to be given back when it retires.
     caches: Mutex<Vec<Weak<CacheSlot>>>,
-    fingerprint: OnceCell<[u8; 32]>,
+    fingerprint: OnceCell<Fingerprint>,
     source: Checkpoint,
     packer: Packer,
     target: Target,
@@ -86,30 +93,62 @@ pub(super) struct Loaded {
     memory: Reservation,
 }
 
-impl Shard {
-    /// Reads, checks and builds what `spec` names, with the model's own weights or those of `checkpoint`.
-    pub(super) fn load(
+/// What a shard will be: read and checked, but nothing taken for it yet.
+pub(super) struct Blueprint {
+    place: Place,
+    spec: ShardSpec,
+    source: Checkpoint,
+    /// Whether the weights are the model's own.
+    own: bool,
+    config: ModelConfig,
+    range: Range,
+    graph: Graph,
+    stamps: Stamps,
+}
+
+impl Blueprint {
+    /// Of the layers that `spec` names of the model at `place`, with the model's own weights or those of `checkpoint`.
+    pub(super) fn new(
+        place: &Place,
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
+        options: &EngineOptions,
+        report: &mut Report,
+    ) -> Result<Self> {
+        report.stage(Stage::Inspect)?;
+        let files = place.open(&options.source)?;
+        let (config, range, graph) = inspect(&*files, spec, &mut |_| report.waiting())?;
+        let source = checkpoint.map_or_else(|| Ok(Checkpoint::of(files)), Checkpoint::at)?;
+        report.stage(Stage::Fetch)?;
+        let (config, graph) = head::settle(config, range, graph, |name| source.holds(name, report))?;
+        let own = checkpoint.is_none();
+        let is_folder = matches!(place, Place::Folder(_));
+        let stamps = if own && is_folder { source.stamps(&graph.weights())? } else { Stamps::default() };
+        Ok(Self { place: place.clone(), spec: spec.clone(), source, own, config, range, graph, stamps })
+    }
+
+    /// The shard.
+    pub(super) fn build(
+        self,
         options: &EngineOptions,
         target: &Target,
         budget: &Arc<Budget>,
         counters: &Arc<Counters>,
         report: &mut Report,
-    ) -> Result<Self> {
-        report.stage(Stage::Inspect)?;
-        let files = source::open(&spec.model, spec.revision.as_deref(), &options.source)?;
-        let (config, range, graph) = inspect(&*files, spec, &mut |_| report.waiting())?;
-        let source = checkpoint.map_or_else(|| Ok(Checkpoint::of(files)), Checkpoint::at)?;
-        report.stage(Stage::Fetch)?;
-        let (config, graph) = head::settle(config, range, graph, |name| source.holds(name, report))?;
-        let packer = Packer::new(options, &spec.model, range);
+    ) -> Result<Shard> {
+        let Self { place, spec, source, own, config, range, graph, stamps } = self;
+        let packer = Packer::new(options, &place.name(), range);
         let loaded = Loaded::build(&source, &packer, target, &graph, &config, budget, report)?;
         let kv = options.kv_type.shape(&config, range);
         let info = ShardInfo::new(&config, range, &loaded, kv, target);
         report.stage(Stage::Ready)?;
-        Ok(Self {
+        Ok(Shard {
+            place,
+            spec,
+            own,
+            stamps,
             config,
+            range,
             graph,
             kv,
             residence: RwLock::new(Residence::Here(Box::new(loaded))),
@@ -124,6 +163,25 @@ impl Shard {
             budget: Arc::clone(budget),
             counters: Arc::clone(counters),
         })
+    }
+}
+
+impl Shard {
+    /// Whether it is what `spec` names, whose model is at `place`: those layers, with the model's own weights as they lie there
+    /// now.
+    pub(super) fn is(&self, place: &Place, spec: &ShardSpec) -> bool {
+        let same_range = || range(spec, &self.config).is_ok_and(|range| range == self.range);
+        self.own && self.place == *place && same_range() && self.stamps.hold()
+    }
+
+    /// Where its model is.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What it was made for.
+    pub(super) fn spec(&self) -> &ShardSpec {
+        &self.spec
     }
 
     /// What it is and takes.
@@ -144,12 +202,13 @@ impl Shard {
             ("end_layer", info.end_layer.to_string()),
             ("n_layers", info.n_layers.to_string()),
         ];
-        let blocks = self.packer.blocks();
+        let (path, blocks) = (&absolute(path), self.packer.blocks());
         self.with(|loaded| super::export::write(path, &self.graph, &self.config, &loaded.weights, blocks, &metadata))
     }
 
     /// Saves the shard's tensors, in their stored dtype and under their own names, as the safetensors file `path`.
     pub(super) fn save_checkpoint(&self, path: &Path) -> Result<()> {
+        let path = &absolute(path);
         self.with(|loaded| {
             let wanted = self.graph.weights();
             if self.packer.changes() {
@@ -213,7 +272,11 @@ impl Shard {
 
     /// Gives the weights and the session back, after the runs in progress, but keeps the requests' caches.
     pub(super) fn suspend(&self) {
-        *self.residence.write() = Residence::Suspended;
+        let mut residence = self.residence.write();
+        if let Residence::Here(loaded) = &*residence {
+            self.identify(loaded);
+        }
+        *residence = Residence::Suspended;
     }
 
     /// Builds what [`suspend`](Self::suspend) gave back.
@@ -229,6 +292,10 @@ impl Shard {
         // The requests' caches are where it was.
         if loaded.session.device != self.info.device {
             bail!(DeviceUnavailable, "the shard ran on {}, which cannot be used any more", self.info.device);
+        }
+        // And they are what its weights have computed.
+        if self.fingerprint.get().is_some_and(|own| *own != self.fingerprint_of(&loaded)) {
+            bail!(StaleShard, "the files of {} have changed since the shard was loaded", self.source.describe());
         }
         Ok(loaded)
     }
@@ -247,6 +314,7 @@ impl Shard {
         let mut residence = self.residence.write();
         match &*residence {
             Residence::Here(loaded) if loaded.session.is_broken() => {
+                self.identify(loaded);
                 let (start, end) = (self.info.start_layer, self.info.end_layer);
                 log::warn!("layers {start}..={end} are loaded again: memory ran out that was there before");
             }
@@ -268,26 +336,21 @@ impl Shard {
     }
 
     /// Tells this model, range and these weights from others: what a request's state belongs to.
-    ///
-    /// The SHA-256 of the config, the range, every tensor's name, shape and dtype, and the beginning and end of its
-    /// content, norms and biases whole: fine-tunes of one model differ there, and no gigabytes are read.
-    pub(super) fn fingerprint(&self) -> Result<&[u8; 32]> {
-        self.fingerprint.get_or_try_init(|| {
-            self.with(|loaded| {
-                const SAMPLE: usize = 4096;
-                let mut hash = Sha256::new();
-                let (start, end) = (self.info.start_layer, self.info.end_layer);
-                hash.update(format!("{:?} {start}..={end} kv {}", self.config, loaded.session.kv_type(self.kv)));
-                for weight in self.graph.weights() {
-                    let Some(stored) = loaded.weights.get(&weight.name) else { continue };
-                    let data = stored.matrix().data;
-                    hash.update(format!("{} {:?} {:?}", weight.name, weight.shape, stored.layout()));
-                    hash.update(&data[..data.len().min(SAMPLE)]);
-                    hash.update(&data[data.len().saturating_sub(SAMPLE)..]);
-                }
-                Ok(hash.finalize().into())
-            })
-        })
+    pub(super) fn fingerprint(&self) -> Result<&Fingerprint> {
+        match self.fingerprint.get() {
+            Some(known) => Ok(known),
+            None => self.with(|loaded| Ok(self.identify(loaded))),
+        }
+    }
+
+    /// The fingerprint, computed when it is first needed.
+    fn identify(&self, loaded: &Loaded) -> &Fingerprint {
+        self.fingerprint.get_or_init(|| self.fingerprint_of(loaded))
+    }
+
+    fn fingerprint_of(&self, loaded: &Loaded) -> Fingerprint {
+        let kv = loaded.session.kv_type(self.kv);
+        fingerprint::of(&self.config, self.range, &kv, &self.graph, &loaded.weights)
     }
 
     pub(super) fn config(&self) -> &ModelConfig {

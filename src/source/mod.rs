@@ -20,16 +20,16 @@ mod options;
 mod testing;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use files::FileState;
 pub(crate) use files::{ModelFiles, OnTransfer, Transfer};
-pub(crate) use folder::{Folder, folder_of};
+pub(crate) use folder::{Folder, absolute, folder_of};
 pub use host::Fetch;
 pub use options::{NetworkOptions, SourceOptions};
 
-use crate::error::{Result, bail};
+use crate::error::{Result, bail, err};
 use host::Host;
 use hub::{HubCache, HubId, Revision};
 
@@ -48,6 +48,22 @@ pub(crate) mod names {
 /// The variables of the environment, or a test's own.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
+/// The real path of the folder that `model` names, if something lies there.
+///
+/// # Errors
+/// `InvalidArgument` for a revision of a folder; `Io`.
+pub(crate) fn folder(model: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
+    let path = Path::new(model);
+    if model.is_empty() || !path.exists() {
+        return Ok(None);
+    }
+    if revision.is_some() {
+        bail!(InvalidArgument, "model `{model}` is a local folder, which has no revisions");
+    }
+    let real = path.canonicalize().map_err(|e| err!(Io, "model folder `{model}` cannot be read").with_source(e))?;
+    Ok(Some(real))
+}
+
 /// The files of `model`: a folder if one lies there, else what the host's callback knows by that name, else a model of
 /// the hub (`name` or `org/name`) at `revision`, a branch, tag or commit (`None`: main). Nothing is fetched yet.
 ///
@@ -64,12 +80,8 @@ fn open_with(
     options: &SourceOptions,
     environment: Environment<'_>,
 ) -> Result<Box<dyn ModelFiles>> {
-    let path = Path::new(model);
-    if !model.is_empty() && path.exists() {
-        if revision.is_some() {
-            bail!(InvalidArgument, "model `{model}` is a local folder, which has no revisions");
-        }
-        return Ok(Box::new(Folder::open(path)?));
+    if let Some(path) = folder(model, revision)? {
+        return Ok(Box::new(Folder::open(&path)?));
     }
     if let Some(fetch) = &options.host {
         return Ok(Box::new(Host::new(model, revision, Arc::clone(fetch))));
@@ -82,7 +94,7 @@ fn open_with(
         );
     };
     let revision = Revision::parse(revision)?;
-    let cache = hub::environment::cache_dir(options, environment)?;
+    let cache = absolute(&hub::environment::cache_dir(options, environment)?);
     let offline = options.offline || hub::environment::offline(environment);
     if offline {
         return Ok(Box::new(HubCache::new(id, revision, &cache, hub::NoNetwork::Offline)));

@@ -12,7 +12,8 @@ fn shard(model: &str) -> Shard {
     let spec = ShardSpec::whole(format!("{}/tests/models/{model}", env!("CARGO_MANIFEST_DIR")));
     let engine = Engine::new(EngineOptions::default()).unwrap();
     let (options, target, report) = (&engine.options, &engine.target, &mut Report::silent());
-    Shard::load(&spec, None, options, target, &engine.budget, &engine.counters, report).unwrap()
+    let blueprint = Blueprint::new(&Place::of(&spec).unwrap(), &spec, None, options, report).unwrap();
+    blueprint.build(options, target, &engine.budget, &engine.counters, report).unwrap()
 }
 
 /// What the node of an operation lacks must not pass for what it may lack, such as a bias.
