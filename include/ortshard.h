@@ -56,7 +56,8 @@
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
  *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
- *               matter, and NULL is ignored. What you pass in is read during the call only.
+ *               matter, and NULL is ignored. What you pass in is read during the call only, but for callbacks that are
+ *               called later and their `user_data`: each says how long it must live.
  *   Threads     A function that takes `const ortshard_x *` may be called on one object from many threads at once. One
  *               that takes `ortshard_x *` needs the object for itself; a second call at the same time returns
  *               INVALID_STATE. Different objects never disturb each other. Free an object when no call on it runs.
@@ -416,9 +417,11 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
  * `capacity` bytes (4096). `revision` may be NULL.
  *
  * Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
- * the loading function then returns. Called from any thread that loads, from several at once; the engine must be freed
- * before what `user_data` points to. It must return normally (no longjmp, no C++ exception). The file must stay as it
- * is while the model is in use.
+ * the loading function then returns. Called from any thread that loads, from several at once. It must return normally
+ * (no longjmp, no C++ exception). The file must stay as it is while the model is in use.
+ *
+ * A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine, all
+ * references to its shards and all requests on these are freed.
  */
 typedef ortshard_status (*ortshard_fetch_callback)(const char *model,
                                                    const char *revision,
@@ -468,7 +471,7 @@ typedef struct ortshard_engine_options {
     const char *cache_dir;
     /** Brings the files of models that are no folders, instead of the hub. NULL: the hub and its cache. */
     ortshard_fetch_callback fetch;
-    /** Passed on to `fetch`. */
+    /** Passed on to `fetch`, which says how long it must live. */
     void *fetch_user_data;
     /**
      * The folder where quantised shards are kept between loads, as UTF-8. NULL: the environment's ORTSHARD_CACHE, else
@@ -590,9 +593,13 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
 /**
  * Makes the shard that `spec` names the engine's shard and gives a reference to it.
  *
- * If it is resident already, nothing happens. Otherwise it is built beside the present one, which is replaced when
- * the new one is ready: after any failure the old shard is still there. Requests on a replaced shard go on working,
- * and keep it in memory until they are freed; with the option release_first they become stale instead.
+ * If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with the
+ * model's own weights, and the files as they were. Of a model that is a name, the name and the revision count. Otherwise
+ * the shard is built beside the present one, which is replaced when the new one is ready: after any failure the old shard
+ * is still there. Requests on a replaced shard go on working, and keep it in memory until they are freed; with the
+ * option release_first they become stale instead.
+ *
+ * A relative path means what it means now, whatever the working directory is later.
  *
  * `progress`, unless NULL, is called after each step with `user_data`.
  *
@@ -622,9 +629,12 @@ ortshard_status ortshard_engine_ensure_shard(const ortshard_engine *engine,
 ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine *engine, ortshard_shard **shard);
 
 /**
- * Gives back all memory of the engine's shard and of the requests on it. The engine can load again.
+ * Gives back the memory of the engine's shard: its weights, its session, and the KV caches of the requests on it. The
+ * engine can load again.
  *
- * Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD.
+ * Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD. Until it is
+ * freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
+ * are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
  *
  * Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
  */
@@ -1265,8 +1275,10 @@ ORTSHARD_API ortshard_status ortshard_request_fork(ortshard_request *request, or
  * Writes the request's state to `buffer`, which has room for `capacity` bytes, and its size to `*needed`. NULL and 0
  * ask for the size.
  *
- * The state is bytes to be kept or sent as they are: a version, a fingerprint of model, weights and layers, the
- * tokens' KV rows, and a hash of all that.
+ * The state is bytes to be kept or sent as they are: a version, a fingerprint of what it belongs to, the tokens' KV rows,
+ * and a hash of all that. The fingerprint covers the numbers of config.json that results depend on, the layers, how KV
+ * rows are kept, and of each tensor its name, shape and type (as stored or quantised) and its first and last 4,096
+ * bytes. So other weights are noticed, but for those that differ from these in the middle of large tensors only.
  *
  * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running, or
  * if it was made with no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV);
@@ -1282,11 +1294,14 @@ ortshard_status ortshard_request_export_state(ortshard_request *request,
  * Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
  *
  * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
- * INVALID_ARGUMENT for a state of another model, other weights, layers or kv_type; CONTEXT_FULL if it holds more tokens
+ * INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it holds more tokens
  * than this request has room for; INVALID_STATE if another call on this request is running, or if it was made with
  * no_cache; STALE_SHARD; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_request_import_state(ortshard_request *request, const void *state, size_t size);
+ORTSHARD_API
+ortshard_status ortshard_request_import_state(ortshard_request *request,
+                                              const void *state,
+                                              size_t size);
 
 /* ==================================================================================================================
  * Sampler

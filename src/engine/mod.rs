@@ -190,8 +190,10 @@ impl Engine {
         self.resident.lock().clone()
     }
 
-    /// Gives back all memory of the resident shard and of the requests on it, after the runs in progress. Handles on
-    /// them stay valid, their calls return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used again.
+    /// Gives back the memory of the resident shard and the KV caches of the requests on it, after the runs in progress.
+    /// Handles on them stay valid, their calls return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used
+    /// again. Requests keep their last output, and their input if they have no cache; shards that were replaced before are not
+    /// touched.
     pub fn clear(&self) {
         let _loading = self.loading.lock();
         let resident = self.resident.lock().take();

@@ -82,9 +82,11 @@ pub const ORTSHARD_STAGE_READY: i32 = 6;
 /// `capacity` bytes (4096). `revision` may be NULL.
 ///
 /// Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
-/// the loading function then returns. Called from any thread that loads, from several at once; the engine must be freed
-/// before what `user_data` points to. It must return normally (no longjmp, no C++ exception). The file must stay as it
-/// is while the model is in use.
+/// the loading function then returns. Called from any thread that loads, from several at once. It must return normally
+/// (no longjmp, no C++ exception). The file must stay as it is while the model is in use.
+///
+/// A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine, all
+/// references to its shards and all requests on these are freed.
 pub type ortshard_fetch_callback = Option<
     unsafe extern "C" fn(
         model: *const c_char,
@@ -129,7 +131,7 @@ pub struct ortshard_engine_options {
     pub cache_dir: *const c_char,
     /// Brings the files of models that are no folders, instead of the hub. NULL: the hub and its cache.
     pub fetch: ortshard_fetch_callback,
-    /// Passed on to `fetch`.
+    /// Passed on to `fetch`, which says how long it must live.
     pub fetch_user_data: *mut c_void,
     /// The folder where quantised shards are kept between loads, as UTF-8. NULL: the environment's ORTSHARD_CACHE, else
     /// $XDG_CACHE_HOME/ortshard, else ~/.cache/ortshard. Empty: none, weights are quantised into memory at each load.
@@ -311,9 +313,13 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 
 /// Makes the shard that `spec` names the engine's shard and gives a reference to it.
 ///
-/// If it is resident already, nothing happens. Otherwise it is built beside the present one, which is replaced when
-/// the new one is ready: after any failure the old shard is still there. Requests on a replaced shard go on working,
-/// and keep it in memory until they are freed; with the option release_first they become stale instead.
+/// If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with the
+/// model's own weights, and the files as they were. Of a model that is a name, the name and the revision count. Otherwise
+/// the shard is built beside the present one, which is replaced when the new one is ready: after any failure the old shard
+/// is still there. Requests on a replaced shard go on working, and keep it in memory until they are freed; with the
+/// option release_first they become stale instead.
+///
+/// A relative path means what it means now, whatever the working directory is later.
 ///
 /// `progress`, unless NULL, is called after each step with `user_data`.
 ///
@@ -362,9 +368,12 @@ pub unsafe extern "C" fn ortshard_engine_current_shard(
     })
 }
 
-/// Gives back all memory of the engine's shard and of the requests on it. The engine can load again.
+/// Gives back the memory of the engine's shard: its weights, its session, and the KV caches of the requests on it. The
+/// engine can load again.
 ///
-/// Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD.
+/// Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD. Until it is
+/// freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
+/// are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
 ///
 /// Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
 #[unsafe(no_mangle)]

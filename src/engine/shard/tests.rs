@@ -62,6 +62,29 @@ fn a_graph_without_rotation_rotates_nothing() {
     assert_ne!(answers[0].row(1), answers[1].row(1));
 }
 
+/// The requests' KV caches belong to the weights that filled them.
+#[test]
+fn a_shard_is_not_loaded_again_from_other_weights() {
+    let model = format!("{}/tests/models/llama_256", env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(format!("{model}/{file}"), folder.path().join(file)).unwrap();
+    }
+    let engine = Engine::new(EngineOptions::default()).unwrap();
+    let shard = engine.ensure_shard(&ShardSpec::whole(folder.path().to_str().unwrap()), None).unwrap();
+    shard.suspend();
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 100] ^= 1;
+    std::fs::write(&weights, &bytes).unwrap();
+    let error = shard.resume().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StaleShard, "{}", error.chain());
+    bytes[end - 100] ^= 1;
+    std::fs::write(&weights, &bytes).unwrap();
+    shard.resume().unwrap();
+}
+
 fn limited() -> (Arc<Engine>, Arc<Shard>, ShardSpec) {
     let spec = ShardSpec::whole(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/llama_256"));
     let options = EngineOptions { memory_limit: 1 << 30, release_first: true, ..EngineOptions::default() };
