@@ -5,7 +5,7 @@ mod common;
 
 use common::process::child;
 use common::{Model, assert_same};
-use ortshard::{Engine, EngineOptions, ErrorKind, Input, KvType, Logits, Request, RequestOptions, ShardSpec};
+use ortshard::{Device, Engine, EngineOptions, ErrorKind, Input, KvType, Logits, Request, RequestOptions, ShardSpec};
 
 fn options(capacity: u32) -> RequestOptions {
     RequestOptions { capacity, ..RequestOptions::default() }
@@ -31,7 +31,7 @@ fn a_fork_goes_its_own_way() {
 fn a_state_says_what_it_belongs_to() {
     let model = Model::as_stored("llama_256");
     let shard = |kv_type, start| {
-        let engine = Engine::new(EngineOptions { kv_type, ..EngineOptions::default() }).unwrap();
+        let engine = Engine::new(EngineOptions { kv_type, device: Device::Cpu, ..EngineOptions::default() }).unwrap();
         engine.ensure_shard(&ShardSpec::layers(model.path.to_str().unwrap(), start, 1), None).unwrap()
     };
     for (shard, fingerprint) in [
@@ -40,8 +40,8 @@ fn a_state_says_what_it_belongs_to() {
     ] {
         let state = Request::new(&shard, options(8)).unwrap().export_state().unwrap();
         assert_eq!(state[..12], *b"ORTSHKV\0\x02\0\0\0");
-        let hex: String = state[12..44].iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, fingerprint);
+        let hex: Vec<String> = state[12..44].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex.concat(), fingerprint);
     }
 }
 

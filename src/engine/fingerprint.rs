@@ -43,7 +43,9 @@ pub(super) fn of(config: &ModelConfig, range: Range, kv: &str, graph: &Graph, we
         let mut about = Encoding::default();
         about.text(&weight.name);
         about.number(weight.shape.len());
-        weight.shape.iter().for_each(|dim| about.number(*dim));
+        for dim in &weight.shape {
+            about.number(*dim);
+        }
         about.text(stored.layout().name());
         hash.update(about.0);
         let data = stored.matrix().data;
@@ -106,9 +108,13 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
         e.number((*flag).into());
     }
     e.number(windows.len());
-    windows.iter().for_each(|window| e.number(window.unwrap_or(0)));
+    for window in windows {
+        e.number(window.unwrap_or(0));
+    }
     e.number(rope.pairs());
-    rope.frequencies().iter().for_each(|frequency| e.computed(*frequency));
+    for frequency in rope.frequencies() {
+        e.computed(*frequency);
+    }
     e.computed(rope.attention_factor());
     e.number(range.start);
     e.number(range.end);

@@ -146,7 +146,7 @@ mod tests {
     fn answers_go_to_uninitialised_places_at_any_address() {
         let mut places = [std::mem::MaybeUninit::<u8>::uninit(); 25];
         for offset in 0..8 {
-            let data = places[offset..].as_mut_ptr().cast::<u64>();
+            let data = places[offset..].as_mut_ptr().cast::<c_void>().cast::<u64>();
             // SAFETY: two values have room from every offset.
             let out = unsafe { OutArray::new(data, 2, "ids") }.unwrap();
             (0..3).for_each(|index| out.set(index, 7 + index as u64));

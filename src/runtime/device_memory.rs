@@ -24,8 +24,6 @@ use crate::error::{Error, Result, Site, err};
 use crate::graph::names::copy;
 use crate::graph::standard::{chooser, copier};
 
-/// The copier's input and output.
-
 /// A device's memory, to be allocated and copied.
 #[derive(Debug)]
 pub(crate) struct DeviceMemory {

@@ -100,7 +100,7 @@ fn beside(work: impl FnOnce() + Send + 'static) {
         work();
         done.send(()).unwrap();
     });
-    wait.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    wait.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
 }
 
 #[test]
