@@ -2,49 +2,17 @@
 //! `Request::infer`. The two differ by the interface alone.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, reason = "a bench of the C interface")]
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::CString;
+use std::mem::MaybeUninit;
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ortshard::c_interface::{
+    ORTSHARD_I64, ORTSHARD_LOGITS_LAST, ortshard_engine_create, ortshard_engine_ensure_shard, ortshard_request_create,
+    ortshard_request_infer, ortshard_request_truncate, ortshard_shard_spec, ortshard_shard_spec_init, ortshard_tensor,
+};
 use ortshard::{Engine, EngineOptions, Input, Logits, Request, RequestOptions, ShardSpec};
-
-/// `ortshard_tensor`.
-#[repr(C)]
-struct Tensor {
-    dtype: i32,
-    rank: u32,
-    shape: [i64; 4],
-    data: *mut c_void,
-    byte_length: usize,
-}
-
-/// `ortshard_shard_spec`.
-#[repr(C)]
-struct Spec {
-    struct_size: usize,
-    model: *const c_char,
-    start_layer: u32,
-    end_layer: u32,
-    n_layers: u32,
-}
-
-const I64: i32 = 2;
-const LAST_LAYER: u32 = u32::MAX;
-
-unsafe extern "C" {
-    fn ortshard_engine_create(options: *const c_void, engine: *mut *mut c_void) -> i32;
-    fn ortshard_engine_ensure_shard(
-        engine: *const c_void,
-        spec: *const Spec,
-        progress: *const c_void,
-        user_data: *mut c_void,
-        shard: *mut *mut c_void,
-    ) -> i32;
-    fn ortshard_request_create(shard: *const c_void, options: *const c_void, request: *mut *mut c_void) -> i32;
-    fn ortshard_request_infer(request: *mut c_void, input: *const Tensor, logits: i32, output: *mut Tensor) -> i32;
-    fn ortshard_request_truncate(request: *mut c_void, position: u64) -> i32;
-}
 
 fn overhead(c: &mut Criterion) {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/mistral_full");
@@ -62,21 +30,18 @@ fn overhead(c: &mut Criterion) {
 
     let path = CString::new(model).unwrap();
     let (mut engine, mut shard, mut request) = (null_mut(), null_mut(), null_mut());
-    let spec = Spec {
-        struct_size: size_of::<Spec>(),
-        model: path.as_ptr(),
-        start_layer: 0,
-        end_layer: LAST_LAYER,
-        n_layers: 0,
-    };
+    let mut spec = MaybeUninit::uninit();
     let mut id = 1_i64;
-    let data = (&raw mut id).cast();
-    let input = Tensor { dtype: I64, rank: 1, shape: [1, 0, 0, 0], data, byte_length: 8 };
-    let mut output = Tensor { dtype: 0, rank: 0, shape: [0; 4], data: null_mut(), byte_length: 0 };
-    // SAFETY: the declarations above are those of include/ortshard.h, and all pointers are valid.
+    let (data, byte_length) = ((&raw mut id).cast(), size_of::<i64>());
+    let input = ortshard_tensor { dtype: ORTSHARD_I64, rank: 1, shape: [1, 0, 0, 0], data, byte_length };
+    let mut output = ortshard_tensor { dtype: 0, rank: 0, shape: [0; 4], data: null_mut(), byte_length: 0 };
+    // SAFETY: all pointers are valid.
     unsafe {
+        assert_eq!(ortshard_shard_spec_init(spec.as_mut_ptr(), size_of::<ortshard_shard_spec>()), 0);
+        let mut spec = spec.assume_init();
+        spec.model = path.as_ptr();
         assert_eq!(ortshard_engine_create(null(), &raw mut engine), 0);
-        assert_eq!(ortshard_engine_ensure_shard(engine, &raw const spec, null(), null_mut(), &raw mut shard), 0);
+        assert_eq!(ortshard_engine_ensure_shard(engine, &raw const spec, None, null_mut(), &raw mut shard), 0);
         assert_eq!(ortshard_request_create(shard, null(), &raw mut request), 0);
     }
     group.bench_function("c", |b| {
@@ -84,7 +49,7 @@ fn overhead(c: &mut Criterion) {
             // SAFETY: as above.
             unsafe {
                 assert_eq!(ortshard_request_truncate(request, 0), 0);
-                assert_eq!(ortshard_request_infer(request, &raw const input, 0, &raw mut output), 0);
+                assert_eq!(ortshard_request_infer(request, &raw const input, ORTSHARD_LOGITS_LAST, &raw mut output), 0);
             }
             output.byte_length
         });

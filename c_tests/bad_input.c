@@ -97,8 +97,12 @@ int main(void)
     engine_options.precision = -3;
     FAILS(INVALID_ARGUMENT, "precision is -3", ortshard_engine_create(&engine_options, &engine));
     engine_options.precision = ORTSHARD_PRECISION_AUTO;
-    engine_options.kv_type = 4;
-    FAILS(INVALID_ARGUMENT, "kv_type is 4", ortshard_engine_create(&engine_options, &engine));
+    engine_options.kv_type = ORTSHARD_BF16;
+    FAILS(INVALID_ARGUMENT, "kv_type is 5", ortshard_engine_create(&engine_options, &engine));
+    engine_options.kv_type = ORTSHARD_I32;
+    FAILS(INVALID_ARGUMENT, "kv_type is 1", ortshard_engine_create(&engine_options, &engine));
+    engine_options.kv_type = ORTSHARD_WEIGHTS_INT4;
+    FAILS(INVALID_ARGUMENT, "kv_type is 17", ortshard_engine_create(&engine_options, &engine));
     engine_options.kv_type = ORTSHARD_KV_INT8;
     engine_options.stock_operators = 1;
     FAILS(UNSUPPORTED, "kv_type", ortshard_engine_create(&engine_options, &engine));

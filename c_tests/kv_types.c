@@ -33,6 +33,10 @@ int main(void)
     ortshard_shard *first = load_as(ORTSHARD_KV_INT8, 0, 0), *rest = load_as(ORTSHARD_KV_INT8, 1, ORTSHARD_LAST_LAYER);
     ortshard_shard *halves = load_as(ORTSHARD_KV_F16, 0, ORTSHARD_LAST_LAYER);
     ortshard_shard *floats = load_as(ORTSHARD_KV_AUTO, 0, ORTSHARD_LAST_LAYER);
+    /* The tensors' types say the same. */
+    ortshard_shard *tensors = load_as(ORTSHARD_F32, 0, ORTSHARD_LAST_LAYER);
+    CHECK(kv_bytes(tensors) == kv_bytes(floats));
+    ortshard_shard_free(tensors);
     CHECK(kv_bytes(halves) * 2 == kv_bytes(floats) && kv_bytes(whole) < kv_bytes(halves));
     CHECK(kv_bytes(first) + kv_bytes(rest) == kv_bytes(whole));
 

@@ -123,6 +123,8 @@ int main(void)
     offline.cache_dir = setting("TEST_FOLDER");
     OK(ortshard_engine_create(&offline, &engine));
     FAILS(OFFLINE, "config.json", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
+    ortshard_memory_estimate estimate = ORTSHARD_MEMORY_ESTIMATE_INIT;
+    FAILS(OFFLINE, "config.json", ortshard_engine_estimate(engine, &spec, 64, 1, &estimate));
     int files = 0;
     OK(ortshard_engine_audit_files(engine, &spec, count, &files));
     CHECK(files == 1 && missing == 1);

@@ -23,7 +23,16 @@ int main(void)
     CHECK(wanted != NULL);
     memcpy(wanted, output.data, vocab_bytes);
 
+    /* What runs nothing leaves a request's last output where it is. */
     uint64_t position;
+    OK(ortshard_request_fork(request, &fresh));
+    ortshard_request_free(fresh);
+    OK(ortshard_request_truncate(request, n));
+    OK(ortshard_request_export_state(request, state, needed, &needed));
+    OK(ortshard_request_position(request, &position));
+    CHECK(position == n);
+    CHECK(memcmp(output.data, wanted, vocab_bytes) == 0);
+
     fresh = request_on(shard);
     OK(ortshard_request_import_state(fresh, state, needed));
     ortshard_request *both[] = {fork, fresh};

@@ -127,6 +127,7 @@ static float temperature(const char *option, const char *text)
 static const char *const DEVICES[] = {"auto", "cpu", "cuda", "coreml", NULL};
 static const char *const PRECISIONS[] = {"auto", "exact", "int8", "int4", "int4-fine", NULL};
 static const char *const KV_TYPES[] = {"auto", "f32", "f16", "int8", NULL};
+static const int32_t KV_CODES[] = {ORTSHARD_KV_AUTO, ORTSHARD_KV_F32, ORTSHARD_KV_F16, ORTSHARD_KV_INT8};
 
 /* Which of `names` the first `length` characters of `value` are. */
 static int32_t choice(const char *option, const char *value, size_t length, const char *const *names)
@@ -175,7 +176,7 @@ static void set_value(struct options *o, const char *option, const char *value)
     else if (strcmp(option, "--precision") == 0)
         o->engine.precision = choice(option, value, strlen(value), PRECISIONS);
     else if (strcmp(option, "--kv-cache") == 0)
-        o->engine.kv_type = choice(option, value, strlen(value), KV_TYPES);
+        o->engine.kv_type = KV_CODES[choice(option, value, strlen(value), KV_TYPES)];
     else if (strcmp(option, "--device") == 0) device(&o->engine, option, value);
     else if (strcmp(option, "--memory-limit") == 0) o->engine.memory_limit = bytes(option, value);
     else if (strcmp(option, "--logits") == 0) o->logits_file = value;

@@ -199,7 +199,8 @@ static const ortshard_engine_options *engine_options(void)
     options.engine.offline = 1;
     options.engine.cache_dir = options.engine.pack_cache = scratch_folder;
     options.engine.pack_cache_limit = number();
-    options.engine.kv_type = chance(8) ? (int32_t)number() : byte() % 4;
+    static const int32_t kv_types[] = {ORTSHARD_KV_AUTO, ORTSHARD_KV_F32, ORTSHARD_KV_F16, ORTSHARD_KV_INT8};
+    options.engine.kv_type = chance(8) ? (int32_t)number() : kv_types[byte() % 4];
     options.engine.fetch = chance(2) ? fetch : NULL;
     void *given = sized(sizeof options.engine);
     /* NULL or a shorter struct would let it use the network and the user's caches. */

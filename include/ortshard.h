@@ -51,11 +51,13 @@
  *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened
  *               to its last part in the lists of errors below. ortshard_last_error() then tells this thread what went
  *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
- *               object is as it was before.
+ *               object is as it was before. One thing only is gone: the output that a request gave last, after a
+ *               run of it that failed.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
  *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
- *               matter, and NULL is ignored. What you pass in is read during the call only.
+ *               matter, and NULL is ignored. What you pass in is read during the call only, but for callbacks that are
+ *               called later and their `user_data`: each says how long it must live.
  *   Threads     A function that takes `const ortshard_x *` may be called on one object from many threads at once. One
  *               that takes `ortshard_x *` needs the object for itself; a second call at the same time returns
  *               INVALID_STATE. Different objects never disturb each other. Free an object when no call on it runs.
@@ -102,8 +104,8 @@ extern "C" {
 /**
  * Holds at most one shard of a model and replaces it safely.
  *
- * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _model_info, _model_eos, _open_tokenizer,
- * _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
+ * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _stats, _model_info, _model_eos,
+ * _open_tokenizer, _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
@@ -112,14 +114,14 @@ typedef struct ortshard_engine ortshard_engine;
  *
  * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
  * _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row, and
- * ortshard_next_token() and _tokens() for ids instead of logits.
+ * ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
  */
 typedef struct ortshard_request ortshard_request;
 
 /**
  * A rule and a random stream that choose the next token from logits. Needs no model.
  *
- * Functions: _create, _free, _sample, _reset.
+ * Functions: _create, _free, _sample, _reset; ortshard_next_token(), ortshard_next_tokens().
  */
 typedef struct ortshard_sampler ortshard_sampler;
 
@@ -128,7 +130,7 @@ typedef struct ortshard_sampler ortshard_sampler;
  *
  * References are counted: each one that a function gives you, and each that you retain, is freed once.
  *
- * Functions: _retain, _free, _info, _export_onnx.
+ * Functions: _retain, _free, _info, _export_onnx; ortshard_request_create().
  */
 typedef struct ortshard_shard ortshard_shard;
 
@@ -142,7 +144,8 @@ typedef struct ortshard_text_stream ortshard_text_stream;
 /**
  * Text to token ids and back. Immutable; needs no weights and no shard.
  *
- * Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template.
+ * Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
+ * ortshard_text_stream_create().
  */
 typedef struct ortshard_tokenizer ortshard_tokenizer;
 
@@ -377,20 +380,20 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 /** What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32. */
 #define ORTSHARD_KV_AUTO 0
 
-/** float32, as computed. */
-#define ORTSHARD_KV_F32 1
+/** float32, as computed. The number of ORTSHARD_F32: types of caches and of tensors are numbered together. */
+#define ORTSHARD_KV_F32 3
 
 /**
  * IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
  * stay what they are.
  */
-#define ORTSHARD_KV_F16 2
+#define ORTSHARD_KV_F16 4
 
 /**
  * 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
  * with a value that is not finite becomes NaNs.
  */
-#define ORTSHARD_KV_INT8 3
+#define ORTSHARD_KV_INT8 16
 
 /** Reading config.json. */
 #define ORTSHARD_STAGE_INSPECT 1
@@ -415,9 +418,11 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
  * `capacity` bytes (4096). `revision` may be NULL.
  *
  * Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
- * the loading function then returns. Called from any thread that loads, from several at once; the engine must be freed
- * before what `user_data` points to. It must return normally (no longjmp, no C++ exception). The file must stay as it
- * is while the model is in use.
+ * the loading function then returns. Called from any thread that loads, from several at once. It must return normally
+ * (no longjmp, no C++ exception). The file must stay as it is while the model is in use.
+ *
+ * A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine, all
+ * references to its shards and all requests on these are freed.
  */
 typedef ortshard_status (*ortshard_fetch_callback)(const char *model,
                                                    const char *revision,
@@ -467,7 +472,7 @@ typedef struct ortshard_engine_options {
     const char *cache_dir;
     /** Brings the files of models that are no folders, instead of the hub. NULL: the hub and its cache. */
     ortshard_fetch_callback fetch;
-    /** Passed on to `fetch`. */
+    /** Passed on to `fetch`, which says how long it must live. */
     void *fetch_user_data;
     /**
      * The folder where quantised shards are kept between loads, as UTF-8. NULL: the environment's ORTSHARD_CACHE, else
@@ -575,8 +580,8 @@ ORTSHARD_API ortshard_status ortshard_shard_spec_init(ortshard_shard_spec *spec,
 /**
  * Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
  *
- * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; INVALID_ARGUMENT for an
- * option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
+ * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type that
+ * the operators it asks for do not have; INVALID_ARGUMENT for an option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
  * Threads: any. Ownership: free `*engine` with ortshard_engine_free(). @since 0.1
  */
 ORTSHARD_API
@@ -589,16 +594,23 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
 /**
  * Makes the shard that `spec` names the engine's shard and gives a reference to it.
  *
- * If it is resident already, nothing happens. Otherwise it is built beside the present one, which is replaced when
- * the new one is ready: after any failure the old shard is still there. Requests on a replaced shard go on working,
- * and keep it in memory until they are freed; with the option release_first they become stale instead.
+ * If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with the
+ * model's own weights, and the files as they were. Of a model that is a name, the name and the revision count. Otherwise
+ * the shard is built beside the present one, which is replaced when the new one is ready: after any failure the old shard
+ * is still there. Requests on a replaced shard go on working, and keep it in memory until they are freed; with the
+ * option release_first they become stale instead.
+ *
+ * A relative path means what it means now, whatever the working directory is later.
  *
  * `progress`, unless NULL, is called after each step with `user_data`.
  *
- * Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
- * be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
- * n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
- * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+ * Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
+ * cannot be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer;
+ * INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
+ * folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
+ * not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
+ * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8;
+ * VERSION_MISMATCH; NULL_ARGUMENT.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */
@@ -618,9 +630,12 @@ ortshard_status ortshard_engine_ensure_shard(const ortshard_engine *engine,
 ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine *engine, ortshard_shard **shard);
 
 /**
- * Gives back all memory of the engine's shard and of the requests on it. The engine can load again.
+ * Gives back the memory of the engine's shard: its weights, its session, and the KV caches of the requests on it. The
+ * engine can load again.
  *
- * Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD.
+ * Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD. Until it is
+ * freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
+ * are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
  *
  * Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
  */
@@ -817,10 +832,13 @@ typedef struct ortshard_memory_estimate {
 /**
  * Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
  *
- * Loads nothing and takes no memory. Where the files of the weights are not there, config.json's dtype decides.
+ * Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must be in
+ * the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
+ * config.json's dtype decides.
  *
  * Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();
- * IO; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ * OFFLINE if config.json is not here; what the fetch callback returned; IO; INVALID_UTF8; VERSION_MISMATCH;
+ * NULL_ARGUMENT. Threads: many at once. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
@@ -843,8 +861,9 @@ ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
  * the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like ortshard_engine_ensure_shard() this is a
  * transaction, with the same `progress`, and the same rule for requests on the shard before.
  *
- * Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; MALFORMED,
- * UNSUPPORTED; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO; RUNTIME; INVALID_UTF8; NULL_ARGUMENT.
+ * Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; INVALID_ARGUMENT for a
+ * path that does not end in a file's name; and, also since the model's config.json is read again, those of
+ * ortshard_engine_ensure_shard().
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */
@@ -1030,6 +1049,10 @@ typedef struct ortshard_tensor {
  *
  *     for (int i = 0; i < n_shards; i++)
  *         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
+ *
+ * An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any
+ * call of ortshard_request_infer(), ortshard_request_infer_into(), ortshard_infer_batch(), ortshard_infer_chain(),
+ * ortshard_next_token() or ortshard_next_tokens() with that request, also one that fails. No other function touches it.
  * ================================================================================================================== */
 
 /** Logits of the last token: [1, 1, vocab_size]. */
@@ -1107,8 +1130,8 @@ ORTSHARD_API void ortshard_request_free(ortshard_request *request);
  * in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
  * INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN, or KV with the option no_cache);
  * RUNTIME; NULL_ARGUMENT.
- * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
- * _infer, _infer_into or _free on it. @since 0.1
+ * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
+ * @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_request_infer(ortshard_request *request,
@@ -1194,7 +1217,8 @@ ORTSHARD_API ortshard_status ortshard_request_cancel(const ortshard_request *req
  *
  * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for requests on different shards or a `count` that no
  * memory holds; INVALID_STATE for a request that appears twice or is in use by another call. Threads: one call at a
- * time on each request. Ownership: `outputs[i].data` belongs to request i and lives until its next call. @since 0.1
+ * time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that request's next run.
+ * @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
@@ -1225,7 +1249,7 @@ ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
  * another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`
  * is all zero, every position is as before, and the call can be repeated.
  * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
- * its next call; what the others gave before is gone. @since 0.1
+ * that request's next run. The call is a run of the other requests, too: what they gave before is gone. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_infer_chain(ortshard_request *const *requests,
@@ -1255,8 +1279,10 @@ ORTSHARD_API ortshard_status ortshard_request_fork(ortshard_request *request, or
  * Writes the request's state to `buffer`, which has room for `capacity` bytes, and its size to `*needed`. NULL and 0
  * ask for the size.
  *
- * The state is bytes to be kept or sent as they are: a version, a fingerprint of model, weights and layers, the
- * tokens' KV rows, and a hash of all that.
+ * The state is bytes to be kept or sent as they are: a version, a fingerprint of what it belongs to, the tokens' KV rows,
+ * and a hash of all that. The fingerprint covers the numbers of config.json that results depend on, the layers, how KV
+ * rows are kept, and of each tensor its name, shape and type (as stored or quantised) and its first and last 4,096
+ * bytes. So other weights are noticed, but for those that differ from these in the middle of large tensors only.
  *
  * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running, or
  * if it was made with no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV);
@@ -1272,11 +1298,14 @@ ortshard_status ortshard_request_export_state(ortshard_request *request,
  * Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
  *
  * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
- * INVALID_ARGUMENT for a state of another model, other weights, layers or kv_type; CONTEXT_FULL if it holds more tokens
+ * INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it holds more tokens
  * than this request has room for; INVALID_STATE if another call on this request is running, or if it was made with
  * no_cache; STALE_SHARD; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_request_import_state(ortshard_request *request, const void *state, size_t size);
+ORTSHARD_API
+ortshard_status ortshard_request_import_state(ortshard_request *request,
+                                              const void *state,
+                                              size_t size);
 
 /* ==================================================================================================================
  * Sampler
@@ -1370,7 +1399,7 @@ ORTSHARD_API ortshard_status ortshard_sampler_reset(ortshard_sampler *sampler);
  * the next token. The last shard must be the model's last; one request on a whole model is a chain of 1.
  *
  * `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
- * positions and the sampler.
+ * positions and the sampler. It is a run of each request: what the requests gave before is gone.
  *
  * Errors: those of ortshard_infer_chain() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
  * logits. Threads: one call at a time on each request and on the sampler. @since 0.1
@@ -1387,7 +1416,7 @@ ortshard_status ortshard_next_token(ortshard_request *const *requests,
  * together, as ortshard_infer_batch() does.
  *
  * A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended.
- * `ids[i]` of one that failed is as it was, as are its position and its sampler.
+ * `ids[i]` of one that failed is as it was, as are its position and its sampler. What the requests gave before is gone.
  *
  * Returns OK if all succeeded, else the status of the first that failed; ortshard_last_error() says which.
  *

@@ -43,6 +43,16 @@ mod weights;
 // A package of its own in src/kernels, so that tests compile it once and optimised.
 use ortshard_kernels as kernels;
 
+/// The C interface as Rust sees it, for the benchmark of what it costs. No part of the Rust API.
+#[doc(hidden)]
+pub mod c_interface {
+    pub use crate::ffi::{
+        ORTSHARD_I64, ORTSHARD_LOGITS_LAST, ortshard_engine_create, ortshard_engine_ensure_shard,
+        ortshard_request_create, ortshard_request_infer, ortshard_request_truncate, ortshard_shard_spec,
+        ortshard_shard_spec_init, ortshard_tensor,
+    };
+}
+
 pub use engine::{
     AuditedFile, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate, FileState, Input,
     KvType, Logits, ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, SampleStep,

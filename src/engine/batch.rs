@@ -94,8 +94,14 @@ pub(super) fn run_together(tasks: &mut [Task], want: &Want) -> Vec<Result<Given>
     let Some(first) = tasks.first() else { return Vec::new() };
     let shard = Arc::clone(first.request.shard());
     let mut parts: Vec<Part> = tasks.iter().map(|task| Part::new(&shard, task)).collect();
-    for (task, part) in tasks.iter_mut().zip(&mut parts).filter(|(_, part)| part.outcome.is_ok()) {
-        part.outcome = task.request.lend_cache(part.tokens);
+    for (task, part) in tasks.iter_mut().zip(&mut parts) {
+        if part.outcome.is_ok() {
+            part.outcome = task.request.lend_cache(part.tokens);
+        }
+        // A call that fails leaves no output, and memory of another engine's is not for this one's results.
+        if part.outcome.is_err() {
+            task.request.results = None;
+        }
     }
     if let Err(error) = run(&shard, tasks, &mut parts, want) {
         for part in parts.iter_mut().filter(|part| part.outcome.is_ok()) {
@@ -164,7 +170,7 @@ fn run(shard: &Shard, tasks: &mut [Task], parts: &mut [Part], want: &Want) -> Re
     let before: Vec<Results> = tasks.iter_mut().filter_map(|task| task.request.results.take()).collect();
     let mut out = Sink::new(want, before.into_iter(), rows, width, &shard.budget)?;
     let mut attempt = || {
-        shard.with(|loaded| {
+        shard.run(|loaded| {
             let slots: Vec<_> = tasks.iter().map(|task| Arc::clone(&task.request.cache)).collect();
             let mut caches: Vec<_> = slots.iter().map(|slot| slot.lock()).collect();
             for (part, cache) in parts.iter_mut().zip(&caches) {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::place::Stamps;
 use super::progress::Report;
 use crate::error::{Error, Result};
 use crate::graph::Weight;
-use crate::source::{Folder, ModelFiles};
+use crate::source::{FileState, Folder, ModelFiles, absolute, names};
 use crate::weights::{self, Catalogue, WeightTable};
 
 /// The files of a model, and what is known of the tensors in them.
@@ -23,10 +24,12 @@ impl Checkpoint {
 
     /// A folder with safetensors, or one safetensors file.
     pub(super) fn at(path: &Path, report: &mut Report) -> Result<Self> {
+        // What is not there is named as it was given.
+        let path = path.canonicalize().unwrap_or_else(|_| absolute(path));
         if path.is_dir() {
-            return Self::of(Box::new(Folder::open(path)?), report);
+            return Self::of(Box::new(Folder::open(&path)?), report);
         }
-        let (folder, name) = Folder::around(path)?;
+        let (folder, name) = Folder::around(&path)?;
         Self::read(Box::new(folder), Some(name), report)
     }
 
@@ -39,6 +42,22 @@ impl Checkpoint {
     /// The tensors that are there.
     pub(super) fn catalogue(&mut self) -> &mut Catalogue {
         &mut self.catalogue
+    }
+
+    /// The files that hold the tensors `wanted`, and those that say which they are, as they are now.
+    pub(super) fn stamps(&self, wanted: &[&Weight]) -> Result<Stamps> {
+        let said = [names::CONFIG, names::WEIGHTS, names::INDEX];
+        let names = said.into_iter().chain(self.catalogue.files(wanted)?);
+        let states = names.map(|name| self.files.audit(name)).collect::<Result<Vec<_>>>()?;
+        Ok(Stamps::of(states.into_iter().filter_map(|state| match state {
+            FileState::Present { path, .. } => Some(path),
+            FileState::Missing { .. } | FileState::Absent => None,
+        })))
+    }
+
+    /// What it is called in messages.
+    pub(super) fn describe(&self) -> String {
+        self.files.describe()
     }
 
     /// Maps the tensors `wanted`, fetched first if need be.

@@ -162,6 +162,11 @@ impl Target {
         Ok(Self { requested, device, required, stock_operators, own_dtype, captures, rebuilds })
     }
 
+    /// The same once a shard runs on `device`: where the processor has taken the device's place, it keeps it.
+    pub(super) fn at(self, device: Device) -> Self {
+        if device == self.device { self } else { Self { requested: self.requested, ..Self::PROCESSOR } }
+    }
+
     /// Whether the graph is written in ONNX Runtime's operators.
     pub(super) fn standard(&self) -> bool {
         self.stock_operators || self.device != Device::Cpu

@@ -57,6 +57,13 @@ pub(super) fn check(config: &ModelConfig) -> Result<()> {
             config.head_dim
         );
     }
+    let (pairs, all) = (config.rope.pairs(), config.head_dim / 2);
+    if pairs != all {
+        bail!(
+            Unsupported,
+            "a rotation of {pairs} of a head's {all} pairs is not written in ONNX Runtime's own operators"
+        );
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod checkpoint;
 mod device;
 mod estimate;
 mod export;
+mod fingerprint;
 #[cfg(test)]
 mod half_tests;
 mod head;
@@ -16,6 +17,7 @@ mod kv_type;
 mod model_info;
 mod options;
 mod output;
+mod place;
 mod precision;
 mod progress;
 mod recompute;
@@ -53,9 +55,12 @@ use parking_lot::Mutex;
 
 use crate::error::{ErrorKind, Result, err};
 use crate::runtime::{self, Runtime};
+use crate::source::absolute;
 use budget::Budget;
 use device::Target;
+use place::Place;
 use progress::Report;
+use shard::Blueprint;
 use stats::Counters;
 
 /// Holds at most one shard and swaps it as a transaction. All methods may be called from many threads at once.
@@ -63,22 +68,23 @@ use stats::Counters;
 pub struct Engine {
     options: EngineOptions,
     target: Target,
-    resident: Mutex<Option<Resident>>,
+    resident: Mutex<Option<Arc<Shard>>>,
     /// Held while a shard is built, so that two loads never compete for memory; `resident` stays free meanwhile.
     loading: Mutex<()>,
     budget: Arc<Budget>,
     counters: Arc<Counters>,
 }
 
-#[derive(Debug, Clone)]
-struct Resident {
-    spec: ShardSpec,
-    shard: Arc<Shard>,
-}
-
 impl Engine {
     /// An engine without a shard. Loads ONNX Runtime if no call has yet.
-    pub fn new(options: EngineOptions) -> Result<Self> {
+    pub fn new(mut options: EngineOptions) -> Result<Self> {
+        // Wherever the process goes, what the options name stays what it is.
+        if let Some(folder) = &mut options.source.cache_dir {
+            *folder = absolute(folder);
+        }
+        if let PackCache::Folder(folder) = &mut options.pack_cache {
+            *folder = absolute(folder);
+        }
         let target = Target::choose(&options, Runtime::get()?)?;
         Ok(Self {
             target,
@@ -92,18 +98,19 @@ impl Engine {
 
     /// Makes the shard that `spec` names resident and returns it.
     ///
-    /// Nothing happens if it is resident already. Otherwise it is built beside the present one, which is replaced only
+    /// Nothing happens if it is resident already: the same layers of the same folder, however its path is spelled, with the
+    /// model's own weights, and the files as they were. Otherwise it is built beside the present one, which is replaced only
     /// once the new shard is ready: after any failure the old shard is still there. Requests keep the shard they were
     /// made on alive and go on working. With [`EngineOptions::release_first`] the old one makes room first.
     ///
     /// `progress` is called from this thread after each step; [`Break`](std::ops::ControlFlow::Break) cancels.
     pub fn ensure_shard(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
         let _loading = self.loading.lock();
-        let old = self.resident.lock().clone();
-        if let Some(old) = old.as_ref().filter(|old| old.spec == *spec) {
-            return Ok(Arc::clone(&old.shard));
+        let (place, old) = (Place::of(spec)?, self.current_shard());
+        match old {
+            Some(old) if old.is(&place, spec) => Ok(old),
+            old => self.replace(old, &place, spec, None, progress),
         }
-        self.replace(old, spec, None, progress)
     }
 
     /// Puts other weights of the same model into the resident shard's place: those of the safetensors file or folder
@@ -114,62 +121,64 @@ impl Engine {
     pub fn load_checkpoint(&self, checkpoint: &Path, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
         let _loading = self.loading.lock();
         let old = self.resident()?;
-        let spec = old.spec.clone();
-        self.replace(Some(old), &spec, Some(checkpoint), progress)
+        let (place, spec) = (old.place().clone(), old.spec().clone());
+        self.replace(Some(old), &place, &spec, Some(checkpoint), progress)
     }
 
     /// Saves the resident shard's tensors, in their stored dtype and under transformers' usual names, as one safetensors file.
     /// It appears complete or not at all; an existing file is replaced.
     pub fn save_checkpoint(&self, path: &Path) -> Result<()> {
-        self.resident()?.shard.save_checkpoint(path)
+        self.resident()?.save_checkpoint(path)
     }
 
-    fn resident(&self) -> Result<Resident> {
-        self.resident.lock().clone().ok_or_else(|| err!(InvalidState, "the engine holds no shard"))
+    fn resident(&self) -> Result<Arc<Shard>> {
+        self.current_shard().ok_or_else(|| err!(InvalidState, "the engine holds no shard"))
     }
 
     /// Builds a shard and makes it resident in `old`'s place.
     fn replace(
         &self,
-        old: Option<Resident>,
+        old: Option<Arc<Shard>>,
+        place: &Place,
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
         progress: Option<&mut OnProgress<'_>>,
     ) -> Result<Arc<Shard>> {
         let mut report = Report::new(progress);
-        let mut load =
-            || Shard::load(spec, checkpoint, &self.options, &self.target, &self.budget, &self.counters, &mut report);
-        let shard = match old.filter(|_| self.options.release_first) {
-            None => load(),
-            Some(old) => self.in_place_of(&old, load),
-        };
+        // Before anything is given up for it: most of what can be wrong with a model shows here.
+        let shard = Blueprint::new(place, spec, checkpoint, &self.options, &mut report).and_then(|blueprint| {
+            let build = || blueprint.build(&self.options, &self.target, &self.budget, &self.counters, &mut report);
+            match old.filter(|_| self.options.release_first) {
+                None => build(),
+                Some(old) => self.in_place_of(&old, build),
+            }
+        });
         let shard = Arc::new(shard.inspect_err(|error| {
             self.counters.note(error);
             if !matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::Cancelled) {
                 log::error!("`{}` could not be loaded: {}", spec.model, error.chain());
             }
         })?);
-        let resident = Resident { spec: spec.clone(), shard: Arc::clone(&shard) };
-        let replaced = self.resident.lock().replace(resident);
+        let replaced = self.resident.lock().replace(Arc::clone(&shard));
         self.counters.loaded();
         drop(replaced);
         Ok(shard)
     }
 
     /// Gives `old`'s memory to what `load` makes; gives it back if that fails.
-    fn in_place_of(&self, old: &Resident, load: impl FnOnce() -> Result<Shard>) -> Result<Shard> {
-        old.shard.suspend();
+    fn in_place_of(&self, old: &Shard, load: impl FnOnce() -> Result<Shard>) -> Result<Shard> {
+        old.suspend();
         let error = match load() {
             Ok(shard) => {
-                old.shard.retire();
+                old.retire();
                 return Ok(shard);
             }
             Err(error) => error,
         };
-        match old.shard.resume() {
+        match old.resume() {
             Ok(()) => Err(error),
             Err(lost) => {
-                old.shard.retire();
+                old.retire();
                 *self.resident.lock() = None;
                 log::error!("the shard before could not be loaded again either: {}", lost.chain());
                 Err(error.within("the shard could not be loaded, nor the one before it again: the engine is empty"))
@@ -179,15 +188,18 @@ impl Engine {
 
     /// The resident shard, if there is one.
     pub fn current_shard(&self) -> Option<Arc<Shard>> {
-        self.resident.lock().as_ref().map(|resident| Arc::clone(&resident.shard))
+        self.resident.lock().clone()
     }
 
-    /// Gives back all memory of the resident shard and of the requests on it, after the runs in progress. Handles on
-    /// them stay valid, their calls return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used again.
+    /// Gives back the memory of the resident shard and the KV caches of the requests on it, after the runs in progress.
+    /// Handles on them stay valid, their calls return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used
+    /// again. Requests keep their last output, and their input if they have no cache; shards that were replaced before are not
+    /// touched.
     pub fn clear(&self) {
         let _loading = self.loading.lock();
-        if let Some(resident) = self.resident.lock().take() {
-            resident.shard.retire();
+        let resident = self.resident.lock().take();
+        if let Some(resident) = resident {
+            resident.retire();
             // The allocator would keep freed megabytes for later; who clears an engine wants them back.
             runtime::return_freed_memory();
         }

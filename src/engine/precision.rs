@@ -10,6 +10,7 @@ use crate::graph::{Graph, Weight};
 use crate::kernels::Packing;
 use crate::model::Range;
 use crate::runtime::Runtime;
+use crate::source::absolute;
 use crate::weights::{self, DEFAULT_LIMIT, Store, Stored, WeightTable};
 
 /// How weights are kept and multiplied.
@@ -81,8 +82,8 @@ impl PackCache {
     pub(super) fn store(&self, limit: u64) -> Option<Store> {
         let folder = match self {
             Self::Off => return None,
-            Self::Folder(folder) => folder.clone(),
-            Self::Default => default_folder()?,
+            Self::Folder(folder) => absolute(folder),
+            Self::Default => absolute(&default_folder()?),
         };
         Some(Store::new(folder, if limit == 0 { DEFAULT_LIMIT } else { limit }))
     }
@@ -103,13 +104,13 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    /// For the layers `range` of `model`.
+    /// For the layers `range` of the model called `model`.
     pub(super) fn new(options: &EngineOptions, model: &str, range: Range) -> Self {
         let precision = options.precision;
         let store = precision.packing().and_then(|_| options.pack_cache.store(options.pack_cache_limit));
         // For people who look into the folder; the content's own key follows.
-        let model = model.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or(model);
-        let name = format!("{model}-{}-{}-{precision:?}", range.start, range.end).to_lowercase();
+        let packing = precision.packing().map_or("exact", Packing::name);
+        let name = format!("{model}-{}-{}-{packing}", range.start, range.end).to_lowercase();
         Self { precision, store, name }
     }
 

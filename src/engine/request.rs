@@ -201,8 +201,8 @@ impl Request {
         self.output().ok_or_else(|| err!(Internal, "a run without a result"))
     }
 
-    /// What the last call of [`infer`](Self::infer) or [`infer_batch`] gave; `None` before the first and after a
-    /// failure.
+    /// What the last run gave, by whichever function; `None` before the first, after one that failed, and after a run
+    /// whose results went elsewhere: on to the next shard of a chain, or to a sampler.
     pub fn output(&self) -> Option<Output<'_>> {
         let results = self.results.as_ref()?;
         let values = ArrayView2::from_shape((results.rows, results.width), results.values()).ok()?;

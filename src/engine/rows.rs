@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::budget::Reservation;
 use crate::error::{Result, bail};
+use crate::graph::names;
 use crate::runtime::{DeviceRows, Tensor};
 
 /// The rows of a run's input.
@@ -87,8 +88,10 @@ impl<'a> Rows<'a> {
     pub(super) fn tensor(&self) -> Result<(&'static CStr, Tensor<'_>)> {
         Ok(match self {
             Self::Kept(..) => bail!(Internal, "rows on a device for a session that is not"),
-            Self::Ids(ids) => (c"input_ids", Tensor::new(ids, &[ids.len()])?),
-            Self::Hidden(values, width) => (c"hidden_states_in", Tensor::new(values, &[values.len() / width, *width])?),
+            Self::Ids(ids) => (names::INPUT_IDS.c(), Tensor::new(ids, &[ids.len()])?),
+            Self::Hidden(values, width) => {
+                (names::HIDDEN_IN.c(), Tensor::new(values, &[values.len() / width, *width])?)
+            }
         })
     }
 }

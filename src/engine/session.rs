@@ -16,7 +16,7 @@ use super::run_memory::{SHRINK_FROM, run_of};
 use super::slots::Slots;
 use super::standard::{Standard, no_matter_of_memory};
 use crate::error::{Result, Site, bail};
-use crate::graph::{self, Graph};
+use crate::graph::{self, Graph, names};
 use crate::kernels::Dtype;
 use crate::kv::{KvCache, KvShape};
 use crate::model::ModelConfig;
@@ -144,9 +144,9 @@ impl Session {
         let mut out = TensorMut::new(out, &[out_rows, self.width])?;
         let mut values = Values::new(3, 1);
         values.input(name, &rows);
-        values.input(c"batch", &address);
+        values.input(names::BATCH.c(), &address);
         if self.is_last {
-            values.input(c"logit_rows", &wanted);
+            values.input(names::LOGIT_ROWS.c(), &wanted);
         }
         values.output(self.output(), &mut out);
         session.run(&mut values, cancel, input.len() > SHRINK_FROM)
@@ -164,7 +164,7 @@ impl Session {
     pub(super) fn kv_type(&self, kv: KvShape) -> String {
         match &self.dialect {
             Dialect::Native(_) => kv.rows.to_string(),
-            Dialect::Standard(session) => format!("{:?}", session.dtype()).to_lowercase(),
+            Dialect::Standard(session) => session.dtype().name().to_owned(),
         }
     }
 
@@ -209,6 +209,6 @@ impl Session {
     }
 
     fn output(&self) -> &'static CStr {
-        if self.is_last { c"logits" } else { c"hidden_states" }
+        if self.is_last { names::LOGITS.c() } else { names::HIDDEN_OUT.c() }
     }
 }

@@ -5,14 +5,15 @@ use std::sync::{Arc, Weak};
 
 use once_cell::sync::OnceCell;
 use parking_lot::{Mutex, RwLock};
-use sha2::{Digest, Sha256};
 
 use super::budget::{Budget, Reservation};
 use super::cache::KvRows;
 use super::checkpoint::Checkpoint;
 use super::device::Target;
+use super::fingerprint::{self, Fingerprint};
 use super::head;
 use super::options::{EngineOptions, ShardSpec, Stage};
+use super::place::{Place, Stamps};
 use super::precision::Packer;
 use super::progress::Report;
 use super::session::Session;
@@ -23,7 +24,7 @@ use crate::error::{Result, Site, bail, err};
 use crate::graph::Graph;
 use crate::kv::KvShape;
 use crate::model::{self, ModelConfig, Range};
-use crate::source::{self, ModelFiles, OnTransfer, names};
+use crate::source::{ModelFiles, OnTransfer, absolute, names};
 use crate::weights::{self, WeightTable};
 
 /// A config.json is a few kilobytes.
@@ -37,7 +38,13 @@ const CONFIG_LIMIT: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Shard {
     info: ShardInfo,
+    place: Place,
+    spec: ShardSpec,
+    /// Whether its weights are the model's own, not a checkpoint's.
+    own: bool,
+    stamps: Stamps,
     config: ModelConfig,
+    range: Range,
     graph: Graph,
     kv: KvShape,
     /// Held for reading by every run, so that whoever takes the memory away waits for runs in progress.
@@ -46,7 +53,7 @@ pub struct Shard {
     slots: Slots,
     /// The KV caches of its requests, to be given back when it retires.
     caches: Mutex<Vec<Weak<CacheSlot>>>,
-    fingerprint: OnceCell<[u8; 32]>,
+    fingerprint: OnceCell<Fingerprint>,
     source: Checkpoint,
     packer: Packer,
     target: Target,
@@ -86,19 +93,30 @@ pub(super) struct Loaded {
     memory: Reservation,
 }
 
-impl Shard {
-    /// Reads, checks and builds what `spec` names, with the model's own weights or those of `checkpoint`.
-    pub(super) fn load(
+/// What a shard will be: read and checked, but nothing taken for it yet.
+pub(super) struct Blueprint {
+    place: Place,
+    spec: ShardSpec,
+    source: Checkpoint,
+    /// Whether the weights are the model's own.
+    own: bool,
+    config: ModelConfig,
+    range: Range,
+    graph: Graph,
+    stamps: Stamps,
+}
+
+impl Blueprint {
+    /// Of the layers that `spec` names of the model at `place`, with the model's own weights or those of `checkpoint`.
+    pub(super) fn new(
+        place: &Place,
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
         options: &EngineOptions,
-        target: &Target,
-        budget: &Arc<Budget>,
-        counters: &Arc<Counters>,
         report: &mut Report,
     ) -> Result<Self> {
         report.stage(Stage::Inspect)?;
-        let files = source::open(&spec.model, spec.revision.as_deref(), &options.source)?;
+        let files = place.open(&options.source)?;
         let (config, range, graph) = inspect(&*files, spec, &mut |_| report.waiting())?;
         report.stage(Stage::Fetch)?;
         let mut source = match checkpoint {
@@ -107,14 +125,34 @@ impl Shard {
         };
         let (config, graph) = head::settle(config, range, graph, source.catalogue())?;
         source.catalogue().tell_unused(&graph.weights());
-        let packer = Packer::new(options, &spec.model, range);
+        let own = checkpoint.is_none();
+        let is_folder = matches!(place, Place::Folder(_));
+        let stamps = if own && is_folder { source.stamps(&graph.weights())? } else { Stamps::default() };
+        Ok(Self { place: place.clone(), spec: spec.clone(), source, own, config, range, graph, stamps })
+    }
+
+    /// The shard.
+    pub(super) fn build(
+        self,
+        options: &EngineOptions,
+        target: &Target,
+        budget: &Arc<Budget>,
+        counters: &Arc<Counters>,
+        report: &mut Report,
+    ) -> Result<Shard> {
+        let Self { place, spec, source, own, config, range, graph, stamps } = self;
+        let packer = Packer::new(options, &place.name(), range);
         let loaded = Loaded::build(&source, &packer, target, &graph, &config, budget, report)?;
         let kv = options.kv_type.shape(&config, range);
         let info = ShardInfo::new(&config, range, &loaded, kv, target);
         report.stage(Stage::Ready)?;
-        Ok(Self {
-            info,
+        Ok(Shard {
+            place,
+            spec,
+            own,
+            stamps,
             config,
+            range,
             graph,
             kv,
             residence: RwLock::new(Residence::Here(Box::new(loaded))),
@@ -123,11 +161,31 @@ impl Shard {
             fingerprint: OnceCell::new(),
             source,
             packer,
-            target: *target,
+            target: target.at(info.device),
+            info,
             turn: budget.limit().map(|_| Mutex::new(())),
             budget: Arc::clone(budget),
             counters: Arc::clone(counters),
         })
+    }
+}
+
+impl Shard {
+    /// Whether it is what `spec` names, whose model is at `place`: those layers, with the model's own weights as they lie there
+    /// now.
+    pub(super) fn is(&self, place: &Place, spec: &ShardSpec) -> bool {
+        let same_range = || range(spec, &self.config).is_ok_and(|range| range == self.range);
+        self.own && self.place == *place && same_range() && self.stamps.hold()
+    }
+
+    /// Where its model is.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What it was made for.
+    pub(super) fn spec(&self) -> &ShardSpec {
+        &self.spec
     }
 
     /// What it is and takes.
@@ -148,12 +206,13 @@ impl Shard {
             ("end_layer", info.end_layer.to_string()),
             ("n_layers", info.n_layers.to_string()),
         ];
-        let blocks = self.packer.blocks();
+        let (path, blocks) = (&absolute(path), self.packer.blocks());
         self.with(|loaded| super::export::write(path, &self.graph, &self.config, &loaded.weights, blocks, &metadata))
     }
 
     /// Saves the shard's tensors, in their stored dtype and under the graph's names, as the safetensors file `path`.
     pub(super) fn save_checkpoint(&self, path: &Path) -> Result<()> {
+        let path = &absolute(path);
         self.with(|loaded| {
             let wanted = self.graph.weights();
             if self.packer.changes() {
@@ -164,16 +223,21 @@ impl Shard {
         })
     }
 
-    /// Calls `work` with the shard's memory, which stays until it returns.
+    /// Calls `work`, which runs the session, with the shard's memory: one call at a time where the arena has room for one run.
+    pub(super) fn run<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+        self.with(|loaded| {
+            let _turn = self.turn.as_ref().map(Mutex::lock);
+            work(loaded)
+        })
+    }
+
+    /// Calls `work`, which runs nothing, with the shard's memory, which stays until it returns. Many calls at once, beside runs.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
         if matches!(&*self.residence.read(), Residence::Lost) {
             self.rebuild()?;
         }
         match &*self.residence.read() {
-            Residence::Here(loaded) => {
-                let _turn = self.turn.as_ref().map(Mutex::lock);
-                work(loaded)
-            }
+            Residence::Here(loaded) => work(loaded),
             Residence::Suspended | Residence::Lost | Residence::Retired => Err(err!(
                 StaleShard,
                 "layers {}..={} are no longer loaded: the engine was cleared or holds another shard",
@@ -185,25 +249,38 @@ impl Shard {
 
     /// A KV cache for `capacity` tokens, given back when the shard retires.
     pub(super) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
-        let cache = self.with(|loaded| {
+        self.with(|loaded| {
             let (rows, memory) = loaded.session.new_rows(self.kv, capacity, &self.slots, &self.budget)?;
-            Ok(Cache { rows, _memory: memory })
-        })?;
+            Ok(self.register(loaded, Cache { rows, _memory: memory }))
+        })
+    }
+
+    /// Remembers a cache, to be given back when the shard retires. Only while the shard is loaded: once it has retired, nobody
+    /// asks for the caches any more.
+    fn register(&self, _while_loaded: &Loaded, cache: Cache) -> Arc<CacheSlot> {
         let slot = Arc::new(Mutex::new(Some(cache)));
         let mut caches = self.caches.lock();
         caches.retain(|cache| cache.strong_count() > 0);
         caches.push(Arc::downgrade(&slot));
-        Ok(slot)
+        slot
     }
 
-    /// Bytes that [`suspend`](Self::suspend) would give back to the budget.
+    /// Bytes that [`suspend`](Self::suspend) would give back to the budget. Nothing is loaded to tell.
     pub(super) fn own_bytes(&self) -> u64 {
-        self.with(|loaded| Ok(loaded.memory.bytes() + loaded.session.bytes())).unwrap_or(0)
+        // Recursive: not behind somebody who waits for runs to end.
+        match &*self.residence.read_recursive() {
+            Residence::Here(loaded) => loaded.memory.bytes() + loaded.session.bytes(),
+            Residence::Suspended | Residence::Lost | Residence::Retired => 0,
+        }
     }
 
     /// Gives the weights and the session back, after the runs in progress, but keeps the requests' caches.
     pub(super) fn suspend(&self) {
-        *self.residence.write() = Residence::Suspended;
+        let mut residence = self.residence.write();
+        if let Residence::Here(loaded) = &*residence {
+            self.identify(loaded);
+        }
+        *residence = Residence::Suspended;
     }
 
     /// Builds what [`suspend`](Self::suspend) gave back.
@@ -219,6 +296,10 @@ impl Shard {
         // The requests' caches are where it was.
         if loaded.session.device != self.info.device {
             bail!(DeviceUnavailable, "the shard ran on {}, which cannot be used any more", self.info.device);
+        }
+        // And they are what its weights have computed.
+        if self.fingerprint.get().is_some_and(|own| *own != self.fingerprint_of(&loaded)) {
+            bail!(StaleShard, "the files of {} have changed since the shard was loaded", self.source.describe());
         }
         Ok(loaded)
     }
@@ -237,6 +318,7 @@ impl Shard {
         let mut residence = self.residence.write();
         match &*residence {
             Residence::Here(loaded) if loaded.session.is_broken() => {
+                self.identify(loaded);
                 let (start, end) = (self.info.start_layer, self.info.end_layer);
                 log::warn!("layers {start}..={end} are loaded again: memory ran out that was there before");
             }
@@ -258,26 +340,21 @@ impl Shard {
     }
 
     /// Tells this model, range and these weights from others: what a request's state belongs to.
-    ///
-    /// The SHA-256 of the config, the range, every tensor's name, shape and dtype, and the beginning and end of its
-    /// content, norms and biases whole: fine-tunes of one model differ there, and no gigabytes are read.
-    pub(super) fn fingerprint(&self) -> Result<&[u8; 32]> {
-        self.fingerprint.get_or_try_init(|| {
-            self.with(|loaded| {
-                const SAMPLE: usize = 4096;
-                let mut hash = Sha256::new();
-                let (start, end) = (self.info.start_layer, self.info.end_layer);
-                hash.update(format!("{:?} {start}..={end} kv {}", self.config, loaded.session.kv_type(self.kv)));
-                for weight in self.graph.weights() {
-                    let Some(stored) = loaded.weights.get(&weight.name) else { continue };
-                    let data = stored.matrix().data;
-                    hash.update(format!("{} {:?} {:?}", weight.name, weight.shape, stored.layout()));
-                    hash.update(&data[..data.len().min(SAMPLE)]);
-                    hash.update(&data[data.len().saturating_sub(SAMPLE)..]);
-                }
-                Ok(hash.finalize().into())
-            })
-        })
+    pub(super) fn fingerprint(&self) -> Result<&Fingerprint> {
+        match self.fingerprint.get() {
+            Some(known) => Ok(known),
+            None => self.with(|loaded| Ok(self.identify(loaded))),
+        }
+    }
+
+    /// The fingerprint, computed when it is first needed.
+    fn identify(&self, loaded: &Loaded) -> &Fingerprint {
+        self.fingerprint.get_or_init(|| self.fingerprint_of(loaded))
+    }
+
+    fn fingerprint_of(&self, loaded: &Loaded) -> Fingerprint {
+        let kv = loaded.session.kv_type(self.kv);
+        fingerprint::of(&self.config, self.range, &kv, &self.graph, &loaded.weights)
     }
 
     pub(super) fn config(&self) -> &ModelConfig {
@@ -333,59 +410,4 @@ fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a failing test panics")]
-mod tests {
-    use super::*;
-    use crate::engine::run_memory::run_bytes;
-    use crate::engine::{Engine, EngineOptions, Input, Logits, Request, RequestOptions};
-
-    /// What ONNX Runtime itself does when its arena is full. A reservation in front of it normally sees to it that this
-    /// never happens, so the session is given an arena smaller than was reserved.
-    #[test]
-    fn a_full_arena_in_the_middle_of_a_run_is_out_of_memory_and_harms_nothing() {
-        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/llama_256");
-        let engine = Engine::new(EngineOptions::default()).unwrap();
-        let shard = engine.ensure_shard(&ShardSpec::whole(model), None).unwrap();
-        let request = || Request::new(&shard, RequestOptions { capacity: 64, ..RequestOptions::default() }).unwrap();
-        let ids: Vec<i64> = (1..=40).collect();
-        let before = request().infer(Input::Ids(&ids), Logits::All).unwrap().values().to_owned();
-
-        let (source, packer, target) = (&shard.source, &shard.packer, &shard.target);
-        let mut capped =
-            Loaded::build(source, packer, target, &shard.graph, &shard.config, &shard.budget, &mut Report::silent())
-                .unwrap();
-        // One step short of the largest value, the MLP's inner one.
-        let limit = run_bytes(&shard.graph, ids.len()) - 256;
-        capped.session =
-            Session::native_within(Some(limit), &shard.graph, &capped.weights, usize::MAX, Vec::new()).unwrap();
-        *shard.residence.write() = Residence::Here(Box::new(capped));
-
-        let mut request = request();
-        for failures in 1..=3 {
-            let error = request.infer(Input::Ids(&ids), Logits::All).unwrap_err();
-            let oom = error.out_of_memory().unwrap();
-            assert_eq!((oom.site, oom.device.as_str()), (Site::Run, "cpu"), "{}", error.chain());
-            assert!(oom.requested > 0 && oom.requested <= limit, "{}", error.chain());
-            assert!(error.chain().contains("Available memory of"), "these are its words: {}", error.chain());
-            assert_eq!((engine.stats().out_of_memory_run, request.position()), (failures, 0));
-            // The middle of the run: attention of the first layer has been computed, of the last one not.
-            let written: Vec<bool> = request
-                .with_cache(|cache| {
-                    let mut rows = Vec::new();
-                    cache.read(1, &mut rows)?;
-                    let head = shard.kv.rows.bytes(shard.config.head_dim);
-                    Ok(rows.chunks_exact(head).map(|head| head.iter().any(|byte| *byte != 0)).collect())
-                })
-                .unwrap();
-            assert!(written[0] && !written[written.len() - 1]);
-        }
-        // Memory was given back: what fits runs in the same arena.
-        let _ = request.infer(Input::Ids(&ids[..10]), Logits::None).unwrap();
-        request.truncate(0).unwrap();
-        // And with room again the same request gives the same bits.
-        shard.resume().unwrap();
-        let after = request.infer(Input::Ids(&ids), Logits::All).unwrap().values().to_owned();
-        assert_eq!(after.map(|v| v.to_bits()), before.map(|v| v.to_bits()));
-        assert_eq!(engine.stats().out_of_memory_run, 3);
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use super::request::Request;
 use crate::error::{Error, Result, Site, bail, err};
 
 const MAGIC: &[u8; 8] = b"ORTSHKV\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HASH: usize = 32;
 /// Magic, version, fingerprint, position.
 const HEADER: usize = 8 + 4 + HASH + 8;

@@ -9,10 +9,9 @@
 //!         for (size_t i = 0; i < n; i++) { choose a token from tensors[i], make it the next input in tensors[i] }
 //!     }
 
-use std::slice::{from_raw_parts, from_raw_parts_mut};
-
 use parking_lot::MutexGuard;
 
+use super::buffers::{OutArray, array};
 use super::guard::guard;
 use super::handle::borrow;
 use super::objects::ortshard_request;
@@ -36,7 +35,8 @@ use crate::{Logits, Step, infer_batch};
 ///
 /// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for requests on different shards or a `count` that no
 /// memory holds; INVALID_STATE for a request that appears twice or is in use by another call. Threads: one call at a
-/// time on each request. Ownership: `outputs[i].data` belongs to request i and lives until its next call. @since 0.1
+/// time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that request's next run.
+/// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_infer_batch(
     requests: *const *mut ortshard_request,
@@ -47,27 +47,18 @@ pub unsafe extern "C" fn ortshard_infer_batch(
     statuses: *mut ortshard_status,
 ) -> ortshard_status {
     guard(|| {
-        if count == 0 {
-            return Ok(());
-        }
-        if count > isize::MAX as usize / size_of::<ortshard_tensor>() {
-            return Err(Failure::invalid(format!("count is {count}, more than memory holds")));
-        }
-        for (pointer, name) in
-            [(requests.is_null(), "requests"), (inputs.is_null(), "inputs"), (outputs.is_null(), "outputs")]
-        {
-            if pointer {
-                return Err(Failure::null(name));
-            }
-        }
-        // SAFETY: the header's contract: arrays of `count`, aligned as C has them. Inputs and outputs may be one array, so
-        // the first is copied before the second is touched.
-        let (requests, inputs) = unsafe { (from_raw_parts(requests, count), from_raw_parts(inputs, count).to_vec()) };
+        // SAFETY: the header's contract: arrays of `count`.
+        let outputs = unsafe { OutArray::new(outputs, count, "outputs") }?;
         // SAFETY: as above.
-        let outputs = unsafe { from_raw_parts_mut(outputs, count) };
+        let statuses = unsafe { Statuses::new(statuses, count) };
         // SAFETY: as above.
-        let logits = (!logits.is_null()).then(|| unsafe { from_raw_parts(logits, count) });
-        outputs.fill(NOTHING);
+        let requests = unsafe { array(requests, count, "requests") }?;
+        // Inputs and outputs may be one array, so the inputs are copied before the outputs are written.
+        // SAFETY: as above.
+        let inputs = unsafe { array(inputs, count, "inputs") }?.into_owned();
+        // SAFETY: as above.
+        let logits = (!logits.is_null()).then(|| unsafe { array(logits, count, "logits") }).transpose()?;
+        (0..count).for_each(|index| outputs.set(index, NOTHING));
 
         let entered: Vec<_> = requests
             .iter()
@@ -75,43 +66,55 @@ pub unsafe extern "C" fn ortshard_infer_batch(
             // SAFETY: as above.
             .map(|(i, request)| unsafe { enter(*request, i) })
             .collect();
-        // Inputs may lie in what a request of this batch gave last, which the run writes over.
+        // Inputs may lie in what a request of this batch gave last, which the run writes over, and preparing for it may move.
         let written: Vec<_> = entered.iter().flatten().map(|(_, running)| running.output.clone()).collect();
-        let items = entered.into_iter().zip(inputs).enumerate().map(|(i, (entered, input))| {
-            let (object, mut running) = entered?;
-            let logits = logits.map_or(Ok(Logits::Last), |all| logits_of(all[i]))?;
-            // SAFETY: as above.
-            let values = unsafe { input.values() }?;
-            let values = written.iter().try_fold(values, Values::out_of)?;
-            values.input()?;
-            running.prepare(values.tokens(), logits)?;
-            Ok(Item { object, running, values, logits })
+        let items: Vec<_> = entered
+            .into_iter()
+            .zip(inputs)
+            .enumerate()
+            .map(|(i, (entered, input))| {
+                let (object, running) = entered?;
+                let logits = logits.as_ref().map_or(Ok(Logits::Last), |all| logits_of(all[i]))?;
+                // SAFETY: as above.
+                let values = unsafe { input.values() }?;
+                let values = written.iter().try_fold(values, Values::out_of)?;
+                values.input()?;
+                Ok(Item { object, running, values, logits })
+            })
+            .collect();
+        let items = items.into_iter().map(|item: Result<Item, Failure>| {
+            let mut item = item?;
+            item.running.prepare(item.values.tokens(), item.logits)?;
+            Ok(item)
         });
-        let outcomes = run(items.collect(), outputs);
-
-        // SAFETY: as above.
-        unsafe { report(outcomes, statuses) }
+        statuses.report(run(items.collect(), &outputs))
     })
 }
 
-/// Writes how each request ended; the first failure is the call's.
-///
-/// # Safety
-/// `statuses` is NULL or has room for as many as there are outcomes.
-pub(super) unsafe fn report(outcomes: Vec<Result<(), Failure>>, statuses: *mut ortshard_status) -> Result<(), Failure> {
-    if !statuses.is_null() {
+/// Where a call on many requests says how each of them ended.
+pub(super) struct Statuses(Option<OutArray<ortshard_status>>);
+
+impl Statuses {
+    /// # Safety
+    /// `statuses` is NULL or has room for `count` until the call returns.
+    pub(super) unsafe fn new(statuses: *mut ortshard_status, count: usize) -> Self {
+        // SAFETY: the caller's promise. NULL: nobody wants to know.
+        Self(unsafe { OutArray::new(statuses, count, "statuses") }.ok())
+    }
+
+    /// Writes how each request ended; the first failure is the call's.
+    pub(super) fn report(&self, outcomes: Vec<Result<(), Failure>>) -> Result<(), Failure> {
         for (index, outcome) in outcomes.iter().enumerate() {
             let status = outcome.as_ref().map_or_else(|failure| failure.status, |()| ORTSHARD_OK);
-            // SAFETY: the caller's promise.
-            unsafe { statuses.add(index).write_unaligned(status) };
+            self.0.iter().for_each(|statuses| statuses.set(index, status));
         }
+        for (index, outcome) in outcomes.into_iter().enumerate() {
+            outcome
+                .map_err(|failure| Failure { message: format!("requests[{index}]: {}", failure.message), ..failure })?;
+        }
+        Ok(())
     }
-    for (index, outcome) in outcomes.into_iter().enumerate() {
-        outcome.map_err(|failure| Failure { message: format!("requests[{index}]: {}", failure.message), ..failure })?;
-    }
-    Ok(())
 }
-
 /// A request that this call has to itself.
 pub(super) type Entered<'a> = (&'a RequestObject, MutexGuard<'a, Running>);
 
@@ -131,7 +134,7 @@ struct Item<'a> {
     logits: Logits,
 }
 
-fn run(mut items: Vec<Result<Item, Failure>>, outputs: &mut [ortshard_tensor]) -> Vec<Result<(), Failure>> {
+fn run(mut items: Vec<Result<Item, Failure>>, outputs: &OutArray<ortshard_tensor>) -> Vec<Result<(), Failure>> {
     let mut steps: Vec<Step> = items
         .iter_mut()
         .flatten()
@@ -143,11 +146,11 @@ fn run(mut items: Vec<Result<Item, Failure>>, outputs: &mut [ortshard_tensor]) -
     let mut ran = infer_batch(&mut steps).into_iter();
     items
         .into_iter()
-        .zip(outputs)
-        .map(|(item, output)| {
+        .enumerate()
+        .map(|(index, item)| {
             let mut item = item?;
             ran.next().unwrap_or(Ok(()))?;
-            *output = item.running.show();
+            outputs.set(index, item.running.show());
             item.object.moved(&item.running.request);
             Ok(())
         })

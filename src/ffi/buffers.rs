@@ -1,7 +1,7 @@
 //! Arrays across the boundary: `(pointer, count)` in, `(buffer, capacity, *needed)` out.
 
 use std::borrow::Cow;
-use std::ptr::copy_nonoverlapping;
+use std::ptr::{NonNull, copy_nonoverlapping};
 
 use super::handle::Out;
 use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE};
@@ -31,6 +31,34 @@ pub(super) unsafe fn array<'a, T: Copy>(
     }
     // SAFETY: as above, without the alignment.
     Ok(Cow::Owned((0..count).map(|index| unsafe { data.add(index).read_unaligned() }).collect()))
+}
+
+/// An array of the caller's that answers are written to, one by one. Like a single one's place, its memory may be uninitialised
+/// and lie at any address, so it is never a slice.
+#[derive(Debug)]
+pub(super) struct OutArray<T> {
+    data: NonNull<T>,
+    count: usize,
+}
+
+impl<T> OutArray<T> {
+    /// # Safety
+    /// `data` is NULL or may be written to, `count` values, until the call returns.
+    pub(super) unsafe fn new(data: *mut T, count: usize, parameter: &str) -> Result<Self, Failure> {
+        match NonNull::new(data) {
+            Some(data) => Ok(Self { data, count }),
+            None if count == 0 => Ok(Self { data: NonNull::dangling(), count }),
+            None => Err(Failure::null(parameter)),
+        }
+    }
+
+    /// Writes the answer `index`. One that the array has no room for is nobody's.
+    pub(super) fn set(&self, index: usize, value: T) {
+        if index < self.count {
+            // SAFETY: `new` was promised so many writable places. C's structs have no destructor to run on the old value.
+            unsafe { self.data.as_ptr().add(index).write_unaligned(value) };
+        }
+    }
 }
 
 /// A caller's buffer and the place for the size it needs.
@@ -112,6 +140,21 @@ mod tests {
         assert_eq!(fill(2, &[1, 2, 3]), (Err(ORTSHARD_ERROR_BUFFER_TOO_SMALL), 3, [7; 3]));
         assert_eq!(fill(3, &[1, 2, 3]), (Ok(()), 3, [1, 2, 3]));
         assert_eq!(fill(3, &[]), (Ok(()), 0, [1, 2, 3]));
+    }
+
+    #[test]
+    fn answers_go_to_uninitialised_places_at_any_address() {
+        let mut places = [std::mem::MaybeUninit::<u8>::uninit(); 25];
+        for offset in 0..8 {
+            let data = places[offset..].as_mut_ptr().cast::<c_void>().cast::<u64>();
+            // SAFETY: two values have room from every offset.
+            let out = unsafe { OutArray::new(data, 2, "ids") }.unwrap();
+            (0..3).for_each(|index| out.set(index, 7 + index as u64));
+            // SAFETY: both were just written.
+            assert_eq!(unsafe { (data.read_unaligned(), data.add(1).read_unaligned()) }, (7, 8));
+        }
+        // SAFETY: NULL is allowed.
+        assert!(unsafe { OutArray::<u64>::new(std::ptr::null_mut(), 1, "ids") }.is_err());
     }
 
     #[test]

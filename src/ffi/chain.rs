@@ -26,7 +26,7 @@ use crate::{Request, infer_chain};
 /// another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`
 /// is all zero, every position is as before, and the call can be repeated.
 /// Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
-/// its next call; what the others gave before is gone. @since 0.1
+/// that request's next run. The call is a run of the other requests, too: what they gave before is gone. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_infer_chain(
     requests: *const *mut ortshard_request,

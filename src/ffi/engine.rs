@@ -17,8 +17,10 @@ use super::guard::{guard, guard_void};
 use super::handle::{Out, borrow, free_box, give_box, give_counted};
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
+use super::shard::ORTSHARD_WEIGHTS_INT8;
 use super::status::{Failure, ortshard_status};
 use super::strings::{optional, text};
+use super::tensor::{ORTSHARD_F16, ORTSHARD_F32};
 use crate::{
     Engine, EngineOptions, Fetch, KvType, PackCache, Precision, Progress, Shard, ShardSpec, SourceOptions, Stage,
 };
@@ -36,14 +38,19 @@ pub const ORTSHARD_PRECISION_INT4_FINE: i32 = 4;
 
 /// What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32.
 pub const ORTSHARD_KV_AUTO: i32 = 0;
-/// float32, as computed.
-pub const ORTSHARD_KV_F32: i32 = 1;
+/// float32, as computed. The number of ORTSHARD_F32: types of caches and of tensors are numbered together.
+pub const ORTSHARD_KV_F32: i32 = 3;
 /// IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
 /// stay what they are.
-pub const ORTSHARD_KV_F16: i32 = 2;
+pub const ORTSHARD_KV_F16: i32 = 4;
 /// 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
 /// with a value that is not finite becomes NaNs.
-pub const ORTSHARD_KV_INT8: i32 = 3;
+pub const ORTSHARD_KV_INT8: i32 = 16;
+
+/// A type has one number, wherever it is named, so that no constant means one type here and another there.
+const _: () = assert!(
+    ORTSHARD_KV_F32 == ORTSHARD_F32 && ORTSHARD_KV_F16 == ORTSHARD_F16 && ORTSHARD_KV_INT8 == ORTSHARD_WEIGHTS_INT8
+);
 
 /// cbindgen:ignore
 pub const ORTSHARD_LAST_LAYER: u32 = ShardSpec::LAST;
@@ -75,9 +82,11 @@ pub const ORTSHARD_STAGE_READY: i32 = 6;
 /// `capacity` bytes (4096). `revision` may be NULL.
 ///
 /// Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
-/// the loading function then returns. Called from any thread that loads, from several at once; the engine must be freed
-/// before what `user_data` points to. It must return normally (no longjmp, no C++ exception). The file must stay as it
-/// is while the model is in use.
+/// the loading function then returns. Called from any thread that loads, from several at once. It must return normally
+/// (no longjmp, no C++ exception). The file must stay as it is while the model is in use.
+///
+/// A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine, all
+/// references to its shards and all requests on these are freed.
 pub type ortshard_fetch_callback = Option<
     unsafe extern "C" fn(
         model: *const c_char,
@@ -122,7 +131,7 @@ pub struct ortshard_engine_options {
     pub cache_dir: *const c_char,
     /// Brings the files of models that are no folders, instead of the hub. NULL: the hub and its cache.
     pub fetch: ortshard_fetch_callback,
-    /// Passed on to `fetch`.
+    /// Passed on to `fetch`, which says how long it must live.
     pub fetch_user_data: *mut c_void,
     /// The folder where quantised shards are kept between loads, as UTF-8. NULL: the environment's ORTSHARD_CACHE, else
     /// $XDG_CACHE_HOME/ortshard, else ~/.cache/ortshard. Empty: none, weights are quantised into memory at each load.
@@ -262,8 +271,8 @@ pub unsafe extern "C" fn ortshard_shard_spec_init(
 
 /// Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
 ///
-/// Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; INVALID_ARGUMENT for an
-/// option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
+/// Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type that
+/// the operators it asks for do not have; INVALID_ARGUMENT for an option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
 /// Threads: any. Ownership: free `*engine` with ortshard_engine_free(). @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_create(
@@ -304,16 +313,23 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 
 /// Makes the shard that `spec` names the engine's shard and gives a reference to it.
 ///
-/// If it is resident already, nothing happens. Otherwise it is built beside the present one, which is replaced when
-/// the new one is ready: after any failure the old shard is still there. Requests on a replaced shard go on working,
-/// and keep it in memory until they are freed; with the option release_first they become stale instead.
+/// If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with the
+/// model's own weights, and the files as they were. Of a model that is a name, the name and the revision count. Otherwise
+/// the shard is built beside the present one, which is replaced when the new one is ready: after any failure the old shard
+/// is still there. Requests on a replaced shard go on working, and keep it in memory until they are freed; with the
+/// option release_first they become stale instead.
+///
+/// A relative path means what it means now, whatever the working directory is later.
 ///
 /// `progress`, unless NULL, is called after each step with `user_data`.
 ///
-/// Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
-/// be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
-/// n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
-/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+/// Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
+/// cannot be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer;
+/// INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
+/// folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
+/// not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
+/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8;
+/// VERSION_MISMATCH; NULL_ARGUMENT.
 /// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -352,9 +368,12 @@ pub unsafe extern "C" fn ortshard_engine_current_shard(
     })
 }
 
-/// Gives back all memory of the engine's shard and of the requests on it. The engine can load again.
+/// Gives back the memory of the engine's shard: its weights, its session, and the KV caches of the requests on it. The
+/// engine can load again.
 ///
-/// Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD.
+/// Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD. Until it is
+/// freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
+/// are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
 ///
 /// Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
 #[unsafe(no_mangle)]

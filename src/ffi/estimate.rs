@@ -46,10 +46,13 @@ impl Versioned for ortshard_memory_estimate {
 
 /// Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
 ///
-/// Loads nothing and takes no memory. Where the files of the weights are not there, config.json's dtype decides.
+/// Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must be in
+/// the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
+/// config.json's dtype decides.
 ///
 /// Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();
-/// IO; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
+/// OFFLINE if config.json is not here; what the fetch callback returned; IO; INVALID_UTF8; VERSION_MISMATCH;
+/// NULL_ARGUMENT. Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_estimate(
     engine: *const ortshard_engine,

@@ -9,6 +9,7 @@
 //! work. What makes the raw pointers sound is the contract that the header's introduction states once: a pointer is
 //! NULL or points to what its type says, handles come from this library and are not used after they were freed.
 #![allow(unsafe_code, reason = "this is the C boundary")]
+#![allow(clippy::missing_safety_doc, reason = "the header's introduction says it once")]
 #![allow(unreachable_pub, reason = "cbindgen reads only what is pub")]
 #![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links, reason = "the documentation is the C header's")]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test panics"))]
@@ -45,3 +46,8 @@ mod tensor;
 mod text_stream;
 mod tokenizer;
 mod version;
+
+// What `c_interface` shows.
+pub use engine::{ortshard_engine_create, ortshard_engine_ensure_shard, ortshard_shard_spec, ortshard_shard_spec_init};
+pub use request::{ORTSHARD_LOGITS_LAST, ortshard_request_create, ortshard_request_infer, ortshard_request_truncate};
+pub use tensor::{ORTSHARD_I64, ortshard_tensor};

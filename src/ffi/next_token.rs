@@ -12,8 +12,8 @@
 
 use parking_lot::MutexGuard;
 
-use super::batch::{Entered, enter, report};
-use super::buffers::array;
+use super::batch::{Entered, Statuses, enter};
+use super::buffers::{OutArray, array};
 use super::chain::Chain;
 use super::guard::guard;
 use super::handle::{Out, borrow};
@@ -26,7 +26,7 @@ use crate::{Request, SampleStep, Sampler, next_token, next_tokens};
 /// the next token. The last shard must be the model's last; one request on a whole model is a chain of 1.
 ///
 /// `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
-/// positions and the sampler.
+/// positions and the sampler. It is a run of each request: what the requests gave before is gone.
 ///
 /// Errors: those of ortshard_infer_chain() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
 /// logits. Threads: one call at a time on each request and on the sampler. @since 0.1
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn ortshard_next_token(
 /// together, as ortshard_infer_batch() does.
 ///
 /// A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended.
-/// `ids[i]` of one that failed is as it was, as are its position and its sampler.
+/// `ids[i]` of one that failed is as it was, as are its position and its sampler. What the requests gave before is gone.
 ///
 /// Returns OK if all succeeded, else the status of the first that failed; ortshard_last_error() says which.
 ///
@@ -84,9 +84,10 @@ pub unsafe extern "C" fn ortshard_next_tokens(
         let inputs = unsafe { array(inputs, count, "inputs") }?;
         // SAFETY: as above.
         let samplers = unsafe { array(samplers, count, "samplers") }?;
-        if ids.is_null() && count > 0 {
-            return Err(Failure::null("ids"));
-        }
+        // SAFETY: as above.
+        let ids = unsafe { OutArray::new(ids, count, "ids") }?;
+        // SAFETY: as above.
+        let statuses = unsafe { Statuses::new(statuses, count) };
         let entered: Vec<Result<(Entered, MutexGuard<Sampler>), Failure>> = (0..count)
             .map(|i| {
                 // SAFETY: as above.
@@ -109,12 +110,7 @@ pub unsafe extern "C" fn ortshard_next_tokens(
                 Ok(Item { entered, sampler, values })
             })
             .collect();
-        let outcomes = run(items, |index, id| {
-            // SAFETY: as above.
-            unsafe { ids.add(index).write_unaligned(id) };
-        });
-        // SAFETY: as above: NULL or an array of `count`.
-        unsafe { report(outcomes, statuses) }
+        statuses.report(run(items, &ids))
     })
 }
 
@@ -125,7 +121,7 @@ struct Item<'a> {
     values: Values<'a>,
 }
 
-fn run(mut items: Vec<Result<Item, Failure>>, give: impl Fn(usize, i64)) -> Vec<Result<(), Failure>> {
+fn run(mut items: Vec<Result<Item, Failure>>, ids: &OutArray<i64>) -> Vec<Result<(), Failure>> {
     let mut steps: Vec<SampleStep> = items
         .iter_mut()
         .flatten()
@@ -141,7 +137,7 @@ fn run(mut items: Vec<Result<Item, Failure>>, give: impl Fn(usize, i64)) -> Vec<
         .map(|(index, item)| {
             let item = item?;
             let id = chosen.next().unwrap_or_else(|| Err(crate::error::err!(Internal, "a step without an outcome")))?;
-            give(index, id.into());
+            ids.set(index, id.into());
             item.entered.0.moved(&item.entered.1.request);
             Ok(())
         })

@@ -16,8 +16,8 @@ use crate::{Engine, Sampler, Shard, Tokenizer};
 
 /// Holds at most one shard of a model and replaces it safely.
 ///
-/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _stats, _model_info, _model_eos, _open_tokenizer,
-/// _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
+/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _stats, _model_info, _model_eos,
+/// _open_tokenizer, _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
 pub struct ortshard_engine {
     _private: [u8; 0],
 }
@@ -31,7 +31,7 @@ impl Handle for ortshard_engine {
 ///
 /// References are counted: each one that a function gives you, and each that you retain, is freed once.
 ///
-/// Functions: _retain, _free, _info, _export_onnx.
+/// Functions: _retain, _free, _info, _export_onnx; ortshard_request_create().
 pub struct ortshard_shard {
     _private: [u8; 0],
 }
@@ -45,7 +45,7 @@ impl Handle for ortshard_shard {
 ///
 /// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
 /// _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row, and
-/// ortshard_next_token() and _tokens() for ids instead of logits.
+/// ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
 pub struct ortshard_request {
     _private: [u8; 0],
 }
@@ -57,7 +57,7 @@ impl Handle for ortshard_request {
 
 /// A rule and a random stream that choose the next token from logits. Needs no model.
 ///
-/// Functions: _create, _free, _sample, _reset.
+/// Functions: _create, _free, _sample, _reset; ortshard_next_token(), ortshard_next_tokens().
 pub struct ortshard_sampler {
     _private: [u8; 0],
 }
@@ -69,7 +69,8 @@ impl Handle for ortshard_sampler {
 
 /// Text to token ids and back. Immutable; needs no weights and no shard.
 ///
-/// Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template.
+/// Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
+/// ortshard_text_stream_create().
 pub struct ortshard_tokenizer {
     _private: [u8; 0],
 }

@@ -51,11 +51,13 @@
  *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened
  *               to its last part in the lists of errors below. ortshard_last_error() then tells this thread what went
  *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
- *               object is as it was before.
+ *               object is as it was before. One thing only is gone: the output that a request gave last, after a
+ *               run of it that failed.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
  *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
- *               matter, and NULL is ignored. What you pass in is read during the call only.
+ *               matter, and NULL is ignored. What you pass in is read during the call only, but for callbacks that are
+ *               called later and their `user_data`: each says how long it must live.
  *   Threads     A function that takes `const ortshard_x *` may be called on one object from many threads at once. One
  *               that takes `ortshard_x *` needs the object for itself; a second call at the same time returns
  *               INVALID_STATE. Different objects never disturb each other. Free an object when no call on it runs.

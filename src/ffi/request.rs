@@ -17,6 +17,10 @@
 //!
 //!     for (int i = 0; i < n_shards; i++)
 //!         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
+//!
+//! An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any
+//! call of ortshard_request_infer(), ortshard_request_infer_into(), ortshard_infer_batch(), ortshard_infer_chain(),
+//! ortshard_next_token() or ortshard_next_tokens() with that request, also one that fails. No other function touches it.
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -227,8 +231,8 @@ pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
 /// in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
 /// INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN, or KV with the option no_cache);
 /// RUNTIME; NULL_ARGUMENT.
-/// Threads: one call at a time. Ownership: output->data belongs to the request and lives until the next call of
-/// _infer, _infer_into or _free on it. @since 0.1
+/// Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
+/// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_infer(
     request: *mut ortshard_request,

@@ -36,8 +36,10 @@ pub unsafe extern "C" fn ortshard_request_fork(
 /// Writes the request's state to `buffer`, which has room for `capacity` bytes, and its size to `*needed`. NULL and 0
 /// ask for the size.
 ///
-/// The state is bytes to be kept or sent as they are: a version, a fingerprint of model, weights and layers, the
-/// tokens' KV rows, and a hash of all that.
+/// The state is bytes to be kept or sent as they are: a version, a fingerprint of what it belongs to, the tokens' KV rows,
+/// and a hash of all that. The fingerprint covers the numbers of config.json that results depend on, the layers, how KV
+/// rows are kept, and of each tensor its name, shape and type (as stored or quantised) and its first and last 4,096
+/// bytes. So other weights are noticed, but for those that differ from these in the middle of large tensors only.
 ///
 /// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running, or
 /// if it was made with no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV);
@@ -63,7 +65,7 @@ pub unsafe extern "C" fn ortshard_request_export_state(
 /// Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
 ///
 /// Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
-/// INVALID_ARGUMENT for a state of another model, other weights, layers or kv_type; CONTEXT_FULL if it holds more tokens
+/// INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it holds more tokens
 /// than this request has room for; INVALID_STATE if another call on this request is running, or if it was made with
 /// no_cache; STALE_SHARD; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
 #[unsafe(no_mangle)]

@@ -6,6 +6,7 @@
 //! device. Neither this module nor its writers know ONNX Runtime or see a byte of weights.
 
 mod memory;
+pub(crate) mod names;
 pub(crate) mod native;
 pub(crate) mod onnx;
 pub(crate) mod standard;
@@ -60,6 +61,8 @@ pub(crate) struct Attention {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    /// Pairs of a head's values that are rotated, the first ones; the rest passes.
+    pub rotary_pairs: usize,
     /// Factor on the scores before the softmax.
     pub scale: f32,
     /// A query at position `p` sees keys `p - window + 1 ..= p`; `None`: all.
@@ -111,22 +114,6 @@ pub(crate) enum Output {
     Hidden(Value),
     /// Logits of the rows asked for.
     Logits(Value),
-}
-
-/// Names of the graph's inputs and outputs, the same in both dialects.
-pub(crate) mod names {
-    /// Token ids, first shard only.
-    pub(crate) const INPUT_IDS: &str = "input_ids";
-    /// Hidden states, in on every shard but the first, out of every shard but the last.
-    pub(crate) const HIDDEN_IN: &str = "hidden_states_in";
-    /// See [`HIDDEN_IN`].
-    pub(crate) const HIDDEN_OUT: &str = "hidden_states";
-    /// Logits, last shard only.
-    pub(crate) const LOGITS: &str = "logits";
-    /// Native dialect: the address of the run's batch description.
-    pub(crate) const BATCH: &str = "batch";
-    /// Native dialect: indices of the rows whose logits are wanted.
-    pub(crate) const LOGIT_ROWS: &str = "logit_rows";
 }
 
 /// The operations of one shard.

@@ -9,40 +9,31 @@
 
 use prost::Message;
 
+use super::names::{self, Name, attribute, op};
 use super::onnx::{Attribute, ElementType, GraphProto, Model, Node, ValueInfo, dynamic, fixed};
-use super::{Graph, Input, Linear, Op, Output, Value, names};
+use super::{Graph, Input, Linear, Op, Output, Value, Weight};
 
 /// Domain of the operators.
 pub(crate) const DOMAIN: &str = "ortshard";
-
-/// Names of the operators and their attributes, shared with their implementation in `runtime`.
-pub(crate) mod op {
-    pub(crate) const EMBED: &str = "Embed";
-    pub(crate) const RMS_NORM: &str = "RmsNorm";
-    pub(crate) const LINEAR: &str = "Linear";
-    pub(crate) const QKV: &str = "Qkv";
-    pub(crate) const SWIGLU: &str = "SwiGlu";
-    pub(crate) const ATTENTION: &str = "Attention";
-}
 
 /// The serialised ONNX model of `graph`.
 pub(crate) fn write(graph: &Graph) -> Vec<u8> {
     let mut input = Vec::new();
     match graph.input {
-        Input::Ids => input.push(ValueInfo::tensor(names::INPUT_IDS, ElementType::I64, &[dynamic("tokens")])),
+        Input::Ids => input.push(ValueInfo::tensor(names::INPUT_IDS.text(), ElementType::I64, &[dynamic("tokens")])),
         Input::Hidden(value) => {
             let dims = [dynamic("tokens"), fixed(value.width)];
-            input.push(ValueInfo::tensor(names::HIDDEN_IN, ElementType::F32, &dims));
+            input.push(ValueInfo::tensor(names::HIDDEN_IN.text(), ElementType::F32, &dims));
         }
     }
-    input.push(ValueInfo::tensor(names::BATCH, ElementType::I64, &[fixed(1)]));
+    input.push(ValueInfo::tensor(names::BATCH.text(), ElementType::I64, &[fixed(1)]));
     let output = match graph.output {
         Output::Hidden(value) => {
-            ValueInfo::tensor(names::HIDDEN_OUT, ElementType::F32, &[dynamic("tokens"), fixed(value.width)])
+            ValueInfo::tensor(names::HIDDEN_OUT.text(), ElementType::F32, &[dynamic("tokens"), fixed(value.width)])
         }
         Output::Logits(value) => {
-            input.push(ValueInfo::tensor(names::LOGIT_ROWS, ElementType::I64, &[dynamic("rows")]));
-            ValueInfo::tensor(names::LOGITS, ElementType::F32, &[dynamic("rows"), fixed(value.width)])
+            input.push(ValueInfo::tensor(names::LOGIT_ROWS.text(), ElementType::I64, &[dynamic("rows")]));
+            ValueInfo::tensor(names::LOGITS.text(), ElementType::F32, &[dynamic("rows"), fixed(value.width)])
         }
     };
     let node = graph.ops.iter().map(|op| node(graph, op)).collect();
@@ -62,41 +53,42 @@ fn name(graph: &Graph, value: Value) -> String {
 
 fn node(graph: &Graph, op: &Op) -> Node {
     let value = |v: &Value| name(graph, *v);
-    let own = |kind, input: Vec<String>, out: &[Value]| Node::new(DOMAIN, kind, input, out.iter().map(value).collect());
+    let own = |kind: Name, input: Vec<String>, out: &[Value]| {
+        Node::new(DOMAIN, kind.text(), input, out.iter().map(value).collect())
+    };
     match op {
-        Op::Embed { table, out } => {
-            own(op::EMBED, vec![names::INPUT_IDS.into()], &[*out]).with(Attribute::string("weight", &table.name))
-        }
+        Op::Embed { table, out } => own(op::EMBED, vec![names::INPUT_IDS.into()], &[*out])
+            .with(Attribute::string(attribute::WEIGHT, &table.name)),
         Op::RmsNorm { x, weight, eps, out } => own(op::RMS_NORM, vec![value(x)], &[*out])
-            .with(Attribute::string("weight", &weight.name))
-            .with(Attribute::float("eps", *eps)),
+            .with(Attribute::string(attribute::WEIGHT, &weight.name))
+            .with(Attribute::float(attribute::EPS, *eps)),
         Op::Linear { x, linear, residual, out } => {
             let input = std::iter::once(x).chain(residual).map(value).collect();
-            with_linear(own(op::LINEAR, input, &[*out]), "", linear)
+            with_linear(own(op::LINEAR, input, &[*out]), attribute::ONLY, linear)
         }
         Op::Qkv { x, linears: [q, k, v], out } => {
             let node = own(op::QKV, vec![value(x)], out);
-            with_linear(with_linear(with_linear(node, "q_", q), "k_", k), "v_", v)
+            let node = with_linear(node, attribute::QUERY, q);
+            with_linear(with_linear(node, attribute::KEY, k), attribute::VALUE, v)
         }
         Op::SwiGlu { x, gate, up, out } => {
-            with_linear(with_linear(own(op::SWIGLU, vec![value(x)], &[*out]), "gate_", gate), "up_", up)
+            let node = with_linear(own(op::SWIGLU, vec![value(x)], &[*out]), attribute::GATE, gate);
+            with_linear(node, attribute::UP, up)
         }
         Op::Attention { qkv, attention: a, out } => {
             let input = qkv.iter().map(value).chain([names::BATCH.into()]).collect();
-            let mut node = own(op::ATTENTION, input, &[*out])
-                .with(Attribute::int("cache", a.cache as i64))
-                .with(Attribute::int("heads", a.heads as i64))
-                .with(Attribute::int("kv_heads", a.kv_heads as i64))
-                .with(Attribute::int("head_dim", a.head_dim as i64))
-                .with(Attribute::float("scale", a.scale))
-                .with(Attribute::int("window", a.window.unwrap_or(0) as i64));
-            if let Some(norm) = &a.head_norm {
-                node = node
-                    .with(Attribute::string("q_norm", &norm.query.name))
-                    .with(Attribute::string("k_norm", &norm.key.name))
-                    .with(Attribute::float("eps", norm.eps));
-            }
-            node
+            let norm = a.head_norm.as_ref();
+            own(op::ATTENTION, input, &[*out])
+                .with(Attribute::int(attribute::CACHE, a.cache as i64))
+                .with(Attribute::int(attribute::HEADS, a.heads as i64))
+                .with(Attribute::int(attribute::KV_HEADS, a.kv_heads as i64))
+                .with(Attribute::int(attribute::HEAD_DIM, a.head_dim as i64))
+                .with(Attribute::int(attribute::ROTARY_PAIRS, a.rotary_pairs as i64))
+                .with(Attribute::float(attribute::SCALE, a.scale))
+                .with(Attribute::int(attribute::WINDOW, a.window.unwrap_or(0) as i64))
+                .with(tensor(attribute::QUERY_NORM, norm.map(|norm| &norm.query)))
+                .with(tensor(attribute::KEY_NORM, norm.map(|norm| &norm.key)))
+                .with(Attribute::float(attribute::EPS, norm.map_or(0.0, |norm| norm.eps)))
         }
         Op::Rows { x, out } => Node::new("", "Gather", vec![value(x), names::LOGIT_ROWS.into()], vec![value(out)])
             .with(Attribute::int("axis", 0)),
@@ -104,9 +96,13 @@ fn node(graph: &Graph, op: &Op) -> Node {
 }
 
 fn with_linear(node: Node, prefix: &str, linear: &Linear) -> Node {
-    let node = node.with(Attribute::string(&format!("{prefix}weight"), &linear.weight.name));
-    match &linear.bias {
-        Some(bias) => node.with(Attribute::string(&format!("{prefix}bias"), &bias.name)),
-        None => node,
-    }
+    let name = |part| format!("{prefix}{part}");
+    node.with(tensor(&name(attribute::WEIGHT), Some(&linear.weight)))
+        .with(tensor(&name(attribute::BIAS), linear.bias.as_ref()))
+}
+
+/// Also a tensor that the node does not have is written, as an empty name: an attribute that cannot be read is then an error,
+/// whatever the reason.
+fn tensor(name: &str, weight: Option<&Weight>) -> Attribute {
+    Attribute::string(name, weight.map_or("", |weight| &weight.name))
 }

@@ -16,6 +16,16 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Its name in files, which stays.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+        }
+    }
+
     /// Bytes of one element.
     #[must_use]
     pub const fn size(self) -> usize {
@@ -46,6 +56,15 @@ impl fmt::Debug for Layout {
 }
 
 impl Layout {
+    /// Its name in files, which stays.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rows(dtype) => dtype.name(),
+            Self::Tiles(packing) => packing.name(),
+        }
+    }
+
     /// Bytes of a matrix; none if they are more than can be counted.
     pub const fn bytes(self, rows: usize, cols: usize) -> Option<usize> {
         match self {

@@ -22,7 +22,6 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test panics"))]
 #![allow(clippy::inline_always, reason = "what is not inlined into the wrapper is compiled for the baseline processor")]
-
 #![cfg_attr(fuzzing, allow(dead_code, reason = "instruction sets that a fuzzer's build leaves out"))]
 
 #[cfg(target_endian = "big")]
@@ -57,6 +56,10 @@ pub trait Parallel: Sync {
 
     /// Calls `task` once with each number in `0..tasks`, in any order and from any thread, and returns when all are done.
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
+
+    /// Some results were not computed or found no place: what the kernel gives is not whole, and nobody may use it. Only a
+    /// mistake in the sizes that a kernel was given or worked out leads here.
+    fn incomplete(&self);
 }
 
 /// Runs every task on the calling thread.
@@ -70,5 +73,9 @@ impl Parallel for Serial {
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         (0..tasks).for_each(task);
+    }
+
+    fn incomplete(&self) {
+        unreachable!("a result without a place");
     }
 }

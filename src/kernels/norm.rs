@@ -15,7 +15,7 @@ pub fn rms_norm(isa: Isa, par: &dyn Parallel, x: &[f32], weight: &Matrix, eps: f
     }
     let rows = x.len() / width;
     let per_task = (TASK_VALUES / width).max(1);
-    let y = Output::new(y);
+    let y = Output::new(par, y);
     let mut scratch = Scratch::take(width);
     let wide = &mut scratch.values()[..width];
     weight.widen(0, wide);

@@ -1,5 +1,6 @@
 //! Memory that a kernel's tasks share: outputs they write side by side, and scratch that outlives the call.
 
+use super::Parallel;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
@@ -7,6 +8,8 @@ use std::marker::PhantomData;
 pub(super) struct Output<'a, T = f32> {
     start: *mut T,
     len: usize,
+    /// Who hears of a place that is not there.
+    par: &'a dyn Parallel,
     of: PhantomData<&'a mut [T]>,
 }
 
@@ -17,17 +20,24 @@ unsafe impl<T: Send> Send for Output<'_, T> {}
 
 impl<'a, T> Output<'a, T> {
     /// Takes the output for the length of the call.
-    pub(super) fn new(slice: &'a mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), len: slice.len(), of: PhantomData }
+    pub(super) fn new(par: &'a dyn Parallel, slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), par, of: PhantomData }
     }
 
-    /// The values `from..from + count`, or none if they are not all inside.
+    /// Tells that some of its values are not written.
+    pub(super) fn incomplete(&self) {
+        self.par.incomplete();
+    }
+
+    /// The values `from..from + count`. If they are not all inside, none, and the output is
+    /// [incomplete](Parallel::incomplete).
     ///
     /// # Safety
     /// No other task holds any of these values while the slice lives.
     #[allow(clippy::mut_from_ref, reason = "the promise above is what makes it sound")]
     pub(super) unsafe fn slice(&self, from: usize, count: usize) -> &mut [T] {
         if from.checked_add(count).is_none_or(|end| end > self.len) {
+            self.incomplete();
             return &mut [];
         }
         // SAFETY: inside the slice, and the caller promises that nobody else holds this part.
@@ -82,5 +92,41 @@ impl Drop for Scratch {
         let block = std::mem::take(&mut self.0);
         // On a thread that is ending it is simply freed.
         let _ = SCRATCH.try_with(|kept| kept.borrow_mut().push(block));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::super::testing::Stored;
+    use super::super::{Dtype, Isa, rms_norm};
+    use super::*;
+
+    #[derive(Default)]
+    struct Listening(AtomicBool);
+
+    impl Parallel for Listening {
+        fn threads(&self) -> usize {
+            1
+        }
+
+        fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+            (0..tasks).for_each(task);
+        }
+
+        fn incomplete(&self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_result_without_a_place_is_no_success() {
+        let weight = Stored::new(1, 4, Dtype::F32, 1);
+        for (room, failed) in [(8, false), (7, true), (0, true)] {
+            let (par, mut y) = (Listening::default(), vec![0.0; room]);
+            rms_norm(Isa::Portable, &par, &[1.0; 8], &weight.matrix(), 0.0, &mut y);
+            assert_eq!(par.0.into_inner(), failed, "{room}");
+        }
     }
 }

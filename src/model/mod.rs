@@ -156,6 +156,7 @@ fn attention(config: &ModelConfig, range: Range, layer: usize, head_norm: Option
         heads: config.heads,
         kv_heads: config.kv_heads,
         head_dim: config.head_dim,
+        rotary_pairs: config.rope.pairs(),
         scale: 1.0 / (config.head_dim as f32).sqrt(),
         window: config.windows.get(layer).copied().flatten(),
         head_norm,

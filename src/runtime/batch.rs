@@ -57,7 +57,7 @@ impl<'a> Segment<'a> {
 pub(crate) struct Batch<'a> {
     /// In the order of their rows.
     pub segments: Vec<Segment<'a>>,
-    /// Cosines `[tokens, head_dim / 2]`.
+    /// Cosines `[tokens, rotary_pairs]`.
     pub cos: Vec<f32>,
     /// Sines, likewise.
     pub sin: Vec<f32>,

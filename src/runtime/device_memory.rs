@@ -21,11 +21,8 @@ use super::status::{check, check_on};
 use super::tensor::{Kind, MemoryInfo, Tensor, TensorMut};
 use super::values::Values;
 use crate::error::{Error, Result, Site, err};
+use crate::graph::names::copy;
 use crate::graph::standard::{chooser, copier};
-
-/// The copier's input and output.
-pub(super) const FROM: &CStr = c"from";
-pub(super) const TO: &CStr = c"to";
 
 /// A device's memory, to be allocated and copied.
 #[derive(Debug)]
@@ -105,8 +102,8 @@ impl DeviceMemory {
         let (from, mut to) = ([0_u8], [0_u8]);
         let (from, mut to) = (Tensor::new(&from, &[1])?, TensorMut::new(&mut to, &[1])?);
         let mut values = Values::new(1, 1);
-        values.input(FROM, &from);
-        values.output(TO, &mut to);
+        values.input(copy::FROM.c(), &from);
+        values.output(copy::TO.c(), &mut to);
         self.session.run(&mut values, &self.shrinking, true)
     }
 }
@@ -157,8 +154,8 @@ impl DeviceBlock {
     pub(super) fn write(&self, at: usize, from: &[u8]) -> Result<()> {
         let mut values = Values::new(1, 1);
         let (from, mut to) = (Tensor::new(from, &[from.len()])?, self.bytes(at, from.len())?);
-        values.input(FROM, &from);
-        values.output(TO, &mut to);
+        values.input(copy::FROM.c(), &from);
+        values.output(copy::TO.c(), &mut to);
         self.memory.copy(&mut values)
     }
 
@@ -177,8 +174,8 @@ impl DeviceBlock {
 
     fn copying(&self, from: &TensorMut, to: &mut TensorMut) -> Result<()> {
         let mut values = Values::new(1, 1);
-        values.written(FROM, from);
-        values.output(TO, to);
+        values.written(copy::FROM.c(), from);
+        values.output(copy::TO.c(), to);
         self.memory.copy(&mut values)
     }
 

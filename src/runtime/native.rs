@@ -14,6 +14,7 @@ use super::operator::{Attributes, Call, Input, Kernel, Operator, Registered, Sig
 use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, bail, err};
+use crate::graph::names::{attribute, op};
 use crate::graph::native::DOMAIN;
 use crate::kernels::{self, AttentionShape, Isa, Map, Matrix};
 use crate::weights::{Stored, WeightTable};
@@ -97,12 +98,12 @@ impl Operator for Native {
     fn signature(&self) -> &'static Signature {
         use Input::{F32, I64, Optional};
         match self.kind {
-            Kind::Embed => &Signature { name: c"Embed", inputs: &[I64], outputs: 1 },
-            Kind::RmsNorm => &Signature { name: c"RmsNorm", inputs: &[F32], outputs: 1 },
-            Kind::Linear => &Signature { name: c"Linear", inputs: &[F32, Optional], outputs: 1 },
-            Kind::Qkv => &Signature { name: c"Qkv", inputs: &[F32], outputs: 3 },
-            Kind::SwiGlu => &Signature { name: c"SwiGlu", inputs: &[F32], outputs: 1 },
-            Kind::Attention => &Signature { name: c"Attention", inputs: &[F32, F32, F32, I64], outputs: 1 },
+            Kind::Embed => &Signature { name: op::EMBED, inputs: &[I64], outputs: 1 },
+            Kind::RmsNorm => &Signature { name: op::RMS_NORM, inputs: &[F32], outputs: 1 },
+            Kind::Linear => &Signature { name: op::LINEAR, inputs: &[F32, Optional], outputs: 1 },
+            Kind::Qkv => &Signature { name: op::QKV, inputs: &[F32], outputs: 3 },
+            Kind::SwiGlu => &Signature { name: op::SWIGLU, inputs: &[F32], outputs: 1 },
+            Kind::Attention => &Signature { name: op::ATTENTION, inputs: &[F32, F32, F32, I64], outputs: 1 },
         }
     }
 
@@ -110,25 +111,32 @@ impl Operator for Native {
         let shared = self.shared.clone();
         let linear = |prefix: &str| shared.linear(a, prefix);
         Ok(match self.kind {
-            Kind::Embed => Box::new(Embed { table: shared.required(a, "weight")? }),
-            Kind::RmsNorm => Box::new(RmsNorm { weight: shared.required(a, "weight")?, eps: a.float("eps")?, shared }),
-            Kind::Linear => Box::new(Linear { linear: linear("")?, shared }),
-            Kind::Qkv => Box::new(Qkv { linears: [linear("q_")?, linear("k_")?, linear("v_")?], shared }),
-            Kind::SwiGlu => Box::new(SwiGlu { gate: linear("gate_")?, up: linear("up_")?, shared }),
+            Kind::Embed => Box::new(Embed { table: shared.required(a, attribute::WEIGHT)? }),
+            Kind::RmsNorm => Box::new(RmsNorm {
+                weight: shared.required(a, attribute::WEIGHT)?,
+                eps: a.float(attribute::EPS)?,
+                shared,
+            }),
+            Kind::Linear => Box::new(Linear { linear: linear(attribute::ONLY)?, shared }),
+            Kind::Qkv => {
+                let linears = [linear(attribute::QUERY)?, linear(attribute::KEY)?, linear(attribute::VALUE)?];
+                Box::new(Qkv { linears, shared })
+            }
+            Kind::SwiGlu => Box::new(SwiGlu { gate: linear(attribute::GATE)?, up: linear(attribute::UP)?, shared }),
             Kind::Attention => {
-                let window = a.int("window")?;
-                let (query, key) = (shared.tensor(a, "q_norm")?, shared.tensor(a, "k_norm")?);
+                let window = a.int(attribute::WINDOW)?;
+                let (query, key) = (shared.tensor(a, attribute::QUERY_NORM)?, shared.tensor(a, attribute::KEY_NORM)?);
                 let head_norm = query.zip(key);
                 let shape = AttentionShape {
-                    heads: a.int("heads")?,
-                    kv_heads: a.int("kv_heads")?,
-                    head_dim: a.int("head_dim")?,
-                    rotary_pairs: a.int("head_dim")? / 2,
-                    scale: a.float("scale")?,
+                    heads: a.int(attribute::HEADS)?,
+                    kv_heads: a.int(attribute::KV_HEADS)?,
+                    head_dim: a.int(attribute::HEAD_DIM)?,
+                    rotary_pairs: a.int(attribute::ROTARY_PAIRS)?,
+                    scale: a.float(attribute::SCALE)?,
                     window: (window > 0).then_some(window),
-                    norm_eps: if head_norm.is_some() { a.float("eps")? } else { 0.0 },
+                    norm_eps: a.float(attribute::EPS)?,
                 };
-                Box::new(Attention { cache: a.int("cache")?, shape, head_norm, shared })
+                Box::new(Attention { cache: a.int(attribute::CACHE)?, shape, head_norm, shared })
             }
         })
     }
@@ -148,19 +156,20 @@ impl Weights {
 
 impl Shared {
     fn tensor(&self, a: &Attributes, attribute: &str) -> Result<Option<Stored>> {
-        let Some(name) = a.text(attribute)? else { return Ok(None) };
-        let tensor = self.weights.get(&name).cloned();
-        tensor.map(Some).ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))
+        let name = a.text(attribute)?;
+        let found =
+            || self.weights.get(&name).cloned().ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"));
+        (!name.is_empty()).then(found).transpose()
     }
 
     fn required(&self, a: &Attributes, attribute: &str) -> Result<Stored> {
-        self.tensor(a, attribute)?.ok_or_else(|| err!(Internal, "a node has no attribute {attribute}"))
+        self.tensor(a, attribute)?.ok_or_else(|| err!(Internal, "a node names no tensor in its attribute {attribute}"))
     }
 
     fn linear(&self, a: &Attributes, prefix: &str) -> Result<Weights> {
         Ok(Weights {
-            weight: self.required(a, &format!("{prefix}weight"))?,
-            bias: self.tensor(a, &format!("{prefix}bias"))?,
+            weight: self.required(a, &format!("{prefix}{}", attribute::WEIGHT))?,
+            bias: self.tensor(a, &format!("{prefix}{}", attribute::BIAS))?,
         })
     }
 }
@@ -264,7 +273,7 @@ impl Kernel for Attention {
         let width = s.heads * s.head_dim;
         let rows = q.len() / width;
         let out = call.output(0, rows, width)?;
-        if batch.cos.len() != rows * s.head_dim / 2 || sequences.iter().map(|s| s.tokens).sum::<usize>() != rows {
+        if batch.cos.len() != rows * s.rotary_pairs || sequences.iter().map(|s| s.tokens).sum::<usize>() != rows {
             bail!(Internal, "the batch describes other rows than the run has");
         }
         let norms = self.head_norm.as_ref().map(|(q, k)| (q.matrix(), k.matrix()));

@@ -15,11 +15,12 @@ use ort::sys;
 use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, bail, err};
+use crate::graph::names::Name;
 use crate::kernels::Parallel;
 
 /// What an operator takes and gives. Every tensor is float32 but those marked.
 pub(super) struct Signature {
-    pub name: &'static CStr,
+    pub name: Name,
     pub inputs: &'static [Input],
     pub outputs: usize,
 }
@@ -101,7 +102,7 @@ unsafe fn registered<'a>(op: *const sys::OrtCustomOp) -> &'a Registered {
 
 unsafe extern "system" fn name(op: *const sys::OrtCustomOp) -> *const c_char {
     // SAFETY: called by ONNX Runtime with the registered pointer.
-    unsafe { registered(op) }.operator.signature().name.as_ptr()
+    unsafe { registered(op) }.operator.signature().name.c().as_ptr()
 }
 
 /// No name: the CPU.
@@ -240,21 +241,19 @@ impl Attributes {
         Ok(value)
     }
 
-    /// A string, if the node has it.
-    pub(super) fn text(&self, name: &str) -> Result<Option<String>> {
+    /// A string. One that is not there, or cannot be read, is an error: what a node may lack it has as an empty string.
+    pub(super) fn text(&self, name: &str) -> Result<String> {
         let (key, mut size) = (c_string(name)?, 0_usize);
         let get = ort::api().KernelInfoGetAttribute_string;
         // SAFETY: as in `int`; a NULL buffer asks for the size.
         let status = unsafe { get(self.info, key.as_ptr(), null_mut(), &raw mut size) };
-        if check(status, Site::Load, READING).is_err() || size == 0 {
-            return Ok(None);
-        }
+        check(status, Site::Load, READING)?;
         let mut buffer = vec![0_u8; size];
         // SAFETY: the buffer has the size the call above gave, its NUL included.
         let status = unsafe { get(self.info, key.as_ptr(), buffer.as_mut_ptr().cast(), &raw mut size) };
         check(status, Site::Load, READING)?;
         let text = CStr::from_bytes_until_nul(&buffer).map_err(|_| err!(Internal, "attribute {name} has no end"))?;
-        Ok(Some(text.to_string_lossy().into_owned()))
+        text.to_str().map(str::to_owned).map_err(|_| err!(Internal, "attribute {name} is no UTF-8"))
     }
 }
 
@@ -338,7 +337,7 @@ impl Call {
 
     /// The process-wide thread pool, for this call.
     pub(super) fn pool(&self, threads: usize) -> Pool<'_> {
-        Pool { call: self, threads, panicked: AtomicBool::new(false) }
+        Pool { call: self, threads, failed: AtomicBool::new(false) }
     }
 }
 
@@ -354,17 +353,17 @@ unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
 pub(super) struct Pool<'a> {
     call: &'a Call,
     threads: usize,
-    panicked: AtomicBool,
+    failed: AtomicBool,
 }
 
 // SAFETY: kernels share the pool with the tasks they start; the context behind it only schedules.
 unsafe impl Sync for Pool<'_> {}
 
 impl Pool<'_> {
-    /// Whether any task panicked; its work is then incomplete.
+    /// Whether all tasks did their work: one may have panicked, or found no place for its results.
     pub(super) fn finish(self) -> Result<()> {
-        if self.panicked.into_inner() {
-            bail!(Internal, "a kernel's task panicked");
+        if self.failed.into_inner() {
+            bail!(Internal, "a kernel's task panicked, or its results had no place");
         }
         Ok(())
     }
@@ -372,14 +371,14 @@ impl Pool<'_> {
 
 struct Task<'a> {
     work: &'a (dyn Fn(usize) + Sync),
-    panicked: &'a AtomicBool,
+    failed: &'a AtomicBool,
 }
 
 unsafe extern "C" fn run_task(task: *mut c_void, index: usize) {
     // SAFETY: `Pool::run` passes a `Task` that outlives the parallel section.
     let task = unsafe { &*task.cast_const().cast::<Task>() };
     if catch_unwind(AssertUnwindSafe(|| (task.work)(index))).is_err() {
-        task.panicked.store(true, Ordering::Relaxed);
+        task.failed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -393,14 +392,33 @@ impl Parallel for Pool<'_> {
             (0..tasks).for_each(work);
             return;
         }
-        let mut task = Task { work, panicked: &self.panicked };
+        let mut task = Task { work, failed: &self.failed };
         // SAFETY: the call returns after every task has, so `task` outlives its use; 0 batches lets threads take tasks
         // one by one.
         let status = unsafe {
             (ort::api().KernelContext_ParallelFor)(self.call.context, run_task, tasks, 0, (&raw mut task).cast())
         };
         if check(status, Site::Run, CALLING).is_err() {
-            self.panicked.store(true, Ordering::Relaxed);
+            self.failed.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn incomplete(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_without_a_place_fails_the_operator() {
+        let call = Call { context: null_mut() };
+        call.pool(1).finish().unwrap();
+        let pool = call.pool(1);
+        pool.incomplete();
+        assert!(pool.finish().is_err());
     }
 }

@@ -23,8 +23,14 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// `path`, to be kept: it stays the same wherever the process goes.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    // Where that fails the path is empty or there is no working directory, and whoever uses the path will say so.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 impl Folder {
-    /// The folder at `path`.
+    /// The folder at `path`, which is known by its real path from now on.
     ///
     /// # Errors
     /// `NotFound` if nothing is there, `InvalidArgument` if it is not a folder, `Io`.
@@ -45,8 +51,8 @@ impl Folder {
         let real = std::fs::canonicalize(path)
             .map_err(|e| err!(Io, "model folder `{}` cannot be read", place(path)).with_source(e))?;
         let mut homes = blob_stores(&real);
-        homes.push(real);
-        Ok(Self { root: path.to_owned(), homes })
+        homes.push(real.clone());
+        Ok(Self { root: real, homes })
     }
 
     /// The folder in which the file `path` lies, and its name there.

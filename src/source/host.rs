@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::files::{self, FileState, ModelFiles, OnTransfer, Transfer};
+use super::folder::absolute;
 use super::name;
 use crate::error::{Error, Result, err};
 
@@ -56,6 +57,7 @@ impl ModelFiles for Host {
         on(Transfer::default())?;
         let place = |e: Error| e.within(format_args!("the host's fetcher, file `{name}` of `{}`", self.model));
         let path = self.fetch.fetch(&self.model, self.revision.as_deref(), name).map_err(place)?;
+        let path = path.map(|path| absolute(&path));
         let size = match &path {
             None => 0,
             Some(path) => files::size_of(path)

@@ -21,18 +21,18 @@ mod options;
 mod testing;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use files::FileState;
 pub(crate) use files::{ModelFiles, OnTransfer, Transfer};
-pub(crate) use folder::{Folder, folder_of};
+pub(crate) use folder::{Folder, absolute, folder_of};
 pub(crate) use formats::mistaken_content;
 pub use host::Fetch;
 pub(crate) use name::{plain as plain_name, shown};
 pub use options::{NetworkOptions, SourceOptions};
 
-use crate::error::{Result, bail};
+use crate::error::{Result, bail, err};
 use host::Host;
 use hub::{HubCache, HubId, Revision};
 
@@ -53,6 +53,27 @@ pub(crate) mod names {
 /// The variables of the environment, or a test's own.
 type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
+/// The real path of the folder that `model` names, if something lies there.
+///
+/// # Errors
+/// `InvalidArgument` for a revision of a folder; `Io`.
+pub(crate) fn folder(model: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
+    folder_in(Path::new(""), model, revision)
+}
+
+/// As [`folder`], with a place for relative paths to begin.
+fn folder_in(here: &Path, model: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
+    let path = here.join(model);
+    if model.is_empty() || files::is_nothing(&path) {
+        return Ok(None);
+    }
+    if revision.is_some() {
+        bail!(InvalidArgument, "model `{}` is a local folder, which has no revisions", name::shown(model));
+    }
+    let real = path.canonicalize();
+    real.map(Some).map_err(|e| err!(Io, "model folder `{}` cannot be read", name::shown(model)).with_source(e))
+}
+
 /// The files of `model`: a folder if one lies there, else what the host's callback knows by that name, else, if it
 /// does not look like a path, a model of the hub (`name` or `org/name`) at `revision`, a branch, tag or commit (`None`:
 /// main). Nothing is fetched yet.
@@ -72,11 +93,7 @@ fn open_with(
     variables: Variables<'_>,
     here: &Path,
 ) -> Result<Box<dyn ModelFiles>> {
-    let path = here.join(model);
-    if !model.is_empty() && !files::is_nothing(&path) {
-        if revision.is_some() {
-            bail!(InvalidArgument, "model `{}` is a local folder, which has no revisions", name::shown(model));
-        }
+    if let Some(path) = folder_in(here, model, revision)? {
         return Ok(Box::new(Folder::open(&path)?));
     }
     if let Some(fetch) = &options.host {
@@ -94,7 +111,7 @@ fn open_with(
     };
     let revision = Revision::parse(revision)?;
     let environment = hub::Environment::read(variables);
-    let cache = environment.cache_dir(options)?;
+    let cache = absolute(&environment.cache_dir(options)?);
     if options.offline || environment.offline {
         return Ok(Box::new(HubCache::new(id, revision, &cache, hub::NoNetwork::Offline)));
     }

@@ -1,8 +1,8 @@
 //! Many requests in one call: each gets the bits it gets alone, and none pays for another's failure.
 
-use crate::common::{Model, argmax, assert_same, assert_same_in_pieces};
+use crate::common::{Model, argmax, assert_same, assert_same_in_pieces, device};
 use ndarray::Array2;
-use ortshard::{ErrorKind, Input, Logits, Request, RequestOptions, Shard, Step, infer_batch};
+use ortshard::{Engine, ErrorKind, Input, Logits, Request, RequestOptions, Shard, ShardSpec, Step, infer_batch};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -121,6 +121,33 @@ fn one_that_fails_leaves_the_others_to_go_on() {
     // The flag was for that call only.
     let again = requests[4].infer(Input::Ids(&model.prompt), Logits::Last).unwrap().values().to_owned();
     assert_same_in_pieces("after a cancelled call", again.view(), expected.view());
+}
+
+/// The one that is refused has the larger output, so that its memory would be the one to take.
+#[test]
+fn a_request_of_another_engine_is_refused_and_lends_no_memory() {
+    let model = Model::open("llama_256");
+    let engines = [(); 2].map(|()| Engine::new(device::options()).unwrap());
+    let mut requests = engines.each_ref().map(|engine| {
+        let shard = engine.ensure_shard(&ShardSpec::whole(model.path.to_str().unwrap()), None).unwrap();
+        request(&shard, 0)
+    });
+    let idle = engines.each_ref().map(Engine::memory_used);
+    for (request, logits) in requests.iter_mut().zip([Logits::Last, Logits::All]) {
+        let _ = request.infer(Input::Ids(&model.prompt), logits).unwrap();
+    }
+    let before = engines[0].memory_used();
+    let steps = requests.iter_mut().map(|request| Step { request, input: Input::Ids(&[1]), logits: Logits::Last });
+    let outcomes: Vec<_> = infer_batch(&mut steps.collect::<Vec<_>>()).into_iter().map(Result::err).collect();
+    assert!(outcomes[0].is_none());
+    assert_eq!(outcomes[1].as_ref().unwrap().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(engines[0].memory_used(), before, "one row of logits, as in the call before");
+    assert_eq!(engines[1].memory_used(), idle[1], "a failed call leaves no output");
+    assert!(requests[1].output().is_none());
+    drop(requests);
+    for (engine, idle) in engines.iter().zip(idle) {
+        assert!(engine.memory_used() < idle, "of what the requests took nothing is left");
+    }
 }
 
 #[test]

@@ -123,6 +123,28 @@ fn only_ffi_exports_symbols() {
 }
 
 #[test]
+fn names_of_graphs_are_typed_once() {
+    let literals = |text: &str| -> Vec<String> {
+        let quoted = text.split('"').skip(1).step_by(2);
+        // Plain words may name other things, too, such as a dimension.
+        let telling = |name: &&str| name.len() > 3 && name.chars().any(|c| c == '_' || c.is_uppercase());
+        quoted.filter(telling).map(|name| format!("\"{name}\"")).collect()
+    };
+    let sources = sources();
+    let names = sources.iter().find(|source| source.path == "graph/names.rs").unwrap();
+    let names: Vec<String> = names.lines.iter().flat_map(|line| literals(line)).collect();
+    assert!(names.len() > 12, "{names:?}");
+    for source in sources.iter().filter(|s| s.path != "graph/names.rs") {
+        // Elsewhere the same words may be config.json's.
+        let prefix = if matches!(source.module(), "graph" | "runtime") { "" } else { "c" };
+        for name in names.iter().map(|name| format!("{prefix}{name}")) {
+            let again = source.matches(&name).next();
+            assert!(again.is_none(), "src/{} types a name of graph/names.rs: {}", source.path, again.unwrap());
+        }
+    }
+}
+
+#[test]
 fn a_file_holds_one_idea() {
     for source in sources() {
         assert!(source.lines.len() <= LONGEST, "src/{} has {} lines", source.path, source.lines.len());

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::{Model, assert_same, device};
+use crate::common::{Model, assert_same, device, process};
 use ndarray::Array2;
 use ortshard::{
     Engine, EngineOptions, ErrorKind, Input, Logits, Progress, Request, RequestOptions, Shard, ShardSpec, Stage,
@@ -189,6 +189,117 @@ fn clear_makes_everything_stale_and_the_engine_usable() {
     assert_eq!(shard.info().n_layers, model.layers, "what it was can still be asked");
     let again = engine.ensure_shard(&whole(&model), None).unwrap();
     assert_same("again", answer(&again, &model.prompt).view(), before.view());
+}
+
+#[test]
+fn a_shard_is_what_its_folder_holds_however_that_is_spelled() {
+    let model = Model::open("mistral_window");
+    let folder = copy(&model);
+    let path = folder.path().to_str().unwrap();
+    let engine = engine(false);
+    let shard = engine.ensure_shard(&ShardSpec::whole(path), None).unwrap();
+    let same = |spec: &ShardSpec| Arc::ptr_eq(&engine.ensure_shard(spec, None).unwrap(), &shard);
+    let name = folder.path().file_name().unwrap().to_str().unwrap();
+    assert!(same(&ShardSpec::whole(format!("{path}/"))) && same(&ShardSpec::whole(format!("{path}/../{name}"))));
+    assert!(same(&ShardSpec { n_layers: model.layers, ..ShardSpec::layers(path, 0, model.layers - 1) }));
+    #[cfg(unix)]
+    {
+        let links = tempfile::tempdir().unwrap();
+        let link = links.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        assert!(same(&ShardSpec::whole(link.to_str().unwrap())));
+    }
+    assert_eq!(engine.stats().shards_loaded, 1);
+    assert_eq!(
+        engine.ensure_shard(&ShardSpec { n_layers: 7, ..ShardSpec::whole(path) }, None).unwrap_err().kind(),
+        ErrorKind::InvalidArgument,
+    );
+
+    // Other weights in a file of the same name are another shard; the requests on the one before keep theirs.
+    let before = answer(&shard, &model.prompt);
+    let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 4000..].fill(0);
+    std::fs::write(folder.path().join("new"), &bytes).unwrap();
+    std::fs::rename(folder.path().join("new"), &weights).unwrap();
+    let changed = engine.ensure_shard(&ShardSpec::whole(path), None).unwrap();
+    let other = answer(&changed, &model.prompt);
+    assert!(other.iter().zip(&before).any(|(a, b)| a.to_bits() != b.to_bits()));
+    assert_same("kept", request.infer(Input::Ids(&model.prompt), Logits::All).unwrap().values(), before.view());
+}
+
+#[test]
+fn the_models_own_weights_come_back_after_a_checkpoint() {
+    let model = Model::open("mistral_window");
+    let engine = engine(false);
+    let shard = engine.ensure_shard(&whole(&model), None).unwrap();
+    let before = answer(&shard, &model.prompt);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tuned.safetensors");
+    engine.save_checkpoint(&path).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[end - 4000..].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    let tuned = engine.load_checkpoint(&path, None).unwrap();
+    assert!(answer(&tuned, &model.prompt).iter().zip(&before).any(|(a, b)| a.to_bits() != b.to_bits()));
+    let again = engine.ensure_shard(&whole(&model), None).unwrap();
+    assert!(!Arc::ptr_eq(&again, &tuned));
+    assert_same("own", answer(&again, &model.prompt).view(), before.view());
+}
+
+/// A relative path means the folder that it meant when it was given, also where a failed swap loads the old shard again.
+#[test]
+fn the_process_may_go_elsewhere() {
+    process::child(module_path!(), "child_goes_elsewhere", &[]);
+}
+
+#[test]
+#[ignore = "a child's part: the working directory is the process's"]
+fn child_goes_elsewhere() {
+    let (llama, mistral) = (Model::open("llama_256"), Model::open("mistral_window"));
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for (folder, model) in folders.iter().zip([&llama, &mistral]) {
+        std::fs::rename(copy(model).keep(), folder.path().join("m")).unwrap();
+        std::fs::create_dir(folder.path().join("broken")).unwrap();
+        std::fs::copy(model.path.join("config.json"), folder.path().join("broken/config.json")).unwrap();
+        std::fs::write(folder.path().join("broken/model.safetensors"), [0; 100]).unwrap();
+    }
+    let go = |at: usize| std::env::set_current_dir(folders[at].path()).unwrap();
+    for release_first in [false, true] {
+        let engine = engine(release_first);
+        go(0);
+        let shard = engine.ensure_shard(&ShardSpec::whole("m"), None).unwrap();
+        assert_eq!(shard.info().architecture, "LlamaForCausalLM");
+        let before = answer(&shard, &llama.prompt);
+        engine.save_checkpoint(Path::new("saved.safetensors")).unwrap();
+
+        // Whatever fails elsewhere, the shard is there, or loaded again from where it was.
+        go(1);
+        for name in ["no such model", "broken"] {
+            engine.ensure_shard(&ShardSpec::whole(name), None).unwrap_err();
+            let current = engine.current_shard().unwrap();
+            assert_same(name, answer(&current, &llama.prompt).view(), before.view());
+        }
+        assert_eq!(
+            engine.ensure_shard(&ShardSpec::whole("m"), None).unwrap().info().architecture,
+            "MistralForCausalLM"
+        );
+
+        // So is one with the weights of a checkpoint.
+        go(0);
+        engine.ensure_shard(&ShardSpec::whole("m"), None).unwrap();
+        engine.load_checkpoint(Path::new("saved.safetensors"), None).unwrap();
+        go(1);
+        engine.ensure_shard(&ShardSpec::whole("broken"), None).unwrap_err();
+        let current = engine.current_shard().unwrap();
+        assert_same("checkpoint", answer(&current, &llama.prompt).view(), before.view());
+        // Its config.json is still that of the model that it belongs to.
+        engine.load_checkpoint(&folders[0].path().join("saved.safetensors"), None).unwrap();
+        assert_eq!(engine.current_shard().unwrap().info().architecture, "LlamaForCausalLM");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::common::process::child;
 use crate::common::{Model, assert_same};
-use ortshard::{ErrorKind, Input, Logits, Request, RequestOptions};
+use ortshard::{Device, Engine, EngineOptions, ErrorKind, Input, KvType, Logits, Request, RequestOptions, ShardSpec};
 
 fn options(capacity: u32) -> RequestOptions {
     RequestOptions { capacity, ..RequestOptions::default() }
@@ -20,6 +20,26 @@ fn a_fork_goes_its_own_way() {
     let ours = one.infer(Input::Ids(&[7]), Logits::Last).unwrap().values().to_owned();
     two.truncate(model.prompt.len()).unwrap();
     assert_same("fork", two.infer(Input::Ids(&[7]), Logits::Last).unwrap().values(), ours.view());
+}
+
+/// What a state says it belongs to is what tools/fingerprint.py computes from the model's files: the same in every version of
+/// this library that has the same version of state.
+#[test]
+fn a_state_says_what_it_belongs_to() {
+    let model = Model::as_stored("llama_256");
+    let shard = |kv_type, start| {
+        let engine = Engine::new(EngineOptions { kv_type, device: Device::Cpu, ..EngineOptions::default() }).unwrap();
+        engine.ensure_shard(&ShardSpec::layers(model.path.to_str().unwrap(), start, 1), None).unwrap()
+    };
+    for (shard, fingerprint) in [
+        (shard(KvType::Auto, 0), "cda74fe71176b935874e9824967c9df99f4393a434c5a8717c2ae29504bf2d3d"),
+        (shard(KvType::Int8, 1), "6dd043bb36a31631b8f485030308097ea8db3c48dfca9945d9634feaa132851f"),
+    ] {
+        let state = Request::new(&shard, options(8)).unwrap().export_state().unwrap();
+        assert_eq!(state[..12], *b"ORTSHKV\0\x02\0\0\0");
+        let hex: Vec<String> = state[12..44].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex.concat(), fingerprint);
+    }
 }
 
 #[test]

@@ -32,14 +32,6 @@ use data::Data;
 pub(crate) use data::{Content, External, Place};
 pub(crate) use utility::{chooser, copier, probe};
 
-/// The position of each sequence's last token, int32 `[sequences]`: an input of [`Form::Session`].
-pub(crate) const LAST: &str = "seqlens_k";
-/// Tokens up to and including the last one of the longest sequence, an int32 scalar: an input of [`Form::Session`].
-pub(crate) const TOTAL: &str = "total_sequence_length";
-/// How the run's rows fall into sequences, int64 `[3]`: their number, the tokens of each, and -1. An input of
-/// [`Form::Session`]. Attention takes one sequence of any length, or several of one token each.
-pub(crate) const SEQUENCES: &str = "sequences";
-
 /// The input with a layer's cached keys (`part` is `key`) or values (`value`).
 pub(crate) fn past(layer: usize, part: &str) -> String {
     format!("past_key_values.{layer}.{part}")
@@ -214,13 +206,13 @@ impl<'a> Writer<'a> {
         let int32 = || Attribute::int("to", ElementType::I32 as i64);
         self.push(node("ReduceSum", &["attention_mask", &one], "lengths").with(Attribute::int("keepdims", 0)));
         self.push(node("Sub", &["lengths", &one], "last"));
-        self.push(node("Cast", &["last"], LAST).with(int32()));
+        self.push(node("Cast", &["last"], names::LAST.text()).with(int32()));
         self.push(node("Shape", &["attention_mask"], "mask_shape"));
         let axis = self.constant("axis", &[1]);
         self.push(node("Gather", &["mask_shape", &axis], "total"));
         let scalar = self.constant("scalar", &[]);
         self.push(node("Reshape", &["total", &scalar], "total_scalar"));
-        self.push(node("Cast", &["total_scalar"], TOTAL).with(int32()));
+        self.push(node("Cast", &["total_scalar"], names::TOTAL.text()).with(int32()));
     }
 
     fn op(&mut self, op: &Op) {
@@ -269,7 +261,7 @@ impl<'a> Writer<'a> {
     }
 
     fn embed(&mut self, table: &Weight, out: Value) {
-        let (out, ids) = (self.name(out), names::INPUT_IDS.to_owned());
+        let (out, ids) = (self.name(out), String::from(names::INPUT_IDS));
         if let Some(blocks) = self.style.blocks {
             return self.quantised_embed(table, blocks, ids, out);
         }
@@ -323,7 +315,7 @@ impl<'a> Writer<'a> {
             [q, k, v] = [q, k, v].map(|x| self.in_sequences(&x));
             attended = format!("{attended}.sequences");
         }
-        let input = vec![q, k, v, past("key"), past("value"), LAST.into(), TOTAL.into(), cos, sin];
+        let input = vec![q, k, v, past("key"), past("value"), names::LAST.into(), names::TOTAL.into(), cos, sin];
         let output = vec![attended.clone(), present("key"), present("value")];
         let mut node = Node::new(MICROSOFT, "GroupQueryAttention", input, output)
             .with(Attribute::int("num_heads", a.heads as i64))
@@ -344,7 +336,7 @@ impl<'a> Writer<'a> {
     /// `[rows, width]` as the `[sequences, tokens, width]` that attention takes.
     fn in_sequences(&mut self, x: &str) -> String {
         let out = format!("{x}.sequences");
-        self.push(Node::new("", "Reshape", vec![x.to_owned(), SEQUENCES.into()], vec![out.clone()]));
+        self.push(Node::new("", "Reshape", vec![x.to_owned(), names::SEQUENCES.into()], vec![out.clone()]));
         out
     }
 
@@ -389,12 +381,12 @@ impl<'a> Writer<'a> {
     /// The same for this library's sessions.
     fn session_interface(&mut self) {
         let mut lengths = vec![
-            ValueInfo::tensor(LAST, ElementType::I32, &[dynamic("sequences")]),
-            ValueInfo::tensor(TOTAL, ElementType::I32, &[]),
-            ValueInfo::tensor(SEQUENCES, ElementType::I64, &[fixed(3)]),
+            ValueInfo::tensor(names::LAST.text(), ElementType::I32, &[dynamic("sequences")]),
+            ValueInfo::tensor(names::TOTAL.text(), ElementType::I32, &[]),
+            ValueInfo::tensor(names::SEQUENCES.text(), ElementType::I64, &[fixed(3)]),
         ];
         if matches!(self.graph.output, Output::Logits(_)) {
-            lengths.push(ValueInfo::tensor(names::LOGIT_ROWS, ElementType::I64, &[dynamic("rows")]));
+            lengths.push(ValueInfo::tensor(names::LOGIT_ROWS.text(), ElementType::I64, &[dynamic("rows")]));
         }
         self.interface(&[dynamic("tokens")], &[dynamic("rows")], lengths);
     }
@@ -403,13 +395,15 @@ impl<'a> Writer<'a> {
         let wide = |dims: &[DimValue], width: usize| [dims, &[fixed(width)]].concat();
         let element = self.style.element;
         let input = match self.graph.input {
-            Input::Ids => ValueInfo::tensor(names::INPUT_IDS, ElementType::I64, tokens),
-            Input::Hidden(value) => ValueInfo::tensor(names::HIDDEN_IN, element, &wide(tokens, value.width)),
+            Input::Ids => ValueInfo::tensor(names::INPUT_IDS.text(), ElementType::I64, tokens),
+            Input::Hidden(value) => ValueInfo::tensor(names::HIDDEN_IN.text(), element, &wide(tokens, value.width)),
         };
         self.proto.input.splice(0..0, std::iter::once(input).chain(lengths));
         let output = match self.graph.output {
-            Output::Hidden(value) => ValueInfo::tensor(names::HIDDEN_OUT, element, &wide(tokens, value.width)),
-            Output::Logits(value) => ValueInfo::tensor(names::LOGITS, ElementType::F32, &wide(rows, value.width)),
+            Output::Hidden(value) => ValueInfo::tensor(names::HIDDEN_OUT.text(), element, &wide(tokens, value.width)),
+            Output::Logits(value) => {
+                ValueInfo::tensor(names::LOGITS.text(), ElementType::F32, &wide(rows, value.width))
+            }
         };
         self.proto.output.insert(0, output);
     }

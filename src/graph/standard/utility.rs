@@ -2,6 +2,7 @@
 
 use prost::Message;
 
+use super::super::names::{LOGITS, Name, choice, copy};
 use super::super::onnx::{
     Attribute, ElementType, GraphProto, MICROSOFT, Model, Node, Tensor, ValueInfo, dynamic, fixed,
 };
@@ -25,33 +26,37 @@ pub(crate) fn probe() -> Vec<u8> {
 /// A graph that copies the bytes `from` to `to`, wherever those lie.
 pub(crate) fn copier() -> Vec<u8> {
     let tensor = |name: &str| ValueInfo::tensor(name, ElementType::U8, &[dynamic("bytes")]);
-    let node = Node::new("", "Identity", vec!["from".into()], vec!["to".into()]);
-    one_node("copy", node, tensor("from"), tensor("to"))
+    let node = Node::new("", "Identity", vec![copy::FROM.into()], vec![copy::TO.into()]);
+    one_node("copy", node, tensor(copy::FROM.text()), tensor(copy::TO.text()))
 }
 
 /// A graph that finds the candidates for sampling: of each row of `logits` `[rows, vocabulary]` the `k` `[1]` largest, in falling
 /// order and among equals the lower id first, as `best` and `ids` `[rows, k]`; and as `sums` `[rows]` the sum of the row, which
 /// is no finite number if one of its logits is none.
 pub(crate) fn chooser() -> Vec<u8> {
-    let rows = |name: &str, element, width: &str| ValueInfo::tensor(name, element, &[dynamic("rows"), dynamic(width)]);
-    let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    const AXIS: &str = "axis";
+    let rows =
+        |name: Name, element, width: &str| ValueInfo::tensor(name.text(), element, &[dynamic("rows"), dynamic(width)]);
     let node = vec![
-        Node::new("", "TopK", names(&["logits", "k"]), names(&["best", "ids"])),
-        Node::new("", "ReduceSum", names(&["logits", "axis"]), names(&["sums"])).with(Attribute::int("keepdims", 0)),
+        Node::new("", "TopK", vec![LOGITS.into(), choice::K.into()], vec![choice::BEST.into(), choice::IDS.into()]),
+        Node::new("", "ReduceSum", vec![LOGITS.into(), AXIS.into()], vec![choice::SUMS.into()])
+            .with(Attribute::int("keepdims", 0)),
     ];
     let axis = Tensor {
         dims: vec![1],
         data_type: ElementType::I64 as i32,
-        name: "axis".into(),
+        name: AXIS.into(),
         raw_data: 1_i64.to_le_bytes().to_vec(),
         ..Tensor::default()
     };
-    let input =
-        vec![rows("logits", ElementType::F32, "vocabulary"), ValueInfo::tensor("k", ElementType::I64, &[fixed(1)])];
+    let input = vec![
+        rows(LOGITS, ElementType::F32, "vocabulary"),
+        ValueInfo::tensor(choice::K.text(), ElementType::I64, &[fixed(1)]),
+    ];
     let output = vec![
-        rows("best", ElementType::F32, "candidates"),
-        rows("ids", ElementType::I64, "candidates"),
-        ValueInfo::tensor("sums", ElementType::F32, &[dynamic("rows")]),
+        rows(choice::BEST, ElementType::F32, "candidates"),
+        rows(choice::IDS, ElementType::I64, "candidates"),
+        ValueInfo::tensor(choice::SUMS.text(), ElementType::F32, &[dynamic("rows")]),
     ];
     encoded(GraphProto { name: "choose".into(), node, initializer: vec![axis], input, output })
 }

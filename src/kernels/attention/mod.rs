@@ -83,6 +83,7 @@ pub fn attention(
 ) {
     let dim = shape.head_dim;
     if dim == 0 || shape.kv_heads == 0 || shape.heads < shape.kv_heads {
+        par.incomplete();
         return;
     }
     // 2 x dim values, rarely more than 256.
@@ -97,7 +98,7 @@ pub fn attention(
     let input = Input { shape, q, k, v, cos, sin, q_norm: q_norm.map(|_| &*q_wide), k_norm: k_norm.map(|_| &*k_wide) };
     append(isa, par, &input, sequences);
 
-    let out = Output::new(out);
+    let out = Output::new(par, out);
     let mut row = 0;
     let runs: Vec<Run> = sequences
         .iter()
@@ -162,7 +163,7 @@ fn append(isa: Isa, par: &dyn Parallel, input: &Input, sequences: &mut [Sequence
             let first = row;
             row += s.tokens;
             most = most.max(s.tokens);
-            (Output::new(s.keys), Output::new(s.values), s.kind, s.capacity, s.position, s.tokens, first)
+            (Output::new(par, s.keys), Output::new(par, s.values), s.kind, s.capacity, s.position, s.tokens, first)
         })
         .collect();
     let task = |task: usize| {
@@ -254,7 +255,7 @@ fn attend_chunked(isa: Isa, par: &dyn Parallel, input: &Input, runs: &[Run], pla
         }
     }
     let mut scratch = Scratch::take(states);
-    let states = Output::new(scratch.values());
+    let states = Output::new(par, scratch.values());
     par.run(tasks.len(), &|task| {
         let (unit, chunk, at, len) = tasks[task];
         // SAFETY: every task has its own state.

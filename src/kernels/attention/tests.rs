@@ -318,6 +318,10 @@ fn the_way_a_prompt_is_cut_leaves_the_bits() {
 struct Threads2(usize);
 
 impl Parallel for Threads2 {
+    fn incomplete(&self) {
+        unreachable!("a result without a place");
+    }
+
     fn threads(&self) -> usize {
         self.0
     }

@@ -65,7 +65,7 @@ pub fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [Map]) {
                 }),
                 None,
             ],
-            y: Output::new(map.y),
+            y: Output::new(par, map.y),
         })
         .collect();
     run(isa, par, x, &jobs);
@@ -89,7 +89,7 @@ pub fn swiglu(
             Some(Layer { weights: *gate, bias: gate_bias.copied(), finish: Finish::Store }),
             Some(Layer { weights: *up, bias: up_bias.copied(), finish: Finish::Gate }),
         ],
-        y: Output::new(y),
+        y: Output::new(par, y),
     };
     run(isa, par, x, &[job]);
 }
@@ -111,6 +111,8 @@ impl Layer<'_> {
             Layout::Tiles(packing) => {
                 if let Some(x) = coded.iter().flatten().find(|coded| coded.block == packing.block()) {
                     isa.run_lines(coded::Block { x: *x, weights, packing, bias, finish, y, rows, tokens });
+                } else {
+                    y.incomplete();
                 }
             }
         }

@@ -50,7 +50,7 @@ impl<'a> Activations<'a> {
         let row_bytes = row_bytes(block, cols);
         let tokens = x.len() / cols;
         let per_task = (TASK_VALUES / cols).max(1);
-        let out = Output::new(data);
+        let out = Output::new(par, data);
         par.run(tokens.div_ceil(per_task), &|task| {
             let from = task * per_task;
             let count = per_task.min(tokens - from);

@@ -71,6 +71,16 @@ impl Packing {
     /// Rows of a tile.
     pub const TILE_ROWS: usize = 16;
 
+    /// Its name in files, which stays.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Int4 => "int4",
+            Self::Int4Fine => "int4fine",
+            Self::Int8 => "int8",
+        }
+    }
+
     /// Bits of a code.
     pub const fn bits(self) -> usize {
         match self {

@@ -66,6 +66,16 @@ impl Rope {
         self.inv_freq.len()
     }
 
+    /// The angle of each pair at position 1.
+    pub(crate) fn frequencies(&self) -> &[f32] {
+        &self.inv_freq
+    }
+
+    /// The factor on cosines and sines.
+    pub(crate) fn attention_factor(&self) -> f32 {
+        self.attention_factor
+    }
+
     /// Appends the cosines and sines of one position, [`pairs`](Self::pairs) of each.
     pub(crate) fn rotation(&self, position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
         for frequency in &self.inv_freq {

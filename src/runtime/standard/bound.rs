@@ -6,11 +6,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::super::cancel::Cancel;
-use super::super::device_memory::{DeviceBlock, FROM, TO};
+use super::super::device_memory::DeviceBlock;
 use super::super::session::Session;
 use super::super::tensor::{Kind, MemoryInfo, TensorMut};
 use super::super::values::Values;
 use crate::error::{Error, Result, Site, err};
+use crate::graph::names::copy;
 
 /// Inputs and outputs of a run, with the tensors that they are.
 #[derive(Debug)]
@@ -157,8 +158,8 @@ impl Transfer {
         Self::new(block, len, |copy, host, place| {
             // SAFETY: the buffer and the block are kept beside the copy, names are static.
             unsafe {
-                copy.input(FROM, host);
-                copy.output(TO, place);
+                copy.input(copy::FROM.c(), host);
+                copy.output(copy::TO.c(), place);
             }
         })
     }
@@ -168,8 +169,8 @@ impl Transfer {
         Self::new(block, len, |copy, host, place| {
             // SAFETY: as above.
             unsafe {
-                copy.input(FROM, place);
-                copy.output(TO, host);
+                copy.input(copy::FROM.c(), place);
+                copy.output(copy::TO.c(), host);
             }
         })
     }

@@ -1,7 +1,6 @@
 //! The largest logits, found on the device: what sampling needs instead of all of them.
 #![allow(unsafe_code, reason = "tensors are bound over memory that the choice keeps")]
 
-use std::ffi::CStr;
 use std::sync::Arc;
 
 use super::super::device_memory::DeviceMemory;
@@ -9,12 +8,7 @@ use super::super::tensor::Kind;
 use super::bound::{Bound, HostBuffer};
 use super::rows::DeviceRows;
 use crate::error::Result;
-
-const LOGITS: &CStr = c"logits";
-const K: &CStr = c"k";
-const BEST: &CStr = c"best";
-const IDS: &CStr = c"ids";
-const SUMS: &CStr = c"sums";
+use crate::graph::names::{LOGITS, choice};
 
 /// The search for the `count` largest logits of some rows, to be made again and again.
 #[derive(Debug)]
@@ -51,11 +45,11 @@ impl Choice {
         let mut run = Bound::new();
         // SAFETY: static names; all memory is kept beside the values.
         unsafe {
-            run.input(LOGITS, logits.tensor(0..rows)?);
-            run.input(K, k.tensor(0, Kind::of::<i64>(), &[1])?);
-            run.output(BEST, best.tensor(0, Kind::of::<f32>(), &[rows, count])?);
-            run.output(IDS, ids.tensor(0, Kind::of::<i64>(), &[rows, count])?);
-            run.output(SUMS, sums.tensor(0, Kind::of::<f32>(), &[rows])?);
+            run.input(LOGITS.c(), logits.tensor(0..rows)?);
+            run.input(choice::K.c(), k.tensor(0, Kind::of::<i64>(), &[1])?);
+            run.output(choice::BEST.c(), best.tensor(0, Kind::of::<f32>(), &[rows, count])?);
+            run.output(choice::IDS.c(), ids.tensor(0, Kind::of::<i64>(), &[rows, count])?);
+            run.output(choice::SUMS.c(), sums.tensor(0, Kind::of::<f32>(), &[rows])?);
         }
         Ok(Self { run, _k: k, best, ids, sums, _logits: logits.clone(), rows, count })
     }

@@ -25,20 +25,11 @@ use super::values::Values;
 #[cfg(test)]
 use crate::error::Site;
 use crate::error::{ErrorKind, Result};
-use crate::graph::{self, Graph, standard};
+use crate::graph::{self, Graph, names, standard};
 use crate::kernels::Dtype;
 pub(crate) use choose::Candidates;
 pub(crate) use rows::DeviceRows;
 pub(crate) use step::{Reserved, Step};
-
-const IDS: &CStr = c"input_ids";
-const HIDDEN_IN: &CStr = c"hidden_states_in";
-const HIDDEN: &CStr = c"hidden_states";
-const LOGITS: &CStr = c"logits";
-const LOGIT_ROWS: &CStr = c"logit_rows";
-const LAST: &CStr = c"seqlens_k";
-const TOTAL: &CStr = c"total_sequence_length";
-const SEQUENCES: &CStr = c"sequences";
 
 /// What goes into a run: rows of this process, or what another shard has left on the device.
 #[derive(Debug, Clone, Copy)]
@@ -97,11 +88,11 @@ impl Wiring {
     }
 
     fn input(&self) -> &'static CStr {
-        if self.input.is_some() { HIDDEN_IN } else { IDS }
+        if self.input.is_some() { names::HIDDEN_IN.c() } else { names::INPUT_IDS.c() }
     }
 
     fn output(&self) -> &'static CStr {
-        if self.is_last { LOGITS } else { HIDDEN }
+        if self.is_last { names::LOGITS.c() } else { names::HIDDEN_OUT.c() }
     }
 
     /// What comes out is of this type.
@@ -211,25 +202,25 @@ impl StandardSession {
         match input {
             Feed::Ids(ids) => {
                 fed = Tensor::new(ids, &[ids.len()])?;
-                values.input(IDS, &fed);
+                values.input(names::INPUT_IDS.c(), &fed);
             }
             Feed::Hidden(hidden) => {
                 let mut buffer = bound::HostBuffer::new(hidden.len() * wiring.dtype.size())?;
                 rows::narrow(hidden, wiring.dtype, &mut buffer);
                 narrowed = buffer;
                 kept = narrowed.tensor(0, wiring.dtype.into(), &[positions.len(), wiring.input.unwrap_or(0)])?;
-                values.written(HIDDEN_IN, &kept);
+                values.written(names::HIDDEN_IN.c(), &kept);
             }
             Feed::Device(rows, first, count) => {
                 kept = rows.tensor(first..first + count)?;
-                values.written(HIDDEN_IN, &kept);
+                values.written(names::HIDDEN_IN.c(), &kept);
             }
         }
-        values.input(LAST, &last);
-        values.input(TOTAL, &total);
-        values.input(SEQUENCES, &sequences);
+        values.input(names::LAST.c(), &last);
+        values.input(names::TOTAL.c(), &total);
+        values.input(names::SEQUENCES.c(), &sequences);
         if wiring.is_last {
-            values.input(LOGIT_ROWS, &rows);
+            values.input(names::LOGIT_ROWS.c(), &rows);
         }
         for ((past, present), cache) in wiring.caches.iter().zip(&mut caches) {
             values.updated(past, present, cache);

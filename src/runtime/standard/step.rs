@@ -12,8 +12,9 @@ use super::super::tensor::Kind;
 use super::bound::{Bound, HostBuffer, Transfer};
 use super::choose::Choice;
 use super::rows::{DeviceRows, narrow, widen};
-use super::{Candidates, Feed, LAST, LOGIT_ROWS, SEQUENCES, StandardSession, TOTAL, Wiring};
+use super::{Candidates, Feed, StandardSession, Wiring};
 use crate::error::{Result, Site, err};
+use crate::graph::names;
 use crate::kernels::Dtype;
 
 /// One row of each request in some slots that lie side by side, to be run again and again.
@@ -127,11 +128,11 @@ impl Step {
                     run.input(wiring.input(), input.block.tensor(0, wiring.dtype.into(), &[count, width])?);
                 }
             }
-            run.input(LAST, input.block.tensor(positions, Kind::of::<i32>(), &[count])?);
-            run.input(TOTAL, lengths.tensor(0, Kind::of::<i32>(), &[])?);
-            run.input(SEQUENCES, lengths.tensor(AFTER_TOTAL, Kind::of::<i64>(), &[3])?);
+            run.input(names::LAST.c(), input.block.tensor(positions, Kind::of::<i32>(), &[count])?);
+            run.input(names::TOTAL.c(), lengths.tensor(0, Kind::of::<i32>(), &[])?);
+            run.input(names::SEQUENCES.c(), lengths.tensor(AFTER_TOTAL, Kind::of::<i64>(), &[3])?);
             if wiring.is_last {
-                run.input(LOGIT_ROWS, rows.tensor(0, Kind::of::<i64>(), &[count])?);
+                run.input(names::LOGIT_ROWS.c(), rows.tensor(0, Kind::of::<i64>(), &[count])?);
             }
             run.output(wiring.output(), out.tensor(0..count)?);
             for ((past, present), tensor) in wiring.caches.iter().zip(cache.tensors(slots.clone())?) {

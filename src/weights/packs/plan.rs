@@ -88,11 +88,15 @@ impl<'a> Plan<'a> {
 fn key(tensors: &[Planned], packing: Packing) -> String {
     const SAMPLE: usize = 4096;
     let mut hash = Sha256::new();
-    hash.update(format!("{LAYOUT_VERSION} {packing:?}"));
+    hash.update(format!("{LAYOUT_VERSION} {}", packing.name()));
     for tensor in tensors {
         let (source, data) = (tensor.source, tensor.source.matrix().data);
         let file = source.mapping.identity();
-        hash.update(format!("{} {} {} {:?} {file:?}", tensor.name, source.rows, source.cols, source.layout));
+        let (name, layout) = (tensor.name, source.layout.name());
+        // The name may hold anything, so its length comes first.
+        let about =
+            format!("{} {name} {} {} {layout} {} {}", name.len(), source.rows, source.cols, file.len, file.changed);
+        hash.update(about);
         hash.update(&data[..data.len().min(SAMPLE)]);
         hash.update(&data[data.len().saturating_sub(SAMPLE)..]);
     }
@@ -105,7 +109,7 @@ fn header(tensors: &[Planned], packing: Packing, key: &str) -> Result<Vec<u8>> {
     let about = json!({
         "format": "ortshard packed shard",
         "layout": LAYOUT_VERSION.to_string(),
-        "packing": format!("{packing:?}"),
+        "packing": packing.name(),
         "key": key,
     });
     map.insert("__metadata__".into(), about);
