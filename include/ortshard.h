@@ -857,10 +857,12 @@ ortshard_status ortshard_engine_load_checkpoint(const ortshard_engine *engine,
 
 /**
  * Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the safetensors
- * file `path`. The file appears complete or not at all; an existing one is replaced.
+ * file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays; a link is
+ * followed.
  *
- * Errors: INVALID_STATE if the engine has no shard; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once.
- * @since 0.1
+ * Errors: INVALID_STATE if the engine has no shard; STALE_SHARD if it is cleared or replaced meanwhile; INVALID_ARGUMENT
+ * for a path that is empty, ends in a slash, or names a folder, a device or another thing that is no regular file: it is
+ * left as it is; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_engine_save_checkpoint(const ortshard_engine *engine,
@@ -964,7 +966,9 @@ ortshard_status ortshard_shard_info(const ortshard_shard *shard,
  * Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
  * complete or not at all; existing ones are replaced.
  *
- * Errors: IO; UNSUPPORTED; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT for an empty path.
+ * Errors: STALE_SHARD; INVALID_ARGUMENT for a path that is empty, ends in a slash, or where one of the two names is that
+ * of a folder, a device or another thing that is no regular file: it is left as it is; IO; UNSUPPORTED; OUT_OF_MEMORY;
+ * INVALID_UTF8; NULL_ARGUMENT.
  * Threads: many at once, to different paths. @since 0.1
  */
 ORTSHARD_API

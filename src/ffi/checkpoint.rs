@@ -11,7 +11,7 @@ use super::guard::guard;
 use super::handle::borrow;
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::status::ortshard_status;
-use super::strings::text;
+use super::strings::{path, text};
 use crate::Engine;
 
 /// Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
@@ -41,10 +41,12 @@ pub unsafe extern "C" fn ortshard_engine_load_checkpoint(
 }
 
 /// Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the safetensors
-/// file `path`. The file appears complete or not at all; an existing one is replaced.
+/// file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays; a link is
+/// followed.
 ///
-/// Errors: INVALID_STATE if the engine has no shard; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once.
-/// @since 0.1
+/// Errors: INVALID_STATE if the engine has no shard; STALE_SHARD if it is cleared or replaced meanwhile; INVALID_ARGUMENT
+/// for a path that is empty, ends in a slash, or names a folder, a device or another thing that is no regular file: it is
+/// left as it is; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_save_checkpoint(
     engine: *const ortshard_engine,
@@ -54,7 +56,7 @@ pub unsafe extern "C" fn ortshard_engine_save_checkpoint(
         // SAFETY: the header's contract.
         let engine = unsafe { borrow(engine, "engine") }?;
         // SAFETY: as above.
-        engine.save_checkpoint(Path::new(unsafe { text(path, "path") }?))?;
+        engine.save_checkpoint(unsafe { self::path(path, "path") }?)?;
         Ok(())
     })
 }

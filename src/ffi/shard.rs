@@ -120,7 +120,9 @@ pub unsafe extern "C" fn ortshard_shard_info(
 /// Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
 /// complete or not at all; existing ones are replaced.
 ///
-/// Errors: IO; UNSUPPORTED; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT for an empty path.
+/// Errors: STALE_SHARD; INVALID_ARGUMENT for a path that is empty, ends in a slash, or where one of the two names is that
+/// of a folder, a device or another thing that is no regular file: it is left as it is; IO; UNSUPPORTED; OUT_OF_MEMORY;
+/// INVALID_UTF8; NULL_ARGUMENT.
 /// Threads: many at once, to different paths. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_shard_export_onnx(

@@ -2,13 +2,16 @@
 
 mod catalogue;
 mod checkpoint;
+mod header;
 mod mapping;
 mod naming;
+mod new_file;
 mod packs;
 mod save;
 
 pub(crate) use catalogue::Catalogue;
 pub(crate) use checkpoint::{Event, load};
+pub(crate) use new_file::NewFile;
 pub(crate) use packs::{DEFAULT_LIMIT, Store, packed, packed_bytes};
 pub(crate) use save::save;
 
