@@ -1067,7 +1067,11 @@ typedef struct ortshard_request_options {
     /**
      * What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
      * much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
-     * loses nothing; others do, and then a model in shards is not the same bit for bit.
+     * loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
+     * magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
+     *
+     * Between the requests of ortshard_infer_chain() nothing is rounded, whatever this says: a chain gives the bits of the
+     * whole model.
      */
     int32_t hidden_dtype;
 } ortshard_request_options;
@@ -1223,7 +1227,8 @@ ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
  *
  * The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
  * `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as
- * `input`. Cancelling any of the requests cancels the call.
+ * `input`. Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were computed,
+ * whatever the requests' hidden_dtype.
  *
  * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
  * another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`

@@ -12,6 +12,7 @@ use super::output::Results;
 use super::recompute::History;
 use super::shard::{CacheSlot, Shard};
 use crate::error::{Result, bail, err};
+use crate::kernels::narrow_f16;
 use crate::runtime::Cancel;
 
 const DEFAULT_CAPACITY: usize = 4096;
@@ -80,6 +81,11 @@ impl<'a> Output<'a> {
         match self {
             Self::Hidden(values) | Self::Logits(values) => values,
         }
+    }
+
+    /// The values as the bits of IEEE halves, rounded to nearest. The largest half stands for what is beyond it.
+    pub(crate) fn round_to_halves(self, halves: &mut [u16]) {
+        halves.iter_mut().zip(self.values()).for_each(|(half, value)| *half = narrow_f16(*value));
     }
 }
 

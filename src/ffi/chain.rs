@@ -20,7 +20,8 @@ use crate::{Request, infer_chain};
 ///
 /// The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
 /// `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as
-/// `input`. Cancelling any of the requests cancels the call.
+/// `input`. Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were computed,
+/// whatever the requests' hidden_dtype.
 ///
 /// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
 /// another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`

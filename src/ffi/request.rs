@@ -22,8 +22,8 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use half::bf16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
-use half::{bf16, f16};
 
 use super::guard::{guard, guard_void};
 use super::handle::{Exclusive, Out, borrow, free_box, give_box, share};
@@ -32,7 +32,7 @@ use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use super::tensor::{NOTHING, ORTSHARD_BF16, ORTSHARD_F16, ORTSHARD_F32, ortshard_tensor};
 use crate::error::{Error, Site};
-use crate::{CancelHandle, Logits, Output, Request, RequestOptions};
+use crate::{CancelHandle, Logits, Request, RequestOptions};
 
 /// Logits of the last token: [1, 1, vocab_size].
 pub const ORTSHARD_LOGITS_LAST: i32 = 0;
@@ -63,7 +63,11 @@ pub struct ortshard_request_options {
     pub no_cache: i32,
     /// What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
     /// much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
-    /// loses nothing; others do, and then a model in shards is not the same bit for bit.
+    /// loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
+    /// magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
+    ///
+    /// Between the requests of ortshard_infer_chain() nothing is rounded, whatever this says: a chain gives the bits of the
+    /// whole model.
     pub hidden_dtype: i32,
 }
 
@@ -117,7 +121,8 @@ impl Running {
 
     /// What the last run gave, borrowed from the request.
     pub(super) fn show(&mut self) -> ortshard_tensor {
-        let Some(values) = self.request.output().map(Output::values) else { return NOTHING };
+        let Some(output) = self.request.output() else { return NOTHING };
+        let values = output.values();
         let (rows, width) = values.dim();
         let dtype = self.dtype();
         let values = values.to_slice().unwrap_or_default();
@@ -126,7 +131,7 @@ impl Running {
         } else {
             self.rounded.resize(values.len(), 0);
             if dtype == ORTSHARD_F16 {
-                self.rounded.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
+                output.round_to_halves(&mut self.rounded);
             } else {
                 self.rounded.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values);
             }
