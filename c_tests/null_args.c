@@ -188,6 +188,7 @@ int main(void)
     NULL_("capacity", ortshard_request_capacity(request, NULL));
     NULL_("request", ortshard_request_truncate(NULL, 0));
     NULL_("request", ortshard_request_cancel(NULL));
+    NULL_("request", ortshard_request_clear_cancel(NULL));
     OK(ortshard_request_position(request, &number));
     CHECK(number == 0);
     ortshard_request_free(request);

@@ -110,9 +110,9 @@ typedef struct ortshard_engine ortshard_engine;
 /**
  * A sequence of tokens on a shard: a KV cache and a position in it.
  *
- * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
- * _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row, and
- * ortshard_next_token() and _tokens() for ids instead of logits.
+ * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel, _fork,
+ * _export_state, _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row,
+ * and ortshard_next_token() and _tokens() for ids instead of logits.
  */
 typedef struct ortshard_request ortshard_request;
 
@@ -1166,12 +1166,23 @@ ORTSHARD_API ortshard_status ortshard_request_truncate(ortshard_request *request
 /**
  * Cancels the request's run in progress between two operators or, if none is, its next one.
  *
- * That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. Never
- * waits.
+ * That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. So a
+ * cancellation is never lost, and one that comes when the last run is over meets the next, however much later. Call
+ * ortshard_request_clear_cancel() where something new begins. Never waits.
  *
  * Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_request_cancel(const ortshard_request *request);
+
+/**
+ * Takes a cancellation back that no call has returned yet; there may be none.
+ *
+ * A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
+ * next one begins, and a press after the last token of the one before does not stop it. Never waits.
+ *
+ * Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
 
 /* ==================================================================================================================
  * Batch

@@ -111,8 +111,16 @@ pub struct CancelHandle(Arc<Cancel>);
 impl CancelHandle {
     /// Stops the request's call in progress between two operators, or, if none is, its next one. That call returns
     /// [`Cancelled`](crate::ErrorKind::Cancelled), leaves the position as it was and clears the flag.
+    ///
+    /// A cancellation is never lost: one that comes after the last of several calls stays for the next of them, unless
+    /// [`clear`](Self::clear) takes it back.
     pub fn cancel(&self) -> Result<()> {
         self.0.cancel()
+    }
+
+    /// Takes a cancellation back that no call has returned yet. A call in progress may have been stopped by it.
+    pub fn clear(&self) -> Result<()> {
+        self.0.clear()
     }
 }
 

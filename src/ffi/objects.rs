@@ -43,9 +43,9 @@ impl Handle for ortshard_shard {
 
 /// A sequence of tokens on a shard: a KV cache and a position in it.
 ///
-/// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
-/// _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row, and
-/// ortshard_next_token() and _tokens() for ids instead of logits.
+/// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel, _fork,
+/// _export_state, _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row,
+/// and ortshard_next_token() and _tokens() for ids instead of logits.
 pub struct ortshard_request {
     _private: [u8; 0],
 }

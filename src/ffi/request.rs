@@ -319,8 +319,9 @@ pub unsafe extern "C" fn ortshard_request_truncate(request: *mut ortshard_reques
 
 /// Cancels the request's run in progress between two operators or, if none is, its next one.
 ///
-/// That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. Never
-/// waits.
+/// That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. So a
+/// cancellation is never lost, and one that comes when the last run is over meets the next, however much later. Call
+/// ortshard_request_clear_cancel() where something new begins. Never waits.
 ///
 /// Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
 #[unsafe(no_mangle)]
@@ -328,6 +329,21 @@ pub unsafe extern "C" fn ortshard_request_cancel(request: *const ortshard_reques
     guard(|| {
         // SAFETY: the header's contract.
         unsafe { borrow(request, "request") }?.cancel.cancel()?;
+        Ok(())
+    })
+}
+
+/// Takes a cancellation back that no call has returned yet; there may be none.
+///
+/// A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
+/// next one begins, and a press after the last token of the one before does not stop it. Never waits.
+///
+/// Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_clear_cancel(request: *const ortshard_request) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        unsafe { borrow(request, "request") }?.cancel.clear()?;
         Ok(())
     })
 }

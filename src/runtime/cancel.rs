@@ -20,6 +20,10 @@ pub(crate) struct Cancel {
     /// The control of the run in progress, where that is another request's.
     joined: Mutex<Option<Arc<RunControl>>>,
     asked: AtomicBool,
+    /// Whether it has been set since the run in progress began, though it may have been cleared again.
+    asked_since: AtomicBool,
+    /// Held while the flag and what ONNX Runtime is told change together.
+    telling: Mutex<()>,
 }
 
 impl Cancel {
@@ -39,7 +43,13 @@ impl Cancel {
     }
 
     fn of(run: RunControl) -> Self {
-        Self { run: Arc::new(run), joined: Mutex::new(None), asked: AtomicBool::new(false) }
+        Self {
+            run: Arc::new(run),
+            joined: Mutex::new(None),
+            asked: AtomicBool::new(false),
+            asked_since: AtomicBool::new(false),
+            telling: Mutex::new(()),
+        }
     }
 
     /// Does `work`, a run under `other`'s options, which setting this flag stops as well.
@@ -57,7 +67,9 @@ impl Cancel {
 
     /// Sets the flag: the run in progress stops, or, if none is, the next one.
     pub(crate) fn cancel(&self) -> Result<()> {
+        let _telling = self.telling.lock();
         self.asked.store(true, Ordering::SeqCst);
+        self.asked_since.store(true, Ordering::SeqCst);
         self.run.terminate(true)?;
         self.joined.lock().as_ref().map_or(Ok(()), |run| run.terminate(true))
     }
@@ -72,8 +84,19 @@ impl Cancel {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Clears the flag once its cancellation has been reported.
+    /// Whether the flag is set, or was in the course of the run that began last.
+    pub(crate) fn was_set(&self) -> bool {
+        self.is_set() || self.asked_since.load(Ordering::SeqCst)
+    }
+
+    /// A run begins.
+    pub(crate) fn begin(&self) {
+        self.asked_since.store(false, Ordering::SeqCst);
+    }
+
+    /// Clears the flag: its cancellation has been reported, or is not wanted any more.
     pub(crate) fn clear(&self) -> Result<()> {
+        let _telling = self.telling.lock();
         self.asked.store(false, Ordering::SeqCst);
         self.run.terminate(false)
     }
@@ -90,6 +113,7 @@ impl Cancel {
 
     /// Lets runs under this flag go on after another's cancellation stopped one; its own stays set.
     pub(crate) fn resume(&self) {
+        let _telling = self.telling.lock();
         // Neither can fail on valid options, and a flag left standing is found before the next run.
         let _ = self.run.terminate(false);
         if self.is_set() {
