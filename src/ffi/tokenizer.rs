@@ -33,8 +33,8 @@ pub struct ortshard_chat_message {
 /// Opens the tokenizer of a model folder, or the tokenizer.json that `path` names. For a model of the hub by name:
 /// ortshard_engine_open_tokenizer().
 ///
-/// Errors: NOT_FOUND if there is none; MALFORMED if a file breaks its format or is a link that leaves the folder; IO; INVALID_UTF8; INVALID_ARGUMENT for
-/// an empty path; NULL_ARGUMENT.
+/// Errors: NOT_FOUND if there is none, or for a name that the system does not take; MALFORMED if a file breaks its format
+/// or is a link that leaves the folder; IO; INVALID_UTF8; INVALID_ARGUMENT for an empty path; NULL_ARGUMENT.
 /// Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_open(

@@ -71,6 +71,11 @@ fn silence_telemetry() {
 /// Loads `path` and checks that it is an ONNX Runtime of a supported version. The error is one clause.
 fn open(path: &Path) -> std::result::Result<Library, String> {
     let shown = path.display();
+    // Opening a FIFO would wait. A bare name is not a file here, but one that the system's loader looks for.
+    let is_bare = path.parent().is_some_and(|folder| folder.as_os_str().is_empty());
+    if !is_bare && path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("`{shown}` is no regular file"));
+    }
     // SAFETY: loading runs the library's initialisers. The user chose the file, or the documented search did.
     let library = unsafe { libloading::Library::new(path) }.map_err(|e| {
         let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
@@ -152,5 +157,7 @@ mod tests {
         assert!(missing.contains("/nonexistent/libonnxruntime.so"), "{missing}");
         let text = open(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml").as_path()).map(|l| l.path);
         assert!(text.unwrap_err().contains("cannot be loaded"));
+        let folder = open(Path::new(env!("CARGO_MANIFEST_DIR"))).map(|l| l.path).unwrap_err();
+        assert!(folder.contains("no regular file"), "{folder}");
     }
 }
