@@ -416,8 +416,9 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
  *
  * Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
  * the loading function then returns. Called from any thread that loads, from several at once; the engine must be freed
- * before what `user_data` points to. It must return normally (no longjmp, no C++ exception). The file must stay as it
- * is while the model is in use.
+ * before what `user_data` points to. It must return normally (no longjmp, no C++ exception), and must not free engines,
+ * shards or requests; loading, running and clearing return INVALID_STATE from there. The file must stay as it is while the
+ * model is in use.
  */
 typedef ortshard_status (*ortshard_fetch_callback)(const char *model,
                                                    const char *revision,
@@ -543,8 +544,9 @@ typedef struct ortshard_progress {
  * Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
  * to cancel.
  *
- * Called from the thread that called the loading function, so it must not load or clear on the same engine: that
- * would wait for itself. It must return normally (no longjmp, no C++ exception).
+ * Called from the thread that called the loading function. Loading or clearing on the same engine returns INVALID_STATE
+ * from there, since it would wait for itself; an engine that is freed there goes when the loading function returns. It
+ * must return normally (no longjmp, no C++ exception).
  */
 typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress, void *user_data);
 
@@ -598,7 +600,8 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
  * Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
  * be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
  * n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
- * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+ * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load on
+ * this engine; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */
@@ -622,7 +625,8 @@ ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine
  *
  * Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD.
  *
- * Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
+ * Errors: INVALID_STATE from a callback of a load on this engine; NULL_ARGUMENT.
+ * Threads: many at once; waits for a load and for runs in progress. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine);
 
@@ -843,7 +847,7 @@ ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
  * the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like ortshard_engine_ensure_shard() this is a
  * transaction, with the same `progress`, and the same rule for requests on the shard before.
  *
- * Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; MALFORMED,
+ * Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or tensor that is missing; MALFORMED,
  * UNSUPPORTED; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO; RUNTIME; INVALID_UTF8; NULL_ARGUMENT.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
@@ -1786,8 +1790,9 @@ ORTSHARD_API ortshard_status ortshard_device_info(uint32_t index, ortshard_devic
  * The texts live for the length of the call.
  *
  * Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
- * return normally (no longjmp, no C++ exception). It may call this library, except ortshard_set_log_callback() and
- * functions on the object whose call it comes from; messages of such calls are dropped.
+ * return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But
+ * it must not free engines, shards or requests, and loading, running, clearing and ortshard_set_log_callback() return
+ * INVALID_STATE there: the message may come from a call that they would wait for.
  */
 typedef void (*ortshard_log_callback)(int32_t level, const char *target, const char *message, void *user_data);
 

@@ -4,6 +4,7 @@ mod audit;
 mod batch;
 mod budget;
 mod cache;
+mod callout;
 mod chain;
 mod checkpoint;
 mod device;
@@ -34,6 +35,7 @@ mod stats;
 
 pub use audit::{AuditedFile, FileState};
 pub use batch::{Step, infer_batch};
+pub(crate) use callout::call_out;
 pub use chain::{SampleStep, infer_chain, next_token, next_tokens};
 pub use device::{Device, DeviceInfo};
 pub use estimate::Estimate;
@@ -49,9 +51,9 @@ pub use stats::EngineStats;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
-use crate::error::{ErrorKind, Result, err};
+use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::{self, Runtime};
 use budget::Budget;
 use device::Target;
@@ -65,7 +67,7 @@ pub struct Engine {
     target: Target,
     resident: Mutex<Option<Resident>>,
     /// Held while a shard is built, so that two loads never compete for memory; `resident` stays free meanwhile.
-    loading: Mutex<()>,
+    loading: ReentrantMutex<()>,
     budget: Arc<Budget>,
     counters: Arc<Counters>,
 }
@@ -83,7 +85,7 @@ impl Engine {
         Ok(Self {
             target,
             resident: Mutex::new(None),
-            loading: Mutex::new(()),
+            loading: ReentrantMutex::new(()),
             budget: Budget::new(target.device.to_string(), options.memory_limit),
             options,
             counters: Arc::new(Counters::default()),
@@ -98,7 +100,7 @@ impl Engine {
     ///
     /// `progress` is called from this thread after each step; [`Break`](std::ops::ControlFlow::Break) cancels.
     pub fn ensure_shard(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
-        let _loading = self.loading.lock();
+        let _loading = self.begin_loading()?;
         let old = self.resident.lock().clone();
         if let Some(old) = old.as_ref().filter(|old| old.spec == *spec) {
             return Ok(Arc::clone(&old.shard));
@@ -112,7 +114,7 @@ impl Engine {
     ///
     /// A transaction like [`ensure_shard`](Self::ensure_shard): the new shard replaces the old one when it is ready.
     pub fn load_checkpoint(&self, checkpoint: &Path, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
-        let _loading = self.loading.lock();
+        let _loading = self.begin_loading()?;
         let old = self.resident()?;
         let spec = old.spec.clone();
         self.replace(Some(old), &spec, Some(checkpoint), progress)
@@ -184,13 +186,26 @@ impl Engine {
 
     /// Gives back all memory of the resident shard and of the requests on it, after the runs in progress. Handles on
     /// them stay valid, their calls return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used again.
-    pub fn clear(&self) {
-        let _loading = self.loading.lock();
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) from the engine's own progress callback.
+    pub fn clear(&self) -> Result<()> {
+        let _loading = self.begin_loading()?;
         if let Some(resident) = self.resident.lock().take() {
             resident.shard.retire();
             // The allocator would keep freed megabytes for later; who clears an engine wants them back.
             runtime::return_freed_memory();
         }
+        Ok(())
+    }
+
+    /// Waits for other threads that load or clear, but not for itself.
+    fn begin_loading(&self) -> Result<ReentrantMutexGuard<'_, ()>> {
+        callout::refuse_inside()?;
+        if self.loading.is_owned_by_current_thread() {
+            bail!(InvalidState, "the engine is loading: its progress callback must not load or clear on it");
+        }
+        Ok(self.loading.lock())
     }
 
     /// Deletes every packed shard from the [`PackCache`] and returns the bytes of the files. Shards in use go on working.

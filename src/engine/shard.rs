@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::budget::{Budget, Reservation};
 use super::cache::KvRows;
+use super::callout;
 use super::checkpoint::Checkpoint;
 use super::device::Target;
 use super::head;
@@ -166,6 +167,7 @@ impl Shard {
 
     /// Calls `work` with the shard's memory, which stays until it returns.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+        callout::refuse_inside()?;
         if matches!(&*self.residence.read(), Residence::Lost) {
             self.rebuild()?;
         }

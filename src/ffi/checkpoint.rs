@@ -20,7 +20,7 @@ use crate::Engine;
 /// the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like ortshard_engine_ensure_shard() this is a
 /// transaction, with the same `progress`, and the same rule for requests on the shard before.
 ///
-/// Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; MALFORMED,
+/// Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or tensor that is missing; MALFORMED,
 /// UNSUPPORTED; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD); IO; RUNTIME; INVALID_UTF8; NULL_ARGUMENT.
 /// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
 /// @since 0.1

@@ -76,8 +76,9 @@ pub const ORTSHARD_STAGE_READY: i32 = 6;
 ///
 /// Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
 /// the loading function then returns. Called from any thread that loads, from several at once; the engine must be freed
-/// before what `user_data` points to. It must return normally (no longjmp, no C++ exception). The file must stay as it
-/// is while the model is in use.
+/// before what `user_data` points to. It must return normally (no longjmp, no C++ exception), and must not free engines,
+/// shards or requests; loading, running and clearing return INVALID_STATE from there. The file must stay as it is while the
+/// model is in use.
 pub type ortshard_fetch_callback = Option<
     unsafe extern "C" fn(
         model: *const c_char,
@@ -231,8 +232,9 @@ pub struct ortshard_progress {
 /// Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
 /// to cancel.
 ///
-/// Called from the thread that called the loading function, so it must not load or clear on the same engine: that
-/// would wait for itself. It must return normally (no longjmp, no C++ exception).
+/// Called from the thread that called the loading function. Loading or clearing on the same engine returns INVALID_STATE
+/// from there, since it would wait for itself; an engine that is freed there goes when the loading function returns. It
+/// must return normally (no longjmp, no C++ exception).
 pub type ortshard_progress_callback =
     Option<unsafe extern "C" fn(progress: *const ortshard_progress, user_data: *mut c_void) -> i32>;
 
@@ -313,7 +315,8 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 /// Errors: NOT_FOUND for a folder, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that cannot
 /// be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer; INVALID_ARGUMENT if
 /// n_layers is not the model's, or the model is not a folder; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
-/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load on
+/// this engine; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
 /// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -356,13 +359,13 @@ pub unsafe extern "C" fn ortshard_engine_current_shard(
 ///
 /// Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD.
 ///
-/// Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
+/// Errors: INVALID_STATE from a callback of a load on this engine; NULL_ARGUMENT.
+/// Threads: many at once; waits for a load and for runs in progress. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_clear(engine: *const ortshard_engine) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        unsafe { borrow(engine, "engine") }?.clear();
-        Ok(())
+        Ok(unsafe { borrow(engine, "engine") }?.clear()?)
     })
 }
 
