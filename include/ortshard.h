@@ -1627,7 +1627,7 @@ ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream,
  * ONNX Runtime
  *
  * One ONNX Runtime, with one pool of threads, serves the whole process. It is loaded by the first call that needs it
- * and stays until the process ends. Calling ortshard_runtime_load() before is needed only to choose file or threads.
+ * and stays until the process ends, and so does this library then: dlclose() does not unload it. Calling ortshard_runtime_load() before is needed only to choose file or threads.
  * ================================================================================================================== */
 
 /** How to load ONNX Runtime. All zero but struct_size: the defaults. */

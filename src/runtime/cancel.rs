@@ -3,12 +3,13 @@
 
 use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use ort::sys;
 use parking_lot::Mutex;
 
+use super::exit;
 use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, err};
@@ -43,8 +44,10 @@ impl Cancel {
     }
 
     fn of(run: RunControl) -> Self {
+        let run = Arc::new(run);
+        ALL.lock().add(&run);
         Self {
-            run: Arc::new(run),
+            run,
             joined: Mutex::new(None),
             asked: AtomicBool::new(false),
             asked_since: AtomicBool::new(false),
@@ -122,6 +125,37 @@ impl Cancel {
     }
 }
 
+/// The controls of all requests, to be stopped when the process ends.
+static ALL: Mutex<Controls> = Mutex::new(Controls { list: Vec::new(), live: 0 });
+
+struct Controls {
+    list: Vec<Weak<RunControl>>,
+    /// How many there were when those that are gone were last removed.
+    live: usize,
+}
+
+impl Controls {
+    fn add(&mut self, control: &Arc<RunControl>) {
+        if self.list.len() > 2 * self.live + 64 {
+            self.list.retain(|control| control.strong_count() > 0);
+            self.live = self.list.len();
+        }
+        self.list.push(Arc::downgrade(control));
+    }
+}
+
+/// Stops every run.
+pub(super) fn stop_all() {
+    // Another thread may be about to add one: it is stopped the next time.
+    let Some(all) = ALL.try_lock() else { return };
+    for control in all.list.iter().filter_map(Weak::upgrade) {
+        // What cannot be told to stop is waited for.
+        let _ = control.tell(true);
+        // Released by whom it is of; the last reference must not be this one.
+        std::mem::forget(control);
+    }
+}
+
 /// A request's run options, through which ONNX Runtime can be told to stop.
 #[derive(Debug)]
 struct RunControl {
@@ -135,6 +169,7 @@ struct RunControl {
 
 impl RunControl {
     fn new(arena: &CStr, graph: Option<i32>) -> Result<Self> {
+        let _inside = exit::enter()?;
         let (plain, shrinking) = (RunOptions::new()?, RunOptions::new()?);
         shrinking.set(c"memory.enable_memory_arena_shrinkage", arena)?;
         if let Some(graph) = graph {
@@ -146,6 +181,11 @@ impl RunControl {
     }
 
     fn terminate(&self, stop: bool) -> Result<()> {
+        self.tell(stop)?;
+        self.through.lock().as_ref().map_or(Ok(()), |other| other.terminate(stop))
+    }
+
+    fn tell(&self, stop: bool) -> Result<()> {
         let api = ort::api();
         self.stopped.store(stop, Ordering::SeqCst);
         let set = if stop { api.RunOptionsSetTerminate } else { api.RunOptionsUnsetTerminate };
@@ -153,7 +193,7 @@ impl RunControl {
             // SAFETY: valid options; the flag is meant to be set from any thread.
             check(unsafe { set(options.0.as_ptr()) }, Site::Run, "cancelling")?;
         }
-        self.through.lock().as_ref().map_or(Ok(()), |other| other.terminate(stop))
+        Ok(())
     }
 }
 
@@ -182,7 +222,9 @@ impl RunOptions {
 
 impl Drop for RunOptions {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, released once.
-        unsafe { (ort::api().ReleaseRunOptions)(self.0.as_ptr()) }
+        if !exit::has_begun() {
+            // SAFETY: made by `new`, released once.
+            unsafe { (ort::api().ReleaseRunOptions)(self.0.as_ptr()) }
+        }
     }
 }

@@ -120,6 +120,11 @@ impl Setup {
         self.compile_file(name, &root().join("c_tests").join(name).with_extension("c"))
     }
 
+    /// Compiles `c_tests/{name}.c` to a program of another name, for a test beside the one that runs them all.
+    pub(crate) fn compile_as(&self, name: &str, program: &str) -> Program {
+        self.compile_file(program, &root().join("c_tests").join(name).with_extension("c"))
+    }
+
     pub(crate) fn compile_source(&self, name: &str, source: &str) -> Program {
         let file = self.folder.join(name).with_extension("c");
         std::fs::write(&file, source).unwrap();
