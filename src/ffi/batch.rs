@@ -11,12 +11,9 @@
 
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-use parking_lot::MutexGuard;
-
 use super::guard::guard;
-use super::handle::borrow;
 use super::objects::ortshard_request;
-use super::request::{RequestObject, Running, logits_of};
+use super::request::{Entered, enter, logits_of};
 use super::status::{Failure, ORTSHARD_OK, ortshard_status};
 use super::tensor::{NOTHING, Values, ortshard_tensor};
 use crate::{Logits, Step, infer_batch};
@@ -73,19 +70,19 @@ pub unsafe extern "C" fn ortshard_infer_batch(
             .iter()
             .enumerate()
             // SAFETY: as above.
-            .map(|(i, request)| unsafe { enter(*request, i) })
+            .map(|(i, request)| unsafe { enter(*request, &format!("requests[{i}]")) })
             .collect();
         // Inputs may lie in what a request of this batch gave last, which the run writes over.
-        let written: Vec<_> = entered.iter().flatten().map(|(_, running)| running.output.clone()).collect();
+        let written: Vec<_> = entered.iter().flatten().map(|running| running.output.clone()).collect();
         let items = entered.into_iter().zip(inputs).enumerate().map(|(i, (entered, input))| {
-            let (object, mut running) = entered?;
+            let mut running = entered?;
             let logits = logits.map_or(Ok(Logits::Last), |all| logits_of(all[i]))?;
             // SAFETY: as above.
             let values = unsafe { input.values() }?;
             let values = written.iter().try_fold(values, Values::out_of)?;
             values.input()?;
             running.prepare(values.tokens(), logits)?;
-            Ok(Item { object, running, values, logits })
+            Ok(Item { running, values, logits })
         });
         let outcomes = run(items.collect(), outputs);
 
@@ -107,26 +104,20 @@ pub(super) unsafe fn report(outcomes: Vec<Result<(), Failure>>, statuses: *mut o
         }
     }
     for (index, outcome) in outcomes.into_iter().enumerate() {
-        outcome.map_err(|failure| Failure { message: format!("requests[{index}]: {}", failure.message), ..failure })?;
+        let name = format!("requests[{index}]");
+        outcome.map_err(|failure| {
+            // Where the handle itself is wrong, the message begins so.
+            let named = failure.message.starts_with(&name);
+            let message = if named { failure.message } else { format!("{name}: {}", failure.message) };
+            Failure { message, ..failure }
+        })?;
     }
     Ok(())
 }
 
-/// A request that this call has to itself.
-pub(super) type Entered<'a> = (&'a RequestObject, MutexGuard<'a, Running>);
-
-/// # Safety
-/// `request` is NULL or a live handle for `'a`.
-pub(super) unsafe fn enter<'a>(request: *mut ortshard_request, index: usize) -> Result<Entered<'a>, Failure> {
-    // SAFETY: the caller's promise.
-    let object = unsafe { borrow(request.cast_const(), &format!("requests[{index}]")) }?;
-    Ok((object, object.running.enter("the request")?))
-}
-
 /// One request's part of the call, checked.
 struct Item<'a> {
-    object: &'a RequestObject,
-    running: MutexGuard<'a, Running>,
+    running: Entered,
     values: Values<'a>,
     logits: Logits,
 }
@@ -148,7 +139,7 @@ fn run(mut items: Vec<Result<Item, Failure>>, outputs: &mut [ortshard_tensor]) -
             let mut item = item?;
             ran.next().unwrap_or(Ok(()))?;
             *output = item.running.show();
-            item.object.moved(&item.running.request);
+            item.running.moved();
             Ok(())
         })
         .collect()

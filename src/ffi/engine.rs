@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use super::device;
 use super::fetch::HostFetch;
-use super::guard::{guard, guard_void};
-use super::handle::{Out, borrow, free_box, give_box, give_counted};
+use super::guard::guard;
+use super::handle::{Out, borrow, free, give, give_shared};
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ortshard_status};
@@ -277,7 +277,7 @@ pub unsafe extern "C" fn ortshard_engine_create(
         let out = unsafe { Out::handle(engine, "engine") }?;
         // SAFETY: as above.
         let options = unsafe { read(options) }?;
-        out.set(give_box(Engine::new(EngineOptions {
+        out.set(give(Engine::new(EngineOptions {
             device: device::from_code(options.device, options.device_index)?,
             require_device: options.require_device != 0,
             precision: precision(options.precision)?,
@@ -301,7 +301,7 @@ pub unsafe extern "C" fn ortshard_engine_create(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_box(engine) });
+    guard(|| unsafe { free(engine, "engine") });
 }
 
 /// Makes the shard that `spec` names the engine's shard and gives a reference to it.
@@ -349,7 +349,7 @@ pub unsafe extern "C" fn ortshard_engine_current_shard(
         let out = unsafe { Out::handle(shard, "shard") }?;
         // SAFETY: as above.
         if let Some(current) = unsafe { borrow(engine, "engine") }?.current_shard() {
-            out.set(give_counted(current));
+            out.set(give_shared(current));
         }
         Ok(())
     })
@@ -407,7 +407,7 @@ pub(super) unsafe fn give_loaded(
     // SAFETY: as above.
     let engine = unsafe { borrow(engine, "engine") }?;
     // SAFETY: as above.
-    out.set(give_counted(unsafe { reporting(progress, user_data, |progress| load(engine, progress)) }?));
+    out.set(give_shared(unsafe { reporting(progress, user_data, |progress| load(&engine, progress)) }?));
     Ok(())
 }
 

@@ -25,8 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use half::bf16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use super::guard::{guard, guard_void};
-use super::handle::{Exclusive, Out, borrow, free_box, give_box, share};
+use super::guard::guard;
+use super::handle::{self, Exclusive, Out, borrow, free, give};
 use super::objects::{ortshard_request, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn ortshard_request_create(
         // SAFETY: the header's contract.
         let out = unsafe { Out::handle(request, "request") }?;
         // SAFETY: as above.
-        let shard = unsafe { share(shard, "shard") }?;
+        let shard = unsafe { borrow(shard, "shard") }?;
         // SAFETY: as above.
         let options = unsafe { read(options) }?;
         let hidden = match options.hidden_dtype {
@@ -186,15 +186,15 @@ pub unsafe extern "C" fn ortshard_request_create(
             prefill_chunk: options.prefill_chunk,
             no_cache: options.no_cache != 0,
         };
-        out.set(give(Running::new(Request::new(&shard, options)?, hidden)));
+        out.set(handle_on(Running::new(Request::new(&shard, options)?, hidden)));
         Ok(())
     })
 }
 
 /// A handle on a request.
-fn give(running: Running) -> *mut ortshard_request {
+fn handle_on(running: Running) -> *mut ortshard_request {
     let request = &running.request;
-    give_box(RequestObject {
+    give(RequestObject {
         cancel: request.cancel_handle(),
         position: AtomicU64::new(request.position() as u64),
         capacity: request.capacity() as u64,
@@ -204,13 +204,23 @@ fn give(running: Running) -> *mut ortshard_request {
 
 /// A handle on `fork`, which gives what `running` does.
 pub(super) fn give_fork(running: &Running, fork: Request) -> *mut ortshard_request {
-    give(Running::new(fork, running.hidden))
+    handle_on(Running::new(fork, running.hidden))
 }
 
-impl RequestObject {
-    /// Shows the position that a call has left `request` at.
-    pub(super) fn moved(&self, request: &Request) {
-        self.position.store(request.position() as u64, Ordering::Release);
+/// A request that a call has to itself.
+pub(super) type Entered = handle::Entry<ortshard_request, Running>;
+
+/// # Safety
+/// As for [`borrow`].
+pub(super) unsafe fn enter(request: *const ortshard_request, parameter: &str) -> Result<Entered, Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { borrow(request, parameter) }?.enter(|object| &object.running, parameter)
+}
+
+impl Entered {
+    /// Shows the position that a call has left the request at.
+    pub(super) fn moved(&self) {
+        self.object().position.store(self.request.position() as u64, Ordering::Release);
     }
 }
 
@@ -218,7 +228,7 @@ impl RequestObject {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_box(request) });
+    guard(|| unsafe { free(request, "request") });
 }
 
 /// Runs `input` through the shard, continuing at the request's position, and moves the position on.
@@ -307,12 +317,11 @@ pub unsafe extern "C" fn ortshard_request_capacity(
 pub unsafe extern "C" fn ortshard_request_truncate(request: *mut ortshard_request, position: u64) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let object = unsafe { borrow(request, "request") }?;
-        let mut running = object.running.enter("request")?;
+        let mut running = unsafe { enter(request, "request") }?;
         let wanted = usize::try_from(position)
             .map_err(|_| Failure::new(ORTSHARD_ERROR_OUT_OF_RANGE, format!("position {position} is past any")))?;
         running.request.truncate(wanted)?;
-        object.moved(&running.request);
+        running.moved();
         Ok(())
     })
 }
@@ -323,7 +332,10 @@ pub unsafe extern "C" fn ortshard_request_truncate(request: *mut ortshard_reques
 /// cancellation is never lost, and one that comes when the last run is over meets the next, however much later. Call
 /// ortshard_request_clear_cancel() where something new begins. Never waits.
 ///
-/// Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+/// In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own part.
+/// Loading is cancelled by its progress callback, which leaves nothing behind.
+///
+/// Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_cancel(request: *const ortshard_request) -> ortshard_status {
     guard(|| {
@@ -367,9 +379,8 @@ unsafe fn infer(
     output.set(NOTHING);
     let input = input.ok_or_else(|| Failure::null("input"))?;
     // SAFETY: as above.
-    let object = unsafe { borrow(request, "request") }?;
+    let mut running = unsafe { enter(request, "request") }?;
     let logits = logits_of(logits)?;
-    let mut running = object.running.enter("request")?;
     // SAFETY: as above.
     let values = unsafe { input.values() }?.out_of(&running.output)?;
 
@@ -394,7 +405,7 @@ unsafe fn infer(
         shown.data = buffer;
     }
     output.set(shown);
-    object.moved(&running.request);
+    running.moved();
     Ok(())
 }
 

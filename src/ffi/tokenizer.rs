@@ -6,8 +6,8 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use super::buffers::{Buffer, array, token_id};
-use super::guard::{guard, guard_void};
-use super::handle::{Out, borrow, free_box, give_box};
+use super::guard::guard;
+use super::handle::{Out, borrow, free, give};
 use super::objects::ortshard_tokenizer;
 use super::status::{Failure, ortshard_status};
 use super::strings::{path, text};
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn ortshard_tokenizer_open(
         let out = unsafe { Out::handle(tokenizer, "tokenizer") }?;
         // SAFETY: as above.
         let opened = Tokenizer::open(unsafe { self::path(path, "path") }?)?;
-        out.set(give_box(Arc::new(opened)));
+        out.set(give(Arc::new(opened)));
         Ok(())
     })
 }
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn ortshard_tokenizer_open(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_free(tokenizer: *mut ortshard_tokenizer) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_box(tokenizer) });
+    guard(|| unsafe { free(tokenizer, "tokenizer") });
 }
 
 /// The token ids of `text`: never truncated, never padded.
