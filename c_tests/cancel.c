@@ -2,6 +2,7 @@
  * request, which is refused. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "model.h"
 
@@ -41,6 +42,61 @@ static void *run(void *cancelled)
     return NULL;
 }
 
+/* In a batch a request cancels its own part; in a chain it cancels the call, which clears the others, too. */
+static void together(ortshard_shard *shard, int64_t *prompt, size_t n)
+{
+    ortshard_request *both[2] = {request_on(shard), request_on(shard)};
+    ortshard_tensor inputs[2] = {ids_tensor(prompt, n), ids_tensor(prompt, n)}, outputs[2];
+    ortshard_status statuses[2];
+    OK(ortshard_request_cancel(both[1]));
+    FAILS(CANCELLED, "requests[1]", ortshard_infer_batch(both, inputs, NULL, 2, outputs, statuses));
+    CHECK(statuses[0] == ORTSHARD_OK && statuses[1] == ORTSHARD_ERROR_CANCELLED);
+    OK(ortshard_request_cancel(both[0]));
+    OK(ortshard_request_clear_cancel(both[0]));
+    OK(ortshard_infer_batch(both, inputs, NULL, 2, outputs, NULL));
+    OK(ortshard_request_truncate(both[0], 0));
+    OK(ortshard_request_cancel(both[0]));
+    OK(ortshard_request_cancel(both[1])); /* not in the call */
+    FAILS(CANCELLED, "cancelled", ortshard_infer_chain(both, 1, inputs, 0, outputs));
+    OK(ortshard_request_clear_cancel(both[1]));
+    OK(ortshard_infer_chain(both, 1, inputs, 0, outputs));
+    ortshard_request_free(both[0]);
+    ortshard_request_free(both[1]);
+}
+
+/* A stop button that is pressed and taken back while batches run: no request fails for another's sake. */
+static void *press(void *both)
+{
+    ortshard_request **requests = both;
+    while (running) {
+        OK(ortshard_request_cancel(requests[1]));
+        OK(ortshard_request_clear_cancel(requests[1]));
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+    }
+    return NULL;
+}
+
+static void pressed(ortshard_shard *shard, int64_t *prompt, size_t n)
+{
+    ortshard_request *both[2] = {request_on(shard), request_on(shard)};
+    ortshard_tensor inputs[2] = {ids_tensor(prompt, n), ids_tensor(prompt, n)}, outputs[2];
+    ortshard_status statuses[2];
+    pthread_t thread;
+    running = 1;
+    CHECK(pthread_create(&thread, NULL, press, both) == 0);
+    for (int i = 0; i < 50; i++) {
+        (void)ortshard_infer_batch(both, inputs, NULL, 2, outputs, statuses);
+        CHECK(statuses[0] == ORTSHARD_OK);
+        CHECK(statuses[1] == ORTSHARD_OK || statuses[1] == ORTSHARD_ERROR_CANCELLED);
+        for (int k = 0; k < 2; k++) OK(ortshard_request_truncate(both[k], 0));
+    }
+    running = 0;
+    CHECK(pthread_join(thread, NULL) == 0);
+    OK(ortshard_infer_batch(both, inputs, NULL, 2, outputs, statuses));
+    ortshard_request_free(both[0]);
+    ortshard_request_free(both[1]);
+}
+
 int main(void)
 {
     /* While loading. */
@@ -70,6 +126,19 @@ int main(void)
     FAILS(CANCELLED, "cancelled", ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output));
     OK(ortshard_request_position(request, &position));
     CHECK(position == 0 && output.data == NULL);
+
+    /* Nothing but the call that it cancels, or taking it back, ends a cancellation: not a refused call, not truncating. */
+    OK(ortshard_request_cancel(request));
+    FAILS(INVALID_ARGUMENT, "logits is 9", ortshard_request_infer(request, &input, 9, &output));
+    OK(ortshard_request_truncate(request, 0));
+    FAILS(CANCELLED, "cancelled", ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output));
+    OK(ortshard_request_clear_cancel(request)); /* there is none */
+    OK(ortshard_request_cancel(request));
+    OK(ortshard_request_clear_cancel(request));
+    OK(ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output));
+    OK(ortshard_request_truncate(request, 0));
+    together(shard, prompt, n);
+    pressed(shard, prompt, n);
 
     /* During runs, while another thread looks on. */
     int cancelled = 0;

@@ -135,11 +135,36 @@ static void rounded(ortshard_shard *front, int32_t dtype, unsigned bits)
     ortshard_request_free(fork);
 }
 
+/* Nothing is rounded between the requests of a chain, whatever their hidden_dtype: it gives the bits of the whole model. */
+static void unrounded(ortshard_shard *front, ortshard_shard *back, ortshard_shard *whole)
+{
+    int64_t prompt[MOST];
+    size_t n = ids_of("TEST_PROMPT", prompt);
+    ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
+    options.hidden_dtype = ORTSHARD_BF16;
+    ortshard_request *chain[2], *one = request_on(whole);
+    OK(ortshard_request_create(front, &options, &chain[0]));
+    OK(ortshard_request_create(back, &options, &chain[1]));
+    ortshard_tensor input = ids_tensor(prompt, n), wanted, logits, hidden;
+    OK(ortshard_request_infer(one, &input, ORTSHARD_LOGITS_ALL, &wanted));
+    OK(ortshard_infer_chain(chain, 2, &input, ORTSHARD_LOGITS_ALL, &logits));
+    CHECK(same_in_pieces(wanted.data, logits.data, wanted.byte_length, 0));
+    /* One after another they are, and it shows. */
+    for (int i = 0; i < 2; i++) OK(ortshard_request_truncate(chain[i], 0));
+    OK(ortshard_request_infer(chain[0], &input, 0, &hidden));
+    OK(ortshard_request_infer(chain[1], &hidden, ORTSHARD_LOGITS_ALL, &logits));
+    CHECK(hidden.dtype == ORTSHARD_BF16);
+    CHECK(!own_operators() || memcmp(wanted.data, logits.data, wanted.byte_length) != 0);
+    for (int i = 0; i < 2; i++) ortshard_request_free(chain[i]);
+    ortshard_request_free(one);
+}
+
 int main(void)
 {
     ortshard_shard *front = load(0, 0), *back = load(1, ORTSHARD_LAST_LAYER), *whole = load(0, ORTSHARD_LAST_LAYER);
     golden_ids(front, back, whole);
     failures(front, back, whole);
+    unrounded(front, back, whole);
     rounded(front, ORTSHARD_F16, 10);
     rounded(front, ORTSHARD_BF16, 7);
     ortshard_shard_free(front);

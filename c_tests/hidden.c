@@ -6,6 +6,53 @@ static void same(const void *a, const void *b, size_t bytes)
     CHECK(memcmp(a, b, bytes) == 0);
 }
 
+/* The half that a float is rounded to, worked out with doubles: half to even, up to the largest. */
+static uint16_t half_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    double size = value < 0 ? -(double)value : (double)value, unit = 1.0 / (1 << 24);
+    if (value != value) return 0x7e00;
+    if ((bits & 0x7fffffff) == 0x7f800000) return sign | 0x7c00;
+    if (size > 65504) return sign | 0x7bff;
+    uint16_t half = 0; /* counts units from 0 up: the next half is the next number */
+    while (size >= unit * 2048) unit *= 2, half = (uint16_t)(half + 1024);
+    uint32_t units = (uint32_t)(size / unit);
+    double rest = size / unit - units;
+    if (rest > 0.5 || (rest == 0.5 && units % 2 == 1)) units++;
+    return (uint16_t)(sign | (half + units));
+}
+
+static void saturated(int64_t width)
+{
+    static const float LARGE[] = {65504.0f, 65519.0f, 65520.0f, 1e5f, -65536.0f, -3e38f, 1e9f, -1e5f};
+    ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
+    options.hidden_dtype = ORTSHARD_F16;
+    ortshard_shard *middle = load(1, 1);
+    ortshard_request *full = request_on(middle), *half;
+    OK(ortshard_request_create(middle, &options, &half));
+    size_t beyond = 0, rows = 4, count = rows * (size_t)width;
+    float *states = malloc(count * sizeof *states);
+    CHECK(states != NULL);
+    for (size_t i = 0; i < count; i++) states[i] = LARGE[i * 5 % 8] * (i % 3 == 0 ? 1.0f : 1e-5f);
+    ortshard_tensor input = {ORTSHARD_F32, 2, {(int64_t)rows, width}, states, count * sizeof *states}, wide, narrow;
+    OK(ortshard_request_infer(full, &input, 0, &wide));
+    OK(ortshard_request_infer(half, &input, 0, &narrow));
+    CHECK(narrow.dtype == ORTSHARD_F16 && 2 * narrow.byte_length == wide.byte_length);
+    for (size_t i = 0; i < count; i++) {
+        float value = ((const float *)wide.data)[i];
+        uint16_t wanted = half_of(value), is = ((const uint16_t *)narrow.data)[i];
+        CHECK(is == wanted || (value != value && (is & 0x7fff) > 0x7c00));
+        beyond += value > 65520 || value < -65520;
+    }
+    CHECK(beyond > 0 || !own_operators());
+    free(states);
+    ortshard_request_free(full);
+    ortshard_request_free(half);
+    ortshard_shard_free(middle);
+}
+
 int main(void)
 {
     uint32_t n_layers = layers();
@@ -40,6 +87,9 @@ int main(void)
     OK(ortshard_request_truncate(second, 0));
     OK(ortshard_request_infer(second, &as_bf16, ORTSHARD_LOGITS_LAST, &logits));
     same(wanted, logits.data, bytes);
+
+    /* As float16, what is beyond the largest becomes the largest; infinities and NaNs stay what they are. */
+    if (n_layers > 2) saturated(width);
 
     /* A shard's own output as its next input is copied before it is overwritten. */
     if (n_layers > 2) {

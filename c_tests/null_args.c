@@ -171,6 +171,7 @@ int main(void)
     NULL_("needed", ortshard_request_export_state(request, buffer, 8, NULL));
     NULL_("request", ortshard_request_import_state(NULL, buffer, 8));
     NULL_("state", ortshard_request_import_state(request, NULL, 8));
+    NULL_("state", ortshard_request_import_state(request, NULL, 0));
     input.data = NULL;
     NULL_("input->data", ortshard_request_infer(request, &input, 0, &output));
     input.data = &id;
@@ -188,6 +189,7 @@ int main(void)
     NULL_("capacity", ortshard_request_capacity(request, NULL));
     NULL_("request", ortshard_request_truncate(NULL, 0));
     NULL_("request", ortshard_request_cancel(NULL));
+    NULL_("request", ortshard_request_clear_cancel(NULL));
     OK(ortshard_request_position(request, &number));
     CHECK(number == 0);
     ortshard_request_free(request);

@@ -1,4 +1,7 @@
 /* A library that cannot be used is named with the reason; afterwards a good one loads. */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "check.h"
 
 static ortshard_status load(const char *library)
@@ -19,6 +22,14 @@ int main(void)
     FAILS(RUNTIME_NOT_FOUND, "Cargo.toml", load(join(setting("TEST_ROOT"), "Cargo.toml")));
     FAILS(RUNTIME_NOT_FOUND, "OrtGetApiBase", load(setting("TEST_OTHER_LIBRARY")));
     FAILS(INVALID_ARGUMENT, "options->library is empty", load(""));
+    /* What would wait to be opened is not opened. */
+    const char *fifo = join(setting("TEST_FOLDER"), "libfifo.so");
+    (void)unlink(fifo);
+    CHECK(mkfifo(fifo, 0600) == 0);
+    FAILS(RUNTIME_NOT_FOUND, "no regular file", load(fifo));
+    FAILS(RUNTIME_NOT_FOUND, "no regular file", load("/dev/null"));
+    FAILS(RUNTIME_NOT_FOUND, "no regular file", load(setting("TEST_FOLDER")));
+    FAILS(RUNTIME_NOT_FOUND, "no-such-onnxruntime.so", load("no-such-onnxruntime.so")); /* looked for by the system */
     FAILS(INVALID_STATE, "no ONNX Runtime", ortshard_runtime_info(&runtime));
 
     OK(load(setting("ORTSHARD_ONNXRUNTIME")));

@@ -37,6 +37,10 @@ static uint32_t list(const ortshard_engine_options *only)
         puts("");
         shown++;
     }
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("devices: cannot write the output");
+        exit(FAILED);
+    }
     return shown;
 }
 

@@ -7,6 +7,8 @@
  */
 #define _XOPEN_SOURCE 700 /* clock_gettime, getrusage, isatty, open_memstream, sigaction */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -203,7 +205,7 @@ static void add_text(struct result *r, const struct options *o, const char *text
     fwrite(text, 1, length, r->collected);
     if (o->json) return;
     fwrite(text, 1, length, stdout);
-    fflush(stdout);
+    flush_output();
 }
 
 static void add_id(struct result *r, const struct options *o, ortshard_text_stream *stream, int64_t id)
@@ -218,7 +220,7 @@ static void add_id(struct result *r, const struct options *o, ortshard_text_stre
         else if (status != ORTSHARD_ERROR_OUT_OF_RANGE) check(status);
     } else if (!o->json) {
         printf("%s%" PRId64, r->ids.count > 1 ? "," : "", id);
-        fflush(stdout);
+        flush_output();
     }
 }
 
@@ -349,6 +351,7 @@ static void print_json(const struct result *r, const struct pipeline *p)
     printf("\"peak_rss_bytes\":%" PRIu64 ",", peak_memory());
     print_string("runtime", runtime.version, strlen(runtime.version));
     printf("\"device\":\"%s\"}\n", DEVICES[shard.device]);
+    flush_output();
 }
 
 /* Figures go to stderr, so that stdout has the text and nothing else. */
@@ -356,7 +359,7 @@ static void print_figures(const struct result *r)
 {
     size_t steps = r->ids.count > 0 ? r->ids.count - 1 : 0; /* the first id comes from the prompt's run */
     puts("");
-    fflush(stdout);
+    flush_output();
     fprintf(stderr, "load %.2f s | prefill %zu tokens, %.1f tokens/s | decode %zu tokens, %.1f tokens/s\n", r->load_s,
             r->prompt.count, (double)r->prompt.count / r->prefill_s, steps, (double)steps / r->decode_s);
 }
@@ -380,6 +383,8 @@ static uint64_t room(const struct options *o, size_t prompt, uint32_t max_positi
 
 int main(int argc, char **argv)
 {
+    /* The first file that is opened would take its place. */
+    if (fcntl(STDOUT_FILENO, F_GETFD) == -1) fail(FAILED, "cannot write the output: ", strerror(errno));
     struct options o = parse_options(argc, argv);
     struct result r = {.prompt = o.prompt_ids};
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}; /* a second one kills */

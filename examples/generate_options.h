@@ -3,6 +3,7 @@
 #define GENERATE_OPTIONS_H
 
 #include <errno.h>
+#include <float.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,8 +34,10 @@ static const char USAGE[] =
     "  --no-cache         keep no KV cache: compute everything again for each token\n"
     "  --json             print one JSON object at the end instead of the text as it comes\n"
     "  --logits FILE      write the logits after the prompt's last token as raw float32\n"
-    "  --help             print this\n"
+    "  --version          print the library's version\n"
+    "  --help, -h         print this\n"
     "\n"
+    "A value may also stand behind the option's name and =, as in --seed=7.\n"
     "The generated ids include the end-of-sequence token, if one came. Ctrl-C stops and prints what there is.\n";
 
 enum { FAILED = 1, BAD_USAGE = 2, INTERRUPTED = 130 };
@@ -60,6 +63,20 @@ _Noreturn static void fail(int code, const char *what, const char *detail)
     fprintf(stderr, "generate: %s%s\n", what, detail);
     if (code == BAD_USAGE) fputs("Try --help.\n", stderr);
     exit(code);
+}
+
+/* What stdout still holds back is written now, or the program fails: output that is lost is no success. */
+static void flush_output(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) fail(FAILED, "cannot write the output: ", strerror(errno));
+}
+
+/* Prints `text` and ends the program. */
+_Noreturn static void print_and_exit(const char *text)
+{
+    fputs(text, stdout);
+    flush_output();
+    exit(0);
 }
 
 static void *allocate(size_t count, size_t size)
@@ -107,6 +124,7 @@ static uint64_t bytes(const char *option, const char *text)
 static struct ids numbers(const char *option, const char *text)
 {
     struct ids list = {allocate(strlen(text) / 2 + 1, sizeof(int64_t)), 0};
+    if (*text == '\0') fail(BAD_USAGE, option, " needs numbers separated by commas");
     while (*text != '\0') {
         list.data[list.count++] = (int64_t)parse_number(option, &text, INT32_MAX);
         if (*text == ',' && text[1] != '\0') text++;
@@ -119,7 +137,8 @@ static float temperature(const char *option, const char *text)
 {
     char *end;
     float value = strtof(text, &end);
-    if (end == text || *end != '\0' || !(value >= 0)) fail(BAD_USAGE, option, " needs a number from 0 up");
+    if (end == text || *end != '\0' || !(value >= 0 && value <= FLT_MAX))
+        fail(BAD_USAGE, option, " needs a number from 0 up");
     return value;
 }
 
@@ -150,7 +169,12 @@ static void device(ortshard_engine_options *engine, const char *option, const ch
 /* Options without a value. */
 static int set_switch(struct options *o, const char *option)
 {
-    if (strcmp(option, "--help") == 0) exit(fputs(USAGE, stdout) < 0);
+    if (strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0) print_and_exit(USAGE);
+    if (strcmp(option, "--version") == 0) {
+        printf("generate, with ortshard ");
+        fputs(ortshard_version(), stdout);
+        print_and_exit("\n");
+    }
     if (strcmp(option, "--json") == 0) o->json = 1;
     else if (strcmp(option, "--ignore-eos") == 0) o->ignore_eos = 1;
     else if (strcmp(option, "--offline") == 0) o->engine.offline = 1;
@@ -195,8 +219,11 @@ static struct options parse_options(int argc, char **argv)
     };
     o.sampler.temperature = 0;
     for (int i = 1; i < argc; i++) {
-        const char *option = argv[i];
-        if (!set_switch(&o, option)) set_value(&o, option, i + 1 < argc ? argv[++i] : NULL);
+        char *option = argv[i], *equals = strncmp(option, "--", 2) == 0 ? strchr(option, '=') : NULL;
+        if (equals != NULL) {
+            *equals = '\0';
+            set_value(&o, option, equals + 1);
+        } else if (!set_switch(&o, option)) set_value(&o, option, i + 1 < argc ? argv[++i] : NULL);
     }
     if (o.model.model == NULL) fail(BAD_USAGE, "--model is missing", "");
     if (!o.prompt == !o.prompt_ids.data) fail(BAD_USAGE, "give either --prompt or --prompt-ids", "");

@@ -70,5 +70,9 @@ int main(int argc, char **argv)
     free(ids);
     ortshard_request_free(front);
     ortshard_request_free(back);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("cannot write the output");
+        return 1;
+    }
     return 0;
 }

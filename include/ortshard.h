@@ -60,7 +60,8 @@
  *               called later and their `user_data`: each says how long it must live.
  *   Threads     A function that takes `const ortshard_x *` may be called on one object from many threads at once. One
  *               that takes `ortshard_x *` needs the object for itself; a second call at the same time returns
- *               INVALID_STATE. Different objects never disturb each other. Free an object when no call on it runs.
+ *               INVALID_STATE. Different objects never disturb each other. What is freed while a call on it runs goes
+ *               when the call ends. 256 KiB of stack are enough for any call.
  *   Strings     UTF-8 and NUL-terminated, in and out. A buffer's capacity and `*needed` count the NUL.
  *   Arrays out  Come as (buffer, capacity, *needed). `*needed` tells the size of the whole answer; if the capacity is
  *               less, nothing is written and the status is BUFFER_TOO_SMALL. To ask for the size: NULL and 0.
@@ -69,6 +70,21 @@
  *               defaults. Structs to be filled need struct_size, too.
  *   Callbacks   End in `void *user_data`, which is passed on as it is.
  *   Crashes     A bug in the library that would crash comes back as ORTSHARD_ERROR_PANIC instead.
+ *   Exit        exit() may be called at any time, also from callbacks and while other threads are in calls. Once a handler
+ *               of this library runs, calls that need ONNX Runtime return INVALID_STATE, and runs and loads in progress
+ *               are stopped (they return CANCELLED or INVALID_STATE); it waits for them for up to 10 seconds. Static
+ *               destructors and handlers of atexit() may use this library, and free its objects, under the same rule.
+ *               Only while another thread is in the call that loads ONNX Runtime, the first that needs it, the process must
+ *               not end: call ortshard_runtime_load() before starting threads.
+ *
+ * WHAT MUST NOT BE DONE
+ *
+ *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
+ *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
+ *   - Using what a handle lent, such as output->data, after the handle was freed or its next call.
+ *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
+ *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
+ *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().
  *
  * Nothing is hidden: no network, no telemetry, no fall-back to another device without a word in the log, no truncation.
  */
@@ -98,7 +114,12 @@ extern "C" {
  *
  * A function that takes a `const` handle may be called from many threads at once on the same object. One that takes
  * a handle without `const` needs the object for itself; a second call at the same time returns
- * ORTSHARD_ERROR_INVALID_STATE and changes nothing. Free an object only when no call on it is running.
+ * ORTSHARD_ERROR_INVALID_STATE and changes nothing. An object that is freed while a call on it is running, also from a
+ * callback of that call, goes when the call ends.
+ *
+ * A handle of another kind, and one that was freed, is ORTSHARD_ERROR_INVALID_ARGUMENT in every function; freeing it does
+ * nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles after it,
+ * not for ever: set it to NULL.
  * ================================================================================================================== */
 
 /**
@@ -548,8 +569,9 @@ typedef struct ortshard_progress {
  * Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
  * to cancel.
  *
- * Called from the thread that called the loading function, so it must not load or clear on the same engine: that
- * would wait for itself. It must return normally (no longjmp, no C++ exception).
+ * Called from the thread that called the loading function. Loading or clearing on the same engine returns INVALID_STATE
+ * from there, since it would wait for itself; an engine that is freed there goes when the loading function returns. It
+ * must return normally (no longjmp, no C++ exception).
  */
 typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress, void *user_data);
 
@@ -637,7 +659,8 @@ ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine
  * freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
  * are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
  *
- * Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
+ * Errors: INVALID_STATE from a callback of a load on this engine; NULL_ARGUMENT.
+ * Threads: many at once; waits for a load and for runs in progress. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine);
 
@@ -876,10 +899,12 @@ ortshard_status ortshard_engine_load_checkpoint(const ortshard_engine *engine,
 
 /**
  * Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the safetensors
- * file `path`. The file appears complete or not at all; an existing one is replaced.
+ * file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays; a link is
+ * followed.
  *
- * Errors: INVALID_STATE if the engine has no shard; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once.
- * @since 0.1
+ * Errors: INVALID_STATE if the engine has no shard; STALE_SHARD if it is cleared or replaced meanwhile; INVALID_ARGUMENT
+ * for a path that is empty, ends in a slash, or names a folder, a device or another thing that is no regular file: it is
+ * left as it is; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_engine_save_checkpoint(const ortshard_engine *engine,
@@ -981,9 +1006,11 @@ ortshard_status ortshard_shard_info(const ortshard_shard *shard,
  * Runtime 1.24).
  *
  * Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
- * complete or not at all; existing ones are replaced.
+ * complete, or neither does. Those that are there are replaced and their modes stay; links are followed.
  *
- * Errors: IO; UNSUPPORTED; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT for an empty path.
+ * Errors: STALE_SHARD; INVALID_ARGUMENT for a path that is empty, ends in a slash, or where one of the two names is that
+ * of a folder, a device or another thing that is no regular file: it is left as it is; IO; UNSUPPORTED; OUT_OF_MEMORY;
+ * INVALID_UTF8; NULL_ARGUMENT.
  * Threads: many at once, to different paths. @since 0.1
  */
 ORTSHARD_API
@@ -1086,7 +1113,11 @@ typedef struct ortshard_request_options {
     /**
      * What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
      * much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
-     * loses nothing; others do, and then a model in shards is not the same bit for bit.
+     * loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
+     * magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
+     *
+     * Between the requests of ortshard_infer_chain() nothing is rounded, whatever this says: a chain gives the bits of the
+     * whole model.
      */
     int32_t hidden_dtype;
 } ortshard_request_options;
@@ -1181,12 +1212,27 @@ ORTSHARD_API ortshard_status ortshard_request_truncate(ortshard_request *request
 /**
  * Cancels the request's run in progress between two operators or, if none is, its next one.
  *
- * That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. Never
- * waits.
+ * That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. So a
+ * cancellation is never lost, and one that comes when the last run is over meets the next, however much later. Call
+ * ortshard_request_clear_cancel() where something new begins. Never waits.
  *
- * Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+ * In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own part.
+ * Loading is cancelled by its progress callback, which leaves nothing behind.
+ *
+ * Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_request_cancel(const ortshard_request *request);
+ORTSHARD_API
+ortshard_status ortshard_request_cancel(const ortshard_request *request);
+
+/**
+ * Takes a cancellation back that no call has returned yet; there may be none.
+ *
+ * A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
+ * next one begins, and a press after the last token of the one before does not stop it. Never waits.
+ *
+ * Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+ */
+ORTSHARD_API ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
 
 /* ==================================================================================================================
  * Batch
@@ -1243,7 +1289,8 @@ ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
  *
  * The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
  * `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as
- * `input`. Cancelling any of the requests cancels the call.
+ * `input`. Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were computed,
+ * whatever the requests' hidden_dtype.
  *
  * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
  * another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`
@@ -1452,8 +1499,8 @@ typedef struct ortshard_chat_message {
  * Opens the tokenizer of a model folder, or the tokenizer.json that `path` names. For a model of the hub by name:
  * ortshard_engine_open_tokenizer().
  *
- * Errors: NOT_FOUND if there is none; MALFORMED if a file breaks its format or is a link that leaves the folder; IO; INVALID_UTF8; INVALID_ARGUMENT for
- * an empty path; NULL_ARGUMENT.
+ * Errors: NOT_FOUND if there is none, or for a name that the system does not take; MALFORMED if a file breaks its format
+ * or is a link that leaves the folder; IO; INVALID_UTF8; INVALID_ARGUMENT for an empty path; NULL_ARGUMENT.
  * Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
  */
 ORTSHARD_API
@@ -1632,7 +1679,7 @@ ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream,
  * ONNX Runtime
  *
  * One ONNX Runtime, with one pool of threads, serves the whole process. It is loaded by the first call that needs it
- * and stays until the process ends. Calling ortshard_runtime_load() before is needed only to choose file or threads.
+ * and stays until the process ends, and so does this library then: dlclose() does not unload it. Calling ortshard_runtime_load() before is needed only to choose file or threads.
  * ================================================================================================================== */
 
 /** How to load ONNX Runtime. All zero but struct_size: the defaults. */
@@ -1795,8 +1842,9 @@ ORTSHARD_API ortshard_status ortshard_device_info(uint32_t index, ortshard_devic
  * The texts live for the length of the call.
  *
  * Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
- * return normally (no longjmp, no C++ exception). It may call this library, except ortshard_set_log_callback() and
- * functions on the object whose call it comes from; messages of such calls are dropped.
+ * return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But
+ * it must not free engines, shards or requests, and loading, running, clearing and ortshard_set_log_callback() return
+ * INVALID_STATE there: the message may come from a call that they would wait for.
  */
 typedef void (*ortshard_log_callback)(int32_t level, const char *target, const char *message, void *user_data);
 

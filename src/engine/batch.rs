@@ -274,8 +274,13 @@ fn one_run(
     let input = input.rows(shard.info().hidden_size as usize);
     match loaded.session.run(input, &mut batch, &wanted, out.next(rows, &counts), joined.leader()) {
         Ok(()) => {}
-        // Without the request whose flag it was, the same rows are run again.
-        Err(error) if error.kind() == ErrorKind::Cancelled && joined.any_set() => return Ok(()),
+        // Without the requests whose flag it was, the same rows are run again.
+        Err(error) if error.kind() == ErrorKind::Cancelled && joined.any_was_set() => {
+            for (index, _) in plan.iter().filter(|(index, _)| tasks[*index].request.cancel.was_set()) {
+                parts[*index].outcome = Err(err!(Cancelled, "the request was cancelled"));
+            }
+            return Ok(());
+        }
         Err(error) => return Err(error),
     }
     out.commit(rows);
@@ -292,6 +297,7 @@ impl<'a> Joined<'a> {
     /// At least one flag.
     pub(super) fn new(flags: impl Iterator<Item = &'a Cancel>) -> Self {
         let all = Self(flags.collect());
+        all.0.iter().for_each(|flag| flag.begin());
         for follower in &all.0[1..] {
             follower.join(all.leader());
         }
@@ -302,8 +308,8 @@ impl<'a> Joined<'a> {
         self.0[0]
     }
 
-    fn any_set(&self) -> bool {
-        self.0.iter().any(|cancel| cancel.is_set())
+    fn any_was_set(&self) -> bool {
+        self.0.iter().any(|cancel| cancel.was_set())
     }
 }
 

@@ -3,8 +3,6 @@
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use tempfile::NamedTempFile;
-
 use crate::error::{Result, bail, err};
 use crate::graph::Graph;
 use crate::graph::onnx::ElementType;
@@ -12,10 +10,10 @@ use crate::graph::standard::{self, Blocks, Content, Form, Style};
 use crate::kernels::Dtype;
 use crate::model::{ModelConfig, Rope};
 use crate::source::folder_of;
-use crate::weights::{self, WeightTable};
+use crate::weights::{self, NewFile, WeightTable};
 
-/// Writes `path` and `path` + `.data`. Both are written beside their final place and renamed when complete, the graph
-/// last, so that a reader never sees a graph without its data.
+/// Writes `path` and `path` + `.data`, both or none; the graph appears last, so that a reader never sees a new one without
+/// its data.
 pub(super) fn write(
     path: &Path,
     graph: &Graph,
@@ -25,27 +23,27 @@ pub(super) fn write(
     metadata: &[(&str, String)],
 ) -> Result<()> {
     check(config)?;
+    // Both before anything is written: what is in the way of one is in the way of both.
+    let model = NewFile::new(path)?;
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| err!(InvalidArgument, "path `{}` does not end in a UTF-8 file name", path.display()))?;
-    let folder = folder_of(path);
     let location = format!("{name}.data");
+    let data = NewFile::new(&folder_of(path).join(&location))?;
+    if model.replaces_the_same_as(&data) {
+        bail!(InvalidArgument, "`{}` and the `{location}` beside it are one file", path.display());
+    }
     let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
     let (dtype, positions) = (Dtype::F32, config.max_positions);
     let style =
         Style { form: Form::File, element: element(dtype), blocks, location: &location, place: &|_| None, positions };
     let written = standard::write(graph, style, metadata);
 
-    let mut data = NamedTempFile::new_in(folder).map_err(failed)?;
-    write_data(data.as_file_mut(), &written, dtype, &config.rope, positions, weights)
+    write_data(data.as_file(), &written, dtype, &config.rope, positions, weights)
         .map_err(|e| e.within(format_args!("writing `{location}`")))?;
-    let mut model = NamedTempFile::new_in(folder).map_err(failed)?;
-    model.write_all(&written.model).map_err(failed)?;
-
-    data.persist(folder.join(&location)).map_err(|e| failed(e.error))?;
-    model.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    model.as_file().write_all(&written.model).map_err(failed)?;
+    NewFile::publish_all([data, model])
 }
 
 /// Whether ONNX Runtime's own operators can run the model.

@@ -4,6 +4,7 @@ mod audit;
 mod batch;
 mod budget;
 mod cache;
+mod callout;
 mod chain;
 mod checkpoint;
 mod device;
@@ -36,6 +37,7 @@ mod stats;
 
 pub use audit::{AuditedFile, FileState};
 pub use batch::{Step, infer_batch};
+pub(crate) use callout::call_out;
 pub use chain::{SampleStep, infer_chain, next_token, next_tokens};
 pub use device::{Device, DeviceInfo};
 pub use estimate::Estimate;
@@ -51,9 +53,9 @@ pub use stats::EngineStats;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
-use crate::error::{ErrorKind, Result, err};
+use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::{self, Runtime};
 use crate::source::absolute;
 use budget::Budget;
@@ -70,7 +72,7 @@ pub struct Engine {
     target: Target,
     resident: Mutex<Option<Arc<Shard>>>,
     /// Held while a shard is built, so that two loads never compete for memory; `resident` stays free meanwhile.
-    loading: Mutex<()>,
+    loading: ReentrantMutex<()>,
     budget: Arc<Budget>,
     counters: Arc<Counters>,
 }
@@ -89,7 +91,7 @@ impl Engine {
         Ok(Self {
             target,
             resident: Mutex::new(None),
-            loading: Mutex::new(()),
+            loading: ReentrantMutex::new(()),
             budget: Budget::new(target.device.to_string(), options.memory_limit),
             options,
             counters: Arc::new(Counters::default()),
@@ -105,7 +107,7 @@ impl Engine {
     ///
     /// `progress` is called from this thread after each step; [`Break`](std::ops::ControlFlow::Break) cancels.
     pub fn ensure_shard(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
-        let _loading = self.loading.lock();
+        let _loading = self.begin_loading()?;
         let (place, old) = (Place::of(spec)?, self.current_shard());
         match old {
             Some(old) if old.is(&place, spec) => Ok(old),
@@ -119,7 +121,7 @@ impl Engine {
     ///
     /// A transaction like [`ensure_shard`](Self::ensure_shard): the new shard replaces the old one when it is ready.
     pub fn load_checkpoint(&self, checkpoint: &Path, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
-        let _loading = self.loading.lock();
+        let _loading = self.begin_loading()?;
         let old = self.resident()?;
         let (place, spec) = (old.place().clone(), old.spec().clone());
         self.replace(Some(old), &place, &spec, Some(checkpoint), progress)
@@ -195,14 +197,27 @@ impl Engine {
     /// Handles on them stay valid, their calls return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used
     /// again. Requests keep their last output, and their input if they have no cache; shards that were replaced before are not
     /// touched.
-    pub fn clear(&self) {
-        let _loading = self.loading.lock();
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) from the engine's own progress callback.
+    pub fn clear(&self) -> Result<()> {
+        let _loading = self.begin_loading()?;
         let resident = self.resident.lock().take();
         if let Some(resident) = resident {
             resident.retire();
             // The allocator would keep freed megabytes for later; who clears an engine wants them back.
             runtime::return_freed_memory();
         }
+        Ok(())
+    }
+
+    /// Waits for other threads that load or clear, but not for itself.
+    fn begin_loading(&self) -> Result<ReentrantMutexGuard<'_, ()>> {
+        callout::refuse_inside()?;
+        if self.loading.is_owned_by_current_thread() {
+            bail!(InvalidState, "the engine is loading: its progress callback must not load or clear on it");
+        }
+        Ok(self.loading.lock())
     }
 
     /// Deletes every packed shard from the [`PackCache`] and returns the bytes of the files. Shards in use go on working.

@@ -113,6 +113,6 @@ fn a_session_that_has_lost_memory_is_made_anew_under_its_requests() {
     }
     std::fs::rename(&hidden, &weights).unwrap();
     assert_eq!(run(&mut tested, &[2]).unwrap(), expected);
-    engine.clear();
+    engine.clear().unwrap();
     assert_eq!(run(&mut tested, &[2]).unwrap_err().kind(), ErrorKind::StaleShard);
 }

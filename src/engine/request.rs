@@ -12,6 +12,7 @@ use super::output::Results;
 use super::recompute::History;
 use super::shard::{CacheSlot, Shard};
 use crate::error::{Result, bail, err};
+use crate::kernels::narrow_f16;
 use crate::runtime::Cancel;
 
 const DEFAULT_CAPACITY: usize = 4096;
@@ -81,6 +82,11 @@ impl<'a> Output<'a> {
             Self::Hidden(values) | Self::Logits(values) => values,
         }
     }
+
+    /// The values as the bits of IEEE halves, rounded to nearest. The largest half stands for what is beyond it.
+    pub(crate) fn round_to_halves(self, halves: &mut [u16]) {
+        halves.iter_mut().zip(self.values()).for_each(|(half, value)| *half = narrow_f16(*value));
+    }
 }
 
 /// A request: a KV cache of fixed capacity, or what replaces it, and the number of tokens in it. One call at a time;
@@ -105,8 +111,16 @@ pub struct CancelHandle(Arc<Cancel>);
 impl CancelHandle {
     /// Stops the request's call in progress between two operators, or, if none is, its next one. That call returns
     /// [`Cancelled`](crate::ErrorKind::Cancelled), leaves the position as it was and clears the flag.
+    ///
+    /// A cancellation is never lost: one that comes after the last of several calls stays for the next of them, unless
+    /// [`clear`](Self::clear) takes it back.
     pub fn cancel(&self) -> Result<()> {
         self.0.cancel()
+    }
+
+    /// Takes a cancellation back that no call has returned yet. A call in progress may have been stopped by it.
+    pub fn clear(&self) -> Result<()> {
+        self.0.clear()
     }
 }
 

@@ -120,6 +120,7 @@ impl Session {
 
     /// One run: the rows of `batch` through the graph into `out`, hidden states of every row or logits of the `wanted`.
     pub(super) fn run(&self, input: Rows, batch: &mut Batch, wanted: &[i64], out: Out, cancel: &Cancel) -> Result<()> {
+        let _inside = runtime::enter()?;
         match (&self.dialect, out) {
             (Dialect::Native(session), Out::Host(out)) => self.run_native(session, input, batch, wanted, out, cancel),
             (Dialect::Native(_), _) => bail!(Internal, "results on a device of a session that is not"),

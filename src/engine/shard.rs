@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::budget::{Budget, Reservation};
 use super::cache::KvRows;
+use super::callout;
 use super::checkpoint::Checkpoint;
 use super::device::Target;
 use super::fingerprint::{self, Fingerprint};
@@ -233,6 +234,7 @@ impl Shard {
 
     /// Calls `work`, which runs nothing, with the shard's memory, which stays until it returns. Many calls at once, beside runs.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+        callout::refuse_inside()?;
         if matches!(&*self.residence.read(), Residence::Lost) {
             self.rebuild()?;
         }

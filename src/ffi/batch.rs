@@ -9,13 +9,10 @@
 //!         for (size_t i = 0; i < n; i++) { choose a token from tensors[i], make it the next input in tensors[i] }
 //!     }
 
-use parking_lot::MutexGuard;
-
 use super::buffers::{OutArray, array};
 use super::guard::guard;
-use super::handle::borrow;
 use super::objects::ortshard_request;
-use super::request::{RequestObject, Running, logits_of};
+use super::request::{Entered, enter, logits_of};
 use super::status::{Failure, ORTSHARD_OK, ortshard_status};
 use super::tensor::{NOTHING, Values, ortshard_tensor};
 use crate::{Logits, Step, infer_batch};
@@ -64,22 +61,22 @@ pub unsafe extern "C" fn ortshard_infer_batch(
             .iter()
             .enumerate()
             // SAFETY: as above.
-            .map(|(i, request)| unsafe { enter(*request, i) })
+            .map(|(i, request)| unsafe { enter(*request, &format!("requests[{i}]")) })
             .collect();
         // Inputs may lie in what a request of this batch gave last, which the run writes over, and preparing for it may move.
-        let written: Vec<_> = entered.iter().flatten().map(|(_, running)| running.output.clone()).collect();
+        let written: Vec<_> = entered.iter().flatten().map(|running| running.output.clone()).collect();
         let items: Vec<_> = entered
             .into_iter()
             .zip(inputs)
             .enumerate()
             .map(|(i, (entered, input))| {
-                let (object, running) = entered?;
+                let running = entered?;
                 let logits = logits.as_ref().map_or(Ok(Logits::Last), |all| logits_of(all[i]))?;
                 // SAFETY: as above.
                 let values = unsafe { input.values() }?;
                 let values = written.iter().try_fold(values, Values::out_of)?;
                 values.input()?;
-                Ok(Item { object, running, values, logits })
+                Ok(Item { running, values, logits })
             })
             .collect();
         let items = items.into_iter().map(|item: Result<Item, Failure>| {
@@ -109,27 +106,21 @@ impl Statuses {
             self.0.iter().for_each(|statuses| statuses.set(index, status));
         }
         for (index, outcome) in outcomes.into_iter().enumerate() {
-            outcome
-                .map_err(|failure| Failure { message: format!("requests[{index}]: {}", failure.message), ..failure })?;
+            let name = format!("requests[{index}]");
+            outcome.map_err(|failure| {
+                // Where the handle itself is wrong, the message begins so.
+                let named = failure.message.starts_with(&name);
+                let message = if named { failure.message } else { format!("{name}: {}", failure.message) };
+                Failure { message, ..failure }
+            })?;
         }
         Ok(())
     }
 }
-/// A request that this call has to itself.
-pub(super) type Entered<'a> = (&'a RequestObject, MutexGuard<'a, Running>);
-
-/// # Safety
-/// `request` is NULL or a live handle for `'a`.
-pub(super) unsafe fn enter<'a>(request: *mut ortshard_request, index: usize) -> Result<Entered<'a>, Failure> {
-    // SAFETY: the caller's promise.
-    let object = unsafe { borrow(request.cast_const(), &format!("requests[{index}]")) }?;
-    Ok((object, object.running.enter("the request")?))
-}
 
 /// One request's part of the call, checked.
 struct Item<'a> {
-    object: &'a RequestObject,
-    running: MutexGuard<'a, Running>,
+    running: Entered,
     values: Values<'a>,
     logits: Logits,
 }
@@ -151,7 +142,7 @@ fn run(mut items: Vec<Result<Item, Failure>>, outputs: &OutArray<ortshard_tensor
             let mut item = item?;
             ran.next().unwrap_or(Ok(()))?;
             outputs.set(index, item.running.show());
-            item.object.moved(&item.running.request);
+            item.running.moved();
             Ok(())
         })
         .collect()

@@ -6,12 +6,11 @@
 //!
 //!     ortshard_infer_chain(requests, n, &input, ORTSHARD_LOGITS_LAST, &logits);
 
-use super::batch::Entered;
 use super::buffers::array;
 use super::guard::guard;
-use super::handle::{Out, borrow};
+use super::handle::Out;
 use super::objects::ortshard_request;
-use super::request::logits_of;
+use super::request::{Entered, enter, logits_of};
 use super::status::{Failure, ortshard_status};
 use super::tensor::{NOTHING, Values, ortshard_tensor};
 use crate::{Request, infer_chain};
@@ -20,7 +19,8 @@ use crate::{Request, infer_chain};
 ///
 /// The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
 /// `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as
-/// `input`. Cancelling any of the requests cancels the call.
+/// `input`. Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were computed,
+/// whatever the requests' hidden_dtype.
 ///
 /// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
 /// another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`
@@ -45,15 +45,14 @@ pub unsafe extern "C" fn ortshard_infer_chain(
         let logits = logits_of(logits)?;
         // SAFETY: as above.
         let mut chain = unsafe { Chain::enter(requests, count, input) }?;
-        if let (Some((_, last)), tokens) = (chain.entered.last_mut(), chain.values.tokens()) {
+        if let (Some(last), tokens) = (chain.entered.last_mut(), chain.values.tokens()) {
             last.prepare(tokens, logits)?;
         }
         let input = chain.values.input()?;
-        let mut requests: Vec<&mut Request> =
-            chain.entered.iter_mut().map(|(_, running)| &mut running.request).collect();
+        let mut requests: Vec<&mut Request> = chain.entered.iter_mut().map(|running| &mut running.request).collect();
         infer_chain(&mut requests, input, logits)?;
         chain.moved();
-        if let Some((_, last)) = chain.entered.last_mut() {
+        if let Some(last) = chain.entered.last_mut() {
             output.set(last.show());
         }
         Ok(())
@@ -62,13 +61,13 @@ pub unsafe extern "C" fn ortshard_infer_chain(
 
 /// The requests of a call, which has them to itself, and what goes into the first.
 pub(super) struct Chain<'a> {
-    pub(super) entered: Vec<Entered<'a>>,
+    pub(super) entered: Vec<Entered>,
     pub(super) values: Values<'a>,
 }
 
 impl Chain<'_> {
     /// # Safety
-    /// `requests` is NULL or has `count` handles, which live for `'a`, as does what `input` describes.
+    /// `requests` is NULL or has `count` handles; what `input` describes lives for `'a`.
     pub(super) unsafe fn enter(
         requests: *const *mut ortshard_request,
         count: usize,
@@ -79,20 +78,18 @@ impl Chain<'_> {
         let requests = unsafe { array(requests, count, "requests") }?;
         let mut entered = Vec::new();
         for (index, request) in requests.iter().enumerate() {
-            let name = format!("requests[{index}]");
             // SAFETY: as above.
-            let object = unsafe { borrow(request.cast_const(), &name) }?;
-            entered.push((object, object.running.enter(&name)?));
+            entered.push(unsafe { enter(*request, &format!("requests[{index}]")) }?);
         }
         // The input may lie in what one of the requests gave last, which the run writes over.
         // SAFETY: as above.
         let values = unsafe { input.values() }?;
-        let values = entered.iter().try_fold(values, |values, (_, running)| values.out_of(&running.output))?;
+        let values = entered.iter().try_fold(values, |values, running| values.out_of(&running.output))?;
         Ok(Self { entered, values })
     }
 
     /// Shows the positions that a call has left the requests at.
     pub(super) fn moved(&self) {
-        self.entered.iter().for_each(|(object, running)| object.moved(&running.request));
+        self.entered.iter().for_each(Entered::moved);
     }
 }

@@ -11,7 +11,7 @@ use super::guard::guard;
 use super::handle::borrow;
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::status::ortshard_status;
-use super::strings::text;
+use super::strings::{path, text};
 use crate::Engine;
 
 /// Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
@@ -20,9 +20,9 @@ use crate::Engine;
 /// the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like ortshard_engine_ensure_shard() this is a
 /// transaction, with the same `progress`, and the same rule for requests on the shard before.
 ///
-/// Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; INVALID_ARGUMENT for a
-/// path that does not end in a file's name; and, also since the model's config.json is read again, those of
-/// ortshard_engine_ensure_shard().
+/// Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or tensor that
+/// is missing; INVALID_ARGUMENT for a path that does not end in a file's name; and, also since the model's config.json is
+/// read again, those of ortshard_engine_ensure_shard().
 /// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -42,10 +42,12 @@ pub unsafe extern "C" fn ortshard_engine_load_checkpoint(
 }
 
 /// Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the safetensors
-/// file `path`. The file appears complete or not at all; an existing one is replaced.
+/// file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays; a link is
+/// followed.
 ///
-/// Errors: INVALID_STATE if the engine has no shard; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once.
-/// @since 0.1
+/// Errors: INVALID_STATE if the engine has no shard; STALE_SHARD if it is cleared or replaced meanwhile; INVALID_ARGUMENT
+/// for a path that is empty, ends in a slash, or names a folder, a device or another thing that is no regular file: it is
+/// left as it is; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_save_checkpoint(
     engine: *const ortshard_engine,
@@ -55,7 +57,7 @@ pub unsafe extern "C" fn ortshard_engine_save_checkpoint(
         // SAFETY: the header's contract.
         let engine = unsafe { borrow(engine, "engine") }?;
         // SAFETY: as above.
-        engine.save_checkpoint(Path::new(unsafe { text(path, "path") }?))?;
+        engine.save_checkpoint(unsafe { self::path(path, "path") }?)?;
         Ok(())
     })
 }

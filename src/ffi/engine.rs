@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use super::device;
 use super::fetch::HostFetch;
-use super::guard::{guard, guard_void};
-use super::handle::{Out, borrow, free_box, give_box, give_counted};
+use super::guard::guard;
+use super::handle::{Out, borrow, free, give, give_shared};
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::shard::ORTSHARD_WEIGHTS_INT8;
@@ -83,7 +83,8 @@ pub const ORTSHARD_STAGE_READY: i32 = 6;
 ///
 /// Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
 /// the loading function then returns. Called from any thread that loads, from several at once. It must return normally
-/// (no longjmp, no C++ exception). The file must stay as it is while the model is in use.
+/// (no longjmp, no C++ exception), and must not free engines, shards or requests; loading, running and clearing return
+/// INVALID_STATE from there. The file must stay as it is while the model is in use.
 ///
 /// A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine, all
 /// references to its shards and all requests on these are freed.
@@ -240,8 +241,9 @@ pub struct ortshard_progress {
 /// Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
 /// to cancel.
 ///
-/// Called from the thread that called the loading function, so it must not load or clear on the same engine: that
-/// would wait for itself. It must return normally (no longjmp, no C++ exception).
+/// Called from the thread that called the loading function. Loading or clearing on the same engine returns INVALID_STATE
+/// from there, since it would wait for itself; an engine that is freed there goes when the loading function returns. It
+/// must return normally (no longjmp, no C++ exception).
 pub type ortshard_progress_callback =
     Option<unsafe extern "C" fn(progress: *const ortshard_progress, user_data: *mut c_void) -> i32>;
 
@@ -284,7 +286,7 @@ pub unsafe extern "C" fn ortshard_engine_create(
         let out = unsafe { Out::handle(engine, "engine") }?;
         // SAFETY: as above.
         let options = unsafe { read(options) }?;
-        out.set(give_box(Engine::new(EngineOptions {
+        out.set(give(Engine::new(EngineOptions {
             device: device::from_code(options.device, options.device_index)?,
             require_device: options.require_device != 0,
             precision: precision(options.precision)?,
@@ -308,7 +310,7 @@ pub unsafe extern "C" fn ortshard_engine_create(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_box(engine) });
+    guard(|| unsafe { free(engine, "engine") });
 }
 
 /// Makes the shard that `spec` names the engine's shard and gives a reference to it.
@@ -328,8 +330,8 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 /// INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
 /// folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
 /// not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
-/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8;
-/// VERSION_MISMATCH; NULL_ARGUMENT.
+/// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load
+/// on this engine; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
 /// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -362,7 +364,7 @@ pub unsafe extern "C" fn ortshard_engine_current_shard(
         let out = unsafe { Out::handle(shard, "shard") }?;
         // SAFETY: as above.
         if let Some(current) = unsafe { borrow(engine, "engine") }?.current_shard() {
-            out.set(give_counted(current));
+            out.set(give_shared(current));
         }
         Ok(())
     })
@@ -375,13 +377,13 @@ pub unsafe extern "C" fn ortshard_engine_current_shard(
 /// freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
 /// are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
 ///
-/// Errors: NULL_ARGUMENT. Threads: many at once; waits for a load and for runs in progress. @since 0.1
+/// Errors: INVALID_STATE from a callback of a load on this engine; NULL_ARGUMENT.
+/// Threads: many at once; waits for a load and for runs in progress. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_clear(engine: *const ortshard_engine) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        unsafe { borrow(engine, "engine") }?.clear();
-        Ok(())
+        Ok(unsafe { borrow(engine, "engine") }?.clear()?)
     })
 }
 
@@ -423,7 +425,7 @@ pub(super) unsafe fn give_loaded(
     // SAFETY: as above.
     let engine = unsafe { borrow(engine, "engine") }?;
     // SAFETY: as above.
-    out.set(give_counted(unsafe { reporting(progress, user_data, |progress| load(engine, progress)) }?));
+    out.set(give_shared(unsafe { reporting(progress, user_data, |progress| load(&engine, progress)) }?));
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
 
 use super::status::{ORTSHARD_ERROR_NOT_FOUND, ORTSHARD_OK, kind_of, ortshard_status};
+use crate::engine::call_out;
 use crate::{Error, ErrorKind, Fetch};
 
 /// The function inside an `ortshard_fetch_callback`.
@@ -46,8 +47,10 @@ impl Fetch for HostFetch {
         let revision = revision.as_ref().map_or(std::ptr::null(), |revision| revision.as_ptr());
         let mut path = vec![0_u8; CAPACITY];
         let buffer = path.as_mut_ptr().cast();
-        // SAFETY: as the header says; the buffer has the capacity that is told.
-        let status = unsafe { (self.fetch)(model.as_ptr(), revision, name.as_ptr(), buffer, CAPACITY, self.user_data) };
+        let status = call_out(|| {
+            // SAFETY: as the header says; the buffer has the capacity that is told.
+            unsafe { (self.fetch)(model.as_ptr(), revision, name.as_ptr(), buffer, CAPACITY, self.user_data) }
+        });
         match status {
             ORTSHARD_OK => {}
             ORTSHARD_ERROR_NOT_FOUND => return Ok(None),

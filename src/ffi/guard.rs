@@ -1,6 +1,8 @@
 //! The frame of every function: nothing unwinds into C, and every failure is recorded for its thread.
 
 use std::any::Any;
+#[cfg(unix)]
+use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::last_error;
@@ -8,6 +10,7 @@ use super::status::{Failure, ORTSHARD_ERROR_PANIC, ORTSHARD_OK, ortshard_status}
 
 /// Runs the body of a function that returns a status.
 pub(super) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> ortshard_status {
+    let _whole = Uncancelled::new();
     // What a panic leaves behind is memory-safe, as Rust's is, and the header says to free the object.
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return ORTSHARD_OK,
@@ -25,6 +28,40 @@ pub(super) fn guard_void(body: impl FnOnce()) {
         body();
         Ok(())
     });
+}
+
+/// Holds `pthread_cancel` off until the call has ended: it would unwind through frames that cannot be unwound.
+struct Uncancelled {
+    #[cfg(unix)]
+    before: c_int,
+}
+
+#[cfg(unix)]
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+impl Uncancelled {
+    fn new() -> Self {
+        #[cfg(unix)]
+        {
+            // PTHREAD_CANCEL_DISABLE.
+            let (disable, mut before) = (c_int::from(!cfg!(target_vendor = "apple")), 0);
+            // SAFETY: changes this thread's state alone; the out-pointer is valid.
+            unsafe { pthread_setcancelstate(disable, &raw mut before) };
+            Self { before }
+        }
+        #[cfg(not(unix))]
+        Self {}
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { pthread_setcancelstate(self.before, std::ptr::null_mut()) };
+    }
 }
 
 fn text(payload: &(dyn Any + Send)) -> &str {

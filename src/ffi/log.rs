@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::guard::guard;
 use super::status::{Failure, ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
+use crate::engine::call_out;
 
 /// Only failures, such as running out of memory.
 pub const ORTSHARD_LOG_ERROR: i32 = 1;
@@ -26,8 +27,9 @@ pub const ORTSHARD_LOG_TRACE: i32 = 5;
 /// The texts live for the length of the call.
 ///
 /// Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
-/// return normally (no longjmp, no C++ exception). It may call this library, except ortshard_set_log_callback() and
-/// functions on the object whose call it comes from; messages of such calls are dropped.
+/// return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But
+/// it must not free engines, shards or requests, and loading, running, clearing and ortshard_set_log_callback() return
+/// INVALID_STATE there: the message may come from a call that they would wait for.
 pub type ortshard_log_callback =
     Option<unsafe extern "C" fn(level: i32, target: *const c_char, message: *const c_char, user_data: *mut c_void)>;
 
@@ -94,11 +96,14 @@ impl Log for Forward {
         if BUSY.try_with(|busy| busy.replace(true)).unwrap_or(true) {
             return;
         }
-        if let Some(sink) = SINK.read().as_ref().filter(|sink| record.level() <= sink.filter) {
+        // A callback may wait for another thread that logs, while a third waits to change the callback.
+        if let Some(sink) = SINK.read_recursive().as_ref().filter(|sink| record.level() <= sink.filter) {
             let target = CString::new(record.target()).unwrap_or_default();
             let message = CString::new(record.args().to_string().replace('\0', "\\0")).unwrap_or_default();
-            // SAFETY: the function and what it may be called with are those of `ortshard_set_log_callback`.
-            unsafe { (sink.callback)(code(record.level()), target.as_ptr(), message.as_ptr(), sink.user_data) };
+            call_out(|| {
+                // SAFETY: the function and what it may be called with are those of `ortshard_set_log_callback`.
+                unsafe { (sink.callback)(code(record.level()), target.as_ptr(), message.as_ptr(), sink.user_data) };
+            });
         }
         BUSY.with(|busy| busy.set(false));
     }

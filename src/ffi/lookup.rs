@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::buffers::Buffer;
 use super::engine::{ortshard_progress_callback, ortshard_shard_spec, reporting, shard_spec};
 use super::guard::guard;
-use super::handle::{Out, borrow, give_box};
+use super::handle::{Out, borrow, give};
 use super::model::ortshard_model_description;
 use super::objects::{ortshard_engine, ortshard_tokenizer};
 use super::options::write;
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn ortshard_engine_open_tokenizer(
         let spec = unsafe { shard_spec(spec) }?;
         // SAFETY: as above.
         let opened = unsafe { reporting(progress, user_data, |progress| Ok(engine.tokenizer(&spec, progress)?)) }?;
-        out.set(give_box(Arc::new(opened)));
+        out.set(give(Arc::new(opened)));
         Ok(())
     })
 }

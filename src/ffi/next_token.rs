@@ -10,14 +10,13 @@
 //!         ortshard_next_token(requests, n, &input, sampler, &id);
 //!     }
 
-use parking_lot::MutexGuard;
-
-use super::batch::{Entered, Statuses, enter};
+use super::batch::Statuses;
 use super::buffers::{OutArray, array};
 use super::chain::Chain;
 use super::guard::guard;
-use super::handle::{Out, borrow};
+use super::handle::{self, Out, borrow};
 use super::objects::{ortshard_request, ortshard_sampler};
+use super::request::{Entered, enter};
 use super::status::{Failure, ortshard_status};
 use super::tensor::{Values, ortshard_tensor};
 use crate::{Request, SampleStep, Sampler, next_token, next_tokens};
@@ -47,10 +46,9 @@ pub unsafe extern "C" fn ortshard_next_token(
         let sampler = unsafe { borrow(sampler.cast_const(), "sampler") }?;
         // SAFETY: as above.
         let mut chain = unsafe { Chain::enter(requests, count, input) }?;
-        let mut sampler = sampler.enter("sampler")?;
+        let mut sampler = sampler.enter(|sampler| sampler, "sampler")?;
         let input = chain.values.input()?;
-        let mut requests: Vec<&mut Request> =
-            chain.entered.iter_mut().map(|(_, running)| &mut running.request).collect();
+        let mut requests: Vec<&mut Request> = chain.entered.iter_mut().map(|running| &mut running.request).collect();
         let chosen = next_token(&mut requests, input, &mut sampler)?;
         chain.moved();
         out.set(chosen.into());
@@ -88,17 +86,18 @@ pub unsafe extern "C" fn ortshard_next_tokens(
         let ids = unsafe { OutArray::new(ids, count, "ids") }?;
         // SAFETY: as above.
         let statuses = unsafe { Statuses::new(statuses, count) };
-        let entered: Vec<Result<(Entered, MutexGuard<Sampler>), Failure>> = (0..count)
+        let entered: Vec<Result<(Entered, OwnSampler), Failure>> = (0..count)
             .map(|i| {
                 // SAFETY: as above.
-                let request = unsafe { enter(requests[i], i) }?;
+                let request = unsafe { enter(requests[i], &format!("requests[{i}]")) }?;
+                let name = format!("samplers[{i}]");
                 // SAFETY: as above.
-                let sampler = unsafe { borrow(samplers[i].cast_const(), &format!("samplers[{i}]")) }?;
-                Ok((request, sampler.enter("the sampler")?))
+                let sampler = unsafe { borrow(samplers[i].cast_const(), &name) }?;
+                Ok((request, sampler.enter(|sampler| sampler, &name)?))
             })
             .collect();
         // Inputs may lie in what a request of this call gave last.
-        let written: Vec<_> = entered.iter().flatten().map(|((_, running), _)| running.output.clone()).collect();
+        let written: Vec<_> = entered.iter().flatten().map(|(running, _)| running.output.clone()).collect();
         let items: Vec<_> = entered
             .into_iter()
             .zip(&*inputs)
@@ -114,10 +113,13 @@ pub unsafe extern "C" fn ortshard_next_tokens(
     })
 }
 
+/// A sampler that a call has to itself.
+type OwnSampler = handle::Entry<ortshard_sampler, Sampler>;
+
 /// One request's part of a call, checked.
 struct Item<'a> {
-    entered: Entered<'a>,
-    sampler: MutexGuard<'a, Sampler>,
+    entered: Entered,
+    sampler: OwnSampler,
     values: Values<'a>,
 }
 
@@ -127,7 +129,7 @@ fn run(mut items: Vec<Result<Item, Failure>>, ids: &OutArray<i64>) -> Vec<Result
         .flatten()
         .filter_map(|item| {
             let input = item.values.input().ok()?;
-            Some(SampleStep { request: &mut item.entered.1.request, input, sampler: &mut item.sampler })
+            Some(SampleStep { request: &mut item.entered.request, input, sampler: &mut item.sampler })
         })
         .collect();
     let mut chosen = next_tokens(&mut steps).into_iter();
@@ -138,7 +140,7 @@ fn run(mut items: Vec<Result<Item, Failure>>, ids: &OutArray<i64>) -> Vec<Result
             let item = item?;
             let id = chosen.next().unwrap_or_else(|| Err(crate::error::err!(Internal, "a step without an outcome")))?;
             ids.set(index, id.into());
-            item.entered.0.moved(&item.entered.1.request);
+            item.entered.moved();
             Ok(())
         })
         .collect()

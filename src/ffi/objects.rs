@@ -5,11 +5,16 @@
 //!
 //! A function that takes a `const` handle may be called from many threads at once on the same object. One that takes
 //! a handle without `const` needs the object for itself; a second call at the same time returns
-//! ORTSHARD_ERROR_INVALID_STATE and changes nothing. Free an object only when no call on it is running.
+//! ORTSHARD_ERROR_INVALID_STATE and changes nothing. An object that is freed while a call on it is running, also from a
+//! callback of that call, goes when the call ends.
+//!
+//! A handle of another kind, and one that was freed, is ORTSHARD_ERROR_INVALID_ARGUMENT in every function; freeing it does
+//! nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles after it,
+//! not for ever: set it to NULL.
 
 use std::sync::Arc;
 
-use super::handle::{Boxed, Counted, Exclusive, Handle};
+use super::handle::{Exclusive, Handle, Kind};
 use super::request::RequestObject;
 use super::text_stream::StreamObject;
 use crate::{Engine, Sampler, Shard, Tokenizer};
@@ -24,7 +29,7 @@ pub struct ortshard_engine {
 
 impl Handle for ortshard_engine {
     type Object = Engine;
-    type Owner = Boxed;
+    const KIND: Kind = Kind::Engine;
 }
 
 /// A loaded range of layers. Immutable; any number of requests and threads share it.
@@ -37,22 +42,22 @@ pub struct ortshard_shard {
 }
 
 impl Handle for ortshard_shard {
-    type Object = Shard;
-    type Owner = Counted;
+    type Object = Arc<Shard>;
+    const KIND: Kind = Kind::Shard;
 }
 
 /// A sequence of tokens on a shard: a KV cache and a position in it.
 ///
-/// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
-/// _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row, and
-/// ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
+/// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel, _fork,
+/// _export_state, _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row,
+/// and ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
 pub struct ortshard_request {
     _private: [u8; 0],
 }
 
 impl Handle for ortshard_request {
     type Object = RequestObject;
-    type Owner = Boxed;
+    const KIND: Kind = Kind::Request;
 }
 
 /// A rule and a random stream that choose the next token from logits. Needs no model.
@@ -64,7 +69,7 @@ pub struct ortshard_sampler {
 
 impl Handle for ortshard_sampler {
     type Object = Exclusive<Sampler>;
-    type Owner = Boxed;
+    const KIND: Kind = Kind::Sampler;
 }
 
 /// Text to token ids and back. Immutable; needs no weights and no shard.
@@ -77,7 +82,7 @@ pub struct ortshard_tokenizer {
 
 impl Handle for ortshard_tokenizer {
     type Object = Arc<Tokenizer>;
-    type Owner = Boxed;
+    const KIND: Kind = Kind::Tokenizer;
 }
 
 /// Decodes token by token and gives text in whole characters.
@@ -89,5 +94,5 @@ pub struct ortshard_text_stream {
 
 impl Handle for ortshard_text_stream {
     type Object = Exclusive<StreamObject>;
-    type Owner = Boxed;
+    const KIND: Kind = Kind::TextStream;
 }

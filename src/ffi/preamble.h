@@ -53,14 +53,16 @@
  *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
  *               object is as it was before. One thing only is gone: the output that a request gave last, after a
  *               run of it that failed.
- *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
- *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
+ *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
+ *               for being one, and every handle for being of the right kind and not freed: else INVALID_ARGUMENT.
+ *               `int32_t` switches are off at 0 and on at anything else.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
  *               matter, and NULL is ignored. What you pass in is read during the call only, but for callbacks that are
  *               called later and their `user_data`: each says how long it must live.
  *   Threads     A function that takes `const ortshard_x *` may be called on one object from many threads at once. One
  *               that takes `ortshard_x *` needs the object for itself; a second call at the same time returns
- *               INVALID_STATE. Different objects never disturb each other. Free an object when no call on it runs.
+ *               INVALID_STATE. Different objects never disturb each other. What is freed while a call on it runs goes
+ *               when the call ends. 256 KiB of stack are enough for any call.
  *   Strings     UTF-8 and NUL-terminated, in and out. A buffer's capacity and `*needed` count the NUL.
  *   Arrays out  Come as (buffer, capacity, *needed). `*needed` tells the size of the whole answer; if the capacity is
  *               less, nothing is written and the status is BUFFER_TOO_SMALL. To ask for the size: NULL and 0.
@@ -69,6 +71,21 @@
  *               defaults. Structs to be filled need struct_size, too.
  *   Callbacks   End in `void *user_data`, which is passed on as it is.
  *   Crashes     A bug in the library that would crash comes back as ORTSHARD_ERROR_PANIC instead.
+ *   Exit        exit() may be called at any time, also from callbacks and while other threads are in calls. Once a handler
+ *               of this library runs, calls that need ONNX Runtime return INVALID_STATE, and runs and loads in progress
+ *               are stopped (they return CANCELLED or INVALID_STATE); it waits for them for up to 10 seconds. Static
+ *               destructors and handlers of atexit() may use this library, and free its objects, under the same rule.
+ *               Only while another thread is in the call that loads ONNX Runtime, the first that needs it, the process must
+ *               not end: call ortshard_runtime_load() before starting threads.
+ *
+ * WHAT MUST NOT BE DONE
+ *
+ *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
+ *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
+ *   - Using what a handle lent, such as output->data, after the handle was freed or its next call.
+ *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
+ *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
+ *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().
  *
  * Nothing is hidden: no network, no telemetry, no fall-back to another device without a word in the log, no truncation.
  */

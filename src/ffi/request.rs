@@ -26,17 +26,17 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use half::bf16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
-use half::{bf16, f16};
 
-use super::guard::{guard, guard_void};
-use super::handle::{Exclusive, Out, borrow, free_box, give_box, share};
+use super::guard::guard;
+use super::handle::{self, Exclusive, Out, borrow, free, give};
 use super::objects::{ortshard_request, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use super::tensor::{NOTHING, ORTSHARD_BF16, ORTSHARD_F16, ORTSHARD_F32, ortshard_tensor};
 use crate::error::{Error, Site};
-use crate::{CancelHandle, Logits, Output, Request, RequestOptions};
+use crate::{CancelHandle, Logits, Request, RequestOptions};
 
 /// Logits of the last token: [1, 1, vocab_size].
 pub const ORTSHARD_LOGITS_LAST: i32 = 0;
@@ -67,7 +67,11 @@ pub struct ortshard_request_options {
     pub no_cache: i32,
     /// What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
     /// much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
-    /// loses nothing; others do, and then a model in shards is not the same bit for bit.
+    /// loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
+    /// magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
+    ///
+    /// Between the requests of ortshard_infer_chain() nothing is rounded, whatever this says: a chain gives the bits of the
+    /// whole model.
     pub hidden_dtype: i32,
 }
 
@@ -121,7 +125,8 @@ impl Running {
 
     /// What the last run gave, borrowed from the request.
     pub(super) fn show(&mut self) -> ortshard_tensor {
-        let Some(values) = self.request.output().map(Output::values) else { return NOTHING };
+        let Some(output) = self.request.output() else { return NOTHING };
+        let values = output.values();
         let (rows, width) = values.dim();
         let dtype = self.dtype();
         let values = values.to_slice().unwrap_or_default();
@@ -130,7 +135,7 @@ impl Running {
         } else {
             self.rounded.resize(values.len(), 0);
             if dtype == ORTSHARD_F16 {
-                self.rounded.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
+                output.round_to_halves(&mut self.rounded);
             } else {
                 self.rounded.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values);
             }
@@ -169,7 +174,7 @@ pub unsafe extern "C" fn ortshard_request_create(
         // SAFETY: the header's contract.
         let out = unsafe { Out::handle(request, "request") }?;
         // SAFETY: as above.
-        let shard = unsafe { share(shard, "shard") }?;
+        let shard = unsafe { borrow(shard, "shard") }?;
         // SAFETY: as above.
         let options = unsafe { read(options) }?;
         let hidden = match options.hidden_dtype {
@@ -185,15 +190,15 @@ pub unsafe extern "C" fn ortshard_request_create(
             prefill_chunk: options.prefill_chunk,
             no_cache: options.no_cache != 0,
         };
-        out.set(give(Running::new(Request::new(&shard, options)?, hidden)));
+        out.set(handle_on(Running::new(Request::new(&shard, options)?, hidden)));
         Ok(())
     })
 }
 
 /// A handle on a request.
-fn give(running: Running) -> *mut ortshard_request {
+fn handle_on(running: Running) -> *mut ortshard_request {
     let request = &running.request;
-    give_box(RequestObject {
+    give(RequestObject {
         cancel: request.cancel_handle(),
         position: AtomicU64::new(request.position() as u64),
         capacity: request.capacity() as u64,
@@ -203,13 +208,23 @@ fn give(running: Running) -> *mut ortshard_request {
 
 /// A handle on `fork`, which gives what `running` does.
 pub(super) fn give_fork(running: &Running, fork: Request) -> *mut ortshard_request {
-    give(Running::new(fork, running.hidden))
+    handle_on(Running::new(fork, running.hidden))
 }
 
-impl RequestObject {
-    /// Shows the position that a call has left `request` at.
-    pub(super) fn moved(&self, request: &Request) {
-        self.position.store(request.position() as u64, Ordering::Release);
+/// A request that a call has to itself.
+pub(super) type Entered = handle::Entry<ortshard_request, Running>;
+
+/// # Safety
+/// As for [`borrow`].
+pub(super) unsafe fn enter(request: *const ortshard_request, parameter: &str) -> Result<Entered, Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { borrow(request, parameter) }?.enter(|object| &object.running, parameter)
+}
+
+impl Entered {
+    /// Shows the position that a call has left the request at.
+    pub(super) fn moved(&self) {
+        self.object().position.store(self.request.position() as u64, Ordering::Release);
     }
 }
 
@@ -217,7 +232,7 @@ impl RequestObject {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_box(request) });
+    guard(|| unsafe { free(request, "request") });
 }
 
 /// Runs `input` through the shard, continuing at the request's position, and moves the position on.
@@ -306,27 +321,45 @@ pub unsafe extern "C" fn ortshard_request_capacity(
 pub unsafe extern "C" fn ortshard_request_truncate(request: *mut ortshard_request, position: u64) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let object = unsafe { borrow(request, "request") }?;
-        let mut running = object.running.enter("request")?;
+        let mut running = unsafe { enter(request, "request") }?;
         let wanted = usize::try_from(position)
             .map_err(|_| Failure::new(ORTSHARD_ERROR_OUT_OF_RANGE, format!("position {position} is past any")))?;
         running.request.truncate(wanted)?;
-        object.moved(&running.request);
+        running.moved();
         Ok(())
     })
 }
 
 /// Cancels the request's run in progress between two operators or, if none is, its next one.
 ///
-/// That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. Never
-/// waits.
+/// That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. So a
+/// cancellation is never lost, and one that comes when the last run is over meets the next, however much later. Call
+/// ortshard_request_clear_cancel() where something new begins. Never waits.
 ///
-/// Errors: RUNTIME; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+/// In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own part.
+/// Loading is cancelled by its progress callback, which leaves nothing behind.
+///
+/// Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_cancel(request: *const ortshard_request) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
         unsafe { borrow(request, "request") }?.cancel.cancel()?;
+        Ok(())
+    })
+}
+
+/// Takes a cancellation back that no call has returned yet; there may be none.
+///
+/// A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
+/// next one begins, and a press after the last token of the one before does not stop it. Never waits.
+///
+/// Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_clear_cancel(request: *const ortshard_request) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        unsafe { borrow(request, "request") }?.cancel.clear()?;
         Ok(())
     })
 }
@@ -350,9 +383,8 @@ unsafe fn infer(
     output.set(NOTHING);
     let input = input.ok_or_else(|| Failure::null("input"))?;
     // SAFETY: as above.
-    let object = unsafe { borrow(request, "request") }?;
+    let mut running = unsafe { enter(request, "request") }?;
     let logits = logits_of(logits)?;
-    let mut running = object.running.enter("request")?;
     // SAFETY: as above.
     let values = unsafe { input.values() }?.out_of(&running.output)?;
 
@@ -377,7 +409,7 @@ unsafe fn infer(
         shown.data = buffer;
     }
     output.set(shown);
-    object.moved(&running.request);
+    running.moved();
     Ok(())
 }
 

@@ -6,8 +6,8 @@
 //! of logits / temperature over the top_k largest logits (ties with the last of them stay in).
 
 use super::buffers::array;
-use super::guard::{guard, guard_void};
-use super::handle::{Exclusive, Out, borrow, free_box, give_box};
+use super::guard::guard;
+use super::handle::{Exclusive, Out, borrow, free, give};
 use super::objects::ortshard_sampler;
 use super::options::{Options, Versioned, init, read};
 use super::status::ortshard_status;
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn ortshard_sampler_create(
         // SAFETY: as above.
         let ortshard_sampler_options { temperature, top_k, seed, .. } = unsafe { read(options) }?;
         let sampler = Sampler::new(SamplerOptions { temperature, top_k: top_k as usize, seed })?;
-        out.set(give_box(Exclusive::new(sampler)));
+        out.set(give(Exclusive::new(sampler)));
         Ok(())
     })
 }
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn ortshard_sampler_create(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_sampler_free(sampler: *mut ortshard_sampler) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_box(sampler) });
+    guard(|| unsafe { free(sampler, "sampler") });
 }
 
 /// Chooses the next token from `logits`, `n` floats: one row of a last shard's output, so n is vocab_size.
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn ortshard_sampler_sample(
         let sampler = unsafe { borrow(sampler, "sampler") }?;
         // SAFETY: as above.
         let logits = unsafe { array(logits, n, "logits") }?;
-        out.set(sampler.enter("sampler")?.sample(&logits)?.into());
+        out.set(sampler.enter(|sampler| sampler, "sampler")?.sample(&logits)?.into());
         Ok(())
     })
 }
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn ortshard_sampler_sample(
 pub unsafe extern "C" fn ortshard_sampler_reset(sampler: *mut ortshard_sampler) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        unsafe { borrow(sampler, "sampler") }?.enter("sampler")?.reset();
+        unsafe { borrow(sampler, "sampler") }?.enter(|sampler| sampler, "sampler")?.reset();
         Ok(())
     })
 }

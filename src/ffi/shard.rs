@@ -6,8 +6,8 @@
 use std::ffi::c_char;
 
 use super::device;
-use super::guard::{guard, guard_void};
-use super::handle::{Out, borrow, free_counted, share};
+use super::guard::guard;
+use super::handle::{Out, borrow, free, retain};
 use super::objects::ortshard_shard;
 use super::options::{Versioned, write};
 use super::status::ortshard_status;
@@ -82,8 +82,7 @@ impl Versioned for ortshard_shard_description {
 pub unsafe extern "C" fn ortshard_shard_retain(shard: *const ortshard_shard) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        std::mem::forget(unsafe { share(shard, "shard") }?);
-        Ok(())
+        unsafe { retain(shard, "shard") }
     })
 }
 
@@ -92,7 +91,7 @@ pub unsafe extern "C" fn ortshard_shard_retain(shard: *const ortshard_shard) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_shard_free(shard: *mut ortshard_shard) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_counted(shard) });
+    guard(|| unsafe { free(shard, "shard") });
 }
 
 /// Describes a shard.
@@ -118,9 +117,11 @@ pub unsafe extern "C" fn ortshard_shard_info(
 /// Runtime 1.24).
 ///
 /// Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
-/// complete or not at all; existing ones are replaced.
+/// complete, or neither does. Those that are there are replaced and their modes stay; links are followed.
 ///
-/// Errors: IO; UNSUPPORTED; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT for an empty path.
+/// Errors: STALE_SHARD; INVALID_ARGUMENT for a path that is empty, ends in a slash, or where one of the two names is that
+/// of a folder, a device or another thing that is no regular file: it is left as it is; IO; UNSUPPORTED; OUT_OF_MEMORY;
+/// INVALID_UTF8; NULL_ARGUMENT.
 /// Threads: many at once, to different paths. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_shard_export_onnx(

@@ -7,9 +7,10 @@ use std::ffi::c_void;
 
 use super::buffers::{Buffer, array};
 use super::guard::guard;
-use super::handle::{Out, borrow};
+use super::handle::Out;
 use super::objects::ortshard_request;
-use super::status::ortshard_status;
+use super::request::{enter, give_fork};
+use super::status::{Failure, ortshard_status};
 
 /// Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows, or of what a request
 /// without a cache keeps; from here on the two are independent.
@@ -26,9 +27,8 @@ pub unsafe extern "C" fn ortshard_request_fork(
         // SAFETY: the header's contract.
         let out = unsafe { Out::handle(fork, "fork") }?;
         // SAFETY: as above.
-        let object = unsafe { borrow(request, "request") }?;
-        let running = object.running.enter("request")?;
-        out.set(super::request::give_fork(&running, running.request.fork()?));
+        let running = unsafe { enter(request, "request") }?;
+        out.set(give_fork(&running, running.request.fork()?));
         Ok(())
     })
 }
@@ -55,8 +55,7 @@ pub unsafe extern "C" fn ortshard_request_export_state(
         // SAFETY: the header's contract.
         let buffer = unsafe { Buffer::new(buffer.cast::<u8>(), capacity, needed, "buffer") }?;
         // SAFETY: as above.
-        let object = unsafe { borrow(request, "request") }?;
-        let running = object.running.enter("request")?;
+        let running = unsafe { enter(request, "request") }?;
         buffer.room_for(running.request.state_size())?;
         buffer.fill(&running.request.export_state()?)
     })
@@ -76,12 +75,14 @@ pub unsafe extern "C" fn ortshard_request_import_state(
 ) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let object = unsafe { borrow(request, "request") }?;
+        let mut running = unsafe { enter(request, "request") }?;
+        if state.is_null() {
+            return Err(Failure::null("state"));
+        }
         // SAFETY: as above.
         let state = unsafe { array(state.cast::<u8>(), size, "state") }?;
-        let mut running = object.running.enter("request")?;
         running.request.import_state(&state)?;
-        object.moved(&running.request);
+        running.moved();
         Ok(())
     })
 }

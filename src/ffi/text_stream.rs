@@ -12,8 +12,8 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use super::buffers::token_id;
-use super::guard::{guard, guard_void};
-use super::handle::{Exclusive, Out, borrow, free_box, give_box};
+use super::guard::guard;
+use super::handle::{Exclusive, Out, borrow, free, give};
 use super::objects::{ortshard_text_stream, ortshard_tokenizer};
 use super::status::{Failure, ortshard_status};
 use crate::TextStream;
@@ -38,9 +38,9 @@ pub unsafe extern "C" fn ortshard_text_stream_create(
         // SAFETY: the header's contract.
         let out = unsafe { Out::handle(stream, "stream") }?;
         // SAFETY: as above.
-        let tokenizer = Arc::clone(unsafe { borrow(tokenizer, "tokenizer") }?);
+        let tokenizer = Arc::clone(&*unsafe { borrow(tokenizer, "tokenizer") }?);
         let stream = TextStream::new(tokenizer, skip_special != 0);
-        out.set(give_box(Exclusive::new(StreamObject { stream, piece: Vec::new() })));
+        out.set(give(Exclusive::new(StreamObject { stream, piece: Vec::new() })));
         Ok(())
     })
 }
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn ortshard_text_stream_create(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_text_stream_free(stream: *mut ortshard_text_stream) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_box(stream) });
+    guard(|| unsafe { free(stream, "stream") });
 }
 
 /// Gives the text that `id` makes certain: whole characters, often none, since a character can span tokens.
@@ -104,7 +104,7 @@ unsafe fn lend(
     let length = unsafe { Out::new(length, "length") }?;
     length.set(0);
     // SAFETY: as above.
-    let mut object = unsafe { borrow(stream, "stream") }?.enter("stream")?;
+    let mut object = unsafe { borrow(stream, "stream") }?.enter(|stream| stream, "stream")?;
     let mut piece = make(&mut object.stream)?.into_bytes();
     length.set(piece.len());
     piece.push(0);

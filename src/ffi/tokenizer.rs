@@ -6,8 +6,8 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use super::buffers::{Buffer, array, token_id};
-use super::guard::{guard, guard_void};
-use super::handle::{Out, borrow, free_box, give_box};
+use super::guard::guard;
+use super::handle::{Out, borrow, free, give};
 use super::objects::ortshard_tokenizer;
 use super::status::{Failure, ortshard_status};
 use super::strings::{path, text};
@@ -33,8 +33,8 @@ pub struct ortshard_chat_message {
 /// Opens the tokenizer of a model folder, or the tokenizer.json that `path` names. For a model of the hub by name:
 /// ortshard_engine_open_tokenizer().
 ///
-/// Errors: NOT_FOUND if there is none; MALFORMED if a file breaks its format or is a link that leaves the folder; IO; INVALID_UTF8; INVALID_ARGUMENT for
-/// an empty path; NULL_ARGUMENT.
+/// Errors: NOT_FOUND if there is none, or for a name that the system does not take; MALFORMED if a file breaks its format
+/// or is a link that leaves the folder; IO; INVALID_UTF8; INVALID_ARGUMENT for an empty path; NULL_ARGUMENT.
 /// Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_open(
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn ortshard_tokenizer_open(
         let out = unsafe { Out::handle(tokenizer, "tokenizer") }?;
         // SAFETY: as above.
         let opened = Tokenizer::open(unsafe { self::path(path, "path") }?)?;
-        out.set(give_box(Arc::new(opened)));
+        out.set(give(Arc::new(opened)));
         Ok(())
     })
 }
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn ortshard_tokenizer_open(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_free(tokenizer: *mut ortshard_tokenizer) {
     // SAFETY: the header's contract.
-    guard_void(|| unsafe { free_box(tokenizer) });
+    guard(|| unsafe { free(tokenizer, "tokenizer") });
 }
 
 /// The token ids of `text`: never truncated, never padded.

@@ -48,6 +48,7 @@ pub use isa::Isa;
 pub use linear::{Map, linear, linear_many, swiglu};
 pub use norm::rms_norm;
 pub use packed::{LAYOUT_VERSION, Packing, codes, pack, scales};
+pub use simd::portable::narrow_f16;
 
 /// Spreads a kernel's tasks over threads.
 pub trait Parallel: Sync {

@@ -3,12 +3,13 @@
 
 use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use ort::sys;
 use parking_lot::Mutex;
 
+use super::exit;
 use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, err};
@@ -20,6 +21,10 @@ pub(crate) struct Cancel {
     /// The control of the run in progress, where that is another request's.
     joined: Mutex<Option<Arc<RunControl>>>,
     asked: AtomicBool,
+    /// Whether it has been set since the run in progress began, though it may have been cleared again.
+    asked_since: AtomicBool,
+    /// Held while the flag and what ONNX Runtime is told change together.
+    telling: Mutex<()>,
 }
 
 impl Cancel {
@@ -39,7 +44,15 @@ impl Cancel {
     }
 
     fn of(run: RunControl) -> Self {
-        Self { run: Arc::new(run), joined: Mutex::new(None), asked: AtomicBool::new(false) }
+        let run = Arc::new(run);
+        ALL.lock().add(&run);
+        Self {
+            run,
+            joined: Mutex::new(None),
+            asked: AtomicBool::new(false),
+            asked_since: AtomicBool::new(false),
+            telling: Mutex::new(()),
+        }
     }
 
     /// Does `work`, a run under `other`'s options, which setting this flag stops as well.
@@ -57,7 +70,9 @@ impl Cancel {
 
     /// Sets the flag: the run in progress stops, or, if none is, the next one.
     pub(crate) fn cancel(&self) -> Result<()> {
+        let _telling = self.telling.lock();
         self.asked.store(true, Ordering::SeqCst);
+        self.asked_since.store(true, Ordering::SeqCst);
         self.run.terminate(true)?;
         self.joined.lock().as_ref().map_or(Ok(()), |run| run.terminate(true))
     }
@@ -72,8 +87,19 @@ impl Cancel {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Clears the flag once its cancellation has been reported.
+    /// Whether the flag is set, or was in the course of the run that began last.
+    pub(crate) fn was_set(&self) -> bool {
+        self.is_set() || self.asked_since.load(Ordering::SeqCst)
+    }
+
+    /// A run begins.
+    pub(crate) fn begin(&self) {
+        self.asked_since.store(false, Ordering::SeqCst);
+    }
+
+    /// Clears the flag: its cancellation has been reported, or is not wanted any more.
     pub(crate) fn clear(&self) -> Result<()> {
+        let _telling = self.telling.lock();
         self.asked.store(false, Ordering::SeqCst);
         self.run.terminate(false)
     }
@@ -90,11 +116,43 @@ impl Cancel {
 
     /// Lets runs under this flag go on after another's cancellation stopped one; its own stays set.
     pub(crate) fn resume(&self) {
+        let _telling = self.telling.lock();
         // Neither can fail on valid options, and a flag left standing is found before the next run.
         let _ = self.run.terminate(false);
         if self.is_set() {
             let _ = self.run.terminate(true);
         }
+    }
+}
+
+/// The controls of all requests, to be stopped when the process ends.
+static ALL: Mutex<Controls> = Mutex::new(Controls { list: Vec::new(), live: 0 });
+
+struct Controls {
+    list: Vec<Weak<RunControl>>,
+    /// How many there were when those that are gone were last removed.
+    live: usize,
+}
+
+impl Controls {
+    fn add(&mut self, control: &Arc<RunControl>) {
+        if self.list.len() > 2 * self.live + 64 {
+            self.list.retain(|control| control.strong_count() > 0);
+            self.live = self.list.len();
+        }
+        self.list.push(Arc::downgrade(control));
+    }
+}
+
+/// Stops every run.
+pub(super) fn stop_all() {
+    // Another thread may be about to add one: it is stopped the next time.
+    let Some(all) = ALL.try_lock() else { return };
+    for control in all.list.iter().filter_map(Weak::upgrade) {
+        // What cannot be told to stop is waited for.
+        let _ = control.tell(true);
+        // Released by whom it is of; the last reference must not be this one.
+        std::mem::forget(control);
     }
 }
 
@@ -111,6 +169,7 @@ struct RunControl {
 
 impl RunControl {
     fn new(arena: &CStr, graph: Option<i32>) -> Result<Self> {
+        let _inside = exit::enter()?;
         let (plain, shrinking) = (RunOptions::new()?, RunOptions::new()?);
         shrinking.set(c"memory.enable_memory_arena_shrinkage", arena)?;
         if let Some(graph) = graph {
@@ -122,6 +181,11 @@ impl RunControl {
     }
 
     fn terminate(&self, stop: bool) -> Result<()> {
+        self.tell(stop)?;
+        self.through.lock().as_ref().map_or(Ok(()), |other| other.terminate(stop))
+    }
+
+    fn tell(&self, stop: bool) -> Result<()> {
         let api = ort::api();
         self.stopped.store(stop, Ordering::SeqCst);
         let set = if stop { api.RunOptionsSetTerminate } else { api.RunOptionsUnsetTerminate };
@@ -129,7 +193,7 @@ impl RunControl {
             // SAFETY: valid options; the flag is meant to be set from any thread.
             check(unsafe { set(options.0.as_ptr()) }, Site::Run, "cancelling")?;
         }
-        self.through.lock().as_ref().map_or(Ok(()), |other| other.terminate(stop))
+        Ok(())
     }
 }
 
@@ -158,7 +222,9 @@ impl RunOptions {
 
 impl Drop for RunOptions {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, released once.
-        unsafe { (ort::api().ReleaseRunOptions)(self.0.as_ptr()) }
+        if !exit::has_begun() {
+            // SAFETY: made by `new`, released once.
+            unsafe { (ort::api().ReleaseRunOptions)(self.0.as_ptr()) }
+        }
     }
 }

@@ -15,6 +15,7 @@ use parking_lot::RwLockReadGuard;
 
 use super::Runtime;
 use super::cancel::Cancel;
+use super::exit;
 use super::provider::Provider;
 use super::session::{Contents, Session};
 use super::status::{check, check_on};
@@ -50,8 +51,10 @@ unsafe impl Sync for Allocator {}
 
 impl Drop for Allocator {
     fn drop(&mut self) {
-        // SAFETY: made by `DeviceMemory::new`, released once.
-        unsafe { (ort::api().ReleaseAllocator)(self.0.as_ptr()) }
+        exit::release(|| {
+            // SAFETY: made by `DeviceMemory::new`, released once.
+            unsafe { (ort::api().ReleaseAllocator)(self.0.as_ptr()) }
+        });
     }
 }
 
@@ -128,6 +131,7 @@ unsafe impl Sync for DeviceBlock {}
 impl DeviceBlock {
     /// `len` bytes, at least one, for `what`.
     pub(super) fn new(memory: &Arc<DeviceMemory>, len: usize, site: Site, what: &'static str) -> Result<Self> {
+        let _inside = exit::enter()?;
         let _beside = memory.beside_captures()?;
         let mut data = null_mut();
         // SAFETY: a valid allocator and out-pointer.
@@ -146,12 +150,14 @@ impl DeviceBlock {
 
     /// Copies bytes from `at` on into `to`.
     pub(super) fn read(&self, at: usize, to: &mut [u8]) -> Result<()> {
+        let _inside = exit::enter()?;
         let shape = [to.len()];
         self.copying(&self.bytes(at, to.len())?, &mut TensorMut::new(to, &shape)?)
     }
 
     /// Copies `from` to `at`.
     pub(super) fn write(&self, at: usize, from: &[u8]) -> Result<()> {
+        let _inside = exit::enter()?;
         let mut values = Values::new(1, 1);
         let (from, mut to) = (Tensor::new(from, &[from.len()])?, self.bytes(at, from.len())?);
         values.input(copy::FROM.c(), &from);
@@ -169,6 +175,7 @@ impl DeviceBlock {
 
     /// Copies `len` bytes from byte `from` of `other` to `at`.
     pub(super) fn copy(&self, at: usize, other: &Self, from: usize, len: usize) -> Result<()> {
+        let _inside = exit::enter()?;
         self.copying(&other.bytes(from, len)?, &mut self.bytes(at, len)?)
     }
 
@@ -196,6 +203,7 @@ impl DeviceBlock {
 
 impl Drop for DeviceBlock {
     fn drop(&mut self) {
+        let Ok(_inside) = exit::enter() else { return };
         let _beside = self.memory.beside_captures();
         // SAFETY: allocated by this allocator, freed once.
         let status = unsafe { (ort::api().AllocatorFree)(self.memory.allocator.0.as_ptr(), self.data.as_ptr().cast()) };

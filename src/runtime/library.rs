@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ort::sys;
 
+use super::exit;
 use crate::error::{Result, bail, err};
 
 /// The oldest C API this library is built against: ONNX Runtime 1.22.
@@ -71,11 +72,18 @@ fn silence_telemetry() {
 /// Loads `path` and checks that it is an ONNX Runtime of a supported version. The error is one clause.
 fn open(path: &Path) -> std::result::Result<Library, String> {
     let shown = path.display();
+    // Opening a FIFO would wait. A bare name is not a file here, but one that the system's loader looks for.
+    let is_bare = path.parent().is_some_and(|folder| folder.as_os_str().is_empty());
+    if !is_bare && path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("`{shown}` is no regular file"));
+    }
     // SAFETY: loading runs the library's initialisers. The user chose the file, or the documented search did.
     let library = unsafe { libloading::Library::new(path) }.map_err(|e| {
         let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         format!("`{shown}` cannot be loaded ({reason})")
     })?;
+    // Its static objects are there now, to be destroyed after what is registered here.
+    exit::register();
     // SAFETY: the symbol has this signature in every ONNX Runtime release.
     let entry = unsafe { library.get::<unsafe extern "C" fn() -> *const sys::OrtApiBase>(b"OrtGetApiBase\0") }
         .map_err(|_| format!("`{shown}` is not ONNX Runtime (it has no OrtGetApiBase)"))?;
@@ -95,7 +103,18 @@ fn open(path: &Path) -> std::result::Result<Library, String> {
     ort::set_api(api.clone());
     // Code and threads of the library live as long as the process: unloading it is never safe.
     std::mem::forget(library);
+    stay();
     Ok(Library { base, version, minor, path })
+}
+
+/// Keeps this very code in memory, too: ONNX Runtime's threads and the end of the process call it.
+fn stay() {
+    #[cfg(unix)]
+    if let Some(file) = loaded_file(stay as *const ()) {
+        // SAFETY: a NUL-terminated name. What is loaded already is not loaded again, and a program is no library that
+        // could go.
+        unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    }
 }
 
 fn numbers(version: &str) -> Vec<u32> {
@@ -113,6 +132,12 @@ fn own_folder() -> Option<PathBuf> {
 fn loaded_path(address: *const ()) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
 
+    std::fs::canonicalize(std::ffi::OsStr::from_bytes(loaded_file(address)?.to_bytes())).ok()
+}
+
+/// The same as the loader calls it.
+#[cfg(unix)]
+fn loaded_file(address: *const ()) -> Option<&'static CStr> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: `info` is written if the call succeeds; any address may be asked about.
     let info = unsafe {
@@ -125,8 +150,7 @@ fn loaded_path(address: *const ()) -> Option<PathBuf> {
         return None;
     }
     // SAFETY: a NUL-terminated string owned by the loader, which outlives the loaded code.
-    let name = unsafe { CStr::from_ptr(info.dli_fname) };
-    std::fs::canonicalize(std::ffi::OsStr::from_bytes(name.to_bytes())).ok()
+    Some(unsafe { CStr::from_ptr(info.dli_fname) })
 }
 
 #[cfg(not(unix))]
@@ -152,5 +176,7 @@ mod tests {
         assert!(missing.contains("/nonexistent/libonnxruntime.so"), "{missing}");
         let text = open(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml").as_path()).map(|l| l.path);
         assert!(text.unwrap_err().contains("cannot be loaded"));
+        let folder = open(Path::new(env!("CARGO_MANIFEST_DIR"))).map(|l| l.path).unwrap_err();
+        assert!(folder.contains("no regular file"), "{folder}");
     }
 }

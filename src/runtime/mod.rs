@@ -10,6 +10,7 @@ mod cuda;
 mod cuda_libraries;
 mod device_cache;
 mod device_memory;
+mod exit;
 mod library;
 mod machine;
 mod native;
@@ -31,6 +32,7 @@ pub(crate) use cancel::Cancel;
 pub(crate) use cuda::gpus;
 pub(crate) use device_cache::{CacheShape, DeviceCache};
 pub(crate) use device_memory::DeviceMemory;
+pub(crate) use exit::enter;
 pub(crate) use machine::{memory, processor};
 pub(crate) use placement::Placement;
 pub(crate) use provider::{CORE_ML, Provider};
@@ -103,6 +105,7 @@ impl Runtime {
             return Ok(runtime);
         }
         let runtime = RUNTIME.get_or_try_init(|| Self::start(options))?;
+        Session::first()?;
         let (version, path, threads) = (&runtime.version, runtime.path.display(), runtime.threads);
         log::info!("ONNX Runtime {version} from {path}, {threads} threads");
         Ok(runtime)
@@ -153,7 +156,11 @@ impl Runtime {
     }
 
     fn start(options: &RuntimeOptions) -> Result<Self> {
+        exit::register();
+        exit::heed_forks();
+        let _inside = enter()?;
         let library = library::load(options.library.as_deref())?;
+        drop(enter()?);
         let threads = threads(options)?;
         let failed = |e: ort::Error| err!(Runtime, "ONNX Runtime's environment could not be created").with_source(e);
         let pool = GlobalThreadPoolOptions::default()
@@ -170,6 +177,7 @@ impl Runtime {
             .map_err(failed)?;
         environment.set_log_level(LogLevel::Warning);
         let providers = status::providers()?;
+        exit::register();
         let library::Library { base, version, minor, path } = library;
         let capturing = RwLock::new(());
         Ok(Self { environment, base, version, minor, path, threads, providers, capturing })

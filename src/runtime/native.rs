@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ort::sys;
 
 use super::batch::Batch;
+use super::exit;
 use super::operator::{Attributes, Call, Input, Kernel, Operator, Registered, Signature};
 use super::session::c_string;
 use super::status::check;
@@ -74,8 +75,10 @@ impl Domain {
 
 impl Drop for Domain {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, released once, after the session that used it.
-        unsafe { (ort::api().ReleaseCustomOpDomain)(self.domain.as_ptr()) }
+        exit::release(|| {
+            // SAFETY: made by `new`, released once, after the session that used it.
+            unsafe { (ort::api().ReleaseCustomOpDomain)(self.domain.as_ptr()) }
+        });
     }
 }
 

@@ -6,10 +6,12 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
 use ort::{AsPointer, sys};
+use parking_lot::Mutex;
 
 use super::Runtime;
 use super::arena::with_arena;
 use super::cancel::Cancel;
+use super::exit;
 use super::native::Domain;
 use super::newer;
 use super::placement::{self, Placement};
@@ -17,6 +19,7 @@ use super::provider::Provider;
 use super::status::{check, check_on};
 use super::values::Values;
 use crate::error::{ErrorKind, Result, Site, bail, err};
+use crate::graph::standard;
 use crate::weights::WeightTable;
 
 const CREATING: &str = "creating the session";
@@ -98,6 +101,12 @@ impl Session {
         Ok((session, placement))
     }
 
+    /// Makes a session and drops it. ONNX Runtime makes most of its static objects with the first one, and the process must
+    /// not end meanwhile, see [`exit`]: so that is a part of loading.
+    pub(super) fn first() -> Result<()> {
+        Self::new(&standard::probe(), &Options::new()?, None, &Provider::Cpu, None).map(drop)
+    }
+
     pub(super) fn as_ptr(&self) -> *const sys::OrtSession {
         self.raw.as_ptr()
     }
@@ -113,7 +122,9 @@ impl Session {
         let (device, on_cuda) = (provider.device(), provider.is_cuda());
         let _beside = on_cuda.then(|| runtime.beside_captures());
         let mut session = null_mut();
-        with_arena(runtime, arena_limit, || {
+        let created = with_arena(runtime, arena_limit, || {
+            let _inside = exit::enter()?;
+            let _loading = loading(options);
             // SAFETY: environment and options are valid, the bytes are read during the call only.
             let status = unsafe {
                 (ort::api().CreateSessionFromArray)(
@@ -125,7 +136,10 @@ impl Session {
                 )
             };
             check_on(&device, status, Site::Load, CREATING)
-        })?;
+        });
+        exit::register_again();
+        // What was broken off because of the end says so.
+        created.or_else(|error| exit::enter().and(Err(error)))?;
         let raw = NonNull::new(session).ok_or_else(|| err!(Internal, "ONNX Runtime returned no session"))?;
         Ok(Self { raw, device, on_cuda, limited: arena_limit.is_some(), _domain: domain })
     }
@@ -134,12 +148,14 @@ impl Session {
     /// afterwards: for the large runs of a prompt, not for single tokens. A limited arena always does, because pieces left by
     /// runs of other sizes would take the room of the next.
     pub(crate) fn run(&self, values: &mut Values, cancel: &Cancel, shrink: bool) -> Result<()> {
+        let _inside = exit::enter()?;
         let _beside = if self.on_cuda { Some(Runtime::get()?.beside_captures()) } else { None };
         self.run_now(values, cancel, shrink)
     }
 
     /// The same for a run that CUDA captures as a graph.
     pub(super) fn capture(&self, values: &mut Values, cancel: &Cancel) -> Result<()> {
+        let _inside = exit::enter()?;
         let _alone = Runtime::get()?.capturing.write();
         self.run_now(values, cancel, false)
     }
@@ -159,6 +175,7 @@ impl Session {
                 values.outputs.as_mut_ptr(),
             )
         };
+        exit::register_again();
         // Releases word their own cancellation differently, but only the flag that was set can have caused it.
         check_on(&self.device, status, Site::Run, RUNNING).map_err(|e| match e.kind() {
             ErrorKind::Runtime if cancel.has_stopped() => err!(Cancelled, "{RUNNING} was cancelled").with_source(e),
@@ -185,9 +202,43 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let _beside = Runtime::loaded().filter(|_| self.on_cuda).map(Runtime::beside_captures);
-        // SAFETY: made by `new`, released once, before its operators.
-        unsafe { (ort::api().ReleaseSession)(self.raw.as_ptr()) }
+        exit::release(|| {
+            let _beside = Runtime::loaded().filter(|_| self.on_cuda).map(Runtime::beside_captures);
+            // SAFETY: made by `new`, released once, before its operators.
+            unsafe { (ort::api().ReleaseSession)(self.raw.as_ptr()) }
+        });
+    }
+}
+
+/// The options of the session that is being created, of which there is one at a time.
+static LOADING: Mutex<Option<Loading>> = Mutex::new(None);
+
+struct Loading(*mut sys::OrtSessionOptions);
+
+// SAFETY: valid options while they are in `LOADING`; the flag inside is meant to be set from any thread.
+unsafe impl Send for Loading {}
+
+/// Takes the options out again.
+struct Loaded;
+
+fn loading(options: &Options) -> Loaded {
+    *LOADING.lock() = Some(Loading(options.as_ptr()));
+    Loaded
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        *LOADING.lock() = None;
+    }
+}
+
+/// Breaks off the creation of a session, if one is going on.
+pub(super) fn stop_loading() {
+    if let Some(Loading(options)) = LOADING.try_lock().as_deref().and_then(Option::as_ref) {
+        // SAFETY: see `Loading`.
+        let status = unsafe { (ort::api().SessionOptionsSetLoadCancellationFlag)(*options, true) };
+        // Where it cannot be, it is waited for.
+        drop(check(status, Site::Load, CREATING));
     }
 }
 

@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use once_cell::sync::OnceCell;
 use ort::sys;
 
+use super::exit;
 use super::status::check;
 use crate::error::{Result, Site, err};
 use crate::kernels::Dtype;
@@ -134,15 +135,21 @@ impl<'a> TensorMut<'a> {
 
 impl Drop for Tensor<'_> {
     fn drop(&mut self) {
-        // SAFETY: made by `wrap`, released once; the memory is the borrower's.
-        unsafe { (ort::api().ReleaseValue)(self.value.as_ptr()) }
+        release(self.value);
     }
 }
 
 impl Drop for TensorMut<'_> {
     fn drop(&mut self) {
-        // SAFETY: as for `Tensor`.
-        unsafe { (ort::api().ReleaseValue)(self.value.as_ptr()) }
+        release(self.value);
+    }
+}
+
+/// Gives a description back; the memory is whose it was.
+fn release(value: NonNull<sys::OrtValue>) {
+    if !exit::has_begun() {
+        // SAFETY: made by `wrap`, released once.
+        unsafe { (ort::api().ReleaseValue)(value.as_ptr()) }
     }
 }
 
@@ -216,7 +223,9 @@ impl MemoryInfo {
 
 impl Drop for MemoryInfo {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, released once.
-        unsafe { (ort::api().ReleaseMemoryInfo)(self.0.as_ptr()) }
+        if !exit::has_begun() {
+            // SAFETY: made by `new`, released once.
+            unsafe { (ort::api().ReleaseMemoryInfo)(self.0.as_ptr()) }
+        }
     }
 }

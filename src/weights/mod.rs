@@ -2,13 +2,16 @@
 
 mod catalogue;
 mod checkpoint;
+mod header;
 mod mapping;
 mod naming;
+mod new_file;
 mod packs;
 mod save;
 
 pub(crate) use catalogue::Catalogue;
 pub(crate) use checkpoint::{Event, load};
+pub(crate) use new_file::NewFile;
 pub(crate) use packs::{DEFAULT_LIMIT, Store, packed, packed_bytes};
 pub(crate) use save::save;
 
@@ -17,7 +20,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use half::{bf16, f16};
+use half::bf16;
 
 use crate::kernels::{self, Dtype, Layout, Matrix, Packing};
 use mapping::Mapping;
@@ -90,11 +93,11 @@ impl Stored {
     }
 }
 
-/// Writes `value` as little-endian `dtype`, rounded half to even.
+/// Writes `value` as little-endian `dtype`, rounded half to even; float16's largest stands for what is beyond it.
 pub(crate) fn write_value(value: f32, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
     match dtype {
         Dtype::F32 => out.write_all(&value.to_le_bytes()),
-        Dtype::F16 => out.write_all(&f16::from_f32(value).to_le_bytes()),
+        Dtype::F16 => out.write_all(&kernels::narrow_f16(value).to_le_bytes()),
         Dtype::BF16 => out.write_all(&bf16::from_f32(value).to_le_bytes()),
     }
 }

@@ -1,59 +1,47 @@
 //! Writing a shard's tensors as a safetensors file.
 
-use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::io::Write;
 use std::path::Path;
 
-use safetensors::View;
-use safetensors::tensor::Dtype as FileDtype;
-use tempfile::NamedTempFile;
-
-use super::{Stored, WeightTable};
+use super::header::Header;
+use super::{NewFile, WeightTable};
 use crate::error::{Result, err};
 use crate::graph::Weight;
-use crate::kernels::{Dtype, Layout};
-use crate::source::folder_of;
+use crate::kernels::Layout;
 
-/// Writes the tensors `wanted` of `table` to `path`, in their stored dtype. The file appears complete or not at all.
+/// Where readers expect that tensors begin.
+const ALIGN: usize = 8;
+
+/// Writes the tensors `wanted` of `table` to `path`, in their stored dtype. The file appears complete or not at all, see
+/// [`NewFile`].
 pub(crate) fn save(table: &WeightTable, wanted: &[&Weight], path: &Path) -> Result<()> {
-    let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
-    let tensors = wanted
+    let mut tensors = wanted
         .iter()
         .map(|weight| match table.get(&weight.name) {
-            Some(stored) => Ok((weight.name.as_str(), Tensor { stored, shape: &weight.shape })),
+            Some(stored) => Ok((*weight, stored)),
             None => Err(err!(Internal, "the shard has no tensor `{}`", weight.name)),
         })
         .collect::<Result<Vec<_>>>()?;
-    let file = NamedTempFile::new_in(folder_of(path)).map_err(failed)?;
-    safetensors::serialize_to_file(tensors, None, file.path())
-        .map_err(|e| err!(Io, "writing `{}`", path.display()).with_source(e))?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
-}
-
-struct Tensor<'a> {
-    stored: &'a Stored,
-    shape: &'a [usize],
-}
-
-impl View for Tensor<'_> {
-    fn dtype(&self) -> FileDtype {
-        match self.stored.layout() {
-            Layout::Rows(Dtype::F32) => FileDtype::F32,
-            Layout::Rows(Dtype::F16) => FileDtype::F16,
-            Layout::Rows(Dtype::BF16) => FileDtype::BF16,
-            Layout::Tiles(_) => FileDtype::U8,
-        }
+    // The larger elements first: so each tensor is aligned.
+    tensors.sort_by_key(|(weight, stored)| {
+        let size = if let Layout::Rows(dtype) = stored.layout() { dtype.size() } else { 1 };
+        (Reverse(size), weight.name.as_str())
+    });
+    let (mut header, mut at) = (Header::default(), 0);
+    for (weight, stored) in &tensors {
+        let end = at + stored.matrix().data.len();
+        header.add(&weight.name, stored.layout(), &weight.shape, at..end);
+        at = end;
     }
+    let header = header.bytes(ALIGN)?;
 
-    fn shape(&self) -> &[usize] {
-        self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.stored.matrix().data)
-    }
-
-    fn data_len(&self) -> usize {
-        self.stored.matrix().data.len()
-    }
+    let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
+    let file = NewFile::new(path)?;
+    let contents = tensors.iter().map(|(_, stored)| stored.matrix().data);
+    std::iter::once(&header[..])
+        .chain(contents)
+        .try_for_each(|bytes| file.as_file().write_all(bytes))
+        .map_err(failed)?;
+    file.publish().map(drop)
 }

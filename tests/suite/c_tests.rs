@@ -60,6 +60,16 @@ fn with_the_shared_library() {
     run_all(Build::Shared);
 }
 
+/// Processes that end while threads of theirs are in calls, more of them than `with_the_shared_library` tries.
+#[cfg(target_os = "linux")]
+#[test]
+fn processes_end_well() {
+    let (setup, model) = (Setup::new(Build::Shared), Model::open(MODEL));
+    let program = setup.compile_as("exit", "many_exits");
+    let output = setup.command(&program, &model).env("TEST_EXITS", "40").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn with_the_static_library() {

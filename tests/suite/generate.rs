@@ -185,7 +185,14 @@ fn mistakes_are_explained() {
         &["--model", path, "--prompt-ids", "1", "--shards", "4"],
         &["--model", path, "--prompt-ids", "1", "--split", "2"],
         &["--model", path, "--prompt-ids", "1", "--split", "1,0"],
+        &["--model", path, "--prompt-ids", "1", "--split", ""],
+        &["--model", path, "--prompt-ids", "1", "--split="],
+        &["--model", path, "--prompt-ids", "1", "--json=1"],
+        &["--model", path, "--prompt-ids", ""],
         &["--model", path, "--prompt-ids", "1", "--temperature", "-1"],
+        &["--model", path, "--prompt-ids", "1", "--temperature", "inf"],
+        &["--model", path, "--prompt-ids", "1", "--temperature", "1e39"],
+        &["--model", path, "--prompt-ids", "1", "--temperature", "nan"],
         &["--model", path, "--prompt-ids", "1", "--device", "abacus"],
         &["--model", path, "--prompt-ids", "1", "--memory-limit", ""],
         &["--model", path, "--prompt-ids", "1", "--memory-limit", "-1"],
@@ -214,6 +221,57 @@ fn mistakes_are_explained() {
     }
     let help = generate.program.output(&["--help"]);
     assert!(help.starts_with("usage: generate --model MODEL"));
+}
+
+/// Output that is lost is no success, whatever the output was to be.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let stories = c::root().join("models/stories");
+    let ids = ["--model", model.path.to_str().unwrap(), "--prompt-ids", "1,2", "--max-tokens", "3"];
+    let text = ["--model", stories.to_str().unwrap(), "--prompt", "Once", "--max-tokens", "3"];
+    let json = [&ids[..], &["--json"]].concat();
+    let nothing = [&ids[..4], &["--max-tokens", "0"]].concat();
+    let two_shards = generate.setup.compile_example("two_shards");
+    let devices = generate.setup.compile_example("devices");
+    for (program, arguments) in [
+        (&generate.program, &ids[..]),
+        (&generate.program, &text),
+        (&generate.program, &json),
+        (&generate.program, &nothing),
+        (&generate.program, &["--help"]),
+        (&generate.program, &["-h"]),
+        (&generate.program, &["--version"]),
+        (&two_shards, &[ids[1], "0", "1", "2"]),
+        (&devices, &[]),
+    ] {
+        let quoted = [&[program.path.to_str().unwrap()], arguments]
+            .concat()
+            .iter()
+            .map(|word| format!("'{word}'"))
+            .collect::<Vec<_>>();
+        for to in ["> /dev/full", ">&-"] {
+            let output = Command::new("sh").args(["-c", &format!("{} {to}", quoted.join(" "))]).output().unwrap();
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{arguments:?} {to}: {message}");
+            assert!(message.contains("cannot write the output: "), "{arguments:?} {to}: {message}");
+        }
+    }
+}
+
+#[test]
+fn options_may_be_written_in_other_ways() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let path = model.path.to_str().unwrap();
+    let written =
+        [&format!("--model={path}")[..], &format!("--prompt-ids={}", c::list(&model.prompt)), "--max-tokens=4"];
+    assert_eq!(ids(&generate.json(&[&written[..], &["--ignore-eos"]].concat())["ids"]), model.greedy[..4]);
+    assert_eq!(
+        generate.program.output(&["--version"]),
+        format!("generate, with ortshard {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(generate.program.output(&["-h"]), generate.program.output(&["--help"]));
 }
 
 #[test]

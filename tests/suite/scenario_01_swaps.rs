@@ -175,13 +175,13 @@ fn a_replaced_shard_serves_its_requests_and_a_released_one_makes_them_stale() {
 fn clear_makes_everything_stale_and_the_engine_usable() {
     let model = Model::open("mistral_window");
     let engine = engine(false);
-    engine.clear();
+    engine.clear().unwrap();
     let shard = engine.ensure_shard(&whole(&model), None).unwrap();
     let before = answer(&shard, &model.prompt);
     let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
     assert!(engine.memory_used() > 0);
-    engine.clear();
-    engine.clear();
+    engine.clear().unwrap();
+    engine.clear().unwrap();
     assert_eq!(engine.memory_used(), 0, "handles are alive, their memory is not");
     assert!(engine.current_shard().is_none());
     assert_eq!(request.infer(Input::Ids(&[1]), Logits::Last).unwrap_err().kind(), ErrorKind::StaleShard);

@@ -163,7 +163,7 @@ fn a_call_that_fails_changes_nothing() {
     assert_same_in_pieces("after failures", last(&mut request, &[5]).view(), wanted.view());
 
     request.truncate(n).unwrap();
-    engine.clear();
+    engine.clear().unwrap();
     refused(&mut request, &[5], ErrorKind::StaleShard);
     assert_eq!(Request::new(&shard, OFF).unwrap_err().kind(), ErrorKind::StaleShard);
 

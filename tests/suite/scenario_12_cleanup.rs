@@ -36,7 +36,7 @@ fn child_clears() {
         let grown = loaded > baseline + shape_bytes(&engine);
         assert!(grown || !device::in_this_process(), "{loaded} bytes, {baseline} before");
         // Handles are alive. What they stand for is not, but for the outputs, which a program may still read.
-        engine.clear();
+        engine.clear().unwrap();
         let outputs = 2 * shape.vocabulary * size_of::<f32>();
         assert_eq!((engine.memory_used(), mapped(folder.path()).size), (outputs as u64, 0));
         let cleared = resident();

@@ -128,7 +128,7 @@ fn requests_on_stock_operators_outlast_their_session() {
         engine.ensure_shard(&ShardSpec::whole(folder.path().to_str().unwrap()), None).unwrap_err();
         common::assert_same(&model.name, next(&mut request).view(), expected.view());
 
-        engine.clear();
+        engine.clear().unwrap();
         let error = request.infer(Input::Ids(&model.greedy[..1]), Logits::Last).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StaleShard);
         drop((request, fork));

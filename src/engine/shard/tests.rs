@@ -161,7 +161,7 @@ fn a_shard_cannot_retire_before_a_new_cache_is_among_those_to_be_given_back() {
     assert!(shard.residence.try_write().is_none());
     drop(caches);
     let _request = maker.join().unwrap();
-    engine.clear();
+    engine.clear().unwrap();
     assert_eq!(engine.memory_used(), 0);
 }
 

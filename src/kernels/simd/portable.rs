@@ -35,7 +35,7 @@ pub(crate) fn widen_f16(bits: u16) -> f32 {
 /// Narrows to an IEEE half, rounded to the nearest, halves to even. Finite values beyond its largest become that; infinities and
 /// NaNs stay what they are.
 #[inline(always)]
-pub(crate) fn narrow_f16(value: f32) -> u16 {
+pub fn narrow_f16(value: f32) -> u16 {
     const INFINITE: u32 = f32::INFINITY.to_bits();
     const LARGEST: u32 = 65504_f32.to_bits();
     // 2^-14.

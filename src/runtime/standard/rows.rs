@@ -10,7 +10,7 @@ use super::super::device_memory::{DeviceBlock, DeviceMemory};
 use super::super::tensor::TensorMut;
 use super::bound::HostBuffer;
 use crate::error::{Result, Site, err};
-use crate::kernels::Dtype;
+use crate::kernels::{Dtype, narrow_f16};
 
 /// Hidden states `[rows, width]` for the next shard on the device, in the type that its shards compute in; or logits, float32.
 #[derive(Debug, Clone)]
@@ -54,12 +54,13 @@ pub(super) fn widen(from: &HostBuffer, dtype: Dtype, first: usize, to: &mut [f32
     }
 }
 
-/// `from` as `dtype`, rounded to nearest, as the first values of `to`.
+/// `from` as `dtype`, rounded to nearest, as the first values of `to`. Float16's largest stands for what is beyond it.
 pub(super) fn narrow(from: &[f32], dtype: Dtype, to: &mut HostBuffer) {
     match dtype {
         Dtype::F32 => to.values_mut(0, from.len()).copy_from_slice(from),
         Dtype::F16 => {
-            to.values_mut::<u16>(0, from.len()).reinterpret_cast_mut::<f16>().convert_from_f32_slice(from);
+            let halves = to.values_mut::<u16>(0, from.len()).iter_mut();
+            halves.zip(from).for_each(|(half, value)| *half = narrow_f16(*value));
         }
         Dtype::BF16 => {
             to.values_mut::<u16>(0, from.len()).reinterpret_cast_mut::<bf16>().convert_from_f32_slice(from);

@@ -2,19 +2,18 @@
 
 use std::ops::Range;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::super::header::Header;
 use super::super::{Stored, WeightTable};
 use super::hex;
 use crate::error::{Result, err};
 use crate::graph::Weight;
-use crate::kernels::{Dtype, LAYOUT_VERSION, Layout, Packing};
+use crate::kernels::{LAYOUT_VERSION, Layout, Packing};
 
 /// The file begins with this many bytes or a multiple of it, and so does every packed tensor: a cache line.
 const ALIGN: usize = 64;
-/// A safetensors file begins with the length of its header.
-const LENGTH: usize = 8;
 
 /// The file: a safetensors header and the tensors after it.
 #[derive(Debug)]
@@ -103,32 +102,20 @@ fn key(tensors: &[Planned], packing: Packing) -> String {
     hex(&hash.finalize())
 }
 
-/// The header of a safetensors file, padded with spaces, which the format allows at its end.
+/// The header of the file.
 fn header(tensors: &[Planned], packing: Packing, key: &str) -> Result<Vec<u8>> {
-    let mut map = Map::new();
-    let about = json!({
+    let mut header = Header::about(json!({
         "format": "ortshard packed shard",
         "layout": LAYOUT_VERSION.to_string(),
         "packing": packing.name(),
         "key": key,
-    });
-    map.insert("__metadata__".into(), about);
+    }));
     for tensor in tensors {
-        let source = tensor.source;
-        let (dtype, shape) = match tensor.layout {
-            Layout::Tiles(_) => ("U8", vec![tensor.bytes.len()]),
-            Layout::Rows(Dtype::F32) => ("F32", vec![source.cols]),
-            Layout::Rows(Dtype::F16) => ("F16", vec![source.cols]),
-            Layout::Rows(Dtype::BF16) => ("BF16", vec![source.cols]),
+        let shape = match tensor.layout {
+            Layout::Tiles(_) => tensor.bytes.len(),
+            Layout::Rows(_) => tensor.source.cols,
         };
-        let offsets = [tensor.bytes.start, tensor.bytes.end];
-        map.insert(tensor.name.into(), json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
+        header.add(tensor.name, tensor.layout, &[shape], tensor.bytes.clone());
     }
-    let json = serde_json::to_string(&Value::Object(map)).map_err(|e| err!(Internal, "a header").with_source(e))?;
-    let len = (LENGTH + json.len()).next_multiple_of(ALIGN);
-    let mut header = Vec::with_capacity(len);
-    header.extend_from_slice(&((len - LENGTH) as u64).to_le_bytes());
-    header.extend_from_slice(json.as_bytes());
-    header.resize(len, b' ');
-    Ok(header)
+    header.bytes(ALIGN)
 }

@@ -4,12 +4,13 @@
 //! are those of the seal, nobody has written to the file since it was hashed. Where they differ the file is hashed again: a
 //! copy or a touched file is sealed anew, a damaged one is not.
 
+use std::io::Write;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::super::mapping::{Identity, Mapping};
+use super::super::new_file::NewFile;
 use super::hex;
 use crate::error::{Result, err};
 
@@ -43,10 +44,8 @@ fn hash(mapping: &Mapping) -> String {
 }
 
 fn write(seal: &Path, hash: &str, stamp: &str) -> Result<()> {
-    let failed = |e: std::io::Error| err!(Io, "`{}` cannot be written", seal.display()).with_source(e);
-    let folder = seal.parent().unwrap_or(Path::new("."));
-    let file = NamedTempFile::new_in(folder).map_err(failed)?;
-    std::fs::write(file.path(), format!("{hash} {stamp}\n")).map_err(failed)?;
-    file.persist(seal).map_err(|e| failed(e.error))?;
-    Ok(())
+    let file = NewFile::new(seal)?;
+    let written = writeln!(file.as_file(), "{hash} {stamp}");
+    written.map_err(|e| err!(Io, "`{}` cannot be written", seal.display()).with_source(e))?;
+    file.publish().map(drop)
 }

@@ -4,10 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use tempfile::{Builder, NamedTempFile};
-
 use super::super::checkpoint::OnEvent;
 use super::super::mapping::Mapping;
+use super::super::new_file::NewFile;
 use super::plan::Plan;
 use super::quantise::{self, Target};
 use super::seal;
@@ -50,17 +49,15 @@ impl Store {
     fn create(&self, path: &Path, plan: &Plan, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
         let failed = |e: std::io::Error| err!(Io, "`{}` cannot be written", path.display()).with_source(e);
         std::fs::create_dir_all(&self.folder).map_err(failed)?;
-        let file: NamedTempFile = Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder).map_err(failed)?;
+        let file = NewFile::with_prefix(path, UNFINISHED)?;
         file.as_file().set_len(plan.len() as u64).map_err(failed)?;
         let target = Target::File(file.as_file());
         target.write(plan.header(), 0)?;
         quantise::write(plan, threads, &target, on)?;
-        // Before the name exists, so that after a power failure there is a whole file or none.
-        file.as_file().sync_data().map_err(failed)?;
         // Without a seal the file counts for nothing, so an older one goes first.
         let seal = path.with_extension(SEAL);
         let _ = std::fs::remove_file(&seal);
-        let file = file.persist(path).map_err(|e| failed(e.error))?;
+        let file = file.publish()?;
         let mapping = Mapping::new(&file, &path.to_string_lossy())?;
         seal::put(&seal, &mapping)?;
         Ok(mapping)
@@ -127,6 +124,10 @@ impl Entry {
 
 /// The file's mapping if it is the planned shard, whole and sealed.
 fn open(path: &Path, plan: &Plan) -> Result<Option<Mapping>> {
+    // Opening what is no file may wait for ever.
+    if !path.is_file() {
+        return Ok(None);
+    }
     let Ok(file) = File::open(path) else { return Ok(None) };
     let mapping = Mapping::new(&file, &path.to_string_lossy())?;
     let bytes = mapping.bytes();

@@ -1,5 +1,6 @@
 //! Compiling C programs against this very build of the library, and running them.
 
+mod calls;
 mod folders;
 
 use std::ffi::OsStr;
@@ -109,6 +110,12 @@ impl Setup {
             let _ = std::fs::remove_file(&to);
             std::os::unix::fs::symlink(from, to).unwrap();
         }
+        let header = std::fs::read_to_string(root().join("include/ortshard.h")).unwrap();
+        let (file, calls) = (folder.join("calls.h"), calls::of_header(&header));
+        // Another test may be compiling with it.
+        if std::fs::read_to_string(&file).ok().as_ref() != Some(&calls) {
+            std::fs::write(file, calls).unwrap();
+        }
         Self { build, folder, libraries }
     }
 
@@ -118,6 +125,11 @@ impl Setup {
             return Program { name: name.to_owned(), path: root().join("c").join(name) };
         }
         self.compile_file(name, &root().join("c_tests").join(name).with_extension("c"))
+    }
+
+    /// Compiles `c_tests/{name}.c` to a program of another name, for a test beside the one that runs them all.
+    pub(crate) fn compile_as(&self, name: &str, program: &str) -> Program {
+        self.compile_file(program, &root().join("c_tests").join(name).with_extension("c"))
     }
 
     pub(crate) fn compile_source(&self, name: &str, source: &str) -> Program {
@@ -134,7 +146,8 @@ impl Setup {
     fn compile_file(&self, name: &str, source: &Path) -> Program {
         let path = self.folder.join(name);
         let mut command = compiler();
-        command.args(C11).args(STRICT).arg("-I").arg(root().join("include")).arg(source).arg("-o").arg(&path);
+        command.args(C11).args(STRICT).arg("-I").arg(root().join("include")).arg("-I").arg(&self.folder);
+        command.arg(source).arg("-o").arg(&path);
         if self.build == Build::Sanitized {
             command.args(SANITIZERS);
         }

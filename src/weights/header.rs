@@ -1,0 +1,46 @@
+//! The header of a safetensors file: the length of a JSON text, and the text.
+
+use std::ops::Range;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Result, err};
+use crate::kernels::{Dtype, Layout};
+
+/// The file begins with the length of the text.
+const LENGTH: usize = 8;
+
+/// What a header says of each tensor, by its name.
+#[derive(Debug, Default)]
+pub(super) struct Header(Map<String, Value>);
+
+impl Header {
+    /// A header with this `__metadata__`.
+    pub(super) fn about(metadata: Value) -> Self {
+        Self(Map::from_iter([("__metadata__".into(), metadata)]))
+    }
+
+    /// A tensor whose content is `bytes` of what comes after the header. Packed content has no type that others know.
+    pub(super) fn add(&mut self, name: &str, layout: Layout, shape: &[usize], bytes: Range<usize>) {
+        let dtype = match layout {
+            Layout::Tiles(_) => "U8",
+            Layout::Rows(Dtype::F32) => "F32",
+            Layout::Rows(Dtype::F16) => "F16",
+            Layout::Rows(Dtype::BF16) => "BF16",
+        };
+        let offsets = [bytes.start, bytes.end];
+        self.0.insert(name.into(), json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
+    }
+
+    /// Its bytes, padded to a multiple of `align` with spaces, which the format allows at the end.
+    pub(super) fn bytes(self, align: usize) -> Result<Vec<u8>> {
+        let json =
+            serde_json::to_string(&Value::Object(self.0)).map_err(|e| err!(Internal, "a header").with_source(e))?;
+        let len = (LENGTH + json.len()).next_multiple_of(align);
+        let mut header = Vec::with_capacity(len);
+        header.extend_from_slice(&((len - LENGTH) as u64).to_le_bytes());
+        header.extend_from_slice(json.as_bytes());
+        header.resize(len, b' ');
+        Ok(header)
+    }
+}
