@@ -47,7 +47,8 @@ impl Checkpoint {
     /// The files that hold the tensors `wanted`, and those that say which they are, as they are now.
     pub(super) fn stamps(&self, wanted: &[&Weight]) -> Result<Stamps> {
         let said = [names::CONFIG, names::WEIGHTS, names::INDEX];
-        let names = said.into_iter().chain(self.catalogue.files(wanted)?);
+        let weights = self.catalogue.files(wanted).map_err(|e| named(e, &*self.files))?;
+        let names = said.into_iter().chain(weights);
         let states = names.map(|name| self.files.audit(name)).collect::<Result<Vec<_>>>()?;
         Ok(Stamps::of(states.into_iter().filter_map(|state| match state {
             FileState::Present { path, .. } => Some(path),
