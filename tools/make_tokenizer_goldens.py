@@ -1,7 +1,7 @@
 """Makes the small tokenizers of tests/tokenizers and what the Python libraries answer for them.
 
-The answers are an independent oracle: `tokenizers` (with its Oniguruma regexes) for ids and text, `jinja2` with the
-settings of `transformers` for chat templates. Run from the repository root; needs `tokenizers` and `jinja2`.
+The answers are an independent oracle: `tokenizers` (with its Oniguruma regexes) for ids and text, `jinja2` as
+`transformers` sets it up for chat templates. Run from the repository root; needs `tokenizers` and `transformers`.
 
 For each tokenizer NAME: NAME/tokenizer.json and NAME/golden.json:
   encode: [{text, ids (with special tokens), plain (without)}]
@@ -18,9 +18,8 @@ import struct
 from pathlib import Path
 
 from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 ROOT = Path(__file__).resolve().parent.parent / "tests" / "tokenizers"
 
@@ -203,14 +202,6 @@ def make_tokenizers():
         write(ROOT / name / "tokenizer.json", json.loads(tokenizer.to_str()))
 
 
-def raise_exception(message):
-    raise TemplateError(message)
-
-
-def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
 CHATS = [
     [("user", "Hi")],
     [("system", "Be <brief> & \"kind\".\n"), ("user", " Hi there \n"), ("assistant", "Yes?"), ("user", "1+1?")],
@@ -221,12 +212,9 @@ CHATS = [
 
 
 def make_chats():
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
     golden = []
     for path in sorted((ROOT / "chat").glob("*.jinja")):
-        template = environment.from_string(path.read_text(encoding="utf-8"))
+        template = _compile_jinja_template(path.read_bytes().decode())
         for chat in CHATS:
             messages = [{"role": role, "content": content} for role, content in chat]
             for generate in (False, True):

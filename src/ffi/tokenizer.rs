@@ -216,9 +216,13 @@ pub unsafe extern "C" fn ortshard_tokenizer_is_eos(
 /// Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
 /// `*needed`. NULL and 0 ask for the number.
 ///
-/// Errors: UNSUPPORTED if the model has no chat template; INVALID_ARGUMENT, with the template's own words, if it
-/// refuses these messages; MALFORMED if the template is faulty or does not end; BUFFER_TOO_SMALL, and only `*needed`
-/// is written; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
+/// The template gives what it gives in transformers, character by character; its strftime_now gives the local time.
+/// Steps, time and memory are bounded, the more generously the longer the messages are.
+///
+/// Errors: UNSUPPORTED if the model has no chat template, or if the template asks for the little of Jinja2 that is not
+/// supported, which is named; INVALID_ARGUMENT if `n` is 0, and with the template's own words if it refuses these
+/// messages; MALFORMED if the template is faulty or exceeds a bound, which is named; BUFFER_TOO_SMALL, and only
+/// `*needed` is written; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_apply_chat_template(
     tokenizer: *const ortshard_tokenizer,

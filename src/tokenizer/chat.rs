@@ -1,25 +1,9 @@
-//! Chat templates: Jinja as `transformers` runs it, without running code and within bounds.
+//! Chat templates: messages as the text that a model was trained on.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use minijinja::machinery::{CompiledTemplate, TemplateConfig, eval, make_string_output};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
-use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
-
-use super::clock;
-use super::meter::{self, Meter};
-use super::template;
+use super::jinja::{self, Kind, Variable};
 use crate::error::{Error, Result, bail, err};
-
-/// Template instructions that one rendering may execute: enough for some 100,000 messages.
-const MAX_STEPS: u64 = 10_000_000;
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,119 +28,46 @@ pub(super) fn render(
     messages: &[ChatMessage],
     add_generation_prompt: bool,
 ) -> Result<String> {
-    let message =
-        |message: &ChatMessage| context! { role => message.role.as_str(), content => message.content.as_str() };
-    let messages: Value = messages.iter().map(message).collect();
-    let names: BTreeMap<_, _> = names.iter().cloned().collect();
-    let variables = context! { messages, add_generation_prompt, tools => (), documents => (), one__ => 1, ..names };
-
-    let run = || {
-        let meter = Meter::new();
-        let source = template::prepare(template, syntax()?)?;
-        let environment = dialect(&meter)?;
-        let config = TemplateConfig { syntax_config: syntax()?, default_auto_escape: Arc::new(|_| AutoEscape::None) };
-        let compiled = CompiledTemplate::new("chat_template", &source, &config)?;
-        let (instructions, blocks) = (meter::insert(&compiled.instructions), meter::insert_all(&compiled.blocks));
-        let mut text = String::new();
-        let output = &mut make_string_output(&mut text);
-        eval(&environment, &instructions, variables, &blocks, output, AutoEscape::None)?;
-        Ok(text)
+    if messages.is_empty() {
+        bail!(InvalidArgument, "the conversation is empty: a chat template needs at least one message");
+    }
+    let message = |message: &ChatMessage| {
+        let text = |text: &str| Variable::Text(text.to_owned());
+        Variable::Dict(vec![("role".to_owned(), text(&message.role)), ("content".to_owned(), text(&message.content))])
     };
-    // The engine panics on some slices of empty lists. Nothing of a rendering outlives it.
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(text) => text.map_err(explain),
-        Err(_) => bail!(Malformed, "the chat template made the template engine panic"),
+    let mut variables: Vec<_> =
+        names.iter().map(|(name, text)| (name.as_str(), Variable::Text(text.clone()))).collect();
+    // Whatever the model's tokens are named, these are what they are.
+    variables.extend([
+        ("messages", Variable::List(messages.iter().map(message).collect())),
+        ("tools", Variable::None),
+        ("documents", Variable::None),
+        ("add_generation_prompt", Variable::Bool(add_generation_prompt)),
+    ]);
+    match jinja::render(template, &variables) {
+        Some(text) => text.map_err(explain),
+        None => bail!(Internal, "rendering the chat template panicked"),
     }
 }
 
-/// The environment of `transformers`: its block trimming, filters and functions, and Python's methods on values.
-fn dialect(meter: &Arc<Meter>) -> Result<Environment<'static>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(syntax()?);
-    environment.set_fuel(Some(MAX_STEPS));
-    environment.set_recursion_limit(100);
-    meter.install(&mut environment);
-    let meter = Arc::clone(meter);
-    environment.add_filter("tojson", move |value: &Value, indent: Option<usize>, options: Kwargs| {
-        to_json(&meter, value, indent, &options)
-    });
-    environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", |format: &str| clock::strftime(format, clock::now()));
-    Ok(environment)
-}
+/// Where in the template something happened.
+struct Place(u32);
 
-fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
-    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
-}
-
-/// `json.dumps` of Python, as `transformers` sets it up: text stays as it is, `indent` is the only option.
-fn to_json(meter: &Meter, value: &Value, indent: Option<usize>, options: &Kwargs) -> Result<String, minijinja::Error> {
-    let indent = match indent {
-        Some(indent) => Some(indent),
-        None => options.get("indent")?,
-    };
-    if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
-        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, "tojson: ensure_ascii=true is not supported"));
-    }
-    options.assert_all_used()?;
-    let json = match indent {
-        None => serialize(meter, value, OneLine),
-        Some(indent) => serialize(meter, value, PrettyFormatter::with_indent(" ".repeat(indent.min(16)).as_bytes())),
-    };
-    json.map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, "tojson").with_source(error))
-}
-
-fn serialize(meter: &Meter, value: &Value, formatter: impl Formatter) -> io::Result<String> {
-    let mut writer = meter.writer();
-    value.serialize(&mut Serializer::with_formatter(&mut writer, formatter))?;
-    String::from_utf8(writer.bytes).map_err(io::Error::other)
-}
-
-/// One line with Python's separators, `, ` and `: `.
-struct OneLine;
-
-impl Formatter for OneLine {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.begin_array_value(writer, first)
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
-/// What a template said when it refused the messages.
-#[derive(Debug)]
-struct Refusal(String);
-
-impl fmt::Display for Refusal {
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        if self.0 == 0 { Ok(()) } else { write!(f, " in line {}", self.0) }
     }
-}
-
-impl std::error::Error for Refusal {}
-
-fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Refusal(message)))
 }
 
 /// This crate's error for a failed rendering.
-fn explain(error: minijinja::Error) -> Error {
-    let place = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
-    let mut cause: Option<&dyn std::error::Error> = Some(&error);
-    while let Some(inner) = cause {
-        if let Some(Refusal(message)) = inner.downcast_ref() {
-            return err!(InvalidArgument, "the chat template refuses these messages: {message}");
+fn explain(error: jinja::Error) -> Error {
+    let place = Place(error.line);
+    match error.kind {
+        Kind::Raised => err!(InvalidArgument, "the chat template refuses these messages: {}", error.message),
+        Kind::Bound => err!(Malformed, "the chat template exceeds a bound{place}").with_source(error),
+        Kind::Unsupported => {
+            err!(Unsupported, "the chat template asks for what is not supported{place}").with_source(error)
         }
-        cause = inner.source();
+        _ => err!(Malformed, "the chat template is faulty{place}").with_source(error),
     }
-    if error.kind() == ErrorKind::OutOfFuel {
-        return err!(Malformed, "the chat template takes more than {MAX_STEPS} steps, the last{place}");
-    }
-    err!(Malformed, "the chat template is faulty{place}").with_source(error)
 }

@@ -4,11 +4,10 @@
 
 mod added;
 mod chat;
-mod clock;
 mod files;
 mod growth;
+mod jinja;
 mod memory;
-mod meter;
 mod patterns;
 mod pieces;
 mod plan;
@@ -16,7 +15,6 @@ mod retries;
 mod special;
 mod split;
 mod stream;
-mod template;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -241,12 +239,13 @@ impl Tokenizer {
     /// The prompt text of `messages` by the model's chat template; with `add_generation_prompt`, it ends where the
     /// assistant's answer begins. Encode it with `add_special = false`.
     ///
-    /// The template runs in the dialect of `transformers`, with a bounded number of steps and size of output.
-    /// `strftime_now` gives UTC.
+    /// The template gives what it gives in `transformers`, which runs it in Jinja2's sandbox; `strftime_now` gives the
+    /// local time. Steps, time and memory are bounded, the more generously the longer the messages are.
     ///
     /// # Errors
-    /// `Unsupported` if the model has no chat template; `InvalidArgument` with the template's own words if it refuses
-    /// these messages; `Malformed`, with the line, if the template is faulty or exceeds its bounds.
+    /// `Unsupported` if the model has no chat template, or if the template asks for the little of Jinja2 that is not
+    /// supported, which the message names; `InvalidArgument` if there are no messages, and with the template's own words
+    /// if it refuses them; `Malformed`, with the line, if the template is faulty or exceeds a bound, which is named.
     pub fn apply_chat_template(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
         let Some(template) = &self.chat_template else {
             bail!(Unsupported, "{} comes without a chat template", self.label);

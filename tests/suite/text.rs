@@ -426,9 +426,11 @@ fn renders_chats_as_jinja2_does() {
         let message = |m: &Value| ChatMessage::new(m["role"].as_str().unwrap(), m["content"].as_str().unwrap());
         let messages: Vec<_> = case["messages"].as_array().unwrap().iter().map(message).collect();
         let answer = folder.open().unwrap().apply_chat_template(&messages, case["generate"].as_bool().unwrap());
-        if name == "qwen.jinja" && messages.is_empty() {
-            // minijinja 3.0.5 panics on [][::-1].
-            assert_eq!(answer.unwrap_err().kind(), ErrorKind::Malformed);
+        if messages.is_empty() {
+            // As transformers refuses it, whatever the template would do.
+            let error = answer.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains("the conversation is empty"), "{error}");
             continue;
         }
         if let Some(text) = case["text"].as_str() {
@@ -449,15 +451,63 @@ fn chat(template: &str) -> Result<String, Error> {
     tokenizer.apply_chat_template(&[ChatMessage::new("user", "Hi")], true)
 }
 
-/// The longest chains that are allowed, on the smallest stack that threads have anywhere.
+/// Chains of any length, and the deepest nestings that are allowed, on the smallest stack that threads have anywhere.
 #[test]
-fn chains_of_the_allowed_length_fit_the_stack() {
-    let chains = [(" ~ 'a'", 490), (".a", 490), ("|trim", 490), (" if v else v", 240), (" and v", 490), ("()", 330)];
-    let mut templates: Vec<_> = chains.map(|(part, n)| format!("{{{{ v{} }}}}", part.repeat(n))).into();
-    templates.extend(["not ", "-"].map(|sign| format!("{{{{ {}v }}}}", sign.repeat(990))));
-    templates.push(format!("{{% if v %}}{}{{% endif %}}", "{% elif v %}".repeat(300)));
+fn chains_and_nestings_fit_the_stack() {
+    let chains = [" ~ 'a'", ".a", "|trim", " and v", " ** v", "()", " + 1", "['a']", " is defined == v"];
+    let mut templates: Vec<_> = chains.map(|part| format!("{{{{ v{} }}}}", part.repeat(50_000))).into();
+    templates.push(format!("{{% if v %}}{}{{% endif %}}", "{% elif v %}".repeat(50_000)));
+    for count in [140, 50_000] {
+        let nestings =
+            [("(", ")"), ("[", "]"), ("{1: ", "}"), ("not ", ""), ("-", ""), ("v if v else ", ""), ("v[", "]")];
+        templates.extend(nestings.map(|(a, b)| format!("{{{{ {}v{} }}}}", a.repeat(count), b.repeat(count))));
+        let tags = [("if 1", "endif"), ("for x in [1]", "endfor"), ("macro m()", "endmacro"), ("with", "endwith")];
+        let opened = |tag: &str| format!("{{% {tag} %}}").repeat(count);
+        templates.extend(tags.map(|(a, b)| format!("{}x{}", opened(a), opened(b))));
+    }
+    templates.push("{% macro f() %}{% if 1 %}{{ [f()] }}{% endif %}{% endmacro %}{{ f() }}".to_owned());
+    templates.push("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned());
     let render = move || templates.iter().for_each(|template| drop(chat(template)));
     thread::Builder::new().stack_size(512 << 10).spawn(render).unwrap().join().unwrap();
+}
+
+/// `strftime_now` follows `TZ`, read in a process of its own.
+#[test]
+fn the_clock_is_local() {
+    const CHILD: &str = "ORTSHARD_TEST_CLOCK";
+    if std::env::var_os(CHILD).is_some() {
+        println!("<{}>", chat("{{ strftime_now('%H %s') }}").unwrap());
+        return;
+    }
+    let tokyo = Path::new("/usr/share/zoneinfo/Asia/Tokyo").exists().then_some(("Asia/Tokyo", 9));
+    for (zone, ahead) in [("UTC", 0), ("JST-9", 9), ("EST5", 19)].into_iter().chain(tokyo) {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let output =
+            child.args(["the_clock_is_local", "--nocapture"]).env(CHILD, "1").env("TZ", zone).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (_, shown) = text.split_once('<').unwrap();
+        let (hour, seconds) = shown.split_once('>').unwrap().0.split_once(' ').unwrap();
+        let utc = seconds.parse::<u64>().unwrap() / 3600;
+        assert_eq!(hour.parse::<u64>().unwrap(), (utc + ahead) % 24, "{zone}");
+    }
+}
+
+/// What a person may send is no attack, whatever the template does with it.
+#[test]
+fn bounds_grow_with_the_messages() {
+    let each_character = "{% for m in messages %}{% for c in m.content %}{{ c if c != 'x' }}{% endfor %}{% endfor %}";
+    let each_before = "{% for m in messages %}{% set ns = namespace(n=0) %}{% for o in messages[:loop.index0] %}\
+        {% if o.role == m.role %}{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}{{ ns.n }} {% endfor %}";
+    let copies = "{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t ~ m.content | trim %}\
+        {% endfor %}{{ ns.t }}";
+    for (template, count, length) in
+        [(each_character, 1, 1_000_000), (each_before, 1500, 20), (copies, 3, 7_000_000), (copies, 5000, 200)]
+    {
+        let messages = vec![ChatMessage::new("user", "ab cd".repeat(length / 5)); count];
+        let tokenizer = Folder::with("qwen", &[("chat_template.jinja", template)]).open().unwrap();
+        let text = tokenizer.apply_chat_template(&messages, true);
+        assert!(text.as_ref().is_ok_and(|text| text.len() > count), "{}", text.unwrap_err().chain());
+    }
 }
 
 #[test]
@@ -481,41 +531,51 @@ fn chat_templates_are_found_and_bounded() {
         "ab1"
     );
 
-    let nested = format!("{}1{}", "{{ ".to_owned() + &"(".repeat(5001), ")".repeat(5001) + " }}");
-    let long = |part: &str| format!("\n{{{{ v{} }}}}", part.repeat(50_000));
-    let chains = [" ~ 'a'", ".a", "|trim", " if v else v", " and v", " ** v", "()"].map(long);
-    for chain in &chains {
-        let error = chat(chain).unwrap_err();
-        assert!(error.chain().contains("line 2 has more than 1000 words"), "{}", error.chain());
-    }
-    let elifs = format!("{{% if v %}}{}{{% endif %}}", "{% elif v %}".repeat(50_000));
     let constants = "{{ 'x' * 99999999 }}".repeat(1000);
-    for (template, line) in [
+    let branch = |n| format!("{{% elif v{n} %}}{{% set w{n} = 1 %}}");
+    let branches = format!("{{% if v %}}{}{{% endif %}}", (0..20_000).map(branch).collect::<Vec<_>>().concat());
+    for (template, word) in [
         ("\n\n{% if %}", "line 3"),
         ("a\n{{ messages.nope.nope }}", "line 2"),
-        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "steps"),
-        ("{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", "256 MiB"),
-        ("{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "16 MiB"),
-        (
-            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x|replace('a', n.x) %}{% endfor %}",
-            "MiB",
-        ),
-        ("{% set x %}{% for i in range(20000) %}{{ 'x' * 999 }}{% endfor %}{% endset %}", "16 MiB"),
-        ("{{ ((1, 2) * 49999999) | length }}", "256 MiB"),
-        ("{{ (['x' * 99999] * 99999) | map('upper') | list }}", "256 MiB"),
-        ("{% set n = namespace(x=[]) %}{% for i in range(99) %}{% set n.x = [n.x] %}{% endfor %}", "nest deeper"),
-        ("{% set n = namespace() %}{% set n.n = n %}", "namespace"),
-        ("{{ '%09999d' | format(1) }}", "999 characters"),
-        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "line 1"),
         ("{% include 'chat_template' %}", "line 1"),
         ("{{ 'x' | nope }}", "line 1"),
-        (&nested, "line 1"),
-        (&elifs, "elifs"),
-        (&constants, "16 MiB"),
+        ("{% break %}", "line 1"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "it takes"),
+        (&branches, "it takes"),
+        ("{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", "256 MiB"),
+        ("{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "256 MiB"),
+        (
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x|replace('a', n.x) %}{% endfor %}",
+            "256 MiB",
+        ),
+        ("{{ ((1, 2) * 49999999) | length }}", "256 MiB"),
+        ("{{ (['x' * 99999] * 99999) | map('upper') | list }}", "256 MiB"),
+        ("{{ '%0999999999d' | format(1) }}", "256 MiB"),
+        ("{{ '{:999999999}'.format(1) }}", "256 MiB"),
+        ("{{ [1] | tojson(indent=999999999) }}", "256 MiB"),
+        (&constants, "256 MiB"),
+        ("{% set n = namespace(x=[]) %}{% for i in range(999) %}{% set n.x = [n.x] %}{% endfor %}", "nest deeper"),
+        (
+            "{% set n = namespace(x=[]) %}{% for i in range(999) %}{% set n.x = n.x|map('e') %}{% endfor %}",
+            "nest deeper",
+        ),
+        ("{% set n = namespace() %}{% set n.n = n %}{{ n }}", "nest deeper"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nest deeper"),
         (&"x".repeat((1 << 20) + 1), "longer than 1 MiB"),
     ] {
         let error = chat(template).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
-        assert!(error.chain().contains(line), "{}", error.chain());
+        // A machine that is busy may come to the bound of time first.
+        let late = error.chain().contains("it takes longer than");
+        assert!(error.chain().contains(word) || late, "{}", error.chain());
+        let bound = !word.starts_with("line");
+        assert_eq!(error.to_string().contains("exceeds a bound"), bound, "{}", error.chain());
+    }
+    for (template, word) in
+        [("{{ lipsum() }}", "lipsum"), ("{{ 2 ** 200 }}", "127 bits"), ("{{ 'a' | urlize }}", "urlize")]
+    {
+        let error = chat(template).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.chain().contains(word), "{}", error.chain());
     }
 }

@@ -1,0 +1,70 @@
+//! Why a template ends without a text.
+
+use std::fmt;
+
+/// `Result` with a template's [`Error`], boxed: it travels through every expression.
+pub(super) type Result<T, E = Box<Error>> = std::result::Result<T, E>;
+
+/// What kind of failure it is. Those of Python have its names, and templates meet some of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The template itself cannot be read.
+    Syntax,
+    /// `TypeError`.
+    Type,
+    /// `ValueError`.
+    Value,
+    /// `LookupError`.
+    Lookup,
+    /// `UndefinedError`: an operation on something that is not there.
+    Undefined,
+    /// `ZeroDivisionError` and `OverflowError`.
+    Arithmetic,
+    /// `SecurityError`.
+    Security,
+    /// Any other error of Jinja2's own.
+    Runtime,
+    /// The template called `raise_exception`.
+    Raised,
+    /// One of this library's bounds was hit.
+    Bound,
+    /// Jinja2 would go on, this library cannot.
+    Unsupported,
+}
+
+/// A failure, and the line of the template it happened in.
+#[derive(Debug)]
+pub(crate) struct Error {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    /// From 1; 0 while it is not known.
+    pub(crate) line: u32,
+}
+
+impl Error {
+    #[allow(clippy::unnecessary_box_returns, reason = "every result holds it boxed")]
+    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Box<Self> {
+        Box::new(Self { kind, message: message.into(), line: 0 })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// `fault!(Type, "...")` builds an error, `fail!(Type, "...")` returns it.
+macro_rules! fault {
+    ($kind:ident, $($message:tt)+) => {
+        $crate::tokenizer::jinja::error::Error::new($crate::tokenizer::jinja::error::Kind::$kind, format!($($message)+))
+    };
+}
+macro_rules! fail {
+    ($kind:ident, $($message:tt)+) => {
+        return Err($crate::tokenizer::jinja::error::fault!($kind, $($message)+))
+    };
+}
+pub(super) use {fail, fault};

@@ -1,0 +1,189 @@
+//! Jinja2, as `transformers` runs chat templates: its immutable sandbox with `trim_blocks` and `lstrip_blocks`, the tags
+//! `break`, `continue` and `generation`, and Python's values behind it all.
+//!
+//! Written after Jinja2's own source, part by part, so that a template gives what it gives there, to the character.
+//! What it cannot do as Jinja2 does is refused by name ([`Kind::Unsupported`]), never done in another way. A template
+//! is a stranger's code: it sees nothing but its variables, and ends within the bounds of [`meter`].
+
+#![allow(clippy::float_cmp, reason = "Python compares floats as they are")]
+#![allow(clippy::struct_field_names, reason = "Items holds items")]
+#![allow(clippy::option_option, reason = "something unknown beside nothing")]
+#![allow(clippy::format_push_string, reason = "a few characters at a time")]
+
+mod analysis;
+mod arguments;
+mod ast;
+mod casing;
+mod checks;
+mod clock;
+mod compare;
+mod cx;
+mod dict;
+mod error;
+mod eval;
+mod exec;
+mod expressions;
+mod filters;
+mod filters_items;
+mod filters_numbers;
+mod filters_select;
+mod filters_text;
+mod format;
+mod frame;
+mod globals;
+mod iterate;
+mod json;
+mod lexer;
+mod literals;
+mod lookup;
+mod looping;
+mod macros;
+mod markup;
+mod meter;
+mod methods;
+mod numbers;
+mod operators;
+mod parser;
+mod percent;
+mod pprint;
+mod repr;
+mod scopes;
+mod spec;
+mod str_methods;
+mod strings;
+mod tables;
+mod text;
+mod unicode;
+mod value;
+mod walk;
+mod wrap;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+pub(super) use self::error::{Error, Kind};
+
+use self::ast::{Block, Scope, Template};
+use self::cx::Cx;
+use self::dict::Dict;
+use self::error::{Result, fail};
+use self::eval::Run;
+use self::frame::Frame;
+use self::meter::Meter;
+use self::parser::Parser;
+use self::value::Value;
+
+/// Bytes of a template. Those of published models have some ten thousand at most.
+const LONGEST: usize = 1 << 20;
+
+/// The stack of a rendering, which is the same on every thread of a caller.
+const STACK: usize = 8 << 20;
+
+/// What a variable count holds beside its text, for the bounds.
+const VARIABLE: u64 = 256;
+
+/// What a template is given.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(test), allow(dead_code, reason = "a conversation has texts only, but templates take anything"))]
+pub(super) enum Variable {
+    /// `None`.
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Variable>),
+    /// A dict, in its order.
+    Dict(Vec<(String, Variable)>),
+}
+
+impl Variable {
+    /// How much the bounds grow by it.
+    fn size(&self) -> u64 {
+        VARIABLE
+            + match self {
+                Self::Text(text) => text.len() as u64,
+                Self::List(items) => items.iter().map(Self::size).sum(),
+                Self::Dict(entries) => entries.iter().map(|(key, value)| key.len() as u64 + value.size()).sum(),
+                _ => 0,
+            }
+    }
+
+    fn value(&self, cx: &Cx) -> Result<Value> {
+        Ok(match self {
+            Self::None => Value::None,
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::Int(number) => Value::Int(i128::from(*number)),
+            Self::Float(number) => Value::Float(*number),
+            Self::Text(text) => Value::text(cx, text.as_str())?,
+            Self::List(items) => Value::list(cx, items.iter().map(|item| item.value(cx)).collect::<Result<_>>()?)?,
+            Self::Dict(entries) => {
+                let mut dict = Dict::new(cx)?;
+                for (key, value) in entries {
+                    dict.insert_named(cx, key, value.value(cx)?)?;
+                }
+                Value::dict(dict)
+            }
+        })
+    }
+}
+
+/// The text that `source` makes of `variables`, or why there is none. `None` if this library itself is at fault.
+pub(super) fn render(source: &str, variables: &[(&str, Variable)]) -> Option<Result<String, Error>> {
+    let run = || run(source, variables).map_err(|error| *error);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).name("chat template".to_owned());
+        match thread.spawn_scoped(scope, run) {
+            Ok(thread) => thread.join().ok(),
+            Err(error) => Some(Err(Error {
+                kind: Kind::Bound,
+                message: format!("no thread could be started for it: {error}"),
+                line: 0,
+            })),
+        }
+    })
+}
+
+fn run(source: &str, variables: &[(&str, Variable)]) -> Result<String> {
+    if source.len() > LONGEST {
+        fail!(Bound, "it is longer than {} MiB", LONGEST >> 20);
+    }
+    let input = variables.iter().map(|(_, variable)| variable.size()).sum();
+    let meter = Meter::new(input);
+    let mut parser = Parser::new(&meter, lexer::tokenize(source)?);
+    let body = parser.parse()?;
+    let template = Template {
+        block: Block { scope: Scope::default(), body },
+        blocks: parser.blocks,
+        slots: Cell::new(0),
+        own_self: Cell::new(None),
+    };
+    analysis::analyse(&meter, &template)?;
+
+    let cx = Cx::new(meter, template.blocks.clone());
+    for (name, variable) in variables {
+        let value = variable.value(&cx)?;
+        cx.given.borrow_mut().insert(Rc::from(*name), value);
+    }
+    top(&cx, &template).map_err(|mut error| {
+        if error.line == 0 {
+            error.line = cx.line.get();
+        }
+        error
+    })
+}
+
+fn top(cx: &Cx, template: &Template) -> Result<String> {
+    let frame = Frame::new(cx, template.slots.get(), None)?;
+    cx.keep_frame(&frame);
+    if let Some(slot) = template.own_self.get() {
+        frame.set(slot, Some(Value::Template));
+    }
+    frame.enter(cx, &template.block.scope);
+    cx.open()?;
+    Run { cx, frame }.body(&template.block.body, true)?;
+    Ok((*cx.close()?).to_owned())
+}
+
+#[cfg(test)]
+mod tests;
