@@ -53,8 +53,9 @@
  *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
  *               object is as it was before. One thing only is gone: the output that a request gave last, after a
  *               run of it that failed.
- *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, and every
- *               constant for being one. `int32_t` switches are off at 0 and on at anything else.
+ *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
+ *               for being one, and every handle for being of the right kind and not freed: else INVALID_ARGUMENT.
+ *               `int32_t` switches are off at 0 and on at anything else.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
  *               matter, and NULL is ignored. What you pass in is read during the call only, but for callbacks that are
  *               called later and their `user_data`: each says how long it must live.
@@ -133,9 +134,9 @@ typedef struct ortshard_engine ortshard_engine;
 /**
  * A sequence of tokens on a shard: a KV cache and a position in it.
  *
- * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _fork, _export_state,
- * _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row, and
- * ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
+ * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel, _fork,
+ * _export_state, _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row,
+ * and ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
  */
 typedef struct ortshard_request ortshard_request;
 
@@ -440,7 +441,8 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
  *
  * Returns ORTSHARD_OK; ORTSHARD_ERROR_NOT_FOUND if the model has no such file; or another status for a failure, which
  * the loading function then returns. Called from any thread that loads, from several at once. It must return normally
- * (no longjmp, no C++ exception). The file must stay as it is while the model is in use.
+ * (no longjmp, no C++ exception), and must not free engines, shards or requests; loading, running and clearing return
+ * INVALID_STATE from there. The file must stay as it is while the model is in use.
  *
  * A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine, all
  * references to its shards and all requests on these are freed.
@@ -631,8 +633,8 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
  * INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
  * folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
  * not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
- * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; IO; RUNTIME; INVALID_UTF8;
- * VERSION_MISMATCH; NULL_ARGUMENT.
+ * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load
+ * on this engine; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */
@@ -884,9 +886,9 @@ ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
  * the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like ortshard_engine_ensure_shard() this is a
  * transaction, with the same `progress`, and the same rule for requests on the shard before.
  *
- * Errors: INVALID_STATE if the engine has no shard; NOT_FOUND for a file or tensor that is missing; INVALID_ARGUMENT for a
- * path that does not end in a file's name; and, also since the model's config.json is read again, those of
- * ortshard_engine_ensure_shard().
+ * Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or tensor that
+ * is missing; INVALID_ARGUMENT for a path that does not end in a file's name; and, also since the model's config.json is
+ * read again, those of ortshard_engine_ensure_shard().
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */

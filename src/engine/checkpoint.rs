@@ -47,9 +47,10 @@ impl Checkpoint {
     /// The files that hold the tensors `wanted`, and those that say which they are, as they are now.
     pub(super) fn stamps(&self, wanted: &[&Weight]) -> Result<Stamps> {
         let said = [names::CONFIG, names::WEIGHTS, names::INDEX];
-        let weights = self.catalogue.files(wanted).map_err(|e| named(e, &*self.files))?;
-        let names = said.into_iter().chain(weights);
-        let states = names.map(|name| self.files.audit(name)).collect::<Result<Vec<_>>>()?;
+        let states = self.catalogue.files(wanted).and_then(|weights| {
+            said.into_iter().chain(weights).map(|name| self.files.audit(name)).collect::<Result<Vec<_>>>()
+        });
+        let states = states.map_err(|e| named(e, &*self.files))?;
         Ok(Stamps::of(states.into_iter().filter_map(|state| match state {
             FileState::Present { path, .. } => Some(path),
             FileState::Missing { .. } | FileState::Absent => None,

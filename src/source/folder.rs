@@ -43,9 +43,7 @@ impl Folder {
                 place(path),
                 formats::instead(&[names::CONFIG], &[file_name(path)], |_| false)
             ),
-            Err(e) if e.kind() == IoKind::NotFound => {
-                bail!(NotFound, "model folder `{}` does not exist", place(path))
-            }
+            Err(_) if files::is_nothing(path) => bail!(NotFound, "model folder `{}` does not exist", place(path)),
             Err(e) => return Err(err!(Io, "model folder `{}` cannot be read", place(path)).with_source(e)),
         }
         let real = std::fs::canonicalize(path)

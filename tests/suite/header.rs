@@ -84,8 +84,13 @@ fn errors_that_tests_provoke_are_listed() {
         let text = std::fs::read_to_string(&file).unwrap();
         for call in text.split("FAILS(").skip(1) {
             let status = call.split(',').next().unwrap();
-            // Behind the text that the message is to contain.
-            let Some(call) = call.splitn(3, '"').nth(2) else { continue };
+            let mut parts = call.splitn(3, '"');
+            // The text that the message is to contain, and what is behind it.
+            let (Some(text), Some(call)) = (parts.nth(1), parts.next()) else { continue };
+            // The introduction says of all functions what they give for such a handle.
+            if status == "INVALID_ARGUMENT" && text == "freed" {
+                continue;
+            }
             let function = call.trim_start_matches([',', ' ', '\n']).split('(').next().unwrap();
             if function.starts_with("ortshard_") {
                 provoked += 1;

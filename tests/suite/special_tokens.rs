@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ortshard::{ErrorKind, Tokenizer};
+use ortshard::{ChatMessage, ErrorKind, Tokenizer};
 use serde_json::{Value, json};
 
 fn golden() -> Value {
@@ -31,7 +31,7 @@ fn names(tokenizer: &Path, wanted: &Value) -> Value {
     let keys: Vec<_> = wanted.as_object().unwrap().keys().cloned().collect();
     let template = keys.iter().map(|key| format!("{{{{ {key} }}}}")).collect::<Vec<_>>().join("\n");
     std::fs::write(tokenizer.join("chat_template.jinja"), template).unwrap();
-    let text = Tokenizer::open(tokenizer).unwrap().apply_chat_template(&[], false).unwrap();
+    let text = Tokenizer::open(tokenizer).unwrap().apply_chat_template(&[ChatMessage::new("user", "")], false).unwrap();
     keys.into_iter().zip(text.lines().map(|line| json!(line))).collect::<serde_json::Map<_, _>>().into()
 }
 
