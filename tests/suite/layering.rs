@@ -145,7 +145,7 @@ fn names_of_graphs_are_typed_once() {
 }
 
 #[test]
-fn a_file_holds_one_idea() {
+fn no_file_is_long() {
     for source in sources() {
         assert!(source.lines.len() <= LONGEST, "src/{} has {} lines", source.path, source.lines.len());
     }
