@@ -23,7 +23,7 @@ from jinja2 import TemplateError  # noqa: E402
 from transformers.utils.chat_template_utils import _compile_jinja_template  # noqa: E402
 
 FOLDER = Path("target/chat_templates")
-PACKAGES = ["llama-cpp-python", "trl", "axolotl", "xinference"]
+PACKAGES = ["llama-cpp-python", "trl", "axolotl", "xinference", "vllm"]
 CLOCK = "{%- macro strftime_now(format) -%}26 Jul 2026{%- endmacro -%}"
 
 
@@ -130,23 +130,31 @@ def settings():
 
 
 def fetch():
+    """Lets pip fetch and unpack each package; what pip then says of its metadata does not matter."""
     for package in PACKAGES:
-        if any(FOLDER.glob(f"{package.replace('-', '_')}-*.tar.gz")):
+        unpacked = FOLDER / package
+        if unpacked.exists():
             continue
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", package, "-d", FOLDER, package]
-        if subprocess.run(command, check=False).returncode:
-            print(f"{package}: not fetched")
+        unpacked.mkdir()
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-clean", "--no-build-isolation"]
+        command += ["--no-binary", package, "-d", unpacked, package]
+        environment = {**os.environ, "TMPDIR": str(unpacked.resolve()), "VLLM_TARGET_DEVICE": "empty"}
+        subprocess.run(command, check=False, env=environment, stderr=subprocess.DEVNULL)
 
 
 def sources():
     """Each distinct template, with a name."""
     found = {}
-    for package in sorted(FOLDER.glob("*.tar.gz")):
-        with tarfile.open(package) as archive:
-            for member in archive:
-                if member.isfile() and member.name.endswith((".jinja", ".jinja2")):
-                    source = archive.extractfile(member).read().decode("utf-8")
-                    found.setdefault(source, member.name)
+    for package in PACKAGES:
+        folder = FOLDER / package
+        for archive in folder.glob("*.tar.gz"):
+            with tarfile.open(archive) as archive:
+                for member in archive:
+                    if member.isfile() and member.name.endswith((".jinja", ".jinja2")):
+                        source = archive.extractfile(member).read().decode("utf-8")
+                        found.setdefault(source, member.name)
+        for file in sorted(folder.rglob("*.jinja*")):
+            found.setdefault(file.read_bytes().decode("utf-8"), f"{package}/{file.name}")
     return {name: source for source, name in found.items()}
 
 
