@@ -71,7 +71,7 @@ static void *press(void *both)
     while (running) {
         OK(ortshard_request_cancel(requests[1]));
         OK(ortshard_request_clear_cancel(requests[1]));
-        nanosleep(&(struct timespec){0, 100000}, NULL);
+        nanosleep(&(struct timespec){0, 1000}, NULL);
     }
     return NULL;
 }
@@ -84,7 +84,7 @@ static void pressed(ortshard_shard *shard, int64_t *prompt, size_t n)
     pthread_t thread;
     running = 1;
     CHECK(pthread_create(&thread, NULL, press, both) == 0);
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 400; i++) {
         (void)ortshard_infer_batch(both, inputs, NULL, 2, outputs, statuses);
         CHECK(statuses[0] == ORTSHARD_OK);
         CHECK(statuses[1] == ORTSHARD_OK || statuses[1] == ORTSHARD_ERROR_CANCELLED);

@@ -92,9 +92,11 @@ impl Cancel {
         self.is_set() || self.asked_since.load(Ordering::SeqCst)
     }
 
-    /// A run begins.
+    /// A run begins. A flag that is set counts for it, even if it is cleared before the run looks.
     pub(crate) fn begin(&self) {
-        self.asked_since.store(false, Ordering::SeqCst);
+        // A cancellation in the middle of being told would stop the run and leave no trace.
+        let _telling = self.telling.lock();
+        self.asked_since.store(self.is_set(), Ordering::SeqCst);
     }
 
     /// Clears the flag: its cancellation has been reported, or is not wanted any more.

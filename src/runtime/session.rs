@@ -176,9 +176,12 @@ impl Session {
             )
         };
         exit::register_again();
-        // Releases word their own cancellation differently, but only the flag that was set can have caused it.
+        // Releases word their own cancellation differently, but only the flag that was set can have caused it, be it that it
+        // was cleared since.
         check_on(&self.device, status, Site::Run, RUNNING).map_err(|e| match e.kind() {
-            ErrorKind::Runtime if cancel.has_stopped() => err!(Cancelled, "{RUNNING} was cancelled").with_source(e),
+            ErrorKind::Runtime if cancel.has_stopped() || cancel.was_set() => {
+                err!(Cancelled, "{RUNNING} was cancelled").with_source(e)
+            }
             _ => e,
         })
     }
