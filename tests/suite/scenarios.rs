@@ -61,7 +61,7 @@ fn the_table_names_tests_that_exist() {
     for folder in ["tests/suite", "c_tests"] {
         for file in std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
             let name = file.file_name().unwrap().to_str().unwrap();
-            let tests = name.ends_with(".rs") || name.ends_with(".c");
+            let tests = file.extension().is_some_and(|extension| extension == "rs" || extension == "c");
             assert!(
                 !tests || name == "main.rs" || table.contains(name.trim_end_matches(".rs")),
                 "{folder}/{name} is not in the table"
