@@ -41,7 +41,7 @@ impl Dtype {
 pub enum Layout {
     /// Row-major, as in a checkpoint: `rows * cols * dtype.size()` bytes.
     Rows(Dtype),
-    /// Quantised, as in [`packed`](super::packed): `packing.bytes(rows, cols)` bytes.
+    /// Quantised, as [`Packing`] says: `packing.bytes(rows, cols)` bytes.
     Tiles(Packing),
 }
 

@@ -6,7 +6,7 @@
 //! Three promises hold for every kernel:
 //!
 //! * **Exact weights.** bfloat16 and half weights are widened to `f32`, which loses nothing, and all arithmetic is in `f32`.
-//!   Quantised weights ([`packed`]) are what their codes say; the activations they meet are quantised to eight bits.
+//!   Quantised weights ([`Packing`]) are what their codes say; the activations they meet are quantised to eight bits.
 //! * **Rows are independent, bit for bit.** An output row depends on its own input row (and, in [`attention()`], on its own past)
 //!   and on nothing else: not on the number of rows in the batch, the number of threads, or how a prompt was cut. Each sum is
 //!   taken in one fixed order, whatever shape of block it is computed in.

@@ -61,7 +61,7 @@ pub(crate) fn folder(model: &str, revision: Option<&str>) -> Result<Option<PathB
     folder_in(Path::new(""), model, revision)
 }
 
-/// As [`folder`], with a place for relative paths to begin.
+/// As [`folder()`], with a place for relative paths to begin.
 fn folder_in(here: &Path, model: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
     let path = here.join(model);
     if model.is_empty() || files::is_nothing(&path) {
