@@ -230,6 +230,7 @@ def expressions():
         "[1, 2] | random in [1, 2]", "[5] | random", "[] | random", "s | wordcount", "u | wordcount", "'don\\'t stop' | title", "'don\\'t stop'.title()", "'hello-world (foo) {bar} [baz] <qux>' | title", "u | title", "u | capitalize", "u | upper", "u.casefold()", "u.swapcase()", "'\u0130'.lower() | length",
         "'\x1c\x1f a \x1c'.split()", "'a\x0bb\x0cc\x1cd\x85e\u2028f'.splitlines()", "'\x1fa\x1c' | trim", "'a\\r\\nb\\rc\\n'.splitlines()", "'a\\nb' | indent", "'a\\n\\nb' | indent(2, true, true)", "'\u00bd\u2160\u4e94'.isnumeric()", "'\u00b2'.isdigit()", "'\u0663'.isdecimal()", "'\u00aa'.isalpha()", "'\u01c5'.istitle()",
         "s.encode()", "s.encode().decode()", "s.encode()[0]", "'\u00e9'.encode()", "s.encode('ascii') | length", "i.bit_length()", "i.real", "i.numerator", "f.is_integer()", "2.0.is_integer()", "f.as_integer_ratio()", "0.5.as_integer_ratio()", "true.real",
+        "{'__class__': 1}.__class__", "{'__class__': 1}['__class__']", "{'__x__': 1}.__x__", "{'update': 1}.update", "{'update': 1}['update']", "{'pop': 1}.pop is defined",
     ]:
         yield call
 

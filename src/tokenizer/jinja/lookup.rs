@@ -6,13 +6,55 @@ use super::methods;
 use super::text::Text;
 use super::value::{Range, Value};
 
+/// The attributes of a Python dict that begin with two underscores.
+const HIDDEN: &[&str] = &[
+    "__class__",
+    "__class_getitem__",
+    "__contains__",
+    "__delattr__",
+    "__delitem__",
+    "__dir__",
+    "__doc__",
+    "__eq__",
+    "__format__",
+    "__ge__",
+    "__getattribute__",
+    "__getitem__",
+    "__getstate__",
+    "__gt__",
+    "__hash__",
+    "__init__",
+    "__init_subclass__",
+    "__ior__",
+    "__iter__",
+    "__le__",
+    "__len__",
+    "__lt__",
+    "__ne__",
+    "__new__",
+    "__or__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__repr__",
+    "__reversed__",
+    "__ror__",
+    "__setattr__",
+    "__setitem__",
+    "__sizeof__",
+    "__str__",
+    "__subclasshook__",
+];
+
 /// `value.name`: an attribute, else an item.
 pub(super) fn attribute(cx: &Cx, value: &Value, name: &str) -> Result<Value> {
     if let Some(found) = own_attribute(cx, value, name)? {
         return Ok(found);
     }
     if let Value::Dict(dict) = value {
-        if let Some(found) = dict.get_named(name) {
+        // What Python's dict has itself comes before an item of that name, and the sandbox hides it.
+        if !HIDDEN.contains(&name)
+            && let Some(found) = dict.get_named(name)
+        {
             return Ok(found.clone());
         }
     } else if let Value::Template = value {
