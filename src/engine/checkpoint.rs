@@ -44,17 +44,18 @@ impl Checkpoint {
         &mut self.catalogue
     }
 
-    /// The files that hold the tensors `wanted`, and those that say which they are, as they are now.
-    pub(super) fn stamps(&self, wanted: &[&Weight]) -> Result<Stamps> {
+    /// The files of `folder` that hold the tensors `wanted`, and those that say which they are, as they are now.
+    pub(super) fn stamps(&self, folder: &Path, wanted: &[&Weight]) -> Result<Stamps> {
         let said = [names::CONFIG, names::WEIGHTS, names::INDEX];
         let states = self.catalogue.files(wanted).and_then(|weights| {
             said.into_iter().chain(weights).map(|name| self.files.audit(name)).collect::<Result<Vec<_>>>()
         });
         let states = states.map_err(|e| named(e, &*self.files))?;
-        Ok(Stamps::of(states.into_iter().filter_map(|state| match state {
+        let present = states.into_iter().filter_map(|state| match state {
             FileState::Present { path, .. } => Some(path),
             FileState::Missing { .. } | FileState::Absent => None,
-        })))
+        });
+        Ok(Stamps::of(present, [names::WEIGHTS, names::INDEX].map(|name| folder.join(name)).into()))
     }
 
     /// What it is called in messages.

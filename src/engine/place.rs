@@ -44,7 +44,12 @@ impl Place {
 
 /// Files of a folder as they were when a shard was made of them.
 #[derive(Debug, Default)]
-pub(super) struct Stamps(Vec<(PathBuf, Stamp)>);
+pub(super) struct Stamps {
+    files: Vec<(PathBuf, Stamp)>,
+    /// Of several files the first that is there says where the weights are: these, and which it was.
+    ranked: Vec<PathBuf>,
+    first: Option<usize>,
+}
 
 /// Tells one state of a file from another, and the file from one that has taken its place.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,16 +61,24 @@ struct Stamp {
 }
 
 impl Stamps {
-    /// Those of the files at `paths` that are there.
-    pub(super) fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+    /// Those of the files at `paths` that are there. What `ranked` names stands one for the other, the first one foremost.
+    pub(super) fn of(paths: impl IntoIterator<Item = PathBuf>, ranked: Vec<PathBuf>) -> Self {
         let stamp = |path: PathBuf| Stamp::now(&path).map(|stamp| (path, stamp));
-        Self(paths.into_iter().filter_map(stamp).collect())
+        let files = paths.into_iter().filter_map(stamp).collect();
+        Self { files, first: first(&ranked), ranked }
     }
 
-    /// Whether none of the files is another one by now. One that is gone counts as unchanged: nothing could be made of it.
+    /// Whether none of the files is another one by now. One that is gone counts as unchanged, if nothing stands in its
+    /// place: nothing could be made of it.
     pub(super) fn hold(&self) -> bool {
-        self.0.iter().all(|(path, stamp)| Stamp::now(path).is_none_or(|now| now == *stamp))
+        let same = |(path, stamp): &(PathBuf, Stamp)| Stamp::now(path).is_none_or(|now| now == *stamp);
+        first(&self.ranked).is_none_or(|now| Some(now) == self.first) && self.files.iter().all(same)
     }
+}
+
+/// Which of `ranked` is the first that is there.
+fn first(ranked: &[PathBuf]) -> Option<usize> {
+    ranked.iter().position(|path| path.exists())
 }
 
 impl Stamp {

@@ -127,8 +127,10 @@ impl Blueprint {
         let (config, graph) = head::settle(config, range, graph, source.catalogue())?;
         source.catalogue().tell_unused(&graph.weights());
         let own = checkpoint.is_none();
-        let is_folder = matches!(place, Place::Folder(_));
-        let stamps = if own && is_folder { source.stamps(&graph.weights())? } else { Stamps::default() };
+        let stamps = match place {
+            Place::Folder(folder) if own => source.stamps(folder, &graph.weights())?,
+            _ => Stamps::default(),
+        };
         Ok(Self { place: place.clone(), spec: spec.clone(), source, own, config, range, graph, stamps })
     }
 

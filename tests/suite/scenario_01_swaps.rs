@@ -230,6 +230,40 @@ fn a_shard_is_what_its_folder_holds_however_that_is_spelled() {
     assert_same("kept", request.infer(Input::Ids(&model.prompt), Logits::All).unwrap().values(), before.view());
 }
 
+/// Not only a file can change, but also which file counts: model.safetensors, where it is, before an index.
+#[test]
+fn a_file_that_goes_before_another_makes_another_shard() {
+    let model = Model::open("llama_bias_sharded");
+    let folder = copy(&model);
+    let spec = ShardSpec::whole(folder.path().to_str().unwrap());
+    let single = folder.path().join("model.safetensors");
+    let index = folder.path().join("model.safetensors.index.json");
+    let engine = engine(false);
+    let shard = engine.ensure_shard(&spec, None).unwrap();
+    let before = answer(&shard, &model.prompt);
+    let other = folder.path().join("other");
+    engine.save_checkpoint(&other).unwrap();
+    let mut bytes = std::fs::read(&other).unwrap();
+    let end = bytes.len();
+    bytes[end - 4000..].fill(0);
+    std::fs::write(&other, &bytes).unwrap();
+    assert!(Arc::ptr_eq(&engine.ensure_shard(&spec, None).unwrap(), &shard));
+
+    std::fs::rename(&other, &single).unwrap();
+    let changed = answer(&engine.ensure_shard(&spec, None).unwrap(), &model.prompt);
+    assert!(changed.iter().zip(&before).any(|(a, b)| a.to_bits() != b.to_bits()));
+    std::fs::rename(&single, &other).unwrap();
+    let again = engine.ensure_shard(&spec, None).unwrap();
+    assert_same("index", answer(&again, &model.prompt).view(), before.view());
+
+    // Where nothing is left to load, what is loaded stays.
+    std::fs::remove_file(&index).unwrap();
+    assert!(Arc::ptr_eq(&engine.ensure_shard(&spec, None).unwrap(), &again));
+    std::fs::rename(&other, &single).unwrap();
+    let last = answer(&engine.ensure_shard(&spec, None).unwrap(), &model.prompt);
+    assert_same("single", last.view(), changed.view());
+}
+
 #[test]
 fn the_models_own_weights_come_back_after_a_checkpoint() {
     let model = Model::open("mistral_window");
