@@ -218,6 +218,8 @@ unsafe impl Send for Disguised {}
 
 /// Another reference to the handle on `object`, or its first.
 pub(super) fn give_shared<T: Send + Sync, H: Handle<Object = Arc<T>>>(object: Arc<T>) -> *mut H {
+    // Lent objects are given back after the lock: if another thread frees one meanwhile, it goes here, and what goes may log.
+    let mut looked_at = Vec::new();
     let mut shared = SHARED.lock();
     let mut found = None;
     shared.retain(|Disguised(handle)| {
@@ -228,6 +230,7 @@ pub(super) fn give_shared<T: Send + Sync, H: Handle<Object = Arc<T>>>(object: Ar
         if Arc::ptr_eq(&lent, &object) && unsafe { retain(handle, "") }.is_ok() {
             found = Some(handle);
         }
+        looked_at.push(lent);
         true
     });
     found.unwrap_or_else(|| {

@@ -66,11 +66,11 @@ pub unsafe extern "C" fn ortshard_tokenizer_free(tokenizer: *mut ortshard_tokeni
 /// Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number,
 /// which takes as long as the ids.
 ///
-/// A text of any length is encoded in memory of some ten times its size, where it has spaces or line ends. What has to
+/// A text of any length is encoded in memory of some ten times its size, where spaces or line ends follow words. What has to
 /// be encoded in one, up to 16 MiB, takes 200 times its size.
 ///
 /// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
-/// UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end, or at all with a
+/// UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end after a word, or at all with a
 /// normalizer or pre-tokenizer that is rare with language models; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT.
 /// Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]

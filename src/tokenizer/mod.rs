@@ -136,7 +136,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// `Malformed`, naming the file, if the tokenizer's own rules fail on this text; `Unsupported` if the text would
-    /// have to be encoded in one and is longer than 16 MiB: if it has no spaces or line ends for so long, or the
+    /// have to be encoded in one and is longer than 16 MiB: if it has no space or line end after a word for so long, or the
     /// tokenizer has a normalizer or pre-tokenizer that is rare with language models; `OutOfMemory`.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         if text.len() > pieces::PIECE

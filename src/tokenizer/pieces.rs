@@ -237,7 +237,7 @@ pub(super) fn longest(length: usize) -> Result<()> {
     }
     let message = format!(
         "this tokenizer takes {length} bytes of the text in one piece, more than {} MiB: encode it in parts, or with \
-         spaces or line ends in it",
+         words and spaces in it",
         LONGEST >> 20
     );
     Err(Error::new(crate::error::ErrorKind::Unsupported, message))

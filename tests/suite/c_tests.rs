@@ -64,7 +64,7 @@ fn with_the_shared_library() {
 #[cfg(target_os = "linux")]
 #[test]
 fn processes_end_well() {
-    let (setup, model) = (Setup::new(Build::Shared), Model::open(MODEL));
+    let (setup, model) = (Setup::new(Build::Exits), Model::open(MODEL));
     let program = setup.compile_as("exit", "many_exits");
     let output = setup.command(&program, &model).env("TEST_EXITS", "40").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

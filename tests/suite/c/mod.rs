@@ -31,6 +31,7 @@ pub(crate) enum Build {
     Generate,
     Devices,
     Device,
+    Exits,
 }
 
 /// A way to build, with a folder of its own so that tests can run side by side.
