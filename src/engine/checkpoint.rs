@@ -48,7 +48,11 @@ impl Checkpoint {
     pub(super) fn stamps(&self, folder: &Path, wanted: &[&Weight]) -> Result<Stamps> {
         let said = [names::CONFIG, names::WEIGHTS, names::INDEX];
         let states = self.catalogue.files(wanted).and_then(|weights| {
-            said.into_iter().chain(weights).map(|name| self.files.audit(name)).collect::<Result<Vec<_>>>()
+            said.into_iter()
+                .chain(self.catalogue.index())
+                .chain(weights)
+                .map(|name| self.files.audit(name))
+                .collect::<Result<Vec<_>>>()
         });
         let states = states.map_err(|e| named(e, &*self.files))?;
         let present = states.into_iter().filter_map(|state| match state {

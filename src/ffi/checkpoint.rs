@@ -17,8 +17,9 @@ use crate::Engine;
 /// Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
 ///
 /// `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of
-/// the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like ortshard_engine_ensure_shard() this is a
-/// transaction, with the same `progress`, and the same rule for requests on the shard before.
+/// the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold
+/// more. Like ortshard_engine_ensure_shard() this is a transaction, with the same `progress`, and the same rule for
+/// requests on the shard before.
 ///
 /// Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or tensor that
 /// is missing; INVALID_ARGUMENT for a path that does not end in a file's name; and, also since the model's config.json is
