@@ -233,11 +233,20 @@ fn a_shard_is_what_its_folder_holds_however_that_is_spelled() {
 /// Not only a file can change, but also which file counts: model.safetensors, where it is, before an index.
 #[test]
 fn a_file_that_goes_before_another_makes_another_shard() {
-    let model = Model::open("llama_bias_sharded");
+    let model = Model::open("qwen3_16");
     let folder = copy(&model);
     let spec = ShardSpec::whole(folder.path().to_str().unwrap());
     let single = folder.path().join("model.safetensors");
     let index = folder.path().join("model.safetensors.index.json");
+    let bytes = std::fs::read(&single).unwrap();
+    let names: serde_json::Map<_, _> = safetensors::SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .names()
+        .into_iter()
+        .map(|name| (name.to_owned(), "part.safetensors".into()))
+        .collect();
+    std::fs::rename(&single, folder.path().join("part.safetensors")).unwrap();
+    std::fs::write(&index, serde_json::json!({ "weight_map": names }).to_string()).unwrap();
     let engine = engine(false);
     let shard = engine.ensure_shard(&spec, None).unwrap();
     let before = answer(&shard, &model.prompt);
