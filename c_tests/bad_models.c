@@ -18,16 +18,16 @@ int main(void)
     /* Layers. */
 #define REFUSED(status, text) FAILS(status, text, ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard))
     uint32_t n_layers = layers();
-    spec.start_layer = n_layers;
+    spec.first_layer = n_layers;
     REFUSED(OUT_OF_RANGE, "layer");
-    spec.start_layer = 0;
-    spec.end_layer = n_layers;
+    spec.first_layer = 0;
+    spec.last_layer = n_layers;
     REFUSED(OUT_OF_RANGE, "layer");
-    spec.start_layer = 1;
-    spec.end_layer = 0;
-    REFUSED(OUT_OF_RANGE, "start_layer 1 is after end_layer 0");
-    spec.start_layer = 0;
-    spec.end_layer = ORTSHARD_LAST_LAYER;
+    spec.first_layer = 1;
+    spec.last_layer = 0;
+    REFUSED(OUT_OF_RANGE, "first_layer 1 is after last_layer 0");
+    spec.first_layer = 0;
+    spec.last_layer = ORTSHARD_LAST_LAYER;
     spec.n_layers = n_layers + 1;
     REFUSED(INVALID_ARGUMENT, "n_layers");
     spec.n_layers = 0;

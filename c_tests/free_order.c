@@ -34,7 +34,7 @@ int main(void)
     ortshard_shard_free(shard);
     ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
     OK(ortshard_shard_info(shard, &info));
-    CHECK(info.end_layer == 0);
+    CHECK(info.last_layer == 0);
     ortshard_shard_free(shard);
     return 0;
 }

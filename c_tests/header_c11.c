@@ -71,8 +71,8 @@ AT(ortshard_engine_counters, out_of_memory_run, 40);
 SIZE(ortshard_shard_spec, 40);
 AT(ortshard_shard_spec, revision, 32);
 AT(ortshard_shard_spec, model, 8);
-AT(ortshard_shard_spec, start_layer, 16);
-AT(ortshard_shard_spec, end_layer, 20);
+AT(ortshard_shard_spec, first_layer, 16);
+AT(ortshard_shard_spec, last_layer, 20);
 AT(ortshard_shard_spec, n_layers, 24);
 
 SIZE(ortshard_progress, 48);
@@ -84,8 +84,8 @@ AT(ortshard_progress, tensors_total, 40);
 
 SIZE(ortshard_shard_description, 152);
 AT(ortshard_shard_description, architecture, 8);
-AT(ortshard_shard_description, start_layer, 72);
-AT(ortshard_shard_description, end_layer, 76);
+AT(ortshard_shard_description, first_layer, 72);
+AT(ortshard_shard_description, last_layer, 76);
 AT(ortshard_shard_description, n_layers, 80);
 AT(ortshard_shard_description, is_first, 84);
 AT(ortshard_shard_description, is_last, 88);

@@ -10,8 +10,8 @@ static ortshard_shard *load_as(int32_t kv_type, uint32_t first, uint32_t last)
     ortshard_shard *shard;
     options.kv_type = kv_type;
     spec.model = setting("TEST_MODEL");
-    spec.start_layer = first;
-    spec.end_layer = last;
+    spec.first_layer = first;
+    spec.last_layer = last;
     OK(ortshard_engine_create(&options, &engine));
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_engine_free(engine);

@@ -94,8 +94,8 @@ static inline ortshard_shard *load(uint32_t first, uint32_t last)
     ortshard_shard *shard;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     spec.model = setting("TEST_MODEL");
-    spec.start_layer = first;
-    spec.end_layer = last;
+    spec.first_layer = first;
+    spec.last_layer = last;
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_engine_free(engine);
     return shard;

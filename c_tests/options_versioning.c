@@ -49,7 +49,7 @@ int main(void)
     SAME(ortshard_sampler_options, ortshard_sampler_options_init, ORTSHARD_SAMPLER_OPTIONS_INIT);
     ortshard_shard_spec spec;
     OK(ortshard_shard_spec_init(&spec, sizeof spec));
-    CHECK(spec.model == NULL && spec.start_layer == 0 && spec.end_layer == ORTSHARD_LAST_LAYER && spec.n_layers == 0);
+    CHECK(spec.model == NULL && spec.first_layer == 0 && spec.last_layer == ORTSHARD_LAST_LAYER && spec.n_layers == 0);
 
     /* A struct to be filled: an older program's end is not written past, a newer one's unknown part becomes zero. */
     struct {

@@ -84,7 +84,7 @@ int main(void)
     OK(ortshard_engine_ensure_shard(engine, &spec, on_progress, NULL, &first));
     CHECK(called >= 5);
     called = 0;
-    spec.end_layer = 0;
+    spec.last_layer = 0;
     OK(ortshard_engine_ensure_shard(engine, &spec, on_progress, NULL, &shard));
     CHECK(called >= 5);
     ortshard_shard_free(shard);
@@ -113,7 +113,7 @@ int main(void)
     /* Freed while it loads: the load goes on, and the engine goes with its end. */
     ortshard_shard *last;
     spec.model = setting("TEST_MODEL");
-    spec.end_layer = ORTSHARD_LAST_LAYER;
+    spec.last_layer = ORTSHARD_LAST_LAYER;
     ortshard_engine_free(engine);
     engine = engine_on_device();
     OK(ortshard_engine_ensure_shard(engine, &spec, free_engine, NULL, &last));

@@ -14,7 +14,7 @@ static void swap(uint32_t last)
     ortshard_shard *shard;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     spec.model = setting("TEST_MODEL");
-    spec.end_layer = last;
+    spec.last_layer = last;
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_request *request = request_on(shard);
     OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_LAST, values, sizeof values, &output));

@@ -54,7 +54,7 @@ static void check_swaps(int release_first)
     FAILS(NOT_FOUND, "/nonexistent", ortshard_engine_ensure_shard(engine, &next, NULL, NULL, &other));
     CHECK(told == 1);
     next = spec;
-    next.end_layer = 0;
+    next.last_layer = 0;
     for (stop_at = ORTSHARD_STAGE_INSPECT; stop_at <= ORTSHARD_STAGE_READY; stop_at++) {
         if (stop_at == ORTSHARD_STAGE_PACK) continue; /* Exact weights are not quantised. */
         int calls = 0;
@@ -88,7 +88,7 @@ static void check_swaps(int release_first)
     FAILS(STALE_SHARD, "no longer loaded", ortshard_request_create(other, NULL, &request));
     ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
     OK(ortshard_shard_info(other, &info));
-    CHECK(info.end_layer == 0);
+    CHECK(info.last_layer == 0);
     ortshard_shard_free(other);
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     size_t now_bytes;

@@ -16,7 +16,7 @@ static ortshard_shard *ensure(uint32_t last)
     ortshard_shard *shard;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     spec.model = setting("TEST_MODEL");
-    spec.end_layer = last;
+    spec.last_layer = last;
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     return shard;
 }

@@ -20,8 +20,8 @@ static ortshard_request *request_for(uint32_t first, uint32_t last)
     ortshard_shard *shard;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     spec.model = story_model();
-    spec.start_layer = first;
-    spec.end_layer = last;
+    spec.first_layer = first;
+    spec.last_layer = last;
     engine = engine_on_device();
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_request *request = request_on(shard);

@@ -21,7 +21,7 @@ int main(void)
     OK(ortshard_model_info(setting("TEST_MODEL"), &model));
     OK(ortshard_shard_info(shard, &info));
     CHECK(strcmp(info.architecture, model.architecture) == 0 && strstr(info.architecture, "ForCausalLM") != NULL);
-    CHECK(info.start_layer == 0 && info.end_layer == model.n_layers - 1 && info.n_layers == model.n_layers);
+    CHECK(info.first_layer == 0 && info.last_layer == model.n_layers - 1 && info.n_layers == model.n_layers);
     CHECK(info.is_first == 1 && info.is_last == 1);
     ortshard_engine_options asked = on_device();
     CHECK(info.device == asked.device && info.device_index == asked.device_index && info.requested_device == asked.device);

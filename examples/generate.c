@@ -148,8 +148,8 @@ static void load(struct pipeline *p, const struct options *o, uint64_t capacity)
         struct stage *stage = &p->stages[i];
         char what[64];
         snprintf(what, sizeof what, "layers %" PRIu32 " to %" PRIu32, stage->first, stage->last);
-        spec.start_layer = stage->first;
-        spec.end_layer = stage->last;
+        spec.first_layer = stage->first;
+        spec.last_layer = stage->last;
         if (stage->engine == NULL) check(ortshard_engine_create(&o->engine, &stage->engine));
         check(ortshard_engine_ensure_shard(stage->engine, &spec, on_progress, what, &stage->shard));
         check(ortshard_request_create(stage->shard, &request, &p->requests[i]));

@@ -25,8 +25,8 @@ static ortshard_request *load(const char *model, uint32_t first, uint32_t last)
 {
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     spec.model = model;
-    spec.start_layer = first;
-    spec.end_layer = last;
+    spec.first_layer = first;
+    spec.last_layer = last;
 
     ortshard_engine *engine;
     ortshard_shard *shard;

@@ -212,8 +212,8 @@ static const ortshard_shard_spec *spec(void)
 {
     memset(&options, 0, sizeof options);
     options.spec.model = path();
-    options.spec.start_layer = (uint32_t)up_to(UINT32_MAX);
-    options.spec.end_layer = chance(2) ? ORTSHARD_LAST_LAYER : (uint32_t)number();
+    options.spec.first_layer = (uint32_t)up_to(UINT32_MAX);
+    options.spec.last_layer = chance(2) ? ORTSHARD_LAST_LAYER : (uint32_t)number();
     options.spec.n_layers = chance(4) ? (uint32_t)number() : 0;
     options.spec.revision = chance(4) ? text() : NULL;
     return sized(sizeof options.spec);
@@ -487,8 +487,8 @@ static ortshard_shard *load(ortshard_engine *engine, const char *model, uint32_t
     ortshard_shard *shard;
     snprintf(folder, sizeof folder, "%s/tests/models/%s", root_folder, model);
     wanted.model = folder;
-    wanted.start_layer = first;
-    wanted.end_layer = last;
+    wanted.first_layer = first;
+    wanted.last_layer = last;
     MUST(ortshard_engine_ensure_shard(engine, &wanted, NULL, NULL, &shard) == ORTSHARD_OK);
     return shard;
 }

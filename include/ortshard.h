@@ -541,9 +541,9 @@ typedef struct ortshard_shard_spec {
     /** The model's folder or its name on the hub (`name` or `org/name`), as UTF-8. Read during the call only. */
     const char *model;
     /** The first layer, from 0. */
-    uint32_t start_layer;
+    uint32_t first_layer;
     /** The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last. */
-    uint32_t end_layer;
+    uint32_t last_layer;
     /** Layers of the whole model, to check that the right model is there: another number is an error. 0: no check. */
     uint32_t n_layers;
     /** Zero. */
@@ -630,7 +630,7 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
  * `progress`, unless NULL, is called after each step with `user_data`.
  *
  * Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
- * cannot be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer;
+ * cannot be run; OUT_OF_RANGE for layers that the model does not have, or a first_layer after last_layer;
  * INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
  * folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
  * not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
@@ -934,9 +934,9 @@ typedef struct ortshard_shard_description {
     /** The model's architecture, such as "LlamaForCausalLM". */
     char architecture[64];
     /** The first layer, from 0. */
-    uint32_t start_layer;
+    uint32_t first_layer;
     /** The last layer, INCLUSIVE. */
-    uint32_t end_layer;
+    uint32_t last_layer;
     /** Layers of the whole model. */
     uint32_t n_layers;
     /** 1 if it takes token ids (it starts at layer 0), 0 if it takes hidden states. */

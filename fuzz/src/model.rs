@@ -43,7 +43,7 @@ impl Suspect {
     pub(crate) fn examine(&self, name: &str, content: &[u8]) {
         std::fs::write(self.folder.join(name), content).unwrap();
         let whole = ShardSpec::layers(self.folder.to_str().unwrap(), 0, ShardSpec::LAST);
-        let end = ShardSpec { start_layer: 1, ..whole.clone() };
+        let end = ShardSpec { first_layer: 1, ..whole.clone() };
         let before = self.engine.current_shard().unwrap();
 
         let described = sound(ortshard::ModelInfo::read(&self.folder));

@@ -88,7 +88,7 @@ fn check_last(request: &Request) -> Result<()> {
         bail!(
             InvalidArgument,
             "the shard ends at layer {} of {} and gives no logits to sample from",
-            info.end_layer,
+            info.last_layer,
             info.n_layers
         );
     }
@@ -154,18 +154,18 @@ fn check(requests: &[&mut Request]) -> Result<()> {
         let (a, b) = (pair[0].shard().info(), pair[1].shard().info());
         let next = index + 1;
         let same_model = (&a.architecture, a.n_layers, a.hidden_size) == (&b.architecture, b.n_layers, b.hidden_size);
-        if !same_model || a.end_layer + 1 != b.start_layer {
+        if !same_model || a.last_layer + 1 != b.first_layer {
             bail!(
                 InvalidArgument,
                 "requests[{next}] is on layers {}..={} of {} ({}, hidden_size {}), which do not follow layers {}..={} of {} \
                  ({}, hidden_size {})",
-                b.start_layer,
-                b.end_layer,
+                b.first_layer,
+                b.last_layer,
                 b.n_layers,
                 b.architecture,
                 b.hidden_size,
-                a.start_layer,
-                a.end_layer,
+                a.first_layer,
+                a.last_layer,
                 a.n_layers,
                 a.architecture,
                 a.hidden_size

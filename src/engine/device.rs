@@ -168,7 +168,7 @@ impl Target {
     }
 
     /// Whether the graph is written in ONNX Runtime's operators.
-    pub(super) fn standard(&self) -> bool {
+    pub(super) fn stock(&self) -> bool {
         self.stock_operators || self.device != Device::Cpu
     }
 

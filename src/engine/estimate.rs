@@ -4,7 +4,7 @@ use super::device::Device;
 use super::head::inspect_here;
 use super::options::ShardSpec;
 use super::run_memory::{ROWS, run_bytes, run_within};
-use super::standard::copied_bytes;
+use super::stock::copied_bytes;
 use super::{Engine, export};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
@@ -56,7 +56,7 @@ impl Engine {
             None => (Some(self.available()).filter(|available| *available > 0).unwrap_or(u64::MAX), self.held()),
         };
         for end in start..layers {
-            let spec = ShardSpec { end_layer: end as u32, ..spec.clone() };
+            let spec = ShardSpec { last_layer: end as u32, ..spec.clone() };
             let shape = inspect_here(&*files, &spec, catalogue.as_mut())?;
             let of_range = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
             if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
@@ -107,7 +107,7 @@ impl Engine {
         let (copied, passing) = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
         let weight_bytes = weight_bytes + copied;
         let kv = self.options.kv_type.shape(config, *range);
-        let (token, requests) = if self.target.standard() && export::check(config).is_ok() {
+        let (token, requests) = if self.target.stock() && export::check(config).is_ok() {
             let together = u64::from(self.options.batch_slots.max(1));
             (kv.values_per_token() * dtype.size() as u64, u64::from(requests).next_multiple_of(together))
         } else {

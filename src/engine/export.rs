@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::{Result, bail, err};
 use crate::graph::Graph;
 use crate::graph::onnx::ElementType;
-use crate::graph::standard::{self, Blocks, Content, Form, Style};
+use crate::graph::stock::{self, Blocks, Content, Form, Style};
 use crate::kernels::Dtype;
 use crate::model::{ModelConfig, Rope};
 use crate::source::folder_of;
@@ -38,7 +38,7 @@ pub(super) fn write(
     let (dtype, positions) = (Dtype::F32, config.max_positions);
     let style =
         Style { form: Form::File, element: element(dtype), blocks, location: &location, place: &|_| None, positions };
-    let written = standard::write(graph, style, metadata);
+    let written = stock::write(graph, style, metadata);
 
     write_data(data.as_file(), &written, dtype, &config.rope, positions, weights)
         .map_err(|e| e.within(format_args!("writing `{location}`")))?;
@@ -77,7 +77,7 @@ pub(super) fn element(dtype: Dtype) -> ElementType {
 /// Writes what belongs into the data file, all values as `dtype`.
 pub(super) fn write_data(
     file: impl Write + Seek,
-    written: &standard::Standard,
+    written: &stock::StockModel,
     dtype: Dtype,
     rope: &Rope,
     positions: usize,

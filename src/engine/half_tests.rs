@@ -117,7 +117,7 @@ fn half_precision_gives_transformers_answers_to_its_own_accuracy() {
         }
 
         // Hidden states leave as float32 and are half precision again in the next shard.
-        let last = shard.info().end_layer;
+        let last = shard.info().last_layer;
         let first = engine.ensure_shard(&ShardSpec::layers(path, 0, last - 1), None).unwrap();
         let rest = engine.ensure_shard(&ShardSpec::layers(path, last, last), None).unwrap();
         let hidden = request(&first).infer(Input::Ids(&prompt), Logits::All).unwrap().values().to_owned();

@@ -31,9 +31,9 @@ mod session;
 mod shard;
 mod shard_info;
 mod slots;
-mod standard;
 mod state;
 mod stats;
+mod stock;
 
 pub use audit::{AuditedFile, FileState};
 pub use batch::{Step, infer_batch};

@@ -64,9 +64,9 @@ pub struct ShardSpec {
     /// Branch, tag or commit of a model on the hub. `None`: `main`.
     pub revision: Option<String>,
     /// First layer, from 0.
-    pub start_layer: u32,
+    pub first_layer: u32,
     /// Last layer, **inclusive**. [`ShardSpec::LAST`]: the model's last.
-    pub end_layer: u32,
+    pub last_layer: u32,
     /// Layers of the whole model; 0: as config.json says. Any other number than the model's is an error.
     pub n_layers: u32,
 }
@@ -82,7 +82,7 @@ impl ShardSpec {
 
     /// Layers `start..=end` of `model`.
     pub fn layers(model: impl Into<String>, start: u32, end: u32) -> Self {
-        Self { model: model.into(), revision: None, start_layer: start, end_layer: end, n_layers: 0 }
+        Self { model: model.into(), revision: None, first_layer: start, last_layer: end, n_layers: 0 }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::options::EngineOptions;
 use super::progress::Report;
 use crate::error::Result;
-use crate::graph::standard::Blocks;
+use crate::graph::stock::Blocks;
 use crate::graph::{Graph, Weight};
 use crate::kernels::Packing;
 use crate::model::Range;

@@ -35,8 +35,8 @@ fn request(shard: &Arc<Shard>) -> Request {
 
 /// Lets memory run out in so many of the next attempts.
 fn fail(shard: &Shard, attempts: usize) {
-    let set = |session: &super::standard::Standard| session.session.failures.store(attempts, Ordering::Relaxed);
-    shard.with(|loaded| Ok(loaded.session.as_standard().map(set))).unwrap().unwrap();
+    let set = |session: &super::stock::StockSession| session.session.failures.store(attempts, Ordering::Relaxed);
+    shard.with(|loaded| Ok(loaded.session.as_stock().map(set))).unwrap().unwrap();
 }
 
 fn run(request: &mut Request, ids: &[i64]) -> Result<Vec<u32>> {

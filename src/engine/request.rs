@@ -243,7 +243,7 @@ impl Request {
                     bail!(
                         InvalidArgument,
                         "input: token ids given, but the shard starts at layer {} and takes hidden states",
-                        info.start_layer
+                        info.first_layer
                     );
                 }
                 let vocabulary = i64::from(info.vocab_size);

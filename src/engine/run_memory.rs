@@ -19,16 +19,16 @@ pub(super) fn run_bytes(graph: &Graph, rows: usize) -> u64 {
 /// How many rows a run may have where `left` bytes of a limit are left, and the bytes of its arena: a quarter of what is
 /// left, if enough rows fit into that.
 ///
-/// In the standard dialect a layer's intermediate results are tensors of their own and attention keeps its scores, whose
+/// In the stock dialect a layer's intermediate results are tensors of their own and attention keeps its scores, whose
 /// number is the request's matter. There a run gets the whole quarter.
 pub(super) fn run_within(target: &Target, graph: &Graph, left: u64) -> (usize, u64) {
-    let factor = if target.standard() { 4 } else { 1 };
+    let factor = if target.stock() { 4 } else { 1 };
     let mut rows = ROWS;
     while rows > FEWEST_ROWS && run_bytes(graph, rows) * factor > left / 4 {
         rows /= 2;
     }
     let least = run_bytes(graph, rows) * factor;
-    (rows, if target.standard() { least.max(left / 4) } else { least })
+    (rows, if target.stock() { least.max(left / 4) } else { least })
 }
 
 /// The same for what `budget` has left; all rows and no limit where it has none.

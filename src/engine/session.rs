@@ -14,7 +14,7 @@ use super::precision::Packer;
 use super::rows::{Out, Rows};
 use super::run_memory::{SHRINK_FROM, run_of};
 use super::slots::Slots;
-use super::standard::{Standard, no_matter_of_memory};
+use super::stock::{StockSession, is_device_failure};
 use crate::error::{Result, Site, bail};
 use crate::graph::{self, Graph, names};
 use crate::kernels::Dtype;
@@ -41,7 +41,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 enum Dialect {
     Native(runtime::Session),
-    Standard(Standard),
+    Stock(StockSession),
 }
 
 impl Session {
@@ -54,11 +54,11 @@ impl Session {
         weights: &Arc<WeightTable>,
         budget: &Arc<Budget>,
     ) -> Result<Self> {
-        if !target.standard() {
+        if !target.stock() {
             return Self::native(packer, graph, weights, budget);
         }
-        match Self::standard(target, packer, graph, config, weights, budget) {
-            Err(error) if target.may_fall_back() && no_matter_of_memory(&error) => {
+        match Self::stock(target, packer, graph, config, weights, budget) {
+            Err(error) if target.may_fall_back() && is_device_failure(&error) => {
                 log::warn!("the shard cannot run on {}: {}; using cpu", target.device, error.chain());
                 Self::native(packer, graph, weights, budget)
             }
@@ -86,7 +86,7 @@ impl Session {
         Ok(Self::of(Dialect::Native(session), graph, rows, Device::Cpu, placement, memory))
     }
 
-    fn standard(
+    fn stock(
         target: &Target,
         packer: &Packer,
         graph: &Graph,
@@ -94,8 +94,8 @@ impl Session {
         weights: &Arc<WeightTable>,
         budget: &Arc<Budget>,
     ) -> Result<Self> {
-        let (session, placement, rows, memory) = Standard::new(target, packer, graph, config, weights, budget)?;
-        Ok(Self::of(Dialect::Standard(session), graph, rows, target.device, placement, memory))
+        let (session, placement, rows, memory) = StockSession::new(target, packer, graph, config, weights, budget)?;
+        Ok(Self::of(Dialect::Stock(session), graph, rows, target.device, placement, memory))
     }
 
     /// Bytes it has taken from the budget.
@@ -124,7 +124,7 @@ impl Session {
         match (&self.dialect, out) {
             (Dialect::Native(session), Out::Host(out)) => self.run_native(session, input, batch, wanted, out, cancel),
             (Dialect::Native(_), _) => bail!(Internal, "results on a device of a session that is not"),
-            (Dialect::Standard(session), out) => session.run(input, batch, wanted, out, cancel),
+            (Dialect::Stock(session), out) => session.run(input, batch, wanted, out, cancel),
         }
     }
 
@@ -157,7 +157,7 @@ impl Session {
     pub(super) fn kv_bytes_per_token(&self, kv: KvShape) -> u64 {
         match &self.dialect {
             Dialect::Native(_) => kv.bytes_per_token(),
-            Dialect::Standard(session) => kv.values_per_token() * session.dtype().size() as u64,
+            Dialect::Stock(session) => kv.values_per_token() * session.dtype().size() as u64,
         }
     }
 
@@ -165,7 +165,7 @@ impl Session {
     pub(super) fn kv_type(&self, kv: KvShape) -> String {
         match &self.dialect {
             Dialect::Native(_) => kv.rows.to_string(),
-            Dialect::Standard(session) => session.dtype().name().to_owned(),
+            Dialect::Stock(session) => session.dtype().name().to_owned(),
         }
     }
 
@@ -183,29 +183,29 @@ impl Session {
                 let memory = budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
                 Ok((KvRows::Mapped(KvCache::new(kv, capacity)?), Some(memory)))
             }
-            Dialect::Standard(session) => Ok((KvRows::Device(session.slot(kv, capacity, slots, budget)?), None)),
+            Dialect::Stock(session) => Ok((KvRows::Device(session.slot(kv, capacity, slots, budget)?), None)),
         }
     }
 
-    /// The session in the standard dialect that it is.
+    /// The session in the stock dialect that it is.
     #[cfg(test)]
-    pub(super) fn as_standard(&self) -> Option<&Standard> {
+    pub(super) fn as_stock(&self) -> Option<&StockSession> {
         match &self.dialect {
             Dialect::Native(_) => None,
-            Dialect::Standard(session) => Some(session),
+            Dialect::Stock(session) => Some(session),
         }
     }
 
     /// Whether it must be made anew to get back memory that it had.
     pub(super) fn is_broken(&self) -> bool {
-        matches!(&self.dialect, Dialect::Standard(session) if session.is_broken())
+        matches!(&self.dialect, Dialect::Stock(session) if session.is_broken())
     }
 
     /// What it leaves on its device, for another session to take: its device and its type of values; `None` if it does not.
     pub(super) fn leaves(&self) -> Option<(Device, Dtype)> {
         match &self.dialect {
             Dialect::Native(_) => None,
-            Dialect::Standard(session) => Some((self.device, session.dtype())),
+            Dialect::Stock(session) => Some((self.device, session.dtype())),
         }
     }
 

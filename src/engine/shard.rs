@@ -205,8 +205,8 @@ impl Shard {
         let info = &self.info;
         let metadata = [
             ("architecture", info.architecture.clone()),
-            ("start_layer", info.start_layer.to_string()),
-            ("end_layer", info.end_layer.to_string()),
+            ("first_layer", info.first_layer.to_string()),
+            ("last_layer", info.last_layer.to_string()),
             ("n_layers", info.n_layers.to_string()),
         ];
         let (path, blocks) = (&absolute(path), self.packer.blocks());
@@ -245,8 +245,8 @@ impl Shard {
             Residence::Suspended | Residence::Lost | Residence::Retired => Err(err!(
                 StaleShard,
                 "layers {}..={} are no longer loaded: the engine was cleared or holds another shard",
-                self.info.start_layer,
-                self.info.end_layer
+                self.info.first_layer,
+                self.info.last_layer
             )),
         }
     }
@@ -323,7 +323,7 @@ impl Shard {
         match &*residence {
             Residence::Here(loaded) if loaded.session.is_broken() => {
                 self.identify(loaded);
-                let (start, end) = (self.info.start_layer, self.info.end_layer);
+                let (start, end) = (self.info.first_layer, self.info.last_layer);
                 log::warn!("layers {start}..={end} are loaded again: memory ran out that was there before");
             }
             Residence::Lost => {}
@@ -409,8 +409,8 @@ fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
     if spec.n_layers != 0 && spec.n_layers as usize != config.layers {
         bail!(InvalidArgument, "n_layers is {}, model `{}` has {} layers", spec.n_layers, spec.model, config.layers);
     }
-    let end = if spec.end_layer == ShardSpec::LAST { config.layers - 1 } else { spec.end_layer as usize };
-    Range::new(spec.start_layer as usize, end, config.layers)
+    let end = if spec.last_layer == ShardSpec::LAST { config.layers - 1 } else { spec.last_layer as usize };
+    Range::new(spec.first_layer as usize, end, config.layers)
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ pub struct ShardInfo {
     /// The model's architecture, such as `LlamaForCausalLM`.
     pub architecture: String,
     /// First layer, from 0.
-    pub start_layer: u32,
+    pub first_layer: u32,
     /// Last layer, **inclusive**.
-    pub end_layer: u32,
+    pub last_layer: u32,
     /// Layers of the whole model.
     pub n_layers: u32,
     /// Whether it takes token ids (it starts at layer 0) rather than hidden states.
@@ -67,8 +67,8 @@ impl ShardInfo {
         let Loaded { session, weights, .. } = loaded;
         Self {
             architecture: config.architecture.clone(),
-            start_layer: range.start as u32,
-            end_layer: range.end as u32,
+            first_layer: range.start as u32,
+            last_layer: range.end as u32,
             n_layers: range.layers as u32,
             is_first: range.is_first(),
             is_last: range.is_last(),

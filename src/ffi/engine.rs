@@ -193,9 +193,9 @@ pub struct ortshard_shard_spec {
     /// The model's folder or its name on the hub (`name` or `org/name`), as UTF-8. Read during the call only.
     pub model: *const c_char,
     /// The first layer, from 0.
-    pub start_layer: u32,
+    pub first_layer: u32,
     /// The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last.
-    pub end_layer: u32,
+    pub last_layer: u32,
     /// Layers of the whole model, to check that the right model is there: another number is an error. 0: no check.
     pub n_layers: u32,
     /// Zero.
@@ -212,8 +212,8 @@ impl Options for ortshard_shard_spec {
     const DEFAULT: Self = Self {
         struct_size: size_of::<Self>(),
         model: std::ptr::null(),
-        start_layer: 0,
-        end_layer: ORTSHARD_LAST_LAYER,
+        first_layer: 0,
+        last_layer: ORTSHARD_LAST_LAYER,
         n_layers: 0,
         reserved: 0,
         revision: std::ptr::null(),
@@ -326,7 +326,7 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 /// `progress`, unless NULL, is called after each step with `user_data`.
 ///
 /// Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
-/// cannot be run; OUT_OF_RANGE for layers that the model does not have, or a start_layer after end_layer;
+/// cannot be run; OUT_OF_RANGE for layers that the model does not have, or a first_layer after last_layer;
 /// INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
 /// folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
 /// not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
@@ -461,8 +461,8 @@ pub(super) unsafe fn shard_spec(spec: *const ortshard_shard_spec) -> Result<Shar
     Ok(ShardSpec {
         // SAFETY: as above.
         model: unsafe { text(spec.model, "spec->model") }?.to_owned(),
-        start_layer: spec.start_layer,
-        end_layer: spec.end_layer,
+        first_layer: spec.first_layer,
+        last_layer: spec.last_layer,
         n_layers: spec.n_layers,
         // SAFETY: as above.
         revision: unsafe { optional(spec.revision, "spec->revision") }?.map(str::to_owned),

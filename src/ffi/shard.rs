@@ -33,9 +33,9 @@ pub struct ortshard_shard_description {
     /// The model's architecture, such as "LlamaForCausalLM".
     pub architecture: [c_char; 64],
     /// The first layer, from 0.
-    pub start_layer: u32,
+    pub first_layer: u32,
     /// The last layer, INCLUSIVE.
-    pub end_layer: u32,
+    pub last_layer: u32,
     /// Layers of the whole model.
     pub n_layers: u32,
     /// 1 if it takes token ids (it starts at layer 0), 0 if it takes hidden states.
@@ -143,8 +143,8 @@ fn describe(info: &ShardInfo) -> ortshard_shard_description {
     ortshard_shard_description {
         struct_size: 0,
         architecture: fixed(&info.architecture),
-        start_layer: info.start_layer,
-        end_layer: info.end_layer,
+        first_layer: info.first_layer,
+        last_layer: info.last_layer,
         n_layers: info.n_layers,
         is_first: info.is_first.into(),
         is_last: info.is_last.into(),

@@ -2,14 +2,14 @@
 //! checkpoint's own tensor names.
 //!
 //! [`Graph`] says *what* is computed, in the vocabulary model files are written in. Two writers turn it into ONNX:
-//! [`native`] into this library's own CPU operators, [`standard`] into operators that stock ONNX Runtime has on every
+//! [`native`] into this library's own CPU operators, [`stock`] into operators that stock ONNX Runtime has on every
 //! device. Neither this module nor its writers know ONNX Runtime or see a byte of weights.
 
 mod memory;
 pub(crate) mod names;
 pub(crate) mod native;
 pub(crate) mod onnx;
-pub(crate) mod standard;
+pub(crate) mod stock;
 
 /// A tensor that flows between operations, float32 of shape `[tokens, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

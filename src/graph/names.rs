@@ -42,14 +42,14 @@ pub(crate) const LOGIT_ROWS: Name = Name(c"logit_rows");
 /// Native dialect: the address of the run's batch description.
 pub(crate) const BATCH: Name = Name(c"batch");
 
-/// Standard dialect: the position of each sequence's last token, int32 `[sequences]`: an input of
-/// [`Form::Session`](super::standard::Form::Session).
+/// Stock dialect: the position of each sequence's last token, int32 `[sequences]`: an input of
+/// [`Form::Session`](super::stock::Form::Session).
 pub(crate) const LAST: Name = Name(c"seqlens_k");
-/// Standard dialect: tokens up to and including the last one of the longest sequence, an int32 scalar: an input of
-/// [`Form::Session`](super::standard::Form::Session).
+/// Stock dialect: tokens up to and including the last one of the longest sequence, an int32 scalar: an input of
+/// [`Form::Session`](super::stock::Form::Session).
 pub(crate) const TOTAL: Name = Name(c"total_sequence_length");
-/// Standard dialect: how the run's rows fall into sequences, int64 `[3]`: their number, the tokens of each, and -1. An input of
-/// [`Form::Session`](super::standard::Form::Session). Attention takes one sequence of any length, or several of one token each.
+/// Stock dialect: how the run's rows fall into sequences, int64 `[3]`: their number, the tokens of each, and -1. An input of
+/// [`Form::Session`](super::stock::Form::Session). Attention takes one sequence of any length, or several of one token each.
 pub(crate) const SEQUENCES: Name = Name(c"sequences");
 
 /// The operators of the native dialect.

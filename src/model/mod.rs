@@ -81,10 +81,10 @@ impl Range {
     /// The range, if the model has it.
     pub(crate) fn new(start: usize, end: usize, layers: usize) -> Result<Self> {
         if start > end {
-            bail!(OutOfRange, "start_layer {start} is after end_layer {end}");
+            bail!(OutOfRange, "first_layer {start} is after last_layer {end}");
         }
         if end >= layers {
-            bail!(OutOfRange, "end_layer {end} is not below the model's {layers} layers (end_layer is inclusive)");
+            bail!(OutOfRange, "last_layer {end} is not below the model's {layers} layers (last_layer is inclusive)");
         }
         Ok(Self { start, end, layers })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::device_memory::{DeviceBlock, DeviceMemory};
-use super::standard::Step;
+use super::stock::Step;
 use super::tensor::TensorMut;
 use crate::error::{Result, Site, bail, err};
 use crate::kernels::Dtype;

@@ -23,7 +23,7 @@ use super::tensor::{Kind, MemoryInfo, Tensor, TensorMut};
 use super::values::Values;
 use crate::error::{Error, Result, Site, err};
 use crate::graph::names::copy;
-use crate::graph::standard::{chooser, copier};
+use crate::graph::stock::{chooser, copier};
 
 /// A device's memory, to be allocated and copied.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl DeviceMemory {
     /// The memory that sessions on `provider` work in; on the processor at most `limit` bytes of it.
     pub(crate) fn new(provider: &Provider, limit: Option<u64>) -> Result<Arc<Self>> {
         let provider = provider.memory();
-        let (session, _) = Session::standard(&copier(), &Contents::default(), &provider, limit)?;
+        let (session, _) = Session::stock(&copier(), &Contents::default(), &provider, limit)?;
         let (info, arena) = provider.memory_info()?;
         let mut allocator = null_mut();
         // SAFETY: a valid session, description and out-pointer.
@@ -86,7 +86,7 @@ impl DeviceMemory {
 
     /// Runs the search for the largest logits.
     pub(super) fn choose(&self, run: impl FnOnce(&Session, &Cancel) -> Result<()>) -> Result<()> {
-        let make = || Session::standard(&chooser(), &Contents::default(), &self.provider, None).map(|made| made.0);
+        let make = || Session::stock(&chooser(), &Contents::default(), &self.provider, None).map(|made| made.0);
         run(self.chooser.get_or_try_init(make)?, &self.shrinking)
     }
 

@@ -19,8 +19,8 @@ mod operator;
 mod placement;
 mod provider;
 mod session;
-mod standard;
 mod status;
+mod stock;
 #[cfg(test)]
 mod stock_tests;
 mod tensor;
@@ -37,7 +37,7 @@ pub(crate) use machine::{memory, processor};
 pub(crate) use placement::Placement;
 pub(crate) use provider::{CORE_ML, Provider};
 pub(crate) use session::{Contents, Session};
-pub(crate) use standard::{DeviceRows, Feed, Reserved, StandardSession, Step, Take};
+pub(crate) use stock::{DeviceRows, Feed, Reserved, StandardSession, Step, Take};
 pub(crate) use tensor::{Tensor, TensorMut};
 pub(crate) use values::Values;
 

@@ -76,7 +76,7 @@ unsafe fn table<T>(since: u32) -> Result<&'static T> {
 #[allow(clippy::unwrap_used, reason = "a failing test panics")]
 mod tests {
     use super::*;
-    use crate::graph::standard::probe;
+    use crate::graph::stock::probe;
     use crate::runtime::session::{Contents, Session};
     use crate::runtime::{Provider, placement};
 
@@ -96,7 +96,7 @@ mod tests {
         if placement::known(runtime).is_err() {
             return;
         }
-        let (session, _) = Session::standard(&probe(), &Contents::default(), &Provider::Cpu, None).unwrap();
+        let (session, _) = Session::stock(&probe(), &Contents::default(), &Provider::Cpu, None).unwrap();
         assert_eq!(session.released(41).is_ok(), runtime.releases_captures());
     }
 }

@@ -10,11 +10,11 @@ use super::session::{Contents, Options, Session, c_string};
 use super::status::check;
 use super::tensor::MemoryInfo;
 use crate::error::{Error, ErrorKind, Result, Site, bail, err};
-use crate::graph::standard;
+use crate::graph::stock;
 
 const ADDING: &str = "adding the execution provider";
 
-/// Who runs the nodes of a graph in the standard dialect. ONNX Runtime's CPU provider runs those that it does not take.
+/// Who runs the nodes of a graph in the stock dialect. ONNX Runtime's CPU provider runs those that it does not take.
 #[derive(Debug, Clone)]
 pub(crate) enum Provider {
     /// That one alone.
@@ -123,7 +123,7 @@ impl Provider {
         if !self.is_offered(runtime) {
             bail!(DeviceUnavailable, "it has no {}", self.listed());
         }
-        Session::standard(&standard::probe(), &Contents::default(), self, None).map(drop)
+        Session::stock(&stock::probe(), &Contents::default(), self, None).map(drop)
     }
 
     /// Adds it to a session's options.

@@ -19,13 +19,13 @@ use super::provider::Provider;
 use super::status::{check, check_on};
 use super::values::Values;
 use crate::error::{ErrorKind, Result, Site, bail, err};
-use crate::graph::standard;
+use crate::graph::stock;
 use crate::weights::WeightTable;
 
 const CREATING: &str = "creating the session";
 const RUNNING: &str = "the run";
 
-/// What is in a graph of the standard dialect besides its nodes.
+/// What is in a graph of the stock dialect besides its nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Contents<'a> {
     /// The names of the files that it names, and what is in them.
@@ -66,13 +66,13 @@ impl Session {
         Self::new(model, &options, arena_limit, &Provider::Cpu, Some(domain))
     }
 
-    /// A session for `model`, a graph in the standard dialect, on `provider`; nodes that the provider does not take run
+    /// A session for `model`, a graph in the stock dialect, on `provider`; nodes that the provider does not take run
     /// on the processor. ONNX Runtime copies the `contents`, so they may go when this returns.
     ///
     /// # Errors
     /// [`DeviceUnavailable`](ErrorKind::DeviceUnavailable) if the provider takes no node at all;
     /// [`Unsupported`](ErrorKind::Unsupported) if this ONNX Runtime cannot tell.
-    pub(crate) fn standard(
+    pub(crate) fn stock(
         model: &[u8],
         contents: &Contents,
         provider: &Provider,
@@ -104,7 +104,7 @@ impl Session {
     /// Makes a session and drops it. ONNX Runtime makes most of its static objects with the first one, and the process must
     /// not end meanwhile, see [`exit`]: so that is a part of loading.
     pub(super) fn first() -> Result<()> {
-        Self::new(&standard::probe(), &Options::new()?, None, &Provider::Cpu, None).map(drop)
+        Self::new(&stock::probe(), &Options::new()?, None, &Provider::Cpu, None).map(drop)
     }
 
     pub(super) fn as_ptr(&self) -> *const sys::OrtSession {

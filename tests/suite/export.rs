@@ -135,7 +135,7 @@ fn through_stock(model: &Model, shard: &Shard, input: (String, Value, Vec<i64>))
     let head_dim = number("head_dim").unwrap_or(i64::from(info.hidden_size) / heads);
     let tokens = model.prompt.len() as i64;
     let mut inputs = vec![input, ("attention_mask".into(), Value::I64(vec![1; model.prompt.len()]), vec![1, tokens])];
-    for layer in info.start_layer..=info.end_layer {
+    for layer in info.first_layer..=info.last_layer {
         for part in ["key", "value"] {
             let name = format!("past_key_values.{layer}.{part}");
             inputs.push((name, Value::F32(Vec::new()), vec![1, kv_heads, 0, head_dim]));

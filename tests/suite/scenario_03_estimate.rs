@@ -111,7 +111,7 @@ fn child_fills_caches() {
 
 /// Loads layers `0..=end`, makes the requests and fills one of them.
 fn use_range(engine: &Engine, spec: &ShardSpec, end: u32) -> Result<(), ErrorKind> {
-    let spec = ShardSpec { end_layer: end, ..spec.clone() };
+    let spec = ShardSpec { last_layer: end, ..spec.clone() };
     let total = engine.estimate(&spec, CONTEXT, 2).unwrap().total_bytes;
     let run = || {
         let shard = engine.ensure_shard(&spec, None)?;
@@ -130,7 +130,7 @@ fn the_largest_range_that_fits_is_the_last_one_that_does() {
     let shape = Shape { layers: 6, hidden: 64, inner: 96, heads: 4, kv_heads: 2, vocabulary: 512, positions: 1024 };
     let spec = shape.write(folder.path());
     let estimate = |limit, end| -> Estimate {
-        let spec = ShardSpec { end_layer: end, ..spec.clone() };
+        let spec = ShardSpec { last_layer: end, ..spec.clone() };
         engine(limit, false).estimate(&spec, CONTEXT, 2).unwrap()
     };
     let smallest = estimate(0, 0).total_bytes;

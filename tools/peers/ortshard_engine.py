@@ -42,8 +42,8 @@ class ShardSpec(Structure):
     _fields_ = [
         ("struct_size", c_size_t),
         ("model", c_char_p),
-        ("start_layer", c_uint32),
-        ("end_layer", c_uint32),
+        ("first_layer", c_uint32),
+        ("last_layer", c_uint32),
         ("n_layers", c_uint32),
         ("reserved", c_uint32),
         ("revision", c_char_p),
@@ -65,8 +65,8 @@ class ShardDescription(Structure):
     _fields_ = [
         ("struct_size", c_size_t),
         ("architecture", c_char * 64),
-        ("start_layer", c_uint32),
-        ("end_layer", c_uint32),
+        ("first_layer", c_uint32),
+        ("last_layer", c_uint32),
         ("n_layers", c_uint32),
         ("is_first", c_int32),
         ("is_last", c_int32),
@@ -150,7 +150,7 @@ class Engine:
         layers = description.n_layers
         for n in range(shards):
             spec = sized(
-                ShardSpec, model=model, start_layer=n * layers // shards, end_layer=(n + 1) * layers // shards - 1
+                ShardSpec, model=model, first_layer=n * layers // shards, last_layer=(n + 1) * layers // shards - 1
             )
             self.add(spec, capacity)
 

@@ -177,7 +177,7 @@ fn where_the_processor_took_a_devices_place_it_keeps_it() {
     assert_eq!(shard.info.device, Device::Cpu);
     // What it is built again for, whatever has become of the device.
     assert_eq!(shard.target.device, Device::Cpu);
-    assert!(!shard.target.standard());
+    assert!(!shard.target.stock());
     shard.suspend();
     shard.resume().unwrap();
     let mut request = Request::new(&shard, RequestOptions::default()).unwrap();

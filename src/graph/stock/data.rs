@@ -1,4 +1,4 @@
-//! The data file beside a graph in the standard dialect: what lies in it, and where.
+//! The data file beside a graph in the stock dialect: what lies in it, and where.
 
 use super::super::onnx::{ElementType, StringEntry, Tensor};
 

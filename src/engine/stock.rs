@@ -14,7 +14,7 @@ use super::run_memory::{SHRINK_FROM, run_of};
 use super::slots::{Slot, Slots};
 use crate::error::{Error, ErrorKind, Result, Site, bail};
 use crate::graph::Graph;
-use crate::graph::standard::{self, Blocks, Form, Place, Style};
+use crate::graph::stock::{self, Blocks, Form, Place, Style};
 use crate::kernels::Dtype;
 use crate::kv::KvShape;
 use crate::model::ModelConfig;
@@ -31,9 +31,9 @@ const TIES: usize = 32;
 
 impl Reserved for Reservation {}
 
-/// A session in the standard dialect.
+/// A session in the stock dialect.
 #[derive(Debug)]
-pub(super) struct Standard {
+pub(super) struct StockSession {
     pub(super) session: StandardSession,
     budget: Arc<Budget>,
     /// The most rows, and the last position, of runs that there was memory for.
@@ -42,7 +42,7 @@ pub(super) struct Standard {
     broken: AtomicBool,
 }
 
-impl Standard {
+impl StockSession {
     /// The session of `graph` where `target` says, with what it has placed there, the rows that a run may have, and what it took
     /// of `budget`.
     ///
@@ -78,14 +78,14 @@ impl Standard {
         let contents = Contents { files: contents, quantised: blocks.is_some() };
         let create = |captures| {
             let provider = target.device.provider(budget.limit(), captures);
-            let (session, placement) = runtime::Session::standard(&written.model, &contents, &provider, limit)?;
+            let (session, placement) = runtime::Session::stock(&written.model, &contents, &provider, limit)?;
             let session =
                 StandardSession::new(session, DeviceMemory::new(&provider, None)?, graph, dtype, provider.captures())?;
             Ok((session, placement))
         };
         let (session, placement) = match create(target.captures) {
             // A graph that is not on the device whole cannot be captured, which shows only when it is tried.
-            Err(error) if target.captures && no_matter_of_memory(&error) => {
+            Err(error) if target.captures && is_device_failure(&error) => {
                 log::info!("steps on {} are not captured: {}", target.device, error.chain());
                 create(false)?
             }
@@ -331,7 +331,7 @@ fn groups<'p, 'a>(parts: &'p [Part<'a>], steps: bool) -> impl Iterator<Item = &'
 }
 
 /// Whether another device could do better: one that is not there, a graph it cannot run, a failure of its own.
-pub(super) fn no_matter_of_memory(error: &Error) -> bool {
+pub(super) fn is_device_failure(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::DeviceUnavailable | ErrorKind::Unsupported | ErrorKind::Runtime)
 }
 
@@ -340,14 +340,14 @@ fn stored_in(file: usize) -> String {
     format!("checkpoint.{file}")
 }
 
-/// The graph of a session in the standard dialect.
+/// The graph of a session in the stock dialect.
 fn written(
     dtype: Dtype,
     blocks: Option<Blocks>,
     graph: &Graph,
     config: &ModelConfig,
     files: Option<&Files>,
-) -> Result<standard::Standard> {
+) -> Result<stock::StockModel> {
     export::check(config)?;
     let place = |name: &str| {
         let (file, offset) = files?.place(name)?;
@@ -355,7 +355,7 @@ fn written(
     };
     let (element, positions) = (export::element(dtype), config.max_positions);
     let style = Style { form: Form::Session, element, blocks, location: DATA, place: &place, positions };
-    Ok(standard::write(graph, style, &[]))
+    Ok(stock::write(graph, style, &[]))
 }
 
 /// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
@@ -368,7 +368,7 @@ pub(super) fn copied_bytes(
     config: &ModelConfig,
     weights: Option<&WeightTable>,
 ) -> (u64, u64) {
-    if !target.standard() {
+    if !target.stock() {
         return (0, 0);
     }
     let files = weights.map(|weights| weights.files(dtype));

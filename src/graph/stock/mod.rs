@@ -77,7 +77,7 @@ pub(crate) struct Style<'a> {
 }
 
 /// A graph file and what belongs into the data file beside it.
-pub(crate) struct Standard {
+pub(crate) struct StockModel {
     /// The serialised ONNX model.
     pub model: Vec<u8>,
     /// Tensors of the data file, in increasing order of offset.
@@ -92,7 +92,7 @@ pub(crate) struct Standard {
 }
 
 /// Writes `graph`.
-pub(crate) fn write(graph: &Graph, style: Style, metadata: &[(&str, String)]) -> Standard {
+pub(crate) fn write(graph: &Graph, style: Style, metadata: &[(&str, String)]) -> StockModel {
     let mut writer = Writer::new(graph, style);
     if style.form == Form::File {
         writer.sequence_lengths();
@@ -353,7 +353,7 @@ impl<'a> Writer<'a> {
         part("joined")
     }
 
-    fn finish(mut self, metadata: &[(&str, String)]) -> Standard {
+    fn finish(mut self, metadata: &[(&str, String)]) -> StockModel {
         match self.style.form {
             Form::File => self.file_interface(),
             Form::Session => self.session_interface(),
@@ -361,7 +361,7 @@ impl<'a> Writer<'a> {
         let mut model = Model::new(self.proto, MICROSOFT);
         model.metadata_props =
             metadata.iter().map(|(key, value)| StringEntry { key: (*key).into(), value: value.clone() }).collect();
-        Standard {
+        StockModel {
             model: model.encode_to_vec(),
             external: self.data.external,
             data_bytes: self.data.end,

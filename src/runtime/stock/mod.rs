@@ -1,4 +1,4 @@
-//! Sessions in the standard dialect: how rows and KV caches get into them and results out.
+//! Sessions in the stock dialect: how rows and KV caches get into them and results out.
 //!
 //! There are two kinds of run. A [pass](StandardSession::pass) takes the rows of one request, any number, and makes what it
 //! needs. A [step](Step) takes one row of each of several requests whose caches lie side by side; all that it needs is made once
@@ -25,7 +25,7 @@ use super::values::Values;
 #[cfg(test)]
 use crate::error::Site;
 use crate::error::{ErrorKind, Result};
-use crate::graph::{self, Graph, names, standard};
+use crate::graph::{self, Graph, names, stock};
 use crate::kernels::Dtype;
 pub(crate) use choose::Candidates;
 pub(crate) use rows::DeviceRows;
@@ -72,7 +72,7 @@ impl Wiring {
         let mut caches = Vec::new();
         for attention in graph.attentions() {
             for part in ["key", "value"] {
-                let (past, present) = (standard::past(attention.layer, part), standard::present(attention.layer, part));
+                let (past, present) = (stock::past(attention.layer, part), stock::present(attention.layer, part));
                 caches.push((c_string(&past)?, c_string(&present)?));
             }
         }
@@ -101,7 +101,7 @@ impl Wiring {
     }
 }
 
-/// A session in the standard dialect.
+/// A session in the stock dialect.
 #[derive(Debug)]
 pub(crate) struct StandardSession {
     session: Arc<Session>,
