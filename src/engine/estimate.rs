@@ -1,11 +1,11 @@
 //! What a shard will take, from config.json and the tensor headers alone.
 
+use super::Engine;
 use super::device::Device;
 use super::head::inspect_here;
 use super::options::ShardSpec;
 use super::run_memory::{ROWS, run_bytes, run_within};
 use super::stock::copied_bytes;
-use super::{Engine, export};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
 use crate::kernels::Dtype;
@@ -104,10 +104,11 @@ impl Engine {
         };
         let weight_bytes = precision.bytes(&graph.weights(), bytes);
         let dtype = self.target.dtype(stored);
-        let (copied, passing) = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let copies = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let (copied, passing) = copies.unwrap_or_default();
         let weight_bytes = weight_bytes + copied;
         let kv = self.options.kv_type.shape(config, *range);
-        let (token, requests) = if self.target.stock() && export::check(config).is_ok() {
+        let (token, requests) = if copies.is_some() {
             let together = u64::from(self.options.batch_slots.max(1));
             (kv.values_per_token() * dtype.size() as u64, u64::from(requests).next_multiple_of(together))
         } else {

@@ -22,47 +22,27 @@ pub(super) fn write(
     blocks: Option<Blocks>,
     metadata: &[(&str, String)],
 ) -> Result<()> {
-    check(config)?;
-    // Both before anything is written: what is in the way of one is in the way of both.
-    let model = NewFile::new(path)?;
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| err!(InvalidArgument, "path `{}` does not end in a UTF-8 file name", path.display()))?;
     let location = format!("{name}.data");
+    let (dtype, positions) = (Dtype::F32, config.max_positions);
+    let style =
+        Style { form: Form::File, element: element(dtype), blocks, location: &location, place: &|_| None, positions };
+    let written = stock::write(graph, style, metadata)?;
+
+    // Both before anything is written: what is in the way of one is in the way of both.
+    let model = NewFile::new(path)?;
     let data = NewFile::new(&folder_of(path).join(&location))?;
     if model.replaces_the_same_as(&data) {
         bail!(InvalidArgument, "`{}` and the `{location}` beside it are one file", path.display());
     }
     let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
-    let (dtype, positions) = (Dtype::F32, config.max_positions);
-    let style =
-        Style { form: Form::File, element: element(dtype), blocks, location: &location, place: &|_| None, positions };
-    let written = stock::write(graph, style, metadata);
-
     write_data(data.as_file(), &written, dtype, &config.rope, positions, weights)
         .map_err(|e| e.within(format_args!("writing `{location}`")))?;
     model.as_file().write_all(&written.model).map_err(failed)?;
     NewFile::publish_all([data, model])
-}
-
-/// Whether ONNX Runtime's own operators can run the model.
-pub(super) fn check(config: &ModelConfig) -> Result<()> {
-    if !config.head_dim.is_multiple_of(16) {
-        bail!(
-            Unsupported,
-            "head_dim {} has no standard form: ONNX Runtime's GroupQueryAttention rotates heads in multiples of 16 only",
-            config.head_dim
-        );
-    }
-    let (pairs, all) = (config.rope.pairs(), config.head_dim / 2);
-    if pairs != all {
-        bail!(
-            Unsupported,
-            "a rotation of {pairs} of a head's {all} pairs is not written in ONNX Runtime's own operators"
-        );
-    }
-    Ok(())
 }
 
 /// The graph's name for a type of weights.

@@ -81,7 +81,7 @@ impl Session {
         rows: usize,
         memory: Vec<Reservation>,
     ) -> Result<Self> {
-        let session = runtime::Session::native(&graph::native::write(graph), Arc::clone(weights), limit)?;
+        let session = runtime::Session::native(graph, Arc::clone(weights), limit)?;
         let placement = Placement { nodes: graph.ops.len(), cpu_nodes: graph.ops.len() };
         Ok(Self::of(Dialect::Native(session), graph, rows, Device::Cpu, placement, memory))
     }

@@ -348,18 +348,17 @@ fn written(
     config: &ModelConfig,
     files: Option<&Files>,
 ) -> Result<stock::StockModel> {
-    export::check(config)?;
     let place = |name: &str| {
         let (file, offset) = files?.place(name)?;
         Some(Place { location: stored_in(file), offset })
     };
     let (element, positions) = (export::element(dtype), config.max_positions);
     let style = Style { form: Form::Session, element, blocks, location: DATA, place: &place, positions };
-    Ok(stock::write(graph, style, &[]))
+    stock::write(graph, style, &[])
 }
 
 /// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
-/// is made.
+/// is made. `None` if there is no such session.
 pub(super) fn copied_bytes(
     target: &Target,
     dtype: Dtype,
@@ -367,11 +366,11 @@ pub(super) fn copied_bytes(
     graph: &Graph,
     config: &ModelConfig,
     weights: Option<&WeightTable>,
-) -> (u64, u64) {
+) -> Option<(u64, u64)> {
     if !target.stock() {
-        return (0, 0);
+        return None;
     }
     let files = weights.map(|weights| weights.files(dtype));
-    written(dtype, blocks, graph, config, files.as_ref())
-        .map_or((0, 0), |written| (written.kept_bytes, written.passing_bytes))
+    let written = written(dtype, blocks, graph, config, files.as_ref()).ok()?;
+    Some((written.kept_bytes, written.passing_bytes))
 }

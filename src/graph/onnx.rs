@@ -127,11 +127,6 @@ impl Attribute {
     pub(crate) fn int(name: &str, value: i64) -> Self {
         Self { name: name.into(), i: value, kind: 2, ..Self::default() }
     }
-
-    /// A string attribute.
-    pub(crate) fn string(name: &str, value: &str) -> Self {
-        Self { name: name.into(), s: value.as_bytes().to_vec(), kind: 3, ..Self::default() }
-    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -120,7 +120,7 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Result<Graph> {
     let (input, mut x) = if range.is_first() {
         (Input::Ids, g.embed(table(EMBEDDING)))
     } else {
-        let x = g.value(config.hidden_size);
+        let x = g.input(config.hidden_size);
         (Input::Hidden(x), x)
     };
     for layer in range.start..=range.end {

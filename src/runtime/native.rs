@@ -1,7 +1,7 @@
-//! The native dialect's operators: attributes and tensors in, `kernels` called.
+//! The native dialect's operators: an operation of the graph and tensors in, `kernels` called.
 //!
-//! Each session registers its own instances, which hold the shard's weight table; a node finds its tensors in it by
-//! name, once, when the session is made.
+//! Each session registers its own instances, which hold the shard's operations and weight table; the kernel of a node is made from
+//! the operation whose index the node carries, and finds its tensors by name, once, when the session is made.
 #![allow(unsafe_code, reason = "operators are registered with ONNX Runtime, and the batch arrives as an address")]
 
 use std::ptr::{NonNull, null_mut};
@@ -11,12 +11,13 @@ use ort::sys;
 
 use super::batch::Batch;
 use super::exit;
-use super::operator::{Attributes, Call, Input, Kernel, Operator, Registered, Signature};
+use super::operator::{Call, Kernel, Nodes, Registered};
 use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, bail, err};
-use crate::graph::names::{attribute, op};
 use crate::graph::native::DOMAIN;
+use crate::graph::op::Operator;
+use crate::graph::{Attention, Graph, Linear, Op, Weight};
 use crate::kernels::{self, AttentionShape, Isa, Map, Matrix};
 use crate::weights::{Stored, WeightTable};
 
@@ -42,25 +43,31 @@ impl std::fmt::Debug for Registered {
 /// What every operator of a session shares.
 #[derive(Clone)]
 struct Shared {
+    ops: Arc<[Op]>,
     weights: Arc<WeightTable>,
     threads: usize,
     isa: Isa,
 }
 
 impl Domain {
-    /// The operators over `weights`.
-    pub(super) fn new(weights: Arc<WeightTable>, threads: usize) -> Result<Self> {
+    /// The operators of `graph` over `weights`.
+    pub(super) fn new(graph: &Graph, weights: Arc<WeightTable>, threads: usize) -> Result<Self> {
         const DOING: &str = "registering operators";
         let api = ort::api();
-        let shared = Shared { weights, threads, isa: Isa::detect() };
+        let shared = Shared { ops: Arc::clone(&graph.ops), weights, threads, isa: Isa::detect() };
         let mut domain = null_mut();
         let name = c_string(DOMAIN)?;
         // SAFETY: a valid name, copied by the call.
         check(unsafe { (api.CreateCustomOpDomain)(name.as_ptr(), &raw mut domain) }, Site::Load, DOING)?;
         let domain = NonNull::new(domain).ok_or_else(|| err!(Internal, "ONNX Runtime returned no domain"))?;
         let mut domain = Self { domain, operators: Vec::new() };
-        for kind in [Kind::Embed, Kind::RmsNorm, Kind::Linear, Kind::Qkv, Kind::SwiGlu, Kind::Attention] {
-            let operator = Registered::new(Box::new(Native { kind, shared: shared.clone() }));
+        let mut operators: Vec<&'static Operator> = Vec::new();
+        for operator in graph.ops.iter().map(|op| op.operator()) {
+            if operators.contains(&operator) {
+                continue;
+            }
+            operators.push(operator);
+            let operator = Registered::new(Box::new(Native { operator, shared: shared.clone() }));
             // SAFETY: the operator is boxed and kept by the domain, so its address stays valid.
             check(unsafe { (api.CustomOpDomain_Add)(domain.domain.as_ptr(), operator.as_ptr()) }, Site::Load, DOING)?;
             domain.operators.push(operator);
@@ -82,65 +89,33 @@ impl Drop for Domain {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Embed,
-    RmsNorm,
-    Linear,
-    Qkv,
-    SwiGlu,
-    Attention,
-}
-
+/// One operator of the native dialect: every operation of its kind is a node of it.
 struct Native {
-    kind: Kind,
+    operator: &'static Operator,
     shared: Shared,
 }
 
-impl Operator for Native {
-    fn signature(&self) -> &'static Signature {
-        use Input::{F32, I64, Optional};
-        match self.kind {
-            Kind::Embed => &Signature { name: op::EMBED, inputs: &[I64], outputs: 1 },
-            Kind::RmsNorm => &Signature { name: op::RMS_NORM, inputs: &[F32], outputs: 1 },
-            Kind::Linear => &Signature { name: op::LINEAR, inputs: &[F32, Optional], outputs: 1 },
-            Kind::Qkv => &Signature { name: op::QKV, inputs: &[F32], outputs: 3 },
-            Kind::SwiGlu => &Signature { name: op::SWIGLU, inputs: &[F32], outputs: 1 },
-            Kind::Attention => &Signature { name: op::ATTENTION, inputs: &[F32, F32, F32, I64], outputs: 1 },
-        }
+impl Nodes for Native {
+    fn operator(&self) -> &'static Operator {
+        self.operator
     }
 
-    fn kernel(&self, a: &Attributes) -> Result<Box<dyn Kernel>> {
+    fn kernel(&self, operation: usize) -> Result<Box<dyn Kernel>> {
         let shared = self.shared.clone();
-        let linear = |prefix: &str| shared.linear(a, prefix);
-        Ok(match self.kind {
-            Kind::Embed => Box::new(Embed { table: shared.required(a, attribute::WEIGHT)? }),
-            Kind::RmsNorm => Box::new(RmsNorm {
-                weight: shared.required(a, attribute::WEIGHT)?,
-                eps: a.float(attribute::EPS)?,
-                shared,
-            }),
-            Kind::Linear => Box::new(Linear { linear: linear(attribute::ONLY)?, shared }),
-            Kind::Qkv => {
-                let linears = [linear(attribute::QUERY)?, linear(attribute::KEY)?, linear(attribute::VALUE)?];
-                Box::new(Qkv { linears, shared })
+        let ops = Arc::clone(&shared.ops);
+        let op = ops.get(operation).filter(|op| op.operator() == self.operator);
+        let op = op.ok_or_else(|| err!(Internal, "operation {operation} is no {}", self.operator.name.text()))?;
+        Ok(match op {
+            Op::Embed(op) => Box::new(Embed { table: shared.tensor(&op.table)? }),
+            Op::Norm(op) => Box::new(Norm { weight: shared.tensor(&op.weight)?, eps: op.eps, shared }),
+            Op::Project(op) => Box::new(Project { linear: shared.linear(&op.linear)?, shared }),
+            Op::Qkv(op) => {
+                let [q, k, v] = &op.linears;
+                Box::new(Qkv { linears: [shared.linear(q)?, shared.linear(k)?, shared.linear(v)?], shared })
             }
-            Kind::SwiGlu => Box::new(SwiGlu { gate: linear(attribute::GATE)?, up: linear(attribute::UP)?, shared }),
-            Kind::Attention => {
-                let window = a.int(attribute::WINDOW)?;
-                let (query, key) = (shared.tensor(a, attribute::QUERY_NORM)?, shared.tensor(a, attribute::KEY_NORM)?);
-                let head_norm = query.zip(key);
-                let shape = AttentionShape {
-                    heads: a.int(attribute::HEADS)?,
-                    kv_heads: a.int(attribute::KV_HEADS)?,
-                    head_dim: a.int(attribute::HEAD_DIM)?,
-                    rotary_pairs: a.int(attribute::ROTARY_PAIRS)?,
-                    scale: a.float(attribute::SCALE)?,
-                    window: (window > 0).then_some(window),
-                    norm_eps: a.float(attribute::EPS)?,
-                };
-                Box::new(Attention { cache: a.int(attribute::CACHE)?, shape, head_norm, shared })
-            }
+            Op::Gated(op) => Box::new(Gated { gate: shared.linear(&op.gate)?, up: shared.linear(&op.up)?, shared }),
+            Op::Attend(op) => Box::new(Attend::new(&op.attention, shared)?),
+            Op::Rows(op) => Box::new(Rows { width: op.x.width }),
         })
     }
 }
@@ -158,22 +133,14 @@ impl Weights {
 }
 
 impl Shared {
-    fn tensor(&self, a: &Attributes, attribute: &str) -> Result<Option<Stored>> {
-        let name = a.text(attribute)?;
-        let found =
-            || self.weights.get(&name).cloned().ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"));
-        (!name.is_empty()).then(found).transpose()
+    fn tensor(&self, weight: &Weight) -> Result<Stored> {
+        let name = &weight.name;
+        self.weights.get(name).cloned().ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))
     }
 
-    fn required(&self, a: &Attributes, attribute: &str) -> Result<Stored> {
-        self.tensor(a, attribute)?.ok_or_else(|| err!(Internal, "a node names no tensor in its attribute {attribute}"))
-    }
-
-    fn linear(&self, a: &Attributes, prefix: &str) -> Result<Weights> {
-        Ok(Weights {
-            weight: self.required(a, &format!("{prefix}{}", attribute::WEIGHT))?,
-            bias: self.tensor(a, &format!("{prefix}{}", attribute::BIAS))?,
-        })
+    fn linear(&self, linear: &Linear) -> Result<Weights> {
+        let bias = linear.bias.as_ref().map(|bias| self.tensor(bias)).transpose()?;
+        Ok(Weights { weight: self.tensor(&linear.weight)?, bias })
     }
 }
 
@@ -190,13 +157,13 @@ impl Kernel for Embed {
     }
 }
 
-struct RmsNorm {
+struct Norm {
     weight: Stored,
     eps: f32,
     shared: Shared,
 }
 
-impl Kernel for RmsNorm {
+impl Kernel for Norm {
     fn compute(&self, call: &Call) -> Result<()> {
         let (x, weight) = (call.f32(0)?, self.weight.matrix());
         let out = call.output(0, x.len() / weight.cols, weight.cols)?;
@@ -206,12 +173,12 @@ impl Kernel for RmsNorm {
     }
 }
 
-struct Linear {
+struct Project {
     linear: Weights,
     shared: Shared,
 }
 
-impl Kernel for Linear {
+impl Kernel for Project {
     fn compute(&self, call: &Call) -> Result<()> {
         let (weight, bias) = self.linear.matrices();
         let x = call.f32(0)?;
@@ -240,13 +207,13 @@ impl Kernel for Qkv {
     }
 }
 
-struct SwiGlu {
+struct Gated {
     gate: Weights,
     up: Weights,
     shared: Shared,
 }
 
-impl Kernel for SwiGlu {
+impl Kernel for Gated {
     fn compute(&self, call: &Call) -> Result<()> {
         let ((gate, gate_bias), (up, up_bias)) = (self.gate.matrices(), self.up.matrices());
         let x = call.f32(0)?;
@@ -257,14 +224,32 @@ impl Kernel for SwiGlu {
     }
 }
 
-struct Attention {
+struct Attend {
     cache: usize,
     shape: AttentionShape,
     head_norm: Option<(Stored, Stored)>,
     shared: Shared,
 }
 
-impl Kernel for Attention {
+impl Attend {
+    fn new(attention: &Attention, shared: Shared) -> Result<Self> {
+        let head_norm = attention.head_norm.as_ref();
+        let shape = AttentionShape {
+            heads: attention.heads,
+            kv_heads: attention.kv_heads,
+            head_dim: attention.head_dim,
+            rotary_pairs: attention.rotary_pairs,
+            scale: attention.scale,
+            window: attention.window,
+            norm_eps: head_norm.map_or(0.0, |norm| norm.eps),
+        };
+        let head_norm =
+            head_norm.map(|norm| Ok((shared.tensor(&norm.query)?, shared.tensor(&norm.key)?))).transpose()?;
+        Ok(Self { cache: attention.cache, shape, head_norm, shared })
+    }
+}
+
+impl Kernel for Attend {
     fn compute(&self, call: &Call) -> Result<()> {
         let (q, k, v) = (call.f32(0)?, call.f32(1)?, call.f32(2)?);
         let [address] = *call.i64(3)? else { bail!(Internal, "the batch input is not one address") };
@@ -297,5 +282,21 @@ impl Kernel for Attention {
             out,
         );
         pool.finish()
+    }
+}
+
+struct Rows {
+    width: usize,
+}
+
+impl Kernel for Rows {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let (x, wanted) = (call.f32(0)?, call.i64(1)?);
+        let out = call.output(0, wanted.len(), self.width)?;
+        for (out, row) in out.chunks_exact_mut(self.width).zip(wanted) {
+            let from = usize::try_from(*row).ok().and_then(|row| x.chunks_exact(self.width).nth(row));
+            out.copy_from_slice(from.ok_or_else(|| err!(Internal, "the run has no row {row}"))?);
+        }
+        Ok(())
     }
 }

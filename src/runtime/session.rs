@@ -19,7 +19,7 @@ use super::provider::Provider;
 use super::status::{check, check_on};
 use super::values::Values;
 use crate::error::{ErrorKind, Result, Site, bail, err};
-use crate::graph::stock;
+use crate::graph::{Graph, native, stock};
 use crate::weights::WeightTable;
 
 const CREATING: &str = "creating the session";
@@ -55,10 +55,19 @@ unsafe impl Send for Session {}
 unsafe impl Sync for Session {}
 
 impl Session {
-    /// A session for `model`, a graph in the native dialect, over `weights`. Its runs allocate at most `arena_limit`
-    /// bytes between them.
-    pub(crate) fn native(model: &[u8], weights: Arc<WeightTable>, arena_limit: Option<u64>) -> Result<Self> {
-        let domain = Domain::new(weights, Runtime::get()?.threads())?;
+    /// A session for `graph` in the native dialect, over `weights`. Its runs allocate at most `arena_limit` bytes between them.
+    pub(crate) fn native(graph: &Graph, weights: Arc<WeightTable>, arena_limit: Option<u64>) -> Result<Self> {
+        Self::native_of(&native::write(graph), graph, weights, arena_limit)
+    }
+
+    /// As [`native`](Self::native), with the graph as it was written.
+    pub(crate) fn native_of(
+        model: &[u8],
+        graph: &Graph,
+        weights: Arc<WeightTable>,
+        arena_limit: Option<u64>,
+    ) -> Result<Self> {
+        let domain = Domain::new(graph, weights, Runtime::get()?.threads())?;
         let options = Options::new()?;
         // SAFETY: valid options; the domain outlives the session, which holds it.
         let status = unsafe { (ort::api().AddCustomOpDomain)(options.as_ptr(), domain.as_ptr()) };

@@ -1,58 +1,51 @@
 //! How much memory the values of a graph take while it runs.
 
-use super::{Graph, Op, Output, Value};
-
-impl Op {
-    /// The values an operation reads.
-    fn inputs(&self) -> Vec<Value> {
-        match self {
-            Self::Embed { .. } => Vec::new(),
-            Self::RmsNorm { x, .. } | Self::Qkv { x, .. } | Self::SwiGlu { x, .. } | Self::Rows { x, .. } => vec![*x],
-            Self::Linear { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
-            Self::Attention { qkv, .. } => qkv.to_vec(),
-        }
-    }
-
-    /// The values it writes.
-    fn outputs(&self) -> Vec<Value> {
-        match self {
-            Self::Embed { out, .. }
-            | Self::RmsNorm { out, .. }
-            | Self::SwiGlu { out, .. }
-            | Self::Rows { out, .. }
-            | Self::Linear { out, .. }
-            | Self::Attention { out, .. } => vec![*out],
-            Self::Qkv { out, .. } => out.to_vec(),
-        }
-    }
-}
+use super::op::{Op, Read};
+use super::{Graph, Output, Value};
 
 impl Graph {
     /// Bytes that ONNX Runtime's arena grows to in a run of `rows` tokens of which `logit_rows` give logits: the values
     /// alive at once and what falls between them. The run's input and output are the caller's memory.
     pub(crate) fn arena_bytes(&self, rows: usize, logit_rows: usize) -> u64 {
-        let last_use = |value: Value| self.ops.iter().rposition(|op| op.inputs().contains(&value));
+        let last_use = self.last_use();
         let (Output::Hidden(result) | Output::Logits(result)) = self.output;
         let mut thinned = false;
-        let mut alive: Vec<Value> = Vec::new();
         let mut arena = Arena::default();
         for (index, op) in self.ops.iter().enumerate() {
-            thinned |= matches!(op, Op::Rows { .. });
+            thinned |= op.thins();
             let count = if thinned { logit_rows } else { rows };
-            for value in op.outputs().into_iter().filter(|value| *value != result) {
+            let written: Vec<Value> = op.writes().into_iter().filter(|value| *value != result).collect();
+            for value in &written {
                 arena.take(value.id, count * value.width * size_of::<f32>());
-                alive.push(value);
             }
-            alive.retain(|value| {
-                let used_again = last_use(*value).is_some_and(|last| last > index);
-                if !used_again {
+            // Those that were read for the last time, and those that nobody reads.
+            for value in read(op).chain(written) {
+                if last_use[value.id].is_none_or(|last| last == index) {
                     arena.give_back(value.id);
                 }
-                used_again
-            });
+            }
         }
         arena.bytes()
     }
+
+    /// The last operation that reads each value, by the value's id.
+    fn last_use(&self) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.names.len()];
+        for (index, op) in self.ops.iter().enumerate() {
+            for value in read(op) {
+                last[value.id] = Some(index);
+            }
+        }
+        last
+    }
+}
+
+/// The values that `op` reads.
+fn read(op: &Op) -> impl Iterator<Item = Value> {
+    op.reads().into_iter().filter_map(|read| match read {
+        Read::Value(value) => Some(value),
+        Read::Ids | Read::Batch | Read::LogitRows => None,
+    })
 }
 
 /// ONNX Runtime's arena (`bfc_arena.cc`) as sessions here set it up: it grows by what is asked for, hands out the smallest
