@@ -1,5 +1,4 @@
-//! Compiles and runs what lies in `c_tests/`: against the shared and the static library, under gcc's address and
-//! undefined-behaviour sanitizers, and under valgrind.
+//! The C programs of `c_tests/` pass against the shared and the static library, under gcc's sanitizers and under valgrind.
 //!
 //! Only the C compiler (`CC`, by default `cc`) must be there. What else is missing is skipped with a loud line.
 

@@ -1,4 +1,4 @@
-//! The example programs, run as a user would: the main job from end to end.
+//! The example programs do the main job from end to end, as a user runs them.
 
 #[cfg(feature = "download")]
 #[allow(dead_code, reason = "the toy hub of the library's own tests")]

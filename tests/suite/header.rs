@@ -1,5 +1,5 @@
-//! The committed header is the one that the sources make, C compilers take it, and the library exports exactly what
-//! it declares.
+//! The committed header is the one that the sources make, C compilers take it, and the library exports exactly what it
+//! declares.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The house rules of src/lib.rs, read off the sources.
+//! The sources keep the rules of src/lib.rs: which module may use which, where `unsafe` may stand, how long a file may be.
 
 use std::path::{Path, PathBuf};
 
