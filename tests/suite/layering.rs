@@ -20,7 +20,7 @@ const USES: &[(&str, &[&str])] = &[
 ];
 
 /// What every module may use.
-const COMMON: &[&str] = &["error", "json"];
+const COMMON: &[&str] = &["error", "json", "testing"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["ffi/", "kernels/", "runtime/", "tokenizer/retries.rs", "weights/mapping.rs"];
