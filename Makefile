@@ -12,6 +12,7 @@
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
 # make header  regenerate include/ortshard.h after a change to src/ffi
+# make promises  regenerate the table of tests/README.md after a change to what a test promises
 # make install PREFIX=/usr/local
 #
 # Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
@@ -32,7 +33,7 @@ PROMPT   ?= One rainy morning, a small fox
 DEVICE   ?= cpu
 GPU      ?= cuda
 
-.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header runtime \
+.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header promises runtime \
 	onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
@@ -108,7 +109,7 @@ THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 	$(CARGO) +nightly test --locked --no-default-features --target x86_64-unknown-linux-gnu
 
 threads: runtime
-	$(THREADS) --test suite -- scenario_07_threads:: c_tests::under_thread_sanitizer
+	$(THREADS) --test suite -- threads:: c_tests::under_thread_sanitizer
 
 # The seconds that each of eight targets gets.
 FUZZ_SECONDS ?= 7
@@ -140,6 +141,9 @@ lint:
 
 header:
 	ORTSHARD_UPDATE_HEADER=1 $(CARGO) test --locked --test suite -- header::
+
+promises:
+	ORTSHARD_UPDATE_PROMISES=1 $(CARGO) test --locked --test suite -- promises::
 
 install: $(RELEASE)/libortshard.so
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include

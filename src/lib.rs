@@ -37,6 +37,9 @@ mod model;
 mod runtime;
 mod sampler;
 mod source;
+#[cfg(test)]
+#[path = "../tests/suite/common/testing.rs"]
+mod testing;
 mod tokenizer;
 mod weights;
 

@@ -1,4 +1,4 @@
-//! The sampler against its written rule.
+//! The sampler follows its written rule.
 
 use ortshard::{ErrorKind, Sampler, SamplerOptions};
 use rand_chacha::ChaCha8Rng;

@@ -4,6 +4,9 @@
 pub(crate) mod device;
 pub(crate) mod process;
 pub(crate) mod synthetic;
+mod testing;
+
+pub(crate) use testing::skipped;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Threads: many requests on one shard, swaps and cancellations under load, handles dropped anywhere. `make threads` runs
-//! these under `ThreadSanitizer`.
+//! Many threads share a shard: requests, swaps and cancellations run at once, and handles are dropped in any order on any
+//! thread. `make threads` runs these under `ThreadSanitizer`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A request's state: forked, exported, continued elsewhere bit for bit, and refused where it does not belong.
+//! A request's state is forked, exported and continued elsewhere with the same bits, and refused where it does not belong.
 
 use crate::common::process::child;
 use crate::common::{Model, assert_same};

@@ -1,4 +1,5 @@
-//! Replacing a shard is a transaction: whatever fails, the one before goes on giving the same bits.
+//! Replacing a shard is a transaction: whatever fails, the shard before gives the same bits, and the error names the file or
+//! tensor.
 
 use std::ops::ControlFlow;
 use std::path::Path;

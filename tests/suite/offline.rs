@@ -1,4 +1,4 @@
-//! Where a model's files come from: the hub's cache without a network, or the host program, and what is missing.
+//! Offline, files come from the hub's cache or from the host program, no socket is opened, and what is missing is listed.
 #![cfg(unix)]
 
 use std::collections::BTreeSet;

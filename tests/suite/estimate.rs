@@ -1,5 +1,5 @@
-//! What the estimate says is what is measured: of mapped files, of the process's private memory at its peak, and of what a
-//! limit lets in.
+//! The estimate is within a tenth of what is then measured, and the largest range that it names is the largest that loads and
+//! runs.
 #![cfg(target_os = "linux")]
 
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Scenario 9, "without cache": requests that keep no KV cache give the same tokens, and hold no memory for one.
+//! A request without cache gives the same bits and ids, and holds no KV memory between calls.
 
 use std::sync::Arc;
 

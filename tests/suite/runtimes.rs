@@ -1,7 +1,7 @@
-//! Loading ONNX Runtime: what is refused, what it leaves behind, what it shares.
+//! A library that is no ONNX Runtime, or too old or too new, is refused with the reason, and a good one loads afterwards.
 //!
-//! A process loads one ONNX Runtime for good, so each test runs this very program again as a child with its own
-//! environment; `child_*` are the children's parts.
+//! A process loads one ONNX Runtime for good, so each test runs this very program again as a child with its own environment;
+//! `child_*` are the children's parts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Devices: which are there, how one is chosen, and ONNX Runtime's own operators, which all but the processor run.
+//! A shard runs on the device that was asked for and says where its nodes run; a missing device is an error or is replaced,
+//! as the options say; the stock operators give transformers' answers.
 //!
 //! No other device can be counted on where tests run, so these operators are tested on the processor, by the option
 //! `stock_operators`: the same graph and the same sessions, without the provider.

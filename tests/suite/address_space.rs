@@ -1,5 +1,6 @@
-//! Memory that really runs out: a child process caps its own address space (`RLIMIT_AS`) at load, at the KV cache and
-//! in the middle of a run. Each gives a typed error, and with the cap gone the same request gives the same bits.
+//! Memory that really runs out is an answer: at load, at the KV cache and in the middle of a run the call returns
+//! `OUT_OF_MEMORY`, and afterwards the same request gives the same bits. A child process caps its
+//! own address space (`RLIMIT_AS`) and takes the cap away again.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "setrlimit")]
 

@@ -1,4 +1,5 @@
-//! Memory: limits are kept, running out is an answer, and everything is given back.
+//! The memory limit is kept at load, at the KV cache and in a run; what does not fit is an error, and everything is given
+//! back.
 
 use crate::common::{Model, assert_same_in_pieces, device};
 use ortshard::{Engine, EngineOptions, ErrorKind, Input, Logits, Request, RequestOptions, ShardSpec, Site};
