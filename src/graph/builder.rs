@@ -48,7 +48,7 @@ impl Builder {
 
     /// Root mean square norm (Zhang and Sennrich, 2019) with the scale `name` `[width]`.
     pub(crate) fn rms_norm(&mut self, x: Value, name: &str, eps: f32) -> Value {
-        let weight = Weight { name: name.to_owned(), shape: vec![x.width] };
+        let weight = Weight::new(name, [x.width]);
         let out = self.value(module(&weight), x.width);
         self.push(Norm { x, weight, eps, out });
         out

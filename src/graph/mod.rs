@@ -13,12 +13,14 @@ pub(crate) mod native;
 pub(crate) mod onnx;
 pub(crate) mod op;
 pub(crate) mod stock;
+mod weight;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 pub(crate) use builder::Builder;
 pub(crate) use op::{Attention, HeadNorm, Kept, Op};
+pub(crate) use weight::{Linear, Weight};
 
 /// A tensor that flows between operations, float32 of shape `[tokens, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,40 +28,6 @@ pub(crate) struct Value {
     /// Its place in [`Graph::names`].
     pub id: usize,
     pub width: usize,
-}
-
-/// A tensor of the checkpoint: its name and the shape the config implies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Weight {
-    pub name: String,
-    pub shape: Vec<usize>,
-}
-
-/// `y = x Wᵀ + b` with `W` stored `[out, in]`, as checkpoints do.
-#[derive(Debug, Clone)]
-pub(crate) struct Linear {
-    pub weight: Weight,
-    pub bias: Option<Weight>,
-}
-
-impl Linear {
-    /// The layer `{module}.weight` `[out, input]` and, where the model has one, `{module}.bias` `[out]`.
-    pub(crate) fn new(module: &str, input: usize, out: usize, bias: bool) -> Self {
-        Self {
-            weight: Weight { name: format!("{module}.weight"), shape: vec![out, input] },
-            bias: bias.then(|| Weight { name: format!("{module}.bias"), shape: vec![out] }),
-        }
-    }
-
-    /// Width of `y`.
-    pub(crate) fn out(&self) -> usize {
-        self.weight.shape[0]
-    }
-
-    /// The matrix, then the bias.
-    pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
-        std::iter::once(&self.weight).chain(&self.bias)
-    }
 }
 
 /// What goes into the shard's first operation.

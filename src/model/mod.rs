@@ -116,7 +116,7 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Result<Graph> {
         bail!(Internal, "no architecture {}", config.architecture);
     };
     let mut g = Builder::new();
-    let table = |name: &str| Weight { name: name.into(), shape: vec![config.vocab_size, config.hidden_size] };
+    let table = |name: &str| Weight::new(name, [config.vocab_size, config.hidden_size]);
     let (input, mut x) = if range.is_first() {
         (Input::Ids, g.embed(table(EMBEDDING)))
     } else {

@@ -28,7 +28,7 @@ fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
 
 /// Llama's block with `q_norm` and `k_norm` inside the attention.
 fn block(g: &mut Builder, c: &ModelConfig, range: Range, layer: usize, x: Value) -> Value {
-    let head = |part: &str| Weight { name: format!("model.layers.{layer}.self_attn.{part}"), shape: vec![c.head_dim] };
+    let head = |part: &str| Weight::new(format!("model.layers.{layer}.self_attn.{part}"), [c.head_dim]);
     let norm = HeadNorm { query: head("q_norm.weight"), key: head("k_norm.weight"), eps: c.rms_norm_eps };
     let x = llama::self_attention(g, c, range, layer, x, Some(norm));
     llama::mlp(g, c, layer, x)

@@ -159,7 +159,7 @@ impl Catalogue {
     ) -> Result<BTreeMap<&'a str, Vec<(&'b Weight, &'a str)>>> {
         let mut files: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         for weight in wanted {
-            let place = self.places.get(&weight.name).ok_or_else(|| self.missing(&weight.name))?;
+            let place = self.places.get(weight.tensor()).ok_or_else(|| self.missing(weight.tensor()))?;
             files.entry(&place.file).or_default().push((*weight, place.name.as_str()));
         }
         Ok(files)
@@ -168,8 +168,8 @@ impl Catalogue {
     /// Says in the log which tensors of the layers `wanted` are not used, as transformers does.
     pub(crate) fn tell_unused(&self, wanted: &[&Weight]) {
         let module = |name: &str| name.splitn(4, '.').take(3).collect::<Vec<_>>().join(".");
-        let modules: BTreeSet<String> = wanted.iter().map(|weight| module(&weight.name)).collect();
-        let used: BTreeSet<&str> = wanted.iter().map(|weight| weight.name.as_str()).collect();
+        let modules: BTreeSet<String> = wanted.iter().map(|weight| module(weight.tensor())).collect();
+        let used: BTreeSet<&str> = wanted.iter().map(|weight| weight.tensor()).collect();
         let strange = |name: &&String| {
             !used.contains(name.as_str()) && modules.contains(&module(name)) && !name.ends_with("rotary_emb.inv_freq")
         };

@@ -143,12 +143,12 @@ impl<'a> Mapped<'a> {
                  they were made from)"
             ),
         };
-        if info.shape != weight.shape {
+        if info.shape != weight.tensor_shape() {
             bail!(
                 Malformed,
                 "tensor `{name}` in {file} has shape {:?}, config.json implies {:?}",
                 info.shape,
-                weight.shape
+                weight.tensor_shape()
             );
         }
         // The crate has checked offsets against the header's own sizes; the length prefix and header come before them.
@@ -159,9 +159,15 @@ impl<'a> Mapped<'a> {
             [rows, cols] => (rows, cols),
             _ => bail!(Internal, "tensor `{name}`: rank {} in the graph", weight.shape.len()),
         };
-        if end > self.mapping.bytes().len() || layout.bytes(rows, cols) != Some(end - begin) {
+        let whole = layout.bytes(1, weight.tensor_shape().iter().product());
+        if end > self.mapping.bytes().len() || whole != Some(end - begin) {
             bail!(Malformed, "tensor `{name}` in {file}: bytes {begin}..{end} do not match its shape or the file");
         }
-        Ok(Stored { mapping: Arc::clone(&self.mapping), bytes: begin..end, layout, rows, cols })
+        let part = weight.part.as_ref().map_or(Some(0), |part| layout.bytes(1, part.offset));
+        let own = part.zip(layout.bytes(rows, cols)).map(|(before, length)| begin + before..begin + before + length);
+        let Some(bytes) = own.filter(|bytes| bytes.end <= end) else {
+            bail!(Internal, "`{}` is no part of tensor `{name}`", weight.name);
+        };
+        Ok(Stored { mapping: Arc::clone(&self.mapping), bytes, layout, rows, cols })
     }
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
+use crate::graph::Weight;
 use crate::kernels::{self, Dtype, Layout, Matrix, Packing};
 use mapping::Mapping;
 
@@ -40,6 +41,18 @@ impl Stored {
     pub(crate) fn matrix(&self) -> Matrix<'_> {
         let data = &self.mapping.bytes()[self.bytes.clone()];
         Matrix { layout: self.layout, rows: self.rows, cols: self.cols, data }
+    }
+
+    /// The bytes of the tensor that it is, or a part of, as `weight` says.
+    fn tensor_of(&self, weight: &Weight) -> Option<&[u8]> {
+        let before = weight.part.as_ref().map_or(Some(0), |part| self.layout.bytes(1, part.offset))?;
+        let begin = self.bytes.start.checked_sub(before)?;
+        let length = if weight.part.is_some() {
+            self.layout.bytes(1, weight.tensor_shape().iter().product())?
+        } else {
+            self.bytes.len()
+        };
+        self.mapping.bytes().get(begin..begin + length)
     }
 
     /// Bytes it takes.

@@ -98,6 +98,7 @@ pub(crate) enum Read {
 macro_rules! operations {
     ($($operation:ident),*) => {
         /// One operation.
+        #[allow(clippy::large_enum_variant, reason = "a graph has a few hundred operations")]
         #[derive(Debug, Clone)]
         pub(crate) enum Op {
             $(

@@ -57,12 +57,13 @@ impl Writer<'_> {
     /// The linear layer `linear` of `x`.
     pub(super) fn linear(&mut self, x: String, linear: &Linear, out: String) {
         let bias = linear.bias.as_ref().map(|bias| self.weight(bias));
-        if self.style.form == Form::Session && self.style.blocks.is_none() {
+        let blocks = self.style.blocks.filter(|_| linear.weight.is_quantisable());
+        if self.style.form == Form::Session && blocks.is_none() {
             let input = [x, self.weight(&linear.weight)].into_iter().chain(bias).collect();
             return self.push(Node::new("", "Gemm", input, vec![out]).with(Attribute::int("transB", 1)));
         }
         let product = if bias.is_some() { format!("{out}.matmul") } else { out.clone() };
-        let node = match self.style.blocks {
+        let node = match blocks {
             Some(blocks) => self.matmul_nbits(x, &linear.weight, blocks, product.clone()),
             None => Node::new(MICROSOFT, "FusedMatMul", vec![x, self.weight(&linear.weight)], vec![product.clone()])
                 .with(Attribute::int("transB", 1)),

@@ -56,7 +56,7 @@ pub(crate) fn packed_bytes(wanted: &[&Weight], packing: Packing, stored: impl Fn
     wanted
         .iter()
         .map(|weight| match *weight.shape {
-            [rows, cols] => packing.bytes(rows, cols).map_or(u64::MAX, |bytes| bytes as u64),
+            [rows, cols] if weight.is_quantisable() => packing.bytes(rows, cols).map_or(u64::MAX, |bytes| bytes as u64),
             _ => stored(weight),
         })
         .fold(0, u64::saturating_add)

@@ -35,17 +35,17 @@ pub(super) struct Planned<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Matrices of `wanted` are packed, vectors stay as they are.
+    /// Matrices of `wanted` are packed; vectors, and matrices that are to stay exact, are as they were.
     pub(super) fn new(table: &'a WeightTable, wanted: &[&'a Weight], packing: Packing) -> Result<Self> {
         let mut tensors = Vec::with_capacity(wanted.len());
-        let (matrices, vectors): (Vec<&'a Weight>, Vec<&'a Weight>) =
-            wanted.iter().copied().partition(|weight| weight.shape.len() == 2);
+        let (packed, rest): (Vec<&'a Weight>, Vec<&'a Weight>) =
+            wanted.iter().copied().partition(|weight| weight.is_quantisable());
         let mut at = 0_usize;
-        // Packed tensors have whole cache lines, vectors need not: they come last.
-        for weight in matrices.into_iter().chain(vectors) {
+        // Packed tensors have whole cache lines, others need not: they come last.
+        for weight in packed.into_iter().chain(rest) {
             let name = weight.name.as_str();
             let source = table.get(name).ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))?;
-            let layout = if weight.shape.len() == 2 { Layout::Tiles(packing) } else { source.layout };
+            let layout = if weight.is_quantisable() { Layout::Tiles(packing) } else { source.layout };
             let end = layout.bytes(source.rows, source.cols).and_then(|bytes| at.checked_add(bytes));
             let end = end.ok_or_else(|| err!(OutOfRange, "tensor `{name}` is larger than any memory"))?;
             tensors.push(Planned { name, source, layout, bytes: at..end });
@@ -113,7 +113,7 @@ fn header(tensors: &[Planned], packing: Packing, key: &str) -> Result<Vec<u8>> {
     for tensor in tensors {
         let shape = match tensor.layout {
             Layout::Tiles(_) => tensor.bytes.len(),
-            Layout::Rows(_) => tensor.source.cols,
+            Layout::Rows(_) => tensor.source.rows * tensor.source.cols,
         };
         header.add(tensor.name, tensor.layout, &[shape], tensor.bytes.clone());
     }

@@ -1,5 +1,7 @@
 //! What the tests of the suite and those beside the code share.
 
+#![allow(clippy::unwrap_used, reason = "a failing test panics")]
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::panic::Location;
