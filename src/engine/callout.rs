@@ -24,7 +24,7 @@ pub(crate) fn call_out<T>(callback: impl FnOnce() -> T) -> T {
 }
 
 /// Refuses a call that may wait for the one that has called out.
-pub(super) fn refuse_inside() -> Result<()> {
+pub(crate) fn refuse_inside() -> Result<()> {
     if INSIDE.get() {
         bail!(InvalidState, "a log or fetch callback must not use an engine, a shard or a request");
     }

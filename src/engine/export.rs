@@ -14,7 +14,7 @@ use crate::weights::{self, NewFile, WeightTable};
 
 /// Writes `path` and `path` + `.data`, both or none; the graph appears last, so that a reader never sees a new one without
 /// its data.
-pub(super) fn write(
+pub(crate) fn write(
     path: &Path,
     graph: &Graph,
     config: &ModelConfig,
@@ -46,7 +46,7 @@ pub(super) fn write(
 }
 
 /// The graph's name for a type of weights.
-pub(super) fn element(dtype: Dtype) -> ElementType {
+pub(crate) fn element(dtype: Dtype) -> ElementType {
     match dtype {
         Dtype::F32 => ElementType::F32,
         Dtype::F16 => ElementType::F16,
@@ -55,7 +55,7 @@ pub(super) fn element(dtype: Dtype) -> ElementType {
 }
 
 /// Writes what belongs into the data file, all values as `dtype`.
-pub(super) fn write_data(
+pub(crate) fn write_data(
     file: impl Write + Seek,
     written: &stock::StockModel,
     dtype: Dtype,

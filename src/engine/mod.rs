@@ -1,51 +1,27 @@
 //! The public Rust API, and all that the C API calls: an [`Engine`] holds one [`Shard`], a [`Request`] runs on it.
 
-mod audit;
-mod batch;
-mod budget;
-mod cache;
 mod callout;
-mod chain;
-mod checkpoint;
-mod device;
-mod estimate;
 mod export;
-mod fingerprint;
-#[cfg(test)]
-mod half_tests;
-mod head;
-mod kv_type;
-mod model_info;
+mod identity;
+mod inspect;
+mod load;
+mod memory;
 mod options;
-mod output;
-mod place;
-mod precision;
-mod progress;
-mod recompute;
-#[cfg(test)]
-mod recovery_tests;
 mod request;
-mod rows;
-mod run_memory;
 mod session;
 mod shard;
 mod shard_info;
-mod slots;
-mod state;
 mod stats;
-mod stock;
+#[cfg(test)]
+mod tests;
 
-pub use audit::{AuditedFile, FileState};
-pub use batch::{Step, infer_batch};
 pub(crate) use callout::call_out;
-pub use chain::{SampleStep, infer_chain, next_token, next_tokens};
-pub use device::{Device, DeviceInfo};
-pub use estimate::Estimate;
-pub use kv_type::KvType;
-pub use model_info::ModelInfo;
-pub use options::{EngineOptions, OnProgress, Progress, RequestOptions, ShardSpec, Stage};
-pub use precision::{PackCache, Precision};
-pub use request::{CancelHandle, Input, Logits, Output, Request};
+pub use inspect::{AuditedFile, Estimate, FileState, ModelInfo};
+pub use load::{OnProgress, Progress, Stage};
+pub use options::{Device, DeviceInfo, EngineOptions, KvType, PackCache, Precision, RequestOptions, ShardSpec};
+pub use request::{
+    CancelHandle, Input, Logits, Output, Request, SampleStep, Step, infer_batch, infer_chain, next_token, next_tokens,
+};
 pub use shard::Shard;
 pub use shard_info::{ShardInfo, WeightType};
 pub use stats::EngineStats;
@@ -58,10 +34,9 @@ use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::{self, Runtime};
 use crate::source::absolute;
-use budget::Budget;
-use device::Target;
-use place::Place;
-use progress::Report;
+use load::{Place, Report};
+use memory::Budget;
+use options::Target;
 use shard::Blueprint;
 use stats::Counters;
 

@@ -6,21 +6,15 @@ use std::sync::{Arc, Weak};
 use once_cell::sync::OnceCell;
 use parking_lot::{Mutex, RwLock};
 
-use super::budget::{Budget, Reservation};
-use super::cache::KvRows;
-use super::callout;
-use super::checkpoint::Checkpoint;
-use super::device::Target;
-use super::fingerprint::{self, Fingerprint};
-use super::head;
-use super::options::{EngineOptions, ShardSpec, Stage};
-use super::place::{Place, Stamps};
-use super::precision::Packer;
-use super::progress::Report;
-use super::session::Session;
-use super::shard_info::ShardInfo;
-use super::slots::Slots;
-use super::stats::Counters;
+use crate::engine::identity::{self, Fingerprint};
+use crate::engine::inspect::settle;
+use crate::engine::load::{Checkpoint, Place, Report, Stage, Stamps};
+use crate::engine::memory::{Budget, KvRows, Reservation, Slots};
+use crate::engine::options::{EngineOptions, Packer, ShardSpec, Target};
+use crate::engine::session::Session;
+use crate::engine::shard_info::ShardInfo;
+use crate::engine::stats::Counters;
+use crate::engine::{callout, export};
 use crate::error::{Result, Site, bail, err};
 use crate::graph::Graph;
 use crate::kv::KvShape;
@@ -60,16 +54,16 @@ pub struct Shard {
     target: Target,
     /// Under a memory limit runs go one at a time: the arena has room for one.
     turn: Option<Mutex<()>>,
-    pub(super) budget: Arc<Budget>,
-    pub(super) counters: Arc<Counters>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// Where a request keeps its KV cache; empty once the shard is retired.
-pub(super) type CacheSlot = Mutex<Option<Cache>>;
+pub(crate) type CacheSlot = Mutex<Option<Cache>>;
 
 /// A KV cache and the bytes it took from the budget.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     pub rows: KvRows,
     _memory: Option<Reservation>,
 }
@@ -88,14 +82,14 @@ enum Residence {
 
 /// The parts of a shard that take memory.
 #[derive(Debug)]
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     pub session: Session,
     pub weights: Arc<WeightTable>,
     memory: Reservation,
 }
 
 /// What a shard will be: read and checked, but nothing taken for it yet.
-pub(super) struct Blueprint {
+pub(crate) struct Blueprint {
     place: Place,
     spec: ShardSpec,
     source: Checkpoint,
@@ -109,7 +103,7 @@ pub(super) struct Blueprint {
 
 impl Blueprint {
     /// Of the layers that `spec` names of the model at `place`, with the model's own weights or those of `checkpoint`.
-    pub(super) fn new(
+    pub(crate) fn new(
         place: &Place,
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
@@ -124,7 +118,7 @@ impl Blueprint {
             None => Checkpoint::of(files, report)?,
             Some(path) => Checkpoint::at(path, report)?,
         };
-        let (config, graph) = head::settle(config, range, graph, source.catalogue())?;
+        let (config, graph) = settle(config, range, graph, source.catalogue())?;
         source.catalogue().tell_unused(&graph.weights());
         let own = checkpoint.is_none();
         let stamps = match place {
@@ -135,7 +129,7 @@ impl Blueprint {
     }
 
     /// The shard.
-    pub(super) fn build(
+    pub(crate) fn build(
         self,
         options: &EngineOptions,
         target: &Target,
@@ -176,18 +170,18 @@ impl Blueprint {
 impl Shard {
     /// Whether it is what `spec` names, whose model is at `place`: those layers, with the model's own weights as they lie there
     /// now.
-    pub(super) fn is(&self, place: &Place, spec: &ShardSpec) -> bool {
+    pub(crate) fn is(&self, place: &Place, spec: &ShardSpec) -> bool {
         let same_range = || range(spec, &self.config).is_ok_and(|range| range == self.range);
         self.own && self.place == *place && same_range() && self.stamps.hold()
     }
 
     /// Where its model is.
-    pub(super) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
     /// What it was made for.
-    pub(super) fn spec(&self) -> &ShardSpec {
+    pub(crate) fn spec(&self) -> &ShardSpec {
         &self.spec
     }
 
@@ -210,11 +204,11 @@ impl Shard {
             ("n_layers", info.n_layers.to_string()),
         ];
         let (path, blocks) = (&absolute(path), self.packer.blocks());
-        self.with(|loaded| super::export::write(path, &self.graph, &self.config, &loaded.weights, blocks, &metadata))
+        self.with(|loaded| export::write(path, &self.graph, &self.config, &loaded.weights, blocks, &metadata))
     }
 
     /// Saves the shard's tensors, in their stored dtype and under the graph's names, as the safetensors file `path`.
-    pub(super) fn save_checkpoint(&self, path: &Path) -> Result<()> {
+    pub(crate) fn save_checkpoint(&self, path: &Path) -> Result<()> {
         let path = &absolute(path);
         self.with(|loaded| {
             let wanted = self.graph.weights();
@@ -227,7 +221,7 @@ impl Shard {
     }
 
     /// Calls `work`, which runs the session, with the shard's memory: one call at a time where the arena has room for one run.
-    pub(super) fn run<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+    pub(crate) fn run<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
         self.with(|loaded| {
             let _turn = self.turn.as_ref().map(Mutex::lock);
             work(loaded)
@@ -235,7 +229,7 @@ impl Shard {
     }
 
     /// Calls `work`, which runs nothing, with the shard's memory, which stays until it returns. Many calls at once, beside runs.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
         callout::refuse_inside()?;
         if matches!(&*self.residence.read(), Residence::Lost) {
             self.rebuild()?;
@@ -252,7 +246,7 @@ impl Shard {
     }
 
     /// A KV cache for `capacity` tokens, given back when the shard retires.
-    pub(super) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
+    pub(crate) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
         self.with(|loaded| {
             let (rows, memory) = loaded.session.new_rows(self.kv, capacity, &self.slots, &self.budget)?;
             Ok(self.register(loaded, Cache { rows, _memory: memory }))
@@ -270,7 +264,7 @@ impl Shard {
     }
 
     /// Bytes that [`suspend`](Self::suspend) would give back to the budget. Nothing is loaded to tell.
-    pub(super) fn own_bytes(&self) -> u64 {
+    pub(crate) fn own_bytes(&self) -> u64 {
         // Recursive: not behind somebody who waits for runs to end.
         match &*self.residence.read_recursive() {
             Residence::Here(loaded) => loaded.memory.bytes() + loaded.session.bytes(),
@@ -279,7 +273,7 @@ impl Shard {
     }
 
     /// Gives the weights and the session back, after the runs in progress, but keeps the requests' caches.
-    pub(super) fn suspend(&self) {
+    pub(crate) fn suspend(&self) {
         let mut residence = self.residence.write();
         if let Residence::Here(loaded) = &*residence {
             self.identify(loaded);
@@ -288,7 +282,7 @@ impl Shard {
     }
 
     /// Builds what [`suspend`](Self::suspend) gave back.
-    pub(super) fn resume(&self) -> Result<()> {
+    pub(crate) fn resume(&self) -> Result<()> {
         let loaded = self.build()?;
         *self.residence.write() = Residence::Here(Box::new(loaded));
         Ok(())
@@ -309,7 +303,7 @@ impl Shard {
     }
 
     /// Whether a run failed for want of memory that was there before, so that it is worth to [`rebuild`](Self::rebuild).
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         match &*self.residence.read() {
             Residence::Here(loaded) => self.target.rebuilds && loaded.session.is_broken(),
             Residence::Lost => true,
@@ -318,7 +312,7 @@ impl Shard {
     }
 
     /// Gives a broken session back and makes it anew, with what it took from the device. Requests keep their caches.
-    pub(super) fn rebuild(&self) -> Result<()> {
+    pub(crate) fn rebuild(&self) -> Result<()> {
         let mut residence = self.residence.write();
         match &*residence {
             Residence::Here(loaded) if loaded.session.is_broken() => {
@@ -336,7 +330,7 @@ impl Shard {
     }
 
     /// Gives all memory back, after the runs in progress. Requests on it are stale from now on.
-    pub(super) fn retire(&self) {
+    pub(crate) fn retire(&self) {
         *self.residence.write() = Residence::Retired;
         for cache in self.caches.lock().drain(..).filter_map(|cache| cache.upgrade()) {
             *cache.lock() = None;
@@ -344,7 +338,7 @@ impl Shard {
     }
 
     /// Tells this model, range and these weights from others: what a request's state belongs to.
-    pub(super) fn fingerprint(&self) -> Result<&Fingerprint> {
+    pub(crate) fn fingerprint(&self) -> Result<&Fingerprint> {
         match self.fingerprint.get() {
             Some(known) => Ok(known),
             None => self.with(|loaded| Ok(self.identify(loaded))),
@@ -358,10 +352,10 @@ impl Shard {
 
     fn fingerprint_of(&self, loaded: &Loaded) -> Fingerprint {
         let kv = loaded.session.kv_type(self.kv);
-        fingerprint::of(&self.config, self.range, &kv, &self.graph, &loaded.weights)
+        identity::of(&self.config, self.range, &kv, &self.graph, &loaded.weights)
     }
 
-    pub(super) fn config(&self) -> &ModelConfig {
+    pub(crate) fn config(&self) -> &ModelConfig {
         &self.config
     }
 }
@@ -388,13 +382,13 @@ impl Loaded {
 }
 
 /// The model's shape.
-pub(super) fn read_config(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<ModelConfig> {
+pub(crate) fn read_config(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<ModelConfig> {
     let content = files.read_required(names::CONFIG, CONFIG_LIMIT, on)?;
     model::read_config(&content).map_err(|e| e.within(files.describe()))
 }
 
 /// The shape, range and graph that `spec` names.
-pub(super) fn inspect(
+pub(crate) fn inspect(
     files: &dyn ModelFiles,
     spec: &ShardSpec,
     on: &mut OnTransfer<'_>,

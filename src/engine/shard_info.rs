@@ -1,7 +1,7 @@
 //! What a shard tells of itself.
 
-use super::device::{Device, Target};
-use super::shard::Loaded;
+use crate::engine::options::{Device, Target};
+use crate::engine::shard::Loaded;
 use crate::kernels::{Dtype, Layout, Packing};
 use crate::kv::KvShape;
 use crate::model::{ModelConfig, Range};
@@ -63,7 +63,7 @@ pub enum WeightType {
 
 impl ShardInfo {
     /// That of a shard of `range`.
-    pub(super) fn new(config: &ModelConfig, range: Range, loaded: &Loaded, kv: KvShape, target: &Target) -> Self {
+    pub(crate) fn new(config: &ModelConfig, range: Range, loaded: &Loaded, kv: KvShape, target: &Target) -> Self {
         let Loaded { session, weights, .. } = loaded;
         Self {
             architecture: config.architecture.clone(),

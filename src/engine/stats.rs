@@ -20,23 +20,23 @@ pub struct EngineStats {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     loaded: AtomicU64,
     tokens: AtomicU64,
     oom: [AtomicU64; 3],
 }
 
 impl Counters {
-    pub(super) fn loaded(&self) {
+    pub(crate) fn loaded(&self) {
         self.loaded.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn tokens(&self, tokens: usize) {
+    pub(crate) fn tokens(&self, tokens: usize) {
         self.tokens.fetch_add(tokens as u64, Ordering::Relaxed);
     }
 
     /// Counts and logs `error` if memory ran out.
-    pub(super) fn note(&self, error: &Error) {
+    pub(crate) fn note(&self, error: &Error) {
         let Some(oom) = error.out_of_memory() else { return };
         let index = match oom.site {
             Site::Load => 0,
@@ -53,7 +53,7 @@ impl Counters {
         );
     }
 
-    pub(super) fn read(&self) -> EngineStats {
+    pub(crate) fn read(&self) -> EngineStats {
         let [load, kv, run] = [0, 1, 2].map(|i| self.oom[i].load(Ordering::Relaxed));
         EngineStats {
             shards_loaded: self.loaded.load(Ordering::Relaxed),

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::engine::Device;
-use crate::engine::run_memory::run_bytes;
+use crate::engine::memory::run_bytes;
 use crate::engine::{Engine, EngineOptions, Input, Logits, Request, RequestOptions};
 use crate::error::ErrorKind;
 use crate::graph;

@@ -1,0 +1,158 @@
+//! What a request's state belongs to, as 32 bytes: SHA-256 of an encoding that is spelled out here, field by field, so that it
+//! is the same for whoever has the same [`VERSION`], whatever fields and variants are called in the sources.
+//!
+//! Numbers are 8 bytes, little-endian; a text is the number of its bytes and then these. In this order:
+//!
+//! ```text
+//! text      "ortshard shard"
+//! number    VERSION
+//! text      the architecture
+//! numbers   hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size
+//! number    the bits of rms_norm_eps as float32
+//! numbers   0 or 1: tied head; bias of query, key and value; of the output projection; of the MLP
+//! numbers   how many layers have a window given, and each one's, 0 for none
+//! numbers   rotated pairs, each one's frequency, and the factor on cosines and sines, as below
+//! numbers   first and last layer
+//! text      what KV rows are kept as
+//! ```
+//!
+//! And for every tensor, in the order of the graph: its name, the number of its dimensions, these, the text that names its layout,
+//! and its first and its last 4,096 bytes, or all there are. Norms and biases are in it whole; fine-tunes of one model differ at
+//! those places of their matrices, too, and no gigabytes are read.
+//!
+//! What changes no result is left out: config.json's own word on the dtype, and how long a sequence may be.
+
+use sha2::{Digest, Sha256};
+
+use crate::graph::Graph;
+use crate::model::{ModelConfig, Range};
+use crate::weights::WeightTable;
+
+/// Rises with every change of what is encoded.
+const VERSION: u64 = 1;
+const SAMPLE: usize = 4096;
+
+pub(crate) type Fingerprint = [u8; 32];
+
+/// That of layers `range` with these `weights` and KV caches kept as `kv`.
+pub(crate) fn of(config: &ModelConfig, range: Range, kv: &str, graph: &Graph, weights: &WeightTable) -> Fingerprint {
+    let mut hash = Sha256::new();
+    hash.update(model(config, range, kv).0);
+    for weight in graph.weights() {
+        let Some(stored) = weights.get(&weight.name) else { continue };
+        let mut about = Encoding::default();
+        about.text(&weight.name);
+        about.number(weight.shape.len());
+        for dim in &weight.shape {
+            about.number(*dim);
+        }
+        about.text(stored.layout().name());
+        hash.update(about.0);
+        let data = stored.matrix().data;
+        hash.update(&data[..data.len().min(SAMPLE)]);
+        hash.update(&data[data.len().saturating_sub(SAMPLE)..]);
+    }
+    hash.finalize().into()
+}
+
+#[derive(Debug, Default)]
+struct Encoding(Vec<u8>);
+
+impl Encoding {
+    fn number(&mut self, number: usize) {
+        self.0.extend_from_slice(&(number as u64).to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// A number that was computed: its bits as float32 but for the last 8, so that it is the same whatever system's `pow` and `log`
+    /// it comes from.
+    fn computed(&mut self, value: f32) {
+        self.number((value.to_bits().saturating_add(1 << 7) >> 8) as usize);
+    }
+}
+
+fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
+    // No `..`: whoever adds a field decides whether it is part of this.
+    let ModelConfig {
+        architecture,
+        hidden_size,
+        intermediate_size,
+        layers,
+        heads,
+        kv_heads,
+        head_dim,
+        vocab_size,
+        max_positions: _,
+        rms_norm_eps,
+        tie_word_embeddings,
+        qkv_bias,
+        o_bias,
+        mlp_bias,
+        windows,
+        rope,
+        dtype: _,
+    } = config;
+    let mut e = Encoding::default();
+    e.text("ortshard shard");
+    e.number(VERSION as usize);
+    e.text(architecture);
+    for number in [hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size] {
+        e.number(*number);
+    }
+    e.number(rms_norm_eps.to_bits() as usize);
+    for flag in [tie_word_embeddings, qkv_bias, o_bias, mlp_bias] {
+        e.number((*flag).into());
+    }
+    e.number(windows.len());
+    for window in windows {
+        e.number(window.unwrap_or(0));
+    }
+    e.number(rope.pairs());
+    for frequency in rope.frequencies() {
+        e.computed(*frequency);
+    }
+    e.computed(rope.attention_factor());
+    e.number(range.start);
+    e.number(range.end);
+    e.text(kv);
+    e
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
+mod tests {
+    use super::*;
+    use crate::model::read_config;
+
+    /// Written by hand from the description above. It changes with [`VERSION`] only.
+    #[test]
+    fn the_encoding_is_what_its_description_says() {
+        let config = br#"{
+            "architectures": ["MistralForCausalLM"], "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 3,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "vocab_size": 10, "rms_norm_eps": 0.00001,
+            "hidden_act": "silu", "max_position_embeddings": 64, "rope_theta": 10000.0, "sliding_window": 5,
+            "tie_word_embeddings": true, "torch_dtype": "bfloat16"
+        }"#;
+        let config = read_config(config).unwrap();
+        let mut expected = Vec::new();
+        let numbers = |numbers: &[u64]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+        expected.extend(numbers(&[14]));
+        expected.extend(b"ortshard shard");
+        expected.extend(numbers(&[1, 18]));
+        expected.extend(b"MistralForCausalLM");
+        expected.extend(numbers(&[8, 16, 3, 2, 1, 4, 10]));
+        // 1e-5 as float32.
+        expected.extend(numbers(&[0x3727_c5ac]));
+        expected.extend(numbers(&[1, 0, 0, 0]));
+        expected.extend(numbers(&[3, 5, 5, 5]));
+        // 10000^-(0/4) and 10000^-(2/4) are 0x3f800000 and 0x3c23d70a, the factor is 1.
+        expected.extend(numbers(&[2, 0x003f_8000, 0x003c_23d7, 0x003f_8000]));
+        expected.extend(numbers(&[1, 2, 4]));
+        expected.extend(b"int8");
+        assert_eq!(model(&config, Range::new(1, 2, 3).unwrap(), "int8").0, expected);
+    }
+}

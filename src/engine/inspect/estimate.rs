@@ -1,0 +1,151 @@
+//! What a shard will take, from config.json and the tensor headers alone.
+
+use super::inspect_here;
+use crate::engine::Engine;
+use crate::engine::memory::{ROWS, run_bytes, run_within};
+use crate::engine::options::{Device, ShardSpec};
+use crate::engine::session::copied_bytes;
+use crate::error::{ErrorKind, Result};
+use crate::graph::{Graph, Weight};
+use crate::kernels::Dtype;
+use crate::model::{ModelConfig, Range, StoredDtype};
+use crate::runtime;
+use crate::source::{self, FileState, ModelFiles, SourceOptions};
+use crate::weights::{self, Catalogue, WeightTable};
+
+/// Memory that a shard and requests on it take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// The weights, as stored or, in another precision, as packed: file pages, shared with other processes that map the
+    /// same files. In ONNX Runtime's own operators, so on any device but the processor, also the copies that those keep.
+    pub weight_bytes: u64,
+    /// The KV caches of all the requests, when full.
+    pub kv_bytes: u64,
+    /// Activations of one run, of up to 512 tokens or as many as the engine's limit has room for, and the request's
+    /// output: the last token's logits, or all hidden states.
+    pub run_bytes: u64,
+    /// The most that is held while loading: what the engine holds now (with
+    /// [`release_first`](super::EngineOptions::release_first) without the shard it holds), the weights and, under a limit,
+    /// the activations, which are reserved then. Where weights are copied, also a passing copy, and one more of the largest
+    /// tensor.
+    pub load_peak_bytes: u64,
+    /// Weights, KV caches and one run.
+    pub total_bytes: u64,
+    /// The last layer (inclusive) of the largest range from the spec's first layer that can be loaded and used in the
+    /// memory there is: the engine's limit, or without one what the device has available. `None` if not even one layer can.
+    pub largest_end_layer: Option<u32>,
+}
+
+impl Engine {
+    /// Predicts the memory of `requests` requests of `context` tokens each on the shard of `spec`. Reads config.json and
+    /// the headers of the files that hold the shard's tensors; where those are not there, config.json's dtype decides.
+    pub fn estimate(&self, spec: &ShardSpec, context: u32, requests: u32) -> Result<Estimate> {
+        // Whatever the engine may do, an estimate opens no socket.
+        let sources = SourceOptions { offline: true, ..self.options.source.clone() };
+        let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
+        let mut catalogue = Catalogue::here(&*files)?;
+        let shape = inspect_here(&*files, spec, catalogue.as_mut())?;
+        let (start, layers) = (shape.1.start, shape.1.layers);
+        let mut estimate = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
+
+        // The machine's available memory leaves out what the engine holds already.
+        let (room, held) = match self.budget.limit() {
+            Some(limit) => (limit, 0),
+            // As good as unlimited where the system does not say.
+            None => (Some(self.available()).filter(|available| *available > 0).unwrap_or(u64::MAX), self.held()),
+        };
+        for end in start..layers {
+            let spec = ShardSpec { last_layer: end as u32, ..spec.clone() };
+            let shape = inspect_here(&*files, &spec, catalogue.as_mut())?;
+            let of_range = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
+            if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
+                break;
+            }
+            estimate.largest_end_layer = Some(end as u32);
+        }
+        Ok(estimate)
+    }
+
+    /// Bytes of memory that are free where shards run; 0 if unknown.
+    fn available(&self) -> u64 {
+        match self.target.device {
+            Device::Cuda(index) => runtime::gpus().get(index as usize).map_or(0, |gpu| gpu.free),
+            Device::Auto | Device::Cpu | Device::CoreMl => runtime::memory().1,
+        }
+    }
+
+    /// Bytes that stay reserved while another shard is loaded.
+    fn held(&self) -> u64 {
+        let leaves = self.current_shard().filter(|_| self.options.release_first);
+        self.budget.used().saturating_sub(leaves.map_or(0, |shard| shard.own_bytes()))
+    }
+
+    /// The estimate of one range, the largest one left open.
+    fn predict(
+        &self,
+        files: &dyn ModelFiles,
+        catalogue: Option<&Catalogue>,
+        (config, range, graph): &(ModelConfig, Range, Graph),
+        context: u32,
+        requests: u32,
+    ) -> Result<Estimate> {
+        let precision = self.options.precision;
+        let table = catalogue.map_or(Ok(None), |catalogue| headers(files, catalogue, graph))?;
+        let said = config.dtype.map(|dtype| match dtype {
+            StoredDtype::F32 => Dtype::F32,
+            StoredDtype::F16 => Dtype::F16,
+            StoredDtype::Bf16 => Dtype::BF16,
+        });
+        let stored = table.as_ref().and_then(WeightTable::dtype).or(said);
+        let bytes = |weight: &Weight| match table.as_ref().and_then(|table| table.get(&weight.name)) {
+            Some(stored) => stored.len(),
+            None => weight.shape.iter().product::<usize>() as u64 * said.map_or(4, |dtype| dtype.size() as u64),
+        };
+        let weight_bytes = precision.bytes(&graph.weights(), bytes);
+        let dtype = self.target.dtype(stored);
+        let copies = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let (copied, passing) = copies.unwrap_or_default();
+        let weight_bytes = weight_bytes + copied;
+        let kv = self.options.kv_type.shape(config, *range);
+        let (token, requests) = if copies.is_some() {
+            let together = u64::from(self.options.batch_slots.max(1));
+            (kv.values_per_token() * dtype.size() as u64, u64::from(requests).next_multiple_of(together))
+        } else {
+            (kv.bytes_per_token(), u64::from(requests))
+        };
+        let kv_bytes = token.saturating_mul(u64::from(context).saturating_mul(requests));
+        let held = self.held();
+        let (rows, arena) = if let Some(limit) = self.budget.limit() {
+            run_within(&self.target, graph, limit.saturating_sub(held + weight_bytes + passing))
+        } else {
+            let rows = ROWS.min(context.max(1) as usize);
+            (rows, run_bytes(graph, rows))
+        };
+        let activations = arena + precision.scratch_bytes(graph, rows);
+        let reserved = if self.budget.limit().is_some() { activations } else { 0 };
+        let output = if range.is_last() { config.vocab_size } else { context as usize * config.hidden_size };
+        let run_bytes = activations + (output * size_of::<f32>()) as u64;
+        Ok(Estimate {
+            weight_bytes,
+            kv_bytes,
+            run_bytes,
+            load_peak_bytes: held + weight_bytes + passing + reserved,
+            total_bytes: weight_bytes.saturating_add(kv_bytes).saturating_add(run_bytes),
+            largest_end_layer: None,
+        })
+    }
+}
+
+/// The shard's tensors, if the files that hold them are here.
+fn headers(files: &dyn ModelFiles, catalogue: &Catalogue, graph: &Graph) -> Result<Option<WeightTable>> {
+    for file in catalogue.files(&graph.weights())? {
+        if !matches!(files.audit(file)?, FileState::Present { .. }) {
+            return Ok(None);
+        }
+    }
+    match weights::load(files, catalogue, &graph.weights(), &mut |_| Ok(())) {
+        Ok(table) => Ok(Some(table)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,80 @@
+//! Where a shard's weights come from.
+
+use std::path::Path;
+
+use super::{Report, Stamps};
+use crate::error::{Error, Result};
+use crate::graph::Weight;
+use crate::source::{FileState, Folder, ModelFiles, absolute, names};
+use crate::weights::{self, Catalogue, WeightTable};
+
+/// The files of a model, and what is known of the tensors in them.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    files: Box<dyn ModelFiles>,
+    catalogue: Catalogue,
+}
+
+impl Checkpoint {
+    /// A model's own weights.
+    pub(crate) fn of(files: Box<dyn ModelFiles>, report: &mut Report) -> Result<Self> {
+        Self::read(files, None, report)
+    }
+
+    /// A folder with safetensors, or one safetensors file.
+    pub(crate) fn at(path: &Path, report: &mut Report) -> Result<Self> {
+        // What is not there is named as it was given.
+        let path = path.canonicalize().unwrap_or_else(|_| absolute(path));
+        if path.is_dir() {
+            return Self::of(Box::new(Folder::open(&path)?), report);
+        }
+        let (folder, name) = Folder::around(&path)?;
+        Self::read(Box::new(folder), Some(name), report)
+    }
+
+    fn read(files: Box<dyn ModelFiles>, file: Option<&str>, report: &mut Report) -> Result<Self> {
+        let catalogue = Catalogue::read(&*files, file, &mut |event| report.hear(event));
+        let catalogue = catalogue.map_err(|e| named(e, &*files))?;
+        Ok(Self { files, catalogue })
+    }
+
+    /// The tensors that are there.
+    pub(crate) fn catalogue(&mut self) -> &mut Catalogue {
+        &mut self.catalogue
+    }
+
+    /// The files of `folder` that hold the tensors `wanted`, and those that say which they are, as they are now.
+    pub(crate) fn stamps(&self, folder: &Path, wanted: &[&Weight]) -> Result<Stamps> {
+        let said = [names::CONFIG, names::WEIGHTS, names::INDEX];
+        let states = self.catalogue.files(wanted).and_then(|weights| {
+            said.into_iter()
+                .chain(self.catalogue.index())
+                .chain(weights)
+                .map(|name| self.files.audit(name))
+                .collect::<Result<Vec<_>>>()
+        });
+        let states = states.map_err(|e| named(e, &*self.files))?;
+        let present = states.into_iter().filter_map(|state| match state {
+            FileState::Present { path, .. } => Some(path),
+            FileState::Missing { .. } | FileState::Absent => None,
+        });
+        Ok(Stamps::of(present, [names::WEIGHTS, names::INDEX].map(|name| folder.join(name)).into()))
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn describe(&self) -> String {
+        self.files.describe()
+    }
+
+    /// Maps the tensors `wanted`, fetched first if need be.
+    pub(crate) fn load(&self, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
+        weights::load(&*self.files, &self.catalogue, wanted, &mut |event| report.hear(event))
+            .map_err(|e| named(e, &*self.files))
+    }
+}
+
+/// `error`, with the name of the model if it does not say that itself.
+fn named(error: Error, files: &dyn ModelFiles) -> Error {
+    let model = files.describe();
+    if error.chain().contains(&model) { error } else { error.within(model) }
+}

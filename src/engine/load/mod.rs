@@ -1,0 +1,10 @@
+//! From a model's files to its weights.
+
+mod checkpoint;
+mod place;
+mod progress;
+
+pub(crate) use checkpoint::Checkpoint;
+pub(crate) use place::{Place, Stamps};
+pub(crate) use progress::Report;
+pub use progress::{OnProgress, Progress, Stage};

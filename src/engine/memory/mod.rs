@@ -1,0 +1,11 @@
+//! What takes memory, and who counts it.
+
+mod budget;
+mod kv;
+mod run;
+mod slots;
+
+pub(crate) use budget::{Budget, Reservation};
+pub(crate) use kv::KvRows;
+pub(crate) use run::{ROWS, SHRINK_FROM, run_bytes, run_of, run_within};
+pub(crate) use slots::{Slot, Slots};

@@ -1,0 +1,373 @@
+//! Sessions in ONNX Runtime's own operators: how they get their weights, and how a run's requests get into them.
+
+use std::io::Cursor;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::rows::{Best, Kept, Out, Rows};
+use crate::engine::export;
+use crate::engine::memory::{Budget, Reservation, SHRINK_FROM, Slot, Slots, run_of};
+use crate::engine::options::{Packer, Target};
+use crate::error::{Error, ErrorKind, Result, Site, bail};
+use crate::graph::Graph;
+use crate::graph::stock::{self, Blocks, Form, Place, Style};
+use crate::kernels::Dtype;
+use crate::kv::KvShape;
+use crate::model::ModelConfig;
+use crate::runtime::{
+    self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, Feed, Placement, Reserved, StandardSession,
+    Step, Take,
+};
+use crate::weights::{Files, WeightTable};
+
+/// What the graph calls the file of its weights, which is a block of memory here.
+const DATA: &str = "weights";
+/// Candidates that are fetched beyond those that count: as many logits as that may equal the last that does.
+const TIES: usize = 32;
+
+impl Reserved for Reservation {}
+
+/// A session in the stock dialect.
+#[derive(Debug)]
+pub(crate) struct StockSession {
+    pub(crate) session: StandardSession,
+    budget: Arc<Budget>,
+    /// The most rows, and the last position, of runs that there was memory for.
+    fitted: (AtomicUsize, AtomicUsize),
+    /// Whether memory ran out in a run that is no larger than those.
+    broken: AtomicBool,
+}
+
+impl StockSession {
+    /// The session of `graph` where `target` says, with what it has placed there, the rows that a run may have, and what it took
+    /// of `budget`.
+    ///
+    /// Weights that the checkpoint has in the session's own type are read where they lie, others from a copy of ours. While the
+    /// session is made there is that and the copy that ONNX Runtime keeps, and one more of the tensor that it is taking over, or
+    /// of all that it packs.
+    pub(crate) fn new(
+        target: &Target,
+        packer: &Packer,
+        graph: &Graph,
+        config: &ModelConfig,
+        weights: &WeightTable,
+        budget: &Arc<Budget>,
+    ) -> Result<(Self, Placement, usize, Vec<Reservation>)> {
+        const KEPT: &str = "the weights of ONNX Runtime's own operators";
+        const PASSING: &str = "passing the weights to ONNX Runtime";
+        let (dtype, blocks) = (target.dtype(weights.dtype()), packer.blocks());
+        let files = weights.files(dtype);
+        let written = written(dtype, blocks, graph, config, Some(&files))?;
+        let kept = budget.reserve(written.kept_bytes, Site::Load, KEPT)?;
+        let _passing = budget.reserve(written.passing_bytes, Site::Load, PASSING)?;
+        let bytes = written.data_bytes;
+        let mut data: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(bytes as usize)
+            .map_err(|()| Error::oom(Site::Load, "cpu", bytes, PASSING))?;
+        export::write_data(Cursor::new(&mut *data), &written, dtype, &config.rope, config.max_positions, weights)?;
+
+        let (rows, limit) = run_of(target, graph, budget);
+        let memory = budget.reserve(limit.unwrap_or(0), Site::Load, "the memory of a run")?;
+        // ONNX Runtime takes the copy it keeps from the arena without looking at the limit, but counts it.
+        let limit = limit.map(|limit| limit + written.kept_bytes);
+        let stored = files.contents().enumerate().map(|(index, content)| (stored_in(index), content));
+        let contents = stored.chain([(DATA.to_owned(), &*data)]).collect();
+        let contents = Contents { files: contents, quantised: blocks.is_some() };
+        let create = |captures| {
+            let provider = target.device.provider(budget.limit(), captures);
+            let (session, placement) = runtime::Session::stock(&written.model, &contents, &provider, limit)?;
+            let session =
+                StandardSession::new(session, DeviceMemory::new(&provider, None)?, graph, dtype, provider.captures())?;
+            Ok((session, placement))
+        };
+        let (session, placement) = match create(target.captures) {
+            // A graph that is not on the device whole cannot be captured, which shows only when it is tried.
+            Err(error) if target.captures && is_device_failure(&error) => {
+                log::info!("steps on {} are not captured: {}", target.device, error.chain());
+                create(false)?
+            }
+            created => created?,
+        };
+        let session =
+            Self { session, budget: Arc::clone(budget), fitted: Default::default(), broken: AtomicBool::new(false) };
+        Ok((session, placement, rows, vec![kept, memory]))
+    }
+
+    /// Whether it has lost memory that it had: what it needs is there, but in pieces, or in what a failure has left behind.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Remembers how a run of `parts` has ended.
+    fn note(&self, parts: &[Part], done: &Result<()>) {
+        let rows = parts.iter().map(|part| part.rows.len()).sum();
+        let last = parts.iter().map(|part| part.positions.end).max().unwrap_or(0);
+        let (most_rows, furthest) = &self.fitted;
+        match done {
+            Ok(()) => {
+                most_rows.fetch_max(rows, Ordering::Relaxed);
+                furthest.fetch_max(last, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+                let fitted = rows <= most_rows.load(Ordering::Relaxed) && last <= furthest.load(Ordering::Relaxed);
+                self.broken.fetch_or(fitted, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// What it computes in.
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.session.dtype()
+    }
+
+    /// A KV cache for `capacity` tokens.
+    pub(crate) fn slot(&self, kv: KvShape, capacity: usize, slots: &Slots, budget: &Arc<Budget>) -> Result<Slot> {
+        let KvShape { layers, kv_heads, head_dim, .. } = kv;
+        let shape = CacheShape { dtype: self.dtype(), layers, slots: 1, kv_heads, capacity, head_dim };
+        slots.take(self.session.memory(), shape, budget)
+    }
+
+    /// One run of a [session](super::Session). ONNX Runtime's attention takes one request's rows, or a row of each of
+    /// several whose slots lie side by side: what is more becomes several runs of it.
+    pub(crate) fn run(&self, input: Rows, batch: &Batch, wanted: &[i64], mut out: Out, cancel: &Cancel) -> Result<()> {
+        let (width, is_last) = (self.session.width(), self.session.is_last());
+        let parts = parts(batch, is_last, wanted)?;
+        if let Out::Best(_, best) = &mut out {
+            best.clear();
+            best.resize_with(wanted.len(), || Best::Candidates(Vec::new()));
+        }
+        // A step runs one row, that is not one of many to stay on the device.
+        let steps = !matches!(out, Out::Kept(Kept { total: 2.., .. }));
+        for group in groups(&parts, steps) {
+            let done = match group {
+                [part] if !(steps && part.is_single()) => self.pass(width, part, input, wanted, &mut out, cancel),
+                together => self.step(width, together, input, &mut out, cancel),
+            };
+            self.note(group, &done);
+            done?;
+        }
+        Ok(())
+    }
+
+    fn pass(
+        &self,
+        width: usize,
+        part: &Part,
+        input: Rows,
+        wanted: &[i64],
+        out: &mut Out,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let feed = feed(input.of(part.rows.clone()));
+        let mine: Vec<i64> = wanted[part.wanted.clone()].iter().map(|row| row - part.rows.start as i64).collect();
+        let shrink = part.rows.len() > SHRINK_FROM;
+        let (cache, slot) = part.slot;
+        let run =
+            |take: Take| self.session.pass(feed, cache, slot, part.positions.clone(), &mine, take, cancel, shrink);
+        match out {
+            _ if part.out.is_empty() => run(Take::Nowhere),
+            Out::Host(values) => run(Take::Host(&mut values[part.out.start * width..part.out.end * width])),
+            Out::Kept(kept) => {
+                if kept.rows.is_none() {
+                    let bytes = (kept.total * width * self.dtype().size()) as u64;
+                    kept.memory = Some(self.budget.reserve(bytes, Site::Run, "hidden states on the device")?);
+                    kept.rows = Some(DeviceRows::new(self.session.memory(), self.dtype(), kept.total, width)?);
+                }
+                let Some(rows) = &kept.rows else { bail!(Internal, "no rows on the device") };
+                run(Take::Device(rows, kept.done..kept.done + part.rows.len()))
+            }
+            Out::Best(_, best) => {
+                // A prompt's last token: one row of logits is nothing beside it.
+                for row in part.out.clone() {
+                    let mut whole = logits(width)?;
+                    run(Take::Host(&mut whole))?;
+                    best[row] = Best::Whole(whole);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn step(&self, width: usize, parts: &[Part], input: Rows, out: &mut Out, cancel: &Cancel) -> Result<()> {
+        let (cache, first) = parts[0].slot;
+        let source = match input {
+            Rows::Kept(rows, ..) => Some(rows),
+            Rows::Ids(_) | Rows::Hidden(..) => None,
+        };
+        let reserve = |bytes| -> Result<Box<dyn Reserved>> {
+            Ok(Box::new(self.budget.reserve(bytes, Site::Run, "a decode step's input and output")?))
+        };
+        let mut step = Step::of(&self.session, cache, first..first + parts.len(), source, reserve)?;
+        let positions: Vec<usize> = parts.iter().map(|part| part.positions.start).collect();
+        let rows = || parts.iter().map(|part| input.of(part.rows.clone()));
+        match input {
+            Rows::Ids(_) if parts.len() > 1 => {
+                let ids: Vec<i64> = rows().filter_map(Rows::ids).flatten().copied().collect();
+                step.run(&self.session, Feed::Ids(&ids), &positions, cancel)
+            }
+            Rows::Hidden(..) if parts.len() > 1 => {
+                let hidden: Vec<f32> = rows().filter_map(Rows::hidden).flatten().copied().collect();
+                step.run(&self.session, Feed::Hidden(&hidden), &positions, cancel)
+            }
+            _ => step.run(&self.session, feed(input.of(parts[0].rows.clone())), &positions, cancel),
+        }?;
+        take(&mut step, width, parts, out)?;
+        step.put_back(cache);
+        Ok(())
+    }
+}
+
+/// Takes a step's results.
+fn take(step: &mut Step, width: usize, parts: &[Part], out: &mut Out) -> Result<()> {
+    let taken = || parts.iter().enumerate().filter(|(_, part)| !part.out.is_empty());
+    if taken().next().is_none() {
+        return Ok(());
+    }
+    match out {
+        Out::Host(values) => {
+            step.fetch()?;
+            taken().for_each(|(row, part)| step.row(row, &mut values[part.out.start * width..part.out.end * width]));
+        }
+        Out::Kept(kept) => kept.rows = Some(step.out().clone()),
+        Out::Best(counts, best) => {
+            let counts: Vec<usize> = taken().map(|(_, part)| counts[part.out.start]).collect();
+            let some = counts.iter().filter(|count| **count < width);
+            let most = some.max().map_or(0, |count| (count + TIES).min(width));
+            if most > 0 {
+                let found = step.candidates(most)?;
+                for ((row, part), count) in taken().zip(&counts) {
+                    let values = &found.best[row * most..][..most];
+                    // Among so many equals the last of those that count may have others beside it. A sum that is no finite
+                    // number is of logits that sampling looks at one by one.
+                    let decide = *count < width && (most == width || values[most - 1] < values[count - 1]);
+                    if decide && found.sums[row].is_finite() {
+                        let ids = found.ids[row * most..][..most].iter().map(|id| *id as u32);
+                        best[part.out.start] = Best::Candidates(ids.zip(values.iter().copied()).collect());
+                    } else {
+                        best[part.out.start] = Best::Candidates(Vec::new());
+                    }
+                }
+            }
+            let mut fetched = false;
+            for (row, part) in taken() {
+                if matches!(&best[part.out.start], Best::Candidates(some) if some.is_empty()) {
+                    if !std::mem::replace(&mut fetched, true) {
+                        step.fetch()?;
+                    }
+                    let mut whole = logits(width)?;
+                    step.row(row, &mut whole);
+                    best[part.out.start] = Best::Whole(whole);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Room for one token's logits.
+fn logits(width: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(width).map_err(|_| Error::oom(Site::Run, "cpu", 4 * width as u64, "a token's logits"))?;
+    values.resize(width, 0.0);
+    Ok(values)
+}
+
+fn feed(rows: Rows<'_>) -> Feed<'_> {
+    match rows {
+        Rows::Ids(ids) => Feed::Ids(ids),
+        Rows::Hidden(values, _) => Feed::Hidden(values),
+        Rows::Kept(rows, first, count) => Feed::Device(rows, first, count),
+    }
+}
+
+/// One request's part of a run.
+struct Part<'a> {
+    slot: (&'a runtime::DeviceCache, usize),
+    positions: Range<usize>,
+    /// Its rows among those of the run.
+    rows: Range<usize>,
+    /// Those of the wanted that are its.
+    wanted: Range<usize>,
+    /// Its rows among the results.
+    out: Range<usize>,
+}
+
+impl Part<'_> {
+    fn is_single(&self) -> bool {
+        self.rows.len() == 1
+    }
+
+    fn place(&self) -> (usize, usize) {
+        (std::ptr::from_ref(self.slot.0).addr(), self.slot.1)
+    }
+}
+
+/// The parts of `batch`, those of one slab in the order of their slots.
+fn parts<'a>(batch: &Batch<'a>, is_last: bool, wanted: &[i64]) -> Result<Vec<Part<'a>>> {
+    let (mut first, mut passed) = (0, 0);
+    let part = |segment: &runtime::Segment<'a>| {
+        let rows = first..first + segment.rows().len();
+        let mine = wanted[passed..].iter().take_while(|row| (**row as usize) < rows.end).count();
+        let wanted = passed..passed + mine;
+        (first, passed) = (rows.end, wanted.end);
+        let out = if is_last { wanted.clone() } else { rows.clone() };
+        Ok(Part { slot: segment.slot()?, positions: segment.rows(), rows, wanted, out })
+    };
+    let mut parts = batch.segments.iter().map(part).collect::<Result<Vec<_>>>()?;
+    parts.sort_by_key(Part::place);
+    Ok(parts)
+}
+
+/// The parts that run together: with `steps` single rows in slots side by side, anything else by itself.
+fn groups<'p, 'a>(parts: &'p [Part<'a>], steps: bool) -> impl Iterator<Item = &'p [Part<'a>]> {
+    parts.chunk_by(move |a, b| {
+        let ((slab, slot), (same, next)) = (a.place(), b.place());
+        steps && a.is_single() && b.is_single() && slab == same && slot + 1 == next
+    })
+}
+
+/// Whether another device could do better: one that is not there, a graph it cannot run, a failure of its own.
+pub(crate) fn is_device_failure(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::DeviceUnavailable | ErrorKind::Unsupported | ErrorKind::Runtime)
+}
+
+/// What the graph calls a file of the checkpoint.
+fn stored_in(file: usize) -> String {
+    format!("checkpoint.{file}")
+}
+
+/// The graph of a session in the stock dialect.
+fn written(
+    dtype: Dtype,
+    blocks: Option<Blocks>,
+    graph: &Graph,
+    config: &ModelConfig,
+    files: Option<&Files>,
+) -> Result<stock::StockModel> {
+    let place = |name: &str| {
+        let (file, offset) = files?.place(name)?;
+        Some(Place { location: stored_in(file), offset })
+    };
+    let (element, positions) = (export::element(dtype), config.max_positions);
+    let style = Style { form: Form::Session, element, blocks, location: DATA, place: &place, positions };
+    stock::write(graph, style, &[])
+}
+
+/// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
+/// is made. `None` if there is no such session.
+pub(crate) fn copied_bytes(
+    target: &Target,
+    dtype: Dtype,
+    blocks: Option<Blocks>,
+    graph: &Graph,
+    config: &ModelConfig,
+    weights: Option<&WeightTable>,
+) -> Option<(u64, u64)> {
+    if !target.stock() {
+        return None;
+    }
+    let files = weights.map(|weights| weights.files(dtype));
+    let written = written(dtype, blocks, graph, config, files.as_ref()).ok()?;
+    Some((written.kept_bytes, written.passing_bytes))
+}

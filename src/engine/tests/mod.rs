@@ -1,0 +1,4 @@
+//! What only shows from inside: devices that the processor stands in for.
+
+mod half;
+mod recovery;
