@@ -50,7 +50,7 @@ pub use elementwise::{add, scale, soft_cap};
 pub use embed::embed;
 pub use isa::Isa;
 pub use linear::{Map, gated, linear, linear_many, swiglu};
-pub use norm::rms_norm;
+pub use norm::{Norm, NormKind, norm, rms_norm};
 pub use packed::{LAYOUT_VERSION, Packing, codes, pack, scales};
 pub use simd::portable::narrow_f16;
 

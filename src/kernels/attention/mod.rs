@@ -16,6 +16,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use super::norm::{Norm, Weighted};
 use super::shared::{Output, Scratch};
 use super::simd::{Kernel, Simd};
 use super::{Isa, Matrix, Parallel};
@@ -89,13 +90,12 @@ pub fn attention(
     // 2 x dim values, rarely more than 256.
     let mut norms = vec![0.0; 2 * dim];
     let (q_wide, k_wide) = norms.split_at_mut(dim);
-    if let Some(norm) = q_norm {
-        norm.widen(0, q_wide);
-    }
-    if let Some(norm) = k_norm {
-        norm.widen(0, k_wide);
-    }
-    let input = Input { shape, q, k, v, cos, sin, q_norm: q_norm.map(|_| &*q_wide), k_norm: k_norm.map(|_| &*k_wide) };
+    let norm = Norm::rms(shape.norm_eps);
+    let [q_norm, k_norm] = [(q_norm, q_wide), (k_norm, k_wide)].map(|(weight, wide)| {
+        norm.widen(weight, wide);
+        weight.map(|_| Weighted { norm, weight: &*wide, bias: None })
+    });
+    let input = Input { shape, q, k, v, cos, sin, q_norm, k_norm };
     append(isa, par, &input, sequences);
 
     let out = Output::new(par, out);
@@ -136,8 +136,8 @@ struct Input<'a> {
     v: &'a [f32],
     cos: &'a [f32],
     sin: &'a [f32],
-    q_norm: Option<&'a [f32]>,
-    k_norm: Option<&'a [f32]>,
+    q_norm: Option<Weighted<'a>>,
+    k_norm: Option<Weighted<'a>>,
 }
 
 impl Input<'_> {
@@ -201,7 +201,7 @@ impl Kernel for Append<'_> {
             let row = self.row + i;
             let at = (row * shape.kv_heads + self.head) * dim;
             let (cos, sin) = self.input.angles(row);
-            let head = Head { norm: *k_norm, eps: shape.norm_eps, cos, sin, scale: 1.0 };
+            let head = Head { norm: *k_norm, cos, sin, scale: 1.0 };
             prepare(simd, &k[at..][..dim], &head, prepared);
             self.kind.write(prepared, key);
             self.kind.write(&v[at..][..dim], value);
@@ -329,7 +329,7 @@ fn prepare_queries<S: Simd>(simd: S, input: &Input, unit: &Unit, queries: &mut [
     for (i, to) in queries.chunks_exact_mut(dim).enumerate() {
         let row = unit.run.row + unit.from + i / group;
         let (cos, sin) = input.angles(row);
-        let head = Head { norm: *q_norm, eps: shape.norm_eps, cos, sin, scale: shape.scale };
+        let head = Head { norm: *q_norm, cos, sin, scale: shape.scale };
         let at = (row * shape.heads + unit.kv_head * group + i % group) * dim;
         prepare(simd, &q[at..][..dim], &head, to);
     }

@@ -1,13 +1,11 @@
 //! One head's row before attention: norm, rotation, scale.
 
-use super::super::norm::normalise;
+use super::super::norm::Weighted;
 use super::super::simd::Simd;
 
 /// What is done to a head.
 pub(super) struct Head<'a> {
-    /// Weights of its norm.
-    pub(super) norm: Option<&'a [f32]>,
-    pub(super) eps: f32,
+    pub(super) norm: Option<Weighted<'a>>,
     /// The angles of its position, one for each rotated pair.
     pub(super) cos: &'a [f32],
     pub(super) sin: &'a [f32],
@@ -22,7 +20,7 @@ pub(super) struct Head<'a> {
 #[inline(always)]
 pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], head: &Head, to: &mut [f32]) {
     match head.norm {
-        Some(weight) => normalise(simd, from, weight, head.eps, to),
+        Some(norm) => norm.normalise(simd, from, to),
         None => to.copy_from_slice(from),
     }
     let pairs = head.cos.len().min(head.sin.len()).min(to.len() / 2);
