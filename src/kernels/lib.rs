@@ -44,7 +44,7 @@ mod simd;
 mod testing;
 
 pub use activation::{Activation, activate};
-pub use attention::{AttentionShape, RowType, Sequence, attention};
+pub use attention::{AttentionInputs, AttentionShape, Rotation, RowType, Sequence, attention};
 pub use element::{Dtype, Layout, Matrix};
 pub use elementwise::{add, scale, soft_cap};
 pub use embed::embed;

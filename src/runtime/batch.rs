@@ -98,7 +98,7 @@ impl Batch<'_> {
                     (std::slice::from_raw_parts_mut(keys, half), std::slice::from_raw_parts_mut(keys.add(half), half))
                 };
                 let Segment { kind, capacity, position, tokens, .. } = *segment;
-                Ok(Sequence { keys, values, kind, capacity, position, tokens })
+                Ok(Sequence { keys, values, kind, capacity, first: 0, position, tokens })
             })
             .collect()
     }

@@ -17,7 +17,7 @@ use super::status::check;
 use crate::error::{Result, Site, bail, err};
 use crate::graph::names::{attribute, op};
 use crate::graph::native::DOMAIN;
-use crate::kernels::{self, AttentionShape, Isa, Map, Matrix};
+use crate::kernels::{self, AttentionInputs, AttentionShape, Isa, Map, Matrix, Norm, Rotation};
 use crate::weights::{Stored, WeightTable};
 
 /// The operators of one session.
@@ -130,14 +130,17 @@ impl Operator for Native {
                 let window = a.int(attribute::WINDOW)?;
                 let (query, key) = (shared.tensor(a, attribute::QUERY_NORM)?, shared.tensor(a, attribute::KEY_NORM)?);
                 let head_norm = query.zip(key);
+                let eps = a.float(attribute::EPS)?;
                 let shape = AttentionShape {
                     heads: a.int(attribute::HEADS)?,
                     kv_heads: a.int(attribute::KV_HEADS)?,
                     head_dim: a.int(attribute::HEAD_DIM)?,
                     rotary_pairs: a.int(attribute::ROTARY_PAIRS)?,
+                    rotation: Rotation::Halves,
                     scale: a.float(attribute::SCALE)?,
                     window: (window > 0).then_some(window),
-                    norm_eps: a.float(attribute::EPS)?,
+                    soft_cap: None,
+                    head_norm: head_norm.as_ref().map(|_| Norm::rms(eps)),
                 };
                 Box::new(Attention { cache: a.int(attribute::CACHE)?, shape, head_norm, shared })
             }
@@ -280,22 +283,11 @@ impl Kernel for Attention {
             bail!(Internal, "the batch describes other rows than the run has");
         }
         let norms = self.head_norm.as_ref().map(|(q, k)| (q.matrix(), k.matrix()));
-        let (q_norm, k_norm) = norms.as_ref().map_or((None, None), |(q, k)| (Some(q), Some(k)));
+        let (q_norm, k_norm) = norms.unzip();
+        let (cos, sin) = (&batch.cos, &batch.sin);
+        let inputs = AttentionInputs { q, k, v, cos, sin, q_norm, k_norm, ..Default::default() };
         let pool = call.pool(self.shared.threads);
-        kernels::attention(
-            self.shared.isa,
-            &pool,
-            s,
-            q,
-            k,
-            v,
-            &batch.cos,
-            &batch.sin,
-            q_norm,
-            k_norm,
-            &mut sequences,
-            out,
-        );
+        kernels::attention(self.shared.isa, &pool, s, &inputs, &mut sequences, out);
         pool.finish()
     }
 }
