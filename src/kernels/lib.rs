@@ -32,6 +32,7 @@ mod attention;
 mod element;
 mod elementwise;
 mod embed;
+mod experts;
 mod isa;
 mod linear;
 mod math;
@@ -48,6 +49,7 @@ pub use attention::{AttentionInputs, AttentionShape, Rotation, RowType, Sequence
 pub use element::{Dtype, Layout, Matrix};
 pub use elementwise::{add, scale, soft_cap};
 pub use embed::embed;
+pub use experts::{Groups, Routing, Score, route};
 pub use isa::Isa;
 pub use linear::{Map, gated, linear, linear_many, swiglu};
 pub use norm::{Norm, NormKind, norm, rms_norm};
