@@ -1,4 +1,4 @@
-"""Computes the fingerprint of a shard as src/engine/fingerprint.rs describes it, from config.json and model.safetensors alone: what a
+"""Computes the fingerprint of a shard as src/engine/identity.rs describes it, from config.json and model.safetensors alone: what a
 test holds the library's own to. For Llama folders with plain rotary positions, weights as stored. Needs nothing but Python.
 
     python3 tools/fingerprint.py tests/models/llama_256 0 1 f32
@@ -37,11 +37,11 @@ def model(config, first, last, kv):
     theta = config["rope_parameters"]["rope_theta"]
     frequencies = [theta ** -(2 * pair / dim) for pair in range(dim // 2)]
     return b"".join(
-        [text("ortshard shard"), number(1), text(config["architectures"][0])]
+        [text("ortshard shard"), number(2), text(config["architectures"][0])]
         + [number(size) for size in sizes]
         + [number(float_bits(config["rms_norm_eps"]))]
         + [number(int(flag)) for flag in flags]
-        + [number(0), number(len(frequencies))]
+        + [number(0), number(1), number(len(frequencies))]
         + [computed(frequency) for frequency in frequencies]
         + [computed(1.0), number(first), number(last), text(kv)]
     )

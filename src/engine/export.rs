@@ -39,7 +39,7 @@ pub(crate) fn write(
         bail!(InvalidArgument, "`{}` and the `{location}` beside it are one file", path.display());
     }
     let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
-    write_data(data.as_file(), &written, dtype, &config.rope, positions, weights)
+    write_data(data.as_file(), &written, dtype, &config.ropes, positions, weights)
         .map_err(|e| e.within(format_args!("writing `{location}`")))?;
     model.as_file().write_all(&written.model).map_err(failed)?;
     NewFile::publish_all([data, model])
@@ -59,7 +59,7 @@ pub(crate) fn write_data(
     file: impl Write + Seek,
     written: &stock::StockModel,
     dtype: Dtype,
-    rope: &Rope,
+    ropes: &[Rope],
     positions: usize,
     weights: &WeightTable,
 ) -> Result<()> {
@@ -72,8 +72,10 @@ pub(crate) fn write_data(
             Content::Weight(name) => stored(name)?.write_values(dtype, &mut out),
             Content::Codes(name) => stored(name)?.write_codes(&mut out),
             Content::Scales(name) => stored(name)?.write_scales(dtype, &mut out),
-            Content::Cosines => write_rotation(rope, positions, dtype, &mut out, |cos, _| cos),
-            Content::Sines => write_rotation(rope, positions, dtype, &mut out, |_, sin| sin),
+            Content::Plus(name, bits) => stored(name)?.write_sums(f32::from_bits(*bits), dtype, &mut out),
+            Content::Ones(count) => (0..*count).try_for_each(|_| weights::write_value(1.0, dtype, &mut out)),
+            Content::Cosines(rope) => write_rotation(&ropes[*rope], positions, dtype, &mut out, |cos, _| cos),
+            Content::Sines(rope) => write_rotation(&ropes[*rope], positions, dtype, &mut out, |_, sin| sin),
         }
         .map_err(failed)?;
     }

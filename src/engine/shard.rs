@@ -17,7 +17,7 @@ use crate::engine::stats::Counters;
 use crate::engine::{callout, export};
 use crate::error::{Result, Site, bail, err};
 use crate::graph::Graph;
-use crate::kv::KvShape;
+use crate::kept::KeptShape;
 use crate::model::{self, ModelConfig, Range};
 use crate::source::{ModelFiles, OnTransfer, absolute, names};
 use crate::weights::{self, WeightTable};
@@ -41,7 +41,7 @@ pub struct Shard {
     config: ModelConfig,
     range: Range,
     graph: Graph,
-    kv: KvShape,
+    kept: KeptShape,
     /// Held for reading by every run, so that whoever takes the memory away waits for runs in progress.
     residence: RwLock<Residence>,
     /// Where those of requests on another device get theirs.
@@ -118,7 +118,7 @@ impl Blueprint {
             None => Checkpoint::of(files, report)?,
             Some(path) => Checkpoint::at(path, report)?,
         };
-        let (config, graph) = settle(config, range, graph, source.catalogue())?;
+        let (config, graph) = settle(config, range, graph, source.catalogue());
         source.catalogue().tell_unused(&graph.weights());
         let own = checkpoint.is_none();
         let stamps = match place {
@@ -140,8 +140,8 @@ impl Blueprint {
         let Self { place, spec, source, own, config, range, graph, stamps } = self;
         let packer = Packer::new(options, &place.name(), range);
         let loaded = Loaded::build(&source, &packer, target, &graph, &config, budget, report)?;
-        let kv = options.kv_type.shape(&config, range);
-        let info = ShardInfo::new(&config, range, &loaded, kv, target);
+        let kept = KeptShape::new(&graph, options.kv_type.rows());
+        let info = ShardInfo::new(&config, range, &loaded, &kept, target);
         report.stage(Stage::Ready)?;
         Ok(Shard {
             place,
@@ -151,7 +151,7 @@ impl Blueprint {
             config,
             range,
             graph,
-            kv,
+            kept,
             residence: RwLock::new(Residence::Here(Box::new(loaded))),
             slots: Slots::new(options.batch_slots as usize),
             caches: Mutex::new(Vec::new()),
@@ -245,10 +245,10 @@ impl Shard {
         }
     }
 
-    /// A KV cache for `capacity` tokens, given back when the shard retires.
-    pub(crate) fn new_cache(&self, capacity: usize) -> Result<Arc<CacheSlot>> {
+    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run; given back when the shard retires.
+    pub(crate) fn new_cache(&self, capacity: usize, chunk: usize) -> Result<Arc<CacheSlot>> {
         self.with(|loaded| {
-            let (rows, memory) = loaded.session.new_rows(self.kv, capacity, &self.slots, &self.budget)?;
+            let (rows, memory) = loaded.session.new_rows(&self.kept, capacity, chunk, &self.slots, &self.budget)?;
             Ok(self.register(loaded, Cache { rows, _memory: memory }))
         })
     }
@@ -351,7 +351,7 @@ impl Shard {
     }
 
     fn fingerprint_of(&self, loaded: &Loaded) -> Fingerprint {
-        let kv = loaded.session.kv_type(self.kv);
+        let kv = loaded.session.kv_type(&self.kept);
         identity::of(&self.config, self.range, &kv, &self.graph, &loaded.weights)
     }
 
@@ -395,7 +395,7 @@ pub(crate) fn inspect(
 ) -> Result<(ModelConfig, Range, Graph)> {
     let config = read_config(files, on)?;
     let range = range(spec, &config)?;
-    let graph = model::graph(&config, range)?;
+    let graph = model::graph(&config, range);
     Ok((config, range, graph))
 }
 

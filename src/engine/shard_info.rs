@@ -2,8 +2,8 @@
 
 use crate::engine::options::{Device, Target};
 use crate::engine::shard::Loaded;
+use crate::kept::KeptShape;
 use crate::kernels::{Dtype, Layout, Packing};
-use crate::kv::KvShape;
 use crate::model::{ModelConfig, Range};
 
 /// What a shard is and takes.
@@ -63,10 +63,10 @@ pub enum WeightType {
 
 impl ShardInfo {
     /// That of a shard of `range`.
-    pub(crate) fn new(config: &ModelConfig, range: Range, loaded: &Loaded, kv: KvShape, target: &Target) -> Self {
+    pub(crate) fn new(config: &ModelConfig, range: Range, loaded: &Loaded, kept: &KeptShape, target: &Target) -> Self {
         let Loaded { session, weights, .. } = loaded;
         Self {
-            architecture: config.architecture.clone(),
+            architecture: config.architecture.to_owned(),
             first_layer: range.start as u32,
             last_layer: range.end as u32,
             n_layers: range.layers as u32,
@@ -83,7 +83,7 @@ impl ShardInfo {
                 Some(Layout::Tiles(Packing::Int8)) => WeightType::Int8,
             },
             weight_bytes: weights.bytes(),
-            kv_bytes_per_token: session.kv_bytes_per_token(kv),
+            kv_bytes_per_token: session.kv_bytes_per_token(kept),
             device: session.device,
             requested_device: target.requested,
             nodes: session.placement.nodes as u32,

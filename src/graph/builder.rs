@@ -1,9 +1,11 @@
 //! Writes a [`Graph`] operation by operation: the language of the model files.
+#![allow(dead_code, reason = "the vocabulary is wider than what the families so far use")]
 
 use std::collections::HashSet;
 
-use super::op::{Attend, Embed, Gated, Norm, Op, Project, Qkv, Rows};
+use super::op::{Activate, Add, Attend, Embed, Gated, Norm, Op, Project, Qkv, Rows, Scale, SoftCap};
 use super::{Attention, Graph, Input, Linear, Output, Value, Weight};
+use crate::kernels::{self, Activation};
 
 /// A graph that grows.
 #[derive(Debug)]
@@ -35,6 +37,11 @@ impl Builder {
         Value { id: self.names.len() - 1, width }
     }
 
+    /// What is called after `x`.
+    fn after(&self, x: Value, what: &str) -> String {
+        format!("{}.{what}", self.names[x.id])
+    }
+
     fn push(&mut self, op: impl Into<Op>) {
         self.ops.push(op.into());
     }
@@ -48,9 +55,28 @@ impl Builder {
 
     /// Root mean square norm (Zhang and Sennrich, 2019) with the scale `name` `[width]`.
     pub(crate) fn rms_norm(&mut self, x: Value, name: &str, eps: f32) -> Value {
-        let weight = Weight::new(name, [x.width]);
-        let out = self.value(module(&weight), x.width);
-        self.push(Norm { x, weight, eps, out });
+        self.norm(x, kernels::Norm::rms(eps), Some(Weight::new(name, [x.width])), None)
+    }
+
+    /// A norm of each row, with the scale `weight` and the shift `bias`, both `[width]`.
+    pub(crate) fn norm(
+        &mut self,
+        x: Value,
+        norm: kernels::Norm,
+        weight: Option<Weight>,
+        bias: Option<Weight>,
+    ) -> Value {
+        let name = weight.as_ref().map_or_else(|| self.after(x, "norm"), |weight| module(weight).to_owned());
+        let out = self.value(&name, x.width);
+        self.push(Norm { x, kind: norm, width: x.width, weight, bias, out });
+        out
+    }
+
+    /// A norm of each `width` values of a row, such as a head, with the scale `weight` `[width]`.
+    pub(crate) fn head_norm(&mut self, x: Value, norm: kernels::Norm, weight: Option<Weight>, width: usize) -> Value {
+        let name = weight.as_ref().map_or_else(|| self.after(x, "norm"), |weight| module(weight).to_owned());
+        let out = self.value(&name, x.width);
+        self.push(Norm { x, kind: norm, width, weight, bias: None, out });
         out
     }
 
@@ -75,10 +101,38 @@ impl Builder {
         out
     }
 
-    /// Gated linear unit with `silu` (Shazeer, 2020).
-    pub(crate) fn swiglu(&mut self, x: Value, gate: Linear, up: Linear) -> Value {
+    /// Gated linear unit (Shazeer, 2020): `activation(gate(x)) * up(x)`.
+    pub(crate) fn gated(&mut self, x: Value, gate: Linear, up: Linear, activation: Activation) -> Value {
         let out = self.value(&format!("{}.gated", parent(module(&gate.weight))), gate.out());
-        self.push(Gated { x, gate, up, out });
+        self.push(Gated { x, gate, up, activation, out });
+        out
+    }
+
+    /// An activation on its own.
+    pub(crate) fn activate(&mut self, x: Value, activation: Activation) -> Value {
+        let out = self.value(&self.after(x, "activated"), x.width);
+        self.push(Activate { x, activation, out });
+        out
+    }
+
+    /// `factor * x`.
+    pub(crate) fn scale(&mut self, x: Value, factor: f32) -> Value {
+        let out = self.value(&self.after(x, "scaled"), x.width);
+        self.push(Scale { x, factor, out });
+        out
+    }
+
+    /// `a + factor * b`.
+    pub(crate) fn add(&mut self, a: Value, b: Value, factor: f32) -> Value {
+        let out = self.value(&self.after(b, "added"), a.width);
+        self.push(Add { a, b, factor, out });
+        out
+    }
+
+    /// `cap * tanh(x / cap)`.
+    pub(crate) fn soft_cap(&mut self, x: Value, cap: f32) -> Value {
+        let out = self.value(&self.after(x, "capped"), x.width);
+        self.push(SoftCap { x, cap, out });
         out
     }
 

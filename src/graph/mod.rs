@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 pub(crate) use builder::Builder;
-pub(crate) use op::{Attention, HeadNorm, Kept, Op};
+pub(crate) use op::{Attention, Kept, Op, Temperature};
 pub(crate) use weight::{Linear, Weight};
 
 /// A tensor that flows between operations, float32 of shape `[tokens, width]`.

@@ -27,7 +27,7 @@ mod tensor;
 mod values;
 
 pub(crate) use arena::return_freed_memory;
-pub(crate) use batch::{Batch, Segment};
+pub(crate) use batch::{Angles, Batch, Segment};
 pub(crate) use cancel::Cancel;
 pub(crate) use cuda::gpus;
 pub(crate) use device_cache::{CacheShape, DeviceCache};

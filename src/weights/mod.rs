@@ -74,6 +74,16 @@ impl Stored {
         Ok(())
     }
 
+    /// Writes its values plus `offset` as little-endian `dtype`.
+    pub(crate) fn write_sums(&self, offset: f32, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
+        let (matrix, mut row) = (self.matrix(), vec![0.0; self.cols]);
+        for from in 0..self.rows {
+            matrix.widen(from * self.cols, &mut row);
+            row.iter().try_for_each(|value| write_value(value + offset, dtype, out))?;
+        }
+        Ok(())
+    }
+
     /// Writes the codes of a quantised tensor as `MatMulNBits` has them, row after row.
     pub(crate) fn write_codes(&self, out: &mut impl Write) -> std::io::Result<()> {
         let (packing, matrix) = (self.packing()?, self.matrix());

@@ -42,4 +42,5 @@ mod swaps;
 mod text;
 mod threads;
 mod tied_head;
+mod windows;
 mod without_cache;

@@ -19,20 +19,20 @@ pub(crate) fn settle(
     range: Range,
     graph: Graph,
     catalogue: &mut Catalogue,
-) -> Result<(ModelConfig, Graph)> {
+) -> (ModelConfig, Graph) {
     if !(config.tie_word_embeddings && catalogue.holds(model::HEAD)) {
-        return Ok((config, graph));
+        return (config, graph);
     }
     if range.is_first() && !catalogue.holds(model::EMBEDDING) {
         catalogue.alias(model::EMBEDDING, model::HEAD);
-        return Ok((config, graph));
+        return (config, graph);
     }
     if !range.is_last() {
-        return Ok((config, graph));
+        return (config, graph);
     }
     config.tie_word_embeddings = false;
-    let graph = model::graph(&config, range)?;
-    Ok((config, graph))
+    let graph = model::graph(&config, range);
+    (config, graph)
 }
 
 /// What `spec` names, as far as files that are here tell; where there is no `catalogue`, the head is as config.json says.
@@ -43,7 +43,7 @@ pub(crate) fn inspect_here(
 ) -> Result<(ModelConfig, Range, Graph)> {
     let (config, range, graph) = inspect(files, spec, &mut |_| Ok(()))?;
     let (config, graph) = match catalogue {
-        Some(catalogue) => settle(config, range, graph, catalogue)?,
+        Some(catalogue) => settle(config, range, graph, catalogue),
         None => (config, graph),
     };
     Ok((config, range, graph))

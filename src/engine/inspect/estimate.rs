@@ -4,9 +4,11 @@ use super::inspect_here;
 use crate::engine::Engine;
 use crate::engine::memory::{ROWS, run_bytes, run_within};
 use crate::engine::options::{Device, ShardSpec};
+use crate::engine::request::DEFAULT_CHUNK;
 use crate::engine::session::copied_bytes;
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
+use crate::kept::KeptShape;
 use crate::kernels::Dtype;
 use crate::model::{ModelConfig, Range, StoredDtype};
 use crate::runtime;
@@ -106,14 +108,15 @@ impl Engine {
         let copies = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
         let (copied, passing) = copies.unwrap_or_default();
         let weight_bytes = weight_bytes + copied;
-        let kv = self.options.kv_type.shape(config, *range);
-        let (token, requests) = if copies.is_some() {
+        let kept = KeptShape::new(graph, self.options.kv_type.rows());
+        let (each, requests) = if copies.is_some() {
             let together = u64::from(self.options.batch_slots.max(1));
-            (kv.values_per_token() * dtype.size() as u64, u64::from(requests).next_multiple_of(together))
+            let token = kept.values_per_token() * dtype.size() as u64;
+            (token.saturating_mul(context.into()), u64::from(requests).next_multiple_of(together))
         } else {
-            (kv.bytes_per_token(), u64::from(requests))
+            (kept.bytes(context as usize, DEFAULT_CHUNK), u64::from(requests))
         };
-        let kv_bytes = token.saturating_mul(u64::from(context).saturating_mul(requests));
+        let kv_bytes = each.saturating_mul(requests);
         let held = self.held();
         let (rows, arena) = if let Some(limit) = self.budget.limit() {
             run_within(&self.target, graph, limit.saturating_sub(held + weight_bytes + passing))

@@ -14,7 +14,7 @@ use crate::engine::memory::{ROWS, Reservation};
 use crate::engine::session::{Given, Kept, Results, Rows, Sink, Want};
 use crate::engine::shard::{Cache, Loaded, Shard};
 use crate::error::{Error, ErrorKind, Result, Site, bail, err};
-use crate::runtime::{Batch, Cancel, DeviceRows, Segment};
+use crate::runtime::{Angles, Batch, Cancel, DeviceRows, Segment};
 
 /// One request's part of [`infer_batch`].
 #[derive(Debug)]
@@ -254,7 +254,7 @@ fn one_run(
         if tokens.start == 0 {
             part.first = out.written() + if loaded.session.is_last { wanted.len() } else { row };
         }
-        segments.push(cache.rows.segment(request.position() + tokens.start, tokens.len()));
+        segments.push(cache.rows.segment(request.position() + tokens.start, tokens.len())?);
         match tasks[index].logits {
             Logits::All => wanted.extend(row as i64..(row + tokens.len()) as i64),
             Logits::Last if tokens.end == part.tokens => {
@@ -322,15 +322,18 @@ impl Drop for Joined<'_> {
     }
 }
 
-/// The segments and the rotation of each of their rows.
+/// The segments, and how far each of the model's rotations turns each of their rows.
 fn rotated<'a>(shard: &Shard, segments: Vec<Segment<'a>>) -> Batch<'a> {
-    let rope = &shard.config().rope;
-    let count = segments.iter().map(|segment| segment.rows().len()).sum::<usize>() * rope.pairs();
-    let (mut cos, mut sin) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for position in segments.iter().flat_map(Segment::rows) {
-        rope.rotation(position, &mut cos, &mut sin);
-    }
-    Batch { segments, cos, sin }
+    let rows: usize = segments.iter().map(|segment| segment.rows().len()).sum();
+    let angles = shard.config().ropes.iter().map(|rope| {
+        let count = rows * rope.pairs();
+        let mut angles = Angles { cos: Vec::with_capacity(count), sin: Vec::with_capacity(count) };
+        for position in segments.iter().flat_map(Segment::rows) {
+            rope.rotation(position, &mut angles.cos, &mut angles.sin);
+        }
+        angles
+    });
+    Batch { angles: angles.collect(), segments }
 }
 
 /// A run's input: that of its only step, or a copy of all its steps' rows.

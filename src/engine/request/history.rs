@@ -85,7 +85,7 @@ impl Request {
     pub(crate) fn lend_cache(&mut self, tokens: usize) -> Result<()> {
         let Some(history) = self.history.take() else { return Ok(()) };
         let position = self.position();
-        let filled = self.shard().new_cache(position + tokens).and_then(|cache| {
+        let filled = self.shard().new_cache(position + tokens, self.chunk()).and_then(|cache| {
             self.cache = cache;
             self.set_position(0);
             self.replay(&history, position)

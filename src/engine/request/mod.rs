@@ -23,7 +23,7 @@ use crate::runtime::Cancel;
 use history::History;
 
 const DEFAULT_CAPACITY: usize = 4096;
-const DEFAULT_CHUNK: usize = 512;
+pub(crate) const DEFAULT_CHUNK: usize = 512;
 
 /// What a shard takes.
 #[derive(Debug, Clone, Copy)]
@@ -155,7 +155,7 @@ impl Request {
             if no_cache {
                 return Ok((Arc::default(), Some(History::new(shard, capacity)?)));
             }
-            Ok((shard.new_cache(capacity)?, None))
+            Ok((shard.new_cache(capacity, chunk)?, None))
         };
         let (cache, history) = memory().inspect_err(|error| shard.counters.note(error))?;
         let cancel = Arc::new(Cancel::new()?);
@@ -195,9 +195,26 @@ impl Request {
     }
 
     /// Forgets every token from `position` on.
+    ///
+    /// A layer that sees a window of tokens keeps that and at least 256 tokens behind it. A request can go back so far, and to 0.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](ErrorKind::OutOfRange) past the request's position, or where a window has moved on; nothing changes then.
     pub fn truncate(&mut self, position: usize) -> Result<()> {
         if position > self.position {
             bail!(OutOfRange, "position {position} is past the request's position {}", self.position);
+        }
+        if let Some(cache) = self.cache.lock().as_mut() {
+            let earliest = cache.rows.earliest();
+            if position == 0 {
+                cache.rows.restart();
+            } else if position < earliest {
+                bail!(
+                    OutOfRange,
+                    "position {position} is further back than the layers with a window have kept; the earliest is {earliest}, or 0 \
+                     to run the tokens again"
+                );
+            }
         }
         self.position = position;
         if let Some(history) = &mut self.history {

@@ -1,7 +1,9 @@
 //! A request's state outside the request: forked into another one, or as bytes for another process.
 //!
-//! The bytes: magic, version, the shard's fingerprint, the position, the KV rows of every layer and head, `[layers, 2, kv_heads,
-//! position]` rows as they lie in the cache (little-endian values, or `kernels::RowType`), and the SHA-256 of all that.
+//! The bytes: magic, version, the shard's fingerprint, the position, what every layer keeps ([`KvCache::read`]: rows as they lie in
+//! the cache, little-endian values or `kernels::RowType`), and the SHA-256 of all that.
+//!
+//! [`KvCache::read`]: crate::kept::KvCache::read
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +11,7 @@ use super::Request;
 use crate::error::{Error, Result, Site, bail, err};
 
 const MAGIC: &[u8; 8] = b"ORTSHKV\0";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HASH: usize = 32;
 /// Magic, version, fingerprint, position.
 const HEADER: usize = 8 + 4 + HASH + 8;
@@ -32,7 +34,8 @@ impl Request {
         if self.history.is_some() {
             return 0;
         }
-        HEADER + self.position() * self.shard().info().kv_bytes_per_token as usize + HASH
+        let kept = self.with_cache(|cache| Ok(cache.state_bytes(self.position())));
+        kept.map_or(0, |bytes| HEADER + bytes + HASH)
     }
 
     /// The request's state, to be continued by [`import_state`](Self::import_state) bit for bit: later, in another
@@ -74,7 +77,7 @@ impl Request {
         if state.len() < HEADER + HASH {
             bail!(Malformed, "state: {} bytes are too few", state.len());
         }
-        let (head, rest) = state.split_at(HEADER);
+        let head = &state[..HEADER];
         if &head[..8] != MAGIC {
             bail!(Malformed, "state: this is no exported request state");
         }
@@ -93,10 +96,6 @@ impl Request {
         let position = usize::try_from(position).map_err(|_| err!(Malformed, "state: position {position}"))?;
         if position > self.capacity() {
             bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity());
-        }
-        let bytes = position * self.shard().info().kv_bytes_per_token as usize;
-        if rest.len() != bytes + HASH {
-            bail!(Malformed, "state: {} bytes, {position} tokens take {}", state.len(), HEADER + bytes + HASH);
         }
         Ok(position)
     }

@@ -19,8 +19,8 @@ use crate::engine::memory::{Budget, KvRows, Reservation, SHRINK_FROM, Slots, run
 use crate::engine::options::{Device, Packer, Target};
 use crate::error::{Result, Site, bail};
 use crate::graph::{self, Graph, names};
+use crate::kept::{KeptShape, KvCache};
 use crate::kernels::Dtype;
-use crate::kv::{KvCache, KvShape};
 use crate::model::ModelConfig;
 use crate::runtime::{self, Batch, Cancel, Placement, Tensor, TensorMut, Values};
 use crate::weights::WeightTable;
@@ -157,37 +157,40 @@ impl Session {
         session.run(&mut values, cancel, input.len() > SHRINK_FROM)
     }
 
-    /// Bytes that a token of `kv` takes in such a cache.
-    pub(crate) fn kv_bytes_per_token(&self, kv: KvShape) -> u64 {
+    /// Bytes that a token takes in a cache of `kept`, while all layers keep it.
+    pub(crate) fn kv_bytes_per_token(&self, kept: &KeptShape) -> u64 {
         match &self.dialect {
-            Dialect::Native(_) => kv.bytes_per_token(),
-            Dialect::Stock(session) => kv.values_per_token() * session.dtype().size() as u64,
+            Dialect::Native(_) => kept.bytes_per_token(),
+            Dialect::Stock(session) => kept.values_per_token() * session.dtype().size() as u64,
         }
     }
 
     /// The name of what it is kept in.
-    pub(crate) fn kv_type(&self, kv: KvShape) -> String {
+    pub(crate) fn kv_type(&self, kept: &KeptShape) -> String {
         match &self.dialect {
-            Dialect::Native(_) => kv.rows.to_string(),
+            Dialect::Native(_) => kept.rows.to_string(),
             Dialect::Stock(session) => session.dtype().name().to_owned(),
         }
     }
 
-    /// A KV cache for `capacity` tokens, where the session reads it, and what it takes of `budget` for itself.
+    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run, where the session reads it, and what it takes of `budget` for itself.
     pub(crate) fn new_rows(
         &self,
-        kv: KvShape,
+        kept: &KeptShape,
         capacity: usize,
+        chunk: usize,
         slots: &Slots,
         budget: &Arc<Budget>,
     ) -> Result<(KvRows, Option<Reservation>)> {
         match &self.dialect {
             Dialect::Native(_) => {
-                let bytes = kv.bytes_per_token().saturating_mul(capacity as u64);
-                let memory = budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
-                Ok((KvRows::Mapped(KvCache::new(kv, capacity)?), Some(memory)))
+                let memory = budget.reserve(kept.bytes(capacity, chunk), Site::Kv, "a request's KV cache")?;
+                Ok((KvRows::Mapped(KvCache::new(kept, capacity, chunk)?), Some(memory)))
             }
-            Dialect::Stock(session) => Ok((KvRows::Device(session.slot(kv, capacity, slots, budget)?), None)),
+            Dialect::Stock(session) => {
+                let slot = session.slot(kept, capacity, slots, budget)?;
+                Ok((KvRows::Device(slot, Arc::clone(&kept.layers)), None))
+            }
         }
     }
 

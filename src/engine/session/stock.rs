@@ -10,10 +10,10 @@ use crate::engine::export;
 use crate::engine::memory::{Budget, Reservation, SHRINK_FROM, Slot, Slots, run_of};
 use crate::engine::options::{Packer, Target};
 use crate::error::{Error, ErrorKind, Result, Site, bail};
-use crate::graph::Graph;
 use crate::graph::stock::{self, Blocks, Form, Place, Style};
+use crate::graph::{self, Graph};
+use crate::kept::KeptShape;
 use crate::kernels::Dtype;
-use crate::kv::KvShape;
 use crate::model::ModelConfig;
 use crate::runtime::{
     self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, Feed, Placement, Reserved, StandardSession,
@@ -64,7 +64,7 @@ impl StockSession {
         let bytes = written.data_bytes;
         let mut data: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(bytes as usize)
             .map_err(|()| Error::oom(Site::Load, "cpu", bytes, PASSING))?;
-        export::write_data(Cursor::new(&mut *data), &written, dtype, &config.rope, config.max_positions, weights)?;
+        export::write_data(Cursor::new(&mut *data), &written, dtype, &config.ropes, config.max_positions, weights)?;
 
         let (rows, limit) = run_of(target, graph, budget);
         let memory = budget.reserve(limit.unwrap_or(0), Site::Load, "the memory of a run")?;
@@ -122,8 +122,14 @@ impl StockSession {
     }
 
     /// A KV cache for `capacity` tokens.
-    pub(crate) fn slot(&self, kv: KvShape, capacity: usize, slots: &Slots, budget: &Arc<Budget>) -> Result<Slot> {
-        let KvShape { layers, kv_heads, head_dim, .. } = kv;
+    pub(crate) fn slot(&self, kept: &KeptShape, capacity: usize, slots: &Slots, budget: &Arc<Budget>) -> Result<Slot> {
+        let layers = kept.layers.len();
+        let Some(&graph::Kept { kv_heads, head_dim, .. }) = kept.layers.first() else {
+            bail!(Internal, "a shard without layers")
+        };
+        if kept.layers.iter().any(|other| (other.kv_heads, other.head_dim) != (kv_heads, head_dim)) {
+            bail!(Unsupported, "layers with KV heads of different shapes do not run in ONNX Runtime's own operators");
+        }
         let shape = CacheShape { dtype: self.dtype(), layers, slots: 1, kv_heads, capacity, head_dim };
         slots.take(self.session.memory(), shape, budget)
     }

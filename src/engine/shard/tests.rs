@@ -45,8 +45,8 @@ fn a_node_that_stands_for_another_operation_makes_no_session() {
 #[test]
 fn a_graph_without_rotation_rotates_nothing() {
     let (with, mut without) = (shard("llama_256"), shard("llama_256"));
-    without.config.rope = model::Rope::default();
-    without.graph = model::graph(&without.config, Range::new(0, 1, 2).unwrap()).unwrap();
+    without.config.ropes = vec![model::Rope::default()];
+    without.graph = model::graph(&without.config, Range::new(0, 1, 2).unwrap());
     without.resume().unwrap();
     let error = without.export_onnx(Path::new("never.onnx")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
@@ -215,7 +215,7 @@ fn a_full_arena_in_the_middle_of_a_run_is_out_of_memory_and_harms_nothing() {
             .with_cache(|cache| {
                 let mut rows = Vec::new();
                 cache.read(1, &mut rows)?;
-                let head = shard.kv.rows.bytes(shard.config.head_dim);
+                let head = shard.kept.rows.bytes(shard.config.head_dim);
                 Ok(rows.chunks_exact(head).map(|head| head.iter().any(|byte| *byte != 0)).collect())
             })
             .unwrap();

@@ -6,13 +6,15 @@ use crate::graph::names::Name;
 use crate::graph::onnx::Node;
 use crate::graph::stock::Writer;
 use crate::graph::{Linear, Value, Weight};
+use crate::kernels::Activation;
 
-/// `out = silu(gate(x)) * up(x)`.
+/// `out = activation(gate(x)) * up(x)`.
 #[derive(Debug, Clone)]
 pub(crate) struct Gated {
     pub x: Value,
     pub gate: Linear,
     pub up: Linear,
+    pub activation: Activation,
     pub out: Value,
 }
 
@@ -44,9 +46,8 @@ impl Operation for Gated {
         let part = |name: &str| format!("{out}.{name}");
         w.linear(x.clone(), &self.gate, part("gate"));
         w.linear(x, &self.up, part("up"));
-        w.push(Node::new("", "Sigmoid", vec![part("gate")], vec![part("sigmoid")]));
-        w.push(Node::new("", "Mul", vec![part("gate"), part("sigmoid")], vec![part("silu")]));
-        w.push(Node::new("", "Mul", vec![part("silu"), part("up")], vec![out]));
+        w.activation(&part("gate"), self.activation, &part("activated"))?;
+        w.push(Node::new("", "Mul", vec![part("activated"), part("up")], vec![out]));
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 //! tokens, and how it is written in ONNX Runtime's own operators. Nothing else lists them but the match in `runtime` that finds an
 //! operation's kernel.
 
+mod activate;
+mod add;
 mod attend;
 mod embed;
 mod gated;
@@ -9,6 +11,8 @@ mod norm;
 mod project;
 mod qkv;
 mod rows;
+mod scale;
+mod soft_cap;
 
 use std::ops::Deref;
 
@@ -16,13 +20,17 @@ use super::names::Name;
 use super::stock::Writer;
 use super::{Value, Weight};
 use crate::error::Result;
-pub(crate) use attend::{Attend, Attention, HeadNorm, Kept};
+pub(crate) use activate::Activate;
+pub(crate) use add::Add;
+pub(crate) use attend::{Attend, Attention, Kept, Temperature};
 pub(crate) use embed::Embed;
 pub(crate) use gated::Gated;
 pub(crate) use norm::Norm;
 pub(crate) use project::Project;
 pub(crate) use qkv::Qkv;
 pub(crate) use rows::Rows;
+pub(crate) use scale::Scale;
+pub(crate) use soft_cap::SoftCap;
 
 /// What the graph knows of an operation.
 pub(crate) trait Operation {
@@ -127,4 +135,4 @@ macro_rules! operations {
     };
 }
 
-operations!(Attend, Embed, Gated, Norm, Project, Qkv, Rows);
+operations!(Activate, Add, Attend, Embed, Gated, Norm, Project, Qkv, Rows, Scale, SoftCap);

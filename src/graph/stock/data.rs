@@ -16,10 +16,14 @@ pub(crate) enum Content {
     Codes(String),
     /// Its scales `[rows, blocks]`.
     Scales(String),
-    /// The cosines of every position's rotation, `[positions, head_dim / 2]`.
-    Cosines,
+    /// The weight of this name, with the number of these bits added to each value.
+    Plus(String, u32),
+    /// As many ones.
+    Ones(usize),
+    /// The cosines of every position in this rotation, `[positions, head_dim / 2]`.
+    Cosines(usize),
     /// The sines, likewise.
-    Sines,
+    Sines(usize),
 }
 
 /// Where a tensor lies: a file and the first byte in it.

@@ -226,6 +226,26 @@ impl<'a> Writer<'a> {
         name.into()
     }
 
+    /// A number of the element type, inside the graph file; returns its name.
+    pub(crate) fn scalar(&mut self, value: f32) -> String {
+        let name = format!("scalar {value:?}");
+        if !self.has(&name) {
+            let raw_data = match self.style.element {
+                ElementType::F16 => half::f16::from_f32(value).to_le_bytes().to_vec(),
+                ElementType::BF16 => half::bf16::from_f32(value).to_le_bytes().to_vec(),
+                _ => value.to_le_bytes().to_vec(),
+            };
+            let data_type = self.style.element as i32;
+            self.initialise(Tensor { data_type, name: name.clone(), raw_data, ..Tensor::default() });
+        }
+        name
+    }
+
+    /// The weight of a norm that has none; returns its name.
+    pub(crate) fn ones(&mut self, width: usize) -> String {
+        self.external(&format!("ones.{width}"), self.style.element, &[width], Content::Ones(width))
+    }
+
     /// `GroupQueryAttention` takes the lengths as `sum(mask) - 1` per row and the longest as a scalar, both int32.
     fn sequence_lengths(&mut self) {
         let one = self.constant("one", &[1]);
