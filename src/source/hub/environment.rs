@@ -1,5 +1,5 @@
 //! The environment variables of the hub's own tools, read as `huggingface_hub` 2.4 reads them (its `constants.py` and
-//! `get_token`; transformers 5 has none of its own for any of this). `tools/make_environment_golden.py` asks Python what
+//! `get_token`; transformers 5 has none of its own for any of this). `tools/goldens/make_environment_golden.py` asks Python what
 //! it makes of many environments, and the test below compares.
 //!
 //! | what         | the first that is set counts                                 | else                                  |

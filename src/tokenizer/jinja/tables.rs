@@ -1,4 +1,4 @@
-//! Written by `tools/make_unicode_tables.py`: Unicode 14.0.0, as Python has it.
+//! Written by `tools/tables/make_unicode_tables.py`: Unicode 14.0.0, as Python has it.
 
 /// General category L, `str.isalpha`: where it begins and ends, in turns.
 pub(super) const LETTERS: [u32; 1296] = [

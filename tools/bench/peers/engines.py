@@ -1,13 +1,11 @@
 """What is measured: every engine as the users of it would run it, and what ortshard is to reach beside it."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .setup import TOOLS, Peers
-
-HEADER = TOOLS.parent / "include/ortshard.h"
+from . import header
+from .setup import Peers
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ TARGETS = [
 
 def precisions() -> dict[str, int]:
     """The ORTSHARD_PRECISION_* of the header."""
-    defines = re.findall(r"#define ORTSHARD_PRECISION_(\w+) (\d+)", HEADER.read_text())
-    return {name: int(value) for name, value in defines}
+    found = header.constants().items()
+    return {name.removeprefix("PRECISION_"): value for name, value in found if name.startswith("PRECISION_")}
 
 
 def ortshard(library: Path, model: Path) -> tuple[list[Engine], dict[str, str]]:

@@ -1,6 +1,6 @@
 """Measure ortshard on a GPU, beside onnxruntime-genai where that is installed, against what the project is to reach.
 
-    python3 tools/bench_gpu.py [--device cuda] [--shapes llama-3.2-1b,llama-3-8b] [--rounds 3]
+    python3 tools/bench/bench_gpu.py [--device cuda] [--shapes llama-3.2-1b,llama-3-8b] [--rounds 3]
 
 Models of the shapes are written with random weights in float16 if they are not there (18 GB for both). Everything goes
 through the C interface. Needs Python 3.11 with numpy, and target/release/libortshard.so (`make bench-gpu` makes it and
@@ -24,11 +24,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench_peers import worker
 from peers.engines import precisions
-from peers.setup import TOKENIZER, TOOLS
+from peers.process import run_worker
+from peers.setup import TOKENIZER
 
-ROOT = TOOLS.parent
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parents[1]
 SHORT, LONG = 256, 2048  # tokens of a prompt
 MANY = 64  # requests in a batch
 ROOM = 64  # for the tokens that warm up
@@ -77,7 +78,7 @@ TARGETS = (
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cpu, cuda, cuda:N or coreml")
-    parser.add_argument("--shapes", default=f"{ONE_B},{EIGHT_B}", help="of tools/make_random_model.py")
+    parser.add_argument("--shapes", default=f"{ONE_B},{EIGHT_B}", help="of tools/bench/make_random_model.py")
     parser.add_argument("--models", type=Path, default=ROOT / "target/models", help="where models are, or are written")
     parser.add_argument("--library", type=Path, default=ROOT / "target/release/libortshard.so")
     parser.add_argument("--rounds", type=int, default=3)
@@ -93,7 +94,7 @@ def random_model(shape: str, models: Path) -> Path:
     if not (model / "config.json").exists():
         print(f"writing the random model {model}", flush=True)
         part = models / f"{shape}-f16.part"
-        tool = [sys.executable, TOOLS / "make_random_model.py", "--shape", shape, "--dtype", "f16", "--out", part]
+        tool = [sys.executable, BENCH / "make_random_model.py", "--shape", shape, "--dtype", "f16", "--out", part]
         subprocess.run(tool, check=True)
         part.rename(model)
     return model
@@ -191,7 +192,7 @@ def job(kind: str, engine: dict[str, Any], model: Path, prompt: int, options: ar
 
 def measure(row: Row, logs: Path) -> None:
     """One more measurement of a row."""
-    result = worker(Path(sys.executable), row.job, logs / f"{row.job['kind']}.log")
+    result = run_worker(Path(sys.executable), row.job, logs / f"{row.job['kind']}.log")
     if "refused" in result:
         row.refused = result["refused"]
         print(f"  {row.name}: left out: {row.refused}", flush=True)

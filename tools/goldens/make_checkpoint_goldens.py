@@ -1,7 +1,7 @@
 """Writes tests/checkpoints.json: what transformers makes of checkpoints whose names or files are not the usual ones.
 
-    pip install -r tools/requirements-goldens.txt
-    python tools/make_checkpoint_goldens.py
+    pip install -r tools/goldens/requirements.txt
+    python tools/goldens/make_checkpoint_goldens.py
 
 `names`: the tensors of one of tests/models under other names. `rename` replaces the first prefix that fits, `remove` leaves
 tensors out, and `add` adds some, each with the rows of another one in reverse order. `last_logits` are transformers' own;
@@ -21,7 +21,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-ROOT = Path(__file__).resolve().parent.parent / "tests"
+ROOT = Path(__file__).resolve().parents[2] / "tests"
 HEAD, EMBEDDING, NORM = "lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"
 TIED, UNTIED = "qwen3_tied", "llama_gqa"
 

@@ -21,7 +21,7 @@ from jinja2 import TemplateError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-ROOT = Path(__file__).resolve().parent.parent / "tests" / "tokenizers"
+ROOT = Path(__file__).resolve().parents[2] / "tests" / "tokenizers"
 
 LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"

@@ -1,7 +1,7 @@
 """Writes tests/hub_environment.json: what huggingface_hub makes of many environments.
 
     pip install huggingface_hub==2.4.0
-    python tools/make_environment_golden.py
+    python tools/goldens/make_environment_golden.py
 
 Each row is read by a Python of its own, since huggingface_hub looks at the environment when it is imported. `{folder}` stands
 for a folder that holds the `files`.
@@ -90,7 +90,7 @@ def main():
     lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in golden)
     head = f'"files": {json.dumps(FILES)},\n"always": {json.dumps(ALWAYS)},\n"usual": {json.dumps(usual)}'
     text = f'{{{head},\n"rows": [\n{lines}\n]}}\n'
-    Path(__file__).parent.parent.joinpath("tests/hub_environment.json").write_text(text, encoding="utf-8")
+    Path(__file__).resolve().parents[2].joinpath("tests/hub_environment.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 The wheel is pinned by version and sha256, and only the library in it is unpacked. ORTSHARD_ONNXRUNTIME names a library
 to use instead; then nothing is fetched. Needs nothing but Python 3 with pip.
 
-    python3 tools/fetch_onnxruntime.py [--version 1.31.1] [--out target/onnxruntime]
-    python3 tools/fetch_onnxruntime.py --gpu [--out target/onnxruntime-gpu]
+    python3 tools/setup/fetch_onnxruntime.py [--version 1.31.1] [--out target/onnxruntime]
+    python3 tools/setup/fetch_onnxruntime.py --gpu [--out target/onnxruntime-gpu]
 
 With --gpu it is the library of the `onnxruntime-gpu` wheel with its CUDA provider, and beside it CUDA's libraries, which
 the provider is linked with: 0.8 GB to download, 1.2 GB unpacked. Nothing of the system is needed then but NVIDIA's driver.

@@ -5,7 +5,7 @@ enough for a benchmark, and nothing has to be downloaded for it. There is no
 tokenizer. Tensors are written one by one, in blocks: a model of 16 GB needs well
 under 200 MB of memory. Needs only numpy.
 
-    python tools/make_random_model.py --shape qwen2.5-0.5b --dtype bf16 --out DIR
+    python tools/bench/make_random_model.py --shape qwen2.5-0.5b --dtype bf16 --out DIR
 """
 
 import argparse

@@ -12,8 +12,8 @@ The shapes are odd on purpose (head counts, head sizes and widths that are no
 multiple of a vector register), and half of the configs are spelled as
 transformers 4 did, because most of the published models still are.
 
-    pip install -r tools/requirements-goldens.txt
-    python tools/make_goldens.py [name ...]
+    pip install -r tools/goldens/requirements.txt
+    python tools/goldens/make_goldens.py [name ...]
 """
 
 import json
@@ -28,7 +28,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
-OUT = Path(__file__).resolve().parent.parent / "tests" / "models"
+OUT = Path(__file__).resolve().parents[2] / "tests" / "models"
 GREEDY_STEPS = 24
 # How far, as a share of the largest logit, the best token must lead the second
 # one. Well above float32 noise, so that a correct engine takes the same path.

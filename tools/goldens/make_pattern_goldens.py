@@ -3,30 +3,19 @@ r"""Writes tests/tokenizers/patterns.json: regular expressions of tokenizers, an
 The answers are an independent oracle. Run from the repository root; needs `tokenizers` 0.23. Each pattern becomes the
 `Split` of a tokenizer whose ids show every cut: a WordPiece with one token for each byte at the start of a part, and
 another for each byte within one. For each: a hash of the ids of 10,000 texts (of the first 2,000 for mere constructs), the ids of the first texts in full, and
-`error` for patterns that are refused. The texts come from a generator that tests/patterns.rs has, too.
+`error` for patterns that are refused. The texts come from the generator of texts.py, which tests/suite/patterns.rs has, too.
 """
 
 import json
 from pathlib import Path
 
+from texts import FRAGMENTS, fnv, generator
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-ROOT = Path(__file__).resolve().parent.parent / "tests" / "tokenizers" / "patterns.json"
+ROOT = Path(__file__).resolve().parents[2] / "tests" / "tokenizers" / "patterns.json"
 TEXTS = 10_000
 FEW = 2_000
 FULL = 2
-MASK = (1 << 64) - 1
-
-# What texts are made of.
-FRAGMENTS = [
-    " ", " ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", " \n", "\u00a0", "\u3000", "\u2028", "\u0085", "\u200b", "\u200d",
-    "a", "b", "the", "Hello", "hello", "WORLD", "iPhone", "ab", "aab", "x", "I", "s", "t", "don", "É", "é", "ß", "ſ", "K",
-    "e\u0301", "नमस्ते", "हि", "ไทย", "مرحبا", "שלום", "今天", "世界", "カタカナ", "ひらがな", "한국어", "Привет", "Ελλάδα", "Ǆ", "ǅ",
-    "0", "1", "7", "12", "123", "1234", "12345", "1234567", "٣", "²", "Ⅷ", "½",
-    "'", "'s", "'S", "'ll", "'LL", "'re", "’s", "\"", ".", ",", "!", "?", "...", "…", "。", "，", "、", "！", "-", "_", "__",
-    "(", ")", "[", "]", "{", "}", "<", ">", "/", "\\", "|", "^", "~", "`", "@", "#", "$", "%", "&", "*", "+", "=", ":", ";",
-    "😀", "👍🏽", "👩\u200d👩\u200d👧", "🇨🇭", "€", "©", "\u0000", "\u0001", "\u001c", "\u007f", "\ufeff", "\ufffd", "𝔘", "﷽", "ﬀ",
-]
 
 CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 UPPER, LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
@@ -96,31 +85,9 @@ CONSTRUCTS = [
 ]
 
 
-def generator(seed):
-    """Numbers below a bound; 64-bit xorshift with a multiplication."""
-    state = seed
-
-    def below(bound):
-        nonlocal state
-        state ^= state >> 12
-        state = (state ^ (state << 25)) & MASK
-        state ^= state >> 27
-        return ((state * 0x2545F4914F6CDD1D & MASK) >> 33) % bound
-
-    return below
-
-
 def texts():
     below = generator(0x9E3779B97F4A7C15)
     return ["".join(FRAGMENTS[below(len(FRAGMENTS))] for _ in range(1 + below(12))) for _ in range(TEXTS)]
-
-
-def fnv(sequences):
-    value = 0xCBF29CE484222325
-    for ids in sequences:
-        for number in ids + [0xFFFF]:
-            value = ((value ^ number) * 0x100000001B3) & MASK
-    return f"{value:016x}"
 
 
 def tokenizer(pattern):

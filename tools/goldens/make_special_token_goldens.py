@@ -19,7 +19,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import AutoTokenizer
 
 transformers.logging.set_verbosity_error()
-ROOT = Path(__file__).resolve().parent.parent / "tests" / "tokenizers" / "special.json"
+ROOT = Path(__file__).resolve().parents[2] / "tests" / "tokenizers" / "special.json"
 
 TEXTS = [
     "hi <x>  cat</s> <y>dog",

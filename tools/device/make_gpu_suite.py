@@ -1,6 +1,6 @@
 """Make a folder that runs the tests and benchmarks of a GPU on a machine with no compiler, no Rust and no network.
 
-    python3 tools/make_gpu_suite.py [--out target/gpu-suite]
+    python3 tools/device/make_gpu_suite.py [--out target/gpu-suite]
     target/gpu-suite/run [--device cuda]
 
 The folder may be moved and copied. It holds the program of all tests, of which `tests/on_device.txt` is run, the C programs, the library as
@@ -17,7 +17,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "target"
 # Copied as they are. Of the tokenizers the tests of devices use one.
 COPIED = (
@@ -25,16 +25,13 @@ COPIED = (
     "tests/models",
     "tests/tokenizers/qwen",
     "models/stories",
-    "tools/run_on_device.sh",
+    "tools/device",
+    "tools/bench",
     "include/ortshard.h",
-    "tools/bench_gpu.py",
-    "tools/bench_peers.py",
-    "tools/make_random_model.py",
-    "tools/peers",
 )
 # As tests/suite/c/mod.rs compiles them.
 CFLAGS = ("-std=c11", "-D_XOPEN_SOURCE=700", "-O1")
-RUN = '#!/bin/sh\nexec "$(dirname "$0")/tools/run_on_device.sh" "$@"\n'
+RUN = '#!/bin/sh\nexec "$(dirname "$0")/tools/device/run_on_device.sh" "$@"\n'
 
 
 def built() -> Path:

@@ -42,7 +42,7 @@ PAIRS = {
 }
 
 if __name__ == "__main__":
-    text = [f"//! Written by `tools/make_unicode_tables.py`: Unicode {unicodedata.unidata_version}, as Python has it.\n"]
+    text = [f"//! Written by `tools/tables/make_unicode_tables.py`: Unicode {unicodedata.unidata_version}, as Python has it.\n"]
     for name, (what, numbers) in TABLES.items():
         text.append(f"/// {what}: where it begins and ends, in turns.")
         text.append(f"pub(super) const {name}: [u32; {len(numbers)}] = [{', '.join(f'0x{n:X}' for n in numbers)}];\n")

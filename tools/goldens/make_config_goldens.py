@@ -14,10 +14,10 @@
 The first run is with the newest transformers, the oracle. Runs with older ones
 add where they differ, and change nothing else.
 
-    pip install -r tools/requirements-goldens.txt transformers==5.24.0
-    python tools/make_config_goldens.py
+    pip install -r tools/goldens/requirements.txt transformers==5.24.0
+    python tools/goldens/make_config_goldens.py
     pip install transformers==4.57.1
-    python tools/make_config_goldens.py
+    python tools/goldens/make_config_goldens.py
 """
 
 import ast
@@ -36,7 +36,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-OUT = Path(__file__).resolve().parent.parent / "tests" / "models" / "configs"
+OUT = Path(__file__).resolve().parents[2] / "tests" / "models" / "configs"
 VERSION = transformers.__version__
 PACKAGE = Path(transformers.__file__).parent
 # Long enough for a window of 5 to matter on every layer.

@@ -2,7 +2,7 @@
 # Runs the tests of tests/on_device.txt, and then the benchmarks, on a device: a line for each, and status 1 if one failed.
 # Where the device is not there it says so and why, and ends with status 0.
 #
-#     tools/run_on_device.sh [--device cuda | cuda:N | coreml | cpu-stock] [--tests | --benches] [options of the benchmarks]
+#     tools/device/run_on_device.sh [--device cuda | cuda:N | coreml | cpu-stock] [--tests | --benches] [options of the benchmarks]
 #
 # In the source tree it runs them with cargo. `make gpu-suite` makes a folder that needs neither that nor a compiler nor a
 # network; there this is called `run`.
@@ -11,7 +11,7 @@
 # target/onnxruntime-gpu, target/onnxruntime), else that of python3's onnxruntime package. CUDA's libraries are looked for
 # beside it, in python3's nvidia packages, and where the system looks.
 
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 PYTHON=${PYTHON:-python3}
 device=cuda
 parts="tests benches"
@@ -27,14 +27,7 @@ in_folder() { [ -d "$root/bin" ]; }
 
 # ---- libraries ----
 
-# The files that match a pattern inside python3's packages, one a line.
-python_files() {
-    "$PYTHON" - "$1" 2>/dev/null <<'PYTHON'
-import glob, os, sys
-for folder in sys.path:
-    print(*glob.glob(os.path.join(folder, sys.argv[1])), sep="\n")
-PYTHON
-}
+python_files() { "$PYTHON" "$root/tools/device/python_files.py" "$1" 2>/dev/null; }
 
 if [ -z "${ORTSHARD_ONNXRUNTIME:-}" ]; then
     gpu="$root/target/onnxruntime-gpu/libonnxruntime.so"
@@ -103,11 +96,12 @@ step() {
         echo "FAILED  $name ($seconds s$counts, status $status)"
         failures=$((failures + 1))
     fi
-    # Each test of it, or everything where something failed.
+    # Each test of it and what was skipped, or everything where something failed.
     if [ $status = 0 ]; then
         printf '%s\n' "$said" | sed -n "
             s/^\(test [a-z_:]* \.\.\. \)\{0,1\}\([a-z_]*\.c\) \.\.\. ok/ok          $name: \2/p
-            s/^test [a-z_0-9]*::\([a-z_0-9]*\) \.\.\. ok\$/ok          $name: \1/p"
+            s/^test [a-z_0-9]*::\([a-z_0-9]*\) \.\.\. ok\$/ok          $name: \1/p
+            s/^\(test .* \.\.\. \)\{0,1\}SKIPPED \(.*\)/SKIPPED     \2/p"
     else
         printf '%s\n' "$said" | sed 's/^/    /'
     fi
@@ -136,7 +130,7 @@ for part in $parts; do
         # Where make puts numpy if python3 has none.
         export PYTHONPATH="$root/target/python${PYTHONPATH:+:$PYTHONPATH}"
         in_folder && set -- --library "$root/lib/libortshard.so" "$@"
-        "$PYTHON" "$root/tools/bench_gpu.py" --device "$bench_device" "$@" || failures=$((failures + 1))
+        "$PYTHON" "$root/tools/bench/bench_gpu.py" --device "$bench_device" "$@" || failures=$((failures + 1))
         ;;
     esac
 done

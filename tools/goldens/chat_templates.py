@@ -4,7 +4,7 @@
 The templates come from source packages on PyPI (llama.cpp's, TRL's and vLLM's) and stay in target/chat_templates, which
 is not committed: they are others' work. Run from the repository root; needs `transformers` 5.24 and the network:
 
-    python3 tools/chat_templates.py
+    python3 tools/goldens/chat_templates.py
     cargo test --lib published_templates -- --ignored --nocapture
 
 The clock is replaced by a fixed date. Each template meets each conversation with and without a generation prompt, and

@@ -17,14 +17,14 @@ def document(tables: str, engines: list[Engine], prompt: int, tokens: int) -> st
     settings = " ".join(f"`{key}={value}`" for key, value in GENAI_BUILD.items() if key != "hf_token")
     return f"""# Beside other engines
 
-Written by `make bench-peers PEERS="--out docs/peers.md"` (`tools/bench_peers.py`). The numbers are of one machine and one
+Written by `make bench-peers PEERS="--out docs/peers.md"` (`tools/bench/bench_peers.py`). The numbers are of one machine and one
 day; the ratios are what counts.
 
 {tables}
 
 ## How it is measured
 
-- Model: random bf16 weights of Qwen2.5-0.5B's shape (`tools/make_random_model.py`); every engine gets those same weights,
+- Model: random bf16 weights of Qwen2.5-0.5B's shape (`tools/bench/make_random_model.py`); every engine gets those same weights,
   converted or quantised by its own tools. Prompt of {prompt} tokens, greedy decoding of {tokens} after the first, batch 1.
 - Every engine has the same number of threads, and everything else as its makers set it, unless said below.
 - One round measures each engine once, in a process of its own, so that no idle threads of another one are about; the
@@ -37,7 +37,7 @@ day; the ratios are what counts.
   logits by argmax. Ready: opening the converted model, with warm file cache, up to the first token's turn; loading the
   library itself is not in it. ortshard quantises a shard when it is first opened and keeps it in the cache, which is in
   the first of its values.
-- Limit: plain reading of the bf16 weight file's cached pages with as many threads (`tools/peers/memory.c`), over the weights'
+- Limit: plain reading of the bf16 weight file's cached pages with as many threads (`tools/bench/peers/memory.c`), over the weights'
   bytes: a token reads them all once. On a shared machine that speed changes within seconds; an engine's limit is the mean
   of a measurement just before it and one just after.
 - Agrees: the correlation of the logits after the prompt with those of ortshard exact. It shows that all run the same

@@ -1,6 +1,6 @@
 """Measure ortshard beside onnxruntime-genai and llama.cpp: same model, same threads, taking turns.
 
-    python3 tools/bench_peers.py [--rounds 5] [--cache target/peers] [--out docs/peers.md]
+    python3 tools/bench/bench_peers.py [--rounds 5] [--cache target/peers] [--out docs/peers.md]
 
 The first run installs and builds the peers into the cache (some GB, minutes to an hour); later runs begin at once.
 Needs Python 3.11 with pip and venv, a C and C++ compiler, and target/release/libortshard.so with an ONNX Runtime
@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import time
 from array import array
@@ -26,11 +25,9 @@ from typing import Any
 
 from peers import document, engines, setup
 from peers.engines import EXACT, Engine
+from peers.process import run_worker
 from peers.report import BUSY, Rounds, quiet, report
 
-WORKER = setup.TOOLS / "peers/worker.py"
-# Variables that would change the number of threads of some engine.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "ORTSHARD_THREADS", "ORTSHARD_DEVICE")
 
 
 def parse() -> argparse.Namespace:
@@ -58,19 +55,6 @@ def busy() -> tuple[float, float]:
     return everything, workers.ru_utime + workers.ru_stime
 
 
-def worker(python: Path, job: dict[str, Any], log: Path) -> dict[str, Any]:
-    """What peers/worker.py answers, or {"refused": why} if it fails. What it prints besides goes to a log."""
-    environment = {k: v for k, v in os.environ.items() if k not in THREAD_VARIABLES}
-    environment["ORTSHARD_CACHE"] = str(log.parent / "ortshard")
-    with log.open("wb") as errors:
-        command = [python, WORKER, json.dumps(job)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True)
-    if done.returncode:
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        return {"refused": f"failed with status {done.returncode}: {tail[0]}"}
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def job(engine: Engine, options: argparse.Namespace, logits: Path) -> dict[str, Any]:
     """What peers/worker.py is told."""
     vocabulary = json.loads((options.model / "config.json").read_text())["vocab_size"]
@@ -90,7 +74,7 @@ def measure(engine: Engine, options: argparse.Namespace, python: Path, reference
     """One measurement, as tokens per second, and how its logits agree with the reference."""
     logits = reference if engine.name == EXACT else options.cache / "logits.f32"
     before, start = busy(), time.monotonic()
-    result = worker(python, job(engine, options, logits), options.cache / f"{engine.kind}.log")
+    result = run_worker(python, job(engine, options, logits), options.cache / f"{engine.kind}.log")
     after, seconds = busy(), time.monotonic() - start
     if "refused" not in result:
         others = (after[0] - before[0]) - (after[1] - before[1])
@@ -106,7 +90,7 @@ def bandwidth(options: argparse.Namespace, python: Path, library: Path) -> float
     """Bytes per second that the memory gives right now."""
     paths = {"library": str(library), "file": str(options.model / "model.safetensors")}
     job = {"kind": "memory", "options": paths, "threads": options.threads}
-    result = worker(python, job, options.cache / "memory.log")
+    result = run_worker(python, job, options.cache / "memory.log")
     if "refused" in result:
         sys.exit(f"the memory test {result['refused']}")
     return result["bandwidth"]
@@ -142,7 +126,7 @@ def run_rounds(todo: list[Engine], options: argparse.Namespace, peers: setup.Pee
         for engine in todo[number % len(todo) :] + todo[: number % len(todo)]:
             if engine.name in missing:
                 continue
-            result = measure(engine, options, peers.python, reference)
+            result = run_worker(engine, options, peers.python, reference)
             after = bandwidth(options, peers.python, peers.memory)
             result["bandwidth"] = (before + after) / 2
             before = after

@@ -1,6 +1,6 @@
 """Writes the fuzz corpus's seeds: files as models have them, and one of each kind of wrong.
 
-    python3 tools/make_fuzz_seeds.py [fuzz/corpus]
+    python3 tools/fuzz/make_fuzz_seeds.py [fuzz/corpus]
 
 Inputs that once broke something lie beside them as regression_*, and are kept by hand.
 """
@@ -11,7 +11,7 @@ import random
 import struct
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CORPUS = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "fuzz" / "corpus"
 TESTS = ROOT / "tests"
 

@@ -14,8 +14,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-TOOLS = Path(__file__).resolve().parent.parent
-REQUIREMENTS = TOOLS / "requirements-peers.txt"
+BENCH = Path(__file__).resolve().parents[1]
+REQUIREMENTS = BENCH / "requirements.txt"
 # The source package of llama.cpp's Python binding holds llama.cpp itself.
 BINDING = "0.3.36"
 BINDING_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -116,7 +116,7 @@ def llama_cpp(cache: Path, python: Path, source: Path, jobs: int) -> Path:
 
 def memory(cache: Path) -> Path:
     """The library that measures how fast memory is read."""
-    source = TOOLS / "peers/memory.c"
+    source = BENCH / "peers/memory.c"
     library = cache / f"memory-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}.so"
     if not library.exists():
         native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
@@ -136,13 +136,13 @@ def random_model(python: Path, model: Path, cache: Path) -> None:
     """The model, if it is not there: named after the shape it has."""
     if (model / "config.json").exists():
         return
-    tool = [python, TOOLS / "make_random_model.py", "--shape", model.name, "--dtype", "bf16", "--out", model]
+    tool = [python, BENCH / "make_random_model.py", "--shape", model.name, "--dtype", "bf16", "--out", model]
     run(f"writing the random model {model}", tool, cache / "model.log")
 
 
 def gguf(peers: Peers, model: Path, logs: Path) -> None:
     """The model as llama.cpp reads it, in bf16 and quantised."""
-    tool = [peers.python, TOOLS / "peers/convert_gguf.py"]
+    tool = [peers.python, BENCH / "peers/convert_gguf.py"]
     libraries = ["--library", peers.llama_cpp, "--binding", peers.binding]
     source = peers.models / "bf16.gguf"
     for name, arguments in [

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs the fuzz targets one after another, each for some seconds: tools/fuzz.sh [SECONDS [TARGET...]]
+# Runs the fuzz targets one after another, each for some seconds: tools/fuzz/fuzz.sh [SECONDS [TARGET...]]
 #
 # Starts from fuzz/corpus and keeps what it finds in target/fuzz/corpus. The first crash, hang or memory bomb ends it.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 seconds=${1:-7}
 [ $# -gt 0 ] && shift
 targets=${*:-config safetensors index state tokenizer tokenizer_config chat_template calls}

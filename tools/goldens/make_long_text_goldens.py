@@ -1,5 +1,5 @@
 """Writes tests/tokenizers/long.json: hashes of the ids and of the decoded text that Python's `tokenizers` gives for long
-texts, from the generator of make_pattern_goldens.py.
+texts, from the generator of texts.py.
 
 Run from the repository root after make_tokenizer_goldens.py; needs `tokenizers`.
 """
@@ -7,10 +7,10 @@ Run from the repository root after make_tokenizer_goldens.py; needs `tokenizers`
 import json
 from pathlib import Path
 
-from make_pattern_goldens import FRAGMENTS, fnv, generator
+from texts import FRAGMENTS, fnv, generator
 from tokenizers import Tokenizer
 
-ROOT = Path(__file__).resolve().parent.parent / "tests" / "tokenizers"
+ROOT = Path(__file__).resolve().parents[2] / "tests" / "tokenizers"
 NAMES = {"llama3": 10_000_000, "qwen": 300_000, "gpt2": 300_000, "llama2": 300_000, "mistral": 300_000, "gemma": 300_000, "unigram": 300_000}
 
 

@@ -1,7 +1,7 @@
 """Computes the fingerprint of a shard as src/engine/fingerprint.rs describes it, from config.json and model.safetensors alone: what a
 test holds the library's own to. For Llama folders with plain rotary positions, weights as stored. Needs nothing but Python.
 
-    python3 tools/fingerprint.py tests/models/llama_256 0 1 f32
+    python3 tools/goldens/fingerprint.py tests/models/llama_256 0 1 f32
 """
 
 import hashlib
