@@ -98,10 +98,10 @@ step() {
     fi
     # Each test of it and what was skipped, or everything where something failed.
     if [ $status = 0 ]; then
-        printf '%s\n' "$said" | sed -n "
-            s/^\(test [a-z_:]* \.\.\. \)\{0,1\}\([a-z_]*\.c\) \.\.\. ok/ok          $name: \2/p
-            s/^test [a-z_0-9]*::\([a-z_0-9]*\) \.\.\. ok\$/ok          $name: \1/p
-            s/^\(test .* \.\.\. \)\{0,1\}SKIPPED \(.*\)/SKIPPED     \2/p"
+        printf '%s\n' "$said" | awk -v program="$name" '
+            sub(/.*SKIPPED /, "") { print "SKIPPED     " $0; split($0, words, ": "); skipped[words[1]]; next }
+            match($0, /[a-z_]+\.c \.\.\. ok/) { print "ok          " program ": " substr($0, RSTART, RLENGTH - 7); next }
+            /^test .* \.\.\. ok$/ && !($2 in skipped) { sub(/.*::/, "", $2); print "ok          " program ": " $2 }'
     else
         printf '%s\n' "$said" | sed 's/^/    /'
     fi
