@@ -1,4 +1,4 @@
-//! Every test and every tool is in its list, and the lists name what exists.
+//! Lists in documents are true: every test and tool is in its list, and what a list names exists.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -120,6 +120,19 @@ fn the_list_of_device_tests_names_what_exists() {
         for left_out in names {
             assert!(text.contains(&format!("#[test]\nfn {left_out}() {{\n")), "{path} has no test {left_out}");
         }
+    }
+}
+
+#[test]
+fn architecture_md_tells_who_may_use_whom() {
+    let page = read("docs/architecture.md");
+    let (_, table) = page.split_once("| module | may use |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with("| ")).collect();
+    let uses: Vec<_> = crate::layering::USES.iter().filter(|(_, used)| !used.is_empty()).collect();
+    assert_eq!(rows.len(), uses.len(), "{rows:?}");
+    for (module, used) in uses {
+        let row = format!("| {module} | {} |", used.join(", "));
+        assert!(rows.contains(&row.as_str()), "docs/architecture.md has no row {row}");
     }
 }
 
