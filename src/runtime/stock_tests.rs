@@ -1,4 +1,5 @@
-//! The kernels beside ONNX Runtime's own operators for the same layers: `MatMul` in float32 and `MatMulNBits`.
+//! The kernels for linear layers give what ONNX Runtime's operators give for them: `MatMul` in float32 and
+//! `MatMulNBits`.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a failing test panics, test values are small")]
 
 use prost::Message;

@@ -11,7 +11,7 @@ use crate::error::{Result, err};
 use crate::graph::Weight;
 use crate::kernels::Layout;
 
-/// Where readers expect that tensors begin.
+/// Tensors begin at multiples of this, as readers expect.
 const ALIGN: usize = 8;
 
 /// Writes the tensors `wanted` of `table` to `path`, in their stored dtype. The file appears complete or not at all, see
@@ -26,7 +26,7 @@ pub(crate) fn save(table: &WeightTable, wanted: &[&Weight], path: &Path) -> Resu
             tensors.push((*weight, stored.layout(), stored.tensor_of(weight).ok_or_else(missing)?));
         }
     }
-    // The larger elements first: so each tensor is aligned.
+    // Tensors of larger elements come first, so that each tensor is aligned.
     tensors.sort_by_key(|(weight, layout, _)| {
         let size = if let Layout::Rows(dtype) = layout { dtype.size() } else { 1 };
         (Reverse(size), weight.tensor())

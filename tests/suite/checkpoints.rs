@@ -1,5 +1,5 @@
 //! Weights are read from the files and by the names that transformers takes; what cannot be read is named with what to do.
-//! `tools/make_checkpoint_goldens.py` makes the answers.
+//! `tools/goldens/make_checkpoint_goldens.py` makes the answers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

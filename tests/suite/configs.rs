@@ -1,5 +1,5 @@
 //! Every key of config.json is honoured, refused by name, or changes nothing in transformers either.
-//! `tools/make_config_goldens.py` makes the answers.
+//! `tools/goldens/make_config_goldens.py` makes the answers.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -152,7 +152,7 @@ fn minor() -> u32 {
 
 /// `GroupQueryAttention` runs head widths in multiples of 16 only; other models are not exported.
 ///
-/// Before 1.24 its window counts one token more than transformers' does, so windows are left out there: the README says so.
+/// Before 1.24 its window counts one token more than transformers' does, so windows are left out there: docs/precision.md says so.
 fn runnable(model: &Model) -> bool {
     if minor() < 24 && model.name.contains("window") {
         return false;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which modules a module may use. All may use [`COMMON`].
-const USES: &[(&str, &[&str])] = &[
+pub(crate) const USES: &[(&str, &[&str])] = &[
     ("ffi", &["engine", "runtime", "sampler", "tokenizer"]),
     ("engine", &["graph", "kept", "kernels", "model", "runtime", "sampler", "source", "tokenizer", "weights"]),
     ("model", &["graph", "kernels"]),

@@ -1,5 +1,5 @@
 //! A text of any length is encoded and decoded as Python's `tokenizers` does it, in bounded memory.
-//! `tools/make_long_text_goldens.py` makes the answers.
+//! `tools/goldens/make_long_text_goldens.py` makes the answers.
 #![allow(unsafe_code, reason = "setrlimit")]
 
 use std::path::{Path, PathBuf};

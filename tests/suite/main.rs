@@ -34,6 +34,7 @@ mod partitions;
 mod patterns;
 mod precision;
 mod promises;
+mod readme;
 mod runtimes;
 mod sampler;
 mod special_tokens;

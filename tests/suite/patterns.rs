@@ -1,4 +1,4 @@
-//! Regular expressions of tokenizers cut texts where Python's `tokenizers` cuts them. `tools/make_pattern_goldens.py` makes
+//! Regular expressions of tokenizers cut texts where Python's `tokenizers` cuts them. `tools/goldens/make_pattern_goldens.py` makes
 //! the answers.
 
 use std::path::Path;

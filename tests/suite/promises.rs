@@ -1,4 +1,4 @@
-//! The table in tests/README.md is made from the tests, and `tests/on_device.txt` names tests that exist.
+//! Lists in documents are true: every test and tool is in its list, and what a list names exists.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -120,5 +120,39 @@ fn the_list_of_device_tests_names_what_exists() {
         for left_out in names {
             assert!(text.contains(&format!("#[test]\nfn {left_out}() {{\n")), "{path} has no test {left_out}");
         }
+    }
+}
+
+#[test]
+fn architecture_md_tells_who_may_use_whom() {
+    let page = read("docs/architecture.md");
+    let (_, table) = page.split_once("| module | may use |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with("| ")).collect();
+    let uses: Vec<_> = crate::layering::USES.iter().filter(|(_, used)| !used.is_empty()).collect();
+    assert_eq!(rows.len(), uses.len(), "{rows:?}");
+    for (module, used) in uses {
+        let row = format!("| {module} | {} |", used.join(", "));
+        assert!(rows.contains(&row.as_str()), "docs/architecture.md has no row {row}");
+    }
+}
+
+/// Modules that scripts share are named beside them, those of the peers as a folder.
+#[test]
+fn the_list_of_tools_is_complete() {
+    let list = read("tools/README.md");
+    for entry in std::fs::read_dir(root().join("tools")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        for file in if folder.is_dir() { files(&format!("tools/{name}"), "") } else { Vec::new() } {
+            let file = file.rsplit('/').next().unwrap();
+            let known = list.contains(&format!("| {name}/{file} |")) || list.contains(&format!("({file} "));
+            assert!(
+                known || ["__pycache__", "requirements.txt"].contains(&file),
+                "tools/{name}/{file} is not in the list"
+            );
+        }
+    }
+    for script in list.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()) {
+        assert!(script == "script" || root().join("tools").join(script).exists(), "there is no tools/{script}");
     }
 }

@@ -1,5 +1,5 @@
 //! Where a folder's files disagree about special tokens, the tokenizer does what `AutoTokenizer` of transformers does.
-//! `tools/make_special_token_goldens.py` makes the answers.
+//! `tools/goldens/make_special_token_goldens.py` makes the answers.
 
 use std::path::Path;
 

@@ -22,7 +22,7 @@ fn a_fork_goes_its_own_way() {
     assert_same("fork", two.infer(Input::Ids(&[7]), Logits::Last).unwrap().values(), ours.view());
 }
 
-/// What a state says it belongs to is what tools/fingerprint.py computes from the model's files: the same in every version of
+/// What a state says it belongs to is what tools/goldens/fingerprint.py computes from the model's files: the same in every version of
 /// this library that has the same version of state.
 #[test]
 fn a_state_says_what_it_belongs_to() {

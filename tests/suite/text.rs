@@ -1,5 +1,5 @@
 //! Tokenizers, text streams and chat templates give what the Python libraries give, within bounds of time, memory and stack.
-//! `tools/make_tokenizer_goldens.py` makes the answers.
+//! `tools/goldens/make_tokenizer_goldens.py` makes the answers.
 
 use std::fs;
 use std::path::{Path, PathBuf};

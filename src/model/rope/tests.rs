@@ -1,4 +1,4 @@
-//! Every place, spelling and value of the parameters, against transformers (`tools/make_config_goldens.py`).
+//! Every place, spelling and value of the parameters, against transformers (`tools/goldens/make_config_goldens.py`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
 use serde_json::Value;

@@ -46,7 +46,7 @@ pub(crate) fn own_dtype() -> bool {
 ///
 /// Where we compute in float32 too, only the order of sums differs. CUDA computes in the models' own type, which is made
 /// float16 for tests: 11 bits, and a hundredth is twenty roundings. The best ids of the reference lead by more than that
-/// (`MIN_MARGIN` in `tools/make_goldens.py`).
+/// (`MIN_MARGIN` in `tools/goldens/make_goldens.py`).
 pub(crate) fn tolerance() -> f32 {
     if own_dtype() { tolerance_in("float16") } else { tolerance_in("float32") }
 }
