@@ -4,10 +4,12 @@ mod callout;
 mod export;
 mod identity;
 mod inspect;
+mod io;
 mod load;
 mod memory;
 mod options;
 mod request;
+mod run;
 mod session;
 mod shard;
 mod shard_info;
@@ -17,11 +19,10 @@ mod tests;
 
 pub(crate) use callout::call_out;
 pub use inspect::{AuditedFile, Estimate, FileState, ModelInfo};
+pub use io::{Input, Logits, Output};
 pub use load::{OnProgress, Progress, Stage};
 pub use options::{Device, DeviceInfo, EngineOptions, KvType, PackCache, Precision, RequestOptions, ShardSpec};
-pub use request::{
-    CancelHandle, Input, Logits, Output, Request, SampleStep, Step, infer_batch, infer_chain, next_token, next_tokens,
-};
+pub use request::{CancelHandle, Request, SampleStep, Step, infer_batch, infer_chain, next_token, next_tokens};
 pub use shard::Shard;
 pub use shard_info::{ShardInfo, WeightType};
 pub use stats::EngineStats;

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use once_cell::sync::OnceCell;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 
 use crate::engine::identity::{self, Fingerprint};
 use crate::engine::inspect::settle;
 use crate::engine::load::{Checkpoint, Place, Report, Stage, Stamps};
-use crate::engine::memory::{Budget, KvRows, Reservation, Slots};
+use crate::engine::memory::{Budget, KvCell, Reservation, Slots};
 use crate::engine::options::{EngineOptions, Packer, ShardSpec, Target};
 use crate::engine::session::Session;
 use crate::engine::shard_info::ShardInfo;
@@ -47,25 +47,13 @@ pub struct Shard {
     /// Where those of requests on another device get theirs.
     slots: Slots,
     /// The KV caches of its requests, to be given back when it retires.
-    caches: Mutex<Vec<Weak<CacheSlot>>>,
+    caches: Mutex<Vec<Weak<KvCell>>>,
     fingerprint: OnceCell<Fingerprint>,
     source: Checkpoint,
     packer: Packer,
     target: Target,
-    /// Under a memory limit runs go one at a time: the arena has room for one.
-    turn: Option<Mutex<()>>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) counters: Arc<Counters>,
-}
-
-/// Where a request keeps its KV cache; empty once the shard is retired.
-pub(crate) type CacheSlot = Mutex<Option<Cache>>;
-
-/// A KV cache and the bytes it took from the budget.
-#[derive(Debug)]
-pub(crate) struct Cache {
-    pub rows: KvRows,
-    _memory: Option<Reservation>,
 }
 
 /// Whether a shard's memory is there.
@@ -160,7 +148,6 @@ impl Blueprint {
             packer,
             target: target.at(info.device),
             info,
-            turn: budget.limit().map(|_| Mutex::new(())),
             budget: Arc::clone(budget),
             counters: Arc::clone(counters),
         })
@@ -204,63 +191,49 @@ impl Shard {
             ("n_layers", info.n_layers.to_string()),
         ];
         let (path, blocks) = (&absolute(path), self.packer.blocks());
-        self.with(|loaded| export::write(path, &self.graph, &self.config, &loaded.weights, blocks, &metadata))
+        export::write(path, &self.graph, &self.config, &self.loaded()?.weights, blocks, &metadata)
     }
 
     /// Saves the shard's tensors, in their stored dtype and under the graph's names, as the safetensors file `path`.
     pub(crate) fn save_checkpoint(&self, path: &Path) -> Result<()> {
-        let path = &absolute(path);
-        self.with(|loaded| {
-            let wanted = self.graph.weights();
-            if self.packer.changes() {
-                weights::save(&self.source.load(&wanted, &mut Report::silent())?, &wanted, path)
-            } else {
-                weights::save(&loaded.weights, &wanted, path)
-            }
-        })
+        let (path, loaded, wanted) = (&absolute(path), self.loaded()?, self.graph.weights());
+        if self.packer.changes() {
+            weights::save(&self.source.load(&wanted, &mut Report::silent())?, &wanted, path)
+        } else {
+            weights::save(&loaded.weights, &wanted, path)
+        }
     }
 
-    /// Calls `work`, which runs the session, with the shard's memory: one call at a time where the arena has room for one run.
-    pub(crate) fn run<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
-        self.with(|loaded| {
-            let _turn = self.turn.as_ref().map(Mutex::lock);
-            work(loaded)
-        })
-    }
-
-    /// Calls `work`, which runs nothing, with the shard's memory, which stays until it returns. Many calls at once, beside runs.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&Loaded) -> Result<T>) -> Result<T> {
+    /// The shard's memory, which stays as long as what is returned. Many have it at once, beside runs.
+    pub(crate) fn loaded(&self) -> Result<MappedRwLockReadGuard<'_, Loaded>> {
         callout::refuse_inside()?;
         if matches!(&*self.residence.read(), Residence::Lost) {
             self.rebuild()?;
         }
-        match &*self.residence.read() {
-            Residence::Here(loaded) => work(loaded),
-            Residence::Suspended | Residence::Lost | Residence::Retired => Err(err!(
+        let loaded = RwLockReadGuard::try_map(self.residence.read(), |residence| match residence {
+            Residence::Here(loaded) => Some(&**loaded),
+            Residence::Suspended | Residence::Lost | Residence::Retired => None,
+        });
+        loaded.map_err(|_| {
+            err!(
                 StaleShard,
                 "layers {}..={} are no longer loaded: the engine was cleared or holds another shard",
                 self.info.first_layer,
                 self.info.last_layer
-            )),
-        }
-    }
-
-    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run; given back when the shard retires.
-    pub(crate) fn new_cache(&self, capacity: usize, chunk: usize) -> Result<Arc<CacheSlot>> {
-        self.with(|loaded| {
-            let (rows, memory) = loaded.session.new_rows(&self.kept, capacity, chunk, &self.slots, &self.budget)?;
-            Ok(self.register(loaded, Cache { rows, _memory: memory }))
+            )
         })
     }
 
-    /// Remembers a cache, to be given back when the shard retires. Only while the shard is loaded: once it has retired, nobody
-    /// asks for the caches any more.
-    fn register(&self, _while_loaded: &Loaded, cache: Cache) -> Arc<CacheSlot> {
-        let slot = Arc::new(Mutex::new(Some(cache)));
+    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run; given back when the shard retires.
+    pub(crate) fn new_cache(&self, capacity: usize, chunk: usize) -> Result<Arc<KvCell>> {
+        // The shard stays loaded until the cache is among those to be given back: once it has retired, nobody looks for more.
+        let loaded = self.loaded()?;
+        let cache = loaded.session.new_kv(&self.kept, capacity, chunk, &self.slots, &self.budget)?;
+        let cell = Arc::new(Mutex::new(Some(cache)));
         let mut caches = self.caches.lock();
         caches.retain(|cache| cache.strong_count() > 0);
-        caches.push(Arc::downgrade(&slot));
-        slot
+        caches.push(Arc::downgrade(&cell));
+        Ok(cell)
     }
 
     /// Bytes that [`suspend`](Self::suspend) would give back to the budget. Nothing is loaded to tell.
@@ -325,7 +298,9 @@ impl Shard {
             Residence::Here(_) | Residence::Suspended | Residence::Retired => return Ok(()),
         }
         *residence = Residence::Lost;
-        *residence = Residence::Here(Box::new(self.build()?));
+        let loaded =
+            self.build().map_err(|again| again.within("the shard ran out of memory and was to be loaded again"))?;
+        *residence = Residence::Here(Box::new(loaded));
         Ok(())
     }
 
@@ -341,7 +316,7 @@ impl Shard {
     pub(crate) fn fingerprint(&self) -> Result<&Fingerprint> {
         match self.fingerprint.get() {
             Some(known) => Ok(known),
-            None => self.with(|loaded| Ok(self.identify(loaded))),
+            None => Ok(self.identify(&*self.loaded()?)),
         }
     }
 

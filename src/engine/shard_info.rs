@@ -1,5 +1,6 @@
 //! What a shard tells of itself.
 
+use crate::engine::io::Logits;
 use crate::engine::options::{Device, Target};
 use crate::engine::shard::Loaded;
 use crate::kept::KeptShape;
@@ -88,6 +89,15 @@ impl ShardInfo {
             requested_device: target.requested,
             nodes: session.placement.nodes as u32,
             cpu_nodes: session.placement.cpu_nodes as u32,
+        }
+    }
+    /// The `[rows, width]` of what a call of so many tokens gives.
+    pub(crate) fn output_shape(&self, tokens: usize, logits: Logits) -> (usize, usize) {
+        match (self.is_last, logits) {
+            (false, _) => (tokens, self.hidden_size as usize),
+            (true, Logits::Last) => (1, self.vocab_size as usize),
+            (true, Logits::All) => (tokens, self.vocab_size as usize),
+            (true, Logits::None) => (0, self.vocab_size as usize),
         }
     }
 }

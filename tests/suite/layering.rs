@@ -1,6 +1,9 @@
 //! The sources keep the rules of src/lib.rs: which module may use which, where `unsafe` may stand, how long a file may be.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use crate::common::paths::Modules;
 
 /// Which modules a module may use. All may use [`COMMON`].
 pub(crate) const USES: &[(&str, &[&str])] = &[
@@ -55,6 +58,7 @@ fn sources() -> Vec<Source> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     walk(&src, &mut files);
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
     files
         .iter()
         .map(|file| {
@@ -149,4 +153,72 @@ fn no_file_is_long() {
     for source in sources() {
         assert!(source.lines.len() <= LONGEST, "src/{} has {} lines", source.path, source.lines.len());
     }
+}
+
+/// Folders some of whose parts still use each other in a circle, and why.
+const CIRCLES: &[(&str, &str)] = &[
+    ("engine", "a shard reads what it is made of, and an engine is asked by what it holds"),
+    ("ffi", "the names of handles lie beside the functions that make them"),
+    ("kernels", "one file holds how weights lie and how registers read them"),
+    ("kernels/attention", "the plan of the work needs the shape, which lies in the mod.rs"),
+    ("model", "a family is of a type that lies beside the list of all families"),
+    (
+        "runtime",
+        "everything needs the loaded runtime, which holds everything, and the end of a process stops all of it",
+    ),
+    ("source", "names of files and ways to them lie in the mod.rs that opens them"),
+    ("tokenizer", "a stream needs the tokenizer that makes it"),
+    ("tokenizer/jinja", "values, calls and scopes of an interpreter need each other by nature"),
+    ("weights", "loading tells its events by a type that the catalogue needs"),
+    ("weights/packs", "the name of a pack is written by a function of the mod.rs"),
+];
+
+/// A folder's parts are its files, mod.rs among them, and its folders. Part a uses part b where code in a names what a file of b
+/// holds. A façade counts for nothing: what a mod.rs passes on by `pub use` is held by the file that defines it, and the mod.rs
+/// does not use it. No part of a folder may use another that uses it, be it through others. Tests are left out.
+#[test]
+fn parts_of_a_folder_use_each_other_in_one_direction() {
+    let mut folders: BTreeMap<String, BTreeMap<(String, String), String>> = BTreeMap::new();
+    for ((from, to), path) in modules().uses() {
+        let (a, b): (Vec<&str>, Vec<&str>) = (from.split('/').collect(), to.split('/').collect());
+        let common = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+        let why = format!("src/{from} names {path} of src/{to}");
+        let parts = (a[common].to_owned(), b[common].to_owned());
+        folders.entry(a[..common].join("/")).or_default().entry(parts).or_insert(why);
+    }
+    assert!(folders.contains_key("engine") && folders.contains_key("kernels"), "no uses found: {folders:?}");
+    for (folder, uses) in &folders {
+        let in_circles = uses.iter().filter(|((from, to), _)| reaches(uses.keys(), to, from));
+        let lines: Vec<&str> = in_circles.map(|(_, why)| why.as_str()).collect();
+        let known = CIRCLES.iter().any(|(known, _)| known == folder);
+        assert_eq!(!lines.is_empty(), known, "src/{folder}: known, circles:\n{}", lines.join("\n"));
+    }
+}
+
+/// Whether `from` uses `to`, be it through others.
+fn reaches<'a>(uses: impl Iterator<Item = &'a (String, String)> + Clone, from: &'a String, to: &String) -> bool {
+    let (mut seen, mut left) = (BTreeSet::from([from]), vec![from]);
+    while let Some(part) = left.pop() {
+        if part == to {
+            return true;
+        }
+        left.extend(
+            uses.clone().filter(|(user, _)| user == part).map(|(_, used)| used).filter(|used| seen.insert(used)),
+        );
+    }
+    false
+}
+
+#[test]
+fn nobody_climbs_out_of_a_top_level_module() {
+    let escapes = modules().escapes();
+    let lines: Vec<String> = escapes.iter().map(|e| format!("src/{}: {}", e.file, e.path)).collect();
+    assert!(lines.is_empty(), "by super:\n{}", lines.join("\n"));
+}
+
+/// The modules of all sources but tests.
+fn modules() -> Modules {
+    let is_test = |path: &str| path.split(['/', '.', '_']).any(|word| matches!(word, "tests" | "testing"));
+    let code = sources().into_iter().filter(|source| !is_test(&source.path));
+    Modules::read(code.map(|source| (source.path, source.lines.join("\n"))))
 }

@@ -2,25 +2,34 @@
 
 use std::sync::Arc;
 
-use super::Slot;
+use parking_lot::Mutex;
+
+use super::budget::Reservation;
+use super::slots::Slot;
 use crate::error::{Result, bail, err};
 use crate::graph::Kept;
 use crate::kept::KvCache;
 use crate::runtime::Segment;
 
-/// A request's KV cache.
+/// A request's KV cache, and what it has taken from the budget.
 #[derive(Debug)]
-pub(crate) enum KvRows {
-    Mapped(KvCache),
+pub(crate) enum KvStore {
+    Mapped {
+        cache: KvCache,
+        _memory: Reservation,
+    },
     /// Every layer keeps all tokens there.
     Device(Slot, Arc<[Kept]>),
 }
 
-impl KvRows {
-    /// Its part of a run: `tokens` rows that continue `position` cached ones.
+/// Where a request keeps its KV cache: empty once the shard is retired, and between the calls of a request without one.
+pub(crate) type KvCell = Mutex<Option<KvStore>>;
+
+impl KvStore {
+    /// The request's part of a run: `tokens` rows that continue `position` cached ones.
     pub(crate) fn segment(&mut self, position: usize, tokens: usize) -> Result<Segment<'_>> {
         match self {
-            Self::Mapped(cache) => {
+            Self::Mapped { cache, .. } => {
                 cache.make_room(position, tokens)?;
                 let kind = cache.row_type();
                 let (bytes, places) = cache.parts();
@@ -33,7 +42,7 @@ impl KvRows {
     /// The earliest position to which the request can go back.
     pub(crate) fn earliest(&self) -> usize {
         match self {
-            Self::Mapped(cache) => cache.earliest(),
+            Self::Mapped { cache, .. } => cache.earliest(),
             Self::Device(..) => 0,
         }
     }
@@ -41,7 +50,7 @@ impl KvRows {
     /// Makes room for tokens from position 0 on.
     pub(crate) fn restart(&mut self) {
         match self {
-            Self::Mapped(cache) => cache.restart(),
+            Self::Mapped { cache, .. } => cache.restart(),
             Self::Device(..) => {}
         }
     }
@@ -49,7 +58,7 @@ impl KvRows {
     /// Copies what `other` keeps at `position`.
     pub(crate) fn copy(&mut self, other: &Self, position: usize) -> Result<()> {
         match (self, other) {
-            (Self::Mapped(to), Self::Mapped(from)) => to.copy(from, position),
+            (Self::Mapped { cache: to, .. }, Self::Mapped { cache: from, .. }) => to.copy(from, position),
             (Self::Device(to, _), Self::Device(from, _)) => {
                 to.cache().copy(to.index(), from.cache(), from.index(), position)
             }
@@ -64,7 +73,7 @@ impl KvRows {
     /// Bytes that [`read`](Self::read) gives at `position`.
     pub(crate) fn state_bytes(&self, position: usize) -> usize {
         match self {
-            Self::Mapped(cache) => cache.state_bytes(position),
+            Self::Mapped { cache, .. } => cache.state_bytes(position),
             Self::Device(slot, layers) => {
                 let windows = layers.iter().filter(|kept| kept.window.is_some()).count();
                 slot.cache().state_bytes(position) + windows * size_of::<u64>()
@@ -75,7 +84,7 @@ impl KvRows {
     /// Appends what is kept at `position`, as [`KvCache::read`] does.
     pub(crate) fn read(&self, position: usize, to: &mut Vec<u8>) -> Result<()> {
         match self {
-            Self::Mapped(cache) => {
+            Self::Mapped { cache, .. } => {
                 cache.read(position, to);
                 Ok(())
             }
@@ -94,7 +103,7 @@ impl KvRows {
     /// Takes what [`read`](Self::read) gave. Nothing changes if that is refused.
     pub(crate) fn write(&mut self, position: usize, from: &[u8]) -> Result<()> {
         let (slot, layers) = match self {
-            Self::Mapped(cache) => return cache.write(position, from),
+            Self::Mapped { cache, .. } => return cache.write(position, from),
             Self::Device(slot, layers) => (slot, layers),
         };
         let wrong = || err!(Malformed, "state: what it keeps is not what position {position} takes");

@@ -1,26 +1,24 @@
-//! Requests without a KV cache: they keep what went into the shard, and compute everything anew in each call.
+//! What a request without a KV cache keeps instead: its input, from which each call computes everything anew.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use ndarray::ArrayView2;
-
-use super::batch::{Source, Task, run_together};
-use super::{Input, Logits, Request};
-use crate::engine::memory::Reservation;
-use crate::engine::session::Want;
+use crate::engine::io::Logits;
+use crate::engine::memory::{KvCell, Reservation};
+use crate::engine::run::{Call, Progress, run};
+use crate::engine::session::{Given, Results, Rows, Sink};
 use crate::engine::shard::Shard;
-use crate::error::{Error, ErrorKind, Result, Site};
+use crate::error::{Error, Result, Site};
+use crate::runtime::Cancel;
 
 /// The input of every token so far: the request's memory between calls.
 #[derive(Debug)]
-pub(crate) struct History {
-    rows: Rows,
+pub(super) struct History {
+    input: Kept,
     _memory: Reservation,
 }
 
 #[derive(Debug)]
-enum Rows {
+enum Kept {
     Ids(Vec<i64>),
     /// Hidden states of this width.
     Hidden(Vec<f32>, usize),
@@ -29,90 +27,77 @@ enum Rows {
 impl History {
     /// Room for `capacity` tokens of input to `shard`, so that a call never fails for lack of it: 8 bytes a token for
     /// ids, 4 x `hidden_size` for hidden states. The system commits its pages as tokens come.
-    pub(crate) fn new(shard: &Shard, capacity: usize) -> Result<Self> {
-        shard.with(|_| Ok(()))?;
+    pub(super) fn new(shard: &Shard, capacity: usize) -> Result<Self> {
+        drop(shard.loaded()?);
         let width = shard.info().hidden_size as usize;
         let row = if shard.info().is_first { size_of::<i64>() } else { width * size_of::<f32>() };
         let bytes = (capacity as u64).saturating_mul(row as u64);
         let memory = shard.budget.reserve(bytes, Site::Kv, "the input of a request without a cache")?;
         let refused = |_| Error::oom(Site::Kv, "cpu", bytes, "the input of a request without a cache");
-        let rows = if shard.info().is_first {
+        let input = if shard.info().is_first {
             let mut ids = Vec::new();
             ids.try_reserve_exact(capacity).map_err(refused)?;
-            Rows::Ids(ids)
+            Kept::Ids(ids)
         } else {
             let mut values = Vec::new();
             values.try_reserve_exact(capacity.saturating_mul(width)).map_err(refused)?;
-            Rows::Hidden(values, width)
+            Kept::Hidden(values, width)
         };
-        Ok(Self { rows, _memory: memory })
+        Ok(Self { input, _memory: memory })
     }
 
-    /// Adds what has been run.
-    pub(crate) fn push(&mut self, input: &Input) {
-        match (&mut self.rows, input) {
-            (Rows::Ids(ids), Input::Ids(more)) => ids.extend_from_slice(more),
-            (Rows::Hidden(values, _), Input::Hidden(more)) => values.extend_from_slice(more.as_slice().unwrap_or(&[])),
+    /// Adds rows that have been run.
+    pub(super) fn push(&mut self, rows: Rows) {
+        match (&mut self.input, rows) {
+            (Kept::Ids(ids), Rows::Ids(more)) => ids.extend_from_slice(more),
+            (Kept::Hidden(values, _), Rows::Hidden(more, _)) => values.extend_from_slice(more),
             // The request has checked that the input is of its shard's kind.
             _ => {}
         }
     }
 
     /// Forgets every token from `position` on.
-    pub(crate) fn truncate(&mut self, position: usize) {
-        match &mut self.rows {
-            Rows::Ids(ids) => ids.truncate(position),
-            Rows::Hidden(values, width) => values.truncate(position * *width),
+    pub(super) fn truncate(&mut self, position: usize) {
+        match &mut self.input {
+            Kept::Ids(ids) => ids.truncate(position),
+            Kept::Hidden(values, width) => values.truncate(position * *width),
         }
     }
 
     /// The input of the tokens `range`.
-    pub(crate) fn input(&self, range: Range<usize>) -> Result<Input<'_>> {
-        match &self.rows {
-            Rows::Ids(ids) => Ok(Input::Ids(&ids[range])),
-            Rows::Hidden(values, width) => {
-                ArrayView2::from_shape((range.len(), *width), &values[range.start * width..range.end * width])
-                    .map(Input::Hidden)
-                    .map_err(|e| Error::new(ErrorKind::Internal, "the history has another width").with_source(e))
-            }
+    pub(super) fn rows(&self, range: Range<usize>) -> Rows<'_> {
+        match &self.input {
+            Kept::Ids(ids) => Rows::Ids(&ids[range]),
+            Kept::Hidden(values, width) => Rows::Hidden(&values[range.start * width..range.end * width], *width),
         }
     }
 }
 
-impl Request {
-    /// Before a call of `tokens` tokens: gives a request without a KV cache one that has room for just them and what is
-    /// behind them, and fills it. Since any cut of a sequence into runs gives the same bits, so does this.
-    pub(crate) fn lend_cache(&mut self, tokens: usize) -> Result<()> {
-        let Some(history) = self.history.take() else { return Ok(()) };
-        let position = self.position();
-        let filled = self.shard().new_cache(position + tokens, self.chunk()).and_then(|cache| {
-            self.cache = cache;
-            self.set_position(0);
-            self.replay(&history, position)
-        });
-        // Also where the replay broke off.
-        self.set_position(position);
-        self.history = Some(history);
-        filled
-    }
-
-    /// Runs the first `tokens` of `history`, for what they leave in the KV cache.
-    fn replay(&mut self, history: &History, tokens: usize) -> Result<()> {
-        while self.position() < tokens {
-            let end = tokens.min(self.position() + self.chunk());
-            let input = history.input(self.position()..end)?;
-            let task = Task { request: self, source: Source::Given(input), logits: Logits::None };
-            run_together(&mut [task], &Want::Rows).into_iter().try_for_each(|outcome| outcome.map(drop))?;
+/// Runs `rows` for what they leave in `cache`. Since any cut of a sequence into runs gives the same bits, so does this. The memory of
+/// the request's results takes what a shard gives besides.
+pub(super) fn replay(
+    shard: &Shard,
+    rows: Rows,
+    cache: &KvCell,
+    chunk: usize,
+    cancel: &Cancel,
+    results: &mut Option<Results>,
+) -> Result<()> {
+    for position in (0..rows.len()).step_by(chunk) {
+        let rows = rows.slice(position..rows.len().min(position + chunk));
+        let mut sink = Sink::host();
+        if let Some(before) = results.take() {
+            sink.reuse(before);
         }
-        Ok(())
-    }
-
-    /// After the call: gives the memory of a lent cache back, and remembers the input if it was run.
-    pub(crate) fn return_cache(&mut self, ran: Option<&Input>) {
-        let Some(history) = &mut self.history else { return };
-        if let Some(input) = ran {
-            history.push(input);
+        let call =
+            Call { rows, logits: Logits::None, best: 0, cache, position, chunk, cancel, progress: Progress::default() };
+        let mut calls = [call];
+        run(shard, &mut calls, &mut sink)?;
+        let [call] = calls;
+        if let Given::Rows(given) = call.end(shard, &mut sink, None)? {
+            *results = Some(given);
         }
-        self.cache = Arc::default();
+        shard.counters.tokens(rows.len());
     }
+    Ok(())
 }

@@ -3,112 +3,44 @@
 mod batch;
 mod chain;
 mod history;
+mod next_token;
 mod state;
 
 pub use batch::{Step, infer_batch};
-pub use chain::{SampleStep, infer_chain, next_token, next_tokens};
+pub use chain::infer_chain;
+pub use next_token::{SampleStep, next_token, next_tokens};
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use crate::engine::memory::KvRows;
-use crate::engine::options::RequestOptions;
-use crate::engine::session::Results;
-use crate::engine::shard::{CacheSlot, Shard};
-use crate::error::{Result, bail, err};
-use crate::kernels::narrow_f16;
+use super::io::{Input, Logits, Output};
+use super::memory::{KvCell, KvStore};
+use super::options::RequestOptions;
+use super::run::{Call, Progress, run};
+use super::session::{Given, Results, Rows, Sink};
+use super::shard::Shard;
+use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::Cancel;
 use history::History;
+use state::State;
 
 const DEFAULT_CAPACITY: usize = 4096;
 pub(crate) const DEFAULT_CHUNK: usize = 512;
-
-/// What a shard takes.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    /// Token ids, for a shard that starts at layer 0.
-    Ids(&'a [i64]),
-    /// The previous shard's hidden states `[tokens, hidden_size]`, for any other.
-    Hidden(ArrayView2<'a, f32>),
-}
-
-impl<'a> Input<'a> {
-    /// The same for a shorter time.
-    pub(crate) fn reborrow(&self) -> Input<'_> {
-        match self {
-            Self::Ids(ids) => Input::Ids(ids),
-            Self::Hidden(hidden) => Input::Hidden(hidden.reborrow()),
-        }
-    }
-
-    pub(crate) fn ids(self) -> Option<&'a [i64]> {
-        match self {
-            Self::Ids(ids) => Some(ids),
-            Self::Hidden(_) => None,
-        }
-    }
-
-    /// The rows `tokens` of hidden states, once [`Request::check`] has found them contiguous.
-    pub(crate) fn hidden(self, tokens: Range<usize>) -> Option<&'a [f32]> {
-        match self {
-            Self::Ids(_) => None,
-            Self::Hidden(hidden) => {
-                hidden.to_slice().map(|all| &all[tokens.start * hidden.ncols()..][..tokens.len() * hidden.ncols()])
-            }
-        }
-    }
-}
-
-/// Which logits the last shard gives. Other shards give all hidden states whatever is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Logits {
-    /// Those of the last token: `[1, vocab_size]`.
-    #[default]
-    Last,
-    /// Those of every token: `[tokens, vocab_size]`.
-    All,
-    /// None: `[0, vocab_size]`. Fills the KV cache only.
-    None,
-}
-
-/// What a shard gives, borrowed until the request's next call.
-#[derive(Debug, Clone, Copy)]
-pub enum Output<'a> {
-    /// Hidden states `[tokens, hidden_size]` for the next shard.
-    Hidden(ArrayView2<'a, f32>),
-    /// Logits `[rows, vocab_size]`.
-    Logits(ArrayView2<'a, f32>),
-}
-
-impl<'a> Output<'a> {
-    /// The values, whichever they are.
-    pub fn values(self) -> ArrayView2<'a, f32> {
-        match self {
-            Self::Hidden(values) | Self::Logits(values) => values,
-        }
-    }
-
-    /// The values as the bits of IEEE halves, rounded to nearest. The largest half stands for what is beyond it.
-    pub(crate) fn round_to_halves(self, halves: &mut [u16]) {
-        halves.iter_mut().zip(self.values()).for_each(|(half, value)| *half = narrow_f16(*value));
-    }
-}
 
 /// A request: a KV cache of fixed capacity, or what replaces it, and the number of tokens in it. One call at a time;
 /// many requests may run on one shard at once.
 #[derive(Debug)]
 pub struct Request {
     shard: Arc<Shard>,
-    pub(crate) cache: Arc<CacheSlot>,
+    cache: Arc<KvCell>,
     capacity: usize,
     position: usize,
     chunk: usize,
     /// Instead of a KV cache, if the request was made without one.
-    pub(crate) history: Option<History>,
-    pub(crate) results: Option<Results>,
-    pub(crate) cancel: Arc<Cancel>,
+    history: Option<History>,
+    results: Option<Results>,
+    cancel: Arc<Cancel>,
 }
 
 /// Cancels a request's call from another thread.
@@ -150,7 +82,7 @@ impl Request {
         Self::with_capacity(shard, capacity, chunk, options.no_cache)
     }
 
-    pub(crate) fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize, no_cache: bool) -> Result<Self> {
+    fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize, no_cache: bool) -> Result<Self> {
         let memory = || {
             if no_cache {
                 return Ok((Arc::default(), Some(History::new(shard, capacity)?)));
@@ -160,23 +92,6 @@ impl Request {
         let (cache, history) = memory().inspect_err(|error| shard.counters.note(error))?;
         let cancel = Arc::new(Cancel::new()?);
         Ok(Self { shard: Arc::clone(shard), cache, capacity, position: 0, chunk, history, results: None, cancel })
-    }
-
-    /// Calls `work` with the KV cache, unless the shard is retired or the request has none.
-    pub(crate) fn with_cache<T>(&self, work: impl FnOnce(&mut KvRows) -> Result<T>) -> Result<T> {
-        match self.cache.lock().as_mut() {
-            Some(cache) => work(&mut cache.rows),
-            None if self.history.is_some() => Err(err!(InvalidState, "the request was made without a KV cache")),
-            None => Err(err!(StaleShard, "the request's shard was retired")),
-        }
-    }
-
-    pub(crate) fn chunk(&self) -> usize {
-        self.chunk
-    }
-
-    pub(crate) fn set_position(&mut self, position: usize) {
-        self.position = position;
     }
 
     /// The shard it runs on.
@@ -205,9 +120,9 @@ impl Request {
             bail!(OutOfRange, "position {position} is past the request's position {}", self.position);
         }
         if let Some(cache) = self.cache.lock().as_mut() {
-            let earliest = cache.rows.earliest();
+            let earliest = cache.earliest();
             if position == 0 {
-                cache.rows.restart();
+                cache.restart();
             } else if position < earliest {
                 bail!(
                     OutOfRange,
@@ -233,7 +148,7 @@ impl Request {
     /// A long input is run in chunks. However it is cut, into chunks or into calls, the same tokens give the same
     /// bits. If the call fails, the position is as before it and the call can be repeated.
     pub fn infer(&mut self, input: Input, logits: Logits) -> Result<Output<'_>> {
-        for outcome in infer_batch(&mut [Step { request: self, input, logits }]) {
+        for outcome in advance(vec![Task { request: self, rows: input.rows(), logits, best: 0 }], Sink::host()) {
             outcome?;
         }
         self.output().ok_or_else(|| err!(Internal, "a run without a result"))
@@ -249,27 +164,85 @@ impl Request {
 
     /// The `[rows, width]` of what [`infer`](Self::infer) gives for so many tokens.
     pub fn output_shape(&self, tokens: usize, logits: Logits) -> (usize, usize) {
-        let info = self.shard.info();
-        match (info.is_last, logits) {
-            (false, _) => (tokens, info.hidden_size as usize),
-            (true, Logits::Last) => (1, info.vocab_size as usize),
-            (true, Logits::All) => (tokens, info.vocab_size as usize),
-            (true, Logits::None) => (0, info.vocab_size as usize),
+        self.shard.info().output_shape(tokens, logits)
+    }
+
+    /// Another request with the same tokens behind it. Costs a copy of its KV rows, or of its input if it has no cache;
+    /// both go their own way from here.
+    pub fn fork(&self) -> Result<Self> {
+        let mut fork = Self::with_capacity(&self.shard, self.capacity, self.chunk, self.history.is_some())?;
+        match (&self.history, &mut fork.history) {
+            (Some(from), Some(to)) => to.push(from.rows(0..self.position)),
+            _ => self.with_cache(|from| fork.with_cache(|to| to.copy(from, self.position)))?,
+        }
+        fork.position = self.position;
+        Ok(fork)
+    }
+
+    /// Bytes that [`export_state`](Self::export_state) gives now; 0 if it does not.
+    pub fn state_size(&self) -> usize {
+        self.with_cache(|cache| Ok(state::size(self.position, cache))).unwrap_or(0)
+    }
+
+    /// The request's state, to be continued by [`import_state`](Self::import_state) bit for bit: later, in another
+    /// process, or on another copy of the shard.
+    ///
+    /// # Errors
+    /// [`InvalidState`](crate::ErrorKind::InvalidState) for a request without a KV cache, here and in
+    /// [`import_state`](Self::import_state): its state is its input, to be run again.
+    pub fn export_state(&self) -> Result<Vec<u8>> {
+        let fingerprint = self.shard.fingerprint()?;
+        self.with_cache(|cache| state::write(fingerprint, self.position, cache))
+    }
+
+    /// Puts the request where the one that exported `state` was. Nothing changes if that is refused.
+    ///
+    /// # Errors
+    /// [`Malformed`](crate::ErrorKind::Malformed) if the bytes are damaged;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a version this library does not know;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range, dtype or KV type;
+    /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
+    pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
+        let State { fingerprint, position, kv } = state::read(state)?;
+        if fingerprint != self.shard.fingerprint()? {
+            bail!(InvalidArgument, "state: it belongs to another model, layer range, dtype or kv_type");
+        }
+        if position > self.capacity {
+            bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity);
+        }
+        self.with_cache(|cache| cache.write(position, kv))?;
+        self.position = position;
+        Ok(())
+    }
+
+    /// Calls `work` with the KV cache, unless the shard is retired or the request has none.
+    pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut KvStore) -> Result<T>) -> Result<T> {
+        match self.cache.lock().as_mut() {
+            Some(cache) => work(cache),
+            None if self.history.is_some() => Err(err!(InvalidState, "the request was made without a KV cache")),
+            None => Err(err!(StaleShard, "the request's shard was retired")),
         }
     }
 
-    /// The number of tokens in `input`, if the shard can take it.
-    pub(crate) fn check(&self, input: &Input) -> Result<usize> {
+    /// Makes the request ready to run `rows` on `shard`.
+    fn prepare(&mut self, shard: &Arc<Shard>, rows: Rows) -> Result<()> {
+        if !Arc::ptr_eq(shard, &self.shard) {
+            bail!(InvalidArgument, "the request is on another shard than the first one of the batch");
+        }
+        self.check(rows)?;
+        self.lend_cache(rows.len())
+    }
+
+    /// Finds out whether the shard can take `rows` and the request has room for them.
+    fn check(&self, rows: Rows) -> Result<()> {
         let info = self.shard.info();
-        let tokens = match input {
-            Input::Ids(ids) => {
-                if !info.is_first {
-                    bail!(
-                        InvalidArgument,
-                        "input: token ids given, but the shard starts at layer {} and takes hidden states",
-                        info.first_layer
-                    );
-                }
+        match rows {
+            Rows::Ids(_) if !info.is_first => bail!(
+                InvalidArgument,
+                "input: token ids given, but the shard starts at layer {} and takes hidden states",
+                info.first_layer
+            ),
+            Rows::Ids(ids) => {
                 let vocabulary = i64::from(info.vocab_size);
                 if let Some(index) = ids.iter().position(|id| !(0..vocabulary).contains(id)) {
                     bail!(
@@ -278,38 +251,22 @@ impl Request {
                         ids[index]
                     );
                 }
-                ids.len()
             }
-            Input::Hidden(hidden) => {
-                if info.is_first {
-                    bail!(
-                        InvalidArgument,
-                        "input: hidden states given, but the shard starts at layer 0 and takes token ids"
-                    );
-                }
-                let (tokens, width) = hidden.dim();
-                if width != info.hidden_size as usize {
-                    bail!(
-                        InvalidArgument,
-                        "input: hidden states of width {width}, the model's hidden_size is {}",
-                        info.hidden_size
-                    );
-                }
-                if !hidden.is_standard_layout() {
-                    bail!(InvalidArgument, "input: hidden states are not contiguous rows");
-                }
-                tokens
-            }
-        };
+            Rows::Hidden(..) if info.is_first => bail!(
+                InvalidArgument,
+                "input: hidden states given, but the shard starts at layer 0 and takes token ids"
+            ),
+            Rows::Hidden(_, width) if width != info.hidden_size as usize => bail!(
+                InvalidArgument,
+                "input: hidden states of width {width}, the model's hidden_size is {}",
+                info.hidden_size
+            ),
+            Rows::Hidden(..) | Rows::Device(..) => {}
+        }
+        let (tokens, free) = (rows.len(), self.capacity - self.position);
         if tokens == 0 {
             bail!(InvalidArgument, "input: no tokens");
         }
-        self.check_room(tokens)
-    }
-
-    /// `tokens`, if there is room for so many.
-    pub(crate) fn check_room(&self, tokens: usize) -> Result<usize> {
-        let free = self.capacity - self.position;
         if tokens > free {
             bail!(
                 ContextFull,
@@ -318,6 +275,106 @@ impl Request {
                 self.capacity
             );
         }
-        Ok(tokens)
+        Ok(())
+    }
+
+    /// Gives a request without a KV cache one for the length of a call of `tokens` tokens, and fills it with what is behind them.
+    fn lend_cache(&mut self, tokens: usize) -> Result<()> {
+        let Some(history) = &self.history else { return Ok(()) };
+        self.cache = self.shard.new_cache(self.position + tokens, self.chunk)?;
+        let rows = history.rows(0..self.position);
+        history::replay(&self.shard, rows, &self.cache, self.chunk, &self.cancel, &mut self.results)
+    }
+}
+
+/// One request's part of a call.
+struct Task<'r, 'i> {
+    request: &'r mut Request,
+    /// The request's next tokens, or why they cannot be run.
+    rows: Result<Rows<'i>>,
+    logits: Logits,
+    /// How many of the largest logits are wanted, if the sink takes only those.
+    best: usize,
+}
+
+/// Runs the rows of all `tasks` on the shard of the first one, and moves their requests on.
+///
+/// Returns what each request has been given, or why it has failed; then it is where it was, but without an output.
+fn advance(mut tasks: Vec<Task>, mut sink: Sink) -> Vec<Result<Given>> {
+    let Some(first) = tasks.first() else { return Vec::new() };
+    let shard = Arc::clone(&first.request.shard);
+    for task in &mut tasks {
+        task.prepare(&shard, &mut sink);
+    }
+    let mut calls: Vec<Call> = tasks.iter().filter_map(Task::call).collect();
+    let stopped = if calls.is_empty() { None } else { run(&shard, &mut calls, &mut sink).err() };
+    let ended: Vec<_> = calls.into_iter().map(|call| call.end(&shard, &mut sink, stopped.as_ref())).collect();
+    let mut ended = ended.into_iter();
+    tasks.into_iter().map(|task| task.finish(&mut ended)).collect()
+}
+
+impl Task<'_, '_> {
+    /// Checks the rows and gives a request without a KV cache one for this call. The memory of the request's results goes to `sink`.
+    fn prepare(&mut self, shard: &Arc<Shard>, sink: &mut Sink) {
+        if let Ok(rows) = self.rows
+            && let Err(error) = self.request.prepare(shard, rows)
+        {
+            self.rows = Err(error);
+        }
+        // A call that fails leaves no output, and memory that another engine has reserved is not for this one's results.
+        if let Some(before) = self.request.results.take().filter(|_| self.rows.is_ok()) {
+            sink.reuse(before);
+        }
+    }
+
+    /// The call of the request, if nothing has failed so far.
+    fn call(&self) -> Option<Call<'_>> {
+        let (request, rows) = (&*self.request, *self.rows.as_ref().ok()?);
+        Some(Call {
+            rows,
+            logits: self.logits,
+            best: self.best,
+            cache: &request.cache,
+            position: request.position,
+            chunk: request.chunk,
+            cancel: &request.cancel,
+            progress: Progress::default(),
+        })
+    }
+
+    /// Moves the request on if it has a part in `ended`, which are the outcomes of all calls in the order of the tasks.
+    fn finish(self, ended: &mut impl Iterator<Item = Result<Given>>) -> Result<Given> {
+        let Self { request, rows, .. } = self;
+        let outcome = rows.and_then(|rows| {
+            let given = ended.next().unwrap_or_else(|| Err(err!(Internal, "a call without an end")))?;
+            Ok((rows, given))
+        });
+        if let Some(history) = &mut request.history {
+            // The memory of a lent cache goes back.
+            request.cache = Arc::default();
+            if let Ok((rows, _)) = outcome {
+                history.push(rows);
+            }
+        }
+        match outcome {
+            Ok((rows, given)) => {
+                request.position += rows.len();
+                request.shard.counters.tokens(rows.len());
+                match given {
+                    Given::Rows(results) => {
+                        request.results = Some(results);
+                        Ok(Given::Nothing)
+                    }
+                    other => Ok(other),
+                }
+            }
+            Err(error) => {
+                request.shard.counters.note(&error);
+                if error.kind() == ErrorKind::Cancelled {
+                    request.cancel.clear()?;
+                }
+                Err(error)
+            }
+        }
     }
 }

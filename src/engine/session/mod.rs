@@ -4,18 +4,19 @@
 //! device it is written in ONNX Runtime's, which get the weights in one type, or, quantised, as codes and scales. Both take and
 //! give float32 rows, so requests do not see which it is.
 
-mod output;
 mod rows;
+mod sink;
 mod stock;
 
-pub(crate) use output::{Given, Results, Sink, Want};
-pub(crate) use rows::{Best, Kept, Rows};
+pub(crate) use rows::Rows;
+pub(crate) use sink::{Best, Given, Results, Sink};
 pub(crate) use stock::{StockSession, copied_bytes};
 
-use std::ffi::CStr;
 use std::sync::Arc;
 
-use crate::engine::memory::{Budget, KvRows, Reservation, SHRINK_FROM, Slots, run_of};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::engine::memory::{Budget, KvStore, Reservation, SHRINK_FROM, Slots, run_of};
 use crate::engine::options::{Device, Packer, Target};
 use crate::error::{Result, Site, bail};
 use crate::graph::{self, Graph, names};
@@ -24,7 +25,6 @@ use crate::kernels::Dtype;
 use crate::model::ModelConfig;
 use crate::runtime::{self, Batch, Cancel, Placement, Tensor, TensorMut, Values};
 use crate::weights::WeightTable;
-use rows::Out;
 use stock::is_device_failure;
 
 /// A shard's graph, ready to run.
@@ -40,6 +40,8 @@ pub(crate) struct Session {
     pub device: Device,
     pub placement: Placement,
     memory: Vec<Reservation>,
+    /// Held by each run under a memory limit: the arena has room for one.
+    turn: Option<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -58,16 +60,19 @@ impl Session {
         weights: &Arc<WeightTable>,
         budget: &Arc<Budget>,
     ) -> Result<Self> {
-        if !target.stock() {
-            return Self::native(packer, graph, weights, budget);
-        }
-        match Self::stock(target, packer, graph, config, weights, budget) {
-            Err(error) if target.may_fall_back() && is_device_failure(&error) => {
-                log::warn!("the shard cannot run on {}: {}; using cpu", target.device, error.chain());
-                Self::native(packer, graph, weights, budget)
+        let native = || Self::native(packer, graph, weights, budget);
+        let session = if target.stock() {
+            match Self::stock(target, packer, graph, config, weights, budget) {
+                Err(error) if target.may_fall_back() && is_device_failure(&error) => {
+                    log::warn!("the shard cannot run on {}: {}; using cpu", target.device, error.chain());
+                    native()
+                }
+                other => other,
             }
-            other => other,
-        }
+        } else {
+            native()
+        };
+        Ok(Self { turn: budget.limit().map(|_| Mutex::new(())), ..session? })
     }
 
     fn native(packer: &Packer, graph: &Graph, weights: &Arc<WeightTable>, budget: &Arc<Budget>) -> Result<Self> {
@@ -119,41 +124,46 @@ impl Session {
             graph::Output::Hidden(value) => (false, value.width),
             graph::Output::Logits(value) => (true, value.width),
         };
-        Self { dialect, rows, is_last, width, device, placement, memory }
+        Self { dialect, rows, is_last, width, device, placement, memory, turn: None }
     }
 
-    /// One run: the rows of `batch` through the graph into `out`, hidden states of every row or logits of the `wanted`.
-    pub(crate) fn run(&self, input: Rows, batch: &mut Batch, wanted: &[i64], out: Out, cancel: &Cancel) -> Result<()> {
-        let _inside = runtime::enter()?;
-        match (&self.dialect, out) {
-            (Dialect::Native(session), Out::Host(out)) => self.run_native(session, input, batch, wanted, out, cancel),
-            (Dialect::Native(_), _) => bail!(Internal, "results on a device of a session that is not"),
-            (Dialect::Stock(session), out) => session.run(input, batch, wanted, out, cancel),
-        }
+    /// Waits for the run in progress, where the arena has room for one at a time.
+    pub(crate) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.turn.as_ref().map(Mutex::lock)
     }
 
-    fn run_native(
+    /// One run: the rows of `batch` through the graph into `sink`, hidden states of every row or logits of the `wanted`.
+    pub(crate) fn run(
         &self,
-        session: &runtime::Session,
         input: Rows,
         batch: &Batch,
         wanted: &[i64],
-        out: &mut [f32],
+        sink: &mut Sink,
         cancel: &Cancel,
     ) -> Result<()> {
+        let _inside = runtime::enter()?;
+        let session = match &self.dialect {
+            Dialect::Native(session) => session,
+            Dialect::Stock(session) => return session.run(input, batch, wanted, sink, cancel),
+        };
+        let Sink::Host(out) = sink else { bail!(Internal, "results on a device of a session that is not on one") };
+        let (name, rows) = match input {
+            Rows::Ids(ids) => (names::INPUT_IDS.c(), Tensor::new(ids, &[ids.len()])?),
+            Rows::Hidden(values, width) => (names::HIDDEN_IN.c(), Tensor::new(values, &[input.len(), width])?),
+            Rows::Device(..) => bail!(Internal, "rows on a device for a session that is not on one"),
+        };
         let address = [batch.address()];
-        let (name, rows) = input.tensor()?;
         let address = Tensor::new(&address, &[1])?;
+        let gives = if self.is_last { wanted.len() } else { input.len() };
         let wanted = Tensor::new(wanted, &[wanted.len()])?;
-        let out_rows = out.len() / self.width;
-        let mut out = TensorMut::new(out, &[out_rows, self.width])?;
+        let mut out = TensorMut::new(out.rows_mut(0..gives)?, &[gives, self.width])?;
         let mut values = Values::new(3, 1);
         values.input(name, &rows);
         values.input(names::BATCH.c(), &address);
         if self.is_last {
             values.input(names::LOGIT_ROWS.c(), &wanted);
         }
-        values.output(self.output(), &mut out);
+        values.output(if self.is_last { names::LOGITS.c() } else { names::HIDDEN_OUT.c() }, &mut out);
         session.run(&mut values, cancel, input.len() > SHRINK_FROM)
     }
 
@@ -173,23 +183,22 @@ impl Session {
         }
     }
 
-    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run, where the session reads it, and what it takes of `budget` for itself.
-    pub(crate) fn new_rows(
+    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run, where the session reads it.
+    pub(crate) fn new_kv(
         &self,
         kept: &KeptShape,
         capacity: usize,
         chunk: usize,
         slots: &Slots,
         budget: &Arc<Budget>,
-    ) -> Result<(KvRows, Option<Reservation>)> {
+    ) -> Result<KvStore> {
         match &self.dialect {
             Dialect::Native(_) => {
                 let memory = budget.reserve(kept.bytes(capacity, chunk), Site::Kv, "a request's KV cache")?;
-                Ok((KvRows::Mapped(KvCache::new(kept, capacity, chunk)?), Some(memory)))
+                Ok(KvStore::Mapped { cache: KvCache::new(kept, capacity, chunk)?, _memory: memory })
             }
             Dialect::Stock(session) => {
-                let slot = session.slot(kept, capacity, slots, budget)?;
-                Ok((KvRows::Device(slot, Arc::clone(&kept.layers)), None))
+                Ok(KvStore::Device(session.slot(kept, capacity, slots, budget)?, Arc::clone(&kept.layers)))
             }
         }
     }
@@ -214,9 +223,5 @@ impl Session {
             Dialect::Native(_) => None,
             Dialect::Stock(session) => Some((self.device, session.dtype())),
         }
-    }
-
-    fn output(&self) -> &'static CStr {
-        if self.is_last { names::LOGITS.c() } else { names::HIDDEN_OUT.c() }
     }
 }

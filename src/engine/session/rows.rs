@@ -1,97 +1,52 @@
-//! What goes into a run of a session and what comes out of it.
+//! The rows that go into a run.
 
-use std::ffi::CStr;
 use std::ops::Range;
 
-use crate::engine::memory::Reservation;
-use crate::error::{Result, bail};
-use crate::graph::names;
-use crate::runtime::{DeviceRows, Tensor};
+use crate::runtime::DeviceRows;
 
-/// The rows of a run's input.
+/// The rows that go into a run, or one request's part of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rows<'a> {
+    /// Token ids.
     Ids(&'a [i64]),
-    /// `[rows, width]`.
+    /// Hidden states `[rows, width]` in this process.
     Hidden(&'a [f32], usize),
-    /// Rows that another shard has left on the device: from this one on, so many.
-    Kept(&'a DeviceRows, usize, usize),
-}
-
-/// What becomes of a run's results: hidden states of every row, or logits of those that are wanted.
-#[derive(Debug)]
-pub(crate) enum Out<'a> {
-    /// They come to this process.
-    Host(&'a mut [f32]),
-    /// Hidden states stay on the device.
-    Kept(&'a mut Kept),
-    /// Of logits come as many of the largest as are asked for in this order, all where that cannot decide.
-    Best(&'a [usize], &'a mut Vec<Best>),
-}
-
-/// A call's hidden states, on the device.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    /// Rows of the whole call.
-    pub total: usize,
-    /// Those that are there.
-    pub done: usize,
-    pub rows: Option<DeviceRows>,
-    pub memory: Option<Reservation>,
-}
-
-/// What is left of a token's logits.
-#[derive(Debug)]
-pub(crate) enum Best {
-    /// The largest, ties with the last that counts included.
-    Candidates(Vec<(u32, f32)>),
-    /// All.
-    Whole(Vec<f32>),
+    /// Hidden states that another shard has left on the device: which row is the first one, and how many there are.
+    Device(&'a DeviceRows, usize, usize),
 }
 
 impl<'a> Rows<'a> {
-    /// These of them.
-    pub(crate) fn of(&self, rows: Range<usize>) -> Self {
-        match *self {
-            Self::Kept(kept, first, _) => Self::Kept(kept, first + rows.start, rows.len()),
-            Self::Ids(ids) => Self::Ids(&ids[rows]),
-            Self::Hidden(values, width) => Self::Hidden(&values[rows.start * width..rows.end * width], width),
-        }
-    }
-
-    /// Token ids, if that is what they are.
-    pub(crate) fn ids(self) -> Option<&'a [i64]> {
-        match self {
-            Self::Ids(ids) => Some(ids),
-            Self::Hidden(..) | Self::Kept(..) => None,
-        }
-    }
-
-    /// Hidden states of this process, likewise.
-    pub(crate) fn hidden(self) -> Option<&'a [f32]> {
-        match self {
-            Self::Hidden(values, _) => Some(values),
-            Self::Ids(_) | Self::Kept(..) => None,
-        }
-    }
-
-    /// How many there are.
+    /// The number of rows.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Ids(ids) => ids.len(),
             Self::Hidden(values, width) => values.len() / width,
-            Self::Kept(.., rows) => *rows,
+            Self::Device(.., rows) => *rows,
         }
     }
 
-    /// What the session calls them, and them as a tensor.
-    pub(crate) fn tensor(&self) -> Result<(&'static CStr, Tensor<'_>)> {
-        Ok(match self {
-            Self::Kept(..) => bail!(Internal, "rows on a device for a session that is not"),
-            Self::Ids(ids) => (names::INPUT_IDS.c(), Tensor::new(ids, &[ids.len()])?),
-            Self::Hidden(values, width) => {
-                (names::HIDDEN_IN.c(), Tensor::new(values, &[values.len() / width, *width])?)
-            }
-        })
+    /// Some of the rows.
+    pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
+        match *self {
+            Self::Ids(ids) => Self::Ids(&ids[rows]),
+            Self::Hidden(values, width) => Self::Hidden(&values[rows.start * width..rows.end * width], width),
+            Self::Device(kept, first, _) => Self::Device(kept, first + rows.start, rows.len()),
+        }
+    }
+
+    /// The token ids, if the rows are ids.
+    pub(crate) fn ids(self) -> Option<&'a [i64]> {
+        match self {
+            Self::Ids(ids) => Some(ids),
+            Self::Hidden(..) | Self::Device(..) => None,
+        }
+    }
+
+    /// The hidden states, if they are in this process.
+    pub(crate) fn hidden(self) -> Option<&'a [f32]> {
+        match self {
+            Self::Hidden(values, _) => Some(values),
+            Self::Ids(_) | Self::Device(..) => None,
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::rows::{Best, Kept, Out, Rows};
+use super::rows::Rows;
+use super::sink::{Best, Largest, Sink};
 use crate::engine::export;
 use crate::engine::memory::{Budget, Reservation, SHRINK_FROM, Slot, Slots, run_of};
 use crate::engine::options::{Packer, Target};
@@ -136,19 +137,25 @@ impl StockSession {
 
     /// One run of a [session](super::Session). ONNX Runtime's attention takes one request's rows, or a row of each of
     /// several whose slots lie side by side: what is more becomes several runs of it.
-    pub(crate) fn run(&self, input: Rows, batch: &Batch, wanted: &[i64], mut out: Out, cancel: &Cancel) -> Result<()> {
+    pub(crate) fn run(
+        &self,
+        input: Rows,
+        batch: &Batch,
+        wanted: &[i64],
+        sink: &mut Sink,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let (width, is_last) = (self.session.width(), self.session.is_last());
         let parts = parts(batch, is_last, wanted)?;
-        if let Out::Best(_, best) = &mut out {
-            best.clear();
-            best.resize_with(wanted.len(), || Best::Candidates(Vec::new()));
+        if let Sink::Best(largest) = sink {
+            largest.run.resize_with(wanted.len(), || Best::Candidates(Vec::new()));
         }
-        // A step runs one row, that is not one of many to stay on the device.
-        let steps = !matches!(out, Out::Kept(Kept { total: 2.., .. }));
+        // A step runs one row, unless the row is one of many that stay on the device.
+        let steps = !matches!(sink, Sink::Device(kept) if kept.total > 1);
         for group in groups(&parts, steps) {
             let done = match group {
-                [part] if !(steps && part.is_single()) => self.pass(width, part, input, wanted, &mut out, cancel),
-                together => self.step(width, together, input, &mut out, cancel),
+                [part] if !(steps && part.is_single()) => self.pass(width, part, input, wanted, sink, cancel),
+                together => self.step(width, together, input, sink, cancel),
             };
             self.note(group, &done);
             done?;
@@ -162,19 +169,19 @@ impl StockSession {
         part: &Part,
         input: Rows,
         wanted: &[i64],
-        out: &mut Out,
+        sink: &mut Sink,
         cancel: &Cancel,
     ) -> Result<()> {
-        let feed = feed(input.of(part.rows.clone()));
+        let feed = feed(input.slice(part.rows.clone()));
         let mine: Vec<i64> = wanted[part.wanted.clone()].iter().map(|row| row - part.rows.start as i64).collect();
         let shrink = part.rows.len() > SHRINK_FROM;
         let (cache, slot) = part.slot;
         let run =
             |take: Take| self.session.pass(feed, cache, slot, part.positions.clone(), &mine, take, cancel, shrink);
-        match out {
+        match sink {
             _ if part.out.is_empty() => run(Take::Nowhere),
-            Out::Host(values) => run(Take::Host(&mut values[part.out.start * width..part.out.end * width])),
-            Out::Kept(kept) => {
+            Sink::Host(host) => run(Take::Host(host.rows_mut(part.out.clone())?)),
+            Sink::Device(kept) => {
                 if kept.rows.is_none() {
                     let bytes = (kept.total * width * self.dtype().size()) as u64;
                     kept.memory = Some(self.budget.reserve(bytes, Site::Run, "hidden states on the device")?);
@@ -183,22 +190,22 @@ impl StockSession {
                 let Some(rows) = &kept.rows else { bail!(Internal, "no rows on the device") };
                 run(Take::Device(rows, kept.done..kept.done + part.rows.len()))
             }
-            Out::Best(_, best) => {
+            Sink::Best(largest) => {
                 // A prompt's last token: one row of logits is nothing beside it.
                 for row in part.out.clone() {
                     let mut whole = logits(width)?;
                     run(Take::Host(&mut whole))?;
-                    best[row] = Best::Whole(whole);
+                    largest.run[row] = Best::Whole(whole);
                 }
                 Ok(())
             }
         }
     }
 
-    fn step(&self, width: usize, parts: &[Part], input: Rows, out: &mut Out, cancel: &Cancel) -> Result<()> {
+    fn step(&self, width: usize, parts: &[Part], input: Rows, sink: &mut Sink, cancel: &Cancel) -> Result<()> {
         let (cache, first) = parts[0].slot;
         let source = match input {
-            Rows::Kept(rows, ..) => Some(rows),
+            Rows::Device(rows, ..) => Some(rows),
             Rows::Ids(_) | Rows::Hidden(..) => None,
         };
         let reserve = |bytes| -> Result<Box<dyn Reserved>> {
@@ -206,7 +213,7 @@ impl StockSession {
         };
         let mut step = Step::of(&self.session, cache, first..first + parts.len(), source, reserve)?;
         let positions: Vec<usize> = parts.iter().map(|part| part.positions.start).collect();
-        let rows = || parts.iter().map(|part| input.of(part.rows.clone()));
+        let rows = || parts.iter().map(|part| input.slice(part.rows.clone()));
         match input {
             Rows::Ids(_) if parts.len() > 1 => {
                 let ids: Vec<i64> = rows().filter_map(Rows::ids).flatten().copied().collect();
@@ -216,27 +223,29 @@ impl StockSession {
                 let hidden: Vec<f32> = rows().filter_map(Rows::hidden).flatten().copied().collect();
                 step.run(&self.session, Feed::Hidden(&hidden), &positions, cancel)
             }
-            _ => step.run(&self.session, feed(input.of(parts[0].rows.clone())), &positions, cancel),
+            _ => step.run(&self.session, feed(input.slice(parts[0].rows.clone())), &positions, cancel),
         }?;
-        take(&mut step, width, parts, out)?;
+        take(&mut step, width, parts, sink)?;
         step.put_back(cache);
         Ok(())
     }
 }
 
 /// Takes a step's results.
-fn take(step: &mut Step, width: usize, parts: &[Part], out: &mut Out) -> Result<()> {
+fn take(step: &mut Step, width: usize, parts: &[Part], sink: &mut Sink) -> Result<()> {
     let taken = || parts.iter().enumerate().filter(|(_, part)| !part.out.is_empty());
     if taken().next().is_none() {
         return Ok(());
     }
-    match out {
-        Out::Host(values) => {
+    match sink {
+        Sink::Host(host) => {
             step.fetch()?;
-            taken().for_each(|(row, part)| step.row(row, &mut values[part.out.start * width..part.out.end * width]));
+            for (row, part) in taken() {
+                step.row(row, host.rows_mut(part.out.clone())?);
+            }
         }
-        Out::Kept(kept) => kept.rows = Some(step.out().clone()),
-        Out::Best(counts, best) => {
+        Sink::Device(kept) => kept.rows = Some(step.out().clone()),
+        Sink::Best(Largest { run: best, counts, .. }) => {
             let counts: Vec<usize> = taken().map(|(_, part)| counts[part.out.start]).collect();
             let some = counts.iter().filter(|count| **count < width);
             let most = some.max().map_or(0, |count| (count + TIES).min(width));
@@ -283,7 +292,7 @@ fn feed(rows: Rows<'_>) -> Feed<'_> {
     match rows {
         Rows::Ids(ids) => Feed::Ids(ids),
         Rows::Hidden(values, _) => Feed::Hidden(values),
-        Rows::Kept(rows, first, count) => Feed::Device(rows, first, count),
+        Rows::Device(rows, first, count) => Feed::Device(rows, first, count),
     }
 }
 

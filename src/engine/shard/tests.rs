@@ -117,20 +117,15 @@ fn under_a_limit_only_runs_wait_for_runs() {
             }
         }
     };
-    shard
-        .run(|_| {
-            beside(work);
-            Ok(())
-        })
-        .unwrap();
+    let loaded = shard.loaded().unwrap();
+    let turn = loaded.session.turn();
+    beside(work);
+    drop(turn);
+    drop(loaded);
     let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
     let run = move || assert!(request.infer(Input::Ids(&[1]), Logits::Last).is_ok());
-    shard
-        .with(|_| {
-            beside(run);
-            Ok(())
-        })
-        .unwrap();
+    let _loaded = shard.loaded().unwrap();
+    beside(run);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn request(shard: &Arc<Shard>) -> Request {
 fn fail(shard: &Shard, attempts: usize) {
     let set =
         |session: &crate::engine::session::StockSession| session.session.failures.store(attempts, Ordering::Relaxed);
-    shard.with(|loaded| Ok(loaded.session.as_stock().map(set))).unwrap().unwrap();
+    shard.loaded().unwrap().session.as_stock().map(set).unwrap();
 }
 
 fn run(request: &mut Request, ids: &[i64]) -> Result<Vec<u32>> {

@@ -2,6 +2,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "array views are references")]
 
 pub(crate) mod device;
+pub(crate) mod paths;
 pub(crate) mod process;
 pub(crate) mod synthetic;
 mod testing;

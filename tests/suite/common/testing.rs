@@ -1,6 +1,5 @@
 //! What the tests of the suite and those beside the code share.
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
-#![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use std::collections::BTreeSet;
 use std::io::Write;

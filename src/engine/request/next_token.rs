@@ -1,0 +1,96 @@
+//! Choosing the token that follows.
+//!
+//! Of the logits only those come to this process that sampling looks at.
+
+use ndarray::ArrayView2;
+
+use super::chain::run_chain;
+use super::{Request, Task, advance};
+use crate::engine::io::{Input, Logits, Output};
+use crate::engine::session::{Best, Given, Sink};
+use crate::error::{Result, bail, err};
+use crate::sampler::Sampler;
+
+/// Runs `input` like [`infer_chain`], and samples the token that follows it.
+///
+/// The id is the one that `sampler` would choose from the last token's logits. On a device only the largest of them are copied to
+/// this process, if `sampler` is greedy or has a `top_k`. If sampling fails, every position is as it was.
+pub fn next_token(requests: &mut [&mut Request], input: Input, sampler: &mut Sampler) -> Result<u32> {
+    let Some(last) = requests.last() else { bail!(InvalidArgument, "no requests") };
+    let sink = (sink(last)?, candidates(last, sampler));
+    run_chain(requests, input, Logits::Last, sink, |last, given| choose(last, given, sampler))
+}
+
+/// One request's part of [`next_tokens`].
+#[derive(Debug)]
+pub struct SampleStep<'r, 'i> {
+    /// The request, on a shard that gives logits; the call moves it on.
+    pub request: &'r mut Request,
+    /// Its next tokens.
+    pub input: Input<'i>,
+    /// What chooses the one that follows.
+    pub sampler: &'r mut Sampler,
+}
+
+/// What [`next_token`] does, for many requests on one shard at once, as [`infer_batch`](super::infer_batch) runs them.
+///
+/// Returns each step's token or how it failed, in their order.
+pub fn next_tokens(steps: &mut [SampleStep]) -> Vec<Result<u32>> {
+    let Some(first) = steps.first() else { return Vec::new() };
+    let sink = match sink(first.request) {
+        Ok(sink) => sink,
+        Err(error) => return steps.iter().map(|_| Err(error.copy())).collect(),
+    };
+    let before: Vec<usize> = steps.iter().map(|step| step.request.position).collect();
+    let tasks = steps.iter_mut().map(|step| Task {
+        best: candidates(step.request, step.sampler),
+        request: step.request,
+        rows: step.input.rows(),
+        logits: Logits::Last,
+    });
+    let outcomes = advance(tasks.collect(), sink);
+    let sampled = steps.iter_mut().zip(outcomes).zip(before);
+    sampled
+        .map(|((step, given), before)| {
+            let chosen = choose(step.request, given?, step.sampler);
+            if chosen.is_err() {
+                step.request.results = None;
+                step.request.truncate(before)?;
+            }
+            chosen
+        })
+        .collect()
+}
+
+/// Where the logits of `last`, whose shard must give some, are to go: all of them to this process if they are computed there anyway.
+fn sink(last: &Request) -> Result<Sink> {
+    let info = last.shard.info();
+    if !info.is_last {
+        bail!(
+            InvalidArgument,
+            "the shard ends at layer {} of {} and gives no logits to sample from",
+            info.last_layer,
+            info.n_layers
+        );
+    }
+    let is_on_device = last.shard.loaded()?.session.leaves().is_some();
+    Ok(if is_on_device { Sink::best() } else { Sink::host() })
+}
+
+/// How many of the largest logits `sampler` looks at.
+fn candidates(request: &Request, sampler: &Sampler) -> usize {
+    sampler.candidates(request.shard.info().vocab_size as usize)
+}
+
+fn choose(request: &Request, given: Given, sampler: &mut Sampler) -> Result<u32> {
+    match given {
+        Given::Best(Best::Candidates(mut candidates)) => Ok(sampler.choose(&mut candidates)),
+        Given::Best(Best::Whole(logits)) => sampler.sample(&logits),
+        Given::Nothing | Given::Device(_) => {
+            let output = request.output().map(Output::values);
+            let logits = output.as_ref().and_then(ArrayView2::to_slice);
+            sampler.sample(logits.ok_or_else(|| err!(Internal, "a run without logits"))?)
+        }
+        Given::Rows(_) => bail!(Internal, "rows that are nobody's"),
+    }
+}

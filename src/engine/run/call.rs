@@ -1,0 +1,60 @@
+//! One request's part of a run.
+
+use crate::engine::io::Logits;
+use crate::engine::memory::KvCell;
+use crate::engine::session::{Given, Rows, Sink};
+use crate::engine::shard::Shard;
+use crate::error::{Error, Result, err};
+use crate::runtime::Cancel;
+
+/// One request's part of a run: what goes in, where its KV cache is, and how far it has come.
+#[derive(Debug)]
+pub(crate) struct Call<'c> {
+    pub rows: Rows<'c>,
+    pub logits: Logits,
+    /// How many of the largest logits are wanted, if the sink takes only those.
+    pub best: usize,
+    pub cache: &'c KvCell,
+    /// Tokens in the cache.
+    pub position: usize,
+    /// The most rows that go into one run.
+    pub chunk: usize,
+    pub cancel: &'c Cancel,
+    pub progress: Progress,
+}
+
+/// How far a call has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Rows that have been run.
+    pub(super) done: usize,
+    /// The call's first row among the results.
+    pub(super) first: usize,
+    pub(super) failed: Option<Error>,
+}
+
+impl Call<'_> {
+    /// Rows that are still to be run.
+    pub(super) fn left(&self) -> usize {
+        if self.progress.failed.is_none() { self.rows.len() - self.progress.done } else { 0 }
+    }
+
+    pub(super) fn fail_cancelled(&mut self) {
+        self.progress.failed = Some(err!(Cancelled, "the request was cancelled"));
+    }
+
+    /// The `[rows, width]` of what the call gives.
+    pub(super) fn output_shape(&self, shard: &Shard) -> (usize, usize) {
+        shard.info().output_shape(self.rows.len(), self.logits)
+    }
+
+    /// What the call, which was run on `shard`, has been given, or why it has failed: for a reason of its own or because the whole
+    /// run was `stopped`.
+    pub(crate) fn end(self, shard: &Shard, sink: &mut Sink, stopped: Option<&Error>) -> Result<Given> {
+        let (rows, _) = self.output_shape(shard);
+        match self.progress.failed.or_else(|| stopped.map(Error::copy)) {
+            Some(error) => Err(error),
+            None => Ok(sink.give(self.progress.first, rows)),
+        }
+    }
+}
