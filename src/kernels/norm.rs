@@ -52,11 +52,6 @@ impl Norm {
     }
 }
 
-/// `y = x / sqrt(mean(x^2) + eps) * weight` for each row of `x`, all in `f32`; `weight` is `1 x width`.
-pub fn rms_norm(isa: Isa, par: &dyn Parallel, x: &[f32], weight: &Matrix, eps: f32, y: &mut [f32]) {
-    norm(isa, par, &Norm::rms(eps), x, weight.cols, Some(weight), None, y);
-}
-
 /// Normalises each row of `width` values of `x`, multiplies it by `weight` and adds `bias`, both `1 x width`, all in `f32`.
 ///
 /// A row may also be one head of several: heads that share a weight are rows one after another.

@@ -139,7 +139,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::super::testing::Stored;
-    use super::super::{Dtype, Isa, rms_norm};
+    use super::super::{Dtype, Isa, Norm, norm};
     use super::*;
 
     #[derive(Default)]
@@ -164,7 +164,7 @@ mod tests {
         let weight = Stored::new(1, 4, Dtype::F32, 1);
         for (room, failed) in [(8, false), (7, true), (0, true)] {
             let (par, mut y) = (Listening::default(), vec![0.0; room]);
-            rms_norm(Isa::Portable, &par, &[1.0; 8], &weight.matrix(), 0.0, &mut y);
+            norm(Isa::Portable, &par, &Norm::rms(0.0), &[1.0; 8], 4, Some(&weight.matrix()), None, &mut y);
             assert_eq!(par.0.into_inner(), failed, "{room}");
         }
     }

@@ -75,21 +75,6 @@ pub fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [Map]) {
     run(isa, par, x, &jobs);
 }
 
-/// [`gated`] with [`Activation::Silu`] (`SwiGLU`, Shazeer 2020).
-#[allow(clippy::too_many_arguments, reason = "it is the formula")]
-pub fn swiglu(
-    isa: Isa,
-    par: &dyn Parallel,
-    x: &[f32],
-    gate: &Matrix,
-    gate_bias: Option<&Matrix>,
-    up: &Matrix,
-    up_bias: Option<&Matrix>,
-    y: &mut [f32],
-) {
-    gated(isa, par, x, gate, gate_bias, up, up_bias, Activation::Silu, y);
-}
-
 /// `y = activation(x * gate^T + gate_bias) * (x * up^T + up_bias)`: the gated half of a feed-forward layer (Shazeer 2020) in one
 /// parallel section, without the two intermediate results. What [`Activation::ClampedSwiglu`] does to the second factor, it says.
 #[allow(clippy::too_many_arguments, reason = "it is the formula")]
