@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::op::{Activate, Add, Attend, Embed, Gated, Norm, Op, Project, Qkv, Rows, Scale, SoftCap};
-use super::{Attention, Graph, Input, Linear, Output, Value, Weight};
+use super::op::{Activate, Add, Attend, Embed, Experts, Gated, Norm, Op, Project, Qkv, Rows, Scale, SoftCap};
+use super::{Attention, Expert, Graph, Input, Linear, Output, Routing, Value, Weight};
 use crate::kernels::{self, Activation};
 
 /// A graph that grows.
@@ -133,6 +133,22 @@ impl Builder {
     pub(crate) fn soft_cap(&mut self, x: Value, cap: f32) -> Value {
         let out = self.value(&self.after(x, "capped"), x.width);
         self.push(SoftCap { x, cap, out });
+        out
+    }
+
+    /// The sum of what the experts that `routing` chooses by `scores` make of `x`, onto `residual` where there is one.
+    pub(crate) fn experts(
+        &mut self,
+        x: Value,
+        scores: Value,
+        routing: Routing,
+        experts: Vec<Expert>,
+        activation: Activation,
+        residual: Option<Value>,
+    ) -> Value {
+        let around = self.names[scores.id].rsplit_once('.').map_or("", |(around, _)| around);
+        let out = self.value(&format!("{around}.experts"), x.width);
+        self.push(Experts { x, scores, routing, members: experts, activation, residual, out });
         out
     }
 

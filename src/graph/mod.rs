@@ -18,8 +18,9 @@ mod weight;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::kernels::Packing;
 pub(crate) use builder::Builder;
-pub(crate) use op::{Attention, Kept, Op, Temperature};
+pub(crate) use op::{Attention, Expert, Kept, Op, Routing, Temperature};
 pub(crate) use weight::{Linear, Weight};
 
 /// A tensor that flows between operations, float32 of shape `[tokens, width]`.
@@ -65,9 +66,9 @@ impl Graph {
         self.ops.iter().flat_map(|op| op.weights()).filter(|weight| seen.insert(weight.name.as_str())).collect()
     }
 
-    /// The width of what goes into each linear layer.
-    pub(crate) fn linear_inputs(&self) -> impl Iterator<Item = usize> {
-        self.ops.iter().filter_map(|op| op.linear_input())
+    /// Bytes that operations need in a run of `rows` tokens besides the values, where matrices are packed so or not at all.
+    pub(crate) fn scratch_bytes(&self, rows: usize, packing: Option<Packing>) -> usize {
+        self.ops.iter().map(|op| op.scratch_bytes(rows, packing)).max().unwrap_or(0)
     }
 
     /// What each layer keeps between tokens, in order.

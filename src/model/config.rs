@@ -88,6 +88,23 @@ impl ModelConfig {
         })
     }
 
+    /// Gives a number another default than most families have, where `key` is absent.
+    #[allow(dead_code, reason = "for families to come")]
+    pub(super) fn set_default(
+        &mut self,
+        f: Fields,
+        key: &str,
+        number: impl Fn(&mut Self) -> &mut usize,
+        default: usize,
+    ) -> Result<()> {
+        if !f.has(key) {
+            *number(self) = default;
+        } else if f.get(key).is_none() {
+            return Err(f.wrong(key, "a whole number"));
+        }
+        Ok(())
+    }
+
     /// Relations between the numbers.
     pub(super) fn check(&self) -> Result<()> {
         if !self.heads.is_multiple_of(self.kv_heads) {

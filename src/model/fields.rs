@@ -92,6 +92,23 @@ impl<'a> Fields<'a> {
         Ok(number)
     }
 
+    /// The same; a `null` counts as absent.
+    #[allow(dead_code, reason = "for families to come")]
+    pub(crate) fn positive_or_null(&self, key: &str, max: f64) -> Result<Option<f64>> {
+        if self.get(key).is_none() { Ok(None) } else { self.positive(key, max) }
+    }
+
+    /// A list of integers within `range`; a `null` counts as absent.
+    #[allow(dead_code, reason = "for families to come")]
+    pub(crate) fn integers(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = |value| whole(value).filter(|number| range.contains(number)).map(|number| number as usize);
+        let numbers = value.as_array().and_then(|list| list.iter().map(number).collect());
+        numbers
+            .map(Some)
+            .ok_or_else(|| self.wrong(key, &format!("a list of whole numbers in {}..={}", range.start(), range.end())))
+    }
+
     /// `true` or `false`; a `null` counts as absent.
     pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>> {
         match self.get(key) {

@@ -3,6 +3,7 @@
 //! [`ModelConfig`] holds the few numbers every decoder shares, range-checked. Each family is one file that reads like its
 //! paper: what its config keys default to, and what one block computes. It stands in the list below, and nowhere else.
 
+mod activation;
 mod config;
 mod family;
 mod fields;

@@ -9,7 +9,7 @@ use crate::c::{self, Build, Program, Setup};
 use crate::common::{Model, device, skipped};
 
 /// The model that tests run on unless they run on all: three layers, and stock ONNX Runtime can run it.
-const MODEL: &str = "mistral_window";
+const MODEL: &str = "qwen3_16";
 
 /// Tests of the numbers themselves, run on every model.
 const EVERY_MODEL: &[&str] = &["whole_model", "partition", "chunks", "hidden"];

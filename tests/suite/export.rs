@@ -10,12 +10,11 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
-use crate::common::{self, Model, assert_close};
+use crate::common::{self, Model, assert_close, device};
 use ndarray::Array2;
 use ort::sys;
 use ortshard::{
-    Engine, EngineOptions, ErrorKind, Input, Logits, PackCache, Precision, Request, RequestOptions, Runtime, Shard,
-    ShardSpec,
+    Engine, EngineOptions, Input, Logits, PackCache, Precision, Request, RequestOptions, Runtime, Shard, ShardSpec,
 };
 
 fn check(status: sys::OrtStatusPtr) {
@@ -154,7 +153,7 @@ fn minor() -> u32 {
 ///
 /// Before 1.24 its window counts one token more than transformers' does, so windows are left out there: docs/precision.md says so.
 fn runnable(model: &Model) -> bool {
-    if minor() < 24 && model.name.contains("window") {
+    if minor() < 24 && ["window", "gemma2"].iter().any(|windowed| model.name.contains(windowed)) {
         return false;
     }
     let shard = model.shard(0, 0);
@@ -162,8 +161,7 @@ fn runnable(model: &Model) -> bool {
     match shard.export_onnx(&folder.path().join("shard.onnx")) {
         Ok(()) => true,
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Unsupported, "{}: {}", model.name, error.chain());
-            assert!(error.chain().contains("multiples of 16"), "{}", error.chain());
+            assert!(device::has_no_stock_form(&error), "{}: {}", model.name, error.chain());
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
             false
         }

@@ -64,7 +64,7 @@ fn other_failures_are_not_counted_as_out_of_memory() {
 
 #[test]
 fn a_kv_cache_larger_than_the_address_space_is_refused() {
-    let model = Model::open("mistral_window");
+    let model = Model::open("qwen3_16");
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(model.path.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
     let config = std::fs::read_to_string(model.path.join("config.json")).unwrap();

@@ -45,8 +45,7 @@ impl Precision {
 
     /// Bytes that a run of `rows` tokens keeps for quantised activations.
     pub(crate) fn scratch_bytes(self, graph: &Graph, rows: usize) -> u64 {
-        let Some(packing) = self.packing() else { return 0 };
-        graph.linear_inputs().map(|width| packing.scratch_bytes(rows, width)).max().unwrap_or(0) as u64
+        graph.scratch_bytes(rows, self.packing()) as u64
     }
 
     /// How it packs matrices, if it does.

@@ -6,7 +6,7 @@ use crate::graph::names::Name;
 use crate::graph::onnx::Node;
 use crate::graph::stock::Writer;
 use crate::graph::{Linear, Value, Weight};
-use crate::kernels::Activation;
+use crate::kernels::{Activation, Packing};
 
 /// `out = activation(gate(x)) * up(x)`.
 #[derive(Debug, Clone)]
@@ -37,8 +37,8 @@ impl Operation for Gated {
         self.gate.weights().chain(self.up.weights()).collect()
     }
 
-    fn linear_input(&self) -> Option<usize> {
-        Some(self.x.width)
+    fn scratch_bytes(&self, rows: usize, packing: Option<Packing>) -> usize {
+        packing.map_or(0, |packing| packing.scratch_bytes(rows, self.x.width))
     }
 
     fn stock(&self, w: &mut Writer) -> Result<()> {

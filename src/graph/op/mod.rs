@@ -6,6 +6,7 @@ mod activate;
 mod add;
 mod attend;
 mod embed;
+mod experts;
 mod gated;
 mod norm;
 mod project;
@@ -20,10 +21,12 @@ use super::names::Name;
 use super::stock::Writer;
 use super::{Value, Weight};
 use crate::error::Result;
+use crate::kernels::Packing;
 pub(crate) use activate::Activate;
 pub(crate) use add::Add;
 pub(crate) use attend::{Attend, Attention, Kept, Temperature};
 pub(crate) use embed::Embed;
+pub(crate) use experts::{Expert, Experts, Routing};
 pub(crate) use gated::Gated;
 pub(crate) use norm::Norm;
 pub(crate) use project::Project;
@@ -48,9 +51,9 @@ pub(crate) trait Operation {
         Vec::new()
     }
 
-    /// The width of the rows that it multiplies by matrices, if it does.
-    fn linear_input(&self) -> Option<usize> {
-        None
+    /// Bytes that it needs besides what it reads and writes in a run of `rows` tokens, where matrices are packed so or not at all.
+    fn scratch_bytes(&self, _rows: usize, _packing: Option<Packing>) -> usize {
+        0
     }
 
     /// What it keeps between tokens.
@@ -135,4 +138,4 @@ macro_rules! operations {
     };
 }
 
-operations!(Activate, Add, Attend, Embed, Gated, Norm, Project, Qkv, Rows, Scale, SoftCap);
+operations!(Activate, Add, Attend, Embed, Experts, Gated, Norm, Project, Qkv, Rows, Scale, SoftCap);

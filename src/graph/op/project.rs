@@ -6,6 +6,7 @@ use crate::graph::names::Name;
 use crate::graph::onnx::{Attribute, MICROSOFT, Node};
 use crate::graph::stock::{Form, Writer};
 use crate::graph::{Linear, Value, Weight};
+use crate::kernels::Packing;
 
 /// `out = linear(x)`, plus `residual` where there is one.
 #[derive(Debug, Clone)]
@@ -35,8 +36,8 @@ impl Operation for Project {
         self.linear.weights().collect()
     }
 
-    fn linear_input(&self) -> Option<usize> {
-        Some(self.x.width)
+    fn scratch_bytes(&self, rows: usize, packing: Option<Packing>) -> usize {
+        packing.map_or(0, |packing| packing.scratch_bytes(rows, self.x.width))
     }
 
     fn stock(&self, w: &mut Writer) -> Result<()> {

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::graph::names::Name;
 use crate::graph::stock::Writer;
 use crate::graph::{Linear, Value, Weight};
+use crate::kernels::Packing;
 
 /// `out[i] = linears[i](x)`: queries, keys and values, which are one task list where one thread pool computes them.
 #[derive(Debug, Clone)]
@@ -33,8 +34,8 @@ impl Operation for Qkv {
         self.linears.iter().flat_map(Linear::weights).collect()
     }
 
-    fn linear_input(&self) -> Option<usize> {
-        Some(self.x.width)
+    fn scratch_bytes(&self, rows: usize, packing: Option<Packing>) -> usize {
+        packing.map_or(0, |packing| packing.scratch_bytes(rows, self.x.width))
     }
 
     fn stock(&self, w: &mut Writer) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::OutOfMemory;
-use super::Routes;
+use super::route::Routes;
 
 /// A row is a token at one of its experts. Rows are in the order of their experts, those of an expert in the order of their tokens.
 pub(super) struct Grouping {

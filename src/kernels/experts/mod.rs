@@ -9,7 +9,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-pub use route::{Groups, Routing, Score, route};
+pub use route::{Groups, Routes, Routing, Score, route};
 
 use super::linear::{Coded, Job, Part, coded, coded_bytes, run_parts};
 use super::packed::activations::Activations;
@@ -42,17 +42,6 @@ pub struct Expert<'a> {
     pub up: Projection<'a>,
     /// `[hidden, inner]`.
     pub down: Projection<'a>,
-}
-
-/// Which experts every token passes, as [`route`] chose them.
-#[derive(Debug, Clone, Copy)]
-pub struct Routes<'a> {
-    /// Experts of a token.
-    pub top_k: usize,
-    /// Their numbers, `[tokens, top_k]`.
-    pub ids: &'a [u32],
-    /// What their results are multiplied by.
-    pub weights: &'a [f32],
 }
 
 /// Bytes of scratch memory that [`experts`] takes for so many tokens, at most, as good as endless (`usize::MAX`) if they are

@@ -49,6 +49,17 @@ pub struct Routing<'a> {
     pub scale: f32,
 }
 
+/// Which experts every token passes, as [`route`] chose them.
+#[derive(Debug, Clone, Copy)]
+pub struct Routes<'a> {
+    /// Experts of a token.
+    pub top_k: usize,
+    /// Their numbers, `[tokens, top_k]`.
+    pub ids: &'a [u32],
+    /// What their results are multiplied by.
+    pub weights: &'a [f32],
+}
+
 impl Routing<'_> {
     /// Whether so many experts can be chosen from.
     fn fits(&self, experts: usize) -> bool {

@@ -3,38 +3,11 @@
 
 use super::super::batch::{Batch, Segment};
 use super::super::operator::{Call, Kernel};
-use super::Shared;
-use crate::error::{Result, bail, err};
+use super::shared::{Shared, Weights};
+use crate::error::{Error, Result, Site, bail, err};
 use crate::graph::{self, Temperature, op};
-use crate::kernels::{self, Activation, AttentionInputs, AttentionShape, Map, Matrix, Norm};
+use crate::kernels::{self, Activation, AttentionInputs, AttentionShape, Expert, Map, Matrix, Norm, Routes, Routing};
 use crate::weights::Stored;
-
-/// A weight matrix and its bias.
-struct Weights {
-    weight: Stored,
-    bias: Option<Stored>,
-}
-
-impl Weights {
-    fn matrices(&self) -> (Matrix<'_>, Option<Matrix<'_>>) {
-        (self.weight.matrix(), self.bias.as_ref().map(Stored::matrix))
-    }
-}
-
-impl Shared {
-    fn tensor(&self, weight: &graph::Weight) -> Result<Stored> {
-        let name = &weight.name;
-        self.weights.get(name).cloned().ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))
-    }
-
-    fn optional(&self, weight: Option<&graph::Weight>) -> Result<Option<Stored>> {
-        weight.map(|weight| self.tensor(weight)).transpose()
-    }
-
-    fn linear(&self, linear: &graph::Linear) -> Result<Weights> {
-        Ok(Weights { weight: self.tensor(&linear.weight)?, bias: self.optional(linear.bias.as_ref())? })
-    }
-}
 
 /// The matrix of a tensor that may be left out.
 fn matrix(stored: Option<&Stored>) -> Option<Matrix<'_>> {
@@ -157,6 +130,70 @@ impl Kernel for Gated {
         let pool = call.pool(self.shared.threads);
         let (isa, activation) = (self.shared.isa, self.activation);
         kernels::gated(isa, &pool, x, &gate, gate_bias.as_ref(), &up, up_bias.as_ref(), activation, out);
+        pool.finish()
+    }
+}
+
+pub(super) struct Experts {
+    routing: graph::Routing,
+    bias: Option<Vec<f32>>,
+    /// Gate, up and down of each.
+    members: Vec<(Option<Weights>, Weights, Weights)>,
+    activation: Activation,
+    width: usize,
+    shared: Shared,
+}
+
+impl Experts {
+    pub(super) fn new(op: &op::Experts, shared: Shared) -> Result<Self> {
+        let expert = |expert: &graph::Expert| {
+            let gate = expert.gate.as_ref().map(|gate| shared.linear(gate)).transpose()?;
+            Ok((gate, shared.linear(&expert.up)?, shared.linear(&expert.down)?))
+        };
+        let experts = op.members.iter().map(expert).collect::<Result<_>>()?;
+        let bias = shared.optional(op.routing.bias.as_ref())?.map(|bias| {
+            let bias = bias.matrix();
+            let mut wide = vec![0.0; bias.cols];
+            bias.widen(0, &mut wide);
+            wide
+        });
+        Ok(Self {
+            routing: op.routing.clone(),
+            bias,
+            members: experts,
+            activation: op.activation,
+            width: op.x.width,
+            shared,
+        })
+    }
+}
+
+impl Kernel for Experts {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let (x, scores) = (call.f32(0)?, call.f32(1)?);
+        let (rows, top_k) = (x.len() / self.width, self.routing.top_k);
+        let out = call.output(0, rows, self.width)?;
+        let pool = call.pool(self.shared.threads);
+        let graph::Routing { score, normalise, groups, scale, .. } = self.routing;
+        let routing = Routing { score, top_k, normalise, bias_for_choice: self.bias.as_deref(), groups, scale };
+        let (mut ids, mut weights) = (vec![0; rows * top_k], vec![0.0; rows * top_k]);
+        kernels::route(&pool, scores, self.members.len(), &routing, &mut ids, &mut weights);
+        let experts: Vec<Expert> = self
+            .members
+            .iter()
+            .map(|(gate, up, down)| Expert {
+                gate: gate.as_ref().map(Weights::projection),
+                up: up.projection(),
+                down: down.projection(),
+            })
+            .collect();
+        let routes = Routes { top_k, ids: &ids, weights: &weights };
+        let residual = call.optional(2)?;
+        kernels::experts(self.shared.isa, &pool, x, &routes, &experts, self.activation, residual, out).map_err(
+            |kernels::OutOfMemory { bytes }| {
+                Error::oom(Site::Run, "cpu", bytes as u64, "the rows of a layer of experts")
+            },
+        )?;
         pool.finish()
     }
 }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "operators are registered with ONNX Runtime through its C API")]
 
 mod kernels;
+mod shared;
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::graph::op::Operator;
 use crate::graph::{Graph, Op};
 use crate::kernels::Isa;
 use crate::weights::WeightTable;
-use kernels::{Attend, Elementwise, Embed, Gated, Normalise, Project, Qkv, Rows};
+use kernels::{Attend, Elementwise, Embed, Experts, Gated, Normalise, Project, Qkv, Rows};
+use shared::Shared;
 
 /// The operators of one session.
 #[derive(Debug)]
@@ -40,15 +42,6 @@ impl std::fmt::Debug for Registered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Registered")
     }
-}
-
-/// What every operator of a session shares.
-#[derive(Clone)]
-struct Shared {
-    ops: Arc<[Op]>,
-    weights: Arc<WeightTable>,
-    threads: usize,
-    isa: Isa,
 }
 
 impl Domain {
@@ -112,6 +105,7 @@ impl Nodes for Native {
             Op::Add(op) => Box::new(Elementwise::add(op, shared)),
             Op::Attend(op) => Box::new(Attend::new(op, shared)?),
             Op::Embed(op) => Box::new(Embed::new(op, &shared)?),
+            Op::Experts(op) => Box::new(Experts::new(op, shared)?),
             Op::Gated(op) => Box::new(Gated::new(op, shared)?),
             Op::Norm(op) => Box::new(Normalise::new(op, shared)?),
             Op::Project(op) => Box::new(Project::new(op, shared)?),

@@ -1,0 +1,49 @@
+//! What the kernels of a session find their weights in.
+
+use std::sync::Arc;
+
+use crate::error::{Result, err};
+use crate::graph::{self, Op};
+use crate::kernels::{Isa, Matrix, Projection};
+use crate::weights::{Stored, WeightTable};
+
+/// What every operator of a session shares.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub ops: Arc<[Op]>,
+    pub weights: Arc<WeightTable>,
+    pub threads: usize,
+    pub isa: Isa,
+}
+
+/// A weight matrix and its bias.
+pub(super) struct Weights {
+    weight: Stored,
+    bias: Option<Stored>,
+}
+
+impl Weights {
+    pub(super) fn projection(&self) -> Projection<'_> {
+        let (weights, bias) = self.matrices();
+        Projection { weights, bias }
+    }
+
+    pub(super) fn matrices(&self) -> (Matrix<'_>, Option<Matrix<'_>>) {
+        (self.weight.matrix(), self.bias.as_ref().map(Stored::matrix))
+    }
+}
+
+impl Shared {
+    pub(super) fn tensor(&self, weight: &graph::Weight) -> Result<Stored> {
+        let name = &weight.name;
+        self.weights.get(name).cloned().ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))
+    }
+
+    pub(super) fn optional(&self, weight: Option<&graph::Weight>) -> Result<Option<Stored>> {
+        weight.map(|weight| self.tensor(weight)).transpose()
+    }
+
+    pub(super) fn linear(&self, linear: &graph::Linear) -> Result<Weights> {
+        Ok(Weights { weight: self.tensor(&linear.weight)?, bias: self.optional(linear.bias.as_ref())? })
+    }
+}
