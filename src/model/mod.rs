@@ -27,8 +27,15 @@ use crate::json;
 use family::{Architecture, Family, Layer};
 use fields::Fields;
 
-static ARCHITECTURES: &[Architecture] =
-    &[llama::LLAMA, mistral::MISTRAL, mistral::MINISTRAL, qwen2::QWEN2, qwen3::QWEN3];
+/// Every family, a line each.
+#[rustfmt::skip]
+static ARCHITECTURES: &[Architecture] = &[
+    llama::LLAMA,
+    mistral::MISTRAL,
+    mistral::MINISTRAL,
+    qwen2::QWEN2,
+    qwen3::QWEN3,
+];
 
 /// The architecture that transformers' `AutoModelForCausalLM` takes: that of `model_type`, whatever `architectures` says.
 /// Some programs write no `model_type`; then `architectures` decides.
