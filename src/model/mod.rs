@@ -7,6 +7,7 @@ mod activation;
 mod config;
 mod family;
 mod fields;
+mod gemma2;
 mod layers;
 mod llama;
 mod mistral;
@@ -30,6 +31,7 @@ use fields::Fields;
 /// Every family, a line each.
 #[rustfmt::skip]
 static ARCHITECTURES: &[Architecture] = &[
+    gemma2::GEMMA2,
     llama::LLAMA,
     mistral::MISTRAL,
     mistral::MINISTRAL,

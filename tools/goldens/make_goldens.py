@@ -172,6 +172,21 @@ SPECS: dict[str, Spec] = {
     "qwen3_16": Spec(
         "qwen3", shape(48, 70, 3, 4, 2, 101, head_dim=16, tie_word_embeddings=True, rope_parameters=rope(1e6))
     ),
+    # Caps low enough to bend what they cap, and heads that ONNX Runtime's own attention can rotate.
+    "gemma2_16": Spec(
+        "gemma2",
+        shape(48, 70, 3, 4, 2, 101, head_dim=16, query_pre_attn_scalar=24, sliding_window=6,
+              attn_logit_softcapping=2.0, final_logit_softcapping=2.0, tie_word_embeddings=False),
+        v4_rope_key="rope_type",
+    ),
+    "gemma2_plain": Spec(
+        "gemma2",
+        shape(60, 90, 2, 6, 3, 99, head_dim=10, query_pre_attn_scalar=7, attention_bias=True, tie_word_embeddings=False,
+              attn_logit_softcapping=None, final_logit_softcapping=None, hidden_activation="gelu",
+              layer_types=["full_attention", "sliding_attention"], sliding_window=9),
+        F16,
+        files=2,
+    ),
     # Wide enough for a blocked kernel's main loop as well as its tail.
     "llama_256": Spec(
         "llama",
@@ -189,17 +204,19 @@ def random_model(spec: Spec, seed: int) -> PreTrainedModel:
     config = AutoConfig.for_model(spec.family, **spec.config)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=F32).eval()
     random = torch.Generator().manual_seed(seed)
+    # Gemma's norms multiply by one more than their weight, and its embedding is scaled up.
+    gemma = spec.family.startswith("gemma")
     with torch.no_grad():
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=random)
             if "norm" in name:
-                weight.copy_(1 + 0.2 * noise)
+                weight.copy_((0 if gemma else 1) + 0.2 * noise)
             elif name.endswith("bias"):
                 weight.copy_(0.3 * noise)
             elif "embed_tokens" in name or "lm_head" in name:
-                weight.copy_(0.35 * noise)
+                weight.copy_((0.1 if gemma else 0.35) * noise)
             else:
-                weight.copy_(1.6 / weight.shape[1] ** 0.5 * noise)
+                weight.copy_(1.6 / weight.shape[-1] ** 0.5 * noise)
     return cast(model, spec.dtype)
 
 
