@@ -13,6 +13,7 @@ mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
 mod range;
 mod rope;
 mod unsupported;
@@ -37,6 +38,7 @@ static ARCHITECTURES: &[Architecture] = &[
     mistral::MINISTRAL,
     qwen2::QWEN2,
     qwen3::QWEN3,
+    qwen3_moe::QWEN3_MOE,
 ];
 
 /// The architecture that transformers' `AutoModelForCausalLM` takes: that of `model_type`, whatever `architectures` says.

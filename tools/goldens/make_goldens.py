@@ -187,6 +187,20 @@ SPECS: dict[str, Spec] = {
         F16,
         files=2,
     ),
+    "qwen3_moe": Spec(
+        "qwen3_moe",
+        shape(48, 70, 3, 4, 2, 101, head_dim=16, moe_intermediate_size=20, num_experts=8, num_experts_per_tok=2,
+              norm_topk_prob=True, rope_parameters=rope(1e6)),
+        v4_rope_key="rope_type",
+        files=2,
+    ),
+    # Experts on every second layer but one, and weights that do not add up to one.
+    "qwen3_moe_mixed": Spec(
+        "qwen3_moe",
+        shape(36, 50, 6, 6, 1, 99, head_dim=10, moe_intermediate_size=12, num_experts=5, num_experts_per_tok=3,
+              decoder_sparse_step=2, mlp_only_layers=[3], attention_bias=True, tie_word_embeddings=True),
+        F16,
+    ),
     # Wide enough for a blocked kernel's main loop as well as its tail.
     "llama_256": Spec(
         "llama",
