@@ -25,7 +25,7 @@ fn files(folder: &str, end: &str) -> Vec<String> {
     names.into_iter().map(|name| format!("{folder}/{name}")).collect()
 }
 
-/// The files of unit tests below `folder`: `tests.rs` and `..._tests.rs`.
+/// The files of unit tests below `folder`: `tests.rs`, `..._tests.rs`, and all in folders called `tests`.
 fn unit_tests(folder: &str) -> Vec<String> {
     let mut folders: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(root().join(folder)).unwrap() {
@@ -36,7 +36,8 @@ fn unit_tests(folder: &str) -> Vec<String> {
     }
     folders.sort();
     let below = folders.iter().flat_map(|path| unit_tests(path.strip_prefix(root()).unwrap().to_str().unwrap()));
-    files(folder, "tests.rs").into_iter().chain(below).collect()
+    let end = if folder.ends_with("/tests") { ".rs" } else { "tests.rs" };
+    files(folder, end).into_iter().filter(|path| !path.ends_with("/mod.rs")).chain(below).collect()
 }
 
 /// The comment that a file begins with, in one line.
