@@ -74,8 +74,7 @@ demo: runtime examples
 	@printf '\n== three shards\n%s' "$(PROMPT)"
 	@$(GENERATE) --shards 3
 
-# Then what other devices run, as far as it goes without one: ONNX Runtime's own operators on the processor. All failures of
-# both are reported.
+# Then the tests of what other devices run, with stock operators on the processor. All failures of both are reported.
 test: runtime
 	@status=0; \
 	$(CARGO) test --workspace --locked --no-fail-fast || status=1; \

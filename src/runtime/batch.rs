@@ -1,8 +1,9 @@
-//! What a run of the native operators works on besides its tensors: whose rows these are, where their KV cache lies,
-//! and how far each is rotated.
+//! What a run in native operators works on besides its tensors: which request each row belongs to, where the
+//! requests' KV caches are, and how far each row is rotated.
 //!
-//! The graph's `batch` input carries the address of a [`Batch`]; only `Attention` reads it. That keeps the KV cache out
-//! of ONNX Runtime: no tensor per layer to bind, nothing to copy, and requests of any length side by side in one run.
+//! The graph's `batch` input carries the address of a [`Batch`]; only `Attention` reads it. So ONNX Runtime knows
+//! nothing of KV caches: no tensor for each layer to bind, nothing to copy, and requests of any length can share a
+//! run.
 #![allow(unsafe_code, reason = "the batch crosses ONNX Runtime as an address")]
 
 use std::marker::PhantomData;
@@ -13,17 +14,17 @@ use crate::error::{Result, err};
 use crate::kept::Place;
 use crate::kernels::{RowType, Sequence};
 
-/// One request's part of a run.
+/// One request's rows in a run.
 #[derive(Debug)]
 pub(crate) struct Segment<'a> {
-    /// All layers' keys and values, where the places say.
+    /// The keys and values of all layers, at `places`.
     kv: *mut u8,
     len: usize,
     places: &'a [Place],
     kind: RowType,
     position: usize,
     tokens: usize,
-    /// Where they are not in this process's memory but in a slot on a device.
+    /// The slot that holds them, if they are on a device instead of in this process's memory.
     slot: Option<(&'a DeviceCache, usize)>,
     lifetime: PhantomData<&'a mut [u8]>,
 }
@@ -35,19 +36,19 @@ impl<'a> Segment<'a> {
         Self { kv, len, places, kind, position, tokens, slot: None, lifetime: PhantomData }
     }
 
-    /// The same for a request whose cache is a slot on a device.
+    /// As [`new`](Self::new), for a request whose KV cache is a slot on a device.
     pub(crate) fn on_device(cache: &'a DeviceCache, slot: usize, position: usize, tokens: usize) -> Self {
         let (kv, len) = (std::ptr::null_mut(), 0);
         let slot = Some((cache, slot));
         Self { kv, len, places: &[], kind: RowType::F32, position, tokens, slot, lifetime: PhantomData }
     }
 
-    /// Where its cache is on the device.
+    /// The slot on a device that holds the request's KV cache.
     pub(crate) fn slot(&self) -> Result<(&'a DeviceCache, usize)> {
         self.slot.ok_or_else(|| err!(Internal, "the request's KV cache is not on the device"))
     }
 
-    /// The positions of its rows.
+    /// The positions of the segment's rows.
     pub(crate) fn rows(&self) -> Range<usize> {
         self.position..self.position + self.tokens
     }
@@ -56,9 +57,9 @@ impl<'a> Segment<'a> {
 /// The requests of a run, their rows one after another, and each row's rotation.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
-    /// In the order of their rows.
+    /// The segments, in the order of their rows.
     pub segments: Vec<Segment<'a>>,
-    /// Those of each of the model's rotations.
+    /// The angles of each of the model's rotations.
     pub angles: Vec<Angles>,
 }
 
@@ -67,7 +68,7 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct Angles {
     /// Cosines `[tokens, rotary_pairs]`.
     pub cos: Vec<f32>,
-    /// Sines, likewise.
+    /// Sines `[tokens, rotary_pairs]`.
     pub sin: Vec<f32>,
 }
 
@@ -86,7 +87,7 @@ impl Batch<'_> {
         unsafe { std::ptr::with_exposed_provenance::<Self>(address as usize).as_ref() }
     }
 
-    /// The sequences as layer `cache` sees them: its own keys and values.
+    /// The segments as layer `cache` sees them: with that layer's keys and values.
     ///
     /// # Safety
     /// One caller at a time per batch and layer. ONNX Runtime runs each node of a graph once per run, so the attention

@@ -1,4 +1,4 @@
-//! Requests' key-value caches on a session's device.
+//! The KV caches of requests on a session's device.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,34 +13,35 @@ use crate::kernels::Dtype;
 
 const WHAT: &str = "a KV cache";
 
-/// Keys and values of as many requests as it has slots, as ONNX Runtime's attention reads and writes them in place: a tensor
-/// `[slots, kv_heads, capacity, head_dim]` for each layer's keys, and one for its values. The tokens of slots that lie side by
-/// side can run together, as a part of each of those tensors.
+/// A block with a slot for each of several requests. ONNX Runtime's attention reads and writes it in place: it has a
+/// tensor `[slots, kv_heads, capacity, head_dim]` for each layer's keys, and one for its values. The tokens of
+/// neighbouring slots can run together, as a part of each of these tensors.
 ///
-/// In a slot, rows lie like those of the [cache](crate::kept::KvCache) of this library's own operators, so that state moves between
-/// them. Slots have owners of their own, who write them through shared references.
+/// Rows in a slot have the order of those in the [KV cache](crate::kept::KvCache) of native operators, so that a
+/// state can move between the two. Each slot has an owner, who writes it through a shared reference to the block.
 #[derive(Debug)]
 pub(crate) struct DeviceCache {
-    /// The decode steps of requests in its slots that are not running. They are bound to the block, so they go before it.
+    /// The decode steps of the slots' requests, while they do not run. They are bound to the block, so they are
+    /// dropped before it.
     steps: Mutex<Vec<Step>>,
     block: DeviceBlock,
     shape: CacheShape,
 }
 
-/// What a [`DeviceCache`] holds.
+/// The shape of a [`DeviceCache`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CacheShape {
     pub dtype: Dtype,
     pub layers: usize,
     pub slots: usize,
     pub kv_heads: usize,
-    /// Tokens of a slot.
+    /// The most tokens of a slot.
     pub capacity: usize,
     pub head_dim: usize,
 }
 
 impl CacheShape {
-    /// Bytes of a token's row in one head.
+    /// Bytes of one token in one head.
     fn row(self) -> usize {
         self.head_dim * self.dtype.size()
     }
@@ -50,7 +51,7 @@ impl CacheShape {
         self.capacity * self.row()
     }
 
-    /// Bytes of it all.
+    /// Bytes of all slots.
     pub(crate) fn bytes(self) -> Result<usize> {
         [self.slots, self.kv_heads, self.capacity, self.row()]
             .into_iter()
@@ -61,7 +62,7 @@ impl CacheShape {
 }
 
 impl DeviceCache {
-    /// Slots that are all zeros.
+    /// A block of slots, all zeros.
     pub(crate) fn new(memory: &Arc<DeviceMemory>, shape: CacheShape) -> Result<Self> {
         let bytes = shape.bytes()?;
         let block = DeviceBlock::new(memory, bytes, Site::Kv, WHAT)?;
@@ -69,17 +70,17 @@ impl DeviceCache {
         Ok(Self { steps: Mutex::default(), block, shape })
     }
 
-    /// What it holds.
+    /// The shape of the block.
     pub(crate) fn shape(&self) -> CacheShape {
         self.shape
     }
 
-    /// The decode steps kept here.
+    /// The decode steps that are kept here.
     pub(super) fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
         self.steps.lock()
     }
 
-    /// Each layer's keys, then its values, of `slots`.
+    /// The tensors of `slots`: each layer's keys, then its values.
     pub(super) fn tensors(&self, slots: Range<usize>) -> Result<Vec<TensorMut<'_>>> {
         let CacheShape { dtype, layers, kv_heads, capacity, head_dim, .. } = self.shape;
         let shape = [slots.len(), kv_heads, capacity, head_dim];
@@ -98,7 +99,7 @@ impl DeviceCache {
         (0..parts).flat_map(move |part| (0..heads).map(move |head| self.at(part, slot, head)))
     }
 
-    /// Makes `slot` all zeros again.
+    /// Fills `slot` with zeros.
     pub(crate) fn clear(&self, slot: usize) -> Result<()> {
         let bytes = self.shape.kv_heads * self.shape.head();
         (0..2 * self.shape.layers).try_for_each(|part| self.block.clear(self.at(part, slot, 0), bytes))
@@ -127,7 +128,7 @@ impl DeviceCache {
         Ok(())
     }
 
-    /// Takes what [`read`](Self::read) gave.
+    /// Writes to `slot` what [`read`](Self::read) has given.
     pub(crate) fn write(&self, slot: usize, layer: usize, tokens: usize, from: &[u8]) -> Result<()> {
         let bytes = tokens * self.shape.row();
         if from.len() != 2 * self.shape.kv_heads * bytes {
@@ -166,7 +167,7 @@ mod tests {
         }
     }
 
-    /// The processor's memory as a device's; none where ONNX Runtime is too old for devices.
+    /// The processor's memory as a device's; `None` if ONNX Runtime is too old for devices.
     fn memory(limit: Option<u64>) -> Option<Arc<DeviceMemory>> {
         if let Err(error) = placement::known(Runtime::get().unwrap()) {
             crate::testing::skipped(&error.to_string());
@@ -206,7 +207,7 @@ mod tests {
             assert_eq!(used, &sent[index * 5 * head..][..5 * head]);
             assert!(free.iter().all(|byte| *byte == 0));
         }
-        // Fewer rows than it has leave the others as they were.
+        // Writing fewer rows leaves the others unchanged.
         write(&small, 1, 2, &sent[..2 * TOKEN]);
         assert_eq!(rows(&small, 1, 5)[2 * head..5 * head], sent[2 * head..5 * head]);
         assert!(rows(&small, 1, 0).is_empty());
@@ -230,7 +231,7 @@ mod tests {
         }
         assert!(rows(&held, 0, 40).iter().all(|byte| *byte == 7));
         drop(held);
-        // All of it again, in other pieces: the arena has kept nothing. And nothing of what was there is to be seen.
+        // All of the memory again, in other pieces: the arena has kept nothing. And the old content cannot be seen.
         let pieces = [cache(&memory, 1, 20).unwrap(), cache(&memory, 3, 10).unwrap()];
         assert!(pieces.iter().flat_map(|piece| rows(piece, 0, 10)).all(|byte| byte == 0));
     }

@@ -141,7 +141,7 @@ fn a_request_of_another_engine_is_refused_and_lends_no_memory() {
     let outcomes: Vec<_> = infer_batch(&mut steps.collect::<Vec<_>>()).into_iter().map(Result::err).collect();
     assert!(outcomes[0].is_none());
     assert_eq!(outcomes[1].as_ref().unwrap().kind(), ErrorKind::InvalidArgument);
-    // In ONNX Runtime's operators the first decode step makes places for itself that stay.
+    // With stock operators the first decode step makes places for itself that stay.
     if device::own_operators() {
         assert_eq!(engines[0].memory_used(), before, "one row of logits, as in the call before");
     }

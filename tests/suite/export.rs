@@ -1,8 +1,8 @@
 //! An exported shard gives transformers' answers in ONNX Runtime alone.
 //!
-//! The exported graph holds none of this library's operators, so running it is a check by ONNX Runtime's own kernels. The
-//! test speaks ONNX Runtime's C API directly: a process has one environment, and the library under test owns the safe way to
-//! it.
+//! The exported graph holds none of this library's operators, so running it is a check by stock operators. The test
+//! speaks ONNX Runtime's C API directly: a process has one environment, and the library under test owns the safe way
+//! to it.
 #![allow(unsafe_code, reason = "ONNX Runtime's C API")]
 
 use std::ffi::CString;

@@ -169,6 +169,9 @@ const CIRCLES: &[(&str, &str)] = &[
     ("source", "names of files and ways to them lie in the mod.rs that opens them"),
     ("tokenizer", "a stream needs the tokenizer that makes it"),
     ("tokenizer/jinja", "values, calls and scopes of an interpreter need each other by nature"),
+    ("tokenizer/jinja/filters", "`map` and `select` find other filters by name"),
+    ("tokenizer/jinja/python", "a value may be a dict or an iterator, which hold values"),
+    ("tokenizer/jinja/run", "a call runs code, and code calls"),
     ("weights", "loading tells its events by a type that the catalogue needs"),
     ("weights/packs", "the name of a pack is written by a function of the mod.rs"),
 ];

@@ -1,4 +1,4 @@
-//! However the layers are cut into shards and the tokens into calls, the bits are the same. (In ONNX Runtime's own operators,
+//! However the layers are cut into shards and the tokens into calls, the bits are the same. (In stock operators,
 //! which other devices run, so are those of the shards; calls differ in the last bits.)
 
 use crate::common::{Model, assert_same, assert_same_in_pieces};

@@ -1,4 +1,4 @@
-//! A shard's memory: who waits for whom, what is given back, and what its session is made of.
+//! Nobody but runs waits for a shard's run, and a shard gives back all memory that it has taken.
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use super::*;

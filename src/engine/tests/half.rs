@@ -1,5 +1,5 @@
-//! Half precision, as CUDA computes where the checkpoint is stored so, on the processor: its provider converts to float32 where
-//! it has no kernel.
+//! In half precision, as CUDA computes, stock operators give transformers' answers to that precision's own accuracy.
+//! The processor stands in for CUDA: its provider converts to float32 where it has no kernel.
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use std::path::{Path, PathBuf};

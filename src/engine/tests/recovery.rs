@@ -1,5 +1,6 @@
-//! What a session on a device does when memory runs out in a run: it gives back what it can, tries again, and is made anew if it
-//! has lost what it had. The processor's provider stands in for the device; memory runs out because the test says so.
+//! When memory runs out in a run on a device, the session gives back what it can and tries again, and is made again
+//! if it has lost memory that it had. The processor's provider stands in for the device; memory runs out because the
+//! test says so.
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Every place, spelling and value of the parameters, against transformers (`tools/goldens/make_config_goldens.py`).
+//! The parameters of rotary positions are found wherever config.json may have them, in every spelling, and give
+//! transformers' frequencies (`tools/goldens/make_config_goldens.py`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
 use serde_json::Value;

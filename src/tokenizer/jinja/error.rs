@@ -1,11 +1,12 @@
-//! Why a template ends without a text.
+//! The failure of a template.
 
 use std::fmt;
 
-/// `Result` with a template's [`Error`], boxed: it travels through every expression.
+/// `Result` with a template's [`Error`], boxed to keep the results of expressions small.
 pub(super) type Result<T, E = Box<Error>> = std::result::Result<T, E>;
 
-/// What kind of failure it is. Those of Python have its names, and templates meet some of them.
+/// The kind of a failure. Kinds that Python has are named after its exceptions, since a template can notice some of
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The template itself cannot be read.
@@ -28,7 +29,7 @@ pub(crate) enum Kind {
     Raised,
     /// One of this library's bounds was hit.
     Bound,
-    /// Jinja2 would go on, this library cannot.
+    /// Jinja2 would go on, but this library cannot.
     Unsupported,
 }
 

@@ -1,9 +1,10 @@
 //! Jinja2, as `transformers` runs chat templates: its immutable sandbox with `trim_blocks` and `lstrip_blocks`, the tags
 //! `break`, `continue` and `generation`, and Python's values behind it all.
 //!
-//! Written after Jinja2's own source, part by part, so that a template gives what it gives there, to the character.
-//! What it cannot do as Jinja2 does is refused by name ([`Kind::Unsupported`]), never done in another way. A template
-//! is a stranger's code: it sees nothing but its variables, and ends within the bounds of [`meter`].
+//! The code follows Jinja2's own source, part by part, so that a template gives the same text, to the character. A
+//! template that needs something which is not done here as Jinja2 does it is refused by name ([`Kind::Unsupported`]);
+//! nothing is done in another way. A template is a stranger's code: it sees nothing but its variables, and ends
+//! within the bounds of [`meter`].
 
 #![allow(clippy::float_cmp, reason = "Python compares floats as they are")]
 #![allow(clippy::struct_field_names, reason = "Items holds items")]
@@ -33,16 +34,16 @@ use self::run::frame::Frame;
 use self::syntax::ast::{Block, Scope, Template};
 use self::syntax::parser::Parser;
 
-/// Bytes of a template. Those of published models have some ten thousand at most.
+/// The most bytes of a template. Those of published models have some ten thousand at most.
 const LONGEST: usize = 1 << 20;
 
-/// The stack of a rendering, which is the same on every thread of a caller.
+/// Bytes of stack for a rendering. It runs on a thread of its own, so that the caller's stack does not matter.
 const STACK: usize = 8 << 20;
 
-/// What a variable count holds beside its text, for the bounds.
+/// Bytes that a variable counts for, beside those of its text.
 const VARIABLE: u64 = 256;
 
-/// What a template is given.
+/// A variable that a template is given.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(test), allow(dead_code, reason = "a conversation has texts only, but templates take anything"))]
 pub(super) enum Variable {
@@ -58,7 +59,7 @@ pub(super) enum Variable {
 }
 
 impl Variable {
-    /// How much the bounds grow by it.
+    /// The bytes by which the variable makes the bounds grow.
     fn size(&self) -> u64 {
         VARIABLE
             + match self {
@@ -88,7 +89,7 @@ impl Variable {
     }
 }
 
-/// The text that `source` makes of `variables`, or why there is none. `None` if this library itself is at fault.
+/// The text that `source` makes of `variables`, or the reason why it makes none. `None` means a bug of this library.
 pub(super) fn render(source: &str, variables: &[(&str, Variable)]) -> Option<Result<String, Error>> {
     let run = || run(source, variables).map_err(|error| *error);
     std::thread::scope(|scope| {

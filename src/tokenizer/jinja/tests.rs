@@ -1,4 +1,5 @@
-//! Against Jinja2 itself: what `tools/goldens/make_template_goldens.py` and `tools/goldens/chat_templates.py` have written down.
+//! Expressions and templates give what Jinja2 itself gives for them. `tools/goldens/make_template_goldens.py` and
+//! `tools/goldens/chat_templates.py` have written down Jinja2's answers.
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use std::fmt;
@@ -99,7 +100,7 @@ fn times_are_printed_as_python_prints_them() {
     }
 }
 
-/// What is refused by these names although Jinja2 has an answer.
+/// Words of errors for what is refused although Jinja2 has an answer.
 const REFUSED: [&str; 5] = [
     "the filter 'urlize'",
     "integers of more than 127 bits",
@@ -113,7 +114,7 @@ fn expressions_give_what_jinja2_gives() {
     compare(golden("tests/templates/expressions.json"));
 }
 
-/// Those that `tools/goldens/make_template_goldens.py --all` writes.
+/// All expressions, which `tools/goldens/make_template_goldens.py --all` writes.
 #[test]
 #[ignore = "needs a file that is not committed"]
 fn all_expressions_give_what_jinja2_gives() {
@@ -154,7 +155,7 @@ struct Published {
 struct PublishedTemplate {
     name: String,
     source: String,
-    /// By conversation: the text, or the error's words.
+    /// For each conversation: the text, or the error's message.
     results: Vec<Result<String, String>>,
 }
 

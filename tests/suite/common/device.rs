@@ -1,5 +1,6 @@
-//! The device that tests run on, which `ORTSHARD_TEST_DEVICE` names: `cpu`, as without it; `cuda`, `cuda:N` or `coreml`; or
-//! `cpu-stock`, the processor with ONNX Runtime's own operators, which is as near to a GPU as a machine without one gets.
+//! The device that tests run on, which `ORTSHARD_TEST_DEVICE` names: `cpu`, as without it; `cuda`, `cuda:N` or
+//! `coreml`; or `cpu-stock`, the processor with stock operators, which is as near to a GPU as a machine without one
+//! gets.
 
 use std::path::Path;
 
@@ -51,7 +52,7 @@ pub(crate) fn tolerance() -> f32 {
     if own_dtype() { tolerance_in("float16") } else { tolerance_in("float32") }
 }
 
-/// The same where the device computes in `dtype`, as config.json calls it.
+/// As [`tolerance`], for a device that computes in `dtype` (config.json's name).
 pub(crate) fn tolerance_in(dtype: &str) -> f32 {
     match dtype {
         "float32" => 1e-4,

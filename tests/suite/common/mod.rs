@@ -29,7 +29,7 @@ pub(crate) struct Model {
     pub(crate) prompt: Vec<i64>,
     pub(crate) greedy: Vec<i64>,
     pub(crate) layers: u32,
-    /// What its files store, as config.json says.
+    /// The type that its files store, as config.json names it.
     pub(crate) dtype: String,
     golden: Vec<u8>,
     /// Holds a copy in another type, if the device needs one.
@@ -47,7 +47,7 @@ impl Model {
         Self::at(name, path, None)
     }
 
-    /// As its files store it, whatever the device makes of that.
+    /// The model as its files store it, even if the device computes in another type.
     pub(crate) fn as_stored(name: &str) -> Self {
         Self::at(name, root().join("tests/models").join(name), None)
     }
@@ -86,7 +86,7 @@ impl Model {
         models
     }
 
-    /// Those of the models `names` that the device can run.
+    /// The models of `names` that the device can run.
     pub(crate) fn those_that_run(names: &[impl AsRef<str>]) -> Vec<Self> {
         names.iter().map(|name| Self::open(name.as_ref())).filter(device::runs).collect()
     }
@@ -105,7 +105,7 @@ impl Model {
         self.shard_on(device::options(), start, end)
     }
 
-    /// The same on an engine of these options.
+    /// As [`shard`](Self::shard), on an engine of these options.
     pub(crate) fn shard_on(&self, options: EngineOptions, start: u32, end: u32) -> Arc<Shard> {
         let spec = ShardSpec::layers(self.path.to_str().unwrap(), start, end);
         let engine = Engine::new(options).unwrap();
@@ -117,7 +117,7 @@ impl Model {
         self.pipeline(&[])
     }
 
-    /// The same on an engine of these options.
+    /// As [`whole`](Self::whole), on an engine of these options.
     pub(crate) fn whole_on(&self, options: EngineOptions) -> Pipeline {
         self.pipeline_on(options, &[])
     }
@@ -127,7 +127,7 @@ impl Model {
         self.pipeline_with(cuts, RequestOptions::default())
     }
 
-    /// The same on engines of these options.
+    /// As [`pipeline`](Self::pipeline), on engines of these options.
     pub(crate) fn pipeline_on(&self, options: EngineOptions, cuts: &[u32]) -> Pipeline {
         self.pipeline_of(cuts, &options, RequestOptions::default())
     }

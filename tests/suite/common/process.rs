@@ -31,13 +31,13 @@ pub(crate) fn reset_peak() -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Mapped {
     pub(crate) size: u64,
-    /// What of it is in memory,
+    /// Bytes of it that are in memory.
     pub(crate) resident: u64,
-    /// and what of that no other process has.
+    /// Bytes in memory that no other process has mapped.
     pub(crate) private: u64,
 }
 
-/// That of the files in `folder`.
+/// What this process maps of the files in `folder`.
 pub(crate) fn mapped(folder: &std::path::Path) -> Mapped {
     let folder = folder.to_str().unwrap();
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();

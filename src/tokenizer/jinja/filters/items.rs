@@ -166,7 +166,7 @@ pub(crate) fn dictsort(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     Value::list(cx, compare::sort(cx, pairs, flag(reverse)?)?)
 }
 
-/// A text in lower case, anything else as it is.
+/// A text in lower case; any other value unchanged.
 pub(crate) fn ignore_case(cx: &Cx, value: &Value) -> Result<Value> {
     match value {
         Value::Str(text) => Ok(Value::Str(Text::new(&cx.meter, text.to_lowercase())?.marked(text.markup))),

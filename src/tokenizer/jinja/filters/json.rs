@@ -149,7 +149,7 @@ impl Writer<'_> {
     }
 }
 
-/// A number as JavaScript spells it, also where JSON has none.
+/// A number as JavaScript spells it, also one that JSON cannot express.
 fn float(number: f64) -> String {
     if number.is_nan() {
         "NaN".to_owned()

@@ -26,7 +26,7 @@ pub(crate) fn format(cx: &Cx, value: &Value) -> Result<String> {
     Ok(printer.buffer.text)
 }
 
-/// The same value with its dicts in the order of their keys.
+/// `value` with its dicts sorted by their keys.
 fn sorted(cx: &Cx, value: &Value, depth: u32) -> Result<Value> {
     cx.meter.step(1)?;
     let depth = nest(depth)? + 1;
@@ -52,7 +52,7 @@ fn sorted(cx: &Cx, value: &Value, depth: u32) -> Result<Value> {
 }
 
 impl Printer<'_> {
-    /// A value behind `indent` characters, with `allowance` characters to come behind it.
+    /// Writes a value behind `indent` characters; `allowance` characters will follow it.
     fn value(&mut self, value: &Value, indent: usize, allowance: usize, level: u32) -> Result<()> {
         let text = repr::repr(self.cx, value)?;
         if text.chars().count() + indent + allowance <= WIDTH {
@@ -110,7 +110,7 @@ impl Printer<'_> {
         self.buffer.repeat(" ", indent)
     }
 
-    /// A long text, cut between words into several.
+    /// Writes a long text, cut between words into several texts.
     fn text(&mut self, text: &str, mut indent: usize, mut allowance: usize, level: u32) -> Result<()> {
         if level == 1 {
             indent += 1;
@@ -159,7 +159,7 @@ impl Printer<'_> {
     }
 }
 
-/// Each word with the space behind it.
+/// The words, each with the space behind it.
 fn words_with_space(text: &str) -> Vec<&str> {
     let (mut parts, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {

@@ -55,10 +55,11 @@ impl Path {
     }
 }
 
-/// What is done with each item that passes.
+/// What is done with each item.
 type Each = Box<dyn Fn(&Cx, &Value) -> Result<Value>>;
 
-/// A generator over `value`, which is not begun before it is asked: `prepare` says what to do with each item.
+/// A generator over `value`. It begins when its first item is asked for: then `prepare` says what to do with each
+/// item.
 fn lazily(
     value: &Value,
     prepare: impl Fn(&Cx) -> Result<Each> + 'static,
@@ -175,7 +176,7 @@ pub(crate) fn sort(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     Value::list(cx, compare::sort(cx, items, flag(reverse)?)?)
 }
 
-/// The items with their keys.
+/// The items of `value`, each with its key.
 fn keyed(cx: &Cx, value: &Value, path: &Path, default: Option<&Value>, exact: bool) -> Result<Vec<(Value, Value)>> {
     let mut items = Vec::new();
     for item in iterate::collect(cx, value)? {

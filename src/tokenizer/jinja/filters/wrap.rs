@@ -38,7 +38,7 @@ fn breaks_behind(text: &[char], at: usize) -> bool {
     (two_letters || one_letter) && letters
 }
 
-/// The pieces that stay together: words, parts of words and spaces.
+/// Cuts a text into pieces that stay together: words, parts of words and spaces.
 fn chunks(text: &[char], hyphens: bool) -> Vec<&[char]> {
     let (mut chunks, mut at) = (Vec::new(), 0);
     while at < text.len() {
@@ -56,7 +56,7 @@ fn chunks(text: &[char], hyphens: bool) -> Vec<&[char]> {
     chunks
 }
 
-/// Where the word that begins at `at` ends.
+/// The end of the word that begins at `at`.
 fn word(text: &[char], at: usize) -> usize {
     for end in at + 1..text.len() {
         if is_space(text[end]) || (is_word_or_mark(text[end - 1]) && dash(&text[end..]).is_some()) {
@@ -105,7 +105,7 @@ pub(crate) fn wrap(text: &str, options: &Options) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// What is done with a word longer than a line.
+/// Places a word that is longer than a line.
 fn long_word<'a>(
     chunks: &mut Vec<&'a [char]>,
     line: &mut Vec<&'a [char]>,

@@ -9,7 +9,7 @@ use crate::tokenizer::jinja::error::{Result, fail};
 use crate::tokenizer::jinja::meter::nest;
 use crate::tokenizer::jinja::run::cx::Cx;
 
-/// What is only equal to itself: where it is.
+/// The address of a value that is equal only to itself.
 pub(crate) fn address(value: &Value) -> Option<usize> {
     Some(match value {
         Value::Range(range) => Rc::as_ptr(range).addr(),
@@ -30,7 +30,7 @@ pub(crate) fn is(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::None, Value::None) | (Value::Template, Value::Template) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
-        // CPython keeps one object for each small number.
+        // CPython has one object for each small number.
         (Value::Int(a), Value::Int(b)) => a == b && (-5..=256).contains(a),
         (Value::Str(a), Value::Str(b)) => a.is(b) && a.markup == b.markup,
         (Value::List(a), Value::List(b)) => Rc::ptr_eq(a, b),
@@ -106,7 +106,7 @@ fn equal_at(cx: &Cx, left: &Value, right: &Value, depth: u32) -> Result<bool> {
     })
 }
 
-/// The order of two numbers; inside, `None` if one is not a number in the sense of IEEE 754.
+/// The order of two numbers. The inner `None` means that one is not a number in the sense of IEEE 754.
 fn numeric(left: &Value, right: &Value) -> Option<Option<Ordering>> {
     Some(match (left, right) {
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
@@ -125,7 +125,8 @@ fn whole(a: i128, b: f64) -> Option<Ordering> {
     Some(a.cmp(&(floor as i128)).then(if b > floor { Ordering::Less } else { Ordering::Equal }))
 }
 
-/// The order of two values, or Python's complaint; `None` inside if neither is less than, equal to or greater.
+/// The order of two values, or Python's error. `None` means that the first is neither less than, equal to, nor
+/// greater than the second.
 pub(crate) fn order(cx: &Cx, sign: &str, left: &Value, right: &Value) -> Result<Option<Ordering>> {
     order_at(cx, sign, left, right, 0)
 }
@@ -204,9 +205,9 @@ pub(crate) fn contains(cx: &Cx, container: &Value, item: &Value) -> Result<bool>
     }
 }
 
-/// Sorts as `sorted` does: stable, by keys, and an error where two have no order.
+/// Sorts as `sorted` does: stable, by keys, with an error if two keys have no order.
 pub(crate) fn sort(cx: &Cx, mut items: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<Value>> {
-    // Python sorts in reverse so that equal items keep their order.
+    // Equal items keep their order, also in reverse.
     if reverse {
         items.reverse();
     }

@@ -9,7 +9,7 @@ use crate::tokenizer::jinja::error::{Result, fail};
 use crate::tokenizer::jinja::meter::{Charge, nest};
 use crate::tokenizer::jinja::run::cx::Cx;
 
-/// Up to so many entries are searched one by one.
+/// Up to so many entries, a key is searched for one by one.
 const FEW: usize = 8;
 
 pub(crate) struct Dict {
@@ -20,7 +20,7 @@ pub(crate) struct Dict {
     charge: Charge,
 }
 
-/// A key, so that equal keys hash alike: `1`, `1.0` and `True` are one.
+/// A key in a form in which equal keys are the same: `1`, `1.0` and `True` are one key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     None,
@@ -30,12 +30,12 @@ pub(crate) enum Key {
     Str(Rc<str>),
     Bytes(Vec<u8>),
     Tuple(Vec<Key>),
-    /// Something that is only equal to itself.
+    /// A value that is equal only to itself, by its address.
     Object(usize),
 }
 
 impl Key {
-    /// The key that `value` is, if it can be one.
+    /// `value` as a key, if it can be one.
     pub(crate) fn new(value: &Value) -> Result<Self> {
         Ok(match value {
             Value::None => Self::None,
@@ -105,7 +105,7 @@ impl Dict {
         self.places.get(&Key::Str(name.into())).copied()
     }
 
-    /// The value of `key`; an error if it cannot be a key.
+    /// The value at `key`; an error if `key` cannot be a key.
     pub(crate) fn get(&self, key: &Value) -> Result<Option<&Value>> {
         Ok(self.place(key)?.map(|place| &self.entries[place].1))
     }
@@ -114,7 +114,7 @@ impl Dict {
         self.place_of(name).map(|place| &self.entries[place].1)
     }
 
-    /// Sets `key`, at its place if it has one.
+    /// Sets `key` to `value`. A key that exists keeps its place.
     pub(crate) fn insert(&mut self, key: Value, value: Value) -> Result<()> {
         self.depth = self.depth.max(nest(key.depth().max(value.depth()) + 1)?);
         if let Some(place) = self.place(&key)? {
@@ -138,7 +138,7 @@ impl Dict {
         self.insert(Value::text(cx, name)?, value)
     }
 
-    /// Another dict of the same entries.
+    /// Another dict with the same entries.
     pub(crate) fn copy(&self, cx: &Cx) -> Result<Self> {
         let mut copy = Self::new(cx)?;
         for (key, value) in &self.entries {
@@ -147,7 +147,7 @@ impl Dict {
         Ok(copy)
     }
 
-    /// Lets go of everything.
+    /// Removes all entries.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.places.clear();

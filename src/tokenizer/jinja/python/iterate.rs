@@ -11,7 +11,7 @@ use crate::tokenizer::jinja::meter::nest;
 use crate::tokenizer::jinja::run::cx::Cx;
 use crate::tokenizer::jinja::run::looping::Loop;
 
-/// What gives the next item.
+/// A function that returns the next item.
 pub(crate) type Generate = Box<dyn FnMut(&Cx) -> Result<Option<Value>>>;
 
 /// A generator or iterator as a value: each item is given once, to whoever asks.
@@ -24,7 +24,7 @@ pub(crate) struct Stream {
 pub(crate) enum Source {
     Empty,
     Items(Rc<Items>, usize),
-    /// The last first; how many are left.
+    /// The last item first, with the number of items that are left.
     Reversed(Rc<Items>, usize),
     Characters(Text, usize),
     Bytes(Rc<Bytes>, usize),
@@ -36,13 +36,13 @@ pub(crate) enum Source {
 }
 
 impl Stream {
-    /// A value that gives what `source` gives; `over` is what it holds.
+    /// An iterator over `source`, as a value. It holds `over`.
     pub(crate) fn value(source: Source, over: &Value) -> Result<Value> {
         let depth = nest(over.depth() + 1)?;
         Ok(Value::Iter(Rc::new(Self { source: RefCell::new(source), depth })))
     }
 
-    /// The same from a function.
+    /// An iterator that takes its items from a function, as a value.
     pub(crate) fn generate(over: &Value, next: impl FnMut(&Cx) -> Result<Option<Value>> + 'static) -> Result<Value> {
         Self::value(Source::Generate(Box::new(next)), over)
     }
@@ -122,7 +122,7 @@ pub(crate) fn source(_: &Cx, value: &Value) -> Result<Source> {
         Value::Range(range) => Source::Range(Rc::clone(range), 0),
         Value::Iter(stream) => Source::Shared(Rc::clone(stream)),
         Value::Loop(state) => Source::Loop(Rc::clone(state)),
-        // It has `__getitem__`, which takes names only.
+        // It has `__getitem__`, so Python tries index 0; but it takes names only.
         Value::Template => fail!(Lookup, "0"),
         _ => fail!(Type, "'{}' object is not iterable", value.type_name()),
     })

@@ -1,4 +1,4 @@
-//! markupsafe: escaped texts.
+//! Escaped texts, as Python's markupsafe has them.
 
 use super::repr;
 use super::text::Text;

@@ -17,7 +17,7 @@ const BYTES: &[&str] = &["decode", "hex"];
 const BYTES_UNSUPPORTED: &[&str] = &["fromhex"];
 const SEQUENCE: &[&str] = &["count", "index"];
 const LIST: &[&str] = &["copy", "count", "index"];
-/// The sandbox hides what changes a list or dict.
+/// The methods that change a list or dict. The sandbox hides them.
 const HIDDEN: &[&str] =
     &["append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update"];
 const DICT: &[&str] = &["copy", "fromkeys", "get", "items", "keys", "values"];
@@ -29,7 +29,7 @@ const FLOAT_UNSUPPORTED: &[&str] = &["fromhex", "hex"];
 
 /// An attribute of the value's type, if it has one of that name.
 pub(crate) fn attribute(cx: &Cx, value: &Value, name: &str) -> Result<Option<Value>> {
-    // Nothing private is seen.
+    // The sandbox hides private names.
     if name.starts_with('_') {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! Python's numbers: `int` up to 127 bits, `float`, and how both are read, printed and computed with.
+//! Python's numbers, `int` up to 127 bits and `float`: how they are read, printed and computed with.
 
 use super::value::Value;
 use crate::tokenizer::jinja::error::{Result, fail};
@@ -183,7 +183,8 @@ fn integers(operator: Operator, a: i128, b: i128) -> Result<Value> {
     }
 }
 
-/// The quotient of two `int`s as a `float`, which is only right to the last bit where both are exact.
+/// The quotient of two `int`s as a `float`; an error if it could be wrong in the last bit because one of them is not
+/// exact as a `float`.
 fn divide(a: i128, b: i128) -> Result<f64> {
     if b == 0 {
         fail!(Arithmetic, "division by zero");
@@ -242,7 +243,7 @@ fn floor_divide(a: f64, b: f64) -> (f64, f64) {
     (if quotient - floor > 0.5 { floor + 1.0 } else { floor }, rest)
 }
 
-/// Python's `round(number, digits)` of a `float`: to the even one of two equally near.
+/// Python's `round(number, digits)` of a `float`: a tie goes to the even digit.
 pub(crate) fn round(number: f64, digits: i128) -> f64 {
     if !number.is_finite() || digits > 323 {
         return number;

@@ -8,7 +8,7 @@ use crate::tokenizer::jinja::meter::nest;
 use crate::tokenizer::jinja::run::cx::Cx;
 use crate::tokenizer::jinja::string::unicode;
 
-/// `str(value)`, which is a plain text also where `value` is a `Markup`.
+/// `str(value)`: a plain text, even if `value` is a `Markup`.
 pub(crate) fn text(cx: &Cx, value: &Value) -> Result<Text> {
     if let Value::Str(text) = value {
         return Ok(text.marked(false));
@@ -131,7 +131,7 @@ fn write_entries(
     buffer.push(end)
 }
 
-/// The quote that Python takes: `'`, unless the text has that and no `"`.
+/// The quote that Python uses: `'`, unless the text contains `'` and no `"`.
 fn quote(single: bool, double: bool) -> char {
     if single && !double { '"' } else { '\'' }
 }
@@ -155,7 +155,7 @@ fn write_quoted(buffer: &mut Buffer, text: &str) -> Result<()> {
     buffer.push(&quoted)
 }
 
-/// A character as Python escapes it where it cannot be printed.
+/// The escape that Python prints for a character that cannot be printed.
 pub(crate) fn escape(character: char) -> String {
     match u32::from(character) {
         code @ 0..=0xFF => format!("\\x{code:02x}"),

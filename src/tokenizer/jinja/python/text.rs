@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::tokenizer::jinja::error::Result;
 use crate::tokenizer::jinja::meter::{Charge, Meter};
 
-/// Characters between two remembered places of a text that is not ASCII.
+/// The place of every so-many-th character is remembered for a text that is not ASCII.
 const STRIDE: usize = 64;
 
 /// An immutable text.
@@ -38,13 +38,13 @@ impl Text {
         Ok(Self { held: Rc::new(Held { text, places: OnceCell::new(), _charge: charge }), markup: false })
     }
 
-    /// The text that was written.
+    /// The text that `buffer` holds.
     pub(crate) fn of(buffer: Buffer) -> Self {
         let Buffer { text, charge } = buffer;
         Self { held: Rc::new(Held { text, places: OnceCell::new(), _charge: charge }), markup: false }
     }
 
-    /// The same text, as a `Markup` or not.
+    /// The text as a `Markup`, or as a plain `str`.
     pub(crate) fn marked(&self, markup: bool) -> Self {
         Self { held: Rc::clone(&self.held), markup }
     }
@@ -79,7 +79,7 @@ impl Text {
         }
     }
 
-    /// Where in the bytes character `index` begins; the end for any index behind it.
+    /// The byte at which character `index` begins; the end of the text for a larger index.
     fn place(&self, index: usize) -> usize {
         match self.places() {
             Places::Ascii => index.min(self.held.text.len()),
@@ -106,7 +106,7 @@ impl Text {
         self.held.text[self.place(index)..].chars().next()
     }
 
-    /// The number of the character that begins at a place in the bytes.
+    /// The number of the character that begins at byte `place`.
     pub(crate) fn index_of(&self, place: usize) -> usize {
         match self.places() {
             Places::Ascii => place,
@@ -132,7 +132,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// A text that is being written, and charged as it grows.
+/// A text that is being written. It is charged for as it grows.
 pub(crate) struct Buffer {
     pub(crate) text: String,
     charge: Charge,
@@ -149,7 +149,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// `text` so many times.
+    /// Writes `text` `times` times.
     pub(crate) fn repeat(&mut self, text: &str, times: usize) -> Result<()> {
         self.charge.grow(text.len().saturating_mul(times))?;
         self.text.push_str(&text.repeat(times));

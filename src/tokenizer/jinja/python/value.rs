@@ -1,4 +1,4 @@
-//! What a template computes with: Python's values, as far as a chat template can meet them.
+//! Python's values, as far as a chat template can meet them.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,10 +15,10 @@ use crate::tokenizer::jinja::run::globals::{Cycler, Global, Joiner};
 use crate::tokenizer::jinja::run::looping::Loop;
 use crate::tokenizer::jinja::run::macros::Macro;
 
-/// A value. Lists and dicts never change: the sandbox of `transformers` forbids it.
+/// A value. Lists and dicts never change: the sandbox of `transformers` forbids that.
 #[derive(Clone)]
 pub(crate) enum Value {
-    /// Jinja2's `Undefined`: what is said when something is done with it.
+    /// Jinja2's `Undefined`, with the message of the error when something is done with it.
     Undefined(Rc<str>),
     None,
     Bool(bool),
@@ -29,7 +29,7 @@ pub(crate) enum Value {
     List(Rc<Items>),
     Tuple(Rc<Items>),
     Dict(Rc<Dict>),
-    /// `dict.keys()` and the like.
+    /// What `dict.keys()`, `values()` and `items()` return.
     View(View, Rc<Dict>),
     Range(Rc<Range>),
     /// A generator or iterator: it gives its items once.
@@ -42,9 +42,9 @@ pub(crate) enum Value {
     Loop(Rc<Loop>),
     Cycler(Rc<Cycler>),
     Joiner(Rc<Joiner>),
-    /// `self`, whose items are the template's blocks.
+    /// The template's `self`, whose items are its blocks.
     Template,
-    /// A block to be called.
+    /// A block of the template, which can be called.
     Block(Rc<str>),
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Bytes {
 pub(crate) struct Items {
     pub(crate) items: Vec<Value>,
     depth: u32,
-    /// Whether it is a pair of `groupby`, whose items have names.
+    /// Whether this is a pair that `groupby` made, whose two items have names.
     pub(crate) group: bool,
     _charge: Charge,
 }
@@ -89,7 +89,7 @@ pub(crate) struct Method {
     _charge: Charge,
 }
 
-/// What `namespace()` makes: the one thing that a template can change.
+/// What `namespace()` returns: the only value that a template can change.
 pub(crate) struct Namespace {
     pub(crate) attributes: RefCell<Dict>,
     _charge: Charge,
@@ -113,7 +113,7 @@ impl Value {
         Ok(Self::Tuple(Rc::new(Items::new(cx, items)?)))
     }
 
-    /// A pair as `groupby` gives it.
+    /// A pair that `groupby` makes.
     pub(crate) fn group(cx: &Cx, grouper: Self, list: Self) -> Result<Self> {
         Ok(Self::Tuple(Rc::new(Items { group: true, ..Items::new(cx, vec![grouper, list])? })))
     }
@@ -135,7 +135,7 @@ impl Value {
         Ok(Self::Method(Rc::new(Method { receiver: receiver.clone(), name, _charge: charge })))
     }
 
-    /// What a name gives that no one set.
+    /// The value of a name that nothing has set.
     pub(crate) fn undefined(name: &str) -> Self {
         Self::Undefined(format!("'{name}' is undefined").into())
     }
@@ -144,7 +144,7 @@ impl Value {
         Self::Undefined(why.into())
     }
 
-    /// What a lookup gives that finds nothing.
+    /// The value of a lookup that finds nothing.
     pub(crate) fn missing(of: &Self, attribute: &Self) -> Self {
         let owner = if matches!(of, Self::None) { "None".to_owned() } else { format!("{} object", of.type_name()) };
         Self::Undefined(
@@ -161,7 +161,7 @@ impl Value {
         matches!(self, Self::Undefined(_))
     }
 
-    /// The text of a `str`.
+    /// The text, if the value is a `str`.
     pub(crate) fn as_text(&self) -> Option<&Text> {
         match self {
             Self::Str(text) => Some(text),
@@ -169,7 +169,7 @@ impl Value {
         }
     }
 
-    /// The number of an `int` or `bool`, which Python takes for an `int`.
+    /// The number, if the value is an `int`, or a `bool`, which Python takes for an `int`.
     pub(crate) fn as_int(&self) -> Option<i128> {
         match self {
             Self::Int(number) => Some(*number),
@@ -178,7 +178,7 @@ impl Value {
         }
     }
 
-    /// The name of Python's type.
+    /// The name of the value's type in Python.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Undefined(_) => "Undefined",
@@ -225,7 +225,7 @@ impl Value {
         }
     }
 
-    /// Python's `len(value)`, for what has one.
+    /// Python's `len(value)`; `None` if the value has no length.
     pub(crate) fn length(&self, cx: &Cx) -> Result<Option<usize>> {
         Ok(Some(match self {
             Self::Undefined(_) => 0,
@@ -239,7 +239,7 @@ impl Value {
         }))
     }
 
-    /// How deep lists and the like nest in it.
+    /// How deep lists, dicts and iterators nest in the value.
     pub(crate) fn depth(&self) -> u32 {
         match self {
             Self::List(items) | Self::Tuple(items) => items.depth,
@@ -249,12 +249,12 @@ impl Value {
             Self::Loop(state) => state.depth,
             Self::Cycler(cycler) => cycler.depth,
             Self::Joiner(joiner) => joiner.depth,
-            // Namespaces and what macros hold are kept until the end, and freed one by one.
+            // Namespaces, and what macros hold, are freed one by one at the end, so they take no stack.
             _ => 0,
         }
     }
 
-    /// The work of going over it once, without what its items hold.
+    /// Counts the steps of going over the value once, but not over what its items hold.
     pub(crate) fn pass_over(&self, cx: &Cx) -> Result<()> {
         match self {
             Self::Str(text) => cx.meter.pass_over(text.len()),
@@ -264,7 +264,7 @@ impl Value {
         }
     }
 
-    /// As an index or count: an `int`, else Python's complaint.
+    /// The value as an index or a count: an `int`, or Python's error.
     pub(crate) fn to_index(&self) -> Result<i128> {
         match self.as_int() {
             Some(number) => Ok(number),
@@ -272,7 +272,7 @@ impl Value {
         }
     }
 
-    /// As a `float`, if it is a number.
+    /// The value as a `float`, if it is a number.
     pub(crate) fn to_float(&self) -> Option<f64> {
         match self {
             Self::Float(number) => Some(*number),

@@ -1,4 +1,4 @@
-//! Arguments of a call, and how Python gives them to parameters.
+//! The arguments of a call, and how Python assigns them to parameters.
 
 use std::rc::Rc;
 
@@ -56,22 +56,22 @@ impl Args {
     }
 }
 
-/// An optional truth: Python takes any value for one.
+/// An optional argument as a truth value, for which Python takes any value.
 pub(crate) fn truth(argument: Option<Value>, otherwise: bool) -> bool {
     argument.map_or(otherwise, |value| value.truth())
 }
 
-/// An optional truth where Python takes numbers only, as `sorted` does.
+/// An optional argument as a truth value where Python takes only numbers, as `sorted` does.
 pub(crate) fn flag(argument: Option<Value>) -> Result<bool> {
     argument.map_or(Ok(false), |value| value.to_index().map(|number| number != 0))
 }
 
-/// An optional number.
+/// An optional argument as a number.
 pub(crate) fn index(argument: Option<Value>, otherwise: i128) -> Result<i128> {
     argument.map_or(Ok(otherwise), |value| value.to_index())
 }
 
-/// What is there and is not `None`.
+/// The argument, unless it is missing or `None`.
 pub(crate) fn given(argument: Option<Value>) -> Option<Value> {
     argument.filter(|value| !matches!(value, Value::None))
 }

@@ -1,4 +1,4 @@
-//! Jinja2's tests: what stands behind `is`.
+//! Jinja2's tests, which stand behind `is`.
 
 use super::arguments::Args;
 use super::cx::Cx;
@@ -15,9 +15,9 @@ use crate::tokenizer::jinja::syntax::ast::Comparison;
 
 #[derive(Clone, Copy)]
 enum Test {
-    /// Without arguments.
+    /// A test without arguments.
     One(fn(&Cx, &Value) -> Result<bool>),
-    /// With one argument of this name.
+    /// A test with one argument, of this name.
     Two(&'static str, fn(&Cx, &Value, &Value) -> Result<bool>),
 }
 

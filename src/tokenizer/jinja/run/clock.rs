@@ -73,13 +73,13 @@ pub(crate) fn strftime(format: &str, now: &Zoned) -> Result<String> {
         }
         let modifier = characters.next_if(|(_, c)| matches!(c, 'E' | 'O')).is_some();
         let Some((place, letter)) = characters.next() else {
-            // Not finished: it stays as it is.
+            // An unfinished directive stays as it is written.
             text.push_str(directive);
             return Ok(text);
         };
         let end = place + letter.len_utf8();
         match letter {
-            // A date without a time zone has neither.
+            // Python's date has no time zone here, so both are empty.
             'z' | 'Z' if plain && !modifier => {}
             'f' if plain && !modifier => text += &format!("{:06}", now.subsec_nanosecond() / 1000),
             'z' | 'Z' | '+' => fail!(Unsupported, "strftime_now with '{}'", &directive[..end]),
@@ -94,7 +94,7 @@ pub(crate) fn strftime(format: &str, now: &Zoned) -> Result<String> {
     Ok(text)
 }
 
-/// What one directive stands for.
+/// The text of one directive.
 fn field(letter: char, style: Style, now: &Zoned) -> Result<Option<String>> {
     let weekday = now.weekday().to_sunday_zero_offset() as usize;
     let month = MONTHS[(now.month() as usize).saturating_sub(1) % 12];

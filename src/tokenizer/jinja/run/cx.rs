@@ -1,4 +1,4 @@
-//! What a rendering has at hand: its variables, its bounds, and what it writes to.
+//! The context of a rendering: its variables, its bounds, and its output.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -19,17 +19,17 @@ const RECURSION: u32 = 400;
 
 pub(crate) struct Cx {
     pub(crate) meter: Rc<Meter>,
-    /// What the template was given.
+    /// The variables that the template was given.
     pub(crate) given: RefCell<HashMap<Rc<str>, Value>>,
-    /// What it has set outside of loops and the like.
+    /// The variables that it has set outside of loops and other scopes.
     pub(crate) set: RefCell<HashMap<Rc<str>, Value>>,
     pub(crate) autoescape: Cell<bool>,
-    /// The line it is at.
+    /// The line of the template that runs.
     pub(crate) line: Cell<u32>,
     pub(crate) blocks: Vec<Rc<Named>>,
     depth: Cell<u32>,
     written: RefCell<Vec<Buffer>>,
-    /// All namespaces, and all frames that something holds: they may hold each other, and are emptied at the end.
+    /// All namespaces. They and frames may hold each other, so both are emptied at the end.
     namespaces: RefCell<Vec<Rc<Namespace>>>,
     frames: RefCell<Vec<Rc<Frame>>>,
 }
@@ -50,7 +50,7 @@ impl Cx {
         }
     }
 
-    /// The variable of a name, as far as the template was given one or has set it at its top.
+    /// The variable that the template has set at its top, or was given, by the name `name`.
     pub(crate) fn resolve(&self, name: &str) -> Option<Value> {
         let set = self.set.borrow().get(name).cloned();
         set.or_else(|| self.given.borrow().get(name).cloned()).or_else(|| Global::find(name).map(Value::Function))
@@ -68,13 +68,13 @@ impl Cx {
         outcome
     }
 
-    /// Begins a text of its own.
+    /// Begins a text that is written apart from the output.
     pub(crate) fn open(&self) -> Result<()> {
         self.written.borrow_mut().push(Buffer::new(&self.meter)?);
         Ok(())
     }
 
-    /// Ends it. It is a `Markup` where texts are escaped.
+    /// Ends that text and returns it: a `Markup` where texts are escaped.
     pub(crate) fn close(&self) -> Result<Text> {
         match self.written.borrow_mut().pop() {
             Some(buffer) => Ok(Text::of(buffer).marked(self.autoescape.get())),

@@ -20,7 +20,7 @@ use crate::tokenizer::jinja::python::text::{Buffer, Text};
 use crate::tokenizer::jinja::python::value::Value;
 use crate::tokenizer::jinja::syntax::ast::{Arguments, Comparison, Expr, Suffix};
 
-/// A running function.
+/// A function that runs: evaluates expressions in its frame.
 pub(crate) struct Run<'a> {
     pub(crate) cx: &'a Cx,
     pub(crate) frame: Rc<Frame>,
@@ -58,7 +58,8 @@ impl Run<'_> {
                 let mut value = self.eval(first)?;
                 for (index, (operator, operand)) in rest.iter().enumerate() {
                     let right = self.eval(operand)?;
-                    // Jinja2 writes a negative constant as Python code without brackets, where ** binds closer.
+                    // Jinja2 turns a negative constant into Python code without brackets, where `**` binds closer
+                    // than the sign.
                     let negated =
                         *operator == Operator::Pow && index == 0 && is_constant(first) && !is_constant(operand);
                     let negated = negated && value.to_float().is_some_and(|number| number < 0.0);
@@ -93,7 +94,8 @@ impl Run<'_> {
                 let mut value = self.eval(first)?;
                 for (index, suffix) in suffixes.iter().enumerate() {
                     value = match self.suffix(&value, suffix) {
-                        // Jinja2 computes what is constant beforehand, and there a slice is an item like others.
+                        // Jinja2 computes constants beforehand. There a slice is a key like any other, so the result
+                        // is undefined instead of an error.
                         Err(error) if index == 0 && error.kind == Kind::Type && is_constant_slice(first, suffix) => {
                             Value::undefined_because(&error.message)
                         }
@@ -237,7 +239,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether a slice and what it cuts are spelled out in the template.
+/// Whether a slice and the value that it cuts are both constants.
 fn is_constant_slice(node: &Expr, suffix: &Suffix) -> bool {
     matches!(suffix, Suffix::Slice(parts) if parts.iter().flatten().all(is_constant)) && is_constant(node)
 }

@@ -12,7 +12,7 @@ use crate::tokenizer::jinja::python::iterate::{self, Source};
 use crate::tokenizer::jinja::python::value::Value;
 use crate::tokenizer::jinja::syntax::ast::{Block, Body, Expr, For, Kind, Named, Statement, Target};
 
-/// Where a body goes on.
+/// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     Next,
@@ -21,7 +21,7 @@ pub(crate) enum Flow {
 }
 
 impl Run<'_> {
-    /// Runs a body; `top` if what it sets is seen by the whole template.
+    /// Runs a body. With `top`, the whole template sees the variables that the body sets.
     pub(crate) fn body(&self, body: &Body, top: bool) -> Result<Flow> {
         for statement in body {
             self.cx.line.set(statement.line);
@@ -122,7 +122,7 @@ impl Run<'_> {
         Ok(Flow::Next)
     }
 
-    /// What a call or filter gives to the output has to be a text.
+    /// Writes the result of a call or filter, which must be a text.
     fn write_piece(&self, piece: &Value) -> Result<()> {
         match piece {
             Value::Str(text) => self.cx.write_text(text),
@@ -208,7 +208,7 @@ impl Run<'_> {
         self.rounds(node, &iterable, false, 0)
     }
 
-    /// Goes over `iterable`.
+    /// Runs the rounds of a loop over `iterable`.
     pub(crate) fn rounds(&self, node: &Rc<For>, iterable: &Value, recursive: bool, depth0: usize) -> Result<Flow> {
         let cx = self.cx;
         let mut source = iterate::source(cx, iterable)?;
@@ -256,7 +256,7 @@ impl Run<'_> {
         Ok(flow)
     }
 
-    /// The items of `source` that pass the condition of a loop.
+    /// The items of `source` that fulfil the condition of a loop.
     fn passing(&self, node: &Rc<For>, mut source: Source) -> Source {
         let (node, frame) = (Rc::clone(node), Rc::clone(&self.frame));
         self.cx.keep_frame(&frame);
@@ -274,7 +274,7 @@ impl Run<'_> {
     }
 }
 
-/// The items that so many targets get.
+/// The items of `value`, one for each of so many targets.
 fn unpack(cx: &Cx, value: &Value, targets: usize) -> Result<Vec<Value>> {
     let Ok(mut source) = iterate::source(cx, value) else {
         fail!(Type, "cannot unpack non-iterable {} object", value.type_name());

@@ -12,7 +12,7 @@ use crate::tokenizer::jinja::syntax::ast::{Load, Name, Scope, Slot};
 pub(crate) struct Frame {
     slots: RefCell<Vec<Option<Value>>>,
     outer: Option<Rc<Frame>>,
-    /// Whether a macro or loop holds it, so that it has to be emptied at the end.
+    /// Whether a macro or loop holds the frame. Then it has to be emptied at the end.
     pub(crate) kept: Cell<bool>,
     _charge: Charge,
 }
@@ -24,12 +24,12 @@ impl Frame {
         Ok(Rc::new(Self { slots, outer, kept: Cell::new(false), _charge: charge }))
     }
 
-    /// The frame of the function around this one.
+    /// The frame of the enclosing function.
     pub(crate) fn outer(&self) -> Option<Rc<Self>> {
         self.outer.clone()
     }
 
-    /// What a slot holds, if anything.
+    /// The value in a slot, if there is one.
     pub(crate) fn get(&self, slot: Slot) -> Option<Value> {
         let mut frame = self;
         for _ in 0..slot.up {
@@ -43,7 +43,7 @@ impl Frame {
         drop(before);
     }
 
-    /// What a name means.
+    /// The value of a name.
     pub(crate) fn load(&self, name: &Name) -> Value {
         self.get(name.slot.get()).unwrap_or_else(|| Value::undefined(&name.name))
     }

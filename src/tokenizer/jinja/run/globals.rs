@@ -14,7 +14,7 @@ use crate::tokenizer::jinja::python::repr;
 use crate::tokenizer::jinja::python::value::{Range, Value};
 use crate::tokenizer::jinja::string::str_methods::string;
 
-/// How many items a range may have: the sandbox's bound.
+/// The most items of a range, by the sandbox's rule.
 const LONGEST_RANGE: i128 = 100_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ fn range(args: Args) -> Result<Value> {
     Ok(Value::Range(Rc::new(range)))
 }
 
-/// `dict(...)`: of a dict or of pairs, and of keywords.
+/// `dict(...)` of a dict or of pairs, and of keywords.
 fn make_dict(cx: &Cx, args: Args) -> Result<Dict> {
     let Args { positional, named } = args;
     if positional.len() > 1 {
@@ -163,7 +163,7 @@ pub(crate) fn from_keys(cx: &Cx, args: Args) -> Result<Value> {
     Ok(Value::dict(dict))
 }
 
-/// What `cycler()` gives: its items one after the other, again and again.
+/// What `cycler()` returns: it gives its items one after another, again and again.
 pub(crate) struct Cycler {
     items: Vec<Value>,
     at: Cell<usize>,
@@ -194,7 +194,7 @@ impl Cycler {
     }
 }
 
-/// What `joiner()` gives: nothing the first time, its separator from then on.
+/// What `joiner()` returns: it gives nothing the first time, then its separator each time.
 pub(crate) struct Joiner {
     separator: Value,
     used: Cell<bool>,

@@ -51,7 +51,7 @@ pub(crate) fn attribute(cx: &Cx, value: &Value, name: &str) -> Result<Value> {
         return Ok(found);
     }
     if let Value::Dict(dict) = value {
-        // What Python's dict has itself comes before an item of that name, and the sandbox hides it.
+        // An attribute of Python's dict comes before an item of that name, and the sandbox hides the attribute.
         if !HIDDEN.contains(&name)
             && let Some(found) = dict.get_named(name)
         {
@@ -83,7 +83,7 @@ fn block(cx: &Cx, name: &str) -> Value {
     Value::undefined_because(&format!("there is no block '{name}'"))
 }
 
-/// An attribute of the value's type. What the sandbox hides is undefined.
+/// An attribute of the value's type. An attribute that the sandbox hides is undefined.
 pub(crate) fn own_attribute(cx: &Cx, value: &Value, name: &str) -> Result<Option<Value>> {
     match value {
         Value::Undefined(why) => fail!(Undefined, "{why}"),
@@ -102,7 +102,7 @@ pub(crate) fn own_attribute(cx: &Cx, value: &Value, name: &str) -> Result<Option
     methods::attribute(cx, value, name)
 }
 
-/// Where in `length` items an index is.
+/// The place of `index` in `length` items, counted from the end if it is negative.
 pub(crate) fn position(index: i128, length: usize) -> Option<usize> {
     let index = if index < 0 { index + length as i128 } else { index };
     usize::try_from(index).ok().filter(|index| *index < length)
@@ -145,7 +145,7 @@ fn subscript(cx: &Cx, value: &Value, key: &Value) -> Result<Option<Value>> {
     })
 }
 
-/// A part of a sequence: the first index, how many, and how far apart.
+/// A slice of a sequence: the first index, the number of items, and the step.
 struct Part {
     start: i128,
     stop: i128,

@@ -15,9 +15,9 @@ use crate::tokenizer::jinja::syntax::ast::For;
 
 pub(crate) struct Loop {
     state: RefCell<State>,
-    /// How many items the iterable has, if it says so; else once it was asked.
+    /// The number of items, if the iterable knows it or it has been counted.
     length: Cell<Option<usize>>,
-    /// A recursive loop and where it stands, so that it can be called.
+    /// For a recursive loop: the loop and its frame, so that it can be called.
     pub(crate) recursive: Option<(Rc<For>, Rc<Frame>)>,
     pub(crate) depth0: usize,
     pub(crate) depth: u32,
@@ -25,17 +25,17 @@ pub(crate) struct Loop {
 
 struct State {
     source: Source,
-    /// The number of the current item, from 0; -1 in front of the first.
+    /// The number of the current item, from 0; -1 before the first.
     index0: i64,
     before: Option<Value>,
     current: Option<Value>,
-    /// The item behind the current one, if it was looked at: `Some(None)` if there is none.
+    /// The item after the current one, if it has been taken already. `Some(None)`: there is none.
     after: Option<Option<Value>>,
     changed: Option<Value>,
 }
 
 impl Loop {
-    /// A loop over a source that nests `depth` deep, and has `length` items if it can say so.
+    /// A loop over a source whose items nest `depth` deep. `length` is the number of items, if it is known.
     pub(crate) fn new(
         source: Source,
         depth: u32,
@@ -48,7 +48,7 @@ impl Loop {
         Ok(Rc::new(Self { state: RefCell::new(state), length: Cell::new(length), recursive, depth0, depth }))
     }
 
-    /// The next item, which becomes the current one.
+    /// Moves to the next item and returns it.
     pub(crate) fn advance(&self, cx: &Cx) -> Result<Option<Value>> {
         let taken = self.borrow()?.after.take();
         let next = match taken {
@@ -72,7 +72,7 @@ impl Loop {
         }
     }
 
-    /// The next item of the source, which may be code that looks at this loop.
+    /// Takes the next item from the source. The source may be code that looks at this loop.
     fn pull(&self, cx: &Cx) -> Result<Option<Value>> {
         let mut source = std::mem::replace(&mut self.borrow()?.source, Source::Empty);
         let next = source.next(cx);

@@ -1,4 +1,4 @@
-//! Calling what a template defines: macros, `caller`, recursive loops and blocks.
+//! Calls what a template defines: macros, `caller`, recursive loops and blocks.
 
 use std::rc::Rc;
 
@@ -26,7 +26,7 @@ impl Macro {
         self.callable.name.as_deref()
     }
 
-    /// An attribute that a template may see.
+    /// An attribute of a macro that a template may see.
     pub(crate) fn attribute(&self, cx: &Cx, name: &str) -> Result<Option<Value>> {
         let callable = &self.callable;
         Ok(Some(match name {
@@ -116,7 +116,7 @@ pub(crate) fn recurse(cx: &Cx, node: &Rc<For>, outer: &Rc<Frame>, iterable: &Val
     Ok(Value::Str(cx.close()?))
 }
 
-/// Runs a named block where the output goes.
+/// Runs a named block, which writes to the output.
 pub(crate) fn run_block(cx: &Cx, block: &Named) -> Result<()> {
     let frame = Frame::new(cx, block.slots.get(), None)?;
     if let Some(slot) = block.own_self.get() {

@@ -87,7 +87,7 @@ pub(crate) fn is_title(text: &str) -> bool {
     found
 }
 
-/// The `str.is...` methods.
+/// The methods `str.is...`, by name.
 pub(crate) fn predicate(name: &str, text: &str) -> Option<bool> {
     let all = |is: fn(char) -> bool| !text.is_empty() && text.chars().all(is);
     Some(match name {

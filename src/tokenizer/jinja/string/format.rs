@@ -9,12 +9,12 @@ use crate::tokenizer::jinja::run::arguments::Args;
 use crate::tokenizer::jinja::run::cx::Cx;
 use crate::tokenizer::jinja::run::lookup;
 
-/// Where the fields of a format come from.
+/// The arguments that the fields of a format refer to.
 struct Fields<'a> {
     cx: &'a Cx,
     positional: &'a [Value],
     named: &'a dyn Fn(&str) -> Result<Option<Value>>,
-    /// The number that the next field without one gets; `None` once one was given.
+    /// The number for the next field without one; `None` as soon as a field has had a number.
     automatic: Option<usize>,
     manual: bool,
     markup: bool,
@@ -114,7 +114,7 @@ impl Fields<'_> {
         }
     }
 
-    /// What a field names: an argument, and what lies in it.
+    /// The value that a field names: an argument, or an attribute or item of it.
     fn value(&mut self, field: &str) -> Result<Value> {
         let cx = self.cx;
         let end = field.find(['.', '[']).unwrap_or(field.len());

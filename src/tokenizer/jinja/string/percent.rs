@@ -8,7 +8,7 @@ use crate::tokenizer::jinja::python::text::{Buffer, Text};
 use crate::tokenizer::jinja::python::value::Value;
 use crate::tokenizer::jinja::run::cx::Cx;
 
-/// The values a format takes, one after the other or by name.
+/// The values that a format takes, one after another or by name.
 struct Values<'a> {
     cx: &'a Cx,
     all: &'a Value,
@@ -40,11 +40,11 @@ impl Values<'_> {
         }
     }
 
-    /// Whether something was left over.
+    /// Fails if a value is left over.
     fn done(&self) -> Result<()> {
         let left = match self.all {
             Value::Tuple(items) => self.next < items.items.len(),
-            // What has items by key may stay unused.
+            // A value with items by key may stay unused.
             Value::Dict(_)
             | Value::List(_)
             | Value::Range(_)
@@ -75,7 +75,7 @@ pub(crate) fn format(cx: &Cx, text: &Text, values: &Value) -> Result<Value> {
     Ok(Value::Str(Text::of(buffer).marked(text.markup)))
 }
 
-/// One directive, from behind its `%`.
+/// Writes one directive, which is read from behind its `%`.
 fn directive(buffer: &mut Buffer, rest: &mut &str, values: &mut Values<'_>, markup: bool) -> Result<()> {
     let cx = values.cx;
     if let Some(after) = rest.strip_prefix('%') {

@@ -1,4 +1,4 @@
-//! How Python formats one number or text: the part behind the colon in `{:>10.2f}`, which `%10.2f` shares.
+//! Python's format of one number or text: the part behind the colon in `{:>10.2f}`. `%10.2f` uses it, too.
 
 use crate::tokenizer::jinja::error::{Result, fail};
 use crate::tokenizer::jinja::python::numbers;
@@ -6,7 +6,7 @@ use crate::tokenizer::jinja::python::repr;
 use crate::tokenizer::jinja::python::value::Value;
 use crate::tokenizer::jinja::run::cx::Cx;
 
-/// A format of one value.
+/// The format of one value.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
     pub(crate) fill: char,
@@ -38,7 +38,7 @@ impl Default for Spec {
     }
 }
 
-/// A number at the start of `text`, which is cut off.
+/// Takes a number from the start of `text`.
 pub(crate) fn take_number(text: &mut &str) -> Result<Option<usize>> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     if end == 0 {
@@ -50,7 +50,7 @@ pub(crate) fn take_number(text: &mut &str) -> Result<Option<usize>> {
 }
 
 impl Spec {
-    /// Python's format specification mini-language.
+    /// Parses Python's format specification mini-language.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut spec = Self::default();
         let mut rest = text;
@@ -185,7 +185,7 @@ impl Spec {
         }
     }
 
-    /// The whole digits in groups, with what stands behind them; zeros in front count as digits.
+    /// Writes the whole digits in groups, then `behind`. Zeros in front count as digits.
     fn group(&self, digits: &str, behind: &str, every: usize, sign: usize) -> String {
         let Some(separator) = self.grouping else { return format!("{digits}{behind}") };
         let mut digits = digits.to_owned();
@@ -218,7 +218,7 @@ impl Spec {
             Some('g' | 'G' | 'n') => general(amount, precision, self.alternate),
             Some('%') => fixed(amount * 100.0, precision, self.alternate) + "%",
             None => match self.precision {
-                // As `repr`, but for the precision, and always with a point or an exponent.
+                // As `repr`, but with a precision, and always with a point or an exponent.
                 Some(precision) => general_with_point(amount, precision, self.alternate),
                 None => numbers::repr(amount),
             },
@@ -248,7 +248,7 @@ pub(crate) fn fixed(number: f64, precision: usize, alternate: bool) -> String {
     })
 }
 
-/// The digits and the exponent of a number with so many digits behind the point.
+/// The digits of a number with so many behind the point, and its exponent.
 fn scientific(number: f64, precision: usize) -> (String, i32) {
     let text = format!("{number:.precision$e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -279,7 +279,7 @@ pub(crate) fn general(number: f64, precision: usize, alternate: bool) -> String 
     general_up_to(number, precision.max(1), precision.max(1) as i32, alternate)
 }
 
-/// Python's format without a type: `%g`, but for the exponent from which it takes one.
+/// Python's format without a type: as `%g`, but it uses an exponent from another size on.
 fn general_with_point(number: f64, precision: usize, alternate: bool) -> String {
     let precision = precision.max(1);
     let text = general_up_to(number, precision, precision as i32 - 1, alternate);

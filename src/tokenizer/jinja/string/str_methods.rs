@@ -62,7 +62,7 @@ pub(crate) const NAMES: &[&str] = &[
     "zfill",
 ];
 
-/// What only a `Markup` has.
+/// The methods that only a `Markup` has.
 pub(crate) const MARKUP_NAMES: &[&str] = &["escape", "striptags", "unescape"];
 
 pub(crate) fn call(cx: &Cx, text: &Text, name: &str, args: Args) -> Result<Value> {
@@ -143,7 +143,7 @@ pub(crate) fn call(cx: &Cx, text: &Text, name: &str, args: Args) -> Result<Value
     }
 }
 
-/// An argument that has to be a `str`.
+/// An argument that must be a `str`.
 pub(crate) fn string<'a>(function: &str, value: &'a Value) -> Result<&'a Text> {
     match value {
         Value::Str(text) => Ok(text),
@@ -151,7 +151,7 @@ pub(crate) fn string<'a>(function: &str, value: &'a Value) -> Result<&'a Text> {
     }
 }
 
-/// The texts as a list, of the kind of `text`.
+/// The texts as a list. They are `Markup`s if `text` is one.
 fn list(cx: &Cx, text: &Text, parts: &[&str]) -> Result<Value> {
     cx.meter.room(parts.len() * 2 * size_of::<Value>())?;
     let part = |part: &&str| Ok(Value::Str(Text::new(&cx.meter, (*part).to_owned())?.marked(text.markup)));
@@ -212,7 +212,7 @@ fn search(cx: &Cx, text: &Text, name: &str, args: Args) -> Result<Value> {
         Ok(if index < 0 { (index + length).max(0) } else { index })
     };
     let (start, end) = (place(start, 0)?, place(end, length)?.min(length));
-    // Python finds nothing, not even an empty text, where the start lies behind the end.
+    // If the start is behind the end, Python finds nothing, not even an empty text.
     let within = (start <= end).then(|| text.part(start as usize..end as usize));
     if let "startswith" | "endswith" = name {
         let is = |part: &Value| -> Result<bool> {

@@ -2,7 +2,7 @@
 
 use super::unicode;
 
-/// `text.strip(characters)`; white space if none are named.
+/// `text.strip(characters)`; without characters it strips white space.
 pub(crate) fn strip<'a>(text: &'a str, characters: Option<&str>) -> &'a str {
     lstrip(rstrip(text, characters), characters)
 }

@@ -1,4 +1,4 @@
-//! Gives every name of a template its place, and refuses what can be seen to be wrong before it runs.
+//! Gives every name of a template its slot, and refuses errors that can be seen before the template runs.
 
 use std::rc::Rc;
 
@@ -12,13 +12,13 @@ struct Analysis<'a> {
     scopes: Scopes<'a>,
 }
 
-/// Where a statement stands.
+/// What surrounds a statement.
 #[derive(Clone, Copy)]
 struct Place {
     scope: usize,
-    /// Inside `if`: unknown filters and tests are only refused where they run.
+    /// Whether it is inside `if`: there, unknown filters and tests are refused only when they run.
     soft: bool,
-    /// Inside a loop of the same function.
+    /// Whether it is inside a loop of the same function.
     in_loop: bool,
 }
 
@@ -32,7 +32,7 @@ impl Place {
     }
 }
 
-/// Gives every name of `template` its place.
+/// Gives every name of `template` its slot.
 pub(crate) fn analyse(meter: &Rc<Meter>, template: &Template) -> Result<()> {
     let mut analysis = Analysis { scopes: Scopes::new(meter) };
     let root = analysis.scopes.function(None);
@@ -46,7 +46,7 @@ pub(crate) fn analyse(meter: &Rc<Meter>, template: &Template) -> Result<()> {
     template.blocks.iter().try_for_each(|block| analysis.named_block(block))
 }
 
-/// First pass over a scope: which names there are.
+/// The first pass over a scope finds the names.
 impl Analysis<'_> {
     fn see_all(&mut self, scope: usize, body: &Body) -> Result<()> {
         body.iter().try_for_each(|statement| self.see(scope, statement))
@@ -120,7 +120,7 @@ impl Analysis<'_> {
     }
 }
 
-/// Second pass over a scope: what each name means, and the scopes inside.
+/// The second pass over a scope gives each name its meaning, and visits the scopes inside.
 impl Analysis<'_> {
     fn name(&mut self, scope: usize, name: &Name) -> Result<()> {
         self.scopes.load(scope, &name.name)?;
@@ -156,7 +156,7 @@ impl Analysis<'_> {
         Ok(())
     }
 
-    /// A body with a scope of its own inside `place`.
+    /// Analyses a body with a scope of its own inside `place`.
     fn block(&mut self, place: Place, scope: usize, block: &Block) -> Result<()> {
         self.see_all(scope, &block.body)?;
         self.resolve_all(place.inner(scope), &block.body)?;
@@ -338,7 +338,7 @@ fn contains_scoped_block(body: &Body) -> bool {
     })
 }
 
-/// Refuses filters and tests that do not exist, but for those behind a condition.
+/// Refuses filters and tests that do not exist, unless they are behind a condition.
 fn known(node: &Expr) -> Result<()> {
     match node {
         Expr::Const(_) | Expr::Written | Expr::Name(_) | Expr::If(_) => Ok(()),

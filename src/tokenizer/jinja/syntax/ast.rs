@@ -8,7 +8,7 @@ use crate::tokenizer::jinja::python::numbers::Operator;
 use crate::tokenizer::jinja::python::value::Value;
 use crate::tokenizer::jinja::run::checks::Check;
 
-/// A variable, by name and, once the template is analysed, by place.
+/// A variable: its name and, once the template has been analysed, its slot.
 pub(crate) struct Name {
     pub(crate) name: Rc<str>,
     pub(crate) slot: Cell<Slot>,
@@ -20,7 +20,7 @@ impl Name {
     }
 }
 
-/// Where a variable is: in which of the enclosing frames, and there in which slot.
+/// The place of a variable: which of the enclosing frames, and which slot of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Slot {
     pub(crate) up: usize,
@@ -30,13 +30,13 @@ pub(crate) struct Slot {
 /// What a scope does with a variable when it begins.
 #[derive(Debug, Clone)]
 pub(crate) enum Load {
-    /// It is given from outside.
+    /// Keeps the value that the call has passed.
     Parameter,
-    /// It is looked up by name among the variables that the template was given.
+    /// Looks the variable up by name among those that the template was given.
     Resolve(Rc<str>),
-    /// It starts as a copy of another.
+    /// Copies another variable.
     Copy(Slot),
-    /// It starts as nothing.
+    /// Leaves the variable undefined.
     Undefined,
 }
 
@@ -62,9 +62,9 @@ pub(crate) enum Expr {
     Compare(Box<Expr>, Vec<(Comparison, Expr)>),
     Concat(Vec<Expr>),
     If(Box<Conditional>),
-    /// What is applied from left to right.
+    /// Suffixes, applied from left to right.
     Postfix(Box<Expr>, Vec<Suffix>),
-    /// What a block has written, which its filter takes.
+    /// The text that a block has written, for its filter.
     Written,
 }
 
@@ -139,12 +139,12 @@ pub(crate) enum Kind {
     Break,
     Continue,
     Set(Target, Expr),
-    /// `{% set x %}...{% endset %}`, with the filter it may have.
+    /// `{% set x %}...{% endset %}`, with its filter if it has one.
     SetBlock(Target, Option<Expr>, Block),
     Macro(Name, Rc<Callable>),
     /// `{% call ... %}`: the call and its body.
     Call(Expr, Rc<Callable>),
-    /// `{% generation %}`: only a scope of its own.
+    /// `{% generation %}`, which does nothing but open a scope.
     Generation(Rc<Callable>),
     /// `{% filter ... %}`.
     Filter(Expr, Block),
@@ -165,13 +165,13 @@ pub(crate) struct Block {
 pub(crate) struct For {
     pub(crate) target: Target,
     pub(crate) iterable: Expr,
-    /// The condition of each round, with the same target once more: it has a scope of its own.
+    /// The condition for each item. The target is there once more, since the condition has a scope of its own.
     pub(crate) test: Option<(Target, Expr)>,
     pub(crate) test_scope: Scope,
     pub(crate) recursive: bool,
     pub(crate) body: Block,
     pub(crate) otherwise: Block,
-    /// The slot of `loop`, if something asks for it.
+    /// The slot of `loop`, if something uses it.
     pub(crate) state: Cell<Option<usize>>,
     /// Slots of the frame of a recursive loop.
     pub(crate) slots: Cell<usize>,
@@ -181,17 +181,17 @@ pub(crate) struct For {
 pub(crate) struct Callable {
     pub(crate) name: Option<Rc<str>>,
     pub(crate) parameters: Vec<Name>,
-    /// Of the last parameters.
+    /// The defaults of the last parameters.
     pub(crate) defaults: Vec<Expr>,
     pub(crate) block: Block,
     pub(crate) slots: Cell<usize>,
-    /// The slots of `caller`, `kwargs` and `varargs`, where the body asks for them.
+    /// The slots of `caller`, `kwargs` and `varargs`, if the body uses them.
     pub(crate) caller: Cell<Option<usize>>,
     pub(crate) kwargs: Cell<Option<usize>>,
     pub(crate) varargs: Cell<Option<usize>>,
 }
 
-/// A named block, which is run where it stands and can be called.
+/// A named block: run at its place in the template, and callable by its name.
 pub(crate) struct Named {
     pub(crate) name: Rc<str>,
     pub(crate) scoped: bool,
@@ -200,7 +200,7 @@ pub(crate) struct Named {
     pub(crate) slots: Cell<usize>,
     pub(crate) own_self: Cell<Option<usize>>,
     pub(crate) parent: Cell<Option<usize>>,
-    /// What a scoped block sees of the variables around it.
+    /// The variables around a scoped block, which it sees.
     pub(crate) sees: OnceCell<Vec<(Rc<str>, Slot)>>,
 }
 

@@ -12,7 +12,7 @@ use crate::tokenizer::jinja::python::value::Value;
 use crate::tokenizer::jinja::run::checks;
 
 impl Parser<'_> {
-    /// What can be assigned to, up to one of the names in `ends`.
+    /// Parses the target of an assignment, up to one of the names in `ends`.
     pub(crate) fn target(&mut self, ends: &[&str], with_namespace: bool) -> Result<Target> {
         let mut targets = Vec::new();
         let mut tuple = false;
@@ -52,7 +52,7 @@ impl Parser<'_> {
             || ends.iter().any(|end| self.is_name(end))
     }
 
-    /// An expression, or several as a tuple.
+    /// Parses an expression, or several as a tuple.
     pub(crate) fn tuple(&mut self, conditional: bool, ends: &[&str]) -> Result<Expr> {
         self.tuple_in(conditional, ends, false)
     }
@@ -258,7 +258,7 @@ impl Parser<'_> {
         })
     }
 
-    /// What stands behind `node`: subscripts and calls, then filters, tests and calls.
+    /// Parses what follows `node`: subscripts and calls, then filters, tests and calls.
     fn suffixes(&mut self, node: Expr, subscripts: bool, filters: bool) -> Result<Expr> {
         let mut found = Vec::new();
         let mut subscripts = subscripts;
@@ -367,7 +367,7 @@ impl Parser<'_> {
         Ok(arguments)
     }
 
-    /// A name that may have dots.
+    /// Parses a name that may have dots.
     fn dotted_name(&mut self) -> Result<String> {
         let mut name = self.expect_name()?;
         while self.skip_sign(".") {
@@ -382,7 +382,7 @@ impl Parser<'_> {
         Ok(Suffix::Filter(Box::new(Filtered { filter: filters::find(&name), name, arguments })))
     }
 
-    /// One or more filters on `node`; with `first_inline`, the first has no `|` in front.
+    /// Parses one or more filters on `node`. With `first_inline`, the first has no `|` in front.
     pub(crate) fn filters(&mut self, node: Expr, first_inline: bool) -> Result<Expr> {
         let mut found = Vec::new();
         if first_inline {
@@ -412,7 +412,7 @@ impl Parser<'_> {
     }
 }
 
-/// `node` with more behind it.
+/// `node` with the suffixes `found` behind it.
 fn append(node: Expr, mut found: Vec<Suffix>) -> Expr {
     match node {
         node if found.is_empty() => node,

@@ -20,7 +20,7 @@ pub(crate) enum Token {
     End,
 }
 
-/// The longer ones first.
+/// Operators and brackets, longer ones before their beginnings.
 const SIGNS: [&str; 24] = [
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "*", "/", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".",
     ":", "|",
@@ -35,10 +35,10 @@ enum Tag {
 
 struct Lexer<'a> {
     source: &'a str,
-    /// Where in the source it is.
+    /// The current byte of the source.
     place: usize,
     line: u32,
-    /// Whether what was read last ended with a line break.
+    /// Whether the text that was read last ended with a line break.
     line_starting: bool,
     tokens: Vec<(Token, u32)>,
 }
@@ -70,7 +70,7 @@ impl<'a> Lexer<'a> {
         self.tokens.push((token, self.line));
     }
 
-    /// Goes over so many bytes.
+    /// Moves on by `bytes` bytes.
     fn advance(&mut self, bytes: usize) {
         let passed = &self.rest()[..bytes];
         self.line += passed.bytes().filter(|byte| *byte == b'\n').count() as u32;
@@ -118,7 +118,7 @@ impl<'a> Lexer<'a> {
         self.advance(length);
     }
 
-    /// How much of the text in front of a tag stays.
+    /// How many bytes of the text in front of a tag are kept.
     fn kept(&self, length: usize, kind: char, sign: Option<u8>) -> usize {
         let text = &self.rest()[..length];
         if sign == Some(b'-') {
@@ -132,7 +132,7 @@ impl<'a> Lexer<'a> {
         if own_line && text[line..].chars().all(unicode::is_space) { line } else { length }
     }
 
-    /// The rest of a comment.
+    /// Skips the rest of a comment.
     fn comment(&mut self) -> Result<()> {
         let Some(end) = self.rest().find("#}") else {
             // Jinja2 complains only if something follows.
@@ -144,7 +144,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// What a closed tag takes of the text behind it.
+    /// Removes from the text behind a closed tag what the tag strips.
     fn after_tag(&mut self, sign: Option<u8>, tag: Tag) {
         self.line_starting = false;
         if sign == Some(b'-') {
@@ -155,7 +155,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The rest of a raw block.
+    /// Reads the rest of a raw block.
     fn raw(&mut self) -> Result<()> {
         let rest = self.rest();
         let mut from = 0;
@@ -176,7 +176,7 @@ impl<'a> Lexer<'a> {
         if rest.is_empty() { Ok(()) } else { fail!(Syntax, "Missing end of raw directive") }
     }
 
-    /// A whole tag, from its first brace.
+    /// Reads a whole tag, from its first brace on.
     fn tag(&mut self, tag: Tag, sign: Option<u8>) -> Result<()> {
         let (begin, end_sign, end) = match tag {
             Tag::Variable => (Token::VariableBegin, "}}", Token::VariableEnd),
@@ -209,7 +209,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// One token inside a tag.
+    /// Reads one token inside a tag.
     fn word(&mut self, first: char, open: &mut Vec<&'static str>) -> Result<()> {
         let rest = self.rest();
         let after_dot = self.source[..self.place].ends_with('.');
@@ -251,7 +251,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Where the next tag begins, and its second character.
+/// The byte at which the next tag begins, and the tag's second character.
 fn next_tag(text: &str) -> Option<(usize, char)> {
     let bytes = text.as_bytes();
     let mut from = 0;

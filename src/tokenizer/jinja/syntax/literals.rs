@@ -4,7 +4,7 @@ use crate::tokenizer::jinja::error::{Result, fail};
 use crate::tokenizer::jinja::python::numbers;
 use crate::tokenizer::jinja::python::repr;
 
-/// `(\d+_)*\d+`, as its length.
+/// The length of `(\d+_)*\d+` at the start of `text`.
 fn digits(text: &str) -> Option<usize> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     let text = &text[..end];

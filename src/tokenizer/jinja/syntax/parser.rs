@@ -46,7 +46,7 @@ impl<'a> Parser<'a> {
         self.at -= 1;
     }
 
-    /// The token, which is gone over.
+    /// Returns the current token and moves on.
     pub(crate) fn next(&mut self) -> Token {
         let token = self.token().clone();
         self.skip();
@@ -119,7 +119,7 @@ impl<'a> Parser<'a> {
         Ok(Value::Str(Text::new(self.meter, text)?))
     }
 
-    /// The whole template.
+    /// Parses the whole template.
     pub(crate) fn parse(&mut self) -> Result<Body> {
         let body = self.body(&[]);
         body.map_err(|mut error| {
@@ -128,7 +128,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Statements up to a tag of one of these names, whose name is the current token then.
+    /// Parses statements up to a tag with one of the names `ends`. The name is then the current token.
     fn body(&mut self, ends: &[&str]) -> Result<Body> {
         let mut body = Vec::new();
         loop {
@@ -171,14 +171,14 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The body behind an opening tag.
+    /// Parses the body behind an opening tag.
     fn statements(&mut self, ends: &[&str]) -> Result<Body> {
         self.skip_sign(":");
         self.expect_block_end()?;
         self.body(ends)
     }
 
-    /// The body behind an opening tag, and the name of the closing one.
+    /// Parses the body behind an opening tag, and the closing tag.
     fn block(&mut self, end: &str) -> Result<Block> {
         let body = self.statements(&[end])?;
         self.skip();
@@ -330,7 +330,7 @@ impl<'a> Parser<'a> {
         Ok(Kind::Block(block))
     }
 
-    /// A tag that names another template. There is none, as in `transformers`.
+    /// Parses a tag that names another template. No other template exists, as in `transformers`.
     fn other_template(&mut self, tag: &str) -> Result<Kind> {
         self.expression(true)?;
         while *self.token() != Token::BlockEnd {
@@ -354,7 +354,7 @@ impl<'a> Parser<'a> {
         Ok(name)
     }
 
-    /// Parameters of a macro and the defaults of the last ones.
+    /// Parses the parameters of a macro, and the defaults of the last ones.
     fn signature(&mut self) -> Result<(Vec<Name>, Vec<Expr>)> {
         let (mut parameters, mut defaults) = (Vec::new(), Vec::new());
         self.expect_sign("(")?;

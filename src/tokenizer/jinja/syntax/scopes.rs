@@ -1,7 +1,8 @@
-//! Which variable a name means: Jinja2's `idtracking`, so that scopes behave as theirs do in every corner.
+//! Finds the variable that a name means, by the rules of Jinja2's `idtracking`, so that scopes behave as in Jinja2 in
+//! every corner.
 //!
 //! A function (the template, a macro, a recursive loop, a block) has a frame of slots. A scope (a function's body, a
-//! loop, `with` and the like) says, for each of its variables, what it holds when the scope begins.
+//! loop, `with` and the like) says what each of its variables holds when the scope begins.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -10,10 +11,11 @@ use super::ast::{Load, Slot};
 use crate::tokenizer::jinja::error::{Result, fail};
 use crate::tokenizer::jinja::meter::Meter;
 
-/// A variable: in which function, and which of its slots.
+/// A variable: the number of its function, and of its slot there.
 pub(crate) type Variable = (usize, usize);
 
-/// What a scope does with a variable when it begins, before places are relative.
+/// What a scope does with a variable when it begins. Variables are absolute here; [`Load`] counts frames from the
+/// scope.
 #[derive(Debug, Clone)]
 enum Start {
     Parameter,
@@ -27,7 +29,7 @@ struct Scope {
     parent: Option<usize>,
     level: usize,
     function: usize,
-    /// The condition of a loop has names of its own: Jinja2 makes a function of it.
+    /// Whether this is the condition of a loop, which has names of its own: Jinja2 makes a function of it.
     condition: bool,
     refs: HashMap<Rc<str>, Variable>,
     starts: HashMap<usize, Start>,
@@ -46,7 +48,7 @@ pub(crate) struct Scopes<'a> {
     functions: Vec<Function>,
 }
 
-/// The names of a scope at one moment, for branches that do not see each other.
+/// The names of a scope at one moment. Branches of an `if` do not see each other's.
 pub(crate) struct Branch(Scope);
 
 impl<'a> Scopes<'a> {
@@ -54,7 +56,7 @@ impl<'a> Scopes<'a> {
         Self { meter, all: Vec::new(), functions: Vec::new() }
     }
 
-    /// A function inside the one of scope `parent`, and its first scope.
+    /// Adds a function inside the function of scope `parent`, and returns the new function's first scope.
     pub(crate) fn function(&mut self, parent: Option<usize>) -> usize {
         let outer = parent.map(|scope| self.all[scope].function);
         let depth = outer.map_or(0, |function| self.functions[function].depth + 1);
@@ -62,12 +64,12 @@ impl<'a> Scopes<'a> {
         self.push(parent, self.functions.len() - 1, false)
     }
 
-    /// A scope inside another.
+    /// Adds a scope inside another.
     pub(crate) fn inner(&mut self, parent: usize, condition: bool) -> usize {
         self.push(Some(parent), self.all[parent].function, condition)
     }
 
-    /// A scope beside another: in the same one, and of the same function.
+    /// Adds a scope beside another, inside the same scope and of the same function.
     pub(crate) fn beside(&mut self, scope: usize, condition: bool) -> usize {
         self.push(self.all[scope].parent, self.all[scope].function, condition)
     }
@@ -100,13 +102,13 @@ impl<'a> Scopes<'a> {
         slot
     }
 
-    /// A name that is given from outside.
+    /// Notes a name whose value the call passes.
     pub(crate) fn parameter(&mut self, scope: usize, name: &Rc<str>) -> usize {
         self.all[scope].stores.insert(Rc::clone(name));
         self.define(scope, name, Start::Parameter)
     }
 
-    /// A name that is assigned.
+    /// Notes a name that is assigned.
     pub(crate) fn store(&mut self, scope: usize, name: &Rc<str>) -> Result<()> {
         self.meter.step(1)?;
         self.all[scope].stores.insert(Rc::clone(name));
@@ -118,7 +120,7 @@ impl<'a> Scopes<'a> {
         Ok(())
     }
 
-    /// A name that is read.
+    /// Notes a name that is read.
     pub(crate) fn load(&mut self, scope: usize, name: &Rc<str>) -> Result<()> {
         self.meter.step(1)?;
         if self.find(scope, name).is_none() {
@@ -127,19 +129,20 @@ impl<'a> Scopes<'a> {
         Ok(())
     }
 
-    /// The names of a scope as they are now, to be put back.
+    /// The names of a scope as they are now, to be restored.
     pub(crate) fn branch(&mut self, scope: usize) -> Result<Branch> {
         let scope = &self.all[scope];
         self.meter.step(1 + scope.refs.len() as u64 + scope.starts.len() as u64)?;
         Ok(Branch(scope.clone()))
     }
 
-    /// Puts `before` back, and gives the names as they were.
+    /// Restores `before`, and returns the names that it replaces.
     pub(crate) fn swap(&mut self, scope: usize, before: &Branch) -> Branch {
         Branch(std::mem::replace(&mut self.all[scope], before.0.clone()))
     }
 
-    /// Joins the branches of an `if`: what only some of them assign starts as what is outside.
+    /// Joins the branches of an `if`. A variable that only some of them assign begins with the value that it has
+    /// outside.
     pub(crate) fn join(&mut self, scope: usize, branches: Vec<Branch>) -> Result<()> {
         let mut stores = HashSet::new();
         for Branch(branch) in &branches {
@@ -160,7 +163,7 @@ impl<'a> Scopes<'a> {
         Ok(())
     }
 
-    /// Where a variable is for code in a scope.
+    /// The slot of a variable, seen from a scope.
     pub(crate) fn slot(&self, scope: usize, (function, index): Variable) -> Result<Slot> {
         let here = self.all[scope].function;
         let up = self.functions[here].depth.checked_sub(self.functions[function].depth);
@@ -168,7 +171,7 @@ impl<'a> Scopes<'a> {
         Ok(Slot { up, index })
     }
 
-    /// What a scope does when it begins.
+    /// What a scope does with its variables when it begins.
     pub(crate) fn loads(&self, scope: usize) -> Result<Vec<(usize, Load)>> {
         let mut loads = Vec::new();
         for (slot, start) in &self.all[scope].starts {
@@ -188,7 +191,7 @@ impl<'a> Scopes<'a> {
         self.functions[self.all[scope].function].slots.len()
     }
 
-    /// Every name that is assigned in a scope or around it, and where it is.
+    /// Every name that is assigned in a scope or around it, and its slot.
     pub(crate) fn stores(&self, scope: usize) -> Result<Vec<(Rc<str>, Slot)>> {
         let (mut names, mut at) = (HashMap::new(), Some(scope));
         while let Some(here) = at {

@@ -1,10 +1,10 @@
-//! Goes over the names in a template, in Jinja2's order.
+//! Visits the names in a template, in Jinja2's order.
 
 use std::rc::Rc;
 
 use super::ast::{Arguments, Body, Callable, Expr, For, Kind, Name, Statement, Suffix, Target};
 
-/// What a name is there for.
+/// How a name is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
     Load,
