@@ -8,6 +8,7 @@ mod io;
 mod load;
 mod memory;
 mod options;
+mod recipe;
 mod request;
 mod run;
 mod session;
@@ -34,11 +35,13 @@ use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::{self, Runtime};
-use crate::source::absolute;
+use crate::source::{self, ModelFiles, SourceOptions, absolute};
+use crate::tokenizer::Tokenizer;
+use inspect::Situation;
 use load::{Place, Report};
 use memory::Budget;
 use options::Target;
-use shard::Blueprint;
+use recipe::Recipe;
 use stats::Counters;
 
 /// Holds at most one shard and swaps it as a transaction. All methods may be called from many threads at once.
@@ -86,7 +89,7 @@ impl Engine {
         let _loading = self.begin_loading()?;
         let (place, old) = (Place::of(spec)?, self.current_shard());
         match old {
-            Some(old) if old.is(&place, spec) => Ok(old),
+            Some(old) if old.recipe().is_for(&place, spec) => Ok(old),
             old => self.replace(old, &place, spec, None, progress),
         }
     }
@@ -99,7 +102,7 @@ impl Engine {
     pub fn load_checkpoint(&self, checkpoint: &Path, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
         let _loading = self.begin_loading()?;
         let old = self.resident()?;
-        let (place, spec) = (old.place().clone(), old.spec().clone());
+        let (place, spec) = (old.recipe().place.clone(), old.recipe().spec.clone());
         self.replace(Some(old), &place, &spec, Some(checkpoint), progress)
     }
 
@@ -124,8 +127,9 @@ impl Engine {
     ) -> Result<Arc<Shard>> {
         let mut report = Report::new(progress);
         // Before anything is given up for it: most of what can be wrong with a model shows here.
-        let shard = Blueprint::new(place, spec, checkpoint, &self.options, &mut report).and_then(|blueprint| {
-            let build = || blueprint.build(&self.options, &self.target, &self.budget, &self.counters, &mut report);
+        let recipe = Recipe::new(place, spec, checkpoint, &self.options, self.target, &mut report);
+        let shard = recipe.and_then(|recipe| {
+            let build = || Shard::build(recipe, &self.options, &self.budget, &self.counters, &mut report);
             match old.filter(|_| self.options.release_first) {
                 None => build(),
                 Some(old) => self.in_place_of(&old, build),
@@ -199,6 +203,51 @@ impl Engine {
     /// Deletes every packed shard from the [`PackCache`] and returns the bytes of the files. Shards in use go on working.
     pub fn clear_pack_cache(&self) -> u64 {
         self.options.pack_cache.store(self.options.pack_cache_limit).map_or(0, |store| store.clear())
+    }
+
+    /// Lists the files that the shard of `spec` needs, without fetching any or opening a socket: config.json, the index
+    /// if the model has one, and the weight files that hold the shard's tensors. Where config.json or the index is
+    /// missing, which weight files are needed cannot be told, and the list ends with what is missing.
+    pub fn audit_files(&self, spec: &ShardSpec) -> Result<Vec<AuditedFile>> {
+        inspect::audit_files(&self.offline(), spec)
+    }
+
+    /// Predicts the memory of `requests` requests of `context` tokens each on the shard of `spec`. Reads config.json and
+    /// the headers of the files that hold the shard's tensors; where those are not there, config.json's dtype decides.
+    pub fn estimate(&self, spec: &ShardSpec, context: u32, requests: u32) -> Result<Estimate> {
+        let leaves = self.current_shard().filter(|_| self.options.release_first);
+        let held = self.budget.used().saturating_sub(leaves.map_or(0, |shard| shard.own_bytes()));
+        let situation = Situation { options: &self.options, target: &self.target, limit: self.budget.limit(), held };
+        inspect::estimate(&situation, &self.offline(), spec, context, requests)
+    }
+
+    /// The shape of the model of `spec`, found as the files of a shard are: in a folder, in the hub's cache, at the
+    /// hub, or by the host. The layers of `spec` do not matter.
+    ///
+    /// Fetches config.json and `generation_config.json` at most. `progress` may cancel that.
+    pub fn model_info(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<ModelInfo> {
+        let mut report = Report::new(progress);
+        report.stage(Stage::Inspect)?;
+        ModelInfo::of(&*self.files(spec)?, &mut |_| report.waiting())
+    }
+
+    /// The tokenizer of the model of `spec`, found as [`model_info`](Self::model_info) finds config.json.
+    ///
+    /// Fetches the files that [`Tokenizer::open`] names at most, none beyond the sizes told there. What the cache does
+    /// not hold when the network is off counts as not there, but for `tokenizer.json` itself.
+    pub fn tokenizer(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Tokenizer> {
+        let mut report = Report::new(progress);
+        report.stage(Stage::Fetch)?;
+        Tokenizer::of(&*self.files(spec)?, &mut |now| report.fetched(now))
+    }
+
+    fn files(&self, spec: &ShardSpec) -> Result<Box<dyn ModelFiles>> {
+        source::open(&spec.model, spec.revision.as_deref(), &self.options.source)
+    }
+
+    /// Where files come from for what opens no socket, whatever the engine may do.
+    fn offline(&self) -> SourceOptions {
+        SourceOptions { offline: true, ..self.options.source.clone() }
     }
 
     /// Bytes reserved by the engine now: weights, KV caches and, under a limit, the memory of runs.

@@ -1,11 +1,11 @@
 //! What a shard tells of itself.
 
+use crate::engine::inspect::Blueprint;
 use crate::engine::io::Logits;
 use crate::engine::options::{Device, Target};
-use crate::engine::shard::Loaded;
+use crate::engine::recipe::Loaded;
 use crate::kernels::{Dtype, Layout, Packing};
 use crate::kv::KvShape;
-use crate::model::{ModelConfig, Range};
 
 /// What a shard is and takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +63,9 @@ pub enum WeightType {
 }
 
 impl ShardInfo {
-    /// That of a shard of `range`.
-    pub(crate) fn new(config: &ModelConfig, range: Range, loaded: &Loaded, kv: KvShape, target: &Target) -> Self {
+    /// What there is to say of the shard of `blueprint` now that it is `loaded`.
+    pub(crate) fn new(blueprint: &Blueprint, loaded: &Loaded, kv: KvShape, target: &Target) -> Self {
+        let Blueprint { config, range, .. } = blueprint;
         let Loaded { session, weights, .. } = loaded;
         Self {
             architecture: config.architecture.clone(),

@@ -157,7 +157,6 @@ fn no_file_is_long() {
 
 /// Folders some of whose parts still use each other in a circle, and why.
 const CIRCLES: &[(&str, &str)] = &[
-    ("engine", "a shard reads what it is made of, and an engine is asked by what it holds"),
     ("ffi", "the names of handles lie beside the functions that make them"),
     ("kernels", "one file holds how weights lie and how registers read them"),
     ("kernels/attention", "the plan of the work needs the shape, which lies in the mod.rs"),

@@ -1,14 +1,14 @@
 //! What a shard will take, from config.json and the tensor headers alone.
 
-use super::inspect_here;
+use super::blueprint::Blueprint;
+use crate::engine::export;
 use crate::engine::memory::{ROWS, run_bytes, run_within};
-use crate::engine::options::{Device, ShardSpec};
+use crate::engine::options::{Device, EngineOptions, ShardSpec, Target};
 use crate::engine::session::copied_bytes;
-use crate::engine::{Engine, export};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
 use crate::kernels::Dtype;
-use crate::model::{ModelConfig, Range, StoredDtype};
+use crate::model::StoredDtype;
 use crate::runtime;
 use crate::source::{self, FileState, ModelFiles, SourceOptions};
 use crate::weights::{self, Catalogue, WeightTable};
@@ -25,7 +25,7 @@ pub struct Estimate {
     /// output: the last token's logits, or all hidden states.
     pub run_bytes: u64,
     /// The most that is held while loading: what the engine holds now (with
-    /// [`release_first`](super::EngineOptions::release_first) without the shard it holds), the weights and, under a limit,
+    /// [`release_first`](crate::EngineOptions::release_first) without the shard it holds), the weights and, under a limit,
     /// the activations, which are reserved then. Where weights are copied, also a passing copy, and one more of the largest
     /// tensor.
     pub load_peak_bytes: u64,
@@ -36,59 +36,66 @@ pub struct Estimate {
     pub largest_end_layer: Option<u32>,
 }
 
-impl Engine {
-    /// Predicts the memory of `requests` requests of `context` tokens each on the shard of `spec`. Reads config.json and
-    /// the headers of the files that hold the shard's tensors; where those are not there, config.json's dtype decides.
-    pub fn estimate(&self, spec: &ShardSpec, context: u32, requests: u32) -> Result<Estimate> {
-        // Whatever the engine may do, an estimate opens no socket.
-        let sources = SourceOptions { offline: true, ..self.options.source.clone() };
-        let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
-        let mut catalogue = Catalogue::here(&*files)?;
-        let shape = inspect_here(&*files, spec, catalogue.as_mut())?;
-        let (start, layers) = (shape.1.start, shape.1.layers);
-        let mut estimate = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
-
-        // The machine's available memory leaves out what the engine holds already.
-        let (room, held) = match self.budget.limit() {
-            Some(limit) => (limit, 0),
-            // As good as unlimited where the system does not say.
-            None => (Some(self.available()).filter(|available| *available > 0).unwrap_or(u64::MAX), self.held()),
-        };
-        for end in start..layers {
-            let spec = ShardSpec { last_layer: end as u32, ..spec.clone() };
-            let shape = inspect_here(&*files, &spec, catalogue.as_mut())?;
-            let of_range = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
-            if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
-                break;
-            }
-            estimate.largest_end_layer = Some(end as u32);
-        }
-        Ok(estimate)
-    }
-
-    /// Bytes of memory that are free where shards run; 0 if unknown.
-    fn available(&self) -> u64 {
-        match self.target.device {
-            Device::Cuda(index) => runtime::gpus().get(index as usize).map_or(0, |gpu| gpu.free),
-            Device::Auto | Device::Cpu | Device::CoreMl => runtime::memory().1,
-        }
-    }
-
+/// What an estimate needs to know of the engine.
+pub(crate) struct Situation<'e> {
+    pub options: &'e EngineOptions,
+    pub target: &'e Target,
+    pub limit: Option<u64>,
     /// Bytes that stay reserved while another shard is loaded.
-    fn held(&self) -> u64 {
-        let leaves = self.current_shard().filter(|_| self.options.release_first);
-        self.budget.used().saturating_sub(leaves.map_or(0, |shard| shard.own_bytes()))
-    }
+    pub held: u64,
+}
 
-    /// The estimate of one range, the largest one left open.
+/// Predicts the memory of `requests` requests of `context` tokens each on the shard of `spec`; `sources` are offline.
+pub(crate) fn estimate(
+    engine: &Situation,
+    sources: &SourceOptions,
+    spec: &ShardSpec,
+    context: u32,
+    requests: u32,
+) -> Result<Estimate> {
+    let files = source::open(&spec.model, spec.revision.as_deref(), sources)?;
+    let mut catalogue = Catalogue::here(&*files)?;
+    let blueprint = Blueprint::read_here(&*files, spec, catalogue.as_mut())?;
+    let (first, layers) = (blueprint.range.start, blueprint.range.layers);
+    let mut estimate = engine.predict(&*files, catalogue.as_ref(), &blueprint, context, requests)?;
+
+    // The machine's available memory leaves out what the engine holds already.
+    let (room, held) = match engine.limit {
+        Some(limit) => (limit, 0),
+        // As good as unlimited where the system does not say.
+        None => (Some(available(engine.target)).filter(|available| *available > 0).unwrap_or(u64::MAX), engine.held),
+    };
+    for last in first..layers {
+        let spec = ShardSpec { last_layer: last as u32, ..spec.clone() };
+        let blueprint = Blueprint::read_here(&*files, &spec, catalogue.as_mut())?;
+        let of_range = engine.predict(&*files, catalogue.as_ref(), &blueprint, context, requests)?;
+        if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
+            break;
+        }
+        estimate.largest_end_layer = Some(last as u32);
+    }
+    Ok(estimate)
+}
+
+/// Bytes of memory that are free where shards on `target` run; 0 if unknown.
+fn available(target: &Target) -> u64 {
+    match target.device {
+        Device::Cuda(index) => runtime::gpus().get(index as usize).map_or(0, |gpu| gpu.free),
+        Device::Auto | Device::Cpu | Device::CoreMl => runtime::memory().1,
+    }
+}
+
+impl Situation<'_> {
+    /// The estimate of one range, without the largest one.
     fn predict(
         &self,
         files: &dyn ModelFiles,
         catalogue: Option<&Catalogue>,
-        (config, range, graph): &(ModelConfig, Range, Graph),
+        blueprint: &Blueprint,
         context: u32,
         requests: u32,
     ) -> Result<Estimate> {
+        let Blueprint { config, range, graph } = blueprint;
         let precision = self.options.precision;
         let table = catalogue.map_or(Ok(None), |catalogue| headers(files, catalogue, graph))?;
         let said = config.dtype.map(|dtype| match dtype {
@@ -103,7 +110,7 @@ impl Engine {
         };
         let weight_bytes = precision.bytes(&graph.weights(), bytes);
         let dtype = self.target.dtype(stored);
-        let (copied, passing) = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let (copied, passing) = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table.as_ref());
         let weight_bytes = weight_bytes + copied;
         let kv = self.options.kv_type.shape(config, *range);
         let (token, requests) = if self.target.stock() && export::check(config).is_ok() {
@@ -113,15 +120,15 @@ impl Engine {
             (kv.bytes_per_token(), u64::from(requests))
         };
         let kv_bytes = token.saturating_mul(u64::from(context).saturating_mul(requests));
-        let held = self.held();
-        let (rows, arena) = if let Some(limit) = self.budget.limit() {
-            run_within(&self.target, graph, limit.saturating_sub(held + weight_bytes + passing))
+        let held = self.held;
+        let (rows, arena) = if let Some(limit) = self.limit {
+            run_within(self.target, graph, limit.saturating_sub(held + weight_bytes + passing))
         } else {
             let rows = ROWS.min(context.max(1) as usize);
             (rows, run_bytes(graph, rows))
         };
         let activations = arena + precision.scratch_bytes(graph, rows);
-        let reserved = if self.budget.limit().is_some() { activations } else { 0 };
+        let reserved = if self.limit.is_some() { activations } else { 0 };
         let output = if range.is_last() { config.vocab_size } else { context as usize * config.hidden_size };
         let run_bytes = activations + (output * size_of::<f32>()) as u64;
         Ok(Estimate {

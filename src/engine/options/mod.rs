@@ -2,13 +2,17 @@
 
 mod device;
 mod kv_type;
+mod pack_cache;
 mod precision;
+mod spec;
+mod target;
 
-pub(crate) use device::Target;
 pub use device::{Device, DeviceInfo};
 pub use kv_type::KvType;
-pub(crate) use precision::Packer;
-pub use precision::{PackCache, Precision};
+pub use pack_cache::PackCache;
+pub use precision::Precision;
+pub use spec::ShardSpec;
+pub(crate) use target::Target;
 
 use crate::source::SourceOptions;
 
@@ -58,37 +62,6 @@ pub struct EngineOptions {
     pub release_first: bool,
     /// Where the files of models that are no folders come from.
     pub source: SourceOptions,
-}
-
-/// Which shard of which model.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ShardSpec {
-    /// A model folder: config.json, safetensors and, for text, tokenizer.json. Or the name of a model on the hub,
-    /// `name` or `org/name`: then its files come from the hub's cache, and those that are missing from the hub.
-    pub model: String,
-    /// Branch, tag or commit of a model on the hub. `None`: `main`.
-    pub revision: Option<String>,
-    /// First layer, from 0.
-    pub first_layer: u32,
-    /// Last layer, **inclusive**. [`ShardSpec::LAST`]: the model's last.
-    pub last_layer: u32,
-    /// Layers of the whole model; 0: as config.json says. Any other number than the model's is an error.
-    pub n_layers: u32,
-}
-
-impl ShardSpec {
-    /// Stands for the model's last layer.
-    pub const LAST: u32 = u32::MAX;
-
-    /// All layers of `model`.
-    pub fn whole(model: impl Into<String>) -> Self {
-        Self::layers(model, 0, Self::LAST)
-    }
-
-    /// Layers `start..=end` of `model`.
-    pub fn layers(model: impl Into<String>, start: u32, end: u32) -> Self {
-        Self { model: model.into(), revision: None, first_layer: start, last_layer: end, n_layers: 0 }
-    }
 }
 
 /// Options of a [`Request`](super::Request).

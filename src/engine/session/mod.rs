@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::engine::load::Packer;
 use crate::engine::memory::{Budget, KvStore, Reservation, SHRINK_FROM, Slots, run_of};
-use crate::engine::options::{Device, Packer, Target};
+use crate::engine::options::{Device, Target};
 use crate::error::{Result, Site, bail};
 use crate::graph::{self, Graph, names};
 use crate::kernels::Dtype;

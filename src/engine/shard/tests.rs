@@ -2,18 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use super::*;
-use crate::engine::Device;
+use crate::engine::load::Place;
 use crate::engine::memory::run_bytes;
-use crate::engine::{Engine, EngineOptions, Input, Logits, Request, RequestOptions};
-use crate::error::ErrorKind;
+use crate::engine::session::Session;
+use crate::engine::{Device, Engine, EngineOptions, Input, Logits, Request, RequestOptions, ShardSpec};
+use crate::error::{ErrorKind, Site};
 use crate::graph;
+use crate::model;
 
 fn shard(model: &str) -> Shard {
     let spec = ShardSpec::whole(format!("{}/tests/models/{model}", env!("CARGO_MANIFEST_DIR")));
     let engine = Engine::new(EngineOptions::default()).unwrap();
     let (options, target, report) = (&engine.options, &engine.target, &mut Report::silent());
-    let blueprint = Blueprint::new(&Place::of(&spec).unwrap(), &spec, None, options, report).unwrap();
-    blueprint.build(options, target, &engine.budget, &engine.counters, report).unwrap()
+    let recipe = Recipe::new(&Place::of(&spec).unwrap(), &spec, None, options, *target, report).unwrap();
+    Shard::build(recipe, options, &engine.budget, &engine.counters, report).unwrap()
 }
 
 /// What the node of an operation lacks must not pass for what it may lack, such as a bias.
@@ -25,7 +27,7 @@ fn a_node_without_one_of_its_attributes_makes_no_session() {
         let shard = shard(model);
         let residence = shard.residence.read();
         let Residence::Here(loaded) = &*residence else { unreachable!() };
-        let whole = graph::onnx::Model::decode(&graph::native::write(&shard.graph)[..]).unwrap();
+        let whole = graph::onnx::Model::decode(&graph::native::write(&shard.recipe.blueprint.graph)[..]).unwrap();
         let makes_a_session = |model: &graph::onnx::Model| {
             crate::runtime::Session::native(&model.encode_to_vec(), Arc::clone(&loaded.weights), None).is_ok()
         };
@@ -48,8 +50,9 @@ fn a_node_without_one_of_its_attributes_makes_no_session() {
 #[test]
 fn a_graph_without_rotation_rotates_nothing() {
     let (with, mut without) = (shard("llama_256"), shard("llama_256"));
-    without.config.rope = model::Rope::default();
-    without.graph = model::graph(&without.config, Range::new(0, 1, 2).unwrap()).unwrap();
+    let blueprint = &mut without.recipe.blueprint;
+    blueprint.config.rope = model::Rope::default();
+    blueprint.graph = model::graph(&blueprint.config, blueprint.range).unwrap();
     without.resume().unwrap();
     let error = without.export_onnx(Path::new("never.onnx")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
@@ -171,8 +174,8 @@ fn where_the_processor_took_a_devices_place_it_keeps_it() {
     }
     assert_eq!(shard.info.device, Device::Cpu);
     // What it is built again for, whatever has become of the device.
-    assert_eq!(shard.target.device, Device::Cpu);
-    assert!(!shard.target.stock());
+    assert_eq!(shard.recipe.target.device, Device::Cpu);
+    assert!(!shard.recipe.target.stock());
     shard.suspend();
     shard.resume().unwrap();
     let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
@@ -190,14 +193,11 @@ fn a_full_arena_in_the_middle_of_a_run_is_out_of_memory_and_harms_nothing() {
     let ids: Vec<i64> = (1..=40).collect();
     let before = request().infer(Input::Ids(&ids), Logits::All).unwrap().values().to_owned();
 
-    let (source, packer, target) = (&shard.source, &shard.packer, &shard.target);
-    let mut capped =
-        Loaded::build(source, packer, target, &shard.graph, &shard.config, &shard.budget, &mut Report::silent())
-            .unwrap();
+    let graph = &shard.recipe.blueprint.graph;
+    let mut capped = shard.recipe.load(&shard.budget, &mut Report::silent()).unwrap();
     // One step short of the largest value, the MLP's inner one.
-    let limit = run_bytes(&shard.graph, ids.len()) - 256;
-    capped.session =
-        Session::native_within(Some(limit), &shard.graph, &capped.weights, usize::MAX, Vec::new()).unwrap();
+    let limit = run_bytes(graph, ids.len()) - 256;
+    capped.session = Session::native_within(Some(limit), graph, &capped.weights, usize::MAX, Vec::new()).unwrap();
     *shard.residence.write() = Residence::Here(Box::new(capped));
 
     let mut request = request();
@@ -213,7 +213,7 @@ fn a_full_arena_in_the_middle_of_a_run_is_out_of_memory_and_harms_nothing() {
             .with_cache(|cache| {
                 let mut rows = Vec::new();
                 cache.read(1, &mut rows)?;
-                let head = shard.kv.rows.bytes(shard.config.head_dim);
+                let head = shard.kv.rows.bytes(shard.config().head_dim);
                 Ok(rows.chunks_exact(head).map(|head| head.iter().any(|byte| *byte != 0)).collect())
             })
             .unwrap();
