@@ -125,13 +125,26 @@ impl Shard {
         }
     }
 
-    /// The shard's memory, which stays as long as what is returned. Many have it at once, beside runs.
-    pub(crate) fn loaded(&self) -> Result<MappedRwLockReadGuard<'_, Loaded>> {
+    /// The shard's memory for a run, which stays as long as what is returned.
+    pub(crate) fn loaded_to_run(&self) -> Result<MappedRwLockReadGuard<'_, Loaded>> {
         callout::refuse_inside()?;
         if matches!(&*self.residence.read(), Residence::Lost) {
             self.rebuild()?;
         }
-        let loaded = RwLockReadGuard::try_map(self.residence.read(), |residence| match residence {
+        self.loaded_of(self.residence.read())
+    }
+
+    /// The shard's memory for anything else. That waits for no run, not even behind somebody who waits for runs to end.
+    pub(crate) fn loaded(&self) -> Result<MappedRwLockReadGuard<'_, Loaded>> {
+        callout::refuse_inside()?;
+        if matches!(&*self.residence.read_recursive(), Residence::Lost) {
+            self.rebuild()?;
+        }
+        self.loaded_of(self.residence.read_recursive())
+    }
+
+    fn loaded_of<'s>(&self, residence: RwLockReadGuard<'s, Residence>) -> Result<MappedRwLockReadGuard<'s, Loaded>> {
+        let loaded = RwLockReadGuard::try_map(residence, |residence| match residence {
             Residence::Here(loaded) => Some(&**loaded),
             Residence::Suspended | Residence::Lost | Residence::Retired => None,
         });

@@ -28,7 +28,7 @@ pub(crate) fn run(shard: &Shard, calls: &mut [Call], sink: &mut Sink) -> Result<
     sink.reserve(rows, width, &shard.budget)?;
     let mut may_rebuild = true;
     loop {
-        let loaded = shard.loaded()?;
+        let loaded = shard.loaded_to_run()?;
         let turn = loaded.session.turn();
         let mut pieces = Pieces::new(shard, loaded.session.rows, calls, sink);
         let error = loop {

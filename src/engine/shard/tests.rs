@@ -106,32 +106,49 @@ fn beside(work: impl FnOnce() + Send + 'static) {
     wait.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
 }
 
+/// Everything that asks a shard for something and runs nothing.
+fn ask(engine: &Engine, shard: &Arc<Shard>, spec: &ShardSpec) {
+    let folder = tempfile::tempdir().unwrap();
+    shard.export_onnx(&folder.path().join("model.onnx")).unwrap();
+    engine.save_checkpoint(&folder.path().join("checkpoint")).unwrap();
+    shard.fingerprint().unwrap();
+    engine.estimate(spec, 64, 1).unwrap();
+    for no_cache in [false, true] {
+        Request::new(shard, RequestOptions { no_cache, ..RequestOptions::default() }).unwrap();
+    }
+}
+
 #[test]
 fn under_a_limit_only_runs_wait_for_runs() {
     let (engine, shard, spec) = limited();
-    let folder = tempfile::tempdir().unwrap();
-    let [model, checkpoint] = ["model.onnx", "checkpoint"].map(|name| folder.path().join(name));
-    let work = {
-        let shard = Arc::clone(&shard);
-        move || {
-            shard.export_onnx(&model).unwrap();
-            engine.save_checkpoint(&checkpoint).unwrap();
-            shard.fingerprint().unwrap();
-            engine.estimate(&spec, 64, 1).unwrap();
-            for no_cache in [false, true] {
-                Request::new(&shard, RequestOptions { no_cache, ..RequestOptions::default() }).unwrap();
-            }
-        }
-    };
-    let loaded = shard.loaded().unwrap();
+    let loaded = shard.loaded_to_run().unwrap();
     let turn = loaded.session.turn();
-    beside(work);
+    let asked = Arc::clone(&shard);
+    beside(move || ask(&engine, &asked, &spec));
     drop(turn);
     drop(loaded);
     let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
     let run = move || assert!(request.infer(Input::Ids(&[1]), Logits::Last).is_ok());
     let _loaded = shard.loaded().unwrap();
     beside(run);
+}
+
+/// Who clears the engine waits for the run in progress; nobody else waits behind that.
+#[test]
+fn only_runs_wait_behind_somebody_who_waits_for_a_run() {
+    let (engine, shard, spec) = limited();
+    let run = shard.loaded_to_run().unwrap();
+    let (suspended, asked) = (Arc::clone(&shard), Arc::clone(&shard));
+    let suspends = std::thread::spawn(move || suspended.suspend());
+    // Once somebody waits for writing, nobody gets the lock for reading in the usual way.
+    while shard.residence.try_read().is_some() {
+        std::thread::yield_now();
+    }
+    beside(move || ask(&engine, &asked, &spec));
+    assert!(!suspends.is_finished());
+    drop(run);
+    suspends.join().unwrap();
+    assert!(matches!(&*shard.residence.read(), Residence::Suspended));
 }
 
 #[test]
