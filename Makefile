@@ -12,6 +12,7 @@
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
 # make header  regenerate include/ortshard.h after a change to src/ffi
+# make promises  regenerate the table of tests/README.md after a change to what a test promises
 # make install PREFIX=/usr/local
 #
 # Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
@@ -32,18 +33,18 @@ PROMPT   ?= One rainy morning, a small fox
 DEVICE   ?= cpu
 GPU      ?= cuda
 
-.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header runtime \
+.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header promises runtime \
 	onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
 
 # libortshard looks for ONNX Runtime beside itself, so the examples need no environment.
 runtime:
-	@$(PYTHON) tools/fetch_onnxruntime.py --out $(RUNTIME)
+	@$(PYTHON) tools/setup/fetch_onnxruntime.py --out $(RUNTIME)
 	@mkdir -p $(RELEASE) && ln -sf ../onnxruntime/libonnxruntime.so $(RELEASE)/libonnxruntime.so
 
 onnxruntime-gpu:
-	@$(PYTHON) tools/fetch_onnxruntime.py --gpu --out target/onnxruntime-gpu
+	@$(PYTHON) tools/setup/fetch_onnxruntime.py --gpu --out target/onnxruntime-gpu
 
 $(RELEASE)/libortshard.so: FORCE
 	$(CARGO) build --release --locked
@@ -78,25 +79,25 @@ demo: runtime examples
 test: runtime
 	@status=0; \
 	$(CARGO) test --workspace --locked --no-fail-fast || status=1; \
-	tools/run_on_device.sh --device cpu-stock --tests || status=1; \
+	tools/device/run_on_device.sh --device cpu-stock --tests || status=1; \
 	exit $$status
 
 test-gpu: runtime examples
-	tools/run_on_device.sh --device $(GPU) --tests
+	tools/device/run_on_device.sh --device $(GPU) --tests
 
-# BENCHES="--shapes llama-3.2-1b --rounds 5" and the like; `python3 tools/bench_gpu.py --help` lists all.
+# BENCHES="--shapes llama-3.2-1b --rounds 5" and the like; `python3 tools/bench/bench_gpu.py --help` lists all.
 bench-gpu: runtime examples numpy
-	tools/run_on_device.sh --device $(GPU) --benches $(BENCHES)
+	tools/device/run_on_device.sh --device $(GPU) --benches $(BENCHES)
 
 # SUITE="--runtime none" leaves ONNX Runtime and CUDA out.
 gpu-suite: $(RELEASE)/libortshard.so
-	$(PYTHON) tools/make_gpu_suite.py $(SUITE)
+	$(PYTHON) tools/device/make_gpu_suite.py $(SUITE)
 
 # The tests on every ONNX Runtime that the library is promised to run on.
 test-matrix: examples
 	@for version in $(VERSIONS); do \
 		echo "== ONNX Runtime $$version"; \
-		env -u ORTSHARD_ONNXRUNTIME $(PYTHON) tools/fetch_onnxruntime.py --version $$version --out target/onnxruntime-$$version || exit 1; \
+		env -u ORTSHARD_ONNXRUNTIME $(PYTHON) tools/setup/fetch_onnxruntime.py --version $$version --out target/onnxruntime-$$version || exit 1; \
 		ORTSHARD_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-$$version/libonnxruntime.so $(CARGO) test --locked || exit 1; \
 	done
 
@@ -108,20 +109,20 @@ THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 	$(CARGO) +nightly test --locked --no-default-features --target x86_64-unknown-linux-gnu
 
 threads: runtime
-	$(THREADS) --test suite -- scenario_07_threads:: c_tests::under_thread_sanitizer
+	$(THREADS) --test suite -- threads:: c_tests::under_thread_sanitizer
 
 # The seconds that each of eight targets gets.
 FUZZ_SECONDS ?= 7
 
 fuzz: runtime
-	tools/fuzz.sh $(FUZZ_SECONDS)
+	tools/fuzz/fuzz.sh $(FUZZ_SECONDS)
 
 bench: runtime target/models/qwen2.5-0.5b
 	$(CARGO) bench --locked
 
-# PEERS="--rounds 9 --out docs/peers.md" and the like; `python3 tools/bench_peers.py --help` lists all.
+# PEERS="--rounds 9 --out docs/peers.md" and the like; `python3 tools/bench/bench_peers.py --help` lists all.
 bench-peers: runtime $(RELEASE)/libortshard.so
-	$(PYTHON) tools/bench_peers.py $(PEERS)
+	$(PYTHON) tools/bench/bench_peers.py $(PEERS)
 
 # numpy comes from the system if it is there, else into target/.
 numpy:
@@ -129,7 +130,7 @@ numpy:
 		|| $(PYTHON) -m pip install --quiet --target target/python numpy
 
 target/models/%: | numpy
-	PYTHONPATH="target/python:$$PYTHONPATH" $(PYTHON) tools/make_random_model.py --shape $* --dtype bf16 --out $@
+	PYTHONPATH="target/python:$$PYTHONPATH" $(PYTHON) tools/bench/make_random_model.py --shape $* --dtype bf16 --out $@
 
 lint:
 	$(CARGO) fmt --all --check
@@ -140,6 +141,9 @@ lint:
 
 header:
 	ORTSHARD_UPDATE_HEADER=1 $(CARGO) test --locked --test suite -- header::
+
+promises:
+	ORTSHARD_UPDATE_PROMISES=1 $(CARGO) test --locked --test suite -- promises::
 
 install: $(RELEASE)/libortshard.so
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include

@@ -1,4 +1,4 @@
-/* Wrong inputs are refused by name, before anything runs: the next right call gives what it should. */
+/* Wrong inputs are refused by name before anything runs, and the next right call gives what it should. */
 #include "model.h"
 
 static ortshard_request *request;

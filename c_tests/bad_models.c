@@ -1,4 +1,4 @@
-/* Models that are not there, or not right: a status, a message that says where, and an engine as it was.
+/* A model that is missing or broken is refused with a message that says where, and the engine stays as it was.
  * tests/suite/c_tests.rs makes the broken folders from the test model. */
 #include "model.h"
 

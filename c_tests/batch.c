@@ -1,4 +1,4 @@
-/* Scenario 7: many requests in one call. Each gives the ids it gives alone; a bad one hurts nobody else. */
+/* Many requests run in one call: each gives the ids it gives alone, and a bad one hurts nobody else. */
 #include "model.h"
 
 enum { REQUESTS = 4, STEPS = 4 };

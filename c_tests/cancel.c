@@ -1,5 +1,5 @@
-/* Cancelling: the call returns CANCELLED, nothing has happened, and the next one works. Also a second call on a busy
- * request, which is refused. */
+/* A cancelled call returns CANCELLED, changes nothing, and the next one works; a second call on a busy request is
+ * refused. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>

@@ -1,4 +1,5 @@
-/* Scenario 8: shards as one model in one call, next tokens without logits, and hidden states in half as many bytes. */
+/* Shards run as one model in one call, the next token comes without logits, and hidden states travel in half as many
+ * bytes. */
 #include "model.h"
 
 enum { STEPS = 4 };

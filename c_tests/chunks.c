@@ -1,5 +1,5 @@
-/* However a prompt is cut into calls, runs, types and buffers, the logits are the same bits; in ONNX Runtime's operators, as
- * close as to the reference (see tolerance in tests/suite/common/device.rs). */
+/* However a prompt is cut into calls, runs, types and buffers, the logits are the same bits. With the stock operators
+ * they are as close as to the reference (tolerance in tests/suite/common/device.rs). */
 #include "model.h"
 
 static float *wanted, *got;

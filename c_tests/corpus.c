@@ -1,4 +1,4 @@
-/* The inputs that fuzzing has gathered for the C interface, through the body of its fuzz target. */
+/* The inputs that fuzzing has gathered for the C interface do no harm. */
 #include <dirent.h>
 
 #include "../fuzz/calls.c"

@@ -1,5 +1,5 @@
-/* A host that uses CUDA itself, before, during and after: its memory keeps what it wrote, its context stays current, and its
- * calls on another thread go on while shards come and run. Off CUDA there is nothing to be a host of, and the threads copy
+/* A host that uses CUDA itself is left alone: its memory keeps what it wrote, its context stays current, and its calls
+ * on another thread go on while shards come and run. Off CUDA there is nothing to be a host of, and the threads copy
  * nothing. */
 #include <dlfcn.h>
 #include <pthread.h>

@@ -1,4 +1,5 @@
-/* Device configuration: what is listed, who decides, and that a device that is missing is an error or told. */
+/* What devices there are is listed, the option decides before the environment, and a missing device is an error or is
+ * told. */
 #define _POSIX_C_SOURCE 200809L
 #include "model.h"
 

@@ -1,5 +1,5 @@
-/* exit() while other threads are in calls, from callbacks, and in handlers that run at the end: the process ends as it should
- * and soon. Without arguments the program runs itself in each way, many times, at other moments. */
+/* A process ends as it should, and soon, while other threads are in calls, from callbacks, and in handlers that run at
+ * exit. Without arguments the program runs itself in each way, many times, at other moments. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>

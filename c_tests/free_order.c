@@ -1,4 +1,4 @@
-/* Objects are freed in every order; what another one needs stays alive. */
+/* Objects are freed in every order, and what another one needs stays alive. */
 #include "model.h"
 
 int main(void)

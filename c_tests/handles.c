@@ -1,6 +1,6 @@
-/* Every function with handles of every other kind, with freed ones, and with memory that is no handle: INVALID_ARGUMENT with
- * the parameter's name, and nothing happens. tests/suite/c/mod.rs makes calls.h from the header: a line for each function and each
- * handle that it takes, so none can be left out. */
+/* A handle of another kind, a freed one, or memory that is no handle is INVALID_ARGUMENT with the parameter's name, in
+ * every function. tests/suite/c/mod.rs makes calls.h from the header: a line for each function and each handle that it
+ * takes, so none can be left out. */
 #include "model.h"
 
 enum kind { ENGINE, SHARD, REQUEST, SAMPLER, TOKENIZER, STREAM, KINDS };

@@ -1,4 +1,4 @@
-/* Hidden states in and out of a middle shard: types, ranks, a copy, and an output that comes back as input. */
+/* Hidden states go in and out of a middle shard: in every type and rank, as a copy, and an output as the next input. */
 #include "model.h"
 
 static void same(const void *a, const void *b, size_t bytes)

@@ -1,5 +1,5 @@
-/* Models that somebody made to do harm: each is refused with a status and the name of what is wrong, whichever call
- * meets it, and the shard that the engine holds answers as before. tests/suite/c/folders.rs makes the folders. */
+/* A model made to do harm is refused with the name of what is wrong, whichever call meets it, and the engine's shard
+ * answers as before. tests/suite/c/folders.rs makes the folders. */
 #include "model.h"
 
 static const struct {

@@ -1,5 +1,4 @@
-/* Tokenizer files that somebody made to do harm: each is refused, or answers, in bounded time and memory, and the
- * message names the file. */
+/* A tokenizer file made to do harm is refused, or answers, in bounded time and memory, and the message names the file. */
 #include <sys/stat.h>
 
 #include "check.h"

@@ -1,5 +1,5 @@
-/* An engine that keeps KV caches in 8 bits: a quarter of the memory, the same bits in one shard and in two, and a state that
- * only its own kind takes. */
+/* KV caches in 8 bits take a quarter of the memory, give the same bits in one shard and in two, and a state that only
+ * their own kind takes. */
 #include "model.h"
 
 static ortshard_shard *load_as(int32_t kv_type, uint32_t first, uint32_t last)

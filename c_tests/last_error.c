@@ -1,4 +1,4 @@
-/* Each thread has its own last error; success leaves it alone. */
+/* Each thread has its own last error, and success leaves it alone. */
 #include <pthread.h>
 
 #include "check.h"

@@ -1,5 +1,5 @@
-/* Scenario 2: a prompt of 10,000 tokens runs in chunks within the engine's memory limit and gives the bits that its tokens
- * give one by one. More than the request or the model has room for is refused. Freed, the memory is given back. */
+/* A prompt of 10,000 tokens runs in chunks within the engine's memory limit and gives the bits that its tokens give one
+ * by one. More than the request or the model has room for is refused. Freed, the memory is given back. */
 #include "model.h"
 #include "process.h"
 

@@ -1,4 +1,4 @@
-/* 4 threads with 4 requests each on one shard give what one gives alone. */
+/* Four threads with four requests each on one shard give what one gives alone. */
 #include <pthread.h>
 
 #include "model.h"

@@ -1,4 +1,4 @@
-/* Every function with NULL for every pointer: the parameter is named, nothing is written, nothing crashes. */
+/* NULL for any pointer of any function is an error that names the parameter; nothing is written, nothing crashes. */
 #include "check.h"
 #include "model.h"
 

@@ -1,4 +1,4 @@
-/* Structs of older and newer programs: what is missing has its default, what is unknown must be zero. */
+/* Structs of older and newer programs work: what is missing has its default, what is unknown must be zero. */
 #include "check.h"
 
 int main(void)

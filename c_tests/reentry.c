@@ -1,5 +1,4 @@
-/* What callbacks may call: loading and clearing on the engine that is loading is refused instead of waiting for itself, and
- * what is freed in the middle of a call goes when it ends. */
+/* A callback that would wait for itself is refused, and what it frees in the middle of a call goes when the call ends. */
 #include "model.h"
 
 static ortshard_engine *engine;

@@ -1,4 +1,4 @@
-/* A library that cannot be used is named with the reason; afterwards a good one loads. */
+/* A library that cannot be used is named with the reason, and afterwards a good one loads. */
 #include <sys/stat.h>
 #include <unistd.h>
 

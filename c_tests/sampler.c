@@ -1,4 +1,4 @@
-/* The sampler through C: greedy, seeded, and refusing what is no logits. */
+/* The sampler is greedy or seeded as asked, and refuses what is no logits. */
 #include <math.h>
 
 #include "check.h"

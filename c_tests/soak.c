@@ -1,5 +1,5 @@
-/* Scenario 12: after 500 swaps (100 off this library's operators, where one takes longer) the process has the memory, open files and threads it had after the first few; cleared, it
- * is back where it began. */
+/* After 500 swaps (100 with the stock operators, where one takes longer) the process has the memory, open files and
+ * threads that it had after the first few. Cleared, it is back where it began. */
 #include "model.h"
 #include "process.h"
 

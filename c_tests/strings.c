@@ -1,4 +1,4 @@
-/* The (buffer, capacity, *needed) protocol: ask, fail without a trace, fill exactly. */
+/* Sizes are asked for and buffers filled by one rule: ask, fail without a trace, fill exactly. */
 #include "check.h"
 
 int main(void)

@@ -1,5 +1,5 @@
-/* Scenario 7: the shard is replaced while threads run requests. Beside the new shard they finish with the old one's bits;
- * in its place, or after a clear, they finish or become stale. Nothing else. */
+/* While the shard is replaced, requests of other threads finish with the old one's bits or become stale, and nothing
+ * else. Beside the new shard they finish; in its place, or after a clear, they finish or become stale. */
 #include <pthread.h>
 
 #include "model.h"

@@ -1,4 +1,4 @@
-/* Text to ids and back, special ids, chat template, and errors. */
+/* Text becomes ids and ids text, special ids and the chat template are found, and errors are named. */
 #include "check.h"
 #include "model.h"
 

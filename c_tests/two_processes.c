@@ -1,5 +1,4 @@
-/* Scenario 11: from prompt to text through two shards in two processes, which pass hidden states and ids through pipes,
- * comes the text of the whole model. */
+/* Two shards in two processes, which pass hidden states and ids through pipes, give the text of the whole model. */
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-/* One of two translation units that include the header: C calling into header_cpp.cc, compiled as C++. */
+/* Two translation units, one of C and one of C++, include the header and link to one program. */
 #include "ortshard.h"
 #include "ortshard.h"
 

@@ -1,4 +1,4 @@
-/* Scenario 9, without cache: the same ids, through one shard and through two, also after truncating and forking. */
+/* A request without cache gives the same ids, through one shard and through two, also after truncating and forking. */
 #include "model.h"
 
 static ortshard_request *uncached(const ortshard_shard *shard)

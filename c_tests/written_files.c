@@ -1,5 +1,5 @@
-/* Where files are written: both of an export or none, through links, with the mode that a writer in place would leave, and
- * nothing that is no regular file is touched. */
+/* Files are written whole or not at all, through links, with the mode they should have; nothing that is no regular file
+ * is touched. */
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>

@@ -6,7 +6,7 @@
 //!      ffi  ------------> engine       Engine, Shard, Request: all that can be done
 //!                           |
 //!   +--------+--------+-----+----+----+---------+-----------+
-//! source   model   weights   runtime  kv     sampler    tokenizer
+//! source   model   weights   runtime  kept   sampler    tokenizer
 //! where    config  mapped    the only place   next id    text <-> ids
 //! files    to      tensors   that names ONNX
 //! lie      graph             Runtime
@@ -32,11 +32,14 @@ mod error;
 mod ffi;
 mod graph;
 mod json;
-mod kv;
+mod kept;
 mod model;
 mod runtime;
 mod sampler;
 mod source;
+#[cfg(test)]
+#[path = "../tests/suite/common/testing.rs"]
+mod testing;
 mod tokenizer;
 mod weights;
 

@@ -11,9 +11,9 @@ const MIN_TEMPERATURE: f32 = 1e-5;
 /// `2^53`, the denominator of every uniform draw.
 const UNIT: u64 = 1 << 53;
 
-/// Logits are looked at in blocks of this many. The largest of each is found first, in one pass that the compiler
-/// vectorises; the rest of the work leaves out the blocks that cannot matter.
-const BLOCK: usize = 64;
+/// Logits are looked at in groups of this many. One pass, which the compiler vectorises, finds the largest of each
+/// group; the rest of the work leaves out the groups that cannot matter.
+const GROUP: usize = 64;
 
 /// How a [`Sampler`] chooses.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +60,7 @@ impl Default for SamplerOptions {
 pub struct Sampler {
     options: SamplerOptions,
     random: ChaCha8Rng,
-    /// The largest logit of each block of the current call.
+    /// The largest logit of each group of the current call.
     maxima: Vec<f32>,
     /// Logits that may be among the `top_k` largest.
     large: Vec<f32>,
@@ -85,12 +85,12 @@ impl Sampler {
         self.options
     }
 
-    /// Back to the start of the random stream.
+    /// Moves back to the start of the random stream.
     pub fn reset(&mut self) {
         self.random = stream(self.options.seed);
     }
 
-    /// To the start of the random stream of `seed`, which becomes the seed in force.
+    /// Moves to the start of the random stream of `seed`, which replaces the seed of the options.
     pub fn reset_with(&mut self, seed: u64) {
         self.options.seed = seed;
         self.reset();
@@ -103,9 +103,9 @@ impl Sampler {
     /// is minus infinity throughout. The random stream then stays where it was.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
         self.survey(logits)?;
-        let (block, largest) = first_largest(&self.maxima);
+        let (group, largest) = first_largest(&self.maxima);
         let index = if self.options.temperature == 0.0 {
-            block * BLOCK + first_largest(logits.chunks(BLOCK).nth(block).unwrap_or_default()).0
+            group * GROUP + first_largest(logits.chunks(GROUP).nth(group).unwrap_or_default()).0
         } else {
             self.draw(logits, largest)
         };
@@ -115,9 +115,9 @@ impl Sampler {
     /// Fills `maxima`; refuses logits that cannot be sampled from.
     fn survey(&mut self, logits: &[f32]) -> Result<()> {
         self.maxima.clear();
-        for (index, block) in logits.chunks(BLOCK).enumerate() {
-            let Some(maximum) = block_maximum(block) else {
-                let wrong = index * BLOCK + block.iter().take_while(|&&logit| logit < f32::INFINITY).count();
+        for (index, group) in logits.chunks(GROUP).enumerate() {
+            let Some(maximum) = group_maximum(group) else {
+                let wrong = index * GROUP + group.iter().take_while(|&&logit| logit < f32::INFINITY).count();
                 bail!(InvalidArgument, "logits[{wrong}] is {}", logits[wrong]);
             };
             self.maxima.push(maximum);
@@ -134,7 +134,7 @@ impl Sampler {
         Ok(())
     }
 
-    /// How many of the largest of `vocabulary` logits decide, with those that equal the last of them.
+    /// How many of the largest of `vocabulary` logits decide; logits that equal the last of them decide, too.
     pub(crate) fn candidates(&self, vocabulary: usize) -> usize {
         match (self.options.temperature == 0.0, self.options.top_k) {
             (true, _) => vocabulary.min(1),
@@ -143,8 +143,9 @@ impl Sampler {
         }
     }
 
-    /// What [`sample`](Self::sample) would choose from logits whose largest are `candidates`, in falling order: as many as
-    /// [`candidates`](Self::candidates) says and all that equal the last of them, maybe more. All logits are finite.
+    /// What [`sample`](Self::sample) would choose from logits whose largest are `candidates`, in falling order: at
+    /// least as many as [`candidates`](Self::candidates) says, and all that equal the last of those. All logits are
+    /// finite.
     pub(crate) fn choose(&mut self, candidates: &mut Vec<(u32, f32)>) -> u32 {
         let count = if self.options.temperature == 0.0 { 1 } else { self.options.top_k };
         let largest = candidates.first().map_or(f32::NEG_INFINITY, |first| first.1);
@@ -162,8 +163,8 @@ impl Sampler {
     fn draw(&mut self, logits: &[f32], largest: f32) -> usize {
         let pivot = self.pivot(logits);
         let temperature = f64::from(self.options.temperature.max(MIN_TEMPERATURE));
-        let blocks = logits.chunks(BLOCK).enumerate().zip(&self.maxima).filter(|&(_, &maximum)| maximum >= pivot);
-        let candidates = blocks.flat_map(|((block, logits), _)| (block * BLOCK..).zip(logits.iter().copied()));
+        let groups = logits.chunks(GROUP).enumerate().zip(&self.maxima).filter(|&(_, &maximum)| maximum >= pivot);
+        let candidates = groups.flat_map(|((group, logits), _)| (group * GROUP..).zip(logits.iter().copied()));
         let candidates = candidates.filter(|&(_, logit)| logit >= pivot && logit != f32::NEG_INFINITY);
         draw(&mut self.random, temperature, largest, candidates)
     }
@@ -174,7 +175,7 @@ impl Sampler {
         if top_k == 0 || top_k >= logits.len() {
             return f32::NEG_INFINITY;
         }
-        // `top_k` blocks reach this floor, so at least `top_k` logits do.
+        // The largest logits of `top_k` groups reach this floor, so the pivot does, too.
         let floor = if top_k < self.maxima.len() {
             self.large.clone_from(&self.maxima);
             nth_largest(&mut self.large, top_k)
@@ -182,9 +183,9 @@ impl Sampler {
             f32::NEG_INFINITY
         };
         self.large.clear();
-        for (block, &maximum) in logits.chunks(BLOCK).zip(&self.maxima) {
+        for (group, &maximum) in logits.chunks(GROUP).zip(&self.maxima) {
             if maximum >= floor {
-                self.large.extend(block.iter().filter(|&&logit| logit >= floor));
+                self.large.extend(group.iter().filter(|&&logit| logit >= floor));
             }
         }
         nth_largest(&mut self.large, top_k)
@@ -202,8 +203,8 @@ fn draw(
     for (index, logit) in candidates {
         let uniform = 2 * (random.next_u64() >> 12) + 1;
         let weight = (f64::from(logit) - f64::from(largest)) / temperature;
-        // Two logarithms are dear. As q >= 1 - u, `-ln q` is at most the bits that `1 - u` lacks, times ln 2:
-        // almost every candidate is beaten already by that. The margin covers rounding.
+        // Two logarithms are expensive, and almost every candidate can be ruled out without them: as q >= 1 - u, `-ln
+        // q` is at most ln 2 times the bits that `1 - u` lacks. The margin covers rounding.
         let lacking_bits = (UNIT - uniform).leading_zeros() - UNIT.leading_zeros();
         if weight + f64::from(lacking_bits) * std::f64::consts::LN_2 + 1e-9 < best_score {
             continue;
@@ -228,8 +229,8 @@ fn first_largest(values: &[f32]) -> (usize, f32) {
     (0..).zip(values).fold(start, |best, (index, &value)| if value > best.1 { (index, value) } else { best })
 }
 
-/// The largest of at most [`BLOCK`] logits; `None` if one is not a number or plus infinity.
-fn block_maximum(block: &[f32]) -> Option<f32> {
+/// The largest of at most [`GROUP`] logits; `None` if one is not a number or plus infinity.
+fn group_maximum(group: &[f32]) -> Option<f32> {
     const LANES: usize = 8;
     let mut maxima = [f32::NEG_INFINITY; LANES];
     let mut wrong = [false; LANES];
@@ -238,7 +239,7 @@ fn block_maximum(block: &[f32]) -> Option<f32> {
         wrong[lane] |= logit.is_nan();
         wrong[lane] |= logit == f32::INFINITY;
     };
-    let (rows, rest) = block.as_chunks::<LANES>();
+    let (rows, rest) = group.as_chunks::<LANES>();
     for row in rows {
         for (lane, &logit) in row.iter().enumerate() {
             look(lane, logit);
@@ -262,7 +263,7 @@ fn stream(seed: u64) -> ChaCha8Rng {
 mod tests {
     use super::*;
 
-    /// Logits of few different values, so that most have equals.
+    /// Logits of few different values, so that most of them have equals.
     #[test]
     fn the_largest_logits_decide_as_all_of_them_do() {
         let logits: Vec<f32> = (0..1000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as f32 / 8.0).collect();

@@ -22,47 +22,27 @@ pub(crate) fn write(
     blocks: Option<Blocks>,
     metadata: &[(&str, String)],
 ) -> Result<()> {
-    check(config)?;
-    // Both before anything is written: what is in the way of one is in the way of both.
-    let model = NewFile::new(path)?;
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| err!(InvalidArgument, "path `{}` does not end in a UTF-8 file name", path.display()))?;
     let location = format!("{name}.data");
+    let (dtype, positions) = (Dtype::F32, config.max_positions);
+    let style =
+        Style { form: Form::File, element: element(dtype), blocks, location: &location, place: &|_| None, positions };
+    let written = stock::write(graph, style, metadata)?;
+
+    // Both before anything is written: what is in the way of one is in the way of both.
+    let model = NewFile::new(path)?;
     let data = NewFile::new(&folder_of(path).join(&location))?;
     if model.replaces_the_same_as(&data) {
         bail!(InvalidArgument, "`{}` and the `{location}` beside it are one file", path.display());
     }
     let failed = |e: std::io::Error| err!(Io, "writing `{}`", path.display()).with_source(e);
-    let (dtype, positions) = (Dtype::F32, config.max_positions);
-    let style =
-        Style { form: Form::File, element: element(dtype), blocks, location: &location, place: &|_| None, positions };
-    let written = stock::write(graph, style, metadata);
-
-    write_data(data.as_file(), &written, dtype, &config.rope, positions, weights)
+    write_data(data.as_file(), &written, dtype, &config.ropes, positions, weights)
         .map_err(|e| e.within(format_args!("writing `{location}`")))?;
     model.as_file().write_all(&written.model).map_err(failed)?;
     NewFile::publish_all([data, model])
-}
-
-/// Whether ONNX Runtime's own operators can run the model.
-pub(crate) fn check(config: &ModelConfig) -> Result<()> {
-    if !config.head_dim.is_multiple_of(16) {
-        bail!(
-            Unsupported,
-            "head_dim {} has no standard form: ONNX Runtime's GroupQueryAttention rotates heads in multiples of 16 only",
-            config.head_dim
-        );
-    }
-    let (pairs, all) = (config.rope.pairs(), config.head_dim / 2);
-    if pairs != all {
-        bail!(
-            Unsupported,
-            "a rotation of {pairs} of a head's {all} pairs is not written in ONNX Runtime's own operators"
-        );
-    }
-    Ok(())
 }
 
 /// The graph's name for a type of weights.
@@ -79,7 +59,7 @@ pub(crate) fn write_data(
     file: impl Write + Seek,
     written: &stock::StockModel,
     dtype: Dtype,
-    rope: &Rope,
+    ropes: &[Rope],
     positions: usize,
     weights: &WeightTable,
 ) -> Result<()> {
@@ -92,8 +72,10 @@ pub(crate) fn write_data(
             Content::Weight(name) => stored(name)?.write_values(dtype, &mut out),
             Content::Codes(name) => stored(name)?.write_codes(&mut out),
             Content::Scales(name) => stored(name)?.write_scales(dtype, &mut out),
-            Content::Cosines => write_rotation(rope, positions, dtype, &mut out, |cos, _| cos),
-            Content::Sines => write_rotation(rope, positions, dtype, &mut out, |_, sin| sin),
+            Content::Plus(name, bits) => stored(name)?.write_sums(f32::from_bits(*bits), dtype, &mut out),
+            Content::Ones(count) => (0..*count).try_for_each(|_| weights::write_value(1.0, dtype, &mut out)),
+            Content::Cosines(rope) => write_rotation(&ropes[*rope], positions, dtype, &mut out, |cos, _| cos),
+            Content::Sines(rope) => write_rotation(&ropes[*rope], positions, dtype, &mut out, |_, sin| sin),
         }
         .map_err(failed)?;
     }

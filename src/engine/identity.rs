@@ -11,7 +11,9 @@
 //! number    the bits of rms_norm_eps as float32
 //! numbers   0 or 1: tied head; bias of query, key and value; of the output projection; of the MLP
 //! numbers   how many layers have a window given, and each one's, 0 for none
+//! number    how many rotations there are, and of each:
 //! numbers   rotated pairs, each one's frequency, and the factor on cosines and sines, as below
+//! ...       what only this family has, as its file in `model` says
 //! numbers   first and last layer
 //! text      what KV rows are kept as
 //! ```
@@ -25,11 +27,11 @@
 use sha2::{Digest, Sha256};
 
 use crate::graph::Graph;
-use crate::model::{ModelConfig, Range};
+use crate::model::{Encoding, ModelConfig, Range};
 use crate::weights::WeightTable;
 
 /// Rises with every change of what is encoded.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const SAMPLE: usize = 4096;
 
 pub(crate) type Fingerprint = [u8; 32];
@@ -55,26 +57,6 @@ pub(crate) fn of(config: &ModelConfig, range: Range, kv: &str, graph: &Graph, we
     hash.finalize().into()
 }
 
-#[derive(Debug, Default)]
-struct Encoding(Vec<u8>);
-
-impl Encoding {
-    fn number(&mut self, number: usize) {
-        self.0.extend_from_slice(&(number as u64).to_le_bytes());
-    }
-
-    fn text(&mut self, text: &str) {
-        self.number(text.len());
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    /// A number that was computed: its bits as float32 but for the last 8, so that it is the same whatever system's `pow` and `log`
-    /// it comes from.
-    fn computed(&mut self, value: f32) {
-        self.number((value.to_bits().saturating_add(1 << 7) >> 8) as usize);
-    }
-}
-
 fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
     // No `..`: whoever adds a field decides whether it is part of this.
     let ModelConfig {
@@ -93,8 +75,9 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
         o_bias,
         mlp_bias,
         windows,
-        rope,
+        ropes,
         dtype: _,
+        family,
     } = config;
     let mut e = Encoding::default();
     e.text("ortshard shard");
@@ -103,7 +86,7 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
     for number in [hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size] {
         e.number(*number);
     }
-    e.number(rms_norm_eps.to_bits() as usize);
+    e.float(*rms_norm_eps);
     for flag in [tie_word_embeddings, qkv_bias, o_bias, mlp_bias] {
         e.number((*flag).into());
     }
@@ -111,11 +94,15 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
     for window in windows {
         e.number(window.unwrap_or(0));
     }
-    e.number(rope.pairs());
-    for frequency in rope.frequencies() {
-        e.computed(*frequency);
+    e.number(ropes.len());
+    for rope in ropes {
+        e.number(rope.pairs());
+        for frequency in rope.frequencies() {
+            e.computed(*frequency);
+        }
+        e.computed(rope.attention_factor());
     }
-    e.computed(rope.attention_factor());
+    family.encode(&mut e);
     e.number(range.start);
     e.number(range.end);
     e.text(kv);
@@ -142,7 +129,7 @@ mod tests {
         let numbers = |numbers: &[u64]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
         expected.extend(numbers(&[14]));
         expected.extend(b"ortshard shard");
-        expected.extend(numbers(&[1, 18]));
+        expected.extend(numbers(&[2, 18]));
         expected.extend(b"MistralForCausalLM");
         expected.extend(numbers(&[8, 16, 3, 2, 1, 4, 10]));
         // 1e-5 as float32.
@@ -150,7 +137,7 @@ mod tests {
         expected.extend(numbers(&[1, 0, 0, 0]));
         expected.extend(numbers(&[3, 5, 5, 5]));
         // 10000^-(0/4) and 10000^-(2/4) are 0x3f800000 and 0x3c23d70a, the factor is 1.
-        expected.extend(numbers(&[2, 0x003f_8000, 0x003c_23d7, 0x003f_8000]));
+        expected.extend(numbers(&[1, 2, 0x003f_8000, 0x003c_23d7, 0x003f_8000]));
         expected.extend(numbers(&[1, 2, 4]));
         expected.extend(b"int8");
         assert_eq!(model(&config, Range::new(1, 2, 3).unwrap(), "int8").0, expected);

@@ -16,7 +16,7 @@ use super::recipe::{Loaded, Recipe};
 use super::shard_info::ShardInfo;
 use super::stats::Counters;
 use crate::error::{Result, bail, err};
-use crate::kv::KvShape;
+use crate::kept::KeptShape;
 use crate::model::ModelConfig;
 use crate::source::absolute;
 use crate::weights;
@@ -30,7 +30,7 @@ use crate::weights;
 pub struct Shard {
     info: ShardInfo,
     recipe: Recipe,
-    kv: KvShape,
+    kept: KeptShape,
     /// Every run holds it for reading, so that whoever takes the memory away waits for runs in progress.
     residence: RwLock<Residence>,
     /// Where requests on another device than the processor get their KV caches.
@@ -64,15 +64,15 @@ impl Shard {
         report: &mut Report,
     ) -> Result<Self> {
         let loaded = recipe.load(budget, report)?;
-        let kv = options.kv_type.shape(&recipe.blueprint.config, recipe.blueprint.range);
-        let info = ShardInfo::new(&recipe.blueprint, &loaded, kv, &recipe.target);
+        let kept = KeptShape::new(&recipe.blueprint.graph, options.kv_type.rows());
+        let info = ShardInfo::new(&recipe.blueprint, &loaded, &kept, &recipe.target);
         report.stage(Stage::Ready)?;
         // Where the processor has taken the device's place, it keeps it.
         recipe.target = recipe.target.at(info.device);
         Ok(Self {
             info,
             recipe,
-            kv,
+            kept,
             residence: RwLock::new(Residence::Here(Box::new(loaded))),
             slots: Slots::new(options.batch_slots as usize),
             caches: Mutex::new(Vec::new()),
@@ -158,11 +158,11 @@ impl Shard {
         })
     }
 
-    /// A KV cache for `capacity` tokens, given back when the shard retires.
-    pub(crate) fn new_cache(&self, capacity: usize) -> Result<Arc<KvCell>> {
+    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run; given back when the shard retires.
+    pub(crate) fn new_cache(&self, capacity: usize, chunk: usize) -> Result<Arc<KvCell>> {
         // The shard stays loaded until the cache is among those to be given back: once it has retired, nobody looks for more.
         let loaded = self.loaded()?;
-        let cache = loaded.session.new_kv(self.kv, capacity, &self.slots, &self.budget)?;
+        let cache = loaded.session.new_kv(&self.kept, capacity, chunk, &self.slots, &self.budget)?;
         let cell = Arc::new(Mutex::new(Some(cache)));
         let mut caches = self.caches.lock();
         caches.retain(|cache| cache.strong_count() > 0);
@@ -260,7 +260,7 @@ impl Shard {
     }
 
     fn fingerprint_of(&self, loaded: &Loaded) -> Fingerprint {
-        let (blueprint, kv) = (&self.recipe.blueprint, loaded.session.kv_type(self.kv));
+        let (blueprint, kv) = (&self.recipe.blueprint, loaded.session.kv_type(&self.kept));
         identity::of(&blueprint.config, blueprint.range, &kv, &blueprint.graph, &loaded.weights)
     }
 }

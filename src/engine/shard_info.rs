@@ -4,8 +4,8 @@ use crate::engine::inspect::Blueprint;
 use crate::engine::io::Logits;
 use crate::engine::options::{Device, Target};
 use crate::engine::recipe::Loaded;
+use crate::kept::KeptShape;
 use crate::kernels::{Dtype, Layout, Packing};
-use crate::kv::KvShape;
 
 /// What a shard is and takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +64,11 @@ pub enum WeightType {
 
 impl ShardInfo {
     /// What there is to say of the shard of `blueprint` now that it is `loaded`.
-    pub(crate) fn new(blueprint: &Blueprint, loaded: &Loaded, kv: KvShape, target: &Target) -> Self {
+    pub(crate) fn new(blueprint: &Blueprint, loaded: &Loaded, kept: &KeptShape, target: &Target) -> Self {
         let Blueprint { config, range, .. } = blueprint;
         let Loaded { session, weights, .. } = loaded;
         Self {
-            architecture: config.architecture.clone(),
+            architecture: config.architecture.to_owned(),
             first_layer: range.start as u32,
             last_layer: range.end as u32,
             n_layers: range.layers as u32,
@@ -85,7 +85,7 @@ impl ShardInfo {
                 Some(Layout::Tiles(Packing::Int8)) => WeightType::Int8,
             },
             weight_bytes: weights.bytes(),
-            kv_bytes_per_token: session.kv_bytes_per_token(kv),
+            kv_bytes_per_token: session.kv_bytes_per_token(kept),
             device: session.device,
             requested_device: target.requested,
             nodes: session.placement.nodes as u32,

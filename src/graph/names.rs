@@ -8,6 +8,11 @@ use std::ffi::CStr;
 pub(crate) struct Name(&'static CStr);
 
 impl Name {
+    /// The name `text`.
+    pub(crate) const fn new(text: &'static CStr) -> Self {
+        Self(text)
+    }
+
     /// In a model file.
     pub(crate) const fn text(self) -> &'static str {
         match self.0.to_str() {
@@ -52,43 +57,8 @@ pub(crate) const TOTAL: Name = Name(c"total_sequence_length");
 /// [`Form::Session`](super::stock::Form::Session). Attention takes one sequence of any length, or several of one token each.
 pub(crate) const SEQUENCES: Name = Name(c"sequences");
 
-/// The operators of the native dialect.
-pub(crate) mod op {
-    use super::Name;
-
-    pub(crate) const EMBED: Name = Name(c"Embed");
-    pub(crate) const RMS_NORM: Name = Name(c"RmsNorm");
-    pub(crate) const LINEAR: Name = Name(c"Linear");
-    pub(crate) const QKV: Name = Name(c"Qkv");
-    pub(crate) const SWIGLU: Name = Name(c"SwiGlu");
-    pub(crate) const ATTENTION: Name = Name(c"Attention");
-}
-
-/// Their attributes. Tensors are named by the checkpoint's names; an empty name is no tensor.
-pub(crate) mod attribute {
-    /// The weights of an embedding or norm; behind one of the prefixes below, of a linear layer.
-    pub(crate) const WEIGHT: &str = "weight";
-    /// Behind one of the prefixes: the bias of a linear layer.
-    pub(crate) const BIAS: &str = "bias";
-
-    pub(crate) const ONLY: &str = "";
-    pub(crate) const QUERY: &str = "q_";
-    pub(crate) const KEY: &str = "k_";
-    pub(crate) const VALUE: &str = "v_";
-    pub(crate) const GATE: &str = "gate_";
-    pub(crate) const UP: &str = "up_";
-
-    pub(crate) const EPS: &str = "eps";
-    pub(crate) const CACHE: &str = "cache";
-    pub(crate) const HEADS: &str = "heads";
-    pub(crate) const KV_HEADS: &str = "kv_heads";
-    pub(crate) const HEAD_DIM: &str = "head_dim";
-    pub(crate) const ROTARY_PAIRS: &str = "rotary_pairs";
-    pub(crate) const SCALE: &str = "scale";
-    pub(crate) const WINDOW: &str = "window";
-    pub(crate) const QUERY_NORM: &str = "q_norm";
-    pub(crate) const KEY_NORM: &str = "k_norm";
-}
+/// Native dialect: the attribute of a node that says which of the graph's operations it is.
+pub(crate) const OPERATION: &str = "operation";
 
 /// What the search for the largest logits takes and gives.
 pub(crate) mod choice {

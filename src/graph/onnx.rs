@@ -118,6 +118,11 @@ pub(crate) struct Attribute {
 }
 
 impl Attribute {
+    /// A string attribute.
+    pub(crate) fn string(name: &str, value: &str) -> Self {
+        Self { name: name.into(), s: value.as_bytes().to_vec(), kind: 3, ..Self::default() }
+    }
+
     /// A float attribute.
     pub(crate) fn float(name: &str, value: f32) -> Self {
         Self { name: name.into(), f: value, kind: 1, ..Self::default() }
@@ -126,11 +131,6 @@ impl Attribute {
     /// An integer attribute.
     pub(crate) fn int(name: &str, value: i64) -> Self {
         Self { name: name.into(), i: value, kind: 2, ..Self::default() }
-    }
-
-    /// A string attribute.
-    pub(crate) fn string(name: &str, value: &str) -> Self {
-        Self { name: name.into(), s: value.as_bytes().to_vec(), kind: 3, ..Self::default() }
     }
 }
 

@@ -27,9 +27,12 @@
 #[cfg(target_endian = "big")]
 compile_error!("weights are read as they lie in the file, which is little-endian");
 
+mod activation;
 mod attention;
 mod element;
+mod elementwise;
 mod embed;
+mod experts;
 mod isa;
 mod linear;
 mod math;
@@ -41,12 +44,15 @@ mod simd;
 #[allow(clippy::cast_precision_loss, reason = "test values are small")]
 mod testing;
 
-pub use attention::{AttentionShape, RowType, Sequence, attention};
+pub use activation::{Activation, activate};
+pub use attention::{AttentionInputs, AttentionShape, Rotation, RowType, Sequence, attention};
 pub use element::{Dtype, Layout, Matrix};
+pub use elementwise::{add, scale, soft_cap};
 pub use embed::embed;
+pub use experts::{Groups, Routing, Score, route};
 pub use isa::Isa;
-pub use linear::{Map, linear, linear_many, swiglu};
-pub use norm::rms_norm;
+pub use linear::{Map, gated, linear, linear_many, swiglu};
+pub use norm::{Norm, NormKind, norm, rms_norm};
 pub use packed::{LAYOUT_VERSION, Packing, codes, pack, scales};
 pub use simd::portable::narrow_f16;
 

@@ -37,6 +37,66 @@ pub(super) fn silu<S: Simd>(simd: S, x: S::V) -> S::V {
     simd.div(x, simd.add(one, exp(simd, simd.sub(simd.splat(0.0), x))))
 }
 
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub(super) fn sigmoid<S: Simd>(simd: S, x: S::V) -> S::V {
+    let one = simd.splat(1.0);
+    simd.div(one, simd.add(one, exp(simd, simd.sub(simd.splat(0.0), x))))
+}
+
+/// `tanh x` within 3 units in the last place: `x p(x^2) / q(x^2)` on [-7.9, 7.9], beyond which it is 1 to the last bits (the
+/// coefficients of Eigen's and XLA's `tanh`).
+#[inline(always)]
+pub(super) fn tanh<S: Simd>(simd: S, x: S::V) -> S::V {
+    const BOUND: f32 = 7.905_311;
+    let c = |value| simd.splat(value);
+    let x = simd.max(c(-BOUND), simd.min(c(BOUND), x));
+    let squared = simd.mul(x, x);
+    let p = simd.mul_add(c(-2.760_768_5e-16), squared, c(2.000_188e-13));
+    let p = simd.mul_add(p, squared, c(-8.604_672e-11));
+    let p = simd.mul_add(p, squared, c(5.122_297e-8));
+    let p = simd.mul_add(p, squared, c(1.485_722_4e-5));
+    let p = simd.mul_add(p, squared, c(6.372_619_5e-4));
+    let p = simd.mul_add(p, squared, c(4.893_524_7e-3));
+    let q = simd.mul_add(c(1.198_258_4e-6), squared, c(1.185_347_1e-4));
+    let q = simd.mul_add(q, squared, c(2.268_434_6e-3));
+    let q = simd.mul_add(q, squared, c(4.893_525e-3));
+    simd.div(simd.mul(x, p), q)
+}
+
+/// `x (1 + erf(x / sqrt 2)) / 2`, the Gaussian error linear unit (Hendrycks & Gimpel 2016), as
+/// `max(x, 0) - |x| erfc(|x| / sqrt 2) / 2`, in which nothing cancels. The complementary error function is that of Numerical
+/// Recipes (`erfcc`, Press et al. 1992): a relative error of `1.2e-7` beside that of the exponential.
+#[inline(always)]
+pub(super) fn gelu<S: Simd>(simd: S, x: S::V) -> S::V {
+    let c = |value| simd.splat(value);
+    // From 20 on `erfc` is nothing.
+    let magnitude = simd.min(c(20.0), simd.max(x, simd.sub(c(0.0), x)));
+    let z = simd.mul(magnitude, c(std::f32::consts::FRAC_1_SQRT_2));
+    let t = simd.div(c(1.0), simd.mul_add(z, c(0.5), c(1.0)));
+    let p = simd.mul_add(c(0.170_872_77), t, c(-0.822_152_23));
+    let p = simd.mul_add(p, t, c(1.488_515_9));
+    let p = simd.mul_add(p, t, c(-1.135_204));
+    let p = simd.mul_add(p, t, c(0.278_868_07));
+    let p = simd.mul_add(p, t, c(-0.186_288_06));
+    let p = simd.mul_add(p, t, c(0.096_784_18));
+    let p = simd.mul_add(p, t, c(0.374_091_96));
+    let p = simd.mul_add(p, t, c(1.000_023_7));
+    let p = simd.mul_add(p, t, c(-1.265_512_2));
+    let half_erfc = simd.mul(simd.mul(t, c(0.5)), exp(simd, simd.sub(p, simd.mul(z, z))));
+    simd.sub(simd.max(c(0.0), x), simd.mul(magnitude, half_erfc))
+}
+
+/// `x (1 + tanh u) / 2` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, what is called GELU's tanh approximation. It is
+/// `x / (1 + e^-2u)`, in which nothing cancels.
+#[inline(always)]
+pub(super) fn gelu_tanh<S: Simd>(simd: S, x: S::V) -> S::V {
+    // 2 sqrt(2 / pi).
+    const SCALE: f32 = 1.595_769;
+    let cubic = simd.mul_add(simd.mul(x, x), simd.splat(-SCALE * 0.044_715), simd.splat(-SCALE));
+    simd.div(x, simd.add(simd.splat(1.0), exp(simd, simd.mul(x, cubic))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Isa;

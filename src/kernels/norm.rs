@@ -1,4 +1,4 @@
-//! Root mean square normalisation (Zhang & Sennrich 2019).
+//! Normalisation of rows: by the root mean square (Zhang & Sennrich 2019), or by mean and variance (Ba et al. 2016).
 
 use super::shared::{Output, Scratch};
 use super::simd::{Kernel, Simd};
@@ -7,78 +7,180 @@ use super::{Isa, Matrix, Parallel};
 /// Rows of one task are at least this many values in all: below that a thread is not worth waking.
 const TASK_VALUES: usize = 1 << 15;
 
+/// What a row is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NormKind {
+    /// The root of the mean of its squares.
+    Rms,
+    /// Its standard deviation, after its mean was taken off (`LayerNorm`).
+    Layer,
+}
+
+/// How rows are normalised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// What a row is divided by.
+    pub kind: NormKind,
+    /// Added to every weight, in `f32`: 1 where a checkpoint has the weights' distances from one (Gemma), else 0.
+    pub offset: f32,
+    /// Added to the mean of the squares.
+    pub eps: f32,
+}
+
+impl Norm {
+    /// By the root mean square, with weights as they are.
+    #[must_use]
+    pub const fn rms(eps: f32) -> Self {
+        Self { kind: NormKind::Rms, offset: 0.0, eps }
+    }
+
+    /// By mean and variance, with weights as they are.
+    #[must_use]
+    pub const fn layer(eps: f32) -> Self {
+        Self { kind: NormKind::Layer, offset: 0.0, eps }
+    }
+
+    /// The weights that rows are multiplied by: ones if there are none.
+    pub(super) fn widen(&self, weight: Option<&Matrix>, to: &mut [f32]) {
+        let Some(weight) = weight else { return to.fill(1.0) };
+        weight.widen(0, to);
+        if self.offset != 0.0 {
+            for weight in to {
+                *weight += self.offset;
+            }
+        }
+    }
+}
+
 /// `y = x / sqrt(mean(x^2) + eps) * weight` for each row of `x`, all in `f32`; `weight` is `1 x width`.
 pub fn rms_norm(isa: Isa, par: &dyn Parallel, x: &[f32], weight: &Matrix, eps: f32, y: &mut [f32]) {
-    let width = weight.cols;
+    norm(isa, par, &Norm::rms(eps), x, weight.cols, Some(weight), None, y);
+}
+
+/// Normalises each row of `width` values of `x`, multiplies it by `weight` and adds `bias`, both `1 x width`, all in `f32`.
+///
+/// A row may also be one head of several: heads that share a weight are rows one after another.
+#[allow(clippy::too_many_arguments, reason = "it is the formula")]
+pub fn norm(
+    isa: Isa,
+    par: &dyn Parallel,
+    norm: &Norm,
+    x: &[f32],
+    width: usize,
+    weight: Option<&Matrix>,
+    bias: Option<&Matrix>,
+    y: &mut [f32],
+) {
     if width == 0 || x.is_empty() {
         return;
     }
     let rows = x.len() / width;
     let per_task = (TASK_VALUES / width).max(1);
     let y = Output::new(par, y);
-    let mut scratch = Scratch::take(width);
-    let wide = &mut scratch.values()[..width];
-    weight.widen(0, wide);
-    let wide = &*wide;
+    let mut scratch = Scratch::take(2 * width);
+    let (wide_weight, wide_bias) = scratch.values()[..2 * width].split_at_mut(width);
+    norm.widen(weight, wide_weight);
+    if let Some(bias) = bias {
+        bias.widen(0, wide_bias);
+    }
+    let weighted = Weighted { norm: *norm, weight: &*wide_weight, bias: bias.map(|_| &*wide_bias) };
     par.run(rows.div_ceil(per_task), &|task| {
         let from = task * per_task;
         let count = per_task.min(rows - from);
         let x = &x[from * width..][..count * width];
         // SAFETY: every task has its own rows.
         let y = unsafe { y.slice(from * width, count * width) };
-        isa.run(Rows { x, weight: wide, eps, y });
+        isa.run(Rows { x, weighted, y });
     });
 }
 
 /// Some rows to normalise.
 struct Rows<'a> {
     x: &'a [f32],
-    weight: &'a [f32],
-    eps: f32,
+    weighted: Weighted<'a>,
     y: &'a mut [f32],
 }
 
 impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let width = self.weight.len();
+        let width = self.weighted.weight.len();
         for (x, y) in self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)) {
-            normalise(simd, x, self.weight, self.eps, y);
+            self.weighted.normalise(simd, x, y);
         }
     }
 }
 
-/// Normalises one row. `x`, `weight` and `y` are equally long.
+/// A norm with its weights.
+#[derive(Clone, Copy)]
+pub(super) struct Weighted<'a> {
+    pub(super) norm: Norm,
+    pub(super) weight: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+impl Weighted<'_> {
+    /// Normalises one row. `x`, the weights and `y` are equally long.
+    #[inline(always)]
+    pub(super) fn normalise<S: Simd>(&self, simd: S, x: &[f32], y: &mut [f32]) {
+        let Self { norm, weight, bias } = self;
+        let width = x.len().min(weight.len()).min(y.len()).min(bias.map_or(usize::MAX, <[f32]>::len));
+        let (whole, rest) = (width / S::LANES * S::LANES, width % S::LANES);
+        let x = &x[..width];
+        #[allow(clippy::cast_precision_loss, reason = "no model is 2^24 wide")]
+        let count = width as f32;
+        // To take off a mean of zero leaves every value as it is.
+        let mean = match norm.kind {
+            NormKind::Rms => 0.0,
+            NormKind::Layer => sum::<S, false>(simd, x, [simd.splat(0.0); 2]) / count,
+        };
+        // Lanes without a value have no mean either.
+        let (means, lanes) = (simd.splat(mean), [mean; 16]);
+        // SAFETY: rest < LANES <= 16.
+        let last_means = unsafe { simd.load_part(lanes.as_ptr(), rest) };
+        let squares = sum::<S, true>(simd, x, [means, last_means]);
+        let scale = simd.splat(1.0 / (squares / count + norm.eps).sqrt());
+        for at in (0..whole).step_by(S::LANES) {
+            // SAFETY: at + LANES <= whole <= width.
+            unsafe {
+                let v = simd.mul(simd.sub(simd.load(x.as_ptr().add(at)), means), scale);
+                let w = simd.load(weight.as_ptr().add(at));
+                let v = match bias {
+                    None => simd.mul(v, w),
+                    Some(bias) => simd.mul_add(v, w, simd.load(bias.as_ptr().add(at))),
+                };
+                simd.store(v, y.as_mut_ptr().add(at));
+            }
+        }
+        // SAFETY: whole + rest == width.
+        unsafe {
+            let v = simd.mul(simd.sub(simd.load_part(x.as_ptr().add(whole), rest), last_means), scale);
+            let w = simd.load_part(weight.as_ptr().add(whole), rest);
+            let v = match bias {
+                None => simd.mul(v, w),
+                Some(bias) => simd.mul_add(v, w, simd.load_part(bias.as_ptr().add(whole), rest)),
+            };
+            simd.store_part(v, y.as_mut_ptr().add(whole), rest);
+        }
+    }
+}
+
+/// The sum over a row's values less `means`, of which the second is that of the last register, or of their squares.
 #[inline(always)]
-pub(super) fn normalise<S: Simd>(simd: S, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-    let width = x.len().min(weight.len()).min(y.len());
-    let (whole, rest) = (width / S::LANES * S::LANES, width % S::LANES);
+fn sum<S: Simd, const SQUARES: bool>(simd: S, x: &[f32], means: [S::V; 2]) -> f32 {
+    let (whole, rest) = (x.len() / S::LANES * S::LANES, x.len() % S::LANES);
+    let one = simd.splat(1.0);
     // Four sums, so that one addition need not wait for the last.
     let mut sums = [simd.splat(0.0); 4];
     for (i, at) in (0..whole).step_by(S::LANES).enumerate() {
-        // SAFETY: at + LANES <= whole <= width.
-        let v = unsafe { simd.load(x.as_ptr().add(at)) };
-        sums[i % 4] = simd.mul_add(v, v, sums[i % 4]);
+        // SAFETY: at + LANES <= whole.
+        let v = simd.sub(unsafe { simd.load(x.as_ptr().add(at)) }, means[0]);
+        sums[i % 4] = simd.mul_add(v, if SQUARES { v } else { one }, sums[i % 4]);
     }
-    // SAFETY: whole + rest == width.
-    let v = unsafe { simd.load_part(x.as_ptr().add(whole), rest) };
-    sums[0] = simd.mul_add(v, v, sums[0]);
-    let sum = simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3])));
-    #[allow(clippy::cast_precision_loss, reason = "no model is 2^24 wide")]
-    let scale = simd.splat(1.0 / (sum / width as f32 + eps).sqrt());
-    for at in (0..whole).step_by(S::LANES) {
-        // SAFETY: at + LANES <= whole <= width.
-        unsafe {
-            let v = simd.mul(simd.load(x.as_ptr().add(at)), scale);
-            simd.store(simd.mul(v, simd.load(weight.as_ptr().add(at))), y.as_mut_ptr().add(at));
-        }
-    }
-    // SAFETY: whole + rest == width.
-    unsafe {
-        let v = simd.mul(simd.load_part(x.as_ptr().add(whole), rest), scale);
-        let w = simd.load_part(weight.as_ptr().add(whole), rest);
-        simd.store_part(simd.mul(v, w), y.as_mut_ptr().add(whole), rest);
-    }
+    // SAFETY: whole + rest is the row's length.
+    let v = simd.sub(unsafe { simd.load_part(x.as_ptr().add(whole), rest) }, means[1]);
+    sums[0] = simd.mul_add(v, if SQUARES { v } else { one }, sums[0]);
+    simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3])))
 }
 
 #[cfg(test)]
@@ -87,30 +189,68 @@ mod tests {
     use super::super::{Dtype, Serial};
     use super::*;
 
+    /// Compares every row with f64 and with the row alone.
+    fn check(isa: Isa, how: &Norm, width: usize, dtype: Dtype, [weighted, biased]: [bool; 2]) {
+        let rows = if width == 896 { 90 } else { 5 };
+        // Not centred, so that the mean matters.
+        let x: Vec<f32> = Random::new(1).values(rows * width).iter().map(|x| x + 0.5).collect();
+        let [weight, bias] = [2, 3].map(|seed| Stored::new(1, width, dtype, seed));
+        let (weight_matrix, bias_matrix) = (weight.matrix(), bias.matrix());
+        let run = |par: &dyn Parallel, x: &[f32]| {
+            let mut y = vec![f32::NAN; x.len()];
+            let (weight, bias) = (weighted.then_some(&weight_matrix), biased.then_some(&bias_matrix));
+            norm(isa, par, how, x, width, weight, bias, &mut y);
+            y
+        };
+        let y = run(&Threads(3), &x);
+        for (x, y) in x.chunks(width).zip(y.chunks(width)) {
+            let exact: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+            let mean = match how.kind {
+                NormKind::Rms => 0.0,
+                NormKind::Layer => exact.iter().sum::<f64>() / width as f64,
+            };
+            let squares = exact.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+            let deviation = (squares + f64::from(how.eps)).sqrt();
+            for (i, y) in y.iter().enumerate() {
+                let weight = if weighted { f64::from(weight.values[i]) + f64::from(how.offset) } else { 1.0 };
+                let bias = if biased { f64::from(bias.values[i]) } else { 0.0 };
+                let expected = (exact[i] - mean) / deviation * weight + bias;
+                let magnitude = (exact[i].abs() + mean.abs()) / deviation * (weight.abs() + 1e-2) + bias.abs();
+                let error = (f64::from(*y) - expected).abs();
+                assert!(error <= 2e-6 * magnitude, "{isa:?} {how:?} {dtype:?} {width}: {y}, expected {expected}");
+            }
+            assert_eq!(bits(&run(&Serial, x)), bits(y), "{isa:?} {how:?} {width}");
+        }
+    }
+
     #[test]
     fn every_width_agrees_with_f64_and_rows_are_independent() {
         for isa in Isa::available() {
-            for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
-                for width in [1, 7, 16, 31, 33, 50, 64, 896] {
-                    let rows = if width == 896 { 90 } else { 5 };
-                    let x = Random::new(1).values(rows * width);
-                    let weight = Stored::new(1, width, dtype, 2);
-                    let mut y = vec![f32::NAN; rows * width];
-                    rms_norm(isa, &Threads(3), &x, &weight.matrix(), 1e-6, &mut y);
-                    for (x, y) in x.chunks(width).zip(y.chunks(width)) {
-                        let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
-                        for (i, y) in y.iter().enumerate() {
-                            let expected = f64::from(x[i]) * f64::from(weight.values[i]) / (mean + 1e-6).sqrt();
-                            assert!(
-                                (f64::from(*y) - expected).abs() <= 1e-5 * expected.abs(),
-                                "{isa:?} {dtype:?} {width}: {y}"
-                            );
-                        }
-                        let mut alone = vec![f32::NAN; width];
-                        rms_norm(isa, &Serial, x, &weight.matrix(), 1e-6, &mut alone);
-                        assert_eq!(bits(&alone), bits(y));
+            for width in [1, 7, 16, 31, 33, 50, 64, 896] {
+                for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+                    check(isa, &Norm::rms(1e-6), width, dtype, [true, false]);
+                }
+                let offset = Norm { offset: 1.0, ..Norm::rms(1e-6) };
+                check(isa, &offset, width, Dtype::BF16, [true, false]);
+                for norm in [Norm::rms(1e-6), Norm::layer(1e-5)] {
+                    for has in [[true, true], [true, false], [false, true], [false, false]] {
+                        check(isa, &norm, width, Dtype::F32, has);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_value_stays_in_its_row() {
+        for isa in Isa::available() {
+            for how in [Norm::rms(1e-6), Norm::layer(1e-5)] {
+                let mut x = Random::new(1).values(3 * 33);
+                x[40] = f32::NAN;
+                let mut y = vec![0.0; 3 * 33];
+                norm(isa, &Serial, &how, &x, 33, None, None, &mut y);
+                assert!(y[33..66].iter().all(|y| y.is_nan()), "{isa:?}");
+                assert!(y[..33].iter().chain(&y[66..]).all(|y| y.is_finite()), "{isa:?}");
             }
         }
     }

@@ -61,6 +61,12 @@ impl Stored {
         Self { values, dtype, rows, cols, bytes }
     }
 
+    /// These values as they are.
+    pub(super) fn of(rows: usize, cols: usize, values: &[f32]) -> Self {
+        let bytes = std::iter::once(0).chain(values.iter().flat_map(|value| value.to_le_bytes())).collect();
+        Self { values: values.to_vec(), dtype: Dtype::F32, rows, cols, bytes }
+    }
+
     pub(super) fn matrix(&self) -> Matrix<'_> {
         Matrix { layout: Layout::Rows(self.dtype), rows: self.rows, cols: self.cols, data: &self.bytes[1..] }
     }

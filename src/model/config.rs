@@ -1,6 +1,10 @@
 //! The numbers of config.json, in one form for every family and both transformers spellings.
 
+use std::sync::Arc;
+
+use super::family::{Architecture, Family};
 use super::fields::Fields;
+use super::llama::Llama;
 use super::rope::Rope;
 use super::unsupported;
 use crate::error::{Result, bail};
@@ -23,10 +27,12 @@ pub(crate) enum StoredDtype {
 
 /// A decoder's shape.
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in config.json")]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct ModelConfig {
     /// The name of its class in transformers.
-    pub architecture: String,
+    pub architecture: &'static str,
+    /// What the family computes its own way.
+    pub family: Arc<dyn Family>,
     pub hidden_size: usize,
     pub intermediate_size: usize,
     pub layers: usize,
@@ -46,26 +52,23 @@ pub(crate) struct ModelConfig {
     pub mlp_bias: bool,
     /// Sliding window of each layer; empty: none has one.
     pub windows: Vec<Option<usize>>,
-    pub rope: Rope,
+    /// The rotations of positions that layers have: in most models one.
+    pub ropes: Vec<Rope>,
     /// `torch_dtype` or `dtype`, if given; the tensors' own dtype decides.
     pub dtype: Option<StoredDtype>,
 }
 
 impl ModelConfig {
     /// The keys all families share. An architecture's `configure` then applies its own defaults and deviations.
-    pub(super) fn read(f: Fields, architecture: &str) -> Result<Self> {
-        unsupported::refuse(f)?;
+    pub(super) fn read(f: Fields, architecture: &Architecture) -> Result<Self> {
+        unsupported::refuse(f, architecture.honours)?;
         let hidden_size = f.required("hidden_size", 1..=MAX_WIDTH)?;
         let heads = f.required("num_attention_heads", 1..=MAX_HEADS)?;
         let max_positions = f.integer("max_position_embeddings", 1..=MAX_POSITIONS)?.unwrap_or(2048);
-        if let Some(activation) = f.text("hidden_act")?
-            && !matches!(activation, "silu" | "swish")
-        {
-            return Err(f.unsupported("hidden_act", "supported is silu"));
-        }
         let head_dim = f.integer_or_null("head_dim", 1..=MAX_HEAD_DIM)?.unwrap_or((hidden_size / heads).max(1));
         Ok(Self {
-            architecture: architecture.to_owned(),
+            architecture: architecture.name,
+            family: Arc::new(Llama),
             hidden_size,
             intermediate_size: f.required("intermediate_size", 1..=MAX_WIDTH)?,
             layers: f.required("num_hidden_layers", 1..=MAX_LAYERS)?,
@@ -80,7 +83,7 @@ impl ModelConfig {
             o_bias: false,
             mlp_bias: false,
             windows: Vec::new(),
-            rope: Rope::default(),
+            ropes: Vec::new(),
             dtype: dtype(f),
         })
     }

@@ -117,6 +117,14 @@ impl<'a> Fields<'a> {
         texts.map(Some).ok_or_else(|| self.wrong(key, "a list of strings"))
     }
 
+    /// Refuses another `hidden_act` than the one that checkpoints of the family were trained with.
+    pub(crate) fn silu_only(&self) -> Result<()> {
+        match self.text("hidden_act")? {
+            None | Some("silu" | "swish") => Ok(()),
+            Some(_) => Err(self.unsupported("hidden_act", "supported is silu")),
+        }
+    }
+
     /// What is under `key` is not `wanted`.
     pub(crate) fn wrong(&self, key: &str, wanted: &str) -> Error {
         err!(Malformed, "{}, not {wanted}", self.shown(key))

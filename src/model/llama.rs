@@ -1,20 +1,29 @@
 //! Llama (Touvron et al., 2023; Llama 3 herd, 2024).
 
+use std::sync::Arc;
+
 use super::config::MAX_POSITIONS;
 use super::layers::layer_types;
-use super::{Architecture, Fields, ModelConfig, Range, attention};
+use super::{Architecture, Family, Fields, Layer, ModelConfig, family::Encoding};
 use crate::error::Result;
-use crate::graph::{Builder, HeadNorm, Linear, Value};
+use crate::graph::{Attention, Builder, Value};
+use crate::kernels::Activation;
 
-pub(super) const LLAMA: Architecture = Architecture { model_type: "llama", name: "LlamaForCausalLM", configure, block };
+pub(super) const LLAMA: Architecture =
+    Architecture { model_type: "llama", name: "LlamaForCausalLM", honours: &[], family };
+
+/// Llama's block, which others share.
+#[derive(Debug)]
+pub(super) struct Llama;
 
 /// `attention_bias` puts a bias on q, k, v and o; `mlp_bias` on gate, up and down.
-fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
+fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
+    f.silu_only()?;
     no_window(f, c)?;
     let bias = f.flag("attention_bias")?.unwrap_or(false);
     (c.qkv_bias, c.o_bias) = (bias, bias);
     c.mlp_bias = f.flag("mlp_bias")?.unwrap_or(false);
-    Ok(())
+    Ok(Arc::new(Llama))
 }
 
 /// Transformers' Llama has no window, but its cache drops what lies before one all the same.
@@ -29,47 +38,34 @@ fn no_window(f: Fields, c: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
-/// Attention, then the MLP, each normed in front and added to the residual stream.
-pub(super) fn block(g: &mut Builder, c: &ModelConfig, range: Range, layer: usize, x: Value) -> Value {
-    let x = self_attention(g, c, range, layer, x, None);
+impl Family for Llama {
+    fn encode(&self, _: &mut Encoding) {}
+
+    fn block(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value) -> Value {
+        block(g, c, layer, layer.attention(c), x)
+    }
+}
+
+/// `x + o(attention(q(n), k(n), v(n)))` with `n = norm(x)`, then `x + down(silu(gate(n)) * up(n))` likewise.
+pub(super) fn block(g: &mut Builder, c: &ModelConfig, layer: Layer, attention: Attention, x: Value) -> Value {
+    let x = self_attention(g, c, layer, attention, x);
     mlp(g, c, layer, x)
 }
 
 /// `x + o(attention(q(n), k(n), v(n)))` with `n = norm(x)`.
-pub(super) fn self_attention(
-    g: &mut Builder,
-    c: &ModelConfig,
-    range: Range,
-    layer: usize,
-    x: Value,
-    head_norm: Option<HeadNorm>,
-) -> Value {
-    let name = |part: &str| format!("model.layers.{layer}.{part}");
-    let (hidden, query, kv) = (c.hidden_size, c.heads * c.head_dim, c.kv_heads * c.head_dim);
-
-    let normed = g.rms_norm(x, &name("input_layernorm.weight"), c.rms_norm_eps);
-    let qkv = g.qkv(
-        normed,
-        [
-            Linear::new(&name("self_attn.q_proj"), hidden, query, c.qkv_bias),
-            Linear::new(&name("self_attn.k_proj"), hidden, kv, c.qkv_bias),
-            Linear::new(&name("self_attn.v_proj"), hidden, kv, c.qkv_bias),
-        ],
-    );
-    let attended = g.attention(qkv, attention(c, range, layer, head_norm));
-    g.linear_onto(x, attended, Linear::new(&name("self_attn.o_proj"), query, hidden, c.o_bias))
+pub(super) fn self_attention(g: &mut Builder, c: &ModelConfig, layer: Layer, attention: Attention, x: Value) -> Value {
+    let normed = g.rms_norm(x, &layer.name("input_layernorm.weight"), c.rms_norm_eps);
+    let qkv = layer.qkv(g, c, normed);
+    let attended = g.attention(qkv, attention);
+    layer.output(g, c, x, attended)
 }
 
 /// `x + down(silu(gate(n)) * up(n))` with `n = norm(x)`.
-pub(super) fn mlp(g: &mut Builder, c: &ModelConfig, layer: usize, x: Value) -> Value {
-    let name = |part: &str| format!("model.layers.{layer}.{part}");
-    let (hidden, inner) = (c.hidden_size, c.intermediate_size);
-
-    let normed = g.rms_norm(x, &name("post_attention_layernorm.weight"), c.rms_norm_eps);
-    let gated = g.swiglu(
-        normed,
-        Linear::new(&name("mlp.gate_proj"), hidden, inner, c.mlp_bias),
-        Linear::new(&name("mlp.up_proj"), hidden, inner, c.mlp_bias),
-    );
-    g.linear_onto(x, gated, Linear::new(&name("mlp.down_proj"), inner, hidden, c.mlp_bias))
+pub(super) fn mlp(g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value) -> Value {
+    let (hidden, inner, bias) = (c.hidden_size, c.intermediate_size, c.mlp_bias);
+    let normed = g.rms_norm(x, &layer.name("post_attention_layernorm.weight"), c.rms_norm_eps);
+    let (gate, up) =
+        (layer.linear("mlp.gate_proj", hidden, inner, bias), layer.linear("mlp.up_proj", hidden, inner, bias));
+    let gated = g.gated(normed, gate, up, Activation::Silu);
+    g.linear_onto(x, gated, layer.linear("mlp.down_proj", inner, hidden, bias))
 }

@@ -1,14 +1,18 @@
 //! Qwen2 and Qwen2.5 (Yang et al., 2024): Llama's block with a bias on q, k and v.
 
+use std::sync::Arc;
+
 use super::layers::qwen_windows;
-use super::{Architecture, Fields, ModelConfig, llama};
+use super::llama::Llama;
+use super::{Architecture, Family, Fields, ModelConfig};
 use crate::error::Result;
 
 pub(super) const QWEN2: Architecture =
-    Architecture { model_type: "qwen2", name: "Qwen2ForCausalLM", configure, block: llama::block };
+    Architecture { model_type: "qwen2", name: "Qwen2ForCausalLM", honours: &[], family };
 
 /// The q, k, v bias is always there and has no key; the window applies only with `use_sliding_window`.
-fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
+fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
+    f.silu_only()?;
     c.qkv_bias = true;
     if !f.has("num_key_value_heads") {
         c.kv_heads = 32;
@@ -17,5 +21,5 @@ fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
         c.max_positions = 32_768;
     }
     c.windows = qwen_windows(f, c.layers)?;
-    Ok(())
+    Ok(Arc::new(Llama))
 }

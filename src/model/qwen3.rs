@@ -1,14 +1,27 @@
 //! Qwen3 (Yang et al., 2025): no q, k, v bias, but a norm on every query and key head before the rotation.
 
-use super::layers::qwen_windows;
-use super::{Architecture, Fields, ModelConfig, Range, llama};
-use crate::error::Result;
-use crate::graph::{Builder, HeadNorm, Value, Weight};
+use std::sync::Arc;
 
-pub(super) const QWEN3: Architecture = Architecture { model_type: "qwen3", name: "Qwen3ForCausalLM", configure, block };
+use super::layers::qwen_windows;
+use super::{Architecture, Family, Fields, Layer, ModelConfig, family::Encoding, llama};
+use crate::error::Result;
+use crate::graph::{Builder, Value};
+
+pub(super) const QWEN3: Architecture =
+    Architecture { model_type: "qwen3", name: "Qwen3ForCausalLM", honours: &[], family };
+
+#[derive(Debug)]
+struct Qwen3;
 
 /// Heads are 128 wide unless `head_dim` says otherwise, whatever `hidden_size / heads` is.
-fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
+fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
+    f.silu_only()?;
+    configure(f, c)?;
+    Ok(Arc::new(Qwen3))
+}
+
+/// What the dense and the sparse models of Qwen3 have in common.
+pub(super) fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
     match f.get("head_dim") {
         Some(_) => {}
         None if f.has("head_dim") => return Err(f.wrong("head_dim", "a whole number")),
@@ -26,10 +39,11 @@ fn configure(f: Fields, c: &mut ModelConfig) -> Result<()> {
     Ok(())
 }
 
-/// Llama's block with `q_norm` and `k_norm` inside the attention.
-fn block(g: &mut Builder, c: &ModelConfig, range: Range, layer: usize, x: Value) -> Value {
-    let head = |part: &str| Weight { name: format!("model.layers.{layer}.self_attn.{part}"), shape: vec![c.head_dim] };
-    let norm = HeadNorm { query: head("q_norm.weight"), key: head("k_norm.weight"), eps: c.rms_norm_eps };
-    let x = llama::self_attention(g, c, range, layer, x, Some(norm));
-    llama::mlp(g, c, layer, x)
+impl Family for Qwen3 {
+    fn encode(&self, _: &mut Encoding) {}
+
+    /// Llama's block with `q_norm` and `k_norm` inside the attention.
+    fn block(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value) -> Value {
+        llama::block(g, c, layer, layer.attention_with_head_norms(c), x)
+    }
 }

@@ -31,10 +31,10 @@ const KEYS: &[Key] = &[
 
 const TEXT_PART: &str = "the language model must be a model of its own, with its config at the top level";
 
-/// Refuses the first of these keys that is there.
-pub(super) fn refuse(f: Fields) -> Result<()> {
+/// Refuses the first of these keys that is there, but for those that the family `honours`.
+pub(super) fn refuse(f: Fields, honours: &[&str]) -> Result<()> {
     let stray = |(name, value): (&String, &Value)| KEYS.iter().find(|key| key.name == name && !(key.idle)(value));
-    match f.iter().find_map(stray) {
+    match f.iter().filter(|(name, _)| !honours.contains(&name.as_str())).find_map(stray) {
         Some(key) => Err(f.unsupported(key.name, key.why)),
         None => Ok(()),
     }

@@ -1,7 +1,8 @@
-//! The memory a session's runs allocate: an arena of its own, with an optional limit.
+//! The arena of a session: the memory that its runs allocate from, with a limit if wanted.
 //!
-//! ONNX Runtime hands a session the allocator that is registered with the environment at that moment. So each session
-//! gets a fresh arena: register, create the session, unregister. The session keeps its arena alive.
+//! ONNX Runtime gives a session the allocator that is registered with the environment when the session is created. So
+//! each session gets an arena of its own: register a fresh one, create the session, unregister it. The session keeps
+//! its arena alive.
 #![allow(unsafe_code, reason = "allocators are registered through the C API")]
 
 use std::ptr::{NonNull, null, null_mut};
@@ -15,12 +16,12 @@ use crate::error::{Result, Site, err};
 
 const DOING: &str = "creating the session's arena";
 
-/// Registration is a property of the one environment, so one session is created at a time.
+/// Held while an arena is registered. There is one environment, so one session is created at a time.
 static REGISTERED: Mutex<()> = Mutex::new(());
 
 /// Runs `create` while a fresh arena of at most `limit` bytes is registered.
 ///
-/// The arena grows by what is asked for, not by doubling: only then does shrinking it give everything back.
+/// The arena grows by the bytes asked for instead of doubling: only then does shrinking give everything back.
 pub(super) fn with_arena<T>(runtime: &Runtime, limit: Option<u64>, create: impl FnOnce() -> Result<T>) -> Result<T> {
     let _one = REGISTERED.lock();
     let registration = Registration::new(runtime, limit)?;
@@ -42,8 +43,8 @@ impl<'a> Registration<'a> {
         // SAFETY: the out-pointer is valid.
         check(unsafe { (api.CreateCpuMemoryInfo)(arena, default, &raw mut memory) }, Site::Load, DOING)?;
         let memory = NonNull::new(memory).ok_or_else(|| err!(Internal, "ONNX Runtime returned no memory info"))?;
-        // Unregisters and releases on every path from here; unregistering what is not registered is an error that
-        // nobody needs to hear.
+        // `Drop` unregisters and releases it on every path from here on. Unregistering an arena that is not
+        // registered is an error that does not matter.
         let registration = Self { runtime, memory };
 
         let keys = [c"max_mem".as_ptr(), c"arena_extend_strategy".as_ptr()];
@@ -83,7 +84,7 @@ impl Drop for Registration<'_> {
     }
 }
 
-/// Returns memory that was freed but kept by the C allocator to the system, where it can be told to.
+/// Makes the C allocator return freed memory to the system, where it offers that.
 pub(crate) fn return_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: a thread-safe library call without arguments that matter.

@@ -10,16 +10,17 @@ use std::ops::Range;
 
 use super::device_cache::DeviceCache;
 use crate::error::{Result, err};
+use crate::kept::Place;
 use crate::kernels::{RowType, Sequence};
 
 /// One request's part of a run.
 #[derive(Debug)]
 pub(crate) struct Segment<'a> {
-    /// All layers' keys and values: `[layers, 2, kv_heads, capacity]` rows.
+    /// All layers' keys and values, where the places say.
     kv: *mut u8,
     len: usize,
+    places: &'a [Place],
     kind: RowType,
-    capacity: usize,
     position: usize,
     tokens: usize,
     /// Where they are not in this process's memory but in a slot on a device.
@@ -28,17 +29,17 @@ pub(crate) struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// `tokens` rows that continue a request of `position` cached tokens, whose rows are kept as `kind` says.
-    pub(crate) fn new(kv: &'a mut [u8], kind: RowType, capacity: usize, position: usize, tokens: usize) -> Self {
+    /// `tokens` rows that continue a request of `position` cached tokens, whose rows are kept at `places` of `kv`, as `kind` says.
+    pub(crate) fn new(kv: &'a mut [u8], places: &'a [Place], kind: RowType, position: usize, tokens: usize) -> Self {
         let (kv, len) = (kv.as_mut_ptr(), kv.len());
-        Self { kv, len, kind, capacity, position, tokens, slot: None, lifetime: PhantomData }
+        Self { kv, len, places, kind, position, tokens, slot: None, lifetime: PhantomData }
     }
 
     /// The same for a request whose cache is a slot on a device.
     pub(crate) fn on_device(cache: &'a DeviceCache, slot: usize, position: usize, tokens: usize) -> Self {
-        let (kv, len, capacity) = (std::ptr::null_mut(), 0, cache.shape().capacity);
+        let (kv, len) = (std::ptr::null_mut(), 0);
         let slot = Some((cache, slot));
-        Self { kv, len, kind: RowType::F32, capacity, position, tokens, slot, lifetime: PhantomData }
+        Self { kv, len, places: &[], kind: RowType::F32, position, tokens, slot, lifetime: PhantomData }
     }
 
     /// Where its cache is on the device.
@@ -57,6 +58,13 @@ impl<'a> Segment<'a> {
 pub(crate) struct Batch<'a> {
     /// In the order of their rows.
     pub segments: Vec<Segment<'a>>,
+    /// Those of each of the model's rotations.
+    pub angles: Vec<Angles>,
+}
+
+/// How far each row is rotated.
+#[derive(Debug, Default)]
+pub(crate) struct Angles {
     /// Cosines `[tokens, rotary_pairs]`.
     pub cos: Vec<f32>,
     /// Sines, likewise.
@@ -87,18 +95,20 @@ impl Batch<'_> {
         self.segments
             .iter()
             .map(|segment| {
-                let half = kv_heads * segment.capacity * segment.kind.bytes(head_dim);
-                if (2 * cache + 2) * half > segment.len || segment.position + segment.tokens > segment.capacity {
-                    return Err(err!(Internal, "layer {cache} does not fit the request's KV cache"));
+                let misfit = || err!(Internal, "layer {cache} does not fit the request's KV cache");
+                let Place { at, capacity, first, .. } = *segment.places.get(cache).ok_or_else(misfit)?;
+                let half = kv_heads * capacity * segment.kind.bytes(head_dim);
+                if at + 2 * half > segment.len || segment.position + segment.tokens > first + capacity {
+                    return Err(misfit());
                 }
                 // SAFETY: in bounds as just checked; the segment borrows the cache exclusively, and the two halves of
                 // the layer, which nobody else touches during this node, do not overlap.
                 let (keys, values) = unsafe {
-                    let keys = segment.kv.add(2 * cache * half);
+                    let keys = segment.kv.add(at);
                     (std::slice::from_raw_parts_mut(keys, half), std::slice::from_raw_parts_mut(keys.add(half), half))
                 };
-                let Segment { kind, capacity, position, tokens, .. } = *segment;
-                Ok(Sequence { keys, values, kind, capacity, position, tokens })
+                let Segment { kind, position, tokens, .. } = *segment;
+                Ok(Sequence { keys, values, kind, capacity, first, position, tokens })
             })
             .collect()
     }

@@ -1,4 +1,4 @@
-//! Stopping runs.
+//! Stops runs from other threads, and at the end of the process.
 #![allow(unsafe_code, reason = "run options are made through the C API")]
 
 use std::ffi::CStr;
@@ -14,16 +14,16 @@ use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, err};
 
-/// Stops a run from another thread.
+/// A request's flag: set from another thread, it stops the request's run.
 #[derive(Debug)]
 pub(crate) struct Cancel {
     run: Arc<RunControl>,
-    /// The control of the run in progress, where that is another request's.
+    /// The control of the run in progress, if the request takes part in a run under another request's flag.
     joined: Mutex<Option<Arc<RunControl>>>,
     asked: AtomicBool,
-    /// Whether it has been set since the run in progress began, though it may have been cleared again.
+    /// Whether the flag has been set since the run in progress began, even if it has been cleared since.
     asked_since: AtomicBool,
-    /// Held while the flag and what ONNX Runtime is told change together.
+    /// Held while the flag changes and ONNX Runtime is told, so that both change together.
     telling: Mutex<()>,
 }
 
@@ -33,12 +33,13 @@ impl Cancel {
         RunControl::new(c"cpu:0", None).map(Self::of)
     }
 
-    /// A flag for runs on another device, whose large ones give back what is free in `arena`.
+    /// A flag for runs on another device. Large runs under it give back the free memory of `arena`.
     pub(super) fn on(arena: &CStr) -> Result<Self> {
         RunControl::new(arena, None).map(Self::of)
     }
 
-    /// The same where captured graphs are in use: the runs of graph `graph`, or with -1 those that are not captured.
+    /// As [`on`](Self::on), on a device that captures graphs: for the runs of the captured graph `graph`, or, with
+    /// -1, for runs that are not captured.
     pub(super) fn of_graph(arena: &CStr, graph: i32) -> Result<Self> {
         RunControl::new(arena, Some(graph)).map(Self::of)
     }
@@ -55,7 +56,7 @@ impl Cancel {
         }
     }
 
-    /// Does `work`, a run under `other`'s options, which setting this flag stops as well.
+    /// Does `work`, a run under the options of `other`. Setting this flag stops that run, too.
     pub(super) fn through<T>(&self, other: &Self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         *self.run.through.lock() = Some(Arc::clone(&other.run));
         let done = if self.has_stopped() { other.run.terminate(true).and_then(|()| work()) } else { work() };
@@ -68,7 +69,7 @@ impl Cancel {
         if shrink { self.run.shrinking.0 } else { self.run.plain.0 }
     }
 
-    /// Sets the flag: the run in progress stops, or, if none is, the next one.
+    /// Sets the flag: the run in progress stops, or the next one if there is none.
     pub(crate) fn cancel(&self) -> Result<()> {
         let _telling = self.telling.lock();
         self.asked.store(true, Ordering::SeqCst);
@@ -77,7 +78,7 @@ impl Cancel {
         self.joined.lock().as_ref().map_or(Ok(()), |run| run.terminate(true))
     }
 
-    /// Whether a run under this flag has been told to stop, by it or by one that joined it.
+    /// Whether a run under this flag has been told to stop, by this flag or by one that joined it.
     pub(super) fn has_stopped(&self) -> bool {
         self.run.stopped.load(Ordering::SeqCst)
     }
@@ -87,39 +88,41 @@ impl Cancel {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Whether the flag is set, or was in the course of the run that began last.
+    /// Whether the flag is set, or has been set since the last run began.
     pub(crate) fn was_set(&self) -> bool {
         self.is_set() || self.asked_since.load(Ordering::SeqCst)
     }
 
-    /// A run begins. A flag that is set counts for it, even if it is cleared before the run looks.
+    /// Begins a run. If the flag is set now, it stops the run, even if it is cleared before the run looks at it.
     pub(crate) fn begin(&self) {
-        // A cancellation in the middle of being told would stop the run and leave no trace.
+        // Waits for a cancellation that is just being told to ONNX Runtime: it would stop the run and leave no trace
+        // here.
         let _telling = self.telling.lock();
         self.asked_since.store(self.is_set(), Ordering::SeqCst);
     }
 
-    /// Clears the flag: its cancellation has been reported, or is not wanted any more.
+    /// Clears the flag, because its cancellation has been reported or is not wanted any more.
     pub(crate) fn clear(&self) -> Result<()> {
         let _telling = self.telling.lock();
         self.asked.store(false, Ordering::SeqCst);
         self.run.terminate(false)
     }
 
-    /// Takes part in a run under `leader`'s flag, which setting this one stops as well.
+    /// Takes part in a run under the flag `leader`. Setting this flag stops that run, too.
     pub(crate) fn join(&self, leader: &Self) {
         *self.joined.lock() = Some(Arc::clone(&leader.run));
     }
 
-    /// Ends what [`join`](Self::join) began.
+    /// Ends the part that [`join`](Self::join) began.
     pub(crate) fn leave(&self) {
         *self.joined.lock() = None;
     }
 
-    /// Lets runs under this flag go on after another's cancellation stopped one; its own stays set.
+    /// Lets runs under this flag go on after the cancellation of another request has stopped one. If this flag is set
+    /// itself, it stays set.
     pub(crate) fn resume(&self) {
         let _telling = self.telling.lock();
-        // Neither can fail on valid options, and a flag left standing is found before the next run.
+        // Neither call can fail with valid options. If one did, the next run would find the flag.
         let _ = self.run.terminate(false);
         if self.is_set() {
             let _ = self.run.terminate(true);
@@ -127,12 +130,12 @@ impl Cancel {
     }
 }
 
-/// The controls of all requests, to be stopped when the process ends.
+/// The controls of all requests, which are stopped when the process ends.
 static ALL: Mutex<Controls> = Mutex::new(Controls { list: Vec::new(), live: 0 });
 
 struct Controls {
     list: Vec<Weak<RunControl>>,
-    /// How many there were when those that are gone were last removed.
+    /// How many there were when controls of dropped requests were last removed.
     live: usize,
 }
 
@@ -148,24 +151,25 @@ impl Controls {
 
 /// Stops every run.
 pub(super) fn stop_all() {
-    // Another thread may be about to add one: it is stopped the next time.
+    // Another thread may be adding a control just now. The caller tries again.
     let Some(all) = ALL.try_lock() else { return };
     for control in all.list.iter().filter_map(Weak::upgrade) {
-        // What cannot be told to stop is waited for.
+        // A run that cannot be told to stop is waited for.
         let _ = control.tell(true);
-        // Released by whom it is of; the last reference must not be this one.
+        // The control's own request releases it. If this reference were the last, it would be released here, inside
+        // the handler.
         std::mem::forget(control);
     }
 }
 
-/// A request's run options, through which ONNX Runtime can be told to stop.
+/// A request's run options, by which ONNX Runtime is told to stop.
 #[derive(Debug)]
 struct RunControl {
     plain: RunOptions,
     shrinking: RunOptions,
-    /// What both were last told.
+    /// The state that ONNX Runtime was last told.
     stopped: AtomicBool,
-    /// Whose options the run in progress is under, if not these.
+    /// The control under whose options the run in progress is, if not this one.
     through: Mutex<Option<Arc<RunControl>>>,
 }
 

@@ -5,13 +5,13 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use libloading::{Library, Symbol};
 
-/// A GPU. Its index is its place in the list, which is how ONNX Runtime counts too.
+/// A GPU. Its index is its place in the list; ONNX Runtime counts in the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gpu {
     pub name: String,
     /// Bytes of its memory.
     pub memory: u64,
-    /// Bytes of it that nobody has taken; 0 if unknown.
+    /// Bytes of its memory that are free; 0 if unknown.
     pub free: u64,
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn gpus() -> Vec<Gpu> {
 }
 
 /// The driver's functions return 0 when all is well. None of those used here creates a context, which would take
-/// memory on the GPU; that is why free memory is asked of the management library.
+/// memory on the GPU. The driver tells free memory only with a context, so the management library is asked for that.
 fn list(driver: &str, management: &str) -> Option<Vec<Gpu>> {
     // SAFETY: the system's own driver, loaded by name. It is kept: unloading a driver that has threads is never safe.
     let driver = std::mem::ManuallyDrop::new(unsafe { Library::new(driver) }.ok()?);
@@ -59,7 +59,7 @@ fn list(driver: &str, management: &str) -> Option<Vec<Gpu>> {
             let failed = get(&raw mut device, index) != 0
                 || get_name(name.as_mut_ptr(), name.len() as c_int - 1, device) != 0
                 || get_memory(&raw mut memory, device) != 0;
-            // The last byte is still the NUL it began as.
+            // The buffer was filled with NULs, and the driver leaves the last one.
             let name = CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned();
             let mut uuid = [0; 16];
             let known = get_uuid.as_ref().is_some_and(|get| get(&raw mut uuid, device) == 0);
@@ -92,7 +92,8 @@ impl Management {
         }
     }
 
-    /// Bytes that are free on the GPU of this id. The two libraries need not count GPUs alike.
+    /// Bytes that are free on the GPU of this id. The GPU is named by its id, since the two libraries may count in
+    /// different orders.
     fn free(&self, uuid: [u8; 16]) -> Option<u64> {
         let hex: Vec<String> = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
         let parts = [0..4, 4..6, 6..8, 8..10, 10..16].map(|part| hex[part].concat());
@@ -147,7 +148,7 @@ mod tests {
         assert!(compile.args(["-shared", "-fPIC", "-o"]).args([&driver, &source]).status().unwrap().success());
         let gpu = |name: &str, memory, free| Gpu { name: name.into(), memory, free };
         let driver = driver.to_str().unwrap();
-        // The management library knows the second one only.
+        // The management library knows only the second GPU.
         let found = list(driver, driver);
         assert_eq!(found, Some(vec![gpu("First GPU", 1 << 33, 0), gpu("Second GPU", 1 << 34, 7)]));
         let found = list(driver, "/nonexistent/libnvidia-ml.so.1").unwrap();

@@ -1,8 +1,8 @@
 //! The CUDA libraries that ONNX Runtime's CUDA provider is linked with.
 //!
-//! The official provider has no search path of its own, so the loader would find them in the system's folders and
-//! `LD_LIBRARY_PATH` only. But what is loaded already it takes by name, wherever that lies. So those that lie where
-//! `make onnxruntime-gpu` or pip put them are loaded first.
+//! The official provider has no search path of its own, so the loader looks for these libraries only in the system's
+//! folders and in `LD_LIBRARY_PATH`. But a library that is loaded already is taken by its name, whatever its folder.
+//! So the libraries that `make onnxruntime-gpu` or pip have installed are loaded here first.
 #![allow(unsafe_code, reason = "shared libraries are loaded")]
 
 use std::path::{Path, PathBuf};
@@ -10,17 +10,18 @@ use std::sync::Once;
 
 use super::Runtime;
 
-/// How their files' names begin, in the order in which they need each other.
+/// The beginnings of the files' names, each library after those that it needs.
 const NAMES: &[&str] = &["libcudart.so.", "libcublasLt.so.", "libcublas.so.", "libcurand.so."];
 
-/// Loads, once, those that belong to `runtime`. What is not there is left to the loader, which says what it misses.
+/// Loads, once, the libraries that belong to `runtime`. The loader looks for those that are not found here, and says
+/// what it misses.
 pub(super) fn preload(runtime: &Runtime) {
     static LOADED: Once = Once::new();
     LOADED.call_once(|| {
         for path in found(runtime.path()) {
             // SAFETY: NVIDIA's own library beside the ONNX Runtime that the user chose.
             match unsafe { libloading::Library::new(&path) } {
-                // The provider uses it as long as the process lives.
+                // The provider uses the library as long as the process lives.
                 Ok(library) => std::mem::forget(library),
                 Err(error) => log::warn!("{} cannot be loaded: {error}", path.display()),
             }
@@ -47,7 +48,7 @@ fn begins(file: &Path, name: &str) -> bool {
     file.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
 }
 
-/// What a folder holds, in the order of names; nothing where there is none.
+/// The paths in a folder, sorted; none if there is no such folder.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();

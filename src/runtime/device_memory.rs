@@ -1,8 +1,9 @@
 //! Memory on a session's device.
 //!
-//! ONNX Runtime allocates on a device, and copies to and from it, through sessions only: a session's allocator must not be used
-//! after it, and the copying that works on every provider is that of a run's inputs and outputs. But the sessions of shards come
-//! and go while requests stay. So this memory has a session of its own, whose graph is one node that copies bytes.
+//! ONNX Runtime allocates on a device, and copies to and from it, only by sessions: an allocator must not be used
+//! after its session, and the one way to copy that works on every provider is a run's inputs and outputs. The
+//! sessions of shards come and go while requests stay. So this memory has a session of its own, with a graph of one
+//! node that copies bytes.
 #![allow(unsafe_code, reason = "device memory is allocated and wrapped through the C API")]
 
 use std::ffi::{CStr, CString};
@@ -25,18 +26,18 @@ use crate::error::{Error, Result, Site, err};
 use crate::graph::names::copy;
 use crate::graph::stock::{chooser, copier};
 
-/// A device's memory, to be allocated and copied.
+/// Allocates and copies a device's memory.
 #[derive(Debug)]
 pub(crate) struct DeviceMemory {
-    // Before the session that it belongs to.
+    // Dropped before the session that it belongs to.
     allocator: Allocator,
     session: Session,
-    /// Finds the largest logits; made when it is first wanted.
+    /// The session that finds the largest logits, made on first use.
     chooser: OnceCell<Session>,
     provider: Provider,
     info: MemoryInfo,
     arena: CString,
-    /// Runs under it give back what the arena has free.
+    /// The flag of runs that give back the free memory of the arena.
     shrinking: Cancel,
     device: String,
 }
@@ -59,7 +60,7 @@ impl Drop for Allocator {
 }
 
 impl DeviceMemory {
-    /// The memory that sessions on `provider` work in; on the processor at most `limit` bytes of it.
+    /// The memory that sessions on `provider` work in. On the processor, at most `limit` bytes are allocated.
     pub(crate) fn new(provider: &Provider, limit: Option<u64>) -> Result<Arc<Self>> {
         let provider = provider.memory();
         let (session, _) = Session::stock(&copier(), &Contents::default(), &provider, limit)?;
@@ -90,7 +91,7 @@ impl DeviceMemory {
         run(self.chooser.get_or_try_init(make)?, &self.shrinking)
     }
 
-    /// The arena of sessions there, as ONNX Runtime calls it.
+    /// ONNX Runtime's name for the arena of sessions on the device.
     pub(super) fn arena(&self) -> &CStr {
         &self.arena
     }
@@ -100,7 +101,7 @@ impl DeviceMemory {
         self.session.run(values, &self.shrinking, false)
     }
 
-    /// Gives back to the device what is free, by a run that copies a byte.
+    /// Gives the arena's free memory back to the device, by a run that copies one byte.
     pub(super) fn give_back(&self) -> Result<()> {
         let (from, mut to) = ([0_u8], [0_u8]);
         let (from, mut to) = (Tensor::new(&from, &[1])?, TensorMut::new(&mut to, &[1])?);
@@ -111,10 +112,10 @@ impl DeviceMemory {
     }
 }
 
-/// Bytes on a device. They begin as anything.
+/// Bytes on a device, with any content at first.
 ///
-/// No Rust reference points at them, so that shared references may write. Whoever owns a part of a block sees to it that it is not
-/// read or written by two at once.
+/// No Rust reference points at the bytes, so they may be written through a shared reference to the block. The owner
+/// of a part of a block makes sure that two threads do not use it at once.
 #[derive(Debug)]
 pub(super) struct DeviceBlock {
     memory: Arc<DeviceMemory>,
@@ -129,7 +130,7 @@ unsafe impl Send for DeviceBlock {}
 unsafe impl Sync for DeviceBlock {}
 
 impl DeviceBlock {
-    /// `len` bytes, at least one, for `what`.
+    /// Allocates `len` bytes, at least one. `what` names their use in an error.
     pub(super) fn new(memory: &Arc<DeviceMemory>, len: usize, site: Site, what: &'static str) -> Result<Self> {
         let _inside = exit::enter()?;
         let _beside = memory.beside_captures()?;
@@ -137,18 +138,18 @@ impl DeviceBlock {
         // SAFETY: a valid allocator and out-pointer.
         let status = unsafe { (ort::api().AllocatorAlloc)(memory.allocator.0.as_ptr(), len, &raw mut data) };
         check_on(&memory.device, status, site, what)?;
-        // Some allocators say that they have no memory by returning none.
+        // Some allocators return NULL instead of an error if they have no memory.
         let full = || Error::oom(site, &memory.device, len as u64, what);
         let data = NonNull::new(data.cast()).ok_or_else(full)?;
         Ok(Self { memory: Arc::clone(memory), data, len, what })
     }
 
-    /// The memory that it is part of.
+    /// The memory that the block is part of.
     pub(super) fn memory(&self) -> &Arc<DeviceMemory> {
         &self.memory
     }
 
-    /// Copies bytes from `at` on into `to`.
+    /// Copies the bytes from `at` on to `to`.
     pub(super) fn read(&self, at: usize, to: &mut [u8]) -> Result<()> {
         let _inside = exit::enter()?;
         let shape = [to.len()];
@@ -165,7 +166,7 @@ impl DeviceBlock {
         self.memory.copy(&mut values)
     }
 
-    /// Zeros from `at` on.
+    /// Writes `len` zeros from `at` on.
     pub(super) fn clear(&self, at: usize, len: usize) -> Result<()> {
         let piece = len.min(1 << 20);
         let zeros: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(piece)
@@ -190,7 +191,7 @@ impl DeviceBlock {
         self.tensor(at, Kind::of::<u8>(), &[len])
     }
 
-    /// What begins at byte `at`, as a tensor of `shape`.
+    /// The bytes from `at` on as a tensor of `shape`.
     pub(super) fn tensor(&self, at: usize, kind: Kind, shape: &[usize]) -> Result<TensorMut<'_>> {
         let len = shape.iter().product::<usize>() * kind.size;
         match at.checked_add(len) {

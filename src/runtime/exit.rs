@@ -1,10 +1,12 @@
 //! The end of the process.
 //!
-//! `exit()` destroys ONNX Runtime's static objects while other threads go on. So a handler of this library, which runs
-//! before, closes a gate: nobody enters ONNX Runtime any more, and who is inside is told to stop and waited for.
+//! `exit()` destroys ONNX Runtime's static objects while other threads go on. So a handler of this library, which
+//! runs before that, closes a gate: no thread enters ONNX Runtime any more, and those inside are told to stop and
+//! waited for.
 //!
-//! Handlers and static objects go in the reverse order of their registration, and ONNX Runtime registers more of them
-//! when it first needs them. So the handler is registered again after what may have done that.
+//! Handlers run, and static objects are destroyed, in the reverse order of their registration. ONNX Runtime registers
+//! some objects only when it first needs them. So the handler is registered again after each use of ONNX Runtime that
+//! may have registered one.
 #![allow(unsafe_code, reason = "handlers are registered with the C library")]
 
 use std::cell::Cell;
@@ -13,27 +15,27 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Result, err};
 
-/// How long the end of the process waits for who is inside. The header tells.
+/// How long the end of the process waits for threads inside ONNX Runtime. The header states it.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How many are inside, and whether the gate is closed.
+/// How many calls are inside ONNX Runtime, and whether the gate is closed.
 static GATE: AtomicUsize = AtomicUsize::new(0);
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
 thread_local! {
-    /// How often this thread is inside.
+    /// How many of these calls are this thread's.
     static OWN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Held while ONNX Runtime is used.
+/// Held during a call into ONNX Runtime.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Inside(());
 
-/// Enters ONNX Runtime, also where this thread is inside already.
+/// Enters ONNX Runtime. A thread that is inside may enter again.
 ///
 /// # Errors
-/// `InvalidState` once the process ends.
+/// `InvalidState` once the process has begun to end.
 pub(crate) fn enter() -> Result<Inside> {
     if GATE.fetch_add(1, Ordering::SeqCst) & CLOSED != 0 {
         GATE.fetch_sub(1, Ordering::SeqCst);
@@ -50,26 +52,27 @@ impl Drop for Inside {
     }
 }
 
-/// Whether the process ends: what belongs to ONNX Runtime is then left to the system.
+/// Whether the process has begun to end. Then objects of ONNX Runtime are not released any more; the system takes
+/// them back.
 pub(super) fn has_begun() -> bool {
     GATE.load(Ordering::SeqCst) & CLOSED != 0
 }
 
-/// Gives something back to ONNX Runtime, unless the process ends.
+/// Does `work`, which releases something of ONNX Runtime's, unless the process has begun to end.
 pub(super) fn release(work: impl FnOnce()) {
     if let Ok(_inside) = enter() {
         work();
     }
 }
 
-/// Registers the handler, in front of all that is registered by now.
+/// Registers the handler, which then runs before all that are registered by now.
 pub(super) fn register() {
-    // Nothing is lost where the system has no room for another: there is one already.
-    // SAFETY: a function that stays, see `library::load`.
+    // If the system has no room for another handler, the one that is registered has to do. SAFETY: a function that
+    // stays, see `library::load`.
     unsafe { libc::atexit(close) };
 }
 
-/// Registers the handler again after a run or another use of ONNX Runtime: each time at first, then less and less often.
+/// Registers the handler again after a use of ONNX Runtime: at first after each, then less and less often.
 pub(super) fn register_again() {
     static USES: AtomicUsize = AtomicUsize::new(0);
     const EACH: usize = 256;
@@ -79,7 +82,7 @@ pub(super) fn register_again() {
     }
 }
 
-/// After a fork there is one thread, and only what it holds itself is given back.
+/// Makes a child process after a fork count only its one thread's own calls: the other threads do not exist there.
 pub(super) fn heed_forks() {
     extern "C" fn child() {
         GATE.store(OWN.get() | GATE.load(Ordering::SeqCst) & CLOSED, Ordering::SeqCst);
@@ -98,7 +101,7 @@ extern "C" fn close() {
         return;
     }
     let begin = Instant::now();
-    // Nobody waits for itself: this may be called from a log message of a run.
+    // This thread's own calls are not waited for: `exit()` may be called in a log message of a run.
     while GATE.load(Ordering::SeqCst) & !CLOSED > OWN.get() && begin.elapsed() < LONGEST_WAIT {
         super::cancel::stop_all();
         super::session::stop_loading();

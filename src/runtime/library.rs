@@ -1,4 +1,4 @@
-//! Finding, checking and loading libonnxruntime.
+//! Finds, checks and loads libonnxruntime.
 #![allow(unsafe_code, reason = "a shared library is loaded and its entry point called")]
 
 use std::ffi::CStr;
@@ -9,7 +9,7 @@ use ort::sys;
 use super::exit;
 use crate::error::{Result, bail, err};
 
-/// The oldest C API this library is built against: ONNX Runtime 1.22.
+/// The version of the C API that this library is built against: the oldest that it runs on, ONNX Runtime 1.22.
 const API: u32 = sys::ORT_API_VERSION;
 
 #[cfg(target_os = "macos")]
@@ -27,7 +27,7 @@ pub(super) struct Library {
     pub path: PathBuf,
 }
 
-/// Loads the first usable candidate and hands its API to `ort`.
+/// Loads the first candidate that can be used, and gives its API to the crate `ort`.
 pub(super) fn load(explicit: Option<&Path>) -> Result<Library> {
     silence_telemetry();
     if let Some(path) = explicit {
@@ -59,7 +59,7 @@ pub(super) fn load(explicit: Option<&Path>) -> Result<Library> {
 }
 
 /// The official Linux builds from 1.30 on send usage data and write files at start-up unless this is set *before* the
-/// library is loaded; switching telemetry off through the API comes too late.
+/// library is loaded; turning telemetry off by the API would come too late.
 fn silence_telemetry() {
     const VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
     if std::env::var_os(VARIABLE).is_none() {
@@ -69,10 +69,11 @@ fn silence_telemetry() {
     }
 }
 
-/// Loads `path` and checks that it is an ONNX Runtime of a supported version. The error is one clause.
+/// Loads `path` and checks that it is an ONNX Runtime of a supported version. The error is a clause for the caller's
+/// message.
 fn open(path: &Path) -> std::result::Result<Library, String> {
     let shown = path.display();
-    // Opening a FIFO would wait. A bare name is not a file here, but one that the system's loader looks for.
+    // Opening a pipe would wait. A bare name is no file here: the system's loader looks for it.
     let is_bare = path.parent().is_some_and(|folder| folder.as_os_str().is_empty());
     if !is_bare && path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         return Err(format!("`{shown}` is no regular file"));
@@ -82,7 +83,8 @@ fn open(path: &Path) -> std::result::Result<Library, String> {
         let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         format!("`{shown}` cannot be loaded ({reason})")
     })?;
-    // Its static objects are there now, to be destroyed after what is registered here.
+    // The library's static objects exist now, and will be destroyed after the handler that is registered here has
+    // run.
     exit::register();
     // SAFETY: the symbol has this signature in every ONNX Runtime release.
     let entry = unsafe { library.get::<unsafe extern "C" fn() -> *const sys::OrtApiBase>(b"OrtGetApiBase\0") }
@@ -101,13 +103,14 @@ fn open(path: &Path) -> std::result::Result<Library, String> {
     };
     let path = loaded_path(*entry as *const ()).unwrap_or_else(|| path.to_owned());
     ort::set_api(api.clone());
-    // Code and threads of the library live as long as the process: unloading it is never safe.
+    // The library's threads may run at any time, so unloading it is never safe.
     std::mem::forget(library);
     stay();
     Ok(Library { base, version, minor, path })
 }
 
-/// Keeps this very code in memory, too: ONNX Runtime's threads and the end of the process call it.
+/// Keeps this library in memory, too: ONNX Runtime's threads, and the handler at the end of the process, run its
+/// code.
 fn stay() {
     #[cfg(unix)]
     if let Some(file) = loaded_file(stay as *const ()) {
@@ -121,7 +124,7 @@ fn numbers(version: &str) -> Vec<u32> {
     version.split('.').map_while(|part| part.parse().ok()).collect()
 }
 
-/// The folder of the shared library (or program) that contains this very code.
+/// The folder of the shared library or program that contains this code.
 fn own_folder() -> Option<PathBuf> {
     let file = loaded_path(own_folder as *const ())?;
     file.parent().map(Path::to_owned)
@@ -135,7 +138,7 @@ fn loaded_path(address: *const ()) -> Option<PathBuf> {
     std::fs::canonicalize(std::ffi::OsStr::from_bytes(loaded_file(address)?.to_bytes())).ok()
 }
 
-/// The same as the loader calls it.
+/// The file that the code at `address` was loaded from, as the loader names it.
 #[cfg(unix)]
 fn loaded_file(address: *const ()) -> Option<&'static CStr> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();

@@ -1,7 +1,7 @@
 //! The processor and its memory, as the system describes them.
 #![allow(unsafe_code, reason = "systems are asked through their C interfaces")]
 
-/// Total and available bytes of memory; 0 where the system does not say.
+/// Total and available bytes of memory; 0 if the system does not say.
 pub(crate) fn memory() -> (u64, u64) {
     let kibibytes = |field| proc_field("/proc/meminfo", field)?.strip_suffix(" kB")?.parse::<u64>().ok();
     match (kibibytes("MemTotal"), kibibytes("MemAvailable")) {
@@ -10,7 +10,7 @@ pub(crate) fn memory() -> (u64, u64) {
     }
 }
 
-/// What the processor's maker calls it, else its architecture.
+/// The name that the processor's maker gives it, else its architecture.
 pub(crate) fn processor() -> String {
     proc_field("/proc/cpuinfo", "model name").or_else(brand).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }

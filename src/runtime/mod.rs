@@ -1,4 +1,4 @@
-//! ONNX Runtime: the only place that names it.
+//! ONNX Runtime. No other module names it.
 //!
 //! One library, one environment and one thread pool serve the whole process: ONNX Runtime allows a single environment,
 //! and sessions with pools of their own slow each other down threefold.
@@ -27,7 +27,7 @@ mod tensor;
 mod values;
 
 pub(crate) use arena::return_freed_memory;
-pub(crate) use batch::{Batch, Segment};
+pub(crate) use batch::{Angles, Batch, Segment};
 pub(crate) use cancel::Cancel;
 pub(crate) use cuda::gpus;
 pub(crate) use device_cache::{CacheShape, DeviceCache};
@@ -52,12 +52,12 @@ use parking_lot::{ReentrantMutex, RwLock, RwLockReadGuard};
 
 use crate::error::{Result, bail, err};
 
-/// How to load and start ONNX Runtime. The first load in a process decides.
+/// How to load and start ONNX Runtime. The first load in a process decides for all.
 #[derive(Debug, Clone, Default)]
 pub struct RuntimeOptions {
     /// The library file. `None`: search (see [`Runtime::load`]).
     pub library: Option<PathBuf>,
-    /// Threads that one run may use. 0: `ORTSHARD_THREADS`, else the processors this process may use.
+    /// Threads that one run may use. 0: as many as `ORTSHARD_THREADS` says, else as the process has processors.
     pub threads: usize,
     /// Whether idle threads sleep at once instead of spinning for a short while. Saves processor time between runs
     /// and costs speed within them.
@@ -70,18 +70,19 @@ pub struct Runtime {
     environment: Environment,
     base: &'static sys::OrtApiBase,
     version: String,
-    /// 31 of version 1.31.1.
+    /// The minor version: 31 of 1.31.1.
     minor: u32,
     path: PathBuf,
     threads: usize,
     providers: Vec<String>,
-    /// While CUDA captures a graph, which it does for the process as a whole, nothing else may happen there: who captures has
-    /// this alone, all others share it.
+    /// CUDA captures a graph for the process as a whole, and nothing else may happen on CUDA meanwhile. A thread that
+    /// captures holds this lock alone; all others that use CUDA share it.
     capturing: RwLock<()>,
 }
 
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
-/// Loading changes process-wide state, so it happens once at a time, and a failure leaves the next attempt free.
+/// Held while ONNX Runtime is loaded: loading changes state of the whole process. A load that fails may be tried
+/// again.
 static LOADING: ReentrantMutex<()> = ReentrantMutex::new(());
 
 impl Runtime {
@@ -146,11 +147,11 @@ impl Runtime {
 
     /// Held during anything that is done on CUDA, so that no graph is captured meanwhile.
     fn beside_captures(&self) -> RwLockReadGuard<'_, ()> {
-        // Work on a device goes in and out of ONNX Runtime with this held.
+        // Recursive, since work on a device enters ONNX Runtime several times with this held.
         self.capturing.read_recursive()
     }
 
-    /// Whether captured graphs can be given back one by one, without which they would pile up.
+    /// Whether captured graphs can be released one by one. If not, they would pile up.
     pub(crate) fn releases_captures(&self) -> bool {
         self.minor >= newer::GRAPHS_SINCE
     }

@@ -1,4 +1,4 @@
-//! Functions of releases that are newer than the C API this library is built against.
+//! Functions of ONNX Runtime releases that are newer than the C API this library is built against.
 #![allow(unsafe_code, reason = "newer functions of the C API are called")]
 
 use std::ffi::{c_char, c_int};
@@ -38,7 +38,7 @@ pub(super) struct Nodes {
     ) -> sys::OrtStatusPtr,
 }
 
-/// Version 27, likewise.
+/// Version 27, as far as it is used here.
 #[repr(C)]
 struct Graphs {
     nodes: Nodes,
@@ -46,7 +46,7 @@ struct Graphs {
     release_captured_graph: unsafe extern "system" fn(*mut sys::OrtSession, c_int) -> sys::OrtStatusPtr,
 }
 
-/// Where nodes run.
+/// The functions that tell where nodes run.
 pub(super) fn nodes() -> Result<&'static Nodes> {
     // SAFETY: the table of that version begins as `Nodes` describes.
     unsafe { table(NODES_SINCE) }
@@ -80,7 +80,7 @@ mod tests {
     use crate::runtime::session::{Contents, Session};
     use crate::runtime::{Provider, placement};
 
-    /// Places in the tables of the releases that have them.
+    /// Each function is at the place in the table where the releases that have it put it.
     #[test]
     fn functions_are_where_the_c_api_has_them() {
         let place = |bytes: usize| bytes / size_of::<Function>();

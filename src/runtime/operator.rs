@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "this file is the boundary to ONNX Runtime's operator API")]
 
 use std::any::Any;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,47 +15,35 @@ use ort::sys;
 use super::session::c_string;
 use super::status::check;
 use crate::error::{Result, Site, bail, err};
-use crate::graph::names::Name;
+use crate::graph::names::OPERATION;
+use crate::graph::op::{Operator, Type};
 use crate::kernels::Parallel;
-
-/// What an operator takes and gives. Every tensor is float32 but those marked.
-pub(super) struct Signature {
-    pub name: Name,
-    pub inputs: &'static [Input],
-    pub outputs: usize,
-}
-
-/// One input.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Input {
-    F32,
-    I64,
-    /// float32, may be left out.
-    Optional,
-}
 
 /// An operator's computation for one node. Called from many threads at once.
 pub(super) trait Kernel: Send + Sync {
     fn compute(&self, call: &Call) -> Result<()>;
 }
 
-/// Makes the kernel of one node from its attributes.
-pub(super) trait Operator: Send + Sync {
-    fn signature(&self) -> &'static Signature;
-    fn kernel(&self, attributes: &Attributes) -> Result<Box<dyn Kernel>>;
+/// Makes the kernels of an operator's nodes.
+pub(super) trait Nodes: Send + Sync {
+    /// What ONNX Runtime is told of the operator.
+    fn operator(&self) -> &'static Operator;
+
+    /// The kernel of the node that stands for the operation of this index.
+    fn kernel(&self, operation: usize) -> Result<Box<dyn Kernel>>;
 }
 
 /// An operator as ONNX Runtime sees it: the vtable first, then what its functions need.
 #[repr(C)]
 pub(super) struct Registered {
     vtable: sys::OrtCustomOp,
-    operator: Box<dyn Operator>,
+    nodes: Box<dyn Nodes>,
 }
 
 impl Registered {
-    /// `operator` behind ONNX Runtime's interface.
-    pub(super) fn new(operator: Box<dyn Operator>) -> Box<Self> {
-        Box::new(Self { vtable: VTABLE, operator })
+    /// The operator of `nodes` behind ONNX Runtime's interface.
+    pub(super) fn new(nodes: Box<dyn Nodes>) -> Box<Self> {
+        Box::new(Self { vtable: VTABLE, nodes })
     }
 
     /// The pointer to register; valid while `self` is.
@@ -102,7 +90,7 @@ unsafe fn registered<'a>(op: *const sys::OrtCustomOp) -> &'a Registered {
 
 unsafe extern "system" fn name(op: *const sys::OrtCustomOp) -> *const c_char {
     // SAFETY: called by ONNX Runtime with the registered pointer.
-    unsafe { registered(op) }.operator.signature().name.c().as_ptr()
+    unsafe { registered(op) }.nodes.operator().name.c().as_ptr()
 }
 
 /// No name: the CPU.
@@ -119,13 +107,13 @@ const OPTIONAL: sys::OrtCustomOpInputOutputCharacteristic =
 
 unsafe extern "system" fn input_type(op: *const sys::OrtCustomOp, index: usize) -> sys::ONNXTensorElementDataType {
     // SAFETY: called by ONNX Runtime with the registered pointer.
-    let inputs = unsafe { registered(op) }.operator.signature().inputs;
-    if inputs.get(index) == Some(&Input::I64) { I64 } else { F32 }
+    let inputs = unsafe { registered(op) }.nodes.operator().inputs;
+    if inputs.get(index) == Some(&Type::I64) { I64 } else { F32 }
 }
 
 unsafe extern "system" fn input_count(op: *const sys::OrtCustomOp) -> usize {
     // SAFETY: called by ONNX Runtime with the registered pointer.
-    unsafe { registered(op) }.operator.signature().inputs.len()
+    unsafe { registered(op) }.nodes.operator().inputs.len()
 }
 
 unsafe extern "system" fn output_type(_: *const sys::OrtCustomOp, _: usize) -> sys::ONNXTensorElementDataType {
@@ -134,7 +122,7 @@ unsafe extern "system" fn output_type(_: *const sys::OrtCustomOp, _: usize) -> s
 
 unsafe extern "system" fn output_count(op: *const sys::OrtCustomOp) -> usize {
     // SAFETY: called by ONNX Runtime with the registered pointer.
-    unsafe { registered(op) }.operator.signature().outputs
+    unsafe { registered(op) }.nodes.operator().outputs
 }
 
 unsafe extern "system" fn input_characteristic(
@@ -142,8 +130,8 @@ unsafe extern "system" fn input_characteristic(
     index: usize,
 ) -> sys::OrtCustomOpInputOutputCharacteristic {
     // SAFETY: called by ONNX Runtime with the registered pointer.
-    let inputs = unsafe { registered(op) }.operator.signature().inputs;
-    if inputs.get(index) == Some(&Input::Optional) { OPTIONAL } else { REQUIRED }
+    let inputs = unsafe { registered(op) }.nodes.operator().inputs;
+    if inputs.get(index) == Some(&Type::Optional) { OPTIONAL } else { REQUIRED }
 }
 
 unsafe extern "system" fn output_characteristic(
@@ -173,8 +161,8 @@ unsafe extern "system" fn create(
 ) -> sys::OrtStatusPtr {
     guarded(|| {
         // SAFETY: called by ONNX Runtime with the registered pointer.
-        let operator = &unsafe { registered(op) }.operator;
-        let made = operator.kernel(&Attributes { info })?;
+        let nodes = &unsafe { registered(op) }.nodes;
+        let made = nodes.kernel(operation(info)?)?;
         // SAFETY: the out-pointer is ONNX Runtime's; it hands the kernel back to `compute` and `destroy`.
         unsafe { *kernel = Box::into_raw(Box::new(made)).cast() };
         Ok(())
@@ -215,46 +203,13 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-const READING: &str = "reading a node's attributes";
-
-/// The attributes of a node.
-pub(super) struct Attributes {
-    info: *const sys::OrtKernelInfo,
-}
-
-impl Attributes {
-    /// An integer that is not negative.
-    pub(super) fn int(&self, name: &str) -> Result<usize> {
-        let (key, mut value) = (c_string(name)?, 0_i64);
-        // SAFETY: valid info during `create`; the out-pointer is valid.
-        let status = unsafe { (ort::api().KernelInfoGetAttribute_int64)(self.info, key.as_ptr(), &raw mut value) };
-        check(status, Site::Load, READING)?;
-        usize::try_from(value).map_err(|_| err!(Internal, "attribute {name} is {value}"))
-    }
-
-    /// A float.
-    pub(super) fn float(&self, name: &str) -> Result<f32> {
-        let (key, mut value) = (c_string(name)?, 0_f32);
-        // SAFETY: as in `int`.
-        let status = unsafe { (ort::api().KernelInfoGetAttribute_float)(self.info, key.as_ptr(), &raw mut value) };
-        check(status, Site::Load, READING)?;
-        Ok(value)
-    }
-
-    /// A string. One that is not there, or cannot be read, is an error: what a node may lack it has as an empty string.
-    pub(super) fn text(&self, name: &str) -> Result<String> {
-        let (key, mut size) = (c_string(name)?, 0_usize);
-        let get = ort::api().KernelInfoGetAttribute_string;
-        // SAFETY: as in `int`; a NULL buffer asks for the size.
-        let status = unsafe { get(self.info, key.as_ptr(), null_mut(), &raw mut size) };
-        check(status, Site::Load, READING)?;
-        let mut buffer = vec![0_u8; size];
-        // SAFETY: the buffer has the size the call above gave, its NUL included.
-        let status = unsafe { get(self.info, key.as_ptr(), buffer.as_mut_ptr().cast(), &raw mut size) };
-        check(status, Site::Load, READING)?;
-        let text = CStr::from_bytes_until_nul(&buffer).map_err(|_| err!(Internal, "attribute {name} has no end"))?;
-        text.to_str().map(str::to_owned).map_err(|_| err!(Internal, "attribute {name} is no UTF-8"))
-    }
+/// The operation that a node stands for.
+fn operation(info: *const sys::OrtKernelInfo) -> Result<usize> {
+    let (key, mut value) = (c_string(OPERATION)?, 0_i64);
+    // SAFETY: valid info during `create`; the out-pointer is valid.
+    let status = unsafe { (ort::api().KernelInfoGetAttribute_int64)(info, key.as_ptr(), &raw mut value) };
+    check(status, Site::Load, "reading a node's attribute")?;
+    usize::try_from(value).map_err(|_| err!(Internal, "a node stands for operation {value}"))
 }
 
 const CALLING: &str = "an operator";
@@ -284,7 +239,7 @@ impl Call {
         self.input(index)?.ok_or_else(|| err!(Internal, "input {index} is missing"))
     }
 
-    /// `T` is the type the signature declares for the input, which ONNX Runtime has checked.
+    /// `T` is the type that the operator declares for the input, which ONNX Runtime has checked.
     fn input<T>(&self, index: usize) -> Result<Option<&[T]>> {
         let api = ort::api();
         let mut value = null();

@@ -1,4 +1,4 @@
-//! Where ONNX Runtime has put a session's nodes, told by itself.
+//! Where a session's nodes run, as ONNX Runtime itself reports it.
 #![allow(unsafe_code, reason = "newer functions of the C API are called")]
 
 use std::ffi::CStr;
@@ -10,7 +10,7 @@ use super::status::check;
 use super::{Runtime, newer};
 use crate::error::{Result, Site, bail};
 
-/// The session configuration entry that makes ONNX Runtime remember.
+/// The session configuration entry that makes ONNX Runtime keep this information.
 pub(super) const KEY: &CStr = c"session.record_ep_graph_assignment_info";
 
 const DOING: &str = "asking where nodes run";
@@ -20,11 +20,11 @@ const DOING: &str = "asking where nodes run";
 pub(crate) struct Placement {
     /// All nodes.
     pub nodes: usize,
-    /// Those that run on the processor.
+    /// The nodes that run on the processor.
     pub cpu_nodes: usize,
 }
 
-/// Where the nodes of `session` run; it was made with [`KEY`].
+/// Where the nodes of `session` run. The session must have been made with [`KEY`].
 pub(super) fn of(session: NonNull<sys::OrtSession>) -> Result<Placement> {
     let api = newer::nodes()?;
     let (mut subgraphs, mut count) = (null(), 0);
@@ -50,7 +50,7 @@ pub(super) fn of(session: NonNull<sys::OrtSession>) -> Result<Placement> {
     Ok(placement)
 }
 
-/// Whether `runtime` can tell.
+/// Fails if `runtime` cannot tell where nodes run.
 pub(super) fn known(runtime: &Runtime) -> Result<()> {
     const SINCE: u32 = newer::NODES_SINCE;
     if runtime.minor < SINCE {

@@ -14,29 +14,30 @@ use crate::graph::stock;
 
 const ADDING: &str = "adding the execution provider";
 
-/// Who runs the nodes of a graph in the stock dialect. ONNX Runtime's CPU provider runs those that it does not take.
+/// The execution provider for a graph in the stock dialect. ONNX Runtime's CPU provider runs the nodes that it does
+/// not take.
 #[derive(Debug, Clone)]
 pub(crate) enum Provider {
-    /// That one alone.
+    /// The CPU provider alone.
     Cpu,
     /// NVIDIA's GPUs.
     Cuda {
         index: u32,
         /// Bytes that ONNX Runtime's arena on the GPU may take.
         memory_limit: Option<u64>,
-        /// Whether runs are captured as CUDA graphs where their options name one.
+        /// Whether a run is captured as a CUDA graph if its options name one.
         captures: bool,
     },
-    /// One that is added by name.
+    /// A provider that is added by its name.
     Named(&'static Named),
 }
 
-/// A provider as ONNX Runtime's by-name function takes it.
+/// A provider that ONNX Runtime adds by its name.
 #[derive(Debug)]
 pub(crate) struct Named {
     /// Its name in the list of providers.
     listed: &'static str,
-    /// Its name for the function.
+    /// Its name for the function that adds it.
     name: &'static CStr,
     /// Its name in messages.
     device: &'static str,
@@ -52,7 +53,7 @@ pub(crate) static CORE_ML: Named = Named {
 };
 
 impl Provider {
-    /// Its name in ONNX Runtime's list of providers.
+    /// The provider's name in ONNX Runtime's list of providers.
     pub(crate) fn listed(&self) -> &'static str {
         match self {
             Self::Cpu => "CPUExecutionProvider",
@@ -70,17 +71,18 @@ impl Provider {
         }
     }
 
-    /// Whether it is CUDA's.
+    /// Whether this is the CUDA provider.
     pub(super) fn is_cuda(&self) -> bool {
         matches!(self, Self::Cuda { .. })
     }
 
-    /// Whether it captures runs.
+    /// Whether runs are captured as CUDA graphs.
     pub(crate) fn captures(&self) -> bool {
         matches!(self, Self::Cuda { captures: true, .. })
     }
 
-    /// Who has the memory that its sessions work in. Those of providers added by name work in the processor's.
+    /// The provider whose memory the sessions work in. Sessions of providers that are added by name work in the
+    /// processor's memory.
     pub(super) fn memory(&self) -> Self {
         match self {
             Self::Cuda { index, memory_limit, .. } => {
@@ -98,12 +100,12 @@ impl Provider {
         }
     }
 
-    /// Whether the library has it.
+    /// Whether the loaded ONNX Runtime has this provider.
     pub(crate) fn is_offered(&self, runtime: &Runtime) -> bool {
         runtime.providers().iter().any(|name| name == self.listed())
     }
 
-    /// Whether sessions can run on it, tried with a session of one node.
+    /// Tries with a session of one node whether sessions can run on this provider.
     ///
     /// # Errors
     /// [`DeviceUnavailable`](ErrorKind::DeviceUnavailable) with the reason.
@@ -126,7 +128,7 @@ impl Provider {
         Session::stock(&stock::probe(), &Contents::default(), self, None).map(drop)
     }
 
-    /// Adds it to a session's options.
+    /// Adds the provider to a session's options.
     pub(super) fn append(&self, options: &Options) -> Result<()> {
         match self {
             Self::Cpu => Ok(()),
@@ -148,7 +150,7 @@ fn append_cuda(options: &Options, index: u32, memory_limit: Option<u64>, capture
     let api = ort::api();
     let mut settings = vec![
         (c"device_id", index.to_string()),
-        // Products of rounded floats would not be the exact arithmetic that is promised.
+        // TF32 rounds the factors of products, and exact arithmetic is promised.
         (c"use_tf32", "0".into()),
         (c"arena_extend_strategy", "kSameAsRequested".into()),
         (c"enable_cuda_graph", u8::from(captures).to_string()),
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
     use crate::runtime::placement;
 
-    /// Official builds for Linux have a provider that is accepted and takes no node that this library writes.
+    /// A provider that official builds for Linux have and accept, and that takes no node of this library's graphs.
     static IDLE: Named = Named { listed: "AzureExecutionProvider", name: c"AZURE", device: "azure", options: &[] };
 
     #[test]

@@ -1,4 +1,4 @@
-//! A session: one shard's graph, ready to run from any number of threads.
+//! A session: a shard's graph, loaded into ONNX Runtime. Any number of threads may run it.
 #![allow(unsafe_code, reason = "sessions are made and run through the C API")]
 
 use std::ffi::{CStr, CString};
@@ -19,31 +19,32 @@ use super::provider::Provider;
 use super::status::{check, check_on};
 use super::values::Values;
 use crate::error::{ErrorKind, Result, Site, bail, err};
-use crate::graph::stock;
+use crate::graph::{Graph, native, stock};
 use crate::weights::WeightTable;
 
 const CREATING: &str = "creating the session";
 const RUNNING: &str = "the run";
 
-/// What is in a graph of the stock dialect besides its nodes.
+/// The data of a graph in the stock dialect.
 #[derive(Debug, Default)]
 pub(crate) struct Contents<'a> {
-    /// The names of the files that it names, and what is in them.
+    /// The names of the files that the graph refers to, and their bytes.
     pub files: Vec<(String, &'a [u8])>,
-    /// Whether matrices are quantised. The processor's kernel for those is hundreds of times slower unless it packs them, in
-    /// place of the original. Packed float32 would take the memory of the weights once more, for little.
+    /// Whether matrices are quantised. ONNX Runtime's kernel for quantised matrices on the processor is hundreds of
+    /// times slower unless it may pack them, and the packed ones replace the originals. Float32 matrices are not
+    /// packed: that would double the memory and gain little.
     pub quantised: bool,
 }
 
-/// A graph in ONNX Runtime.
+/// A graph that ONNX Runtime has loaded.
 #[derive(Debug)]
 pub(crate) struct Session {
     raw: NonNull<sys::OrtSession>,
-    /// Whose memory an out-of-memory error is about.
+    /// The device that an out-of-memory error names.
     device: String,
-    /// Whether that is CUDA's.
+    /// Whether the session runs on CUDA.
     on_cuda: bool,
-    /// Whether its arena is limited and nothing but its runs relies on what is in it.
+    /// Whether the session's arena is limited and used by nothing but the session's runs.
     limited: bool,
     /// The native operators that the session calls; released after it.
     _domain: Option<Domain>,
@@ -55,10 +56,20 @@ unsafe impl Send for Session {}
 unsafe impl Sync for Session {}
 
 impl Session {
-    /// A session for `model`, a graph in the native dialect, over `weights`. Its runs allocate at most `arena_limit`
-    /// bytes between them.
-    pub(crate) fn native(model: &[u8], weights: Arc<WeightTable>, arena_limit: Option<u64>) -> Result<Self> {
-        let domain = Domain::new(weights, Runtime::get()?.threads())?;
+    /// A session for `graph` in the native dialect, over `weights`. All its runs together allocate at most
+    /// `arena_limit` bytes.
+    pub(crate) fn native(graph: &Graph, weights: Arc<WeightTable>, arena_limit: Option<u64>) -> Result<Self> {
+        Self::native_of(&native::write(graph), graph, weights, arena_limit)
+    }
+
+    /// As [`native`](Self::native), from a graph that has been written already.
+    pub(crate) fn native_of(
+        model: &[u8],
+        graph: &Graph,
+        weights: Arc<WeightTable>,
+        arena_limit: Option<u64>,
+    ) -> Result<Self> {
+        let domain = Domain::new(graph, weights, Runtime::get()?.threads())?;
         let options = Options::new()?;
         // SAFETY: valid options; the domain outlives the session, which holds it.
         let status = unsafe { (ort::api().AddCustomOpDomain)(options.as_ptr(), domain.as_ptr()) };
@@ -66,12 +77,12 @@ impl Session {
         Self::new(model, &options, arena_limit, &Provider::Cpu, Some(domain))
     }
 
-    /// A session for `model`, a graph in the stock dialect, on `provider`; nodes that the provider does not take run
-    /// on the processor. ONNX Runtime copies the `contents`, so they may go when this returns.
+    /// A session for `model`, a graph in the stock dialect, on `provider`. Nodes that the provider does not take run
+    /// on the processor. ONNX Runtime copies the `contents`, so they may be dropped when this returns.
     ///
     /// # Errors
     /// [`DeviceUnavailable`](ErrorKind::DeviceUnavailable) if the provider takes no node at all;
-    /// [`Unsupported`](ErrorKind::Unsupported) if this ONNX Runtime cannot tell.
+    /// [`Unsupported`](ErrorKind::Unsupported) if this ONNX Runtime cannot tell where nodes run.
     pub(crate) fn stock(
         model: &[u8],
         contents: &Contents,
@@ -84,8 +95,8 @@ impl Session {
         if !contents.quantised {
             options.set(c"session.disable_prepacking", c"1")?;
         } else if provider.is_cuda() {
-            // Multiplies many rows by the codes themselves, instead of by a copy that is made of them for each run. It tries out
-            // its kernels when the session is made, and needs the matrices packed for it.
+            // Lets CUDA multiply many rows by the codes themselves. Else each run would make a 16 bit copy of the
+            // weights. The kernels are tried out when the session is made, and need packed matrices.
             options.set(c"ep.cuda.fpa_intb_gemm", c"1")?;
         }
         provider.append(&options)?;
@@ -101,8 +112,8 @@ impl Session {
         Ok((session, placement))
     }
 
-    /// Makes a session and drops it. ONNX Runtime makes most of its static objects with the first one, and the process must
-    /// not end meanwhile, see [`exit`]: so that is a part of loading.
+    /// Makes a session and drops it, as a part of loading. ONNX Runtime makes most of its static objects with its
+    /// first session, and the process must not end meanwhile (see [`exit`]).
     pub(super) fn first() -> Result<()> {
         Self::new(&stock::probe(), &Options::new()?, None, &Provider::Cpu, None).map(drop)
     }
@@ -138,22 +149,22 @@ impl Session {
             check_on(&device, status, Site::Load, CREATING)
         });
         exit::register_again();
-        // What was broken off because of the end says so.
+        // If the end of the process has stopped this, the error says so.
         created.or_else(|error| exit::enter().and(Err(error)))?;
         let raw = NonNull::new(session).ok_or_else(|| err!(Internal, "ONNX Runtime returned no session"))?;
         Ok(Self { raw, device, on_cuda, limited: arena_limit.is_some(), _domain: domain })
     }
 
-    /// Runs the graph on `values`. `cancel` stops it between two operators. `shrink` gives the arena's memory back
-    /// afterwards: for the large runs of a prompt, not for single tokens. A limited arena always does, because pieces left by
-    /// runs of other sizes would take the room of the next.
+    /// Runs the graph on `values`. `cancel` stops it between two operators. With `shrink`, the arena gives its memory
+    /// back afterwards: that is for the large runs of a prompt, not for single tokens. A limited arena always does
+    /// so, because pieces that are left from runs of other sizes would take the room of the next run.
     pub(crate) fn run(&self, values: &mut Values, cancel: &Cancel, shrink: bool) -> Result<()> {
         let _inside = exit::enter()?;
         let _beside = if self.on_cuda { Some(Runtime::get()?.beside_captures()) } else { None };
         self.run_now(values, cancel, shrink)
     }
 
-    /// The same for a run that CUDA captures as a graph.
+    /// As [`run`](Self::run), for a run that CUDA captures as a graph.
     pub(super) fn capture(&self, values: &mut Values, cancel: &Cancel) -> Result<()> {
         let _inside = exit::enter()?;
         let _alone = Runtime::get()?.capturing.write();
@@ -176,8 +187,8 @@ impl Session {
             )
         };
         exit::register_again();
-        // Releases word their own cancellation differently, but only the flag that was set can have caused it, be it that it
-        // was cleared since.
+        // ONNX Runtime's releases word a cancellation differently, so the flag decides: only if it was set can a
+        // cancellation have happened, even if it has been cleared since.
         check_on(&self.device, status, Site::Run, RUNNING).map_err(|e| match e.kind() {
             ErrorKind::Runtime if cancel.has_stopped() || cancel.was_set() => {
                 err!(Cancelled, "{RUNNING} was cancelled").with_source(e)
@@ -190,13 +201,13 @@ impl Session {
 impl Session {
     /// Makes the device forget the captured graph `graph`, if there is one.
     pub(super) fn release_graph(&self, graph: i32) {
-        // One that has not been captured is an error that nobody needs to hear.
+        // An error here means that no such graph was captured, which does not matter.
         if let Err(error) = self.released(graph) {
             log::debug!("captured graph {graph}: {}", error.chain());
         }
     }
 
-    /// What came of it.
+    /// As [`release_graph`](Self::release_graph), with the error.
     pub(super) fn released(&self, graph: i32) -> Result<()> {
         let _beside = if self.on_cuda { Some(Runtime::get()?.beside_captures()) } else { None };
         newer::release_captured_graph(self.raw, graph)
@@ -213,7 +224,7 @@ impl Drop for Session {
     }
 }
 
-/// The options of the session that is being created, of which there is one at a time.
+/// The options of the session that is being created. One session is created at a time.
 static LOADING: Mutex<Option<Loading>> = Mutex::new(None);
 
 struct Loading(*mut sys::OrtSessionOptions);
@@ -221,7 +232,7 @@ struct Loading(*mut sys::OrtSessionOptions);
 // SAFETY: valid options while they are in `LOADING`; the flag inside is meant to be set from any thread.
 unsafe impl Send for Loading {}
 
-/// Takes the options out again.
+/// Takes the options out of [`LOADING`] when it is dropped.
 struct Loaded;
 
 fn loading(options: &Options) -> Loaded {
@@ -235,21 +246,23 @@ impl Drop for Loaded {
     }
 }
 
-/// Breaks off the creation of a session, if one is going on.
+/// Stops the creation of a session, if one is being created.
 pub(super) fn stop_loading() {
     if let Some(Loading(options)) = LOADING.try_lock().as_deref().and_then(Option::as_ref) {
         // SAFETY: see `Loading`.
         let status = unsafe { (ort::api().SessionOptionsSetLoadCancellationFlag)(*options, true) };
-        // Where it cannot be, it is waited for.
+        // If it cannot be stopped, it is waited for.
         drop(check(status, Site::Load, CREATING));
     }
 }
 
-/// Session options of every shard: the process-wide pool, no graph rewriting (the graph is written as it should run,
-/// and a fusion across the shard's border would change its last bits), operators one after another, and each value
-/// allocated when it is written. (ONNX Runtime would rather take all of a run's memory at once, as an earlier run of the
-/// same shape used it. But it tells shapes apart by the exclusive or of their sizes, so a run of as many rows of logits
-/// as tokens takes that of any other such run, and then its own as well.)
+/// The session options of every shard.
+///
+/// The thread pool is the process's. Graphs are not rewritten: they are written as they should run, and fusions that
+/// depend on where a shard ends would change its last bits. Operators run one after another. Each value is allocated
+/// when it is written: ONNX Runtime's alternative takes all of a run's memory at once, as much as an earlier run of
+/// the same shape used. It tells shapes apart by the exclusive or of their sizes, so all runs with as many rows of
+/// logits as tokens look alike, and such a run would take the memory of another one, and then its own.
 pub(super) struct Options(NonNull<sys::OrtSessionOptions>);
 
 impl Options {
@@ -275,14 +288,14 @@ impl Options {
         self.0.as_ptr()
     }
 
-    /// One of ONNX Runtime's session configuration entries.
+    /// Sets one of ONNX Runtime's session configuration entries.
     fn set(&self, key: &CStr, value: &CStr) -> Result<()> {
         // SAFETY: valid options and strings, copied by the call.
         let status = unsafe { (ort::api().AddSessionConfigEntry)(self.as_ptr(), key.as_ptr(), value.as_ptr()) };
         check(status, Site::Load, CREATING)
     }
 
-    /// `data` stands for the file `location` that the graph names, until the session is made.
+    /// Makes `data` stand for the file `location` that the graph names, until the session is made.
     fn external_data(&self, location: &str, data: &[u8]) -> Result<()> {
         let location = path_string(location)?;
         let (name, bytes, len) = (location.as_ptr(), data.as_ptr().cast_mut().cast(), data.len());
@@ -307,7 +320,7 @@ impl Drop for Options {
     }
 }
 
-/// `text` as a C string for a name that the code itself wrote.
+/// `text` as a C string, for names that come from this library's code.
 pub(super) fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| err!(Malformed, "a name contains a NUL byte: `{}`", text.escape_debug()))
 }

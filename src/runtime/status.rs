@@ -1,7 +1,7 @@
-//! ONNX Runtime's failures as this library's errors.
+//! Turns ONNX Runtime's failures into this library's errors.
 //!
-//! ONNX Runtime has no status code for "out of memory", and the codes it uses instead moved between releases, so the
-//! text decides.
+//! ONNX Runtime has no status code for "out of memory", and the codes that it uses instead differ between releases.
+//! So the message's text decides.
 #![allow(unsafe_code, reason = "status pointers are taken over from the C API")]
 
 use std::ffi::CStr;
@@ -10,15 +10,16 @@ use ort::sys;
 
 use crate::error::{Error, ErrorKind, Result, Site, err};
 
-/// The text of ONNX Runtime's own cancellation.
+/// ONNX Runtime's message for a run that was cancelled.
 const TERMINATED: &str = "Exiting due to terminate flag";
 
-/// Turns a returned status into a result, releasing it. `doing` says what was tried, `site` where in a shard's life.
+/// Turns a status into a result, and releases it. `doing` says what was tried; `site` is where memory would have run
+/// out.
 pub(super) fn check(status: sys::OrtStatusPtr, site: Site, doing: &str) -> Result<()> {
     check_on("cpu", status, site, doing)
 }
 
-/// The same for what is done on `device`, whose memory may run out.
+/// As [`check`], for work on `device`, whose memory may run out.
 pub(super) fn check_on(device: &str, status: sys::OrtStatusPtr, site: Site, doing: &str) -> Result<()> {
     // SAFETY: every caller passes the status that a C API function has just returned to it.
     unsafe { ort::Error::result_from_status(status) }.map_err(|e| translate(device, site, doing, e.message()))
@@ -35,7 +36,7 @@ fn translate(device: &str, site: Site, doing: &str, message: &str) -> Error {
     Error::new(ErrorKind::Runtime, format!("{doing} failed")).with_source(err!(Runtime, "{message}"))
 }
 
-/// The bytes asked for (0 where the text does not say), if `message` is one of ONNX Runtime's out-of-memory texts.
+/// If `message` is one of ONNX Runtime's out-of-memory texts: the bytes asked for, or 0 if the text does not say.
 fn out_of_memory(message: &str) -> Option<u64> {
     const SIGNS: &[&str] = &[
         "is smaller than requested bytes of",

@@ -1,16 +1,14 @@
-//! The kernels beside ONNX Runtime's own operators for the same layers: `MatMul` in float32 and `MatMulNBits`.
+//! The kernels for linear layers give what ONNX Runtime's operators give for them: `MatMul` in float32 and
+//! `MatMulNBits`.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a failing test panics, test values are small")]
-
-use std::sync::Arc;
 
 use prost::Message;
 
-use super::{Cancel, Runtime, Session, Tensor, TensorMut, Values};
+use super::{Cancel, Contents, Provider, Runtime, Session, Tensor, TensorMut, Values};
 use crate::graph::onnx::{
     Attribute, ElementType, GraphProto, MICROSOFT, Model, Node, Tensor as Initializer, ValueInfo, dynamic, fixed,
 };
 use crate::kernels::{self, Dtype, Isa, Layout, Matrix, Packing, Serial};
-use crate::weights::WeightTable;
 
 /// Rows, columns: of every parity to the tiles and blocks, and a few of a model's.
 const SHAPES: [(usize, usize); 7] = [(1, 1), (16, 128), (17, 129), (5, 31), (33, 320), (64, 256), (130, 96)];
@@ -38,7 +36,8 @@ fn stock(node: Node, initializers: Vec<Initializer>, x: &[f32], cols: usize, row
         output: vec![ValueInfo::tensor("y", ElementType::F32, &[dynamic("tokens"), fixed(rows)])],
     };
     let model = Model::new(graph, MICROSOFT).encode_to_vec();
-    let session = Session::native(&model, Arc::new(WeightTable::default()), None).unwrap();
+    let contents = Contents { quantised: true, ..Contents::default() };
+    let (session, _) = Session::stock(&model, &contents, &Provider::Cpu, None).unwrap();
     let tokens = x.len() / cols;
     let mut y = vec![0.0; tokens * rows];
     let mut output = TensorMut::new(&mut y, &[tokens, rows]).unwrap();

@@ -1,4 +1,4 @@
-//! Memory lent to ONNX Runtime as tensors.
+//! Lends memory to ONNX Runtime as tensors.
 #![allow(unsafe_code, reason = "OrtValues are made over borrowed memory")]
 
 use std::ffi::{CStr, c_int};
@@ -16,9 +16,9 @@ use crate::kernels::Dtype;
 
 const DOING: &str = "wrapping a tensor";
 
-/// Element types that cross the boundary to ONNX Runtime.
+/// The element types of tensors.
 pub(crate) trait Element: Copy {
-    /// ONNX Runtime's name for it.
+    /// ONNX Runtime's name for the type.
     const TYPE: sys::ONNXTensorElementDataType;
 }
 
@@ -46,21 +46,21 @@ impl Element for i64 {
     const TYPE: sys::ONNXTensorElementDataType = sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
 }
 
-/// An input: a borrowed slice with a shape.
+/// A tensor that a run reads: a borrowed slice with a shape.
 #[derive(Debug)]
 pub(crate) struct Tensor<'a> {
     value: NonNull<sys::OrtValue>,
     data: PhantomData<&'a [u8]>,
 }
 
-/// An output: the run writes into the borrowed slice.
+/// A tensor that a run writes: a slice, borrowed mutably, with a shape.
 #[derive(Debug)]
 pub(crate) struct TensorMut<'a> {
     value: NonNull<sys::OrtValue>,
     data: PhantomData<&'a mut [u8]>,
 }
 
-/// An element type as ONNX Runtime calls it, and the bytes of an element.
+/// An element type by ONNX Runtime's name, and the bytes of an element.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {
     code: sys::ONNXTensorElementDataType,
@@ -68,7 +68,7 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    /// That of `T`.
+    /// The kind of `T`.
     pub(super) const fn of<T: Element>() -> Self {
         Self { code: T::TYPE, size: size_of::<T>() }
     }
@@ -87,7 +87,7 @@ impl From<Dtype> for Kind {
 impl<'a> Tensor<'a> {
     /// `data` as a tensor of `shape`.
     pub(crate) fn new<T: Element>(data: &'a [T], shape: &[usize]) -> Result<Self> {
-        // ONNX Runtime takes a mutable pointer for both directions and does not write to inputs.
+        // ONNX Runtime takes a mutable pointer for inputs, too, but does not write to them.
         let value = wrap(MemoryInfo::of_cpu()?, Kind::of::<T>(), data.as_ptr().cast_mut().cast(), data.len(), shape)?;
         Ok(Self { value, data: PhantomData })
     }
@@ -98,17 +98,17 @@ impl<'a> Tensor<'a> {
 }
 
 impl<'a> TensorMut<'a> {
-    /// `data` as a tensor of `shape` to be written.
+    /// `data` as a tensor of `shape` that a run writes.
     pub(crate) fn new<T: Element>(data: &'a mut [T], shape: &[usize]) -> Result<Self> {
         let value = wrap(MemoryInfo::of_cpu()?, Kind::of::<T>(), data.as_mut_ptr().cast(), data.len(), shape)?;
         Ok(Self { value, data: PhantomData })
     }
 
-    /// What lies at `data`, in the memory that `info` describes, as a tensor of `shape` to be read or written.
+    /// The memory at `data`, which `info` describes, as a tensor of `shape` that runs read or write.
     ///
     /// # Safety
-    /// There are as many elements; they stay for as long as the tensor, and nothing writes them while a run uses it, nor reads
-    /// them while one writes it.
+    /// `data` has as many elements as `shape` says, which outlive the tensor. While a run uses the tensor, nothing
+    /// else writes them; while a run writes it, nothing else reads them.
     pub(super) unsafe fn at(info: &MemoryInfo, kind: Kind, data: NonNull<u8>, shape: &[usize]) -> Result<Self> {
         let value = wrap(info, kind, data.as_ptr(), shape.iter().product(), shape)?;
         Ok(Self { value, data: PhantomData })
@@ -118,10 +118,10 @@ impl<'a> TensorMut<'a> {
         self.value.as_ptr()
     }
 
-    /// The same without the borrow.
+    /// The tensor without its borrow.
     ///
     /// # Safety
-    /// What it describes stays for as long as it.
+    /// The memory outlives the tensor.
     pub(super) unsafe fn detached(self) -> TensorMut<'static> {
         let value = self.value;
         std::mem::forget(self);
@@ -145,7 +145,7 @@ impl Drop for TensorMut<'_> {
     }
 }
 
-/// Gives a description back; the memory is whose it was.
+/// Releases the description of a tensor, but not its memory.
 fn release(value: NonNull<sys::OrtValue>) {
     if !exit::has_begun() {
         // SAFETY: made by `wrap`, released once.
@@ -184,7 +184,7 @@ fn wrap(info: &MemoryInfo, kind: Kind, data: *mut u8, len: usize, shape: &[usize
     NonNull::new(value).ok_or_else(|| err!(Internal, "ONNX Runtime returned no value"))
 }
 
-/// A description of where memory is.
+/// ONNX Runtime's description of where memory is.
 #[derive(Debug)]
 pub(super) struct MemoryInfo(NonNull<sys::OrtMemoryInfo>);
 
@@ -199,13 +199,13 @@ impl MemoryInfo {
         Self::new(c"Cpu", 0)
     }
 
-    /// The same, described once.
+    /// [`cpu`](Self::cpu), made once and shared.
     pub(super) fn of_cpu() -> Result<&'static Self> {
         static CPU: OnceCell<MemoryInfo> = OnceCell::new();
         CPU.get_or_try_init(Self::cpu)
     }
 
-    /// That of a device as ONNX Runtime calls it.
+    /// The memory of a device, by ONNX Runtime's name for it.
     pub(super) fn new(name: &CStr, index: u32) -> Result<Self> {
         let mut info = null_mut();
         let (kind, purpose) = (sys::OrtAllocatorType::OrtDeviceAllocator, sys::OrtMemType::OrtMemTypeDefault);

@@ -1,4 +1,4 @@
-//! What goes into a run and comes out of it, by name.
+//! The tensors of a run, by name.
 #![allow(unsafe_code, reason = "tensors of repeated runs are named by their addresses")]
 
 use std::ffi::{CStr, c_char};
@@ -19,7 +19,7 @@ pub(crate) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// No tensors yet, room for `inputs` and `outputs`.
+    /// Without tensors yet, with room for so many `inputs` and `outputs`.
     pub(crate) fn new(inputs: usize, outputs: usize) -> Self {
         Self {
             input_names: Vec::with_capacity(inputs),
@@ -30,34 +30,35 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The run reads `tensor`.
+    /// Makes the run read `tensor`.
     pub(crate) fn input(&mut self, name: &'a CStr, tensor: &'a Tensor) {
         self.input_names.push(name.as_ptr());
         self.inputs.push(tensor.as_ptr());
     }
 
-    /// The run reads what another run has written to `tensor`.
+    /// Makes the run read `tensor`, which another run has written.
     pub(super) fn written(&mut self, name: &'a CStr, tensor: &'a TensorMut) {
         self.input_names.push(name.as_ptr());
         self.inputs.push(tensor.as_ptr());
     }
 
-    /// The run writes `tensor`.
+    /// Makes the run write `tensor`.
     pub(crate) fn output(&mut self, name: &'a CStr, tensor: &'a mut TensorMut) {
         self.output_names.push(name.as_ptr());
         self.outputs.push(tensor.as_mut_ptr());
     }
 
-    /// The run reads the tensor at `value`.
+    /// Makes the run read the tensor at `value`.
     ///
     /// # Safety
-    /// Here and in the other: both outlive these values, and the value is as for a tensor that they borrow.
+    /// `name` and the tensor at `value` outlive these values, and nothing else uses the tensor in a way that a borrow
+    /// would forbid.
     pub(super) unsafe fn push_input(&mut self, name: &CStr, value: *const sys::OrtValue) {
         self.input_names.push(name.as_ptr());
         self.inputs.push(value);
     }
 
-    /// The run writes the tensor at `value`.
+    /// Makes the run write the tensor at `value`.
     ///
     /// # Safety
     /// As for [`push_input`](Self::push_input).
@@ -66,7 +67,7 @@ impl<'a> Values<'a> {
         self.outputs.push(value);
     }
 
-    /// The run reads `tensor` as one of its inputs and writes it, in place, as one of its outputs.
+    /// Makes the run read `tensor` as the input `input` and write it, in place, as the output `output`.
     pub(crate) fn updated(&mut self, input: &'a CStr, output: &'a CStr, tensor: &'a mut TensorMut) {
         self.input_names.push(input.as_ptr());
         self.inputs.push(tensor.as_mut_ptr().cast_const());

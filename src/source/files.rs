@@ -1,4 +1,4 @@
-//! What the rest of the library sees of a source: the files of one model, by name.
+//! The interface of a source to the rest of the library: the files of one model, by name.
 
 use std::fmt;
 use std::fs::File;
@@ -9,44 +9,45 @@ use super::name::{self, place};
 use crate::error::{Error, Result, bail, err};
 use crate::json;
 
-/// How far a transfer is.
+/// How far a transfer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Transfer {
-    /// Bytes that lie here by now, those of earlier attempts included.
+    /// Bytes that are on this machine by now, those of earlier attempts included.
     pub(crate) bytes_done: u64,
     /// Bytes in all; 0 while unknown.
     pub(crate) bytes_total: u64,
 }
 
-/// Hears how far a transfer is, and while something is waited for. Its error stops the work and is passed on as it is.
+/// Called while a transfer goes on or is waited for. An error that it returns stops the work and is passed on
+/// unchanged.
 pub(crate) type OnTransfer<'a> = dyn FnMut(Transfer) -> Result<()> + 'a;
 
-/// Whether a file is at hand.
+/// Whether a file is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
     /// It is on this machine.
     Present {
-        /// Where.
+        /// Its path.
         path: PathBuf,
         /// Its bytes.
         size: u64,
     },
-    /// It is not on this machine; as far as is known here, the model may have it.
+    /// It is not on this machine, but the model may have it.
     Missing {
-        /// Its bytes, where the source has heard.
+        /// Its bytes, if the source has been told.
         size: Option<u64>,
     },
     /// The model has no such file.
     Absent,
 }
 
-/// The files of one model, by name. A source may be shared between threads; it pins one version of the model when it
-/// first meets it, so that files asked for later belong to the earlier ones.
+/// The files of one model, by name. Many threads may use one source. It keeps to the version of the model that it met
+/// first, so that all files belong together.
 ///
-/// Every method refuses names that leave the model (`Malformed`).
+/// Every method refuses names that lead out of the model (`Malformed`).
 pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
-    /// The local path of `name`, fetched first where the source can. `None`: the model has no such file, or the source
-    /// cannot fetch and does not hold it ([`audit`](Self::audit) tells these apart).
+    /// The local path of `name`, which is fetched if need be. `None`: the model has no such file, or the source does
+    /// not hold it and cannot fetch ([`audit`](Self::audit) tells which).
     ///
     /// # Errors
     /// What `on` returned; `Io`, `HashMismatch`, `NotFound` (no such model or revision) from a fetch; `Malformed` for
@@ -67,7 +68,7 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
         self.audit(name)
     }
 
-    /// Whether the model has `name`, as far as can be learnt now.
+    /// Whether the model has `name`, as far as the source can find out now.
     ///
     /// # Errors
     /// Those of [`locate`](Self::locate).
@@ -75,8 +76,8 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
         Ok(self.locate(name, on)?.is_some())
     }
 
-    /// The error for `names` that are needed and that [`locate`](Self::locate) did not give: lists them and says how
-    /// to get them. `NotFound`, or `Offline` if only the network is missing.
+    /// The error for `names` that are needed and that [`locate`](Self::locate) did not find. It lists them and says
+    /// how to get them. `NotFound`, or `Offline` if only the network is missing.
     fn missing(&self, names: &[&str]) -> Error;
 
     /// Which model this is and where it comes from, for messages.
@@ -90,8 +91,8 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
         self.locate(name, on)?.ok_or_else(|| self.missing(&[name]))
     }
 
-    /// The local paths of `names`, in their order. All must exist: nothing is fetched if the source knows that one does
-    /// not, and all that are missing are named. `on` hears the bytes of all of them together.
+    /// The local paths of `names`, in their order. All must exist: if the source knows that one does not, nothing is
+    /// fetched, and the error names all that are missing. `on` is told the bytes of all files together.
     ///
     /// # Errors
     /// Those of [`locate`](Self::locate) and [`missing`](Self::missing).
@@ -150,7 +151,8 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
         open_regular(&self.require(name, on)?)
     }
 
-    /// The content of the small file `name`, if the model has it. A larger one is not even fetched.
+    /// The content of the file `name`, if the model has it. A file larger than `limit` is not even fetched, if its
+    /// size is known.
     ///
     /// # Errors
     /// Those of [`locate`](Self::locate), `Io`, and `Malformed` if it is larger than `limit` bytes.
@@ -163,7 +165,7 @@ pub(crate) trait ModelFiles: Send + Sync + fmt::Debug {
         self.locate(name, on)?.map(|path| read_regular(&path, limit)).transpose()
     }
 
-    /// As [`read`](Self::read), of a file that must exist.
+    /// As [`read`](Self::read), for a file that must exist.
     ///
     /// # Errors
     /// Those of [`require`](Self::require), `Io`, and `Malformed` if it is larger than `limit` bytes.
@@ -182,15 +184,15 @@ pub(super) fn size_of(path: &Path) -> Result<Option<u64>> {
     }
 }
 
-/// Whether nothing is at `path`, which may be no path at all.
+/// Whether nothing is at `path`. A path that the system refuses has nothing, either.
 pub(super) fn is_nothing(path: &Path) -> bool {
     use IoKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     let absent = |e: std::io::Error| matches!(e.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput);
     std::fs::metadata(path).is_err_and(absent)
 }
 
-/// Opens the regular file at `path`, if it is the file itself and not what Git leaves in its place. It is looked at
-/// before it is opened: opening a pipe would wait for a writer.
+/// Opens the regular file at `path`, unless it is the pointer that Git LFS leaves in a file's place. Whether it is a
+/// regular file is asked first: opening a pipe would wait for a writer.
 pub(super) fn open_regular(path: &Path) -> Result<File> {
     let Some(size) = size_of(path)? else {
         bail!(NotFound, "`{}` does not exist", place(path));
@@ -209,10 +211,10 @@ pub(super) fn open_regular(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Bytes that a pointer of Git LFS may have; the format allows no more.
+/// The most bytes of a Git LFS pointer, by its format.
 const LARGEST_POINTER: u64 = 1023;
 
-/// Whether `file` is such a pointer. It is left at its beginning.
+/// Whether `file` is a Git LFS pointer. Its position is at the beginning afterwards.
 fn is_pointer(file: &mut File) -> std::io::Result<bool> {
     let mut content = Vec::new();
     file.take(LARGEST_POINTER).read_to_end(&mut content)?;

@@ -14,23 +14,24 @@ use crate::error::{Error, Result, bail, err};
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     root: PathBuf,
-    /// Where its files may really lie, links followed: the folder itself, and a hub cache's blobs if it is a snapshot.
+    /// The folders that links may lead to: the folder itself, and the blobs of a hub cache if the folder is a
+    /// snapshot there.
     homes: Vec<PathBuf>,
 }
 
-/// The folder that `path` lies in.
+/// The folder of the file at `path`.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// `path`, to be kept: it stays the same wherever the process goes.
+/// `path` as an absolute one, which stays right if the process changes its working directory.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
-    // Where that fails the path is empty or there is no working directory, and whoever uses the path will say so.
+    // This fails for an empty path, or without a working directory. Whoever uses the path reports that.
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl Folder {
-    /// The folder at `path`, which is known by its real path from now on.
+    /// The folder at `path`. From now on its real path names it.
     ///
     /// # Errors
     /// `NotFound` if nothing is there, `InvalidArgument` if it is not a folder, `Io`.
@@ -67,19 +68,19 @@ impl Folder {
         Ok((Self::open(folder_of(path))?, name))
     }
 
-    /// Where `name` would lie.
+    /// The path of `name` in the folder, whether or not the file exists.
     ///
     /// # Errors
-    /// `Malformed` for a name that leaves the folder.
+    /// `Malformed` for a name that leads out of the folder.
     pub(crate) fn path(&self, name: &str) -> Result<PathBuf> {
         Ok(self.root.join(name::check(name)?))
     }
 
     /// Path and size of `name`, if it is there.
     ///
-    /// A link may point to another file of the folder, and to a file that the hub's cache holds, as those of `hf download
-    /// --local-dir` did. One that points elsewhere is refused: a model folder from a stranger must not be able to name
-    /// this machine's files.
+    /// A link may point to another file of the folder, or to a file in the hub's cache, as links that `hf download
+    /// --local-dir` made do. A link that points elsewhere is refused: a stranger's model folder must not be able to
+    /// name files of this machine.
     fn find(&self, name: &str) -> Result<Option<(PathBuf, u64)>> {
         let path = self.path(name)?;
         let real = match std::fs::canonicalize(&path) {
@@ -120,7 +121,7 @@ impl ModelFiles for Folder {
     }
 }
 
-/// The names of what lies in `folder`, in order; none if it cannot be read.
+/// The names in `folder`, sorted; none if it cannot be read.
 pub(super) fn listing(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -132,8 +133,8 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
 }
 
-/// Whether `real` is a file of a hub cache: `models--ORG--NAME/blobs/...`, `models--ORG--NAME/snapshots/...`, or the one
-/// that several models share, `blobs/HA/HASH`. Such files came from the hub and are named by their content.
+/// Whether `real` is a file of a hub cache: `models--ORG--NAME/blobs/...`, `models--ORG--NAME/snapshots/...`, or the
+/// one that several models share, `blobs/HA/HASH`. Such files came from the hub, and their names tell their content.
 fn is_cached(real: &Path) -> bool {
     let names: Vec<&str> = real.iter().rev().map(|name| name.to_str().unwrap_or_default()).take(3).collect();
     if let [hash, begin, "blobs"] = names[..] {
@@ -147,8 +148,9 @@ fn is_cached(real: &Path) -> bool {
     })
 }
 
-/// If `root` is a snapshot of a hub cache (`CACHE/models--ORG--NAME/snapshots/COMMIT`): where the files behind its links
-/// lie. `models--ORG--NAME/blobs`, and `CACHE/blobs`, to which newer Python clients link what several models share.
+/// If `root` is a snapshot of a hub cache (`CACHE/models--ORG--NAME/snapshots/COMMIT`): the folders that its links
+/// lead to. These are `models--ORG--NAME/blobs` and `CACHE/blobs`, where newer Python clients keep what several
+/// models share.
 fn blob_stores(root: &Path) -> Vec<PathBuf> {
     let Some(snapshots) = root.parent().filter(|p| p.ends_with("snapshots")) else { return Vec::new() };
     let Some(repository) = snapshots.parent() else { return Vec::new() };

@@ -1,20 +1,20 @@
-//! What lies in a model's place when it is not in the form that is read here, and what to do about it.
+//! Recognises models in forms that this library does not read, and says what to do about each.
 
 use std::borrow::Cow;
 
 use super::names;
 
-/// A file that shows which form a model has.
+/// A file that shows that a model is in another form.
 struct Format {
-    /// Its name; `*` stands for any letters.
+    /// The file's name; `*` stands for any characters.
     file: &'static str,
-    /// In place of what it lies.
+    /// What the file stands in place of.
     instead_of: Need,
-    /// What it is and what to do, after its name.
+    /// The end of the message, after the file's name: what it is and what to do.
     advice: &'static str,
 }
 
-/// What a shard or a tokenizer cannot do without.
+/// What a shard or a tokenizer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     /// A folder in the form of transformers: its weights, or already its config.json.
@@ -53,7 +53,7 @@ const OTHER_FRAMEWORK: &str = "weights for another framework, which are not read
 const TOKENIZER: &str =
     concat!("a tokenizer in another form; for tokenizer.json ", by_transformers!("AutoTokenizer", ""));
 
-/// The first that is met counts.
+/// If a model has several of these files, the first in this list counts.
 const FORMATS: &[Format] = &[
     Format { file: "adapter_config.json", instead_of: Need::Model, advice: ADAPTER },
     Format { file: "adapter_model.*", instead_of: Need::Model, advice: ADAPTER },
@@ -97,9 +97,9 @@ const FORMATS: &[Format] = &[
     Format { file: "vocab.txt", instead_of: Need::Tokenizer, advice: TOKENIZER },
 ];
 
-/// The end of a message that says that `missing` is missing: what lies there in its place, if that is known.
+/// The end of a message that says that `missing` is missing: what is there in its place, if that is recognised.
 ///
-/// `here` are the files that can be listed; `has` tells of one that cannot.
+/// `here` are the files that could be listed. `has` tells whether a file exists that could not.
 pub(super) fn instead(missing: &[&str], here: &[String], mut has: impl FnMut(&str) -> bool) -> String {
     let needed = |format: &&Format| {
         missing.iter().any(|name| match *name {
@@ -119,7 +119,7 @@ pub(super) fn instead(missing: &[&str], here: &[String], mut has: impl FnMut(&st
     found.map_or_else(String::new, |(name, advice)| format!("; there is `{}`, {advice}", super::name::shown(&name)))
 }
 
-/// What a weight file of this content is, if it is certainly not what its name says.
+/// What a file of weights is that begins so, if it is certainly no safetensors file.
 pub(crate) fn mistaken_content(begin: &[u8]) -> Option<&'static str> {
     const LONGEST_PATH: usize = 4096;
     const ZIP: &[u8] = b"PK\x03\x04";
@@ -144,7 +144,7 @@ pub(crate) fn mistaken_content(begin: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether `name` is `pattern`, in which each `*` stands for any letters.
+/// Whether `name` is `pattern`, in which each `*` stands for any characters.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((front, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(name) = name.strip_prefix(front) else { return false };

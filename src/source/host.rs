@@ -14,20 +14,20 @@ use crate::error::{Error, Result, err};
 
 /// What a host program implements to bring models its own way: from its own store, over its own network.
 pub trait Fetch: Send + Sync {
-    /// The local path of `file` of `model` at `revision` (`None`: the newest), brought here first if need be. The file
-    /// stays as it is while the model is in use. `None`: the model has no such file.
+    /// The local path of `file` of `model` at `revision` (`None`: the newest), fetched first if need be. The file
+    /// must stay unchanged while the model is in use. `None`: the model has no such file.
     ///
     /// # Errors
-    /// Any; it reaches the caller of the operation that needed the file.
+    /// Any error; it is passed to the caller of the operation that needs the file.
     fn fetch(&self, model: &str, revision: Option<&str>, file: &str) -> Result<Option<PathBuf>>;
 }
 
-/// The source behind a [`Fetch`].
+/// The source that asks a [`Fetch`].
 pub(crate) struct Host {
     model: String,
     revision: Option<String>,
     fetch: Arc<dyn Fetch>,
-    /// What the host said, so that it is asked once for each file.
+    /// The host's answers, so that it is asked once for each file.
     known: Mutex<HashMap<String, Option<PathBuf>>>,
 }
 

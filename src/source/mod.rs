@@ -40,7 +40,7 @@ use hub::{HubCache, HubId, Revision};
 pub(crate) mod names {
     /// The model's shape.
     pub(crate) const CONFIG: &str = "config.json";
-    /// How its authors generate, which may say where a text ends.
+    /// The authors' settings for generation, which may say where a text ends.
     pub(crate) const GENERATION: &str = "generation_config.json";
     /// The weights, when one file holds them all.
     pub(crate) const WEIGHTS: &str = "model.safetensors";
@@ -50,10 +50,10 @@ pub(crate) mod names {
     pub(crate) const TOKENIZER: &str = "tokenizer.json";
 }
 
-/// The variables of the environment, or a test's own.
+/// A look-up of environment variables; tests pass their own.
 type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The real path of the folder that `model` names, if something lies there.
+/// The real path of the folder that `model` names; `None` if nothing is there.
 ///
 /// # Errors
 /// `InvalidArgument` for a revision of a folder; `Io`.
@@ -61,7 +61,7 @@ pub(crate) fn folder(model: &str, revision: Option<&str>) -> Result<Option<PathB
     folder_in(Path::new(""), model, revision)
 }
 
-/// As [`folder()`], with a place for relative paths to begin.
+/// As [`folder()`], with relative paths below `here`.
 fn folder_in(here: &Path, model: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
     let path = here.join(model);
     if model.is_empty() || files::is_nothing(&path) {
@@ -74,9 +74,9 @@ fn folder_in(here: &Path, model: &str, revision: Option<&str>) -> Result<Option<
     real.map(Some).map_err(|e| err!(Io, "model folder `{}` cannot be read", name::shown(model)).with_source(e))
 }
 
-/// The files of `model`: a folder if one lies there, else what the host's callback knows by that name, else, if it
-/// does not look like a path, a model of the hub (`name` or `org/name`) at `revision`, a branch, tag or commit (`None`:
-/// main). Nothing is fetched yet.
+/// The files of `model`: a folder if there is one, else what the host's callback knows by that name, else a model of
+/// the hub (`name` or `org/name`), unless the name looks like a path. `revision` is a branch, tag or commit of the
+/// hub (`None`: main). Nothing is fetched yet.
 ///
 /// # Errors
 /// `NotFound` if `model` is neither a folder nor a hub's name; `InvalidArgument` for a bad revision, endpoint or token,
@@ -85,7 +85,7 @@ pub(crate) fn open(model: &str, revision: Option<&str>, options: &SourceOptions)
     open_with(model, revision, options, &|name| std::env::var_os(name), Path::new(""))
 }
 
-/// As [`open`], with an environment and a place for relative paths to begin.
+/// As [`open`], with these environment variables, and relative paths below `here`.
 fn open_with(
     model: &str,
     revision: Option<&str>,
@@ -118,7 +118,8 @@ fn open_with(
     online(id, revision, &cache, options, &environment)
 }
 
-/// What shows that `model` means a folder and no model of the hub, whether or not there is such a folder.
+/// The reason to think that `model` means a folder and not a model of the hub, if there is one. The folder need not
+/// exist.
 fn sign_of_a_path(model: &str, here: &Path) -> Option<String> {
     let parent = || match model.split_once('/') {
         Some((parent, _)) if here.join(parent).is_dir() => {
@@ -174,7 +175,7 @@ mod tests {
     use super::*;
     use crate::error::{Error, ErrorKind};
 
-    /// What is said of `model`, with `here` as the folder that the program runs in and no network.
+    /// The error for `model` without a network, for a program that runs in `here`.
     fn refusal(model: &str, here: &Path) -> Error {
         let options = SourceOptions { offline: true, cache_dir: Some(here.join("cache")), ..SourceOptions::default() };
         match open_with(model, None, &options, &|_| None, here) {
@@ -213,7 +214,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::NotFound, "{model:?}");
             assert!(error.to_string().contains("neither a folder"), "{error}");
         }
-        // These may be the hub's, so first of all they are no folder.
+        // These may be names of the hub's, so the message says only that they are no folder.
         for model in ["storys", "other/storys"] {
             let error = refusal(model, here);
             assert_eq!(error.kind(), ErrorKind::Offline, "{model:?}");

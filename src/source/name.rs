@@ -1,16 +1,16 @@
-//! Which file names are safe to join to a folder.
+//! Checks that a file name is safe to join to a folder.
 
 use std::path::Path;
 
 use crate::error::{Result, bail};
 
-/// No model has names near this long; file systems stop at 255 bytes a part.
+/// The longest name, in bytes. No model has names near this long; file systems stop at 255 bytes for each part.
 const LONGEST: usize = 1024;
 
-/// `name` as a path below some folder.
+/// `name` as a relative path that stays below its folder.
 ///
-/// Names come from index files and callers nobody checked. Every source passes every name through here before it
-/// reaches a path or a URL.
+/// Names come from index files and callers, which nobody has checked. Every source checks every name here before it
+/// becomes a path or a URL.
 ///
 /// # Errors
 /// `Malformed` for anything but `part/part/...`: `..`, `.`, empty parts, absolute paths, drive letters, backslashes,
@@ -35,14 +35,14 @@ pub(super) fn check(name: &str) -> Result<&Path> {
     bail!(Malformed, "file name `{}` {fault}", shown(name))
 }
 
-/// `name` without the parts that lead nowhere, as paths may have them: `./a//b` is `a/b`. An absolute one stays so.
+/// `name` without empty parts and `.`: `./a//b` becomes `a/b`. An absolute path stays absolute.
 pub(crate) fn plain(name: &str) -> String {
     let (root, rest) = name.strip_prefix('/').map_or(("", name), |rest| ("/", rest));
     let parts: Vec<&str> = rest.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     if parts.is_empty() { name.to_owned() } else { root.to_owned() + &parts.join("/") }
 }
 
-/// `text` of unknown origin, fit for a message: escaped and cut.
+/// `text` of unknown origin as a message shows it: escaped and cut.
 pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 200;
     let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
@@ -52,7 +52,7 @@ pub(crate) fn shown(text: &str) -> String {
     shown
 }
 
-/// `path`, fit for a message: one of many folders is cut in the middle.
+/// `path` as a message shows it: a long one is cut in the middle.
 pub(super) fn place(path: &Path) -> String {
     const MOST: usize = 300;
     const FRONT: usize = 60;

@@ -7,36 +7,39 @@ use std::time::Duration;
 
 use super::host::Fetch;
 
-/// Where a model's files may come from. What is not set here follows the environment, as Hugging Face's own tools do.
+/// Where a model's files may come from. Options that are not set follow the environment, as Hugging Face's own tools
+/// do.
 #[derive(Clone, Default)]
 pub struct SourceOptions {
     /// Never open a socket. Also on if `HF_HUB_OFFLINE` (or, where that is not set, `TRANSFORMERS_OFFLINE`) is 1, true, on
     /// or yes.
     pub offline: bool,
-    /// Asked for every file of a model that is not a local folder. The hub and its cache are then not used at all.
+    /// The host program's own way to files: asked for every file of a model that is no local folder. The hub and its
+    /// cache are then not used at all.
     pub host: Option<Arc<dyn Fetch>>,
     /// The hub's cache. `None`: `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `HF_HOME/hub`, else
     /// `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`.
     pub cache_dir: Option<PathBuf>,
     /// The hub's address. `None`: `HF_ENDPOINT`, else `https://huggingface.co`.
     pub endpoint: Option<String>,
-    /// Proves to the hub who asks; sent to the endpoint only. `None`: `HF_TOKEN`, else `HUGGING_FACE_HUB_TOKEN`, else the
-    /// file `HF_TOKEN_PATH`, else the file `HF_HOME/token`; none of these if `HF_HUB_DISABLE_IMPLICIT_TOKEN` is on.
+    /// The token that identifies the caller to the hub; sent to the endpoint only. `None`: `HF_TOKEN`, else
+    /// `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH`, else the file `HF_HOME/token`; none of these if
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` is on.
     pub token: Option<String>,
-    /// Patience with the network.
+    /// How to deal with a slow or failing network.
     pub network: NetworkOptions,
 }
 
-/// Patience with the network.
+/// How to deal with a slow or failing network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkOptions {
-    /// For a connection to stand, its name resolved.
+    /// How long to wait for a connection, the look-up of the host's name included.
     pub connect_timeout: Duration,
-    /// For the next byte to come. `None`: the seconds in `HF_HUB_DOWNLOAD_TIMEOUT`, else 30.
+    /// How long to wait for the next byte. `None`: the seconds in `HF_HUB_DOWNLOAD_TIMEOUT`, else 30.
     pub read_timeout: Option<Duration>,
-    /// Attempts for each file; one that brings 16 MiB or more does not count. 0 is read as 1.
+    /// Attempts for each file. An attempt that brings 16 MiB or more does not count. 0 means 1.
     pub attempts: u32,
-    /// The wait after the first failed attempt; it doubles with each further one, less a random part.
+    /// The wait after the first failed attempt. It doubles with each further one, less a random part.
     pub backoff: Duration,
     /// The longest single wait, whatever the server asks for.
     pub longest_wait: Duration,

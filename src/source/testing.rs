@@ -1,4 +1,4 @@
-//! A toy hub on the loopback interface, with faults to order.
+//! A toy hub on the loopback interface, which fails as a test asks it to.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ impl Asked {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The first byte asked for.
+    /// The first byte that the request asks for.
     pub(super) fn from(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
@@ -37,7 +37,7 @@ impl Asked {
     }
 }
 
-/// An answer, sound or not.
+/// An answer, with its faults.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -45,9 +45,9 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
     /// Bytes of the body after which the connection is closed, or stalls.
     pub(super) cut: Option<usize>,
-    /// How long it stalls before it is closed.
+    /// How long the connection stalls before it is closed.
     pub(super) stall: Duration,
-    /// No `Content-Length`: the body ends with the connection.
+    /// Whether there is no `Content-Length`: then the body ends with the connection.
     pub(super) endless: bool,
 }
 
@@ -120,7 +120,7 @@ impl Server {
         self.asked.lock().clone()
     }
 
-    /// Those that fetched `file`.
+    /// The requests that fetched `file`.
     pub(super) fn gets(&self, file: &str) -> Vec<Asked> {
         self.asked().into_iter().filter(|asked| asked.is_get(file)).collect()
     }
@@ -211,7 +211,7 @@ impl Model {
         Server::start(move |asked, _| self.answer(asked))
     }
 
-    /// As the hub would answer.
+    /// The answer of a hub without faults.
     pub(super) fn answer(&self, asked: &Asked) -> Reply {
         let cdn = asked.path.strip_prefix("/cdn/");
         let name = cdn.or_else(|| asked.path.strip_prefix("/org/toy/resolve/")?.split_once('/').map(|(_, name)| name));

@@ -1,4 +1,4 @@
-//! The added tokens of `tokenizer.json`, and those that the files beside it change or add.
+//! The added tokens of `tokenizer.json`, and how the files beside it change and extend them.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub(super) struct Declared {
     single_word: bool,
     lstrip: bool,
     rstrip: bool,
-    /// Where no file says, special tokens are looked for in the text as it was, others in the normalised one.
+    /// If no file says, special tokens are looked for in the original text, others in the normalised one.
     normalized: Option<bool>,
     pub(super) special: bool,
 }
@@ -30,8 +30,8 @@ impl Declared {
         Self { content, single_word: false, lstrip: false, rstrip: false, normalized: None, special }
     }
 
-    /// A token's spelling, or an object with it as `content`, and flags; nothing if `value` is neither. A spelling
-    /// alone is special if `special` says so.
+    /// Reads a token: its spelling alone, or an object of its spelling (`content`) and flags. `None` if `value` is
+    /// neither. `special` decides about a spelling alone.
     pub(super) fn read(value: &Value, special: bool) -> Option<Self> {
         if let Some(content) = value.as_str() {
             return Some(Self::new(content, special));
@@ -60,7 +60,7 @@ impl Declared {
     }
 }
 
-/// An entry of `added_tokens`.
+/// An entry of the list `added_tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Entry {
     id: u32,
@@ -68,13 +68,13 @@ struct Entry {
     token: AddedToken,
 }
 
-/// What `tokenizer.json` says of tokens. It has been looked at, and its patterns are fit to be compiled.
+/// The added tokens of a `tokenizer.json` whose patterns have been checked.
 #[derive(Debug)]
 pub(super) struct Listed {
     entries: Vec<Entry>,
-    /// Where the list stands in the file.
+    /// The bytes of the file that hold the list.
     place: Option<Range<usize>>,
-    /// The token that its padding uses.
+    /// The token that `padding` names.
     pub(super) pad: Option<String>,
 }
 
@@ -122,8 +122,9 @@ impl Listed {
         })
     }
 
-    /// `json` with the flags of `changes` on the tokens that its list has, and those of `changes` that it lacks, in
-    /// order. Of several changes to a token the last counts; but once special it stays special, unless `all_anew`.
+    /// Changes `json`: the tokens of its list get the flags of `changes`, and the tokens of `changes` that it lacks
+    /// are added, in order. If a token is changed several times, the last change counts, but a token that was special
+    /// stays so, unless `all_anew`.
     pub(super) fn merge(
         mut self,
         json: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Chat templates: messages as the text that a model was trained on.
+//! Chat templates turn messages into the text that a model was trained on.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl ChatMessage {
     }
 }
 
-/// The text of `messages` by `template`, which also sees `names` as variables.
+/// The text that `template` makes of `messages`. `names` are further variables of the template.
 pub(super) fn render(
     template: &str,
     names: &[(String, String)],
@@ -37,7 +37,7 @@ pub(super) fn render(
     };
     let mut variables: Vec<_> =
         names.iter().map(|(name, text)| (name.as_str(), Variable::Text(text.clone()))).collect();
-    // Whatever the model's tokens are named, these are what they are.
+    // These come last, so that no name of a token can replace them.
     variables.extend([
         ("messages", Variable::List(messages.iter().map(message).collect())),
         ("tools", Variable::None),
@@ -50,7 +50,7 @@ pub(super) fn render(
     }
 }
 
-/// Where in the template something happened.
+/// A line of the template, for messages.
 struct Place(u32);
 
 impl fmt::Display for Place {

@@ -1,4 +1,4 @@
-//! The files of a tokenizer: bounded in size, each error naming its file.
+//! Reads the files of a tokenizer. Their sizes are bounded, and each error names its file.
 
 use serde_json::{Map, Value};
 
@@ -12,13 +12,13 @@ const TOKENIZER_LIMIT: u64 = 256 << 20;
 /// Bytes that any other file may have.
 const SIDE_LIMIT: u64 = 16 << 20;
 
-/// The model's tokenizer, the one file that there must be.
+/// The tokenizer itself, the only file that must exist.
 pub(super) const TOKENIZER: &str = names::TOKENIZER;
 
-/// The chat template, where it is a file of its own.
+/// The chat template, if it is a file of its own.
 const TEMPLATE: &str = "chat_template.jinja";
 
-/// How messages name the file `name`.
+/// The name of the file `name` in messages.
 pub(super) fn label(files: &dyn ModelFiles, name: &str) -> String {
     format!("{name} of {}", files.describe())
 }
@@ -30,7 +30,7 @@ pub(super) fn read_tokenizer(files: &dyn ModelFiles, name: &str, on: &mut OnTran
     Ok(bytes)
 }
 
-/// A JSON object, with the name to tell in errors. A file that does not exist is an empty one.
+/// The JSON object of a file, and the file's name for errors. If the file does not exist, the object is empty.
 #[derive(Debug)]
 pub(super) struct Json {
     label: String,
@@ -50,8 +50,8 @@ impl Json {
         Ok(Self { label, root })
     }
 
-    /// `generation_config.json`. One that is no JSON is left out, with a warning: models are published with such files,
-    /// and `transformers` goes on without them.
+    /// `generation_config.json`. A file that is no JSON is ignored with a warning: models are published with such
+    /// files, and `transformers` ignores them, too.
     pub(super) fn read_generation(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Self> {
         match Self::read(files, names::GENERATION, on) {
             Err(error) if error.kind() == ErrorKind::Malformed => {
@@ -85,7 +85,7 @@ impl Json {
         bail!(Malformed, "{}: {key} is not {wanted}", self.label)
     }
 
-    /// A truth value.
+    /// The truth value at `key`; an error if there is another value.
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
         match self.get(key) {
             None => Ok(None),
@@ -94,13 +94,13 @@ impl Json {
         }
     }
 
-    /// A text, if there is one.
+    /// The text at `key`, if it is a text.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.value(key).and_then(Value::as_str)
     }
 
-    /// One token id or a list of them; falls back to the language part of a multi-modal config. A negative id, which
-    /// old configs use for "none", is left out.
+    /// The token id, or the list of them, at `key`; if there is none, that of the language part of a multi-modal
+    /// config. Negative ids, which mean "none" in old configs, are left out.
     pub(super) fn ids(&self, key: &str) -> Result<Vec<u32>> {
         let nested = || self.root.get("text_config").and_then(|config| config.get(key));
         let values = match self.get(key).or_else(nested) {
@@ -119,7 +119,8 @@ impl Json {
         Ok(ids)
     }
 
-    /// A chat template: a string, or the `default` (else the only) one of a list of `{name, template}`.
+    /// The chat template at `key`: a string, or from a list of `{name, template}` the one named `default`, else the
+    /// only one.
     fn template(&self, key: &str) -> Result<Option<String>> {
         let list = match self.get(key) {
             None => return Ok(None),

@@ -1,16 +1,18 @@
 //! A bound on how much longer a tokenizer's stages can make a text.
 //!
-//! A dozen stages that each turn one letter into a hundred would fill any memory. So what each can do at most is told
-//! from its parameters, and a chain of stages that multiplies to too much is refused before any text meets it.
+//! A dozen stages that each turn one letter into a hundred would fill any memory. So the most that each stage can do
+//! is computed from its parameters, and a tokenizer whose stages multiply to too much is refused before it gets a
+//! text.
 
 use serde::Serialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-/// Real chains come to 1,000 at most, and that by the caution of the factors below: no text makes all stages grow it.
+/// The most bytes that may become of one. Published tokenizers reach 1,000 at most by the factors below, which are
+/// cautious: no text makes all stages grow at once.
 const MOST: usize = 4096;
 
-/// Refuses a tokenizer of which a byte can become more than [`MOST`], on the way to tokens or back.
+/// Refuses a tokenizer that can turn one byte into more than [`MOST`], on the way to tokens or back.
 pub(super) fn check(tokenizer: &Tokenizer) -> tokenizers::Result<()> {
     let encoding = growth(tokenizer.get_normalizer())?
         .saturating_mul(growth(tokenizer.get_pre_tokenizer())?)
@@ -38,7 +40,7 @@ fn factor(stage: &Value) -> usize {
             .flat_map(list)
             .fold(1, |product, stage| product.saturating_mul(factor(stage))),
         "Replace" => match (length(&stage["content"]), length(&stage["pattern"]["String"])) {
-            // What stands for an empty match comes beside every byte.
+            // An empty pattern matches beside every byte.
             (content, 0) => content + 1,
             (content, pattern) => content.div_ceil(pattern).max(1),
         },

@@ -1,9 +1,9 @@
-//! Memory that the `tokenizers` crate takes, asked for beforehand.
+//! Asks beforehand for the memory that the `tokenizers` crate will take.
 //!
-//! The crate allocates as if memory could not run out, so that a text too long would end the process. What a call may
-//! take at most is known from the length of what it is given; that much is asked of the allocator, and given back,
-//! before the call. Threads that take memory between the two can still make the crate fail; then only as much as one
-//! piece of a text needs, a few megabytes.
+//! The crate ends the process if memory runs out. The most that a call can take follows from the length of its input.
+//! So that much is taken from the allocator and given back before the call; if that fails, the call is an error.
+//! Other threads may take the memory in between; to keep that unlikely, long texts are encoded in pieces that need a
+//! few megabytes each.
 
 use crate::error::{Error, Result, Site};
 
@@ -17,35 +17,35 @@ fn refused(bytes: usize, what: &str) -> Error {
     Error::oom(Site::Run, "cpu", bytes as u64, what)
 }
 
-/// That so many bytes can be had, all at once.
+/// Fails if `bytes` bytes in one block cannot be had.
 pub(super) fn probe(bytes: usize, what: &str) -> Result<()> {
     let mut memory: Vec<u8> = Vec::new();
     memory.try_reserve_exact(bytes).map_err(|_| refused(bytes, what))
 }
 
-/// That the crate can encode a text of so many bytes.
+/// Fails if the crate has too little memory to encode a text of `length` bytes.
 pub(super) fn to_encode(length: usize) -> Result<()> {
     probe(length.saturating_mul(ENCODING), "encoding a text")
 }
 
-/// That the crate can decode so many tokens.
+/// Fails if the crate has too little memory to decode `tokens` tokens.
 pub(super) fn to_decode(tokens: usize) -> Result<()> {
     probe(tokens.saturating_mul(DECODING), "decoding tokens")
 }
 
-/// Room for `more` behind `bytes`.
+/// Makes room for `more` bytes at the end of `bytes`.
 pub(super) fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<()> {
     bytes.try_reserve(more).map_err(|_| refused(bytes.len() + more, "a text"))
 }
 
-/// `ids` with `more` behind them.
+/// Appends `more` to `ids`.
 pub(super) fn extend(ids: &mut Vec<u32>, more: impl ExactSizeIterator<Item = u32>) -> Result<()> {
     ids.try_reserve(more.len()).map_err(|_| refused(4 * (ids.len() + more.len()), "token ids"))?;
     ids.extend(more);
     Ok(())
 }
 
-/// `text` with `more` behind it.
+/// Appends `more` to `text`.
 pub(super) fn append(text: &mut String, more: &str) -> Result<()> {
     text.try_reserve(more.len()).map_err(|_| refused(text.len() + more.len(), "a text"))?;
     text.push_str(more);

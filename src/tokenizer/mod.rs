@@ -1,6 +1,6 @@
 //! Text to token ids and back, by a model's `tokenizer.json`.
 //!
-//! The files are data: nothing in them is run as code. A [`Tokenizer`] needs no weights and no shard.
+//! The files are data: nothing in them runs as code. A [`Tokenizer`] needs no weights and no shard.
 
 mod added;
 mod chat;
@@ -34,25 +34,25 @@ use self::stream::State;
 use crate::error::{Error, Result, Site, bail, err};
 use crate::source::{Folder, ModelFiles, OnTransfer, Transfer, names};
 
-/// The end-of-sequence ids that a model declares, in `generation_config.json`, else in `config.json`. For models that
-/// come without a tokenizer.
+/// The end-of-sequence ids that a model declares, in `generation_config.json`, else in `config.json`. For models
+/// without a tokenizer.
 pub(crate) fn declared_eos(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Vec<u32>> {
     special::declared_eos(&Json::read_generation(files, on)?, &Json::read(files, names::CONFIG, on)?)
 }
 
-/// Tokens from which on they are decoded one by one, in memory of the text's size.
+/// From so many tokens on, they are decoded one by one, which takes no more memory than the text.
 const LONG: usize = 16 << 10;
 
 /// An immutable tokenizer: `Send`, `Sync`, and usable from many threads at once without waiting.
 #[derive(Debug)]
 pub struct Tokenizer {
-    /// How messages name its main file.
+    /// The name of the main file in messages.
     label: String,
     inner: tokenizers::Tokenizer,
     size: usize,
     special: Special,
     plan: Plan,
-    /// How to encode long texts, once there is one; none if they cannot be cut.
+    /// How to encode long texts, found out when the first comes; `None` if the tokenizer does not let texts be cut.
     pieces: OnceLock<Option<Pieces>>,
     chat_template: Option<String>,
 }
@@ -66,7 +66,7 @@ impl Tokenizer {
     /// that is not JSON is left out, with a warning in the log. Truncation and padding that `tokenizer.json` may ask
     /// for are switched off.
     ///
-    /// For a model that is no folder: [`Engine::tokenizer`](crate::Engine::tokenizer).
+    /// The tokenizer of a model that is no folder comes from [`Engine::tokenizer`](crate::Engine::tokenizer).
     ///
     /// # Errors
     /// `NotFound` if there is no `tokenizer.json`; `Io` if a file cannot be read; `Malformed`, naming the file, if its
@@ -81,8 +81,8 @@ impl Tokenizer {
         Self::read(&folder, name, on)
     }
 
-    /// The tokenizer of the model whose files these are. `on` hears of the transfer of its main file, and is asked
-    /// during the others, which are small.
+    /// The tokenizer of the model that has these files. `on` is told of the transfer of the main file, and called
+    /// during that of the others, which are small.
     pub(crate) fn of(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Self> {
         Self::read(files, files::TOKENIZER, on)
     }
@@ -135,9 +135,10 @@ impl Tokenizer {
     /// A long text is encoded piece by piece, in memory of some ten times its size.
     ///
     /// # Errors
-    /// `Malformed`, naming the file, if the tokenizer's own rules fail on this text; `Unsupported` if the text would
-    /// have to be encoded in one and is longer than 16 MiB: if it has no space or line end after a word for so long, or the
-    /// tokenizer has a normalizer or pre-tokenizer that is rare with language models; `OutOfMemory`.
+    /// `Malformed`, naming the file, if the tokenizer's own rules fail on this text; `Unsupported` if more than 16
+    /// MiB of the text would have to be encoded in one piece: because it has no space or line end after a word for so
+    /// long, or because the tokenizer has a normalizer or pre-tokenizer that is rare with language models;
+    /// `OutOfMemory`.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         if text.len() > pieces::PIECE
             && let Some(pieces) = self.pieces()?
@@ -236,16 +237,17 @@ impl Tokenizer {
         self.special.pad
     }
 
-    /// The prompt text of `messages` by the model's chat template; with `add_generation_prompt`, it ends where the
+    /// The prompt that the model's chat template makes of `messages`. With `add_generation_prompt` it ends where the
     /// assistant's answer begins. Encode it with `add_special = false`.
     ///
-    /// The template gives what it gives in `transformers`, which runs it in Jinja2's sandbox; `strftime_now` gives the
-    /// local time. Steps, time and memory are bounded, the more generously the longer the messages are.
+    /// The template gives what it gives in `transformers`, which runs it in Jinja2's sandbox; `strftime_now` gives
+    /// the local time. Steps, time and memory are bounded; the bounds grow with the messages.
     ///
     /// # Errors
-    /// `Unsupported` if the model has no chat template, or if the template asks for the little of Jinja2 that is not
-    /// supported, which the message names; `InvalidArgument` if there are no messages, and with the template's own words
-    /// if it refuses them; `Malformed`, with the line, if the template is faulty or exceeds a bound, which is named.
+    /// `Unsupported` if the model has no chat template, or if the template uses something of Jinja2 that is not
+    /// supported (the message names it); `InvalidArgument` if there are no messages, or if the template refuses them
+    /// (the message has its words); `Malformed`, with the line, if the template is faulty or exceeds a bound, which
+    /// is named.
     pub fn apply_chat_template(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
         let Some(template) = &self.chat_template else {
             bail!(Unsupported, "{} comes without a chat template", self.label);
@@ -258,10 +260,11 @@ impl Tokenizer {
     }
 }
 
-/// Runs a call into the `tokenizers` crate, which can panic where the content of `tokenizer.json` is at odds with
-/// itself, and where a pattern of it takes too many steps on a text; that is `Malformed`, like the errors it returns.
+/// Runs a call into the `tokenizers` crate. The crate panics if the content of `tokenizer.json` contradicts itself,
+/// or if one of its patterns takes too many steps on a text. Such a panic becomes `Malformed`, as the crate's errors
+/// do.
 fn guarded<T>(label: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
-    // Nothing is left half-changed: the tokenizer is either dropped or was only read from.
+    // Nothing half changed can be seen afterwards: the tokenizer is dropped, or was only read.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(match error.downcast::<Error>() {
@@ -276,5 +279,5 @@ fn guarded<T>(label: &str, call: impl FnOnce() -> tokenizers::Result<T>) -> Resu
     }
 }
 
-/// How the panic of a failed search starts.
+/// The beginning of the panic message of a failed search.
 const REGEX_PANIC: &str = "Onig: Regex search error: ";

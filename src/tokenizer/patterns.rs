@@ -1,22 +1,23 @@
 //! Bounds on the regular expressions of a tokenizer.
 //!
-//! They run on Oniguruma, the engine of Python's `tokenizers`: engines disagree about what a pattern means, and a cut
-//! elsewhere in a text is other ids. Its time has [limits](super::retries), and memory for its steps that runs out is
-//! an error. But it reads a pattern by recursion, once for each group in a group and each quantifier on a quantifier,
-//! which would overflow a small stack, and that ends the process. So those are bounded here, before it sees a pattern.
+//! Patterns run on Oniguruma, the engine of Python's `tokenizers`: other engines read some patterns in another way,
+//! cut a text elsewhere, and so give other ids. Oniguruma's time is [limited](super::retries), and it reports it as
+//! an error if memory for its steps runs out. But it parses a pattern by recursion, one level for each group in a
+//! group and each quantifier on a quantifier. A deep pattern would overflow a small stack and end the process. So the
+//! depth of a pattern is checked here first.
 
 use serde_json::Value;
 
-/// Bytes of a pattern. Those of published tokenizers have 1,000 at most.
+/// The most bytes of a pattern. Published tokenizers have 1,000 at most.
 const LONGEST: usize = 64 << 10;
 
-/// Groups and character classes in one another. Published: 4.
+/// How deep groups and character classes may nest. Published tokenizers: 4.
 const DEEPEST: usize = 50;
 
-/// Quantifiers on one another. Published: 2, as in `{1,3}+`.
+/// How many quantifiers may follow each other. Published tokenizers: 2, as in `{1,3}+`.
 const STACKED: usize = 8;
 
-/// Why a pattern in `stage`, a part of `tokenizer.json`, is refused.
+/// Checks the patterns in `stage`, a part of `tokenizer.json`. The error says why one is refused.
 pub(super) fn check(stage: &Value) -> Result<(), String> {
     match stage {
         Value::Array(list) => list.iter().try_for_each(check),

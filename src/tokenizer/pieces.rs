@@ -1,18 +1,19 @@
-//! Encoding a long text in memory of about its own size.
+//! Encodes a long text in about as much memory as the text itself takes.
 //!
-//! The `tokenizers` crate keeps 140 bytes for each byte of a text. Here a text is cut into *pieces*; the crate finds
-//! the added tokens of each and normalises the rest. What is normalised between two added tokens is put together again:
-//! a *segment*, in which no border of a piece is left. A segment runs along the pre-tokenizer's stages (see
-//! [`split`](super::split)), and the model turns each part into ids. So the ids are those of the whole text by
-//! construction, if two things hold.
+//! The `tokenizers` crate keeps 140 bytes for each byte of a text. Here a text is cut into *pieces*. The crate finds
+//! the added tokens of each piece and normalises the text between them. The normalised text between two added tokens
+//! is joined to a *stretch*, which shows no trace of the pieces. A stretch goes through the pre-tokenizer's stages
+//! (see [`split`](super::split)), and the model turns each of its *parts* into ids. These are the ids of the whole
+//! text if two things hold.
 //!
-//! A piece may end only where neither an added token nor the normalizer looks across: between a character that is no
-//! space and a *border* ([`BORDERS`]), neither at the edge of any added token nor side by side in one. All normalizers
-//! that are cut around treat a border by itself.
+//! First, a piece may end only where neither an added token nor the normalizer looks across the end. That is between
+//! a character that is no space and a *border* ([`BORDERS`]), if neither of them is the edge of an added token and no
+//! added token has the two side by side. The normalizers that are known here treat a border by itself.
 //!
-//! A part can be as long as the text, where no pre-tokenizer cuts it (Llama 2, Gemma, Mistral). A BPE merges only what
-//! makes a token of its vocabulary; so where no token has two characters side by side, none spans them, and what is
-//! merged on one side is nothing to the other. There the part is cut.
+//! Second, a part can be as long as the text if no pre-tokenizer cuts it (Llama 2, Gemma, Mistral), and then it has
+//! to be cut, too. BPE merges only what makes a token of its vocabulary. So if no token has two certain characters
+//! side by side, no token spans the place between them, and merges on one side do not depend on the other. A part is
+//! cut at such a place.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,47 +26,47 @@ use super::memory;
 use super::split::Splitter;
 use crate::error::{Error, Result};
 
-/// Bytes up to which a text is not cut.
+/// The most bytes of a text that is not cut.
 pub(super) const PIECE: usize = 64 << 10;
 
-/// Bytes that can be encoded in one, where nothing allows a cut.
+/// The most bytes that are encoded in one piece if a text cannot be cut.
 pub(super) const LONGEST: usize = 16 << 20;
 
-/// What a piece, or a part of a segment, may start with.
+/// The characters that a piece, or a part that is cut off, may start with.
 const BORDERS: [char; 6] = [' ', '\n', '\u{2581}', '。', '，', '、'];
 
-/// Stands for a text in the post-processor.
+/// An id that stands for a text in the post-processor.
 const TEXT: u32 = u32::MAX;
 
-/// What is to know of a tokenizer to encode piece by piece.
+/// What encoding in pieces has to know of a tokenizer.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    /// Bytes that a piece has at least, and a part that is cut.
+    /// The least bytes of a piece, and of a part that is cut off.
     size: usize,
-    /// What may not be cut: characters and borders that stand side by side in an added token.
+    /// Pairs that may not be cut: a character and a border that an added token has side by side.
     pairs: HashSet<(char, char)>,
-    /// Where added tokens start and end.
+    /// The first and last characters of added tokens.
     edges: HashSet<char>,
-    /// What the normalizer puts before every segment.
+    /// The text that the normalizer puts before every stretch.
     prefix: String,
-    /// For each border, the characters that tokens have before it; nothing if the model cannot be cut.
+    /// For each border, the characters that tokens have before it; `None` if parts cannot be cut for this model.
     merged: Option<HashMap<char, HashSet<char>>>,
     before: Vec<u32>,
     after: Vec<u32>,
 }
 
-/// The text between two added tokens, as far as it has been put together.
+/// The normalised text between two added tokens, as far as it has been joined.
 #[derive(Debug, Default)]
-struct Segment {
+struct Stretch {
     text: String,
-    /// Whether there is one, be it empty.
+    /// Whether the stretch has begun, even if it is still empty.
     open: bool,
-    /// Whether it starts where the whole text does.
+    /// Whether the stretch starts where the whole text does.
     at_start: bool,
 }
 
 impl Pieces {
-    /// Nothing if `tokenizer` has parts that are not known here.
+    /// `None` if `tokenizer` has stages that are not known here.
     pub(super) fn new(tokenizer: &Tokenizer) -> tokenizers::Result<Option<Self>> {
         Splitter::new(tokenizer.get_pre_tokenizer())
             .and(Some(()))
@@ -83,7 +84,7 @@ impl Pieces {
             prefix = normalized(&prepend.prepend, rest)?;
             stages.remove(0);
         }
-        // What a border becomes; it must not vanish.
+        // The text that the normalizer makes of a border. It must not be empty.
         let images = BORDERS.map(|border| normalized(border.encode_utf8(&mut [0; 4]), &stages));
         let images: Vec<_> = images.into_iter().collect::<tokenizers::Result<_>>()?;
         let Some(images) = images.iter().map(|image| image.chars().next()).collect::<Option<Vec<_>>>() else {
@@ -93,7 +94,7 @@ impl Pieces {
         let (mut pairs, mut edges) = (HashSet::new(), HashSet::new());
         for token in tokenizer.get_added_vocabulary().get_added_tokens_decoder().values() {
             if let Some(normalizer) = normalizer.filter(|_| token.normalized) {
-                // Such a token is found in what the normalizer made of a border, and of what stands before it.
+                // Such a token is looked for in normalised text, so its pairs are those of its normalised spelling.
                 let content = normalized(&token.content, &[normalizer])?;
                 let looks_around = token.single_word || token.lstrip || token.rstrip;
                 if looks_around || content.chars().skip(1).any(|c| images.contains(&c)) {
@@ -117,21 +118,21 @@ impl Pieces {
         if add_special {
             memory::extend(&mut ids, self.before.iter().copied())?;
         }
-        let mut segment = Segment::default();
+        let mut stretch = Stretch::default();
         let mut start = 0;
         while start < text.len() {
             let end = self.end_of_piece(text, start);
-            self.take(tokenizer, &splitter, &text[start..end], start == 0, &mut segment, &mut ids)?;
+            self.take(tokenizer, &splitter, &text[start..end], start == 0, &mut stretch, &mut ids)?;
             start = end;
         }
-        self.finish(tokenizer, &splitter, &mut segment, &mut ids)?;
+        self.finish(tokenizer, &splitter, &mut stretch, &mut ids)?;
         if add_special {
             memory::extend(&mut ids, self.after.iter().copied())?;
         }
         Ok(ids)
     }
 
-    /// Where the piece that starts at `start` may end.
+    /// The end of the piece that starts at `start`.
     fn end_of_piece(&self, text: &str, start: usize) -> usize {
         let mut earliest = (start + self.size).min(text.len());
         while !text.is_char_boundary(earliest) {
@@ -152,14 +153,14 @@ impl Pieces {
         text.len()
     }
 
-    /// Adds a piece to the segment, and turns all segments that end in it into ids.
+    /// Adds a piece to the stretch, and turns all stretches that end in the piece into ids.
     fn take(
         &self,
         tokenizer: &Tokenizer,
         splitter: &Splitter<'_>,
         piece: &str,
         first: bool,
-        segment: &mut Segment,
+        stretch: &mut Stretch,
         ids: &mut Vec<u32>,
     ) -> tokenizers::Result<()> {
         longest(piece.len())?;
@@ -169,36 +170,37 @@ impl Pieces {
         let parts = parts.get_splits(OffsetReferential::Original, OffsetType::Byte);
         for (index, (text, offsets, tokens)) in parts.into_iter().enumerate() {
             if let Some(tokens) = tokens {
-                self.finish(tokenizer, splitter, segment, ids)?;
+                self.finish(tokenizer, splitter, stretch, ids)?;
                 memory::extend(ids, tokens.iter().map(|token| token.id))?;
                 continue;
             }
-            // The rest of a segment; what the normalizer puts before one stands before its start already.
-            let goes_on = index == 0 && segment.open;
-            if !segment.open {
-                *segment = Segment { open: true, at_start: first && offsets.0 == 0, ..Segment::default() };
+            // If this text continues a stretch, the normalizer's prefix is in front of it as well, and belongs at the
+            // stretch's start only.
+            let goes_on = index == 0 && stretch.open;
+            if !stretch.open {
+                *stretch = Stretch { open: true, at_start: first && offsets.0 == 0, ..Stretch::default() };
             }
             let text = if goes_on { text.strip_prefix(self.prefix.as_str()).unwrap_or(text) } else { text };
-            memory::append(&mut segment.text, text)?;
+            memory::append(&mut stretch.text, text)?;
         }
         Ok(())
     }
 
-    /// Turns the segment into ids, and starts another.
+    /// Turns the stretch into ids, and starts the next.
     fn finish(
         &self,
         tokenizer: &Tokenizer,
         splitter: &Splitter<'_>,
-        segment: &mut Segment,
+        stretch: &mut Stretch,
         ids: &mut Vec<u32>,
     ) -> tokenizers::Result<()> {
-        if segment.text.is_empty() {
-            *segment = Segment::default();
+        if stretch.text.is_empty() {
+            *stretch = Stretch::default();
             return Ok(());
         }
-        // What the pre-tokenizer's stages make of the segment as a whole.
-        memory::probe(segment.text.len().saturating_mul(8), "splitting a text")?;
-        let Segment { text, at_start, .. } = std::mem::take(segment);
+        // The pre-tokenizer's stages may take so much for the stretch as a whole.
+        memory::probe(stretch.text.len().saturating_mul(8), "splitting a text")?;
+        let Stretch { text, at_start, .. } = std::mem::take(stretch);
         splitter.run(&text, at_start, &mut |part| {
             let mut rest = part;
             while !rest.is_empty() {
@@ -213,7 +215,7 @@ impl Pieces {
         })
     }
 
-    /// Up to where the model can turn `part` into ids without what follows.
+    /// How much of `part` the model can turn into ids whatever follows.
     fn end_of_part(&self, part: &str) -> usize {
         let Some(merged) = self.merged.as_ref().filter(|_| part.len() > self.size) else {
             return part.len();
@@ -230,7 +232,7 @@ impl Pieces {
     }
 }
 
-/// Refuses what cannot be cut and is too long for the crate.
+/// Refuses a text that cannot be cut and is too long for the crate.
 pub(super) fn longest(length: usize) -> Result<()> {
     if length <= LONGEST {
         return Ok(());
@@ -243,7 +245,8 @@ pub(super) fn longest(length: usize) -> Result<()> {
     Err(Error::new(crate::error::ErrorKind::Unsupported, message))
 }
 
-/// Whether `normalizer` has only stages that treat a border, and what is before it, each by itself. Gives them.
+/// Adds the stages of `normalizer` to `stages`. Returns whether each of them treats a border and the text before it
+/// independently.
 fn local<'a>(normalizer: Option<&'a NormalizerWrapper>, stages: &mut Vec<&'a NormalizerWrapper>) -> bool {
     let Some(normalizer) = normalizer else { return true };
     match normalizer {
@@ -270,14 +273,14 @@ fn local<'a>(normalizer: Option<&'a NormalizerWrapper>, stages: &mut Vec<&'a Nor
     true
 }
 
-/// What `stages` make of `text`.
+/// `text` after `stages`.
 fn normalized(text: &str, stages: &[&NormalizerWrapper]) -> tokenizers::Result<String> {
     let mut text = NormalizedString::from(text);
     stages.iter().try_for_each(|stage| stage.normalize(&mut text))?;
     Ok(text.get().to_owned())
 }
 
-/// The ids that the post-processor puts before and after a text, if that is all it does.
+/// The ids that the post-processor puts before and after a text; `None` if it does more than that.
 fn around(tokenizer: &Tokenizer) -> tokenizers::Result<Option<(Vec<u32>, Vec<u32>)>> {
     let text = Encoding::from_tokens(vec![Token::new(TEXT, String::new(), (0, 0))], 0);
     let encoding = tokenizer.post_process(text, None, true)?;
@@ -288,7 +291,8 @@ fn around(tokenizer: &Tokenizer) -> tokenizers::Result<Option<(Vec<u32>, Vec<u32
     })
 }
 
-/// For each border, what the tokens of `model` have before it; nothing if there are other ways to merge, or none.
+/// For each border, the characters that tokens of `model` have before it; `None` if the model does not merge as BPE
+/// does.
 fn merged(model: &ModelWrapper) -> Option<HashMap<char, HashSet<char>>> {
     let ModelWrapper::BPE(bpe) = model else { return None };
     let plain = |affix: &Option<String>| affix.as_ref().is_none_or(String::is_empty);
@@ -300,7 +304,7 @@ fn merged(model: &ModelWrapper) -> Option<HashMap<char, HashSet<char>>> {
         return None;
     }
     let vocabulary = bpe.get_vocab();
-    // A character that is no token becomes the unknown token, or bytes, and those could merge.
+    // A character that is no token becomes the unknown token, or bytes, which could merge across the cut.
     let known = |c: char| vocabulary.contains_key(c.encode_utf8(&mut [0; 4]) as &str);
     let mut merged: HashMap<char, HashSet<char>> =
         BORDERS.into_iter().filter(|border| known(*border)).map(|border| (border, HashSet::new())).collect();
@@ -390,7 +394,7 @@ mod tests {
         tokenizer
     }
 
-    /// Tries small pieces on random texts, and tells how many there were at most.
+    /// Tries small pieces on random texts, and returns the largest number of pieces in one text.
     fn try_out(what: &str, tokenizer: &Tokenizer, seed: u64, rounds: u32) -> usize {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let Some(mut pieces) = Pieces::new(tokenizer).unwrap() else { return 0 };
@@ -454,7 +458,8 @@ mod tests {
         let mut sequences = Vec::new();
         for behavior in ["Isolated", "Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"] {
             for invert in [false, true] {
-                // One looks behind, one across what may be a border; one matches nothing, in places.
+                // One pattern looks behind, one across what may be a border, and one matches the empty text in
+                // places.
                 for pattern in [r"\s+(?!\S)|\s+", r"(?<=\p{L}) ?\p{N}{1,3}+|,$", r"\p{L}(?: \p{L}+)*", r"\b|^"] {
                     sequences.push(vec![regex(pattern, behavior, invert), bytes(false, false)]);
                 }

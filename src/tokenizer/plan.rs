@@ -1,15 +1,15 @@
-//! How a tokenizer's decoder can be run one token at a time.
+//! How a tokenizer's decoder can be run token by token.
 //!
 //! A decoder is a chain of stages over a list of tokens. Almost every chain in use has the shape *each, join, then,
 //! lead*: stages that look at one token and whether it is the first; then one that turns tokens into one text; then
-//! ones that replace single characters of it; then one that strips its start. Such a chain streams exactly. Any other
-//! is decoded as a whole at the end.
+//! ones that replace single characters of it; then one that strips its start. Such a decoder streams exactly. With
+//! any other, all tokens are decoded together at the end.
 
 use tokenizers::{Decoder, DecoderWrapper};
 
 use DecoderWrapper as Stage;
 
-/// A decoder taken apart.
+/// A decoder, taken apart into stages that stream.
 #[derive(Debug)]
 pub(super) struct Plan {
     each: Vec<Stage>,
@@ -17,22 +17,22 @@ pub(super) struct Plan {
     pub(super) join: Join,
     /// Replacements of characters in the joined text.
     then: Vec<Stage>,
-    /// This character is stripped from the start of the text, at most so many times.
+    /// A character that is stripped from the start of the text, and how many times at most.
     pub(super) lead: (char, usize),
 }
 
 /// How tokens become one text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Join {
-    /// Their texts, one after another.
+    /// Their texts are joined without a space.
     Text,
-    /// Their texts with a space between: what `tokenizers` does without a decoder.
+    /// Their texts are joined with a space between, as `tokenizers` does without a decoder.
     Spaced,
-    /// Their bytes in the GPT-2 alphabet; what is not UTF-8 becomes U+FFFD.
+    /// Their letters are bytes in the GPT-2 alphabet; bytes that are not UTF-8 become U+FFFD.
     ByteLevel,
     /// Runs of tokens like `<0x0A>` are bytes; a run that is not UTF-8 becomes one U+FFFD per byte.
     ByteFallback,
-    /// Not known to stream: needs all tokens.
+    /// The decoder is not known to stream: it needs all tokens.
     Whole,
 }
 
@@ -69,17 +69,18 @@ impl Plan {
         Self { each, join, then, lead }
     }
 
-    /// What the *each* stages make of one token.
+    /// The text of one token after the *each* stages.
     pub(super) fn apply(&self, mut token: String, first: bool) -> tokenizers::Result<String> {
         for stage in &self.each {
-            // A token that is not the first is decoded behind itself, as the stages only ask whether it is.
+            // The stages only ask whether a token is the first. One that is not is decoded with a copy of itself in
+            // front.
             let chain = if first { vec![token] } else { vec![token.clone(), token] };
             token = stage.decode_chain(chain)?.pop().unwrap_or_default();
         }
         Ok(token)
     }
 
-    /// What the joined `text`, or any part of it, becomes before its start is stripped.
+    /// The joined `text`, or any part of it, after the *then* stages.
     pub(super) fn finish(&self, mut text: String) -> tokenizers::Result<String> {
         for stage in &self.then {
             text = stage.decode_chain(vec![text])?.concat();
@@ -88,7 +89,7 @@ impl Plan {
     }
 }
 
-/// Whether `stage` puts a text in place of each of some character, wherever it stands.
+/// Whether `stage` replaces one character by a text, wherever it occurs, and does nothing else.
 fn replaces_characters(stage: &Stage) -> bool {
     let pattern =
         |stage| serde_json::to_value(stage).ok()?["pattern"]["String"].as_str().map(|text| text.chars().count());

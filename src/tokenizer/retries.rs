@@ -1,16 +1,16 @@
-//! How long a regular expression may try. One of the few places with `unsafe`.
+//! Limits how long a regular expression may try. One of the few places with `unsafe`.
 //!
-//! Oniguruma steps back 10,000,000 times for each character that a match could start at, before it gives up: a pattern
-//! made to take long would keep a text of 64 KiB busy for hours. The crates in between offer no way to say less, so it
-//! is said to Oniguruma itself, which is linked into this library and serves nobody else.
+//! By default Oniguruma gives up after 10,000,000 steps back for each character that a match could start at: a
+//! pattern made to take long would take hours for a text of 64 KiB. The crates that call Oniguruma offer no way to
+//! change that. So the limits are set in Oniguruma itself, which is linked into this library and serves nobody else.
 #![allow(unsafe_code, reason = "the engine's limits can only be set through its C interface")]
 
 use std::sync::Once;
 
-/// Steps back in one match. Those of published tokenizers take two for each character of a run of spaces.
+/// The most steps back in one match. Patterns of published tokenizers take two for each character of a run of spaces.
 const IN_MATCH: u32 = 1_000_000;
 
-/// Steps back until the next match is found. One for each character that cannot start a match.
+/// The most steps back until the next match is found. Each character that cannot start a match takes one.
 const IN_SEARCH: u32 = 100_000_000;
 
 /// Sets the limits, once.

@@ -1,38 +1,38 @@
-//! Which tokens are added and which are special, according to seven files that need not agree.
+//! Which tokens are added and which are special. Seven files say so, and they need not agree.
 //!
 //! The rule is that of `transformers` 5.24 for a model with a `tokenizer.json` (`AutoTokenizer`, `TokenizersBackend`):
 //!
-//! * **`tokenizer.json`** decides how text becomes ids: normalizer, pre-tokenizer, model, decoder, and, by its
-//!   post-processor alone, what stands around a text. `add_bos_token` and `add_eos_token` of `tokenizer_config.json`
-//!   are read by nobody.
-//! * **`tokenizer_config.json`** names the tokens: `bos_token` and the other [`STANDARD`] ones, any other text whose
-//!   key ends in `_token`, and `extra_special_tokens` if it is an object. Those names are the variables of a chat
-//!   template. `extra_special_tokens` that is a list, or `additional_special_tokens`, adds tokens without a name.
-//!   `split_special_tokens` makes special tokens ordinary text on encoding.
+//! * **`tokenizer.json`** decides how text becomes ids: normalizer, pre-tokenizer, model, decoder, and the
+//!   post-processor, which alone decides which tokens stand around a text. Nobody reads `add_bos_token` and
+//!   `add_eos_token` of `tokenizer_config.json`.
+//! * **`tokenizer_config.json`** names tokens: by `bos_token` and the other keys of [`STANDARD`], by any other key
+//!   that ends in `_token` and has a text, and by `extra_special_tokens` if it is an object. Those names are the
+//!   variables of a chat template. `extra_special_tokens` as a list, and `additional_special_tokens`, add tokens
+//!   without a name. With `split_special_tokens`, special tokens are encoded like ordinary text.
 //! * **`added_tokens_decoder`** in it lists added tokens with flags; the flags win over those of `tokenizer.json`. With
 //!   it, `special_tokens_map.json` and `added_tokens.json` are not read.
 //! * **`special_tokens_map.json`**, else, wins over what `tokenizer_config.json` says of the same key, and
 //!   **`added_tokens.json`** lists added tokens: special if they have a name or are in `extra_special_tokens`.
-//! * A token that is listed or named and not yet an added one becomes one, special if it is named: with the id that it
-//!   has in the vocabulary, else with the next free id, listed ones first, in the order of their stated ids. A stated
-//!   id decides nothing else. `padding` of `tokenizer.json` names the `pad_token` where nothing else does.
-//! * A class has names of its own where the files are silent ([`defaults`]). Which class it is, `tokenizer_class` of
-//!   `tokenizer_config.json` says, else that of `config.json`; but Mistral has none, and Qwen2 always its own.
-//! * `fix_mistral_regex` that would replace the pattern of a Mistral's `tokenizer.json` is refused.
+//! * A token that is listed or named becomes an added token, special if it is named. Its id is the one that it has in
+//!   the vocabulary, else the next free one: listed tokens come first, in the order of the ids that the list states.
+//!   A stated id means nothing else. `padding` of `tokenizer.json` names the `pad_token` where nothing else does.
+//! * A class names tokens where the files do not ([`defaults`]). The class is the `tokenizer_class` of
+//!   `tokenizer_config.json`, else that of `config.json`; but Mistral has no class, and Qwen2 always its own.
+//! * `fix_mistral_regex` is refused where it would replace the pattern of a Mistral's `tokenizer.json`.
 //! * **`generation_config.json`** says where generation ends; see [`Special::eos`].
 //!
-//! A broken `generation_config.json` is left out, with a warning. Any other broken file of these is refused by its
-//! name, as `transformers` does; those that are not read may be broken.
+//! A broken `generation_config.json` is ignored with a warning. Any other of these files that is broken is refused by
+//! its name, as `transformers` does; a file that is not read may be broken.
 //!
-//! One thing is known to differ. For some classes (`LlamaTokenizer` without a byte-level vocabulary, `GPT2Tokenizer`,
-//! `GemmaTokenizer` and others) `transformers` 5 takes only vocabulary, merges and post-processor from
-//! `tokenizer.json` and builds the rest anew from the class; it numbers added tokens that the vocabulary lacks by
-//! their stated ids, and drops those that only `tokenizer.json` has, if there is an `added_tokens_decoder`. Here
-//! `tokenizer.json` decides, as in `transformers` 4 and all that reads the file with `tokenizers`: it is what the
-//! model's author published, and what the model was trained and tried with. For most published models both are the
-//! same. Where the file's pipeline is another than the class's, they are not, and nothing says so. The common case is
-//! Llama 2's own file, which puts a space before the text behind each special token, and the class none: `<s>hi` is
-//! `<s>`, `▁hi` here and `<s>`, `hi` there.
+//! One difference to `transformers` is known. For some classes (`LlamaTokenizer` without a byte-level vocabulary,
+//! `GPT2Tokenizer`, `GemmaTokenizer` and others) `transformers` 5 takes only vocabulary, merges and post-processor
+//! from `tokenizer.json` and builds the rest anew from the class; added tokens that the vocabulary lacks get the ids
+//! that are stated for them, and those that only `tokenizer.json` has are dropped if there is an
+//! `added_tokens_decoder`. Here `tokenizer.json` decides, as in `transformers` 4 and in every program that reads the
+//! file with `tokenizers`: it is what the author published and what the model was trained with. For most published
+//! models both give the same. They differ, without a word, if the file's stages are not those of the class. The
+//! common case is Llama 2's own file, which puts a space before the text behind each special token; the class puts
+//! none: `<s>hi` is `<s>`, `▁hi` here and `<s>`, `hi` there.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -46,7 +46,7 @@ use crate::error::{Result, bail};
 const STANDARD: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// Names and tokens of the classes of published causal models.
+/// The names and tokens that the classes of published causal models have.
 fn defaults(class: &str) -> &'static [(&'static str, &'static str)] {
     match class {
         "LlamaTokenizer" | "CodeLlamaTokenizer" => {
@@ -75,7 +75,7 @@ fn defaults(class: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// The class that `transformers` takes; empty for the one that knows nothing of its own.
+/// The class that `transformers` takes; empty for the class that names no tokens.
 fn class(side: &SideFiles, byte_level: bool) -> &str {
     let stated = || side.tokenizer.text("tokenizer_class").or(side.model.text("tokenizer_class"));
     let stated = match side.model.text("model_type") {
@@ -88,7 +88,7 @@ fn class(side: &SideFiles, byte_level: bool) -> &str {
     if class == "LlamaTokenizer" && byte_level { "" } else { class }
 }
 
-/// Refuses a tokenizer of `size` tokens of which `transformers` would replace the pattern.
+/// Refuses a tokenizer of `size` tokens if `transformers` would replace its pattern.
 pub(super) fn refuse_patched(side: &SideFiles, size: usize) -> Result<()> {
     let mistral = ["mistral", "mistral3", "voxtral", "ministral", "pixtral"];
     let version = side.model.text("transformers_version").and_then(|version| version.split('.').next()?.parse().ok());
@@ -105,21 +105,21 @@ pub(super) fn refuse_patched(side: &SideFiles, size: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the files say of tokens, before there are ids.
+/// The tokens that the files declare, before they have ids.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    /// In the order in which missing ones are added.
+    /// The named tokens, in the order in which missing ones are added.
     names: Vec<(String, Declared)>,
-    /// Flags for tokens that there are, and tokens to add.
+    /// Flags for tokens that exist, and tokens to add.
     pub(super) changes: Vec<Declared>,
-    /// Whether `transformers` would take none of the flags of `tokenizer.json`.
+    /// Whether `transformers` ignores the flags of `tokenizer.json`.
     pub(super) all_anew: bool,
-    /// Whether special tokens are ordinary text on encoding.
+    /// Whether special tokens are encoded like ordinary text.
     pub(super) split: bool,
 }
 
 impl Tokens {
-    /// `byte_level`: whether `tokenizer.json` is that of a byte-level vocabulary.
+    /// Reads the files. `byte_level` says whether the vocabulary of `tokenizer.json` is one of bytes.
     pub(super) fn read(side: &SideFiles, listed: &Listed, byte_level: bool) -> Result<Self> {
         let class = class(side, byte_level);
         let mut names = Names::of(&side.tokenizer)?;
@@ -153,18 +153,18 @@ impl Tokens {
     }
 }
 
-/// The tokens that have names, and those that are special without one.
+/// The tokens that have names, and those that are special without a name.
 #[derive(Debug)]
 struct Names {
-    /// The standard ones; a file may say that there is none.
+    /// The tokens with standard names; `None` if a file says that there is none.
     named: Vec<(String, Option<Declared>)>,
     own: Own,
     extra: Vec<Declared>,
-    /// Whether a file has a list for `extra`, be it empty.
+    /// Whether a file has a list of `extra`, even an empty one.
     lists_extra: bool,
 }
 
-/// The names of a model's own, each once, in the order in which they came.
+/// The names that are the model's own, each once, in the order in which they came.
 #[derive(Debug, Default)]
 struct Own {
     list: Vec<(String, Declared)>,
@@ -187,7 +187,7 @@ impl Own {
 }
 
 impl Names {
-    /// Those of `tokenizer_config.json`.
+    /// The names in `tokenizer_config.json`.
     fn of(file: &Json) -> Result<Self> {
         let mut names = Self { named: Vec::new(), own: Own::default(), extra: Vec::new(), lists_extra: false };
         let mut texts = Vec::new();
@@ -225,8 +225,8 @@ impl Names {
         Ok(names)
     }
 
-    /// Lets `special_tokens_map.json` have its say. Gives the tokens that are known too late to be special in
-    /// `added_tokens.json`.
+    /// Applies `special_tokens_map.json`. Returns the tokens that it names too late for `added_tokens.json` to make
+    /// them special.
     fn override_by(&mut self, map: &Json) -> Result<Vec<Declared>> {
         let mut late = Vec::new();
         for (key, value) in map.entries() {
@@ -257,13 +257,14 @@ impl Names {
         Ok(late)
     }
 
-    /// Spellings of what is special so far.
+    /// The spellings of all tokens that are special so far.
     fn special(&self) -> HashSet<&str> {
         let named = self.named.iter().filter_map(|(_, token)| token.as_ref());
         named.chain(&self.extra).map(|token| token.content.as_str()).collect()
     }
 
-    /// Puts the standard names in order, with the flags of the added tokens, and fills in what no file speaks of.
+    /// Sorts the standard names, gives their tokens the flags of the added tokens, and adds the defaults that no file
+    /// mentions.
     fn complete(&mut self, added: &Added, defaults: &[(&str, &str)], pad: Option<&str>) {
         let mut said: HashMap<_, _> = std::mem::take(&mut self.named).into_iter().collect();
         for name in STANDARD {
@@ -279,7 +280,7 @@ impl Names {
     }
 }
 
-/// The added tokens that files beside `tokenizer.json` list.
+/// The added tokens that the files beside `tokenizer.json` list.
 #[derive(Debug, Default)]
 struct Added {
     by_id: BTreeMap<u32, Declared>,
@@ -308,7 +309,7 @@ impl Added {
         Ok(added)
     }
 
-    /// `added_tokens.json`, and `tokenizer.json` where both use an id.
+    /// The tokens of `added_tokens.json`; where `tokenizer.json` uses the same id, its token.
     fn of_legacy(file: &Json, listed: &Listed, special: &HashSet<&str>) -> Result<Self> {
         let mut added = Self::default();
         for (content, id) in file.entries() {
@@ -322,7 +323,7 @@ impl Added {
     }
 }
 
-/// The token `value` that `file` has at `key`, or none if it is null.
+/// Reads `value`, which `file` has at `key`, as a token; `None` if it is null.
 fn token(file: &Json, key: &str, value: &Value) -> Result<Option<Declared>> {
     match Declared::read(value, true) {
         None if !value.is_null() => file.wrong(key, "a token"),
@@ -346,13 +347,13 @@ fn tokens(file: &Json, key: &str) -> Result<Vec<Declared>> {
 #[derive(Debug)]
 pub(super) struct Special {
     pub(super) bos: Option<u32>,
-    /// Where generation ends. `generation_config.json` decides, as in `transformers`: what `config.json` says is often
-    /// stale. `config.json` decides where `generation_config.json` says nothing.
+    /// Where generation ends. `generation_config.json` decides, as in `transformers`: `config.json` is often stale,
+    /// so it counts only if `generation_config.json` says nothing.
     ///
-    /// Beyond `transformers`, where a text would go on behind its end until it is cut off: the tokenizer's own
-    /// `eos_token` is an end, and what `config.json` declares is, too, if it is a special token. Chat models are
-    /// published with the end of a turn in one of the three only; and a special token in the middle of an answer is
-    /// nothing that a stale id could mean. The end of a turn that no file declares is not found.
+    /// Two more tokens end a text than in `transformers`, where it would go on until it is cut off: the tokenizer's
+    /// own `eos_token`, and a special token that `config.json` declares. The reason is that chat models are published
+    /// with the end of a turn in only one of the three files. A stale id does no harm here, since no answer has a
+    /// special token in its middle. The end of a turn that no file declares is not found.
     pub(super) eos: Vec<u32>,
     pub(super) pad: Option<u32>,
     /// Variables for a chat template: `bos_token` and the like, with the token's spelling.

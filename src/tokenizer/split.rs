@@ -1,7 +1,7 @@
-//! Pre-tokenizers that run along a text of any length: each gives its parts one by one, and keeps none.
+//! Pre-tokenizers for texts of any length: they hand on the parts of a text one by one, and keep none.
 //!
-//! The rules are those of `tokenizers`, which would keep all parts of a text, each with a table of where its bytes came
-//! from.
+//! The rules are those of `tokenizers`, whose own code keeps all parts of a text, each with a table of the places
+//! that its bytes came from.
 
 use std::sync::LazyLock;
 
@@ -25,21 +25,21 @@ static LETTERS: LazyLock<[char; 256]> = LazyLock::new(|| {
     letters
 });
 
-/// What takes the parts.
+/// Called with each part.
 type Sink<'a> = dyn FnMut(&str) -> tokenizers::Result<()> + 'a;
 
-/// What is done to a text, and to each of its parts.
+/// One stage: what is done to a text, and then to each of its parts.
 #[derive(Debug)]
 enum Stage<'a> {
-    /// Cuts out what matches, or what does not.
+    /// Cuts at the matches of a pattern, or at everything else.
     Pattern { regex: Regex<'a>, behavior: Behavior, invert: bool },
-    /// Cuts out characters.
+    /// Cuts at certain characters.
     Characters(fn(char) -> bool, Behavior),
-    /// A space in front, if there is none.
+    /// Puts a space in front, unless there is one.
     Space,
-    /// Marks in place of spaces, and in front; then a part for each mark.
+    /// Replaces spaces by a mark and puts one in front; then each mark may begin a part.
     Metaspace { mark: char, scheme: PrependScheme, split: bool },
-    /// Bytes become letters of the GPT-2 alphabet.
+    /// Replaces bytes by letters of the GPT-2 alphabet.
     Bytes,
 }
 
@@ -49,14 +49,14 @@ enum Regex<'a> {
     Own(SysRegex),
 }
 
-/// A pre-tokenizer taken apart.
+/// A pre-tokenizer, taken apart into stages.
 #[derive(Debug)]
 pub(super) struct Splitter<'a> {
     stages: Vec<Stage<'a>>,
 }
 
 impl<'a> Splitter<'a> {
-    /// Nothing if `pre_tokenizer` has a stage that is not known here.
+    /// `None` if `pre_tokenizer` has a stage that is not known here.
     pub(super) fn new(pre_tokenizer: Option<&'a PreTokenizerWrapper>) -> Option<Self> {
         let mut stages = Vec::new();
         if let Some(pre_tokenizer) = pre_tokenizer {
@@ -65,7 +65,8 @@ impl<'a> Splitter<'a> {
         Some(Self { stages })
     }
 
-    /// Gives `sink` the parts of `text`, in order, none of them empty. `at_start`: nothing comes before `text`.
+    /// Calls `sink` with the parts of `text`, in order, none of them empty. `at_start` says that nothing comes before
+    /// `text`.
     pub(super) fn run(&self, text: &str, at_start: bool, sink: &mut Sink<'_>) -> tokenizers::Result<()> {
         run(&self.stages, text, at_start, sink)
     }
@@ -97,7 +98,8 @@ fn take_apart<'a>(pre_tokenizer: &'a PreTokenizerWrapper, stages: &mut Vec<Stage
         PreTokenizerWrapper::WhitespaceSplit(_) => {
             stages.push(Stage::Characters(char::is_whitespace, Behavior::Removed));
         }
-        // Behind other stages, where a part starts in the text would count, and whether it was changed.
+        // Behind other stages it would matter where a part starts in the text, and whether it was changed. No stage
+        // here knows that.
         PreTokenizerWrapper::Metaspace(space) if stages.is_empty() => stages.push(Stage::Metaspace {
             mark: space.get_replacement(),
             scheme: space.get_prepend_scheme(),
@@ -143,11 +145,11 @@ fn run(stages: &[Stage<'_>], text: &str, at_start: bool, sink: &mut Sink<'_>) ->
     }
 }
 
-/// The parts of a text, while matches come in.
+/// Collects the parts of a text while matches come in.
 struct Parts<'a> {
     text: &'a str,
     behavior: Behavior,
-    /// The last part, while it is not known whether it goes on: where it is, and whether what came last was a match.
+    /// The last part, as long as it may still grow: its place, and whether its last piece was a match.
     held: Option<(usize, usize)>,
     matched: bool,
 }
@@ -177,7 +179,7 @@ impl<'a> Parts<'a> {
         self.give(sink)
     }
 
-    /// Takes the next part; `is_match` says what it is to the behavior.
+    /// Takes the next piece of the text; `is_match` says whether the pattern matched it.
     fn take(&mut self, (start, stop): (usize, usize), is_match: bool, sink: &mut Sink<'_>) -> tokenizers::Result<()> {
         let joins = match self.behavior {
             Behavior::Removed if is_match => return self.give(sink),

@@ -1,4 +1,4 @@
-//! Decoding token by token, for text that is shown while it is generated.
+//! Decodes token by token, for text that is shown while it is generated.
 
 use std::sync::Arc;
 
@@ -27,12 +27,12 @@ pub struct TextStream {
     state: State,
 }
 
-/// What has been seen and not yet been given.
+/// The tokens that have been seen and whose text has not been returned yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    /// Whether a token came already.
+    /// Whether a token has come.
     started: bool,
-    /// How many leading characters were stripped; `usize::MAX` once a character was kept.
+    /// How many leading characters have been stripped; `usize::MAX` as soon as a character was kept.
     stripped: usize,
     /// Bytes whose text is not yet certain.
     bytes: Vec<u8>,
@@ -77,7 +77,7 @@ impl State {
         tokenizer.plan.join != Join::Whole
     }
 
-    /// The text that `token`, which is `id`, makes certain.
+    /// The text that `token`, whose id is `id`, makes certain.
     pub(super) fn push(&mut self, tokenizer: &Tokenizer, id: u32, token: String) -> Result<String> {
         let plan = &tokenizer.plan;
         let piece = guarded(&tokenizer.label, || plan.apply(token, !self.started))?;
@@ -119,7 +119,7 @@ impl State {
         Ok(self.strip(text, plan.lead))
     }
 
-    /// `text` without its part of the characters to strip from the start of the whole.
+    /// `text` without those of its characters that are to be stripped from the start of the whole text.
     fn strip(&mut self, mut text: String, (character, limit): (char, usize)) -> String {
         let mut rest = text.as_str();
         while self.stripped < limit && !rest.is_empty() {
@@ -146,8 +146,8 @@ fn push_byte_level(token: &str, bytes: &mut Vec<u8>) {
     }
 }
 
-/// The byte that stands behind a character of the GPT-2 alphabet: printable Latin-1 stands for itself, the other bytes
-/// are counted from U+0100.
+/// The byte that a character of the GPT-2 alphabet means: a printable character of Latin-1 means itself, and the
+/// other bytes are counted from U+0100 on.
 pub(super) fn byte_level(character: char) -> Option<u8> {
     let code = u32::from(character);
     let byte = match code {
@@ -160,13 +160,13 @@ pub(super) fn byte_level(character: char) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
-/// The byte of a byte-fallback token such as `<0x0A>`; the rule of `tokenizers`, to the letter.
+/// The byte of a byte-fallback token such as `<0x0A>`, by exactly the rule of `tokenizers`.
 fn fallback_byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
-/// Takes all but an incomplete last character, as `String::from_utf8_lossy` would read it.
+/// Takes all bytes but those of an incomplete last character, as text that `String::from_utf8_lossy` would give.
 fn take_certain(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
     let mut rest = bytes.as_slice();
@@ -185,7 +185,7 @@ fn take_certain(bytes: &mut Vec<u8>) -> String {
     text
 }
 
-/// Takes a run of byte-fallback tokens.
+/// Takes the bytes of a run of byte-fallback tokens, as text.
 fn take_run(bytes: &mut Vec<u8>) -> Result<String> {
     memory::probe(bytes.len().saturating_mul(6), "a text")?;
     let run = std::mem::take(bytes);

@@ -1,15 +1,15 @@
 //! Which tensors a checkpoint holds, in which file, and under which name: found once, then used wherever one is asked for.
 //!
-//! Which files count is as in transformers 5.24 (`_get_resolved_checkpoint_files` in `modeling_utils.py`), for a folder as for
-//! a model of the hub:
+//! The rule is that of transformers 5.24 (`_get_resolved_checkpoint_files` in `modeling_utils.py`), for a folder and
+//! for a model of the hub. The first of these that is there counts:
 //!
-//! 1. what config.json names as `transformers_weights`, a safetensors file or an index;
-//! 2. model.safetensors, whether or not there is an index: one that was left over counts for nothing;
+//! 1. the safetensors file or index that config.json names as `transformers_weights`;
+//! 2. model.safetensors, even beside an index, which is then a left-over;
 //! 3. the files that model.safetensors.index.json names, `./` in front of a name or not.
 //!
-//! Of an index only `weight_map` is read. It names one file for each tensor, and that one is used; a shard touches no
-//! other. Where transformers, which reads all files, would take the tensor from another file, and both are read,
-//! [`load`](super::load) refuses.
+//! Of an index only `weight_map` is read. It names one file for each tensor, and a shard touches no other files.
+//! transformers reads all files. Where it would take a tensor from another file than the index says, and a shard has
+//! mapped both, [`load`](super::load) refuses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -28,14 +28,14 @@ const INDEX_LIMIT: u64 = 64 << 20;
 /// A config.json is a few kilobytes.
 const CONFIG_LIMIT: u64 = 4 << 20;
 
-/// What describes an adapter, which transformers applies if peft is installed.
+/// The file that describes an adapter, which transformers applies if peft is installed.
 const ADAPTER: &str = "adapter_config.json";
 
-/// Where a tensor lies.
+/// The file that holds a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub file: String,
-    /// Its name there.
+    /// The tensor's name in the file.
     pub name: String,
 }
 
@@ -43,23 +43,23 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     places: HashMap<String, Place>,
-    /// The file that says so: the index, or the one that holds them all.
+    /// The file that says which tensors there are: the index, or the one file that holds them all.
     origin: String,
-    /// A tensor whose name is none of a graph's, for messages.
+    /// A tensor with a name that no graph uses, for messages.
     stranger: Option<String>,
 }
 
-/// Where it is written which tensors there are.
+/// The file that says which tensors there are.
 enum Origin {
-    /// In the header of the file that holds them.
+    /// The one file that holds them, by its header.
     File(String),
-    /// In an index.
+    /// An index, and its map.
     Index(String, Map<String, Value>),
 }
 
 impl Catalogue {
-    /// The tensors of `model`, or of its one file `file`. Brings the file that says which there are: the index, or the
-    /// one that holds them all.
+    /// The tensors of `model`, or of its one file `file`. Fetches the file that says which tensors there are: the
+    /// index, or the file that holds them all.
     pub(crate) fn read(model: &dyn ModelFiles, file: Option<&str>, on: &mut OnEvent<'_>) -> Result<Self> {
         let origin = match file {
             Some(file) => Origin::File(file.to_owned()),
@@ -68,7 +68,7 @@ impl Catalogue {
         Self::of(model, origin, on)
     }
 
-    /// The same as far as it can be told from what is here; no weights are brought.
+    /// As [`read`](Self::read), from the files that are on this machine; fetches no weights.
     pub(crate) fn here(model: &dyn ModelFiles) -> Result<Option<Self>> {
         let here = |name: &str| Ok(matches!(model.audit(name)?, FileState::Present { .. }));
         match origin(model, &mut |name, _| here(name), &mut |_| Ok(()))? {
@@ -98,7 +98,7 @@ impl Catalogue {
     }
 
     fn new(origin: String, mut entries: Vec<Place>) -> Self {
-        // Of two names for one tensor the first counts.
+        // If two names mean one tensor, the one that sorts first counts.
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let mut catalogue = Self { origin, ..Self::default() };
         let mut nested = Vec::new();
@@ -109,7 +109,7 @@ impl Catalogue {
                 None => catalogue.stranger = catalogue.stranger.take().or(Some(place.name)),
             }
         }
-        // The head of such a model may stand outside of its text part.
+        // A model with a text part may have its head outside of that part.
         if catalogue.places.keys().all(|name| name.starts_with("lm_head.")) {
             for (name, place) in nested {
                 catalogue.add(name, place);
@@ -135,7 +135,7 @@ impl Catalogue {
         self.places.contains_key(name)
     }
 
-    /// Makes the tensor `name` the one that is there as `other`.
+    /// Makes `name` another name of the tensor `other`.
     pub(crate) fn alias(&mut self, name: &str, other: &str) {
         if let Some(place) = self.places.get(other) {
             self.places.insert(name.to_owned(), place.clone());
@@ -152,24 +152,24 @@ impl Catalogue {
         Ok(self.by_file(wanted)?.into_keys().collect())
     }
 
-    /// Which file holds which of the tensors `wanted`, and under which name.
+    /// For each file that holds tensors of `wanted`: which tensors, and under which names.
     pub(super) fn by_file<'a, 'b>(
         &'a self,
         wanted: &[&'b Weight],
     ) -> Result<BTreeMap<&'a str, Vec<(&'b Weight, &'a str)>>> {
         let mut files: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         for weight in wanted {
-            let place = self.places.get(&weight.name).ok_or_else(|| self.missing(&weight.name))?;
+            let place = self.places.get(weight.tensor()).ok_or_else(|| self.missing(weight.tensor()))?;
             files.entry(&place.file).or_default().push((*weight, place.name.as_str()));
         }
         Ok(files)
     }
 
-    /// Says in the log which tensors of the layers `wanted` are not used, as transformers does.
+    /// Logs which tensors of the layers of `wanted` are not used, as transformers does.
     pub(crate) fn tell_unused(&self, wanted: &[&Weight]) {
         let module = |name: &str| name.splitn(4, '.').take(3).collect::<Vec<_>>().join(".");
-        let modules: BTreeSet<String> = wanted.iter().map(|weight| module(&weight.name)).collect();
-        let used: BTreeSet<&str> = wanted.iter().map(|weight| weight.name.as_str()).collect();
+        let modules: BTreeSet<String> = wanted.iter().map(|weight| module(weight.tensor())).collect();
+        let used: BTreeSet<&str> = wanted.iter().map(|weight| weight.tensor()).collect();
         let strange = |name: &&String| {
             !used.contains(name.as_str()) && modules.contains(&module(name)) && !name.ends_with("rotary_emb.inv_freq")
         };
@@ -213,7 +213,7 @@ fn is_index(name: &str) -> bool {
     name.ends_with(".safetensors.index.json")
 }
 
-/// What says which tensors `model` has; `has` tells whether it has a file.
+/// The file that says which tensors `model` has. `has` tells whether the model has a file.
 fn origin(
     model: &dyn ModelFiles,
     has: &mut dyn FnMut(&str, &mut OnEvent<'_>) -> Result<bool>,
@@ -247,7 +247,7 @@ fn origin(
 /// The key of config.json that names the weights.
 const WEIGHTS_KEY: &str = "transformers_weights";
 
-/// What config.json names as the weights. Whatever else may be wrong with that file is not told here.
+/// The weights that config.json names. If the file is broken in another way, that is not reported here.
 fn named_weights(model: &dyn ModelFiles, on: &mut OnEvent<'_>) -> Result<Option<String>> {
     let content = model.read(names::CONFIG, CONFIG_LIMIT, &mut |_| on(Event::Waiting))?;
     let config = content.and_then(|content| json::parse(&content, names::CONFIG).ok());
@@ -263,7 +263,7 @@ fn named_weights(model: &dyn ModelFiles, on: &mut OnEvent<'_>) -> Result<Option<
     }
 }
 
-/// The map from tensors to files of an index.
+/// The `weight_map` of an index: tensors to files.
 fn weight_map(content: &[u8], index: &str) -> Result<Map<String, Value>> {
     match json::parse(content, index)?.as_object_mut().and_then(|json| json.remove("weight_map")) {
         Some(Value::Object(map)) => Ok(map),

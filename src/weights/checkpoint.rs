@@ -17,17 +17,17 @@ use crate::source::{ModelFiles, Transfer, mistaken_content};
 /// What happens while weights are loaded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event {
-    /// Something small is on its way.
+    /// A small file is being fetched.
     Waiting,
-    /// Files are being brought here.
+    /// Files of weights are being fetched.
     Fetched(Transfer),
-    /// So much is mapped.
+    /// So many tensors and bytes are mapped.
     Mapped { tensors: usize, bytes: u64 },
-    /// So many of the bytes mapped are quantised.
+    /// So many bytes of the mapped weights are quantised.
     Packed { bytes: u64, total: u64 },
 }
 
-/// Hears of each [`Event`]; its error stops the work and is passed on.
+/// Called with each [`Event`]; an error that it returns stops the work and is passed on.
 pub(crate) type OnEvent<'a> = dyn FnMut(Event) -> Result<()> + 'a;
 
 /// Maps the tensors `wanted` from where `catalogue` says they are.
@@ -40,7 +40,7 @@ pub(crate) fn load(
     let mut table = WeightTable::default();
     let mut bytes = 0;
     let places = catalogue.by_file(wanted)?;
-    // All are fetched before any is mapped, and what is missing is named at once.
+    // All files are fetched before the first is mapped, so that the error names all that are missing.
     let names: Vec<&str> = places.keys().copied().collect();
     model.require_all(&names, &mut |now| on(Event::Fetched(now)))?;
     let mut files = Vec::with_capacity(names.len());
@@ -60,8 +60,8 @@ pub(crate) fn load(
     Ok(table)
 }
 
-/// Refuses a tensor of `mapped` that `later` has, too, with other values: transformers reads all files in the order of their
-/// names, whatever the index says, and the last one counts.
+/// Refuses a tensor of `mapped` if the file `later` has it, too, with other values. transformers reads all files in
+/// the order of their names, whatever the index says, and the last one counts.
 fn agree(mapped: &Mapped, later: &Mapped, weights: &[(&Weight, &str)]) -> Result<()> {
     for (weight, name) in weights.iter().filter(|(_, name)| later.metadata.info(name).is_some()) {
         if mapped.find(weight, name)?.matrix().data != later.find(weight, name)?.matrix().data {
@@ -77,12 +77,12 @@ fn agree(mapped: &Mapped, later: &Mapped, weights: &[(&Weight, &str)]) -> Result
     Ok(())
 }
 
-/// The header of a mapped file: its length, and what it says.
+/// The header of a mapped file: its length and its content.
 pub(super) fn header(file: &str, mapping: &Mapping) -> Result<(usize, Metadata)> {
     SafeTensors::read_metadata(mapping.bytes()).map_err(|e| unsound(file, mapping.bytes(), e))
 }
 
-/// Why `file` cannot be read, in words that say what to do where that is known.
+/// The error for a `file` that cannot be read. It says what to do where that is known.
 fn unsound(file: &str, content: &[u8], error: SafeTensorError) -> Error {
     use SafeTensorError::{HeaderTooSmall, InvalidHeaderLength, MetadataIncompleteBuffer};
     if let Some(what) = mistaken_content(content) {
@@ -101,7 +101,7 @@ fn unsound(file: &str, content: &[u8], error: SafeTensorError) -> Error {
     }
 }
 
-/// Bytes that a safetensors file of this header has.
+/// The length of a safetensors file as its header declares it.
 fn declared_length(content: &[u8]) -> Option<u64> {
     let (length, rest) = content.split_first_chunk()?;
     let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
@@ -114,7 +114,7 @@ fn declared_length(content: &[u8]) -> Option<u64> {
 struct Mapped<'a> {
     file: &'a str,
     mapping: Arc<Mapping>,
-    /// Bytes of its header.
+    /// Bytes of the header.
     header: usize,
     metadata: Metadata,
 }
@@ -126,7 +126,7 @@ impl<'a> Mapped<'a> {
         Ok(Self { file, mapping, header, metadata })
     }
 
-    /// Its tensor `name`, if the shape and type are as the graph needs them for `weight`.
+    /// The file's tensor `name`, if its shape and type are those that the graph needs for `weight`.
     fn find(&self, weight: &Weight, name: &str) -> Result<Stored> {
         let file = self.file;
         let info: &TensorInfo = self
@@ -143,15 +143,15 @@ impl<'a> Mapped<'a> {
                  they were made from)"
             ),
         };
-        if info.shape != weight.shape {
+        if info.shape != weight.tensor_shape() {
             bail!(
                 Malformed,
                 "tensor `{name}` in {file} has shape {:?}, config.json implies {:?}",
                 info.shape,
-                weight.shape
+                weight.tensor_shape()
             );
         }
-        // The crate has checked offsets against the header's own sizes; the length prefix and header come before them.
+        // The safetensors crate has checked the offsets, which count from behind the length prefix and the header.
         let begin = self.header + 8 + info.data_offsets.0;
         let end = self.header + 8 + info.data_offsets.1;
         let (rows, cols) = match *weight.shape {
@@ -159,9 +159,15 @@ impl<'a> Mapped<'a> {
             [rows, cols] => (rows, cols),
             _ => bail!(Internal, "tensor `{name}`: rank {} in the graph", weight.shape.len()),
         };
-        if end > self.mapping.bytes().len() || layout.bytes(rows, cols) != Some(end - begin) {
+        let whole = layout.bytes(1, weight.tensor_shape().iter().product());
+        if end > self.mapping.bytes().len() || whole != Some(end - begin) {
             bail!(Malformed, "tensor `{name}` in {file}: bytes {begin}..{end} do not match its shape or the file");
         }
-        Ok(Stored { mapping: Arc::clone(&self.mapping), bytes: begin..end, layout, rows, cols })
+        let part = weight.part.as_ref().map_or(Some(0), |part| layout.bytes(1, part.offset));
+        let own = part.zip(layout.bytes(rows, cols)).map(|(before, length)| begin + before..begin + before + length);
+        let Some(bytes) = own.filter(|bytes| bytes.end <= end) else {
+            bail!(Internal, "`{}` is no part of tensor `{name}`", weight.name);
+        };
+        Ok(Stored { mapping: Arc::clone(&self.mapping), bytes, layout, rows, cols })
     }
 }

@@ -1,4 +1,4 @@
-//! The header of a safetensors file: the length of a JSON text, and the text.
+//! Writes the header of a safetensors file: the length of a JSON text, and the text.
 
 use std::ops::Range;
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::error::{Result, err};
 use crate::kernels::{Dtype, Layout};
 
-/// The file begins with the length of the text.
+/// Bytes of the length, with which the file begins.
 const LENGTH: usize = 8;
 
-/// What a header says of each tensor, by its name.
+/// The JSON object of a header: an entry for each tensor, by its name.
 #[derive(Debug, Default)]
 pub(super) struct Header(Map<String, Value>);
 
@@ -20,7 +20,8 @@ impl Header {
         Self(Map::from_iter([("__metadata__".into(), metadata)]))
     }
 
-    /// A tensor whose content is `bytes` of what comes after the header. Packed content has no type that others know.
+    /// Adds a tensor whose content is at `bytes`, counted from the end of the header. Packed content gets no type
+    /// that other readers know.
     pub(super) fn add(&mut self, name: &str, layout: Layout, shape: &[usize], bytes: Range<usize>) {
         let dtype = match layout {
             Layout::Tiles(_) => "U8",
@@ -32,7 +33,8 @@ impl Header {
         self.0.insert(name.into(), json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
     }
 
-    /// Its bytes, padded to a multiple of `align` with spaces, which the format allows at the end.
+    /// The header's bytes, padded to a multiple of `align` with spaces, which the format allows at the end of the
+    /// text.
     pub(super) fn bytes(self, align: usize) -> Result<Vec<u8>> {
         let json =
             serde_json::to_string(&Value::Object(self.0)).map_err(|e| err!(Internal, "a header").with_source(e))?;

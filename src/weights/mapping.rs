@@ -10,15 +10,16 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result, Site, err};
 
-/// The bytes of a file, in memory as they are touched and shared with every process that maps the same file.
+/// The bytes of a file. The system reads them as they are touched, and shares them between all processes that map the
+/// file.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     map: Mmap,
     identity: Identity,
 }
 
-/// What tells one state of a file from another: its length and when it was changed, in nanoseconds since 1970. Zero where the
-/// system does not say.
+/// Tells one state of a file from another: its length, and the time of its last change in nanoseconds since 1970 (0
+/// where the system does not say).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Identity {
     pub len: u64,
@@ -46,7 +47,8 @@ impl Mapping {
             }
             _ => err!(Io, "`{name}` cannot be mapped").with_source(e),
         })?;
-        // Advice only: kernels walk rows in order and many files are read from a cold cache.
+        // Only advice, so a failure does not matter. Kernels walk rows in order, and many files are not in the file
+        // cache yet.
         #[cfg(unix)]
         let _ = map.advise(Advice::WillNeed);
         Ok(Self { map, identity: Identity::of(file) })
@@ -63,7 +65,7 @@ impl Mapping {
     }
 }
 
-/// Memory that is written by several threads and then only read.
+/// Memory that several threads write, and that is only read once it is frozen.
 #[derive(Debug)]
 pub(crate) struct Scratch(Mutex<MmapMut>);
 
@@ -75,14 +77,14 @@ impl Scratch {
         Ok(Self(Mutex::new(map)))
     }
 
-    /// Puts `bytes` at `at`; what would lie outside is left out.
+    /// Writes `bytes` at `at`; bytes beyond the end are left out.
     pub(crate) fn write(&self, bytes: &[u8], at: usize) {
         if let Some(place) = self.0.lock().get_mut(at..at + bytes.len()) {
             place.copy_from_slice(bytes);
         }
     }
 
-    /// The finished memory.
+    /// Ends writing.
     pub(crate) fn freeze(self) -> Result<Mapping> {
         let map = self.0.into_inner().make_read_only();
         let map = map.map_err(|e| err!(Io, "memory cannot be made read-only").with_source(e))?;

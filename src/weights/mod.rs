@@ -1,4 +1,4 @@
-//! A shard's weights: found in the checkpoint by name, checked against the graph, and mapped, not read.
+//! A shard's weights: found in the checkpoint by name, checked against the graph, and mapped instead of read.
 
 mod catalogue;
 mod checkpoint;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
+use crate::graph::Weight;
 use crate::kernels::{self, Dtype, Layout, Matrix, Packing};
 use mapping::Mapping;
 
@@ -42,12 +43,24 @@ impl Stored {
         Matrix { layout: self.layout, rows: self.rows, cols: self.cols, data }
     }
 
-    /// Bytes it takes.
+    /// The bytes of the tensor that it is, or a part of, as `weight` says.
+    fn tensor_of(&self, weight: &Weight) -> Option<&[u8]> {
+        let before = weight.part.as_ref().map_or(Some(0), |part| self.layout.bytes(1, part.offset))?;
+        let begin = self.bytes.start.checked_sub(before)?;
+        let length = if weight.part.is_some() {
+            self.layout.bytes(1, weight.tensor_shape().iter().product())?
+        } else {
+            self.bytes.len()
+        };
+        self.mapping.bytes().get(begin..begin + length)
+    }
+
+    /// Bytes of the tensor as it is stored.
     pub(crate) fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// Writes its values as little-endian `dtype`.
+    /// Writes the tensor's values as little-endian `dtype`.
     pub(crate) fn write_values(&self, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
         let matrix = self.matrix();
         if self.layout == Layout::Rows(dtype) {
@@ -57,6 +70,16 @@ impl Stored {
         for from in 0..self.rows {
             matrix.widen(from * self.cols, &mut row);
             row.iter().try_for_each(|value| write_value(*value, dtype, out))?;
+        }
+        Ok(())
+    }
+
+    /// Writes its values plus `offset` as little-endian `dtype`.
+    pub(crate) fn write_sums(&self, offset: f32, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
+        let (matrix, mut row) = (self.matrix(), vec![0.0; self.cols]);
+        for from in 0..self.rows {
+            matrix.widen(from * self.cols, &mut row);
+            row.iter().try_for_each(|value| write_value(value + offset, dtype, out))?;
         }
         Ok(())
     }
@@ -73,7 +96,7 @@ impl Stored {
         Ok(())
     }
 
-    /// Writes its scales as little-endian `dtype`, row after row.
+    /// Writes the scales of a quantised tensor as little-endian `dtype`, row after row.
     pub(crate) fn write_scales(&self, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
         let (packing, matrix) = (self.packing()?, self.matrix());
         let mut scales = (0..self.rows).flat_map(|row| kernels::scales(packing, &matrix, row));
@@ -87,13 +110,14 @@ impl Stored {
         }
     }
 
-    /// How its bytes are laid out.
+    /// How the tensor's bytes are laid out.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
     }
 }
 
-/// Writes `value` as little-endian `dtype`, rounded half to even; float16's largest stands for what is beyond it.
+/// Writes `value` as little-endian `dtype`, rounded half to even. A value beyond float16's largest becomes the
+/// largest.
 pub(crate) fn write_value(value: f32, dtype: Dtype, out: &mut impl Write) -> std::io::Result<()> {
     match dtype {
         Dtype::F32 => out.write_all(&value.to_le_bytes()),
@@ -119,7 +143,8 @@ impl WeightTable {
         self.tensors.values().map(Stored::len).sum()
     }
 
-    /// The type of most of the checkpoint's own values: where matrices are quantised, those of vectors.
+    /// The type that most of the shard's values are stored in, quantised matrices left out: then it is the type of
+    /// most vectors.
     pub(crate) fn dtype(&self) -> Option<Dtype> {
         let plain = self.tensors.values().filter_map(|tensor| match tensor.layout {
             Layout::Rows(dtype) => Some((tensor.bytes.len(), dtype)),
@@ -128,7 +153,7 @@ impl WeightTable {
         plain.max_by_key(|(bytes, _)| *bytes).map(|(_, dtype)| dtype)
     }
 
-    /// The mapped files, to be read as they lie where values are stored as `dtype`.
+    /// The mapped files, for readers who take values of type `dtype` where they lie.
     pub(crate) fn files(&self, dtype: Dtype) -> Files<'_> {
         let mut mappings: Vec<&Arc<Mapping>> = self.tensors.values().map(|tensor| &tensor.mapping).collect();
         mappings.sort_by_key(|mapping| Arc::as_ptr(mapping));
@@ -142,7 +167,7 @@ impl WeightTable {
     }
 }
 
-/// The files of a [`WeightTable`], by numbers.
+/// The files of a [`WeightTable`], numbered.
 #[derive(Debug)]
 pub(crate) struct Files<'a> {
     table: &'a WeightTable,
@@ -151,14 +176,15 @@ pub(crate) struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// The file in which the tensor `name` lies as values of the type asked for, and its first byte.
+    /// The number of the file that holds the tensor `name`, and the tensor's first byte there; `None` if it is of
+    /// another type.
     pub(crate) fn place(&self, name: &str) -> Option<(usize, u64)> {
         let tensor = self.table.get(name).filter(|tensor| tensor.layout == Layout::Rows(self.dtype))?;
         let file = self.mappings.iter().position(|mapping| Arc::ptr_eq(mapping, &tensor.mapping))?;
         Some((file, tensor.bytes.start as u64))
     }
 
-    /// The bytes of each file.
+    /// The bytes of each file, in the order of their numbers.
     pub(crate) fn contents(&self) -> impl Iterator<Item = &'a [u8]> {
         self.mappings.iter().map(|mapping| mapping.bytes())
     }

@@ -1,8 +1,9 @@
 //! How checkpoints spell the names of tensors.
 //!
-//! Graphs use one spelling: that of the causal language model in transformers, `model.layers.0...`, `model.norm.weight`,
-//! `model.embed_tokens.weight`, `lm_head.weight`. Files have others. What transformers 5.24 does for the classes that are
-//! read here (`rename_source_key` in `core_model_loading.py`, with `base_model_prefix` "model") is the rule for the first two:
+//! Graphs use one spelling: that of the causal language model in transformers, `model.layers.0...`,
+//! `model.norm.weight`, `model.embed_tokens.weight`, `lm_head.weight`. Files have other spellings. For the first two
+//! below, the rule is that of transformers 5.24 for the classes that are read here (`rename_source_key` in
+//! `core_model_loading.py`, with `base_model_prefix` "model"):
 //!
 //! | stored                                            | by whom                                   | read as           |
 //! |---------------------------------------------------|-------------------------------------------|-------------------|
@@ -11,14 +12,14 @@
 //! | `language_model.model.layers...`                  | the text part of an older image-text model | `model.layers...` |
 //! | `model.language_model.layers...`                  | the text part of a newer one              | `model.layers...` |
 //!
-//! Where one tensor is there in two of the first spellings, the name that sorts first counts, as there. To transformers the
-//! last two are no names of these classes, and it would go on with random weights; here they count in a checkpoint that has
-//! nothing under any of the first.
+//! If a checkpoint has one tensor in two of the first spellings, the name that sorts first counts, as in
+//! transformers. The last two spellings mean nothing to transformers, which would go on with random weights. Here
+//! they count, in a checkpoint that has no tensor in one of the first spellings.
 
-/// Which spellings a name belongs to.
+/// Which of the spellings a name is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A causal language model's, or its parts'.
+    /// That of a causal language model or of a part of it.
     Own,
     /// That of the text part of a larger model.
     Nested,

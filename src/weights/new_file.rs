@@ -1,8 +1,9 @@
 //! Files that appear complete or not at all.
 //!
-//! A file is written beside its place and moved there when it is whole, so that readers and mappings of one that was there
-//! before keep what they have. Otherwise it is as if the place had been written to: a link is followed, the mode of a file
-//! that is replaced stays, that of a new one is as the umask says. What is no regular file is refused.
+//! A file is written beside its place and moved there when it is whole, so that whoever reads or maps the file that
+//! was there before keeps its content. Else everything is as if the file had been written in place: links are
+//! followed, a file that is replaced keeps its mode, a new one gets the mode that the umask leaves. A place that
+//! holds something other than a regular file is refused.
 
 use std::fs::{File, Metadata};
 use std::io::{Error as IoError, ErrorKind as IoKind, Result as IoResult};
@@ -13,29 +14,29 @@ use tempfile::{Builder, NamedTempFile, TempPath};
 use crate::error::{Error, Result, bail, err};
 use crate::source::folder_of;
 
-/// Links that are followed from one to the next; the systems' own limits are about this.
+/// How many links are followed from one to the next; operating systems have about the same limit.
 const MOST_LINKS: usize = 40;
 
 /// A file that is being written.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     file: NamedTempFile,
-    /// What the caller calls it.
+    /// The path that the caller gave, for messages.
     name: PathBuf,
     place: Place,
 }
 
-/// Where a file goes.
+/// The place of a file that is to be written.
 #[derive(Debug)]
 struct Place {
-    /// With links followed.
+    /// The path behind all links.
     path: PathBuf,
-    /// What is there now.
+    /// The file that is there now.
     old: Option<Metadata>,
 }
 
 impl NewFile {
-    /// A file that is to be `path`.
+    /// Begins a file that is to be at `path`.
     ///
     /// # Errors
     /// `InvalidArgument` if `path` names a folder or something else that is no regular file, or is no name of a file; `Io`.
@@ -43,35 +44,35 @@ impl NewFile {
         Self::with_prefix(path, ".tmp")
     }
 
-    /// The same, under a name that begins with `prefix` until it is complete.
+    /// As [`new`](Self::new); the file's name begins with `prefix` until it is complete.
     pub(crate) fn with_prefix(path: &Path, prefix: &str) -> Result<Self> {
         let place = place(path)?;
         let mut builder = Builder::new();
         builder.prefix(prefix);
-        // What the umask leaves of it.
+        // The umask takes bits away from it.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(folder_of(&place.path)).map_err(|e| unwritable(path, e))?;
         Ok(Self { file, name: path.to_owned(), place })
     }
 
-    /// Whether links lead both to one place.
+    /// Whether both are to be at one place, links followed.
     pub(crate) fn replaces_the_same_as(&self, other: &Self) -> bool {
         self.place.path == other.place.path
     }
 
-    /// To be written.
+    /// The file, for writing.
     pub(crate) fn as_file(&self) -> &File {
         self.file.as_file()
     }
 
-    /// Puts the file in its place, and gives it.
+    /// Moves the file to its place, and returns it.
     pub(crate) fn publish(self) -> Result<File> {
         let (name, path) = (self.name.clone(), self.place.path.clone());
         self.complete()?.persist(path).map_err(|e| unwritable(&name, e.error))
     }
 
-    /// Puts all `files` in their places, or, if one cannot be, none.
+    /// Moves all `files` to their places; if one cannot be moved, none is.
     pub(crate) fn publish_all<const N: usize>(files: [Self; N]) -> Result<()> {
         let mut published = Vec::with_capacity(N);
         for file in files {
@@ -95,7 +96,7 @@ impl NewFile {
         Ok(Undo { path, before })
     }
 
-    /// Its content on the disk, so that after a power failure there is a whole file or none, and with the mode it is to have.
+    /// Brings the content to the disk, so that a power failure leaves a whole file or none, and sets the file's mode.
     fn complete(self) -> Result<NamedTempFile> {
         let finish = || {
             self.file.as_file().sync_data()?;
@@ -106,7 +107,7 @@ impl NewFile {
     }
 }
 
-/// What takes a published file back.
+/// Takes a published file back, unless it is dropped unused.
 struct Undo {
     path: PathBuf,
     /// The file that was there before, under another name.
@@ -125,7 +126,7 @@ impl Undo {
     }
 }
 
-/// Another name for the file at `path`, beside it; a copy where a file has only one.
+/// A second name for the file at `path`, in its folder; a copy where the file system has no hard links.
 fn second_name(path: &Path) -> IoResult<TempPath> {
     let link = |new: &Path| std::fs::hard_link(path, new);
     let linked = Builder::new().prefix(".old").make_in(folder_of(path), link).map(NamedTempFile::into_temp_path);
@@ -136,7 +137,7 @@ fn second_name(path: &Path) -> IoResult<TempPath> {
     })
 }
 
-/// Where a file that is to be `path` goes.
+/// The place of a file that is to be at `path`.
 fn place(path: &Path) -> Result<Place> {
     let shown = path.display();
     let ends_in_name =

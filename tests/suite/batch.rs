@@ -1,4 +1,4 @@
-//! Many requests in one call: each gets the bits it gets alone, and none pays for another's failure.
+//! Many requests run in one call: each gets the bits it gets alone, and none pays for another's failure.
 
 use crate::common::{Model, argmax, assert_same, assert_same_in_pieces, device};
 use ndarray::Array2;

@@ -1,13 +1,12 @@
-//! Compiles and runs what lies in `c_tests/`: against the shared and the static library, under gcc's address and
-//! undefined-behaviour sanitizers, and under valgrind.
+//! The C programs of `c_tests/` pass against the shared and the static library, under gcc's sanitizers and under valgrind.
 //!
-//! Only the C compiler (`CC`, by default `cc`) must be there. What else is missing is skipped with a loud line.
+//! Only the C compiler (`CC`, by default `cc`) must be there. What needs more is skipped where that is missing.
 
 use std::process::Command;
 use std::time::Instant;
 
 use crate::c::{self, Build, Program, Setup};
-use crate::common::{Model, device};
+use crate::common::{Model, device, skipped};
 
 /// The model that tests run on unless they run on all: three layers, and stock ONNX Runtime can run it.
 const MODEL: &str = "mistral_window";
@@ -80,7 +79,7 @@ fn with_the_static_library() {
 #[test]
 fn under_sanitizers() {
     if !Setup::new(Build::Sanitized).can_compile() {
-        eprintln!("SKIPPED: the C compiler has no -fsanitize=address,undefined");
+        skipped("the C compiler has no -fsanitize=address,undefined");
         return;
     }
     run_all(Build::Sanitized);
@@ -90,7 +89,7 @@ fn under_sanitizers() {
 #[test]
 fn on_the_device() {
     if device::own_operators() && !c::prebuilt() {
-        eprintln!("SKIPPED: without ORTSHARD_TEST_DEVICE, with_the_shared_library runs the same programs");
+        skipped("without ORTSHARD_TEST_DEVICE, with_the_shared_library runs the same programs");
         return;
     }
     let setup = Setup::new(Build::Device);
@@ -113,7 +112,7 @@ fn on_the_device() {
 #[test]
 fn under_thread_sanitizer() {
     if c::thread_sanitizer().is_none() {
-        eprintln!("SKIPPED: not built with ThreadSanitizer; `make threads` does that");
+        skipped("not built with ThreadSanitizer; `make threads` does that");
         return;
     }
     let setup = Setup::new(Build::Threads);
@@ -126,7 +125,7 @@ fn under_thread_sanitizer() {
 #[test]
 fn under_valgrind() {
     if !c::is_installed("valgrind") {
-        eprintln!("SKIPPED: valgrind is not installed, so nothing was run under it");
+        skipped("valgrind is not installed, so nothing was run under it");
         return;
     }
     let setup = Setup::new(Build::Valgrind);
@@ -152,7 +151,7 @@ fn on_every_model() {
 fn the_header_in_c_and_cpp() {
     c::check_header(&mut c::compiler(), &["-std=c11", "-x", "c"]);
     if !c::is_installed("c++") {
-        eprintln!("SKIPPED: c++ is not installed, so the header was not compiled as C++");
+        skipped("c++ is not installed, so the header was not compiled as C++");
         return;
     }
     c::check_header(&mut Command::new("c++"), &["-std=c++17", "-x", "c++"]);

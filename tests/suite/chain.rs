@@ -1,5 +1,5 @@
-//! Shards run as a chain, and next tokens chosen in the call that runs the model: on the processor, and on another device's
-//! operators, for which the processor stands in.
+//! Shards run as a chain in one call, which changes no request if one shard fails; the next token chosen in that call is the
+//! one sampled from the logits.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Checkpoints whose names or files are not the usual ones: what transformers makes of them (`tools/make_checkpoint_goldens.py`),
-//! or a sentence that says what lies there and what to do.
+//! Weights are read from the files and by the names that transformers takes; what cannot be read is named with what to do.
+//! `tools/goldens/make_checkpoint_goldens.py` makes the answers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What every key of config.json does, against transformers' own answers (`tools/make_config_goldens.py`): it is honoured,
-//! refused by name, or changes nothing in transformers either.
+//! Every key of config.json is honoured, refused by name, or changes nothing in transformers either.
+//! `tools/goldens/make_config_goldens.py` makes the answers.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
-//! An exported shard in stock ONNX Runtime gives transformers' answers.
+//! An exported shard gives transformers' answers in ONNX Runtime alone.
 //!
-//! The exported graph holds none of this library's operators, so running it is a check by ONNX Runtime's own kernels.
-//! The test speaks ONNX Runtime's C API directly: a process has one environment, and the library under test owns the
-//! safe way to it.
+//! The exported graph holds none of this library's operators, so running it is a check by ONNX Runtime's own kernels. The
+//! test speaks ONNX Runtime's C API directly: a process has one environment, and the library under test owns the safe way to
+//! it.
 #![allow(unsafe_code, reason = "ONNX Runtime's C API")]
 
 use std::ffi::CString;
@@ -152,7 +152,7 @@ fn minor() -> u32 {
 
 /// `GroupQueryAttention` runs head widths in multiples of 16 only; other models are not exported.
 ///
-/// Before 1.24 its window counts one token more than transformers' does, so windows are left out there: the README says so.
+/// Before 1.24 its window counts one token more than transformers' does, so windows are left out there: docs/precision.md says so.
 fn runnable(model: &Model) -> bool {
     if minor() < 24 && model.name.contains("window") {
         return false;

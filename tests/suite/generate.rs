@@ -1,4 +1,4 @@
-//! The example programs, run as a user would: the main job from end to end.
+//! The example programs do the main job from end to end, as a user runs them.
 
 #[cfg(feature = "download")]
 #[allow(dead_code, reason = "the toy hub of the library's own tests")]
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::c::{self, Build, Program, Setup};
-use crate::common::Model;
+use crate::common::{Model, skipped};
 use serde_json::Value;
 
 /// Three layers, so that there is something to cut.
@@ -445,7 +445,7 @@ fn a_terminal_shows_progress() {
     let arguments =
         ["-c", terminal, program, "--model", path, "--prompt-ids", "1", "--max-tokens", "1", "--ignore-eos"];
     if !c::is_installed("python3") {
-        eprintln!("SKIPPED: python3 is not installed, so there was no terminal to draw on");
+        skipped("python3 is not installed, so there was no terminal to draw on");
         return;
     }
     let output = c::succeed(Command::new("python3").args(arguments).args(["--split", "0"]), "generate on a terminal");

@@ -1,5 +1,5 @@
-//! The committed header is the one that the sources make, C compilers take it, and the library exports exactly what
-//! it declares.
+//! The committed header is the one that the sources make, C compilers take it, and the library exports exactly what it
+//! declares.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ fn the_library_exports_what_the_header_declares() {
     let library = std::env::current_exe().unwrap().with_file_name("libortshard.so");
     let symbols = Command::new("nm").args(["--dynamic", "--defined-only", "--format=posix"]).arg(&library).output();
     let Ok(symbols) = symbols else {
-        eprintln!("SKIPPED: nm is not installed, so the exported symbols were not compared with the header");
+        crate::common::skipped("nm is not installed, so the exported symbols were not compared with the header");
         return;
     };
     assert!(symbols.status.success(), "nm {}: {}", library.display(), String::from_utf8_lossy(&symbols.stderr));

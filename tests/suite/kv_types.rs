@@ -1,5 +1,5 @@
-//! KV caches in float16 and in 8 bits: close to transformers, the same bits however the work is cut, half and a quarter of the
-//! memory, and everything else as with float32.
+//! KV caches in float16 and in 8 bits take half and a quarter of the memory, stay close to transformers, and give the same
+//! bits however the work is cut.
 
 use crate::common::{self, Model, assert_batches, assert_same};
 use ndarray::s;

@@ -1,4 +1,4 @@
-//! The house rules of src/lib.rs, read off the sources.
+//! The sources keep the rules of src/lib.rs: which module may use which, where `unsafe` may stand, how long a file may be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use crate::common::paths::Modules;
 
 /// Which modules a module may use. All may use [`COMMON`].
-const USES: &[(&str, &[&str])] = &[
+pub(crate) const USES: &[(&str, &[&str])] = &[
     ("ffi", &["engine", "runtime", "sampler", "tokenizer"]),
-    ("engine", &["graph", "kernels", "kv", "model", "runtime", "sampler", "source", "tokenizer", "weights"]),
-    ("model", &["graph"]),
-    ("runtime", &["graph", "kernels", "weights"]),
+    ("engine", &["graph", "kept", "kernels", "model", "runtime", "sampler", "source", "tokenizer", "weights"]),
+    ("model", &["graph", "kernels"]),
+    ("runtime", &["graph", "kept", "kernels", "weights"]),
     ("weights", &["graph", "kernels", "source"]),
-    ("graph", &[]),
+    ("graph", &["kernels"]),
     ("kernels", &[]),
     ("source", &[]),
-    ("kv", &["kernels"]),
+    ("kept", &["graph", "kernels"]),
     ("sampler", &[]),
     ("tokenizer", &["source"]),
     ("json", &[]),
@@ -23,7 +23,7 @@ const USES: &[(&str, &[&str])] = &[
 ];
 
 /// What every module may use.
-const COMMON: &[&str] = &["error", "json"];
+const COMMON: &[&str] = &["error", "json", "testing"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["ffi/", "kernels/", "runtime/", "tokenizer/retries.rs", "weights/mapping.rs"];
@@ -137,7 +137,7 @@ fn names_of_graphs_are_typed_once() {
     let sources = sources();
     let names = sources.iter().find(|source| source.path == "graph/names.rs").unwrap();
     let names: Vec<String> = names.lines.iter().flat_map(|line| literals(line)).collect();
-    assert!(names.len() > 12, "{names:?}");
+    assert!(names.len() >= 6, "{names:?}");
     for source in sources.iter().filter(|s| s.path != "graph/names.rs") {
         // Elsewhere the same words may be config.json's.
         let prefix = if matches!(source.module(), "graph" | "runtime") { "" } else { "c" };
@@ -155,7 +155,7 @@ fn no_file_is_long() {
     }
 }
 
-/// Folders some of whose parts still use each other in a circle, and why.
+/// Folders some of whose parts, or of those of a folder in them, still use each other in a circle, and why.
 const CIRCLES: &[(&str, &str)] = &[
     ("ffi", "the names of handles lie beside the functions that make them"),
     ("kernels", "one file holds how weights lie and how registers read them"),
@@ -186,12 +186,18 @@ fn parts_of_a_folder_use_each_other_in_one_direction() {
         folders.entry(a[..common].join("/")).or_default().entry(parts).or_insert(why);
     }
     assert!(folders.contains_key("engine") && folders.contains_key("kernels"), "no uses found: {folders:?}");
+    let mut wrong = Vec::new();
     for (folder, uses) in &folders {
         let in_circles = uses.iter().filter(|((from, to), _)| reaches(uses.keys(), to, from));
         let lines: Vec<&str> = in_circles.map(|(_, why)| why.as_str()).collect();
-        let known = CIRCLES.iter().any(|(known, _)| known == folder);
-        assert_eq!(!lines.is_empty(), known, "src/{folder}: known, circles:\n{}", lines.join("\n"));
+        let known = |known: &str| known == folder || folder.starts_with(&format!("{known}/"));
+        if lines.is_empty() && CIRCLES.iter().any(|(known, _)| known == folder) {
+            wrong.push(format!("src/{folder} has no circle any more: take it off the list"));
+        } else if !lines.is_empty() && !CIRCLES.iter().any(|(folder, _)| known(folder)) {
+            wrong.push(format!("src/{folder} has a circle:\n  {}", lines.join("\n  ")));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Whether `from` uses `to`, be it through others.

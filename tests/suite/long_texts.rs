@@ -1,4 +1,5 @@
-//! Texts of any length in bounded memory, against Python's `tokenizers` (`tools/make_long_text_goldens.py`).
+//! A text of any length is encoded and decoded as Python's `tokenizers` does it, in bounded memory.
+//! `tools/goldens/make_long_text_goldens.py` makes the answers.
 #![allow(unsafe_code, reason = "setrlimit")]
 
 use std::path::{Path, PathBuf};

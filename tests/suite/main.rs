@@ -1,7 +1,8 @@
 //! All tests that use the library from outside, as one program: it is compiled and linked once.
 //!
-//! A module is a promise or a scenario; `tests/README.md` is the table. Tests run side by side in this process, so what depends
-//! on the whole process (its environment, its limits, its memory) runs in a child: `common::process::child`.
+//! A module is about one promise, its first sentence; tests/README.md is the table of them. Tests run side by side in this
+//! process, so what depends on the whole process (its environment, its limits, its memory) runs in a child:
+//! `common::process::child`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 #![allow(clippy::cast_precision_loss, reason = "test values are small")]
 #![allow(clippy::needless_pass_by_value, reason = "array views are references")]
@@ -9,12 +10,16 @@
 mod c;
 mod common;
 
+mod address_space;
 mod batch;
 mod c_tests;
 mod chain;
 mod checkpoints;
+mod cleanup;
 mod configs;
 mod corpus;
+mod devices;
+mod estimate;
 mod export;
 mod generate;
 mod header;
@@ -22,23 +27,21 @@ mod kv_types;
 mod layering;
 mod long_texts;
 mod mapped_weights;
+mod memory_limit;
+mod offline;
 mod parity;
+mod partitions;
 mod patterns;
 mod precision;
+mod promises;
+mod readme;
+mod runtimes;
 mod sampler;
-mod scenario_01_swaps;
-mod scenario_03_address_space;
-mod scenario_03_estimate;
-mod scenario_03_memory_limit;
-mod scenario_04_offline;
-mod scenario_05_runtimes;
-mod scenario_07_threads;
-mod scenario_08_partitions;
-mod scenario_09_without_cache;
-mod scenario_10_state;
-mod scenario_12_devices;
-mod scenario_13_cleanup;
-mod scenarios;
 mod special_tokens;
+mod state;
+mod swaps;
 mod text;
+mod threads;
 mod tied_head;
+mod windows;
+mod without_cache;

@@ -1,4 +1,4 @@
-//! Weights are mapped, not read: a shard's own memory is a small part of its checkpoint, and other shards' files need
+//! Weights are mapped, not read: a shard's own memory is a small part of its checkpoint, and the files of other shards need
 //! not even exist.
 #![cfg(target_os = "linux")]
 

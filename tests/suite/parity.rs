@@ -1,4 +1,4 @@
-//! Every model family against transformers' own answers (`tools/make_goldens.py`).
+//! Every model family gives transformers' logits and greedy ids. `tools/goldens/make_goldens.py` makes the answers.
 
 use crate::common::{self, Model, assert_close, assert_within, device};
 use ortshard::{Input, Logits, Request, RequestOptions};

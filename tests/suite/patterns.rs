@@ -1,5 +1,5 @@
-//! Regular expressions of tokenizers, against where Python's `tokenizers` cuts texts by them
-//! (`tools/make_pattern_goldens.py`).
+//! Regular expressions of tokenizers cut texts where Python's `tokenizers` cuts them. `tools/goldens/make_pattern_goldens.py` makes
+//! the answers.
 
 use std::path::Path;
 

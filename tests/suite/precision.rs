@@ -1,4 +1,4 @@
-//! Quantised shards: close to exact, the same bits however they are cut, and written to the cache once.
+//! Quantised shards stay close to exact ones, give the same bits however they are cut, and are written to the cache once.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

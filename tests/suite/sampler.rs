@@ -1,4 +1,4 @@
-//! The sampler against its written rule.
+//! The sampler follows its written rule.
 
 use ortshard::{ErrorKind, Sampler, SamplerOptions};
 use rand_chacha::ChaCha8Rng;
@@ -66,7 +66,7 @@ fn follows_the_written_rule() {
     }
 }
 
-/// The contract: these ids must never change, on any platform. `sampler_ids` of `tools/make_tokenizer_goldens.py` gives
+/// The contract: these ids must never change, on any platform. `sampler_ids` of `tools/goldens/make_tokenizer_goldens.py` gives
 /// them from the book: `ChaCha8`, sorting and `math.log` in plain Python.
 #[test]
 fn the_stream_of_the_default_options_is_fixed() {

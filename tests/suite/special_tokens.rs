@@ -1,5 +1,5 @@
-//! Folders whose files disagree about special tokens, against what `AutoTokenizer` of `transformers` makes of them
-//! (`tools/make_special_token_goldens.py`).
+//! Where a folder's files disagree about special tokens, the tokenizer does what `AutoTokenizer` of transformers does.
+//! `tools/goldens/make_special_token_goldens.py` makes the answers.
 
 use std::path::Path;
 

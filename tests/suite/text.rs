@@ -1,4 +1,5 @@
-//! Tokenizers, streaming and chat templates against what the Python libraries answer (`tools/make_tokenizer_goldens.py`).
+//! Tokenizers, text streams and chat templates give what the Python libraries give, within bounds of time, memory and stack.
+//! `tools/goldens/make_tokenizer_goldens.py` makes the answers.
 
 use std::fs;
 use std::path::{Path, PathBuf};

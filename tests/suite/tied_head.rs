@@ -1,5 +1,5 @@
-//! A model whose config ties the head to the embedding, and whose files hold a head all the same: the head of the files
-//! counts, as in transformers 5.
+//! Where config.json ties the head to the embedding and the files hold a head all the same, the head of the files counts, as
+//! in transformers 5.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -5,14 +5,10 @@ A story is a plot: an ordered list of beats, each with several ways to tell it.
 The slots of one story are drawn once, so its hero keeps the same name, kind and
 pronouns throughout, and a plot's case ties its details together (who is stuck
 where, and what gets them out).
-
-    python tools/stories/grammar.py [count [seed]]
 """
 
 import re
-import sys
 from dataclasses import dataclass
-from itertools import islice
 from random import Random
 from typing import Iterator
 
@@ -519,9 +515,3 @@ def stories(seed: int) -> Iterator[str]:
         if 60 <= len(text.split()) <= 160 and text not in seen:
             seen.add(text)
             yield text
-
-
-if __name__ == "__main__":
-    count, seed = (int(value) for value in (sys.argv[1:] + ["5", "0"][len(sys.argv) - 1 :]))
-    for text in islice(stories(seed), count):
-        print(text, end="\n\n")

@@ -2,7 +2,7 @@
 
 A byte-level BPE tokenizer and a small Llama, both written as the ordinary
 Hugging Face folder that ortshard reads. Needs no more than a CPU and
-tools/requirements-goldens.txt; the best weights so far are saved on the way,
+tools/goldens/requirements.txt; the best weights so far are saved on the way,
 so the folder is usable soon after the start.
 
     python tools/stories/train.py [--minutes 24] [--threads 1]

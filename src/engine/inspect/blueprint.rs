@@ -23,7 +23,7 @@ impl Blueprint {
     pub(crate) fn read(files: &dyn ModelFiles, spec: &ShardSpec, on: &mut OnTransfer<'_>) -> Result<Self> {
         let config = read_config(files, on)?;
         let range = range(spec, &config)?;
-        let graph = model::graph(&config, range)?;
+        let graph = model::graph(&config, range);
         Ok(Self { config, range, graph })
     }
 
@@ -35,10 +35,10 @@ impl Blueprint {
         catalogue: Option<&mut Catalogue>,
     ) -> Result<Self> {
         let blueprint = Self::read(files, spec, &mut |_| Ok(()))?;
-        match catalogue {
+        Ok(match catalogue {
             Some(catalogue) => blueprint.with_head_of(catalogue),
-            None => Ok(blueprint),
-        }
+            None => blueprint,
+        })
     }
 
     /// The blueprint once it is known which tensors the checkpoint holds.
@@ -47,17 +47,17 @@ impl Blueprint {
     /// - a head that is there beside the embedding is the head. Where the two are equal, as in many such checkpoints, it makes
     ///   no difference;
     /// - a head that is there alone is the embedding, too.
-    pub(crate) fn with_head_of(mut self, catalogue: &mut Catalogue) -> Result<Self> {
+    pub(crate) fn with_head_of(mut self, catalogue: &mut Catalogue) -> Self {
         if !(self.config.tie_word_embeddings && catalogue.holds(model::HEAD)) {
-            return Ok(self);
+            return self;
         }
         if self.range.is_first() && !catalogue.holds(model::EMBEDDING) {
             catalogue.alias(model::EMBEDDING, model::HEAD);
         } else if self.range.is_last() {
             self.config.tie_word_embeddings = false;
-            self.graph = model::graph(&self.config, self.range)?;
+            self.graph = model::graph(&self.config, self.range);
         }
-        Ok(self)
+        self
     }
 }
 

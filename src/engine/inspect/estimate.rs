@@ -1,12 +1,12 @@
 //! What a shard will take, from config.json and the tensor headers alone.
 
 use super::blueprint::Blueprint;
-use crate::engine::export;
 use crate::engine::memory::{ROWS, run_bytes, run_within};
-use crate::engine::options::{Device, EngineOptions, ShardSpec, Target};
+use crate::engine::options::{DEFAULT_CHUNK, Device, EngineOptions, ShardSpec, Target};
 use crate::engine::session::copied_bytes;
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
+use crate::kept::KeptShape;
 use crate::kernels::Dtype;
 use crate::model::StoredDtype;
 use crate::runtime;
@@ -110,16 +110,18 @@ impl Situation<'_> {
         };
         let weight_bytes = precision.bytes(&graph.weights(), bytes);
         let dtype = self.target.dtype(stored);
-        let (copied, passing) = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let copies = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let (copied, passing) = copies.unwrap_or_default();
         let weight_bytes = weight_bytes + copied;
-        let kv = self.options.kv_type.shape(config, *range);
-        let (token, requests) = if self.target.stock() && export::check(config).is_ok() {
+        let kept = KeptShape::new(graph, self.options.kv_type.rows());
+        let (each, requests) = if copies.is_some() {
             let together = u64::from(self.options.batch_slots.max(1));
-            (kv.values_per_token() * dtype.size() as u64, u64::from(requests).next_multiple_of(together))
+            let token = kept.values_per_token() * dtype.size() as u64;
+            (token.saturating_mul(context.into()), u64::from(requests).next_multiple_of(together))
         } else {
-            (kv.bytes_per_token(), u64::from(requests))
+            (kept.bytes(context as usize, DEFAULT_CHUNK), u64::from(requests))
         };
-        let kv_bytes = token.saturating_mul(u64::from(context).saturating_mul(requests));
+        let kv_bytes = each.saturating_mul(requests);
         let held = self.held;
         let (rows, arena) = if let Some(limit) = self.limit {
             run_within(self.target, graph, limit.saturating_sub(held + weight_bytes + passing))

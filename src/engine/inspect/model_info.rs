@@ -40,7 +40,7 @@ impl ModelInfo {
             vocab_size: config.vocab_size as u32,
             max_positions: config.max_positions as u32,
             eos_ids: tokenizer::declared_eos(files, on)?,
-            architecture: config.architecture,
+            architecture: config.architecture.to_owned(),
         })
     }
 }

@@ -1,18 +1,25 @@
-//! A request's KV cache: mapped memory for this library's operators, a slot on the session's device for ONNX Runtime's.
+//! A request's KV cache: mapped memory for the native operators, a slot on the session's device for the stock ones.
+
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::budget::Reservation;
 use super::slots::Slot;
-use crate::error::{Result, bail};
-use crate::kv::KvCache;
+use crate::error::{Result, bail, err};
+use crate::graph::Kept;
+use crate::kept::KvCache;
 use crate::runtime::Segment;
 
 /// A request's KV cache, and what it has taken from the budget.
 #[derive(Debug)]
 pub(crate) enum KvStore {
-    Mapped { cache: KvCache, _memory: Reservation },
-    Device(Slot),
+    Mapped {
+        cache: KvCache,
+        _memory: Reservation,
+    },
+    /// Every layer keeps all tokens there.
+    Device(Slot, Arc<[Kept]>),
 }
 
 /// Where a request keeps its KV cache: empty once the shard is retired, and between the calls of a request without one.
@@ -20,58 +27,110 @@ pub(crate) type KvCell = Mutex<Option<KvStore>>;
 
 impl KvStore {
     /// The request's part of a run: `tokens` rows that continue `position` cached ones.
-    pub(crate) fn segment(&mut self, position: usize, tokens: usize) -> Segment<'_> {
+    pub(crate) fn segment(&mut self, position: usize, tokens: usize) -> Result<Segment<'_>> {
         match self {
             Self::Mapped { cache, .. } => {
-                let (capacity, kind) = (cache.capacity(), cache.row_type());
-                Segment::new(cache.bytes(), kind, capacity, position, tokens)
+                cache.make_room(position, tokens)?;
+                let kind = cache.row_type();
+                let (bytes, places) = cache.parts();
+                Ok(Segment::new(bytes, places, kind, position, tokens))
             }
-            Self::Device(slot) => Segment::on_device(slot.cache(), slot.index(), position, tokens),
+            Self::Device(slot, _) => Ok(Segment::on_device(slot.cache(), slot.index(), position, tokens)),
         }
     }
 
-    /// Copies the first `tokens` rows of every head of `other`.
-    pub(crate) fn copy(&mut self, other: &Self, tokens: usize) -> Result<()> {
+    /// The earliest position to which the request can go back.
+    pub(crate) fn earliest(&self) -> usize {
+        match self {
+            Self::Mapped { cache, .. } => cache.earliest(),
+            Self::Device(..) => 0,
+        }
+    }
+
+    /// Makes room for tokens from position 0 on.
+    pub(crate) fn restart(&mut self) {
+        match self {
+            Self::Mapped { cache, .. } => cache.restart(),
+            Self::Device(..) => {}
+        }
+    }
+
+    /// Copies what `other` keeps at `position`.
+    pub(crate) fn copy(&mut self, other: &Self, position: usize) -> Result<()> {
         match (self, other) {
-            (Self::Mapped { cache: to, .. }, Self::Mapped { cache: from, .. }) => {
-                to.copy(from, tokens);
-                Ok(())
+            (Self::Mapped { cache: to, .. }, Self::Mapped { cache: from, .. }) => to.copy(from, position),
+            (Self::Device(to, _), Self::Device(from, _)) => {
+                to.cache().copy(to.index(), from.cache(), from.index(), position)
             }
-            (Self::Device(to), Self::Device(from)) => to.cache().copy(to.index(), from.cache(), from.index(), tokens),
             (to, from) => {
                 let mut rows = Vec::new();
-                from.read(tokens, &mut rows)?;
-                to.write(tokens, &rows)
+                from.read(position, &mut rows)?;
+                to.write(position, &rows)
             }
         }
     }
 
-    /// Appends the first `tokens` rows of every head, `[layers, 2, kv_heads, tokens]` rows as they lie in the cache.
-    pub(crate) fn read(&self, tokens: usize, to: &mut Vec<u8>) -> Result<()> {
+    /// Bytes that [`read`](Self::read) gives at `position`.
+    pub(crate) fn state_bytes(&self, position: usize) -> usize {
+        match self {
+            Self::Mapped { cache, .. } => cache.state_bytes(position),
+            Self::Device(slot, layers) => {
+                let windows = layers.iter().filter(|kept| kept.window.is_some()).count();
+                slot.cache().state_bytes(position) + windows * size_of::<u64>()
+            }
+        }
+    }
+
+    /// Appends what is kept at `position`, as [`KvCache::read`] does.
+    pub(crate) fn read(&self, position: usize, to: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Mapped { cache, .. } => {
-                cache.heads(tokens).for_each(|head| to.extend_from_slice(head));
+                cache.read(position, to);
                 Ok(())
             }
-            Self::Device(slot) => slot.cache().read(slot.index(), tokens, to),
-        }
-    }
-
-    /// Takes what [`read`](Self::read) gave.
-    pub(crate) fn write(&mut self, tokens: usize, from: &[u8]) -> Result<()> {
-        match self {
-            Self::Mapped { cache, .. } => {
-                let mut rows = from;
-                for head in cache.heads_mut(tokens) {
-                    let Some((own, rest)) = rows.split_at_checked(head.len()) else {
-                        bail!(Internal, "{} bytes are not {tokens} tokens of a KV cache", from.len());
-                    };
-                    head.copy_from_slice(own);
-                    rows = rest;
+            Self::Device(slot, layers) => {
+                for (layer, kept) in layers.iter().enumerate() {
+                    if kept.window.is_some() {
+                        to.extend_from_slice(&0_u64.to_le_bytes());
+                    }
+                    slot.cache().read(slot.index(), layer, position, to)?;
                 }
                 Ok(())
             }
-            Self::Device(slot) => slot.cache().write(slot.index(), tokens, from),
         }
+    }
+
+    /// Takes what [`read`](Self::read) gave. Nothing changes if that is refused.
+    pub(crate) fn write(&mut self, position: usize, from: &[u8]) -> Result<()> {
+        let (slot, layers) = match self {
+            Self::Mapped { cache, .. } => return cache.write(position, from),
+            Self::Device(slot, layers) => (slot, layers),
+        };
+        let wrong = || err!(Malformed, "state: what it keeps is not what position {position} takes");
+        let (mut rest, mut parts) = (from, Vec::with_capacity(layers.len()));
+        for kept in layers.iter() {
+            if kept.window.is_some() {
+                let (first, others) = rest.split_first_chunk().ok_or_else(wrong)?;
+                if u64::from_le_bytes(*first) != 0 {
+                    bail!(
+                        Unsupported,
+                        "state: it keeps a window of layer {}, and ONNX Runtime's own operators need every token",
+                        kept.layer
+                    );
+                }
+                rest = others;
+            }
+            let bytes = slot.cache().state_bytes(position) / layers.len();
+            let (own, others) = rest.split_at_checked(bytes).ok_or_else(wrong)?;
+            parts.push(own);
+            rest = others;
+        }
+        if !rest.is_empty() {
+            return Err(wrong());
+        }
+        for (layer, rows) in parts.into_iter().enumerate() {
+            slot.cache().write(slot.index(), layer, position, rows)?;
+        }
+        Ok(())
     }
 }

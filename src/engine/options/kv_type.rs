@@ -1,8 +1,6 @@
 //! How KV caches are kept.
 
 use crate::kernels::RowType;
-use crate::kv::KvShape;
-use crate::model::{ModelConfig, Range};
 
 /// What the keys and values of a request's cache are kept as. Arithmetic is in float32 whatever it is.
 ///
@@ -26,13 +24,12 @@ pub enum KvType {
 }
 
 impl KvType {
-    /// One token's rows in the layers `range`.
-    pub(crate) fn shape(self, config: &ModelConfig, range: Range) -> KvShape {
-        let rows = match self {
+    /// How the native operators keep rows.
+    pub(crate) fn rows(self) -> RowType {
+        match self {
             Self::Auto | Self::F32 => RowType::F32,
             Self::F16 => RowType::F16,
             Self::Int8 => RowType::Int8,
-        };
-        KvShape { layers: range.len(), kv_heads: config.kv_heads, head_dim: config.head_dim, rows }
+        }
     }
 }

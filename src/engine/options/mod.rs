@@ -64,6 +64,11 @@ pub struct EngineOptions {
     pub source: SourceOptions,
 }
 
+/// Tokens that a KV cache has room for where [`RequestOptions::capacity`] is 0 and the model allows as many.
+pub(crate) const DEFAULT_CAPACITY: usize = 4096;
+/// Tokens per run where [`RequestOptions::prefill_chunk`] is 0.
+pub(crate) const DEFAULT_CHUNK: usize = 512;
+
 /// Options of a [`Request`](super::Request).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestOptions {

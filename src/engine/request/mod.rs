@@ -16,7 +16,7 @@ use ndarray::ArrayView2;
 
 use super::io::{Input, Logits, Output};
 use super::memory::{KvCell, KvStore};
-use super::options::RequestOptions;
+use super::options::{DEFAULT_CAPACITY, DEFAULT_CHUNK, RequestOptions};
 use super::run::{Call, Progress, run};
 use super::session::{Given, Results, Rows, Sink};
 use super::shard::Shard;
@@ -24,9 +24,6 @@ use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::Cancel;
 use history::History;
 use state::State;
-
-const DEFAULT_CAPACITY: usize = 4096;
-const DEFAULT_CHUNK: usize = 512;
 
 /// A request: a KV cache of fixed capacity, or what replaces it, and the number of tokens in it. One call at a time;
 /// many requests may run on one shard at once.
@@ -87,7 +84,7 @@ impl Request {
             if no_cache {
                 return Ok((Arc::default(), Some(History::new(shard, capacity)?)));
             }
-            Ok((shard.new_cache(capacity)?, None))
+            Ok((shard.new_cache(capacity, chunk)?, None))
         };
         let (cache, history) = memory().inspect_err(|error| shard.counters.note(error))?;
         let cancel = Arc::new(Cancel::new()?);
@@ -110,9 +107,26 @@ impl Request {
     }
 
     /// Forgets every token from `position` on.
+    ///
+    /// A layer that sees a window of tokens keeps that and at least 256 tokens behind it. A request can go back so far, and to 0.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](ErrorKind::OutOfRange) past the request's position, or where a window has moved on; nothing changes then.
     pub fn truncate(&mut self, position: usize) -> Result<()> {
         if position > self.position {
             bail!(OutOfRange, "position {position} is past the request's position {}", self.position);
+        }
+        if let Some(cache) = self.cache.lock().as_mut() {
+            let earliest = cache.earliest();
+            if position == 0 {
+                cache.restart();
+            } else if position < earliest {
+                bail!(
+                    OutOfRange,
+                    "position {position} is further back than the layers with a window have kept; the earliest is {earliest}, or 0 \
+                     to run the tokens again"
+                );
+            }
         }
         self.position = position;
         if let Some(history) = &mut self.history {
@@ -164,7 +178,8 @@ impl Request {
 
     /// Bytes that [`export_state`](Self::export_state) gives now; 0 if it does not.
     pub fn state_size(&self) -> usize {
-        if self.history.is_some() { 0 } else { state::size(self.position, self.shard.info()) }
+        // A request without a cache has no state, nor has one whose shard is retired.
+        self.with_cache(|cache| Ok(state::size(self.position, cache))).unwrap_or(0)
     }
 
     /// The request's state, to be continued by [`import_state`](Self::import_state) bit for bit: later, in another
@@ -175,7 +190,7 @@ impl Request {
     /// [`import_state`](Self::import_state): its state is its input, to be run again.
     pub fn export_state(&self) -> Result<Vec<u8>> {
         let fingerprint = self.shard.fingerprint()?;
-        self.with_cache(|cache| state::write(fingerprint, self.position, cache, self.state_size()))
+        self.with_cache(|cache| state::write(fingerprint, self.position, cache))
     }
 
     /// Puts the request where the one that exported `state` was. Nothing changes if that is refused.
@@ -186,18 +201,14 @@ impl Request {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range, dtype or KV type;
     /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
     pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
-        let State { fingerprint, position, kv } = state::read(state)?;
+        let State { fingerprint, position, kept } = state::read(state)?;
         if fingerprint != self.shard.fingerprint()? {
             bail!(InvalidArgument, "state: it belongs to another model, layer range, dtype or kv_type");
         }
         if position > self.capacity {
             bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity);
         }
-        let size = state::size(position, self.shard.info());
-        if state.len() != size {
-            bail!(Malformed, "state: {} bytes, {position} tokens take {size}", state.len());
-        }
-        self.with_cache(|cache| cache.write(position, kv))?;
+        self.with_cache(|cache| cache.write(position, kept))?;
         self.position = position;
         Ok(())
     }
@@ -268,7 +279,7 @@ impl Request {
     /// Gives a request without a KV cache one for the length of a call of `tokens` tokens, and fills it with what is behind them.
     fn lend_cache(&mut self, tokens: usize) -> Result<()> {
         let Some(history) = &self.history else { return Ok(()) };
-        self.cache = self.shard.new_cache(self.position + tokens)?;
+        self.cache = self.shard.new_cache(self.position + tokens, self.chunk)?;
         let rows = history.rows(0..self.position);
         history::replay(&self.shard, rows, &self.cache, self.chunk, &self.cancel, &mut self.results)
     }

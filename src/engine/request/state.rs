@@ -1,28 +1,30 @@
 //! A request's state outside the request: forked into another one, or as bytes for another process.
 //!
-//! The bytes: magic, version, the shard's fingerprint, the position, the KV rows of every layer and head, `[layers, 2, kv_heads,
-//! position]` rows as they lie in the cache (little-endian values, or `kernels::RowType`), and the SHA-256 of all that.
+//! The bytes: magic, version, the shard's fingerprint, the position, what every layer keeps ([`KvCache::read`]: rows as they lie in
+//! the cache, little-endian values or `kernels::RowType`), and the SHA-256 of all that.
+//!
+//! [`KvCache::read`]: crate::kept::KvCache::read
 
 use sha2::{Digest, Sha256};
 
 use crate::engine::identity::Fingerprint;
 use crate::engine::memory::KvStore;
-use crate::engine::shard_info::ShardInfo;
 use crate::error::{Error, Result, Site, bail, err};
 
 const MAGIC: &[u8; 8] = b"ORTSHKV\0";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HASH: usize = 32;
 /// Magic, version, fingerprint, position.
 const HEADER: usize = 8 + 4 + HASH + 8;
 
-/// Bytes of the state of a request at `position` on the shard of `info`.
-pub(super) fn size(position: usize, info: &ShardInfo) -> usize {
-    HEADER + position * info.kv_bytes_per_token as usize + HASH
+/// Bytes of the state of a request at `position` with `cache`.
+pub(super) fn size(position: usize, cache: &KvStore) -> usize {
+    HEADER + cache.state_bytes(position) + HASH
 }
 
-/// The state of a request at `position` with `cache`: `size` bytes.
-pub(super) fn write(fingerprint: &Fingerprint, position: usize, cache: &KvStore, size: usize) -> Result<Vec<u8>> {
+/// The state of a request at `position` with `cache`.
+pub(super) fn write(fingerprint: &Fingerprint, position: usize, cache: &KvStore) -> Result<Vec<u8>> {
+    let size = size(position, cache);
     let mut state = Vec::new();
     state.try_reserve_exact(size).map_err(|_| Error::oom(Site::Kv, "cpu", size as u64, "the exported state"))?;
     state.extend_from_slice(MAGIC);
@@ -39,8 +41,8 @@ pub(super) fn write(fingerprint: &Fingerprint, position: usize, cache: &KvStore,
 pub(super) struct State<'s> {
     pub fingerprint: &'s [u8],
     pub position: usize,
-    /// The KV rows.
-    pub kv: &'s [u8],
+    /// What the layers keep.
+    pub kept: &'s [u8],
 }
 
 /// What is in the bytes `state`.
@@ -49,7 +51,7 @@ pub(super) fn read(state: &[u8]) -> Result<State<'_>> {
         bail!(Malformed, "state: {} bytes are too few", state.len());
     }
     let (content, hash) = state.split_at(state.len() - HASH);
-    let (head, kv) = content.split_at(HEADER);
+    let (head, kept) = content.split_at(HEADER);
     if &head[..8] != MAGIC {
         bail!(Malformed, "state: this is no exported request state");
     }
@@ -63,5 +65,5 @@ pub(super) fn read(state: &[u8]) -> Result<State<'_>> {
     let (fingerprint, position) = head[12..].split_at(HASH);
     let position = position.iter().rev().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
     let position = usize::try_from(position).map_err(|_| err!(Malformed, "state: position {position}"))?;
-    Ok(State { fingerprint, position, kv })
+    Ok(State { fingerprint, position, kept })
 }

@@ -6,7 +6,7 @@ use crate::engine::memory::{Budget, Reservation};
 use crate::engine::session::Rows;
 use crate::error::{Error, Result, Site};
 use crate::model::Rope;
-use crate::runtime::{Batch, Segment};
+use crate::runtime::{Angles, Batch, Segment};
 
 /// A copy of several calls' rows, one call after another.
 #[derive(Debug, Default)]
@@ -40,12 +40,16 @@ impl Gathered {
     }
 }
 
-/// The segments with the rotation of each of their rows.
-pub(super) fn rotated<'a>(rope: &Rope, segments: Vec<Segment<'a>>) -> Batch<'a> {
-    let count = segments.iter().map(|segment| segment.rows().len()).sum::<usize>() * rope.pairs();
-    let (mut cos, mut sin) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for position in segments.iter().flat_map(Segment::rows) {
-        rope.rotation(position, &mut cos, &mut sin);
-    }
-    Batch { segments, cos, sin }
+/// The segments, and how far each of the model's rotations turns each of their rows.
+pub(super) fn rotated<'a>(ropes: &[Rope], segments: Vec<Segment<'a>>) -> Batch<'a> {
+    let rows: usize = segments.iter().map(|segment| segment.rows().len()).sum();
+    let angles = ropes.iter().map(|rope| {
+        let count = rows * rope.pairs();
+        let mut angles = Angles { cos: Vec::with_capacity(count), sin: Vec::with_capacity(count) };
+        for position in segments.iter().flat_map(Segment::rows) {
+            rope.rotation(position, &mut angles.cos, &mut angles.sin);
+        }
+        angles
+    });
+    Batch { angles: angles.collect(), segments }
 }

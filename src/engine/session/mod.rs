@@ -21,8 +21,8 @@ use crate::engine::memory::{Budget, KvStore, Reservation, SHRINK_FROM, Slots, ru
 use crate::engine::options::{Device, Target};
 use crate::error::{Result, Site, bail};
 use crate::graph::{self, Graph, names};
+use crate::kept::{KeptShape, KvCache};
 use crate::kernels::Dtype;
-use crate::kv::{KvCache, KvShape};
 use crate::model::ModelConfig;
 use crate::runtime::{self, Batch, Cancel, Placement, Tensor, TensorMut, Values};
 use crate::weights::WeightTable;
@@ -91,7 +91,7 @@ impl Session {
         rows: usize,
         memory: Vec<Reservation>,
     ) -> Result<Self> {
-        let session = runtime::Session::native(&graph::native::write(graph), Arc::clone(weights), limit)?;
+        let session = runtime::Session::native(graph, Arc::clone(weights), limit)?;
         let placement = Placement { nodes: graph.ops.len(), cpu_nodes: graph.ops.len() };
         Ok(Self::of(Dialect::Native(session), graph, rows, Device::Cpu, placement, memory))
     }
@@ -168,31 +168,40 @@ impl Session {
         session.run(&mut values, cancel, input.len() > SHRINK_FROM)
     }
 
-    /// Bytes that a token of `kv` takes in such a cache.
-    pub(crate) fn kv_bytes_per_token(&self, kv: KvShape) -> u64 {
+    /// Bytes that a token takes in a cache of `kept`, while all layers keep it.
+    pub(crate) fn kv_bytes_per_token(&self, kept: &KeptShape) -> u64 {
         match &self.dialect {
-            Dialect::Native(_) => kv.bytes_per_token(),
-            Dialect::Stock(session) => kv.values_per_token() * session.dtype().size() as u64,
+            Dialect::Native(_) => kept.bytes_per_token(),
+            Dialect::Stock(session) => kept.values_per_token() * session.dtype().size() as u64,
         }
     }
 
     /// The name of what it is kept in.
-    pub(crate) fn kv_type(&self, kv: KvShape) -> String {
+    pub(crate) fn kv_type(&self, kept: &KeptShape) -> String {
         match &self.dialect {
-            Dialect::Native(_) => kv.rows.to_string(),
+            Dialect::Native(_) => kept.rows.to_string(),
             Dialect::Stock(session) => session.dtype().name().to_owned(),
         }
     }
 
-    /// A KV cache for `capacity` tokens, where the session reads it.
-    pub(crate) fn new_kv(&self, kv: KvShape, capacity: usize, slots: &Slots, budget: &Arc<Budget>) -> Result<KvStore> {
+    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run, where the session reads it.
+    pub(crate) fn new_kv(
+        &self,
+        kept: &KeptShape,
+        capacity: usize,
+        chunk: usize,
+        slots: &Slots,
+        budget: &Arc<Budget>,
+    ) -> Result<KvStore> {
         match &self.dialect {
             Dialect::Native(_) => {
-                let bytes = kv.bytes_per_token().saturating_mul(capacity as u64);
-                let memory = budget.reserve(bytes, Site::Kv, "a request's KV cache")?;
-                Ok(KvStore::Mapped { cache: KvCache::new(kv, capacity)?, _memory: memory })
+                let memory = budget.reserve(kept.bytes(capacity, chunk), Site::Kv, "a request's KV cache")?;
+                Ok(KvStore::Mapped { cache: KvCache::new(kept, capacity, chunk)?, _memory: memory })
             }
-            Dialect::Stock(session) => Ok(KvStore::Device(session.slot(kv, capacity, slots, budget)?)),
+            Dialect::Stock(session) => {
+                let slot = session.slot(kept, capacity, slots, budget)?;
+                Ok(KvStore::Device(slot, Arc::clone(&kept.layers)))
+            }
         }
     }
 

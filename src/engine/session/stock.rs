@@ -12,10 +12,10 @@ use crate::engine::load::Packer;
 use crate::engine::memory::{Budget, Reservation, SHRINK_FROM, Slot, Slots, run_of};
 use crate::engine::options::Target;
 use crate::error::{Error, ErrorKind, Result, Site, bail};
-use crate::graph::Graph;
 use crate::graph::stock::{self, Blocks, Form, Place, Style};
+use crate::graph::{self, Graph};
+use crate::kept::KeptShape;
 use crate::kernels::Dtype;
-use crate::kv::KvShape;
 use crate::model::ModelConfig;
 use crate::runtime::{
     self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, Feed, Placement, Reserved, StandardSession,
@@ -66,7 +66,7 @@ impl StockSession {
         let bytes = written.data_bytes;
         let mut data: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(bytes as usize)
             .map_err(|()| Error::oom(Site::Load, "cpu", bytes, PASSING))?;
-        export::write_data(Cursor::new(&mut *data), &written, dtype, &config.rope, config.max_positions, weights)?;
+        export::write_data(Cursor::new(&mut *data), &written, dtype, &config.ropes, config.max_positions, weights)?;
 
         let (rows, limit) = run_of(target, graph, budget);
         let memory = budget.reserve(limit.unwrap_or(0), Site::Load, "the memory of a run")?;
@@ -124,8 +124,14 @@ impl StockSession {
     }
 
     /// A KV cache for `capacity` tokens.
-    pub(crate) fn slot(&self, kv: KvShape, capacity: usize, slots: &Slots, budget: &Arc<Budget>) -> Result<Slot> {
-        let KvShape { layers, kv_heads, head_dim, .. } = kv;
+    pub(crate) fn slot(&self, kept: &KeptShape, capacity: usize, slots: &Slots, budget: &Arc<Budget>) -> Result<Slot> {
+        let layers = kept.layers.len();
+        let Some(&graph::Kept { kv_heads, head_dim, .. }) = kept.layers.first() else {
+            bail!(Internal, "a shard without layers")
+        };
+        if kept.layers.iter().any(|other| (other.kv_heads, other.head_dim) != (kv_heads, head_dim)) {
+            bail!(Unsupported, "layers with KV heads of different shapes do not run in ONNX Runtime's own operators");
+        }
         let shape = CacheShape { dtype: self.dtype(), layers, slots: 1, kv_heads, capacity, head_dim };
         slots.take(self.session.memory(), shape, budget)
     }
@@ -355,18 +361,17 @@ fn written(
     config: &ModelConfig,
     files: Option<&Files>,
 ) -> Result<stock::StockModel> {
-    export::check(config)?;
     let place = |name: &str| {
         let (file, offset) = files?.place(name)?;
         Some(Place { location: stored_in(file), offset })
     };
     let (element, positions) = (export::element(dtype), config.max_positions);
     let style = Style { form: Form::Session, element, blocks, location: DATA, place: &place, positions };
-    Ok(stock::write(graph, style, &[]))
+    stock::write(graph, style, &[])
 }
 
 /// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
-/// is made.
+/// is made. `None` if there is no such session.
 pub(crate) fn copied_bytes(
     target: &Target,
     dtype: Dtype,
@@ -374,11 +379,11 @@ pub(crate) fn copied_bytes(
     graph: &Graph,
     config: &ModelConfig,
     weights: Option<&WeightTable>,
-) -> (u64, u64) {
+) -> Option<(u64, u64)> {
     if !target.stock() {
-        return (0, 0);
+        return None;
     }
     let files = weights.map(|weights| weights.files(dtype));
-    written(dtype, blocks, graph, config, files.as_ref())
-        .map_or((0, 0), |written| (written.kept_bytes, written.passing_bytes))
+    let written = written(dtype, blocks, graph, config, files.as_ref()).ok()?;
+    Some((written.kept_bytes, written.passing_bytes))
 }

@@ -1,12 +1,14 @@
 //! The data file beside a graph in the stock dialect: what lies in it, and where.
 
+use std::collections::HashMap;
+
 use super::super::onnx::{ElementType, StringEntry, Tensor};
 
 /// Tensors in the data file start at multiples of this, so that a reader can map them.
 const ALIGNMENT: u64 = 4096;
 
 /// What a tensor of the data file holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Content {
     /// The weight of this name.
     Weight(String),
@@ -14,10 +16,14 @@ pub(crate) enum Content {
     Codes(String),
     /// Its scales `[rows, blocks]`.
     Scales(String),
-    /// The cosines of every position's rotation, `[positions, head_dim / 2]`.
-    Cosines,
+    /// The weight of this name, with the number of these bits added to each value.
+    Plus(String, u32),
+    /// As many ones.
+    Ones(usize),
+    /// The cosines of every position in this rotation, `[positions, head_dim / 2]`.
+    Cosines(usize),
     /// The sines, likewise.
-    Sines,
+    Sines(usize),
 }
 
 /// Where a tensor lies: a file and the first byte in it.
@@ -37,6 +43,8 @@ pub(crate) struct External {
 pub(super) struct Data<'a> {
     location: &'a str,
     pub external: Vec<External>,
+    /// Where each content is.
+    offsets: HashMap<Content, u64>,
     pub end: u64,
     pub largest: u64,
     /// Bytes of all initialisers, those in other files and those that share their content too.
@@ -46,7 +54,7 @@ pub(super) struct Data<'a> {
 impl<'a> Data<'a> {
     /// Nothing yet, in the file `location`.
     pub(super) fn new(location: &'a str) -> Self {
-        Self { location, external: Vec::new(), end: 0, largest: 0, held: 0 }
+        Self { location, external: Vec::new(), offsets: HashMap::new(), end: 0, largest: 0, held: 0 }
     }
 
     /// The initialiser `name` with `content`. Several may have the same content, in other shapes: it is stored once.
@@ -58,8 +66,8 @@ impl<'a> Data<'a> {
         content: Content,
     ) -> Tensor {
         let length = length(element, shape);
-        let offset = match self.external.iter().find(|external| external.content == content) {
-            Some(external) => external.offset,
+        let offset = match self.offsets.get(&content) {
+            Some(offset) => *offset,
             None => self.add(content, length),
         };
         let place = Place { location: self.location.into(), offset };
@@ -89,6 +97,7 @@ impl<'a> Data<'a> {
         let offset = self.end.next_multiple_of(ALIGNMENT);
         self.end = offset + length;
         self.largest = self.largest.max(length);
+        self.offsets.insert(content.clone(), offset);
         self.external.push(External { content, offset });
         offset
     }

@@ -19,7 +19,7 @@ mod data;
 mod quantised;
 mod utility;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
@@ -27,7 +27,8 @@ use super::onnx::{
     Attribute, DimValue, ElementType, GraphProto, MICROSOFT, Model, Node, StringEntry, Tensor, ValueInfo, dynamic,
     fixed,
 };
-use super::{Attention, Graph, Input, Linear, Op, Output, Value, Weight, names};
+use super::{Graph, Input, Output, Value, Weight, names};
+use crate::error::Result;
 use data::Data;
 pub(crate) use data::{Content, External, Place};
 pub(crate) use utility::{chooser, copier, probe};
@@ -92,22 +93,28 @@ pub(crate) struct StockModel {
 }
 
 /// Writes `graph`.
-pub(crate) fn write(graph: &Graph, style: Style, metadata: &[(&str, String)]) -> StockModel {
+///
+/// # Errors
+/// [`Unsupported`](crate::error::ErrorKind::Unsupported) where an operation cannot be written so.
+pub(crate) fn write(graph: &Graph, style: Style, metadata: &[(&str, String)]) -> Result<StockModel> {
     let mut writer = Writer::new(graph, style);
     if style.form == Form::File {
         writer.sequence_lengths();
     }
-    for op in &graph.ops {
-        writer.op(op);
+    for op in &*graph.ops {
+        op.stock(&mut writer)?;
     }
     writer.widen();
-    writer.finish(metadata)
+    Ok(writer.finish(metadata))
 }
 
-struct Writer<'a> {
+/// A graph in the stock dialect as it grows. How an operation is written stands in its file.
+pub(crate) struct Writer<'a> {
     graph: &'a Graph,
-    style: Style<'a>,
+    pub style: Style<'a>,
     proto: GraphProto,
+    /// The names of those that there are.
+    initialisers: HashSet<String>,
     data: Data<'a>,
     /// Bytes of the codes that the processor's `MatMulNBits` packs.
     packed_codes: u64,
@@ -124,6 +131,7 @@ impl<'a> Writer<'a> {
             graph,
             style,
             proto,
+            initialisers: HashSet::new(),
             data: Data::new(style.location),
             packed_codes: 0,
             packed_scales: 0,
@@ -131,19 +139,35 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn name(&self, value: Value) -> String {
+    /// The name of a value.
+    pub(crate) fn name(&self, value: Value) -> String {
         let value = self.same.get(&value.id).copied().unwrap_or(value);
-        match (self.graph.input, self.graph.output) {
-            (Input::Hidden(input), _) if input == value => names::HIDDEN_IN.into(),
-            (_, Output::Hidden(output)) if output == value => names::HIDDEN_OUT.into(),
-            (_, Output::Logits(output)) if output == value && self.style.element == ElementType::F32 => {
-                names::LOGITS.into()
+        match self.graph.output {
+            // Narrow logits are not yet what goes out.
+            Output::Logits(output) if output == value && self.style.element != ElementType::F32 => {
+                "narrow_logits".into()
             }
-            _ => format!("v{}", value.id),
+            _ => self.graph.name(value),
         }
     }
 
-    fn push(&mut self, node: Node) {
+    /// Says that `value` is what `other` is.
+    pub(crate) fn is_the_same(&mut self, value: Value, other: Value) {
+        self.same.insert(value.id, other);
+    }
+
+    /// Adds an input of the graph.
+    pub(crate) fn input(&mut self, input: ValueInfo) {
+        self.proto.input.push(input);
+    }
+
+    /// Adds an output of the graph.
+    pub(crate) fn output(&mut self, output: ValueInfo) {
+        self.proto.output.push(output);
+    }
+
+    /// Adds a node.
+    pub(crate) fn push(&mut self, node: Node) {
         self.proto.node.push(node);
     }
 
@@ -157,36 +181,41 @@ impl<'a> Writer<'a> {
     }
 
     /// An initialiser of the data file, added when it is first used; returns its name.
-    fn external(&mut self, name: &str, element: ElementType, shape: &[usize], content: Content) -> String {
+    pub(crate) fn external(&mut self, name: &str, element: ElementType, shape: &[usize], content: Content) -> String {
         if !self.has(name) {
             let tensor = self.data.initialiser(name, element, shape, content);
-            self.proto.initializer.push(tensor);
+            self.initialise(tensor);
         }
         name.into()
     }
 
     fn has(&self, name: &str) -> bool {
-        self.proto.initializer.iter().any(|tensor| tensor.name == name)
+        self.initialisers.contains(name)
+    }
+
+    fn initialise(&mut self, tensor: Tensor) {
+        self.initialisers.insert(tensor.name.clone());
+        self.proto.initializer.push(tensor);
     }
 
     /// A weight as it is.
-    fn weight(&mut self, weight: &Weight) -> String {
+    pub(crate) fn weight(&mut self, weight: &Weight) -> String {
         let (name, element, shape) = (&weight.name, self.style.element, &weight.shape);
         match (self.style.place)(name) {
             None => self.external(name, element, shape, Content::Weight(name.clone())),
             Some(_) if self.has(name) => name.clone(),
             Some(place) => {
                 let tensor = self.data.elsewhere(name, element, shape, place);
-                self.proto.initializer.push(tensor);
+                self.initialise(tensor);
                 name.clone()
             }
         }
     }
 
     /// A small int64 initialiser inside the graph file; returns its name.
-    fn constant(&mut self, name: &str, values: &[i64]) -> String {
+    pub(crate) fn constant(&mut self, name: &str, values: &[i64]) -> String {
         if !self.has(name) {
-            self.proto.initializer.push(Tensor {
+            self.initialise(Tensor {
                 dims: vec![values.len() as i64],
                 data_type: ElementType::I64 as i32,
                 name: name.into(),
@@ -195,6 +224,26 @@ impl<'a> Writer<'a> {
             });
         }
         name.into()
+    }
+
+    /// A number of the element type, inside the graph file; returns its name.
+    pub(crate) fn scalar(&mut self, value: f32) -> String {
+        let name = format!("scalar {value:?}");
+        if !self.has(&name) {
+            let raw_data = match self.style.element {
+                ElementType::F16 => half::f16::from_f32(value).to_le_bytes().to_vec(),
+                ElementType::BF16 => half::bf16::from_f32(value).to_le_bytes().to_vec(),
+                _ => value.to_le_bytes().to_vec(),
+            };
+            let data_type = self.style.element as i32;
+            self.initialise(Tensor { data_type, name: name.clone(), raw_data, ..Tensor::default() });
+        }
+        name
+    }
+
+    /// The weight of a norm that has none; returns its name.
+    pub(crate) fn ones(&mut self, width: usize) -> String {
+        self.external(&format!("ones.{width}"), self.style.element, &[width], Content::Ones(width))
     }
 
     /// `GroupQueryAttention` takes the lengths as `sum(mask) - 1` per row and the longest as a scalar, both int32.
@@ -213,144 +262,6 @@ impl<'a> Writer<'a> {
         let scalar = self.constant("scalar", &[]);
         self.push(node("Reshape", &["total", &scalar], "total_scalar"));
         self.push(node("Cast", &["total_scalar"], names::TOTAL.text()).with(int32()));
-    }
-
-    fn op(&mut self, op: &Op) {
-        match op {
-            Op::Embed { table, out } => self.embed(table, *out),
-            Op::RmsNorm { x, weight, eps, out } => {
-                let (x, out) = (self.name(*x), self.name(*out));
-                self.norm(x, weight, *eps, out);
-            }
-            Op::Linear { x, linear, residual, out } => {
-                let (x, out) = (self.name(*x), self.name(*out));
-                match residual.map(|r| self.name(r)) {
-                    None => self.linear(x, linear, out),
-                    Some(residual) => {
-                        let product = format!("{out}.product");
-                        self.linear(x, linear, product.clone());
-                        self.push(Node::new("", "Add", vec![residual, product], vec![out]));
-                    }
-                }
-            }
-            Op::Qkv { x, linears, out } => {
-                for (linear, out) in linears.iter().zip(out) {
-                    let (x, out) = (self.name(*x), self.name(*out));
-                    self.linear(x, linear, out);
-                }
-            }
-            Op::SwiGlu { x, gate, up, out } => {
-                let (x, out) = (self.name(*x), self.name(*out));
-                let part = |name: &str| format!("{out}.{name}");
-                self.linear(x.clone(), gate, part("gate"));
-                self.linear(x, up, part("up"));
-                self.push(Node::new("", "Sigmoid", vec![part("gate")], vec![part("sigmoid")]));
-                self.push(Node::new("", "Mul", vec![part("gate"), part("sigmoid")], vec![part("silu")]));
-                self.push(Node::new("", "Mul", vec![part("silu"), part("up")], vec![out]));
-            }
-            Op::Attention { qkv, attention, out } => self.attention(*qkv, attention, *out),
-            Op::Rows { x, out } if self.style.form == Form::File => {
-                self.same.insert(out.id, *x);
-            }
-            Op::Rows { x, out } => {
-                let input = vec![self.name(*x), names::LOGIT_ROWS.into()];
-                let node = Node::new("", "Gather", input, vec![self.name(*out)]);
-                self.push(node);
-            }
-        }
-    }
-
-    fn embed(&mut self, table: &Weight, out: Value) {
-        let (out, ids) = (self.name(out), String::from(names::INPUT_IDS));
-        if let Some(blocks) = self.style.blocks {
-            return self.quantised_embed(table, blocks, ids, out);
-        }
-        let input = vec![self.weight(table), ids];
-        self.push(Node::new("", "Gather", input, vec![out]));
-    }
-
-    fn norm(&mut self, x: String, weight: &Weight, eps: f32, out: String) {
-        let node = Node::new("", "SimplifiedLayerNormalization", vec![x, self.weight(weight)], vec![out])
-            .with(Attribute::int("axis", -1))
-            .with(Attribute::float("epsilon", eps))
-            .with(Attribute::int("stash_type", 1));
-        self.push(node);
-    }
-
-    fn linear(&mut self, x: String, linear: &Linear, out: String) {
-        let bias = linear.bias.as_ref().map(|bias| self.weight(bias));
-        if self.style.form == Form::Session && self.style.blocks.is_none() {
-            let input = [x, self.weight(&linear.weight)].into_iter().chain(bias).collect();
-            return self.push(Node::new("", "Gemm", input, vec![out]).with(Attribute::int("transB", 1)));
-        }
-        let product = if bias.is_some() { format!("{out}.matmul") } else { out.clone() };
-        let node = match self.style.blocks {
-            Some(blocks) => self.matmul_nbits(x, &linear.weight, blocks, product.clone()),
-            None => Node::new(MICROSOFT, "FusedMatMul", vec![x, self.weight(&linear.weight)], vec![product.clone()])
-                .with(Attribute::int("transB", 1)),
-        };
-        self.push(node);
-        if let Some(bias) = bias {
-            self.push(Node::new("", "Add", vec![product, bias], vec![out]));
-        }
-    }
-
-    fn attention(&mut self, qkv: [Value; 3], a: &Attention, out: Value) {
-        let [mut q, mut k, mut v] = qkv.map(|value| self.name(value));
-        if let Some(norm) = &a.head_norm {
-            q = self.head_norm(&q, &norm.query, norm.eps, a.heads, a.head_dim);
-            k = self.head_norm(&k, &norm.key, norm.eps, a.kv_heads, a.head_dim);
-        }
-        let (past, present) = (|part: &str| past(a.layer, part), |part: &str| present(a.layer, part));
-        let cache = |length: &str| [dynamic("batch"), fixed(a.kv_heads), dynamic(length), fixed(a.head_dim)];
-        for part in ["key", "value"] {
-            self.proto.input.push(ValueInfo::tensor(&past(part), self.style.element, &cache("past_sequence")));
-            self.proto.output.push(ValueInfo::tensor(&present(part), self.style.element, &cache("total_sequence")));
-        }
-        let table = [self.style.positions, a.head_dim / 2];
-        let cos = self.external("rotary.cos", self.style.element, &table, Content::Cosines);
-        let sin = self.external("rotary.sin", self.style.element, &table, Content::Sines);
-        let mut attended = self.name(out);
-        if self.style.form == Form::Session {
-            [q, k, v] = [q, k, v].map(|x| self.in_sequences(&x));
-            attended = format!("{attended}.sequences");
-        }
-        let input = vec![q, k, v, past("key"), past("value"), names::LAST.into(), names::TOTAL.into(), cos, sin];
-        let output = vec![attended.clone(), present("key"), present("value")];
-        let mut node = Node::new(MICROSOFT, "GroupQueryAttention", input, output)
-            .with(Attribute::int("num_heads", a.heads as i64))
-            .with(Attribute::int("kv_num_heads", a.kv_heads as i64))
-            .with(Attribute::float("scale", a.scale))
-            .with(Attribute::int("do_rotary", 1));
-        if let Some(window) = a.window {
-            node = node.with(Attribute::int("local_window_size", window as i64));
-        }
-        self.push(node);
-        if self.style.form == Form::Session {
-            let width = a.heads * a.head_dim;
-            let rows = self.constant(&format!("rows.{width}"), &[-1, width as i64]);
-            self.push(Node::new("", "Reshape", vec![attended, rows], vec![self.name(out)]));
-        }
-    }
-
-    /// `[rows, width]` as the `[sequences, tokens, width]` that attention takes.
-    fn in_sequences(&mut self, x: &str) -> String {
-        let out = format!("{x}.sequences");
-        self.push(Node::new("", "Reshape", vec![x.to_owned(), names::SEQUENCES.into()], vec![out.clone()]));
-        out
-    }
-
-    /// Norm of each head: `[.., heads * dim]` seen as `[.., heads, dim]`.
-    fn head_norm(&mut self, x: &str, weight: &Weight, eps: f32, heads: usize, head_dim: usize) -> String {
-        let part = |name: &str| format!("{x}.{name}");
-        // A zero keeps the dimension that is there.
-        let rows: &[i64] = if self.style.form == Form::File { &[0, 0] } else { &[0] };
-        let split = self.constant(&format!("split.{heads}"), &[rows, &[heads as i64, head_dim as i64]].concat());
-        let join = self.constant(&format!("join.{heads}"), &[rows, &[(heads * head_dim) as i64]].concat());
-        self.push(Node::new("", "Reshape", vec![x.to_owned(), split], vec![part("heads")]));
-        self.norm(part("heads"), weight, eps, part("normed"));
-        self.push(Node::new("", "Reshape", vec![part("normed"), join], vec![part("joined")]));
-        part("joined")
     }
 
     fn finish(mut self, metadata: &[(&str, String)]) -> StockModel {

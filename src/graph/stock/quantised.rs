@@ -15,7 +15,7 @@ impl Writer<'_> {
     }
 
     /// The rows of `table` at `ids`.
-    pub(super) fn quantised_embed(
+    pub(crate) fn quantised_embed(
         &mut self,
         table: &Weight,
         Blocks { bits, columns }: Blocks,
@@ -45,7 +45,7 @@ impl Writer<'_> {
 
     /// The processor's kernel quantises activations to 8 bits, block by block, as this library's own does; others decide for
     /// themselves. Not in half precision: there it gives wrong results for quantised activations (1.31.1 on x86-64).
-    pub(super) fn matmul_nbits(
+    pub(crate) fn matmul_nbits(
         &mut self,
         x: String,
         weight: &Weight,

@@ -7,6 +7,7 @@
 //! Which keys a row sees decides its range of every loop; keys outside are never touched by its sums, so not even a NaN in
 //! another token's value can leak into it.
 
+use super::super::elementwise::{Function, SoftCap};
 use super::super::math::exp;
 use super::super::simd::Simd;
 use super::multiply::{Ahead, Left, Right, TILE, multiply};
@@ -28,6 +29,10 @@ pub(super) struct Queries<'a> {
     /// Position of the first token.
     pub(super) first: usize,
     pub(super) window: Option<usize>,
+    /// Scores are held below it.
+    pub(super) soft_cap: Option<SoftCap>,
+    /// Position of the first cached token.
+    pub(super) start: usize,
     /// Of all cached tokens, and room for more.
     pub(super) keys: Rows<'a>,
     /// Likewise.
@@ -39,7 +44,7 @@ impl Queries<'_> {
     #[inline(always)]
     fn visible(&self, row: usize) -> Range<usize> {
         let position = self.first + row / self.group;
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window)).max(self.start)..position + 1
     }
 }
 
@@ -94,10 +99,18 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Writes a row's result.
+    /// Writes a row's result. A sink is one more score, of no value.
     #[inline(always)]
-    pub(super) fn divide<S: Simd>(&self, simd: S, row: usize, to: &mut [f32]) {
-        let by = simd.splat(1.0 / self.weights[row]);
+    pub(super) fn divide<S: Simd>(&self, simd: S, row: usize, sink: Option<f32>, to: &mut [f32]) {
+        let by = match sink {
+            None => 1.0 / self.weights[row],
+            Some(sink) => {
+                let largest = self.largest[row].max(sink);
+                let by = exp_one(simd, self.largest[row] - largest);
+                by / (self.weights[row] * by + exp_one(simd, sink - largest))
+            }
+        };
+        let by = simd.splat(by);
         let sums = &self.sums[row * self.width..][..self.width];
         let mut at = 0;
         while at < to.len() {
@@ -167,19 +180,21 @@ pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &
     let mut block = (chunk * CHUNK).max(seen_from / BLOCK * BLOCK);
     while block < end {
         let count = BLOCK.min(end - block);
-        let (keys, values) = (queries.keys.address(block + BLOCK), queries.values.address(block + BLOCK));
-        let mut ahead = Ahead::new(keys, values, BLOCK * queries.keys.stride());
-        let keys = queries.keys.part(block, count);
-        keys.transpose(simd, transposed, BLOCK, &mut ahead);
-        let scales = keys.scales(scales);
-        let values = queries.values.part(block, count).values(simd, widened);
+        // A block begins where it would if all keys were kept, so that what a row gets from it has the same bits.
+        let skip = queries.start.saturating_sub(block);
+        let (first, next) = (block + skip - queries.start, block + BLOCK - queries.start);
+        let mut ahead =
+            Ahead::new(queries.keys.address(next), queries.values.address(next), BLOCK * queries.keys.stride());
+        let keys = queries.keys.part(first, count - skip);
+        keys.transpose(simd, &mut transposed[skip..], BLOCK, &mut ahead);
+        let keys = Keys { transposed, scales: keys.scales(scales, skip), skip };
+        let values = queries.values.part(first, count - skip).values(simd, widened);
         let mut row = 0;
         while row < rows {
             // Even shares: 7 rows as 4 + 3, not 6 + 1.
             let left = rows - row;
             let take = left.div_ceil(left.div_ceil(TILE));
             if queries.visible(row + take - 1).end > block && queries.visible(row).start < block + count {
-                let keys = Keys { transposed, scales };
                 tile(simd, queries, block, count, row, take, keys, values, scores, state, &mut ahead);
             }
             row += take;
@@ -192,10 +207,12 @@ pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &
 /// A block of keys.
 #[derive(Clone, Copy)]
 struct Keys<'a> {
-    /// `[dim, BLOCK]`; columns beyond the last key hold anything.
+    /// `[dim, BLOCK]`; columns before the first kept key and beyond the last hold anything.
     transposed: &'a [f32],
     /// What each column is to be multiplied by, if anything.
     scales: Option<&'a [f32]>,
+    /// Columns before the first kept key; the block's values begin behind them.
+    skip: usize,
 }
 
 /// Up to [`TILE`] rows and one block of keys.
@@ -225,6 +242,9 @@ fn tile<S: Simd>(
     if let Some(scales) = keys.scales {
         scale(simd, &mut scores[..take * BLOCK], scales);
     }
+    if let Some(function) = queries.soft_cap {
+        cap(simd, &mut scores[..take * BLOCK], function);
+    }
 
     // Where all rows of the tile see the same keys, which is everywhere but at the edges, they are taken together.
     let (mut from, mut to) = (0, count);
@@ -240,26 +260,19 @@ fn tile<S: Simd>(
     }
     let to = to.max(from);
     let values = Right { at: values, stride: dim, width: dim };
-    let width = state.width;
+    let (width, skip) = (state.width, keys.skip);
     let sums = &mut state.sums[row * width..][..take * width];
     for (i, range) in ranges.iter().enumerate().take(take) {
-        let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
-        multiply(
-            simd,
-            1,
-            left,
-            values,
-            range.start..range.end.min(from),
-            &mut sums[i * width..][..width],
-            width,
-            ahead,
-        );
+        let left = Left { at: &scores[i * BLOCK + skip..(i + 1) * BLOCK], stride: BLOCK };
+        let range = range.start - skip..range.end.min(from) - skip;
+        multiply(simd, 1, left, values, range, &mut sums[i * width..][..width], width, ahead);
     }
-    let left = Left { at: &scores[..take * BLOCK], stride: BLOCK };
-    multiply(simd, take, left, values, from..to, sums, width, ahead);
+    let left = Left { at: &scores[skip..take * BLOCK], stride: BLOCK };
+    multiply(simd, take, left, values, from - skip..to - skip, sums, width, ahead);
     for (i, range) in ranges.iter().enumerate().take(take) {
-        let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
-        multiply(simd, 1, left, values, range.start.max(to)..range.end, &mut sums[i * width..][..width], width, ahead);
+        let left = Left { at: &scores[i * BLOCK + skip..(i + 1) * BLOCK], stride: BLOCK };
+        let range = range.start.max(to) - skip..range.end - skip;
+        multiply(simd, 1, left, values, range, &mut sums[i * width..][..width], width, ahead);
     }
 }
 
@@ -271,6 +284,15 @@ fn scale<S: Simd>(simd: S, scores: &mut [f32], scales: &[f32]) {
             // SAFETY: both are a whole register.
             unsafe { simd.store(simd.mul(simd.load(to.as_ptr()), simd.load(by.as_ptr())), to.as_mut_ptr()) }
         }
+    }
+}
+
+/// Holds scores below a cap.
+#[inline(always)]
+fn cap<S: Simd>(simd: S, scores: &mut [f32], function: SoftCap) {
+    for scores in scores.chunks_exact_mut(S::LANES) {
+        // SAFETY: a whole register.
+        unsafe { simd.store(function.of(simd, simd.load(scores.as_ptr())), scores.as_mut_ptr()) }
     }
 }
 

@@ -16,6 +16,8 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use super::elementwise::SoftCap;
+use super::norm::{Norm, Weighted};
 use super::shared::{Output, Scratch};
 use super::simd::{Kernel, Simd};
 use super::{Isa, Matrix, Parallel};
@@ -24,6 +26,15 @@ use plan::{Plan, Run, Unit};
 use prepare::{Head, prepare};
 pub use rows::RowType;
 use rows::Rows;
+
+/// Which values of a head are rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rotation {
+    /// Value `i` and value `i + rotary_pairs`, the "rotate half" form of most checkpoints.
+    Halves,
+    /// Neighbours, value `2 i` and value `2 i + 1` (GLM, Cohere, Llama 4).
+    Interleaved,
+}
 
 /// What the heads look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,18 +47,46 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Pairs of a head's values that are rotated, the rest passes: `head_dim / 2` in most models, 0 for none.
     pub rotary_pairs: usize,
+    /// Which values make a pair.
+    pub rotation: Rotation,
     /// Multiplies the scores: `1 / sqrt(head_dim)` in most models.
     pub scale: f32,
     /// With `Some(w)` a query at position `p` sees the keys at `p - w + 1 ..= p` only.
     pub window: Option<usize>,
-    /// Epsilon of the norms of queries and keys.
-    pub norm_eps: f32,
+    /// With `Some(cap)` a score `s` becomes `cap * tanh(s / cap)` (Gemma 2).
+    pub soft_cap: Option<f32>,
+    /// Every head of queries and keys is normalised so before it is rotated, if at all (Qwen 3).
+    pub head_norm: Option<Norm>,
+}
+
+/// The tensors of packed rows: those of the first sequence, then those of the second, and so on, `n` in all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AttentionInputs<'a> {
+    /// Queries, `[n, heads * head_dim]`.
+    pub q: &'a [f32],
+    /// Keys, `[n, kv_heads * head_dim]`.
+    pub k: &'a [f32],
+    /// Values, laid out as the keys.
+    pub v: &'a [f32],
+    /// The cosines of each row's position, `[n, rotary_pairs]`.
+    pub cos: &'a [f32],
+    /// The sines.
+    pub sin: &'a [f32],
+    /// Weights of the queries' norm, `1 x head_dim`; without, it has none. Only read with [`AttentionShape::head_norm`].
+    pub q_norm: Option<Matrix<'a>>,
+    /// The same for the keys.
+    pub k_norm: Option<Matrix<'a>>,
+    /// A score for each head that joins the softmax without a value, `1 x heads` (GPT-OSS).
+    pub sinks: Option<Matrix<'a>>,
+    /// Multiplies each row's queries, `n` values (Mistral 3; Llama 4 where it does not rotate).
+    pub temperature: Option<&'a [f32]>,
 }
 
 /// One sequence's part of a packed batch.
 #[derive(Debug)]
 pub struct Sequence<'a> {
-    /// Cached keys, `[kv_heads, capacity]` rows of `head_dim` values, normalised and rotated.
+    /// Cached keys, `[kv_heads, capacity]` rows of `head_dim` values, normalised and rotated. The first row of a head is the
+    /// token at position `first`.
     pub keys: &'a mut [u8],
     /// Cached values, laid out as the keys.
     pub values: &'a mut [u8],
@@ -55,47 +94,47 @@ pub struct Sequence<'a> {
     pub kind: RowType,
     /// Tokens the cache has room for.
     pub capacity: usize,
-    /// Tokens already cached: the position of this run's first token.
+    /// Position of the first cached token, not beyond that of this run's first: more than zero where a layer with a window has
+    /// let go of tokens that no row sees any more. What else it has let go of, no row sees either.
+    pub first: usize,
+    /// The position of this run's first token: `position - first` tokens are cached already.
     pub position: usize,
     /// Tokens of this run.
     pub tokens: usize,
 }
 
-/// Attention of packed rows: those of the first sequence, then those of the second, and so on.
+/// Attention of packed rows.
 ///
-/// `q` is `[n, heads * head_dim]`, `k` and `v` are `[n, kv_heads * head_dim]`, `cos` and `sin` `[n, rotary_pairs]`: the angles of
-/// each row's position. With `q_norm` and `k_norm` (`1 x head_dim`, Qwen 3) every head is normalised before it is rotated. Keys
-/// and values are written to the caches at `position..position + tokens`, then `out`, `[n, heads * head_dim]`, is computed.
-#[allow(clippy::too_many_arguments, reason = "each is a tensor of the operator")]
+/// Every head is normalised if so wanted, then rotated. Keys and values are written to the caches at
+/// `position..position + tokens`, then `out`, `[n, heads * head_dim]`, is computed.
 pub fn attention(
     isa: Isa,
     par: &dyn Parallel,
     shape: &AttentionShape,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    cos: &[f32],
-    sin: &[f32],
-    q_norm: Option<&Matrix>,
-    k_norm: Option<&Matrix>,
+    inputs: &AttentionInputs,
     sequences: &mut [Sequence],
     out: &mut [f32],
 ) {
     let dim = shape.head_dim;
-    if dim == 0 || shape.kv_heads == 0 || shape.heads < shape.kv_heads {
+    if dim == 0 || shape.kv_heads == 0 || shape.heads < shape.kv_heads || sequences.iter().any(|s| s.position < s.first)
+    {
         par.incomplete();
         return;
     }
     // 2 x dim values, rarely more than 256.
     let mut norms = vec![0.0; 2 * dim];
     let (q_wide, k_wide) = norms.split_at_mut(dim);
-    if let Some(norm) = q_norm {
-        norm.widen(0, q_wide);
-    }
-    if let Some(norm) = k_norm {
-        norm.widen(0, k_wide);
-    }
-    let input = Input { shape, q, k, v, cos, sin, q_norm: q_norm.map(|_| &*q_wide), k_norm: k_norm.map(|_| &*k_wide) };
+    let [q_norm, k_norm] = [(inputs.q_norm, q_wide), (inputs.k_norm, k_wide)].map(|(weight, wide)| {
+        let norm = shape.head_norm?;
+        norm.widen(weight.as_ref(), wide);
+        Some(Weighted { norm, weight: &*wide, bias: None })
+    });
+    let mut sinks = vec![0.0; if inputs.sinks.is_some() { shape.heads } else { 0 }];
+    let sinks = inputs.sinks.map(|matrix| {
+        matrix.widen(0, &mut sinks);
+        &*sinks
+    });
+    let input = Input { shape, tensors: inputs, q_norm, k_norm, sinks };
     append(isa, par, &input, sequences);
 
     let out = Output::new(par, out);
@@ -108,6 +147,7 @@ pub fn attention(
                 values: s.values,
                 kind: s.kind,
                 capacity: s.capacity,
+                first: s.first,
                 position: s.position,
                 tokens: s.tokens,
                 row,
@@ -131,13 +171,11 @@ pub fn attention(
 /// The tensors of a call.
 struct Input<'a> {
     shape: &'a AttentionShape,
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    cos: &'a [f32],
-    sin: &'a [f32],
-    q_norm: Option<&'a [f32]>,
-    k_norm: Option<&'a [f32]>,
+    tensors: &'a AttentionInputs<'a>,
+    q_norm: Option<Weighted<'a>>,
+    k_norm: Option<Weighted<'a>>,
+    /// One for each head.
+    sinks: Option<&'a [f32]>,
 }
 
 impl Input<'_> {
@@ -148,7 +186,7 @@ impl Input<'_> {
     /// The angles of a packed row.
     fn angles(&self, row: usize) -> (&[f32], &[f32]) {
         let pairs = self.shape.rotary_pairs;
-        (&self.cos[row * pairs..][..pairs], &self.sin[row * pairs..][..pairs])
+        (&self.tensors.cos[row * pairs..][..pairs], &self.tensors.sin[row * pairs..][..pairs])
     }
 }
 
@@ -163,13 +201,21 @@ fn append(isa: Isa, par: &dyn Parallel, input: &Input, sequences: &mut [Sequence
             let first = row;
             row += s.tokens;
             most = most.max(s.tokens);
-            (Output::new(par, s.keys), Output::new(par, s.values), s.kind, s.capacity, s.position, s.tokens, first)
+            (
+                Output::new(par, s.keys),
+                Output::new(par, s.values),
+                s.kind,
+                s.capacity,
+                s.position - s.first,
+                s.tokens,
+                first,
+            )
         })
         .collect();
     let task = |task: usize| {
-        let ((keys, values, kind, capacity, position, tokens, row), head) = (&caches[task / heads], task % heads);
+        let ((keys, values, kind, capacity, cached, tokens, row), head) = (&caches[task / heads], task % heads);
         let stride = kind.bytes(dim);
-        let (at, len) = ((head * capacity + position) * stride, tokens * stride);
+        let (at, len) = ((head * capacity + cached) * stride, tokens * stride);
         // SAFETY: every task has its own head of its own sequence's cache.
         let (keys, values) = unsafe { (keys.slice(at, len), values.slice(at, len)) };
         isa.run(Append { input, row: *row, head, keys, values, kind: *kind });
@@ -191,7 +237,7 @@ struct Append<'a> {
 impl Kernel for Append<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Input { shape, k, v, k_norm, .. } = self.input;
+        let Input { shape, tensors: AttentionInputs { k, v, .. }, k_norm, .. } = self.input;
         let dim = shape.head_dim;
         let stride = self.kind.bytes(dim);
         let mut scratch = Scratch::take(dim);
@@ -201,7 +247,7 @@ impl Kernel for Append<'_> {
             let row = self.row + i;
             let at = (row * shape.kv_heads + self.head) * dim;
             let (cos, sin) = self.input.angles(row);
-            let head = Head { norm: *k_norm, eps: shape.norm_eps, cos, sin, scale: 1.0 };
+            let head = Head { norm: *k_norm, rotation: shape.rotation, cos, sin, scale: 1.0 };
             prepare(simd, &k[at..][..dim], &head, prepared);
             self.kind.write(prepared, key);
             self.kind.write(&v[at..][..dim], value);
@@ -324,12 +370,13 @@ impl Kernel for Join<'_> {
 /// Normalises, rotates and scales the queries of a unit: rows are tokens, and within a token the heads of the group.
 #[inline(always)]
 fn prepare_queries<S: Simd>(simd: S, input: &Input, unit: &Unit, queries: &mut [f32]) {
-    let Input { shape, q, q_norm, .. } = input;
+    let Input { shape, tensors: AttentionInputs { q, temperature, .. }, q_norm, .. } = input;
     let (dim, group) = (shape.head_dim, input.group());
     for (i, to) in queries.chunks_exact_mut(dim).enumerate() {
         let row = unit.run.row + unit.from + i / group;
         let (cos, sin) = input.angles(row);
-        let head = Head { norm: *q_norm, eps: shape.norm_eps, cos, sin, scale: shape.scale };
+        let scale = temperature.map_or(shape.scale, |temperature| shape.scale * temperature[row]);
+        let head = Head { norm: *q_norm, rotation: shape.rotation, cos, sin, scale };
         let at = (row * shape.heads + unit.kv_head * group + i % group) * dim;
         prepare(simd, &q[at..][..dim], &head, to);
     }
@@ -339,7 +386,7 @@ fn prepare_queries<S: Simd>(simd: S, input: &Input, unit: &Unit, queries: &mut [
 #[inline(always)]
 fn queries_of<'a>(input: &Input, unit: &Unit<'a>, rows: &'a [f32]) -> Queries<'a> {
     let dim = input.shape.head_dim;
-    let Run { keys, values, kind, capacity, position, .. } = unit.run;
+    let Run { keys, values, kind, capacity, first, position, .. } = unit.run;
     let len = capacity * kind.bytes(dim);
     let rows_of = |of: &'a [u8]| Rows::new(*kind, dim, &of[unit.kv_head * len..][..len]);
     Queries {
@@ -348,6 +395,8 @@ fn queries_of<'a>(input: &Input, unit: &Unit<'a>, rows: &'a [f32]) -> Queries<'a
         group: input.group(),
         first: position + unit.from,
         window: input.shape.window,
+        soft_cap: input.shape.soft_cap.map(SoftCap),
+        start: *first,
         keys: rows_of(keys),
         values: rows_of(values),
     }
@@ -359,9 +408,9 @@ fn write<S: Simd>(simd: S, input: &Input, unit: &Unit, state: &State, out: &Outp
     let (dim, group) = (input.shape.head_dim, input.group());
     for i in 0..unit.rows(group) {
         let row = unit.run.row + unit.from + i / group;
-        let at = (row * input.shape.heads + unit.kv_head * group + i % group) * dim;
+        let head = unit.kv_head * group + i % group;
         // SAFETY: every unit has its own tokens and heads.
-        let to = unsafe { out.slice(at, dim) };
-        state.divide(simd, i, to);
+        let to = unsafe { out.slice((row * input.shape.heads + head) * dim, dim) };
+        state.divide(simd, i, input.sinks.map(|sinks| sinks[head]), to);
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Run<'a> {
     pub(super) values: &'a [u8],
     pub(super) kind: RowType,
     pub(super) capacity: usize,
+    /// Of the first row of its cache.
+    pub(super) first: usize,
     pub(super) position: usize,
     pub(super) tokens: usize,
     pub(super) row: usize,
@@ -67,7 +69,7 @@ impl Plan {
                 let from = (blocks - 1 - task / self.kv_heads) * self.tokens;
                 let tokens = self.tokens.min(run.tokens - from);
                 let first = run.position + from;
-                let first_key = self.window.map_or(0, |window| (first + 1).saturating_sub(window));
+                let first_key = self.window.map_or(0, |window| (first + 1).saturating_sub(window)).max(run.first);
                 return Some(Unit {
                     run,
                     kv_head: task % self.kv_heads,

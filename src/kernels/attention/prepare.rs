@@ -1,13 +1,13 @@
 //! One head's row before attention: norm, rotation, scale.
 
-use super::super::norm::normalise;
+use super::super::norm::Weighted;
 use super::super::simd::Simd;
+use super::Rotation;
 
 /// What is done to a head.
 pub(super) struct Head<'a> {
-    /// Weights of its norm.
-    pub(super) norm: Option<&'a [f32]>,
-    pub(super) eps: f32,
+    pub(super) norm: Option<Weighted<'a>>,
+    pub(super) rotation: Rotation,
     /// The angles of its position, one for each rotated pair.
     pub(super) cos: &'a [f32],
     pub(super) sin: &'a [f32],
@@ -17,15 +17,26 @@ pub(super) struct Head<'a> {
 
 /// Normalises, rotates and scales one head.
 ///
-/// The rotation is `RoPE` (Su et al. 2021) in the "rotate half" form of the published checkpoints: value `i` is paired with value
-/// `i + pairs`, and `(a, b)` becomes `(a cos - b sin, b cos + a sin)`. Values after the pairs pass.
+/// The rotation is `RoPE` (Su et al. 2021): a pair `(a, b)` becomes `(a cos - b sin, b cos + a sin)`. Values after the pairs pass.
 #[inline(always)]
 pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], head: &Head, to: &mut [f32]) {
     match head.norm {
-        Some(weight) => normalise(simd, from, weight, head.eps, to),
+        Some(norm) => norm.normalise(simd, from, to),
         None => to.copy_from_slice(from),
     }
     let pairs = head.cos.len().min(head.sin.len()).min(to.len() / 2);
+    match head.rotation {
+        Rotation::Halves => rotate_halves(simd, pairs, head, to),
+        Rotation::Interleaved => rotate_interleaved(pairs, head, to),
+    }
+    for value in &mut to[2 * pairs..] {
+        *value *= head.scale;
+    }
+}
+
+/// Rotates and scales `pairs` pairs, whose second values are `pairs` after the first.
+#[inline(always)]
+fn rotate_halves<S: Simd>(simd: S, pairs: usize, head: &Head, to: &mut [f32]) {
     let (a, b) = (to.as_mut_ptr(), to[pairs..].as_mut_ptr());
     let scale = simd.splat(head.scale);
     let mut at = 0;
@@ -45,7 +56,12 @@ pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], head: &Head, to: &mut [f32
             at += count;
         }
     }
-    for value in &mut to[2 * pairs..] {
-        *value *= head.scale;
+}
+
+/// The same for pairs of neighbours.
+#[inline(always)]
+fn rotate_interleaved(pairs: usize, head: &Head, to: &mut [f32]) {
+    for ([a, b], (cos, sin)) in to.as_chunks_mut().0.iter_mut().zip(head.cos.iter().zip(head.sin)).take(pairs) {
+        (*a, *b) = ((*a * cos - *b * sin) * head.scale, (*b * cos + *a * sin) * head.scale);
     }
 }

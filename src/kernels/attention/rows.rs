@@ -148,13 +148,13 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The factor of each row, if there are such: kept in `memory`.
+    /// The factor of each row, if there are such: kept in `memory` from `at` on.
     #[inline(always)]
-    pub(super) fn scales(self, memory: &'a mut [f32]) -> Option<&'a [f32]> {
+    pub(super) fn scales(self, memory: &'a mut [f32], at: usize) -> Option<&'a [f32]> {
         if self.kind != RowType::Int8 {
             return None;
         }
-        for (to, row) in memory.iter_mut().zip(self.bytes.chunks_exact(self.stride())) {
+        for (to, row) in memory[at..].iter_mut().zip(self.bytes.chunks_exact(self.stride())) {
             *to = scale(row);
         }
         Some(memory)

@@ -12,7 +12,11 @@ struct Case {
     v: Vec<f32>,
     cos: Vec<f32>,
     sin: Vec<f32>,
+    /// Of queries and of keys.
     norms: Option<(Stored, Stored)>,
+    sinks: Option<Stored>,
+    /// One for each token.
+    temperature: Option<Vec<f32>>,
     kind: RowType,
 }
 
@@ -30,14 +34,18 @@ impl Case {
             head_dim,
             rotary_pairs,
             scale: 1.0 / (head_dim as f32).sqrt(),
+            rotation: Rotation::Halves,
             window: None,
-            norm_eps: 1e-6,
+            soft_cap: None,
+            head_norm: None,
         };
         let mut random = Random::new(seed);
         let q = random.values(tokens * heads * head_dim).iter().map(|x| x * 3.0).collect();
         let k = random.values(tokens * kv_heads * head_dim).iter().map(|x| x * 3.0).collect();
         let v = random.values(tokens * kv_heads * head_dim);
-        let mut case = Self { shape, tokens, q, k, v, cos: vec![], sin: vec![], norms: None, kind: RowType::F32 };
+        let (norms, sinks, temperature) = (None, None, None);
+        let (cos, sin, kind) = (vec![], vec![], RowType::F32);
+        let mut case = Self { shape, tokens, q, k, v, cos, sin, norms, sinks, temperature, kind };
         case.angles();
         case
     }
@@ -52,7 +60,39 @@ impl Case {
     fn with_norms(mut self) -> Self {
         let dim = self.shape.head_dim;
         self.norms = Some((Stored::new(1, dim, Dtype::BF16, 98), Stored::new(1, dim, Dtype::F32, 99)));
+        self.with_norm(Norm::rms(1e-6))
+    }
+
+    fn with_norm(mut self, norm: Norm) -> Self {
+        self.shape.head_norm = Some(norm);
         self
+    }
+
+    fn with_soft_cap(mut self, cap: f32) -> Self {
+        self.shape.soft_cap = Some(cap);
+        self
+    }
+
+    fn with_sinks(mut self) -> Self {
+        self.sinks = Some(Stored::new(1, self.shape.heads, Dtype::BF16, 97));
+        self
+    }
+
+    fn with_temperature(mut self) -> Self {
+        self.temperature = Some(Random::new(96).values(self.tokens).iter().map(|t| 1.0 + t / 2.0).collect());
+        self
+    }
+
+    fn interleaved(mut self) -> Self {
+        self.shape.rotation = Rotation::Interleaved;
+        self
+    }
+
+    /// With everything at once that Gemma, GPT-OSS, GLM and Mistral 3 have each some of.
+    fn with_all(self, window: usize) -> Self {
+        let norm = Norm { offset: 1.0, ..Norm::rms(1e-6) };
+        let case = self.with_norms().with_norm(norm).with_soft_cap(9.0).with_sinks().with_temperature();
+        case.interleaved().with_window(window)
     }
 
     fn kept_as(mut self, kind: RowType) -> Self {
@@ -75,7 +115,22 @@ impl Case {
         let capacity = self.tokens + 3;
         // What was never written must never be read: NaNs of every type.
         let rows = vec![0xff; self.shape.kv_heads * capacity * self.kind.bytes(self.shape.head_dim) + 1];
-        Cache { keys: rows.clone(), values: rows, from: 0, capacity, position: 0 }
+        Cache { keys: rows.clone(), values: rows, from: 0, capacity, first: 0, position: 0 }
+    }
+
+    /// What is left of a cache when the tokens before `first` are let go of, with room for `more`.
+    fn rest(&self, cache: &Cache, first: usize, more: usize) -> Cache {
+        let bytes = self.kind.bytes(self.shape.head_dim);
+        let (kept, capacity) = (cache.position - first, cache.position - first + more);
+        let [keys, values] = [&cache.keys, &cache.values].map(|rows| {
+            let mut rest = vec![0xff; self.shape.kv_heads * capacity * bytes];
+            for (head, rest) in rest.chunks_exact_mut(capacity * bytes).enumerate() {
+                let from = cache.from + (head * cache.capacity + first) * bytes;
+                rest[..kept * bytes].copy_from_slice(&rows[from..][..kept * bytes]);
+            }
+            rest
+        });
+        Cache { keys, values, from: 0, capacity, first, position: cache.position }
     }
 
     /// Runs the tokens from `cache.position` on.
@@ -108,7 +163,7 @@ impl Case {
 
     /// Everything in f64, one score at a time.
     fn reference(&self, [keys, values]: &Heads) -> Vec<f64> {
-        let AttentionShape { heads, kv_heads, head_dim, scale, window, .. } = self.shape;
+        let AttentionShape { heads, kv_heads, head_dim, scale, window, soft_cap, .. } = self.shape;
         let norms = self.norms.as_ref();
         let mut out = Vec::new();
         for token in 0..self.tokens {
@@ -117,14 +172,15 @@ impl Case {
                 let q = self.head(q, token, norms.map(|n| &n.0));
                 let kv_head = head / (heads / kv_heads);
                 let from = window.map_or(0, |w| (token + 1).saturating_sub(w));
+                let scale = f64::from(scale) * self.temperature.as_ref().map_or(1.0, |t| f64::from(t[token]));
                 let scores: Vec<f64> = (from..=token)
-                    .map(|t| {
-                        keys[t * kv_heads + kv_head].iter().zip(&q).map(|(k, q)| k * q).sum::<f64>() * f64::from(scale)
-                    })
+                    .map(|t| keys[t * kv_heads + kv_head].iter().zip(&q).map(|(k, q)| k * q).sum::<f64>() * scale)
+                    .map(|score| soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()))
                     .collect();
-                let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+                let sink = self.sinks.as_ref().map(|sinks| f64::from(sinks.values[head]));
+                let largest = scores.iter().copied().chain(sink).fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
-                let sum: f64 = weights.iter().sum();
+                let sum = weights.iter().sum::<f64>() + sink.map_or(0.0, |sink| (sink - largest).exp());
                 let mut mean = vec![0.0; head_dim];
                 for (t, weight) in weights.iter().enumerate() {
                     for (mean, value) in mean.iter_mut().zip(&values[(from + t) * kv_heads + kv_head]) {
@@ -139,17 +195,22 @@ impl Case {
 
     fn head(&self, x: &[f32], token: usize, norm: Option<&Stored>) -> Vec<f64> {
         let mut x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
-        if let Some(norm) = norm {
+        if let Some(Norm { offset, eps, .. }) = self.shape.head_norm {
             let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
-            for (x, w) in x.iter_mut().zip(&norm.values) {
-                *x *= f64::from(*w) / (mean + f64::from(self.shape.norm_eps)).sqrt();
+            for (i, x) in x.iter_mut().enumerate() {
+                let weight = norm.map_or(1.0, |norm| f64::from(norm.values[i]) + f64::from(offset));
+                *x *= weight / (mean + f64::from(eps)).sqrt();
             }
         }
         let pairs = self.shape.rotary_pairs;
         for i in 0..pairs {
             let (cos, sin) = (f64::from(self.cos[token * pairs + i]), f64::from(self.sin[token * pairs + i]));
-            let (a, b) = (x[i], x[i + pairs]);
-            (x[i], x[i + pairs]) = (a * cos - b * sin, b * cos + a * sin);
+            let (first, second) = match self.shape.rotation {
+                Rotation::Halves => (i, i + pairs),
+                Rotation::Interleaved => (2 * i, 2 * i + 1),
+            };
+            let (a, b) = (x[first], x[second]);
+            (x[first], x[second]) = (a * cos - b * sin, b * cos + a * sin);
         }
         x
     }
@@ -202,6 +263,8 @@ struct Cache {
     /// Where the rows begin.
     from: usize,
     capacity: usize,
+    /// Position of the first row.
+    first: usize,
     position: usize,
 }
 
@@ -221,8 +284,23 @@ fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut Cache, usiz
     let v = pack(|c| &c.v, kv_heads * head_dim);
     let cos = pack(|c| &c.cos, rotary_pairs);
     let sin = pack(|c| &c.sin, rotary_pairs);
-    let norms = case.norms.as_ref().map(|(q, k)| (q.matrix(), k.matrix()));
-    let (q_norm, k_norm) = (norms.as_ref().map(|n| &n.0), norms.as_ref().map(|n| &n.1));
+    let temperature: Vec<f32> = parts
+        .iter()
+        .filter_map(|(case, cache, tokens)| Some(&case.temperature.as_ref()?[cache.position..][..*tokens]))
+        .flatten()
+        .copied()
+        .collect();
+    let inputs = AttentionInputs {
+        q: &q,
+        k: &k,
+        v: &v,
+        cos: &cos,
+        sin: &sin,
+        q_norm: case.norms.as_ref().map(|norms| norms.0.matrix()),
+        k_norm: case.norms.as_ref().map(|norms| norms.1.matrix()),
+        sinks: case.sinks.as_ref().map(Stored::matrix),
+        temperature: case.temperature.is_some().then_some(&temperature),
+    };
     let mut out = vec![f32::NAN; q.len()];
     let mut sequences: Vec<Sequence> = parts
         .iter_mut()
@@ -231,11 +309,12 @@ fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut Cache, usiz
             values: &mut cache.values[cache.from..],
             kind: case.kind,
             capacity: cache.capacity,
+            first: cache.first,
             position: cache.position,
             tokens: *tokens,
         })
         .collect();
-    attention(isa, par, &case.shape, &q, &k, &v, &cos, &sin, q_norm, k_norm, &mut sequences, &mut out);
+    attention(isa, par, &case.shape, &inputs, &mut sequences, &mut out);
     let mut rest = &out[..];
     parts
         .iter_mut()
@@ -270,6 +349,67 @@ fn every_shape_agrees_with_f64() {
 }
 
 #[test]
+fn every_option_agrees_with_f64() {
+    for (isa, kind) in everywhere() {
+        for head_dim in [6, 10, 40, 64] {
+            let case = || Case::new(6, 2, head_dim, 70, 21).kept_as(kind);
+            let offset = Norm { offset: 1.0, ..Norm::rms(1e-6) };
+            case().with_norms().with_norm(offset).check(isa);
+            case().with_norm(Norm::rms(1e-6)).check(isa);
+            case().interleaved().check(isa);
+            case().interleaved().with_rotary_pairs(head_dim / 4).check(isa);
+            case().with_rotary_pairs(0).with_temperature().check(isa);
+            case().with_soft_cap(2.0).check(isa);
+            case().with_sinks().check(isa);
+            case().with_all(33).check(isa);
+        }
+        Case::new(2, 1, 16, CHUNK + 100, 8).kept_as(kind).with_all(CHUNK).check(isa);
+    }
+}
+
+/// A sink far above all scores takes nearly everything, one far below nothing.
+#[test]
+fn sinks_may_be_far_from_the_scores() {
+    for isa in Isa::available() {
+        let mut case = Case::new(1, 1, 8, 5, 22);
+        let without = case.whole(isa);
+        for (sink, expected) in [(1e4, 0.0), (-1e4, 1.0)] {
+            case.sinks = Some(Stored::of(1, 1, &[sink]));
+            for (with, without) in case.whole(isa).iter().zip(&without) {
+                assert!((with - expected * without).abs() < 1e-6, "{isa:?}: {with} of {without}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_that_no_row_sees_may_be_let_go_of() {
+    for (isa, kind) in everywhere() {
+        for (case, window, from) in [
+            (Case::new(4, 2, 24, 200, 23).with_norms(), 70, 131),
+            (Case::new(6, 2, 10, 200, 24).with_all(33), 33, 100),
+            (Case::new(3, 1, 8, CHUNK + 150, 25).with_sinks(), 100, CHUNK + 40),
+            (Case::new(3, 1, 8, CHUNK + 150, 26), CHUNK, CHUNK + 90),
+        ] {
+            let case = case.kept_as(kind).with_window(window);
+            let mut cache = case.cache();
+            case.step(isa, &Threads(2), &mut cache, from);
+            for tokens in [1, 7, case.tokens - from] {
+                let expected = case.step(isa, &Serial, &mut case.rest(&cache, 0, tokens), tokens);
+                let needed = from + 1 - window;
+                for first in [needed, needed - 1, needed / 64 * 64, needed.saturating_sub(64).max(1)] {
+                    for threads in [1, 3] {
+                        let mut rest = case.rest(&cache, first, tokens);
+                        let out = case.step(isa, &Threads2(threads), &mut rest, tokens);
+                        assert_eq!(bits(&out), bits(&expected), "{isa:?} {kind:?} {tokens} tokens, rows from {first}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_context_of_several_chunks_agrees_with_f64() {
     for (isa, kind) in everywhere() {
         for window in [None, Some(700), Some(1500)] {
@@ -290,6 +430,7 @@ fn the_way_a_prompt_is_cut_leaves_the_bits() {
             Case::new(4, 2, 80, 140, 11).with_window(3),
             Case::new(3, 1, 8, CHUNK + 130, 12),
             Case::new(3, 1, 8, CHUNK + 130, 13).with_window(100),
+            Case::new(4, 2, 24, CHUNK + 130, 14).with_all(CHUNK),
         ];
         for case in cases {
             let case = case.kept_as(kind);

@@ -1,3 +1,4 @@
+use super::super::activation::tests::{ACTIVATIONS, exact_gated};
 use super::super::testing::{Packed, Random, Stored, Threads, bits};
 use super::super::{Dtype, Serial};
 use super::*;
@@ -141,7 +142,7 @@ fn layers_of_every_kind_at_once_have_the_bits_of_each_alone() {
 }
 
 #[test]
-fn swiglu_is_the_gate_times_the_other_half() {
+fn gated_is_the_activation_of_the_gate_times_the_other_half() {
     let (rows, cols) = (50, 200);
     for packing in PACKINGS {
         let [gate, up] = [13, 14].map(|seed| Packed::new(rows, cols, packing, seed));
@@ -149,7 +150,7 @@ fn swiglu_is_the_gate_times_the_other_half() {
         let biases = [15, 16].map(|seed| Stored::new(1, rows, Dtype::F32, seed));
         for isa in Isa::available() {
             for up in [up.matrix(), plain.matrix()] {
-                for tokens in [1, 9] {
+                for (tokens, activation) in [(1, Activation::Silu)].into_iter().chain(ACTIVATIONS.map(|a| (9, a))) {
                     let x = Random::new(17).values(tokens * cols);
                     let [gate_bias, up_bias] = biases.each_ref().map(Stored::matrix);
                     let [mut y, mut gates, mut ups] = [const { Vec::new() }; 3].map(|mut y: Vec<f32>| {
@@ -157,13 +158,17 @@ fn swiglu_is_the_gate_times_the_other_half() {
                         y
                     });
                     let par = Threads(2);
-                    swiglu(isa, &par, &x, &gate.matrix(), Some(&gate_bias), &up, Some(&up_bias), &mut y);
+                    gated(isa, &par, &x, &gate.matrix(), Some(&gate_bias), &up, Some(&up_bias), activation, &mut y);
                     linear(isa, &par, &x, &gate.matrix(), Some(&gate_bias), None, &mut gates);
                     linear(isa, &par, &x, &up, Some(&up_bias), None, &mut ups);
                     for ((y, gate), up) in y.iter().zip(&gates).zip(&ups) {
-                        let expected = f64::from(*gate) / (1.0 + (-f64::from(*gate)).exp()) * f64::from(*up);
+                        let expected = exact_gated(activation, f64::from(*gate), f64::from(*up));
                         let error = (f64::from(*y) - expected).abs();
-                        assert!(error <= 8.0 * f64::from(f32::EPSILON) * expected.abs(), "{isa:?} {packing:?}");
+                        let magnitude = expected.abs() * f64::from(1.0 + gate.abs()) + f64::from(gate * up).abs();
+                        assert!(
+                            error <= 4.0 * f64::from(f32::EPSILON) * magnitude,
+                            "{isa:?} {packing:?} {activation:?}"
+                        );
                     }
                 }
             }

@@ -1,6 +1,5 @@
 //! From sums to results.
 
-use super::super::math::silu;
 use super::super::shared::Output;
 use super::super::simd::Simd;
 
@@ -10,8 +9,10 @@ pub(super) enum Finish<'a> {
     Store,
     /// This, `[tokens, rows]`, is added.
     Add(&'a [f32]),
-    /// The result already holds a gate: `y = silu(y) * sum`.
-    Gate,
+    /// The result already holds a factor: `y = y * sum`.
+    Multiply,
+    /// The same with the sum held between minus and plus this, and one more.
+    MultiplyClamped(f32),
 }
 
 impl Finish<'_> {
@@ -39,7 +40,11 @@ impl Finish<'_> {
                 let value = match self {
                     Finish::Store => sum,
                     Finish::Add(_) => simd.add(sum, simd.load_part(residual.add(at), count)),
-                    Finish::Gate => simd.mul(silu(simd, simd.load_part(to, count)), sum),
+                    Finish::Multiply => simd.mul(simd.load_part(to, count), sum),
+                    Finish::MultiplyClamped(limit) => {
+                        let sum = simd.max(simd.splat(-limit), simd.min(simd.splat(*limit), sum));
+                        simd.mul(simd.load_part(to, count), simd.add(sum, simd.splat(1.0)))
+                    }
                 };
                 simd.store_part(value, to, count);
             }

@@ -16,6 +16,7 @@ mod finish;
 mod tests;
 mod tile;
 
+use super::activation::{ActivateRows, Activation};
 use super::packed::activations::Activations;
 use super::shared::{Output, Scratch};
 use super::{Isa, Layout, Matrix, Packing, Parallel};
@@ -65,14 +66,14 @@ pub fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [Map]) {
                 }),
                 None,
             ],
+            activation: None,
             y: Output::new(par, map.y),
         })
         .collect();
     run(isa, par, x, &jobs);
 }
 
-/// `y = silu(x * gate^T + gate_bias) * (x * up^T + up_bias)`: the gated half of a feed-forward layer (`SwiGLU`, Shazeer 2020) in
-/// one parallel section, without the two intermediate results.
+/// [`gated`] with [`Activation::Silu`] (`SwiGLU`, Shazeer 2020).
 #[allow(clippy::too_many_arguments, reason = "it is the formula")]
 pub fn swiglu(
     isa: Isa,
@@ -84,11 +85,33 @@ pub fn swiglu(
     up_bias: Option<&Matrix>,
     y: &mut [f32],
 ) {
+    gated(isa, par, x, gate, gate_bias, up, up_bias, Activation::Silu, y);
+}
+
+/// `y = activation(x * gate^T + gate_bias) * (x * up^T + up_bias)`: the gated half of a feed-forward layer (Shazeer 2020) in one
+/// parallel section, without the two intermediate results. What [`Activation::ClampedSwiglu`] does to the second factor, it says.
+#[allow(clippy::too_many_arguments, reason = "it is the formula")]
+pub fn gated(
+    isa: Isa,
+    par: &dyn Parallel,
+    x: &[f32],
+    gate: &Matrix,
+    gate_bias: Option<&Matrix>,
+    up: &Matrix,
+    up_bias: Option<&Matrix>,
+    activation: Activation,
+    y: &mut [f32],
+) {
+    let up_finish = match activation {
+        Activation::ClampedSwiglu { limit, .. } => Finish::MultiplyClamped(limit),
+        _ => Finish::Multiply,
+    };
     let job = Job {
         layers: [
             Some(Layer { weights: *gate, bias: gate_bias.copied(), finish: Finish::Store }),
-            Some(Layer { weights: *up, bias: up_bias.copied(), finish: Finish::Gate }),
+            Some(Layer { weights: *up, bias: up_bias.copied(), finish: up_finish }),
         ],
+        activation: Some(activation),
         y: Output::new(par, y),
     };
     run(isa, par, x, &[job]);
@@ -148,6 +171,8 @@ fn coded<'a>(
 /// One output and the layers that write it, one after the other, block by block.
 struct Job<'a> {
     layers: [Option<Layer<'a>>; 2],
+    /// Of the first layer's results, before the second layer.
+    activation: Option<Activation>,
     y: Output<'a>,
 }
 
@@ -162,6 +187,17 @@ impl<'a> Job<'a> {
 
     fn bytes(&self) -> usize {
         self.layers().map(|layer| layer.weights.data.len()).sum()
+    }
+
+    /// Writes these rows of the result for these tokens.
+    fn run(&self, isa: Isa, x: &[f32], coded: &Coded, rows: &Range<usize>, tokens: &Range<usize>) {
+        for (i, layer) in self.layers().enumerate() {
+            layer.run(isa, x, coded, &self.y, rows.clone(), tokens.clone());
+            if let (0, Some(activation)) = (i, self.activation) {
+                let stride = self.rows();
+                isa.run(ActivateRows { activation, y: &self.y, stride, rows: rows.clone(), tokens: tokens.clone() });
+            }
+        }
     }
 }
 
@@ -181,8 +217,8 @@ fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
         for job in jobs {
             let end = first + counted(job.rows());
             let (from, to) = (rows.start.max(first) - first, rows.end.min(end).saturating_sub(first).min(job.rows()));
-            for layer in job.layers().filter(|_| from < to) {
-                layer.run(isa, x, &coded, &job.y, from..to, tokens.clone());
+            if from < to {
+                job.run(isa, x, &coded, &(from..to), &tokens);
             }
             first = end;
         }

@@ -1,3 +1,4 @@
+use super::super::activation::tests::{ACTIVATIONS, exact, exact_gated};
 use super::super::testing::{Random, Stored, Threads, bits};
 use super::super::{Dtype, Serial};
 use super::*;
@@ -153,38 +154,34 @@ fn several_layers_at_once_have_the_bits_of_each_alone() {
 }
 
 #[test]
-fn swiglu_agrees_with_f64_and_keeps_rows_independent() {
+fn gated_agrees_with_f64_and_keeps_rows_independent() {
+    let with_each_type = DTYPES.map(|dtype| (dtype, Activation::Silu));
+    let with_each_activation = ACTIVATIONS.map(|activation| (Dtype::BF16, activation));
     for isa in Isa::available() {
-        for dtype in DTYPES {
+        for (dtype, activation) in with_each_type.into_iter().chain(with_each_activation) {
             for (cols, rows) in [(50, 13), (64, 70), (600, 24)] {
-                let tokens = 9;
+                let tokens = 12;
                 let x = Random::new(15).values(tokens * cols);
                 let [gate, up] = [16, 17].map(|seed| Stored::new(rows, cols, dtype, seed));
                 let [gate_bias, up_bias] = [18, 19].map(|seed| Stored::new(1, rows, dtype, seed));
                 let run = |threads: usize, x: &[f32]| {
                     let mut y = vec![f32::NAN; x.len() / cols * rows];
-                    let biases = (gate_bias.matrix(), up_bias.matrix());
-                    swiglu(
-                        isa,
-                        &Threads(threads),
-                        x,
-                        &gate.matrix(),
-                        Some(&biases.0),
-                        &up.matrix(),
-                        Some(&biases.1),
-                        &mut y,
-                    );
+                    let (gate, up) = ((gate.matrix(), gate_bias.matrix()), (up.matrix(), up_bias.matrix()));
+                    let par = Threads(threads);
+                    gated(isa, &par, x, &gate.0, Some(&gate.1), &up.0, Some(&up.1), activation, &mut y);
                     y
                 };
                 let y = run(3, &x);
                 let gates = reference(&x, &gate, cols, Some(&gate_bias), None);
                 let ups = reference(&x, &up, cols, Some(&up_bias), None);
                 for (i, y) in y.iter().enumerate() {
-                    let silu = gates[i].0 / (1.0 + (-gates[i].0).exp());
-                    // Both factors carry a dot product's error; silu's slope is at most 1.1.
-                    let error = tolerance(cols) * (1.1 * gates[i].1 * ups[i].0.abs() + silu.abs() * ups[i].1)
-                        + 4.0 * f64::from(f32::EPSILON) * (silu * ups[i].0).abs();
-                    assert!((f64::from(*y) - silu * ups[i].0).abs() <= error, "{isa:?} {dtype:?} element {i}: {y}");
+                    let (gate, up) = (gates[i].0, ups[i].0);
+                    let (expected, active) = (exact_gated(activation, gate, up), exact(activation, gate));
+                    // Both factors carry a dot product's error; the slopes are at most 1.2, but that of a square.
+                    let slope = if activation == Activation::Relu2 { 2.0 * gate.abs() + 1e-3 } else { 1.2 };
+                    let error = tolerance(cols) * (slope * gates[i].1 * (up.abs() + 1.0) + active.abs() * ups[i].1)
+                        + 8.0 * f64::from(f32::EPSILON) * (gate * up).abs().max(expected.abs());
+                    assert!((f64::from(*y) - expected).abs() <= error, "{isa:?} {dtype:?} {activation:?} {i}: {y}");
                 }
                 for (i, x) in x.chunks(cols).enumerate() {
                     assert_eq!(bits(&run(1, x)), bits(&y[i * rows..][..rows]), "{isa:?} {dtype:?} token {i}");
@@ -212,8 +209,10 @@ fn a_bad_value_stays_in_its_row() {
                 _ => assert_eq!(bits(y), bits(good)),
             }
         }
-        swiglu(isa, &Serial, &x, &w.matrix(), None, &w.matrix(), None, &mut y);
-        assert!(y[2 * rows..][..rows].iter().all(|y| y.is_nan()), "{isa:?}");
+        for activation in ACTIVATIONS {
+            gated(isa, &Serial, &x, &w.matrix(), None, &w.matrix(), None, activation, &mut y);
+            assert!(y[2 * rows..][..rows].iter().all(|y| y.is_nan()), "{isa:?} {activation:?}");
+        }
     }
 }
 

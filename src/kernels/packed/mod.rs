@@ -37,7 +37,7 @@
 //! products are summed in integers, which is exact; its sum times the product of both scales is added to the row's total in
 //! `f32`, block after block, multiplication and addition rounded each on its own. Nothing depends on the number of tokens, the
 //! threads or the shape of a task, nor on the instruction set: a linear layer has the same bits everywhere. Only where the
-//! gate of [`swiglu`](super::swiglu) meets the other half, in `f32`, may instruction sets differ in the last bits.
+//! gate of [`gated`](super::gated) meets the other half, in `f32`, may instruction sets differ in the last bits.
 
 pub(super) mod activations;
 pub(super) mod lines;

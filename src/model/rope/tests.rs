@@ -1,4 +1,4 @@
-//! Every place, spelling and value of the parameters, against transformers (`tools/make_config_goldens.py`).
+//! Every place, spelling and value of the parameters, against transformers (`tools/goldens/make_config_goldens.py`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
 
 use serde_json::Value;
@@ -46,7 +46,8 @@ fn as_transformers() {
         let name = case["name"].as_str().unwrap();
         let listed = |list: &[&str]| list.iter().any(|part| name.contains(part));
         let answer = &case[oracle];
-        let ours: Result<Rope> = read_config(case["config"].to_string().as_bytes()).map(|config| config.rope);
+        let ours: Result<Rope> =
+            read_config(case["config"].to_string().as_bytes()).map(|config| config.ropes[0].clone());
         match (ours, answer["error"].as_str()) {
             (Ok(rope), None) if !listed(REFUSED) => {
                 let index = answer["frequencies"].as_u64().unwrap() as usize;

@@ -70,9 +70,9 @@ struct Wiring {
 impl Wiring {
     fn new(graph: &Graph, dtype: Dtype) -> Result<Self> {
         let mut caches = Vec::new();
-        for attention in graph.attentions() {
+        for kept in graph.kept() {
             for part in ["key", "value"] {
-                let (past, present) = (stock::past(attention.layer, part), stock::present(attention.layer, part));
+                let (past, present) = (stock::past(kept.layer, part), stock::present(kept.layer, part));
                 caches.push((c_string(&past)?, c_string(&present)?));
             }
         }

@@ -1,4 +1,4 @@
-//! One content, brought into the cache: whole, checked, and once.
+//! Fetches one content into the cache: whole, checked, and once.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use crate::error::{ErrorKind, Result};
 use crate::source::files::{self, OnTransfer, Transfer};
 use crate::source::hub::Repository;
 
-/// Where the content `meta` lies after it has been brought from `url`, by this call or by another one meanwhile. What
-/// an attempt brought stays for the next one, in this call or a later one.
+/// Fetches the content `meta` from `url`, unless another thread or process does so meanwhile, and returns its path.
+/// Bytes that a failed attempt brought are kept for the next one, in this call or a later one.
 ///
 /// # Errors
 /// `HashMismatch` if the content is wrong twice in a row, the second time from scratch; `Io`; what `on` returned.
@@ -51,12 +51,12 @@ pub(super) fn fetch(
     }
 }
 
-/// Whether the content already lies at `place`. One of another length is damaged and will be replaced.
+/// Whether the content is at `place` already. A file of another length is damaged and will be replaced.
 fn is_whole(place: &Path, meta: &Meta) -> Result<bool> {
     Ok(files::size_of(place)?.is_some_and(|size| meta.size.is_none_or(|expected| expected == size)))
 }
 
-/// Brings `partial` to its end, in as many attempts as allowed, and checks it.
+/// Fetches the rest of `partial`, in as many attempts as the options allow, and checks it.
 fn complete(client: &Client, url: &str, meta: &Meta, partial: &mut Partial, on: &mut OnTransfer<'_>) -> Result<()> {
     if meta.size.is_some_and(|size| partial.len() > size) {
         partial.reset()?;

@@ -1,4 +1,4 @@
-//! One answer's content, appended to a partial file.
+//! Appends the content of an answer to a partial file.
 
 use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read, Seek, SeekFrom, Write};
@@ -15,11 +15,11 @@ use crate::source::files::{OnTransfer, Transfer};
 
 const CHUNK: usize = 256 << 10;
 
-/// The caller is heard after this many bytes, or this much time, whatever comes first.
+/// The caller is told of progress after this many bytes or this much time, whichever comes first.
 const REPORT_BYTES: u64 = 1 << 20;
 const REPORT_TIME: Duration = Duration::from_millis(200);
 
-/// A content that is not all here yet.
+/// A content that is not complete yet.
 pub(super) struct Partial {
     path: PathBuf,
     file: File,
@@ -27,7 +27,7 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// What an earlier attempt left at `path`, or nothing.
+    /// The partial file at `path`, with the bytes that an earlier attempt left.
     ///
     /// # Errors
     /// `Io`.
@@ -41,17 +41,17 @@ impl Partial {
         Ok(Self { path, file, len })
     }
 
-    /// Where it lies.
+    /// The file's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its bytes so far.
+    /// Bytes so far.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Starts from nothing.
+    /// Starts again with no bytes.
     ///
     /// # Errors
     /// `Io`.
@@ -61,7 +61,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Brings it to the disk and moves it to `place`, whole or not at all.
+    /// Writes the file to the disk and moves it to `place`, whole or not at all.
     ///
     /// # Errors
     /// `Io`.
@@ -71,7 +71,7 @@ impl Partial {
         std::fs::rename(&self.path, place).map_err(|e| unwritable(place, e))
     }
 
-    /// Removes it: its content is wrong.
+    /// Removes the file, because its content is wrong.
     pub(super) fn discard(self) {
         drop(self.file);
         if let Err(e) = std::fs::remove_file(&self.path) {
@@ -79,7 +79,8 @@ impl Partial {
         }
     }
 
-    /// At an explicit offset: another writer of the same content, on a file system without locks, does no harm.
+    /// Writes at an explicit offset, so that another writer of the same content does no harm on a file system without
+    /// locks.
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let len = self.len;
         let write = |file: &mut File| {
@@ -94,9 +95,9 @@ impl Partial {
 
 /// Why an attempt ended early.
 pub(super) enum Stop {
-    /// As the network would have it.
+    /// The network failed.
     Failed(Failure),
-    /// The content is not the one that was announced.
+    /// The server sends another content than it announced.
     Wrong(Error),
 }
 
@@ -112,7 +113,7 @@ impl From<Error> for Stop {
     }
 }
 
-/// One attempt to bring `partial` to `size` bytes (`None`: to the end of what the server sends).
+/// One attempt to fetch `partial` up to `size` bytes (`None`: up to the end of what the server sends).
 pub(super) fn bring(
     client: &Client,
     url: &str,
@@ -123,14 +124,15 @@ pub(super) fn bring(
     let from = partial.len();
     let response = client.request(&Method::GET, url, from, &mut |_| false)?;
     match response.status().as_u16() {
-        // The server does not do ranges, or not this time: this is the whole content.
+        // The server has ignored the range: this is the whole content.
         200 => partial.reset()?,
         206 if range_start(response.headers()) == Some(from) => {}
         206 => {
             partial.reset()?;
             return Err(again("the server sent another range than the one it was asked for").into());
         }
-        // What lies here is not the beginning of the content. Without it no range is asked for, so this happens once.
+        // The bytes that are here are not the beginning of the content. They are dropped. Then no range is asked for,
+        // so this happens once.
         416 if from > 0 => {
             partial.reset()?;
             return Err(again("the server cannot resume what lies here").into());
@@ -148,11 +150,11 @@ pub(super) fn bring(
     receive(&pump(response.into_body().into_reader())?, partial, size.or(announced), on)
 }
 
-/// What comes, until an empty chunk.
+/// The pieces of a body, up to an empty one.
 type Chunks = Receiver<std::io::Result<Vec<u8>>>;
 
-/// Reads `body` on a thread of its own: while nothing comes, the caller can be asked whether to go on. The thread ends
-/// with the body, with the client's patience, or when nobody listens any more.
+/// Reads `body` on a thread of its own, so that the caller can be asked whether to go on while no byte comes. The
+/// thread ends with the body, at the client's timeout, or when nobody receives any more.
 fn pump(mut body: impl Read + Send + 'static) -> Result<Chunks> {
     let (send, chunks) = mpsc::sync_channel(2);
     let read = move || {

@@ -1,4 +1,4 @@
-//! HTTP, with the token kept to the hub's own address.
+//! HTTP. The token goes to the hub's own address only.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,17 +18,17 @@ use crate::source::{NetworkOptions, name};
 /// Redirects of one request; the hub needs two.
 const REDIRECTS: usize = 8;
 
-/// Patience for the next byte, where nobody chose.
+/// How long to wait for the next byte, unless options or environment say.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Talks to one hub.
 pub(in crate::source) struct Client {
-    /// As given, without `/` at the end.
+    /// The address as it was given, without `/` at the end.
     base: String,
     origin: Uri,
     token: Option<Token>,
     options: NetworkOptions,
-    /// Patience for the answer about a file, where it is another than for its content.
+    /// How long to wait for the answer about a file, if not as long as for its content.
     answer_timeout: Option<Duration>,
     /// Made on first use: a model that is in the cache needs none.
     agent: OnceLock<Agent>,
@@ -56,7 +56,7 @@ impl Client {
         Ok(Self { base, origin, token, options, answer_timeout: None, agent: OnceLock::new() })
     }
 
-    /// The same client with this patience for the answer about a file.
+    /// The client with another timeout for the answer about a file.
     pub(in crate::source) fn answering_within(self, answer_timeout: Option<Duration>) -> Self {
         Self { answer_timeout, ..self }
     }
@@ -66,18 +66,18 @@ impl Client {
         &self.base
     }
 
-    /// Patience.
+    /// Timeouts and attempts.
     pub(super) fn options(&self) -> &NetworkOptions {
         &self.options
     }
 
-    /// Where `file` of `id` at `revision` can be fetched.
+    /// The address of `file` of `id` at `revision`.
     pub(super) fn url(&self, id: &HubId, revision: &str, file: &str) -> String {
         format!("{}/{id}/resolve/{}/{}", self.base, url::escape(revision, false), url::escape(file, true))
     }
 
-    /// One request to `url`, from byte `from` on. Redirects are followed until `enough` is content with the answer; the
-    /// token goes to the hub's own origin only.
+    /// One request to `url`, from byte `from` on. Redirects are followed until `enough` accepts an answer. The token
+    /// goes to the hub's own origin only.
     pub(super) fn request(
         &self,
         method: &Method,
@@ -109,7 +109,7 @@ impl Client {
         Err(Failure::Final(err!(Io, "`{}` redirects without end", host(&at))))
     }
 
-    /// What `status` means when it is neither success nor absence.
+    /// The failure that `response` means if it is neither success nor absence.
     pub(super) fn refused(&self, response: &Response<Body>) -> Failure {
         let status = response.status().as_u16();
         let said = header(response.headers(), "x-error-message").map(|text| format!(" ({})", name::shown(text)));
@@ -158,7 +158,7 @@ impl Client {
     }
 }
 
-/// What it means that no answer came.
+/// The failure that it means if no answer came.
 fn failed(at: &Uri, error: ureq::Error) -> Failure {
     use ureq::Error as E;
     let host = host(at);
@@ -211,7 +211,7 @@ fn host(uri: &Uri) -> String {
     name::shown(uri.host().unwrap_or_default())
 }
 
-/// The network broke off in the middle of a content.
+/// The failure of a connection that ended in the middle of a content.
 pub(super) fn broken(error: std::io::Error) -> Failure {
     Failure::Later(err!(Io, "the transfer broke off").with_source(error), None)
 }

@@ -1,4 +1,5 @@
-//! Downloads that go wrong, and what comes of them.
+//! A download that goes wrong is repeated, or fails with a message that says why, and never leaves a wrong file in
+//! the cache.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,19 +13,19 @@ use crate::source::testing::{Asked, COMMIT, Model, Reply, Server, sha256};
 const FILE: &str = "model.safetensors";
 const CONTENT: &str = "/cdn/model.safetensors";
 
-/// The toy hub, except where `fault` has another answer than the sound one.
+/// The toy hub with answers changed by `fault`.
 fn faulty(fault: impl Fn(&Asked, usize, Reply) -> Reply + Send + Sync + 'static) -> Server {
     let model: Model = toy();
     Server::start(move |asked, before| fault(asked, before, model.answer(asked)))
 }
 
-/// Faults of the answers that carry the weights.
+/// The toy hub with the answers that carry weights changed by `fault`.
 fn faulty_content(fault: impl Fn(&Asked, usize, Reply) -> Reply + Send + Sync + 'static) -> Server {
     faulty(move |asked, before, reply| if asked.is_get(CONTENT) { fault(asked, before, reply) } else { reply })
 }
 
-/// Fetches the weights from `server` into a fresh cache; they must be right, nothing else may lie there, and it must
-/// have taken `gets` requests. Gives the bytes that each was asked to begin with.
+/// Fetches the weights from `server` into a fresh cache, in which they must be right and alone, and by exactly `gets`
+/// requests. Returns the first byte that each request asked for.
 #[track_caller]
 fn arrives(server: &Server, gets: usize) -> Vec<Option<usize>> {
     let cache = tempfile::tempdir().unwrap();
@@ -36,7 +37,7 @@ fn arrives(server: &Server, gets: usize) -> Vec<Option<usize>> {
     froms
 }
 
-/// Fails to fetch the weights from `server`; nothing but a partial file may lie in the cache.
+/// Fails to fetch the weights from `server`, with nothing but a partial file in the cache afterwards.
 #[track_caller]
 fn fails(server: &Server) -> Error {
     let cache = tempfile::tempdir().unwrap();
@@ -212,7 +213,7 @@ fn what_will_not_get_better_is_not_repeated() {
         assert_eq!(error.kind(), kind, "{status} {code}");
         assert!(error.chain().contains(hint), "{}", error.chain());
         assert!(!error.chain().contains("hf_x"));
-        // What lies there in its place is looked for once.
+        // The hub is asked once for the names that may be there instead.
         let asked = server.asked();
         assert_eq!(asked.iter().filter(|asked| asked.path.ends_with(FILE)).count(), 1);
         assert_eq!(asked.len() > 1, hint.starts_with("has no"), "{asked:?}");
@@ -266,7 +267,7 @@ fn the_callback_stops_the_work_and_what_came_is_kept() {
 
 #[test]
 fn waits_can_be_stopped() {
-    // For a server that asks for patience.
+    // While a server asks to wait.
     let server = Server::start(|_, _| Reply::status(503).with("Retry-After", "100"));
     let cache = tempfile::tempdir().unwrap();
     let mut calls = 0;
@@ -275,7 +276,7 @@ fn waits_can_be_stopped() {
         if calls > 2 { Err(err!(Cancelled, "stop")) } else { Ok(()) }
     };
     assert_eq!(source(&server, cache.path()).require(FILE, stop).unwrap_err().kind(), ErrorKind::Cancelled);
-    // For another process that holds the lock.
+    // While another process holds the lock.
     let server = toy().serve();
     let lock = cache.path().join(".locks/models--org--toy").join(format!("{}.lock", sha256(&weights())));
     fs::create_dir_all(lock.parent().unwrap()).unwrap();

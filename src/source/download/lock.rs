@@ -1,4 +1,4 @@
-//! One download of a content at a time, between threads and between processes.
+//! Lets one thread of one process at a time download a content.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Result, err};
 
-/// How often a lock that another holds is tried.
+/// The wait between two attempts at a lock that another process holds.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// How often a long wait is logged.
+/// The time between two log lines of a long wait.
 const REMIND: Duration = Duration::from_secs(10);
 
-/// Held until dropped, and by the operating system's care no longer than its process lives.
+/// A lock, held until it is dropped. The operating system frees it if the process dies.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] Option<File>);
 
-/// Waits for the lock at `path`. `pause` is heard meanwhile.
+/// Waits for the lock at `path`. Calls `pause` meanwhile.
 ///
 /// On a file system that cannot lock, nothing is locked: partial files are written at explicit offsets and checked by
 /// hash, so two writers cost a second transfer, not a wrong file.

@@ -1,4 +1,4 @@
-//! What the hub says of a file before it is fetched.
+//! Asks the hub about a file before it is fetched.
 
 use ureq::Body;
 use ureq::http::{Method, Response};
@@ -9,26 +9,26 @@ use crate::error::{Result, err};
 use crate::source::files::{OnTransfer, Transfer};
 use crate::source::hub::{Commit, Etag};
 
-/// A file's content, named.
+/// What identifies a file's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meta {
-    /// Names its blob; mostly its hash.
+    /// The content's entity tag, which names its blob; most often the content's hash.
     pub(super) etag: Etag,
-    /// Its bytes, where the hub says.
+    /// The content's bytes, if the hub says.
     pub(super) size: Option<u64>,
 }
 
 /// The hub's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// The commit that the revision is at. May be missing only beside a missing file.
+    /// The commit that the revision is at. It may be missing only if the file is.
     pub(super) commit: Option<Commit>,
     /// `None`: the model has no such file.
     pub(super) meta: Option<Meta>,
 }
 
-/// What the answers of one chain of redirects add up to. The hub gives a large file's hash and size where it sends the
-/// client on to its storage, and a small file's where the content is.
+/// What the answers along one chain of redirects say together. The hub gives a large file's hash and size where it
+/// sends the client on to its storage, and a small file's where the content is.
 #[derive(Default)]
 struct Headers {
     commit: Option<String>,
@@ -37,7 +37,7 @@ struct Headers {
 }
 
 impl Headers {
-    /// Takes what `response` says; whether that is all there is to know.
+    /// Adds what `response` says. Returns whether nothing is missing now.
     fn take(&mut self, response: &Response<Body>) -> bool {
         let get = |name| header(response.headers(), name);
         let or = |old: &mut Option<String>, name| *old = old.take().or_else(|| get(name).map(str::to_owned));
@@ -53,7 +53,7 @@ impl Headers {
     }
 }
 
-/// Asks the hub for the file at `url`, once or as often as the options allow.
+/// Asks the hub about the file at `url`, once or as often as the options allow.
 ///
 /// # Errors
 /// `NotFound` if the hub knows no such model or revision; `Io`; what `on` returned.

@@ -1,8 +1,9 @@
 //! The hub over HTTPS, into the hub's cache.
 //!
-//! One file takes this way: [`metadata`] asks the hub for its commit, entity tag and size; [`blob`] brings the content
-//! under a lock, resuming what an earlier attempt left, checks its hash ([`verify`]) and moves it in place; [`publish`]
-//! links it into the snapshot. [`client`] speaks HTTP and guards the token; [`retry`] says how often and how patiently.
+//! Each file is fetched in these steps: [`metadata`] asks the hub for its commit, entity tag and size; [`blob`]
+//! fetches the content under a lock, from where an earlier attempt ended, checks its hash ([`verify`]) and moves it
+//! to its place; [`publish`] links it into the snapshot. [`client`] speaks HTTP and keeps the token; [`retry`] says
+//! how often an attempt is repeated, and after which wait.
 
 mod blob;
 mod body;
@@ -35,7 +36,7 @@ use super::{formats, name};
 use crate::error::{Error, ErrorKind, Result, err};
 use metadata::{Answer, Meta};
 
-/// The source.
+/// The source that fetches from the hub.
 #[derive(Debug)]
 pub(super) struct HubDownload {
     id: HubId,
@@ -48,10 +49,10 @@ pub(super) struct HubDownload {
     memo: Mutex<Memo>,
 }
 
-/// What this session knows, so that the hub is asked once for each file.
+/// The hub's answers so far, so that it is asked once for each file.
 #[derive(Debug, Default)]
 struct Memo {
-    /// The commit met first. All files come from it, even if the branch moves meanwhile.
+    /// The commit that was met first. All files come from it, even if the branch moves meanwhile.
     commit: Option<Commit>,
     /// `None`: the model has no such file.
     files: HashMap<String, Option<Meta>>,
@@ -78,14 +79,14 @@ impl From<Found> for FileState {
 }
 
 impl HubDownload {
-    /// `id` at `revision`, by way of the cache at `cache`.
+    /// The source of `id` at `revision`, with the cache at `cache`.
     pub(super) fn new(id: HubId, revision: Revision, cache: &Path, client: Client) -> Self {
         let memo = Memo { commit: revision.pinned(), files: HashMap::new() };
         let repository = Repository::new(cache, &id);
         Self { id, revision, cache: cache.to_owned(), repository, client, copies: false, memo: Mutex::new(memo) }
     }
 
-    /// The same model, with copies in its snapshots, or links.
+    /// The source with copies in its snapshots, or with links.
     pub(super) fn copying(self, copies: bool) -> Self {
         Self { copies, ..self }
     }
@@ -108,10 +109,12 @@ impl HubDownload {
         })
     }
 
-    /// Where `name` is, the hub asked if need be: as often as the options allow, or once if the answer can be done without.
+    /// Where `name` is. Asks the hub if need be: as often as the options allow, or `once` if the work can go on
+    /// without an answer.
     fn find(&self, name: &str, once: bool, on: &mut OnTransfer<'_>) -> Result<Found> {
         name::check(name)?;
-        // Asks twice at most: for the branch, and for the commit if another thread pinned another one meanwhile.
+        // At most two questions: about the branch, and about a commit if another thread has met another one
+        // meanwhile.
         for _ in 0..2 {
             if let Some(found) = self.known(name)? {
                 return Ok(found);
@@ -127,15 +130,15 @@ impl HubDownload {
             match (answer, fallback) {
                 (Ok(answer), _) => self.learn(name, answer),
                 (Err(e), _) if stopped => return Err(e),
-                // The hub may be down, the network off, the token revoked: what is here can still be used. But a model
-                // or revision that was taken back is not.
+                // If the hub or the network is down or the token revoked, the files that are here can still be used.
+                // A model or revision that was taken back cannot.
                 (Err(e), Some(commit)) if e.kind() != ErrorKind::NotFound => {
                     log::warn!("{self}: {}; using commit {} from the cache", e.chain(), commit.as_str());
                     self.memo.lock().commit.get_or_insert(commit);
                 }
                 (Err(e), _) => {
                     let error = e.within(format_args!("file `{name}` of {self}"));
-                    // As long as the hub has never answered, the name may be a folder's that is misspelt.
+                    // As long as the hub has never answered, the name may be that of a folder, misspelt.
                     return Err(if self.memo.lock().commit.is_some() {
                         error
                     } else {
@@ -147,14 +150,14 @@ impl HubDownload {
         self.known(name)?.ok_or_else(|| err!(Io, "{} contradicts itself about {self}", self.client.endpoint()))
     }
 
-    /// The commit in the cache that will do if the hub cannot be asked where the branch is now.
+    /// The commit in the cache to use if the hub cannot say where the branch is now.
     fn fallback(&self, name: &str) -> Result<Option<Commit>> {
         let Some(commit) = self.repository.commit(&self.revision)? else { return Ok(None) };
         let here = matches!(self.repository.file(&commit, name)?, FileState::Present { .. } | FileState::Absent);
         Ok(here.then_some(commit))
     }
 
-    /// Keeps what the hub said, in this session and in the cache.
+    /// Keeps the hub's answer, in this source and in the cache.
     fn learn(&self, name: &str, answer: Answer) {
         let mut memo = self.memo.lock();
         let Answer { commit, meta } = answer;
@@ -221,7 +224,7 @@ impl ModelFiles for HubDownload {
         let mut stopped = false;
         match self.find(name, true, &mut |now| on(now).inspect_err(|_| stopped = true)) {
             Ok(found) => Ok(!matches!(found, Found::Nowhere)),
-            // Without a network, what is here is what can be had.
+            // Without a network, only the files that are here can be used.
             Err(e) if e.kind() == ErrorKind::Io && !stopped => {
                 log::warn!("whether there is a {name} cannot be told: {}", e.chain());
                 Ok(false)

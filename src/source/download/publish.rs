@@ -1,4 +1,4 @@
-//! What a download leaves in the cache besides the content: links, references, and marks of absence.
+//! Writes what a download leaves in the cache besides the content: links, references, and marks of absence.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -27,8 +27,8 @@ pub(super) fn prepare(cache: &Path, repository: &Repository) -> Result<()> {
     Ok(())
 }
 
-/// Links `name` at `commit` to the content at `blob`, and gives the link's path. Where links are not supported, a hard
-/// link or a copy takes its place; where `copies` are wished for, a copy.
+/// Links `name` at `commit` to the content at `blob`, and returns the link's path. Where links are not supported, a
+/// hard link or a copy takes its place. With `copies`, it is a copy in any case.
 ///
 /// # Errors
 /// `Io`.
@@ -36,7 +36,8 @@ pub(super) fn link(repository: &Repository, commit: &Commit, name: &str, blob: &
     let place = repository.snapshot(commit).join(name::check(name)?);
     let Some(folder) = place.parent() else { return Ok(place) };
     fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
-    // Up from FILE's folder to models--ORG--NAME: the folder of the commit, `snapshots`, and those in the name.
+    // The way up from FILE's folder to models--ORG--NAME: the commit's folder, `snapshots`, and the folders in the
+    // name.
     let mut target: PathBuf = std::iter::repeat_n("..", 2 + name.matches('/').count()).collect();
     target.push("blobs");
     target.extend(blob.file_name());
@@ -50,7 +51,8 @@ pub(super) fn link(repository: &Repository, commit: &Commit, name: &str, blob: &
     Ok(place)
 }
 
-/// Notes that `revision` is at `commit`. A cache that cannot be written is not an error: the note is for later.
+/// Notes that `revision` is at `commit`. A cache that cannot be written is no error: only a later call would use the
+/// note.
 pub(super) fn reference(repository: &Repository, revision: &Revision, commit: &Commit) {
     if revision.pinned().is_some() || repository.commit(revision).is_ok_and(|known| known.as_ref() == Some(commit)) {
         return;
@@ -84,8 +86,8 @@ fn note(path: &Path, content: &[u8]) {
     }
 }
 
-/// A new name in `folder`, to be moved to its place at once. Not made by `tempfile`, whose files are private: a cache
-/// may be shared, and its files follow the umask.
+/// A new name in `folder` for a file that is moved to its place at once. `tempfile` would make a private file; a
+/// cache may be shared, and its files have the mode that the umask leaves.
 fn aside(folder: &Path) -> PathBuf {
     folder.join(format!(".{:016x}.tmp", RandomState::new().hash_one(std::process::id())))
 }

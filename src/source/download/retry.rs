@@ -1,4 +1,4 @@
-//! How often, and after which wait, a failed request is tried again.
+//! How often a failed request is repeated, and after which wait.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::source::NetworkOptions;
 
-/// An attempt that brings this much does not count: a connection that is cut every minute still gets there.
+/// An attempt that brings so many bytes does not count: a connection that is cut every minute gets there all the
+/// same.
 const GAIN: u64 = 16 << 20;
 
-/// How often the caller is heard during a wait.
+/// The time between two calls of `pause` during a wait.
 const SLICE: Duration = Duration::from_millis(50);
 
 /// Why an attempt failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It may work later; the server may have said when.
+    /// A later attempt may succeed; the server may have said when.
     Later(Error, Option<Duration>),
-    /// It will not work later.
+    /// A later attempt would fail, too.
     Final(Error),
 }
 
@@ -27,7 +28,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Counts attempts.
+/// Counts the attempts at one file.
 pub(super) struct Attempts<'a> {
     options: &'a NetworkOptions,
     allowed: u32,
@@ -35,13 +36,13 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// As many as the options allow, or one.
+    /// As many attempts as the options allow, or only one.
     pub(super) fn new(options: &'a NetworkOptions, only_one: bool) -> Self {
         let allowed = if only_one { 1 } else { options.attempts.max(1) };
         Self { options, allowed, failed: 0 }
     }
 
-    /// After a failed attempt that brought `gained` bytes: waits until the next one is due.
+    /// Waits for the next attempt, after one that failed with `failure` and brought `gained` bytes.
     ///
     /// # Errors
     /// The failure, if it is final or there is no further attempt; what `pause` returned.
@@ -72,7 +73,8 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// Doubles with each failure, less up to a half at random, so that many machines do not return at once.
+/// The wait after `failed` failures: it doubles with each, less up to a half at random, so that many machines do not
+/// come back at once.
 fn backoff(first: Duration, failed: u32) -> Duration {
     let full = first.saturating_mul(1 << (failed - 1).min(10));
     let random = RandomState::new().hash_one(failed) >> 11;

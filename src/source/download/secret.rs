@@ -1,4 +1,4 @@
-//! The token, which no log, message or `Debug` output ever shows.
+//! The token. No log, message or `Debug` output ever shows it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ impl Token {
     /// `text` as a token.
     ///
     /// # Errors
-    /// `InvalidArgument` if it cannot stand in a header.
+    /// `InvalidArgument` if `text` cannot stand in a header.
     pub(super) fn parse(text: &str) -> Result<Self> {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
             bail!(InvalidArgument, "the hub token (HF_TOKEN) contains spaces or characters that are not ASCII");

@@ -1,5 +1,5 @@
-//! Downloads from a toy hub: what is asked, what is sent with it, what lies in the cache afterwards.
-//! Faults of the network are in `fault_tests.rs`.
+//! A download asks the hub for each file once, sends the token to the hub alone, and leaves the cache as Python's
+//! client would. Faults of the network are in `fault_tests.rs`.
 
 use std::fs;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::source::hub::{HubCache, NoNetwork};
 use crate::source::testing::{Asked, COMMIT, Model, Reply, Server, git_hash, sha256};
 use crate::source::{NetworkOptions, SourceOptions, Variables, open_with};
 
-/// 3 MiB and a bit: more than one report of progress.
+/// 3 MiB and a bit, for more than one report of progress.
 pub(super) fn weights() -> Vec<u8> {
     (0..(3_u32 << 20) + 17).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
@@ -49,7 +49,7 @@ pub(super) fn repository(cache: &Path) -> PathBuf {
     cache.join("models--org--toy")
 }
 
-/// Everything in the cache that a download must not leave behind.
+/// The files in the cache that a download must not leave behind.
 pub(super) fn leftovers(cache: &Path) -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -190,7 +190,7 @@ fn progress_is_heard_for_each_mebibyte() {
     assert!(steps.windows(2).all(|w| w[1] >= w[0] && w[1] - w[0] <= (1 << 20) + (256 << 10)), "{steps:?}");
 }
 
-/// At a hub, which cannot be listed, the likeliest names are asked for.
+/// A hub cannot be listed, so the likeliest names are asked for.
 #[test]
 fn what_a_model_has_in_place_of_safetensors_is_told() {
     let cache = tempfile::tempdir().unwrap();
@@ -253,12 +253,12 @@ fn processes_fetch_what_they_share_once() {
     let (server, cache) = {
         let both = Arc::clone(&both);
         let handler = move |asked: &Asked, _| {
-            // Neither goes on before both have begun.
+            // Each process waits here until both have begun.
             if asked.method == "HEAD" && asked.path.ends_with("/main/config.json") {
                 both.wait();
             }
             let reply = model.answer(asked);
-            // The first to come takes its time, so that the other one waits for it.
+            // The first answer is slow, so that the other process waits for it.
             if asked.is_get("/cdn/shared.safetensors") { reply.stall(300) } else { reply }
         };
         (Server::start(handler), tempfile::tempdir().unwrap())
@@ -331,7 +331,7 @@ fn offline_opens_no_socket() {
     }
     let never = open("org/never", &by_option, &none);
     assert_eq!(never.require("config.json", &mut quiet).unwrap_err().kind(), ErrorKind::Offline);
-    // Not offline: an audit opens none either, and knows sizes only after somebody asked.
+    // An audit opens no socket, even if the engine is not offline; it knows sizes only after somebody has asked.
     let model = open("org/toy", &options, &none);
     assert!(matches!(model.audit("config.json").unwrap(), FileState::Present { size: 2, .. }));
     assert_eq!(model.audit("model.safetensors").unwrap(), FileState::Missing { size: None });

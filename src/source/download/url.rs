@@ -24,7 +24,7 @@ fn is_web(uri: &Uri) -> bool {
     matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
 }
 
-/// `text` as a part of a path, or as several with `/` kept.
+/// `text` escaped as one part of a path, or as several parts, with `/` kept.
 pub(super) fn escape(text: &str, keep_slashes: bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -37,10 +37,10 @@ pub(super) fn escape(text: &str, keep_slashes: bool) -> String {
     escaped
 }
 
-/// Where `location` leads, seen from `from`.
+/// The address that `location` means in an answer from `from`.
 ///
 /// # Errors
-/// `Malformed` if it is no web address, or leads from https to http.
+/// `Malformed` if that is no web address, or leads from https to http.
 pub(super) fn join(from: &Uri, location: &str) -> Result<Uri> {
     let (Some(scheme), Some(authority)) = (from.scheme_str(), from.authority()) else {
         bail!(Internal, "a request without a host was redirected");
@@ -58,7 +58,7 @@ pub(super) fn join(from: &Uri, location: &str) -> Result<Uri> {
     let absolute = absolute.split('#').next().unwrap_or_default();
     match absolute.parse::<Uri>() {
         Ok(to) if is_web(&to) && !(scheme == "https" && to.scheme_str() == Some("http")) => Ok(to),
-        // What follows the host may be a signature that gives access: it is not shown.
+        // Behind the host there may be a signature that gives access, so it is not shown.
         _ => bail!(
             Malformed,
             "`{}` redirects to an address that is not {scheme}://host/...",
@@ -67,7 +67,7 @@ pub(super) fn join(from: &Uri, location: &str) -> Result<Uri> {
     }
 }
 
-/// Whether both are the same scheme, host and port.
+/// Whether both have the same scheme, host and port.
 pub(super) fn same_origin(a: &Uri, b: &Uri) -> bool {
     let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
     let host = |uri: &Uri| uri.host().unwrap_or_default().to_ascii_lowercase();

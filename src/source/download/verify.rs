@@ -1,4 +1,4 @@
-//! Whether a content is what its entity tag says.
+//! Checks a content by its entity tag.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -15,8 +15,8 @@ use crate::source::hub::Etag;
 const CHUNK: usize = 1 << 20;
 
 /// Checks the file at `path` against `etag`: 64 hexadecimal digits are its SHA-256, 40 the SHA-1 that git gives it. A
-/// tag of another form says nothing about the content. The file is read back from the disk: what is checked is what
-/// will be used, however many attempts or processes wrote it. `pause` is heard after each MiB.
+/// tag of another form says nothing about the content. The file is read back from the disk, so that the bytes that
+/// will be used are checked, however many attempts or processes wrote them. `pause` is called after each MiB.
 ///
 /// # Errors
 /// `HashMismatch`, `Io`, what `pause` returned.

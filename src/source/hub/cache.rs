@@ -1,4 +1,4 @@
-//! A model as the hub's cache holds it. Works without a network, and without network code in the library.
+//! A model in the hub's cache, without a network. Is also there if the library has no network code.
 
 use std::path::{Path, PathBuf};
 
@@ -20,14 +20,14 @@ pub(in crate::source) enum NoNetwork {
     NotBuilt,
 }
 
-/// The source.
+/// The source that reads the hub's cache and nothing else.
 #[derive(Debug)]
 pub(in crate::source) struct HubCache {
     id: HubId,
     revision: Revision,
     repository: Repository,
     reason: NoNetwork,
-    /// The commit met first: another process may move the reference while this model is in use.
+    /// The commit that was met first, to which this source keeps: another process may move the reference meanwhile.
     commit: Mutex<Option<Commit>>,
 }
 
@@ -79,10 +79,11 @@ impl ModelFiles for HubCache {
             NoNetwork::NotBuilt => ("this build cannot download", "Use a build with the feature `download`"),
         };
         let pin = if revision.as_str() == "main" { String::new() } else { format!(" --revision {revision}") };
-        // A command to be copied must not carry what an index file made up.
+        // The message has a command to copy, which must not carry characters that an index file made up.
         let tame = |b: u8| b.is_ascii_alphanumeric() || b"._/-".contains(&b);
         let tame = |name: &&str| !name.starts_with('-') && name.bytes().all(tame);
-        // Where nothing of the model is here, what else is needed cannot be told: then all of it.
+        // If nothing of the model is here, nobody can tell which other files are needed. Then the command fetches
+        // all.
         let known = commit.as_ref().is_some_and(|commit| self.repository.snapshot(commit).is_dir());
         let folder = if commit.is_none() { format!("no folder `{id}` is here, and ") } else { String::new() };
         let arguments = if known && names.iter().all(tame) { format!(" {}", names.join(" ")) } else { String::new() };

@@ -1,6 +1,6 @@
 //! The environment variables of the hub's own tools, read as `huggingface_hub` 2.4 reads them (its `constants.py` and
-//! `get_token`; transformers 5 has none of its own for any of this). `tools/make_environment_golden.py` asks Python what
-//! it makes of many environments, and the test below compares.
+//! `get_token`; transformers 5 leaves all of this to it). `tools/goldens/make_environment_golden.py` asks Python for
+//! its reading of many environments, and the test below compares.
 //!
 //! | what         | the first that is set counts                                 | else                                  |
 //! |--------------|--------------------------------------------------------------|---------------------------------------|
@@ -13,12 +13,14 @@
 //! | patience     | `HF_HUB_DOWNLOAD_TIMEOUT`, for an answer `HF_HUB_ETAG_TIMEOUT` | 30 seconds                          |
 //! | copies       | `HF_HUB_DISABLE_SYMLINKS` (a truth value)                    | links, where the system has them      |
 //!
-//! In paths a leading `~` or `~user` is replaced, then `$NAME` and `${NAME}`, once; what is not set stays as it stands. An
-//! empty path counts: it is where the program runs. True are 1, on, yes and true, in any letters.
+//! In paths, a leading `~` or `~user` is replaced, then `$NAME` and `${NAME}`, once each. A variable that is not set
+//! stays as it is written. An empty path counts as set: it means the working directory. True values are 1, on, yes
+//! and true, in upper or lower case.
 //!
-//! Otherwise than in Python, an empty `HF_ENDPOINT` counts as none, a timeout that is no number of seconds is left out
-//! with a warning, and a cache below a `~` that stands for nobody is an error. `TRANSFORMERS_CACHE` and
-//! `PYTORCH_TRANSFORMERS_CACHE` are no longer read by either. Tokens that have to be asked for (`HF_OIDC_RESOURCE`) are not.
+//! Three things differ from Python: an empty `HF_ENDPOINT` counts as not set, a timeout that is no number of seconds
+//! is ignored with a warning, and a cache below the `~` of an unknown user is an error. `TRANSFORMERS_CACHE` and
+//! `PYTORCH_TRANSFORMERS_CACHE` are read neither by Python nor here. Tokens that have to be requested
+//! (`HF_OIDC_RESOURCE`) are not requested.
 
 #![cfg_attr(not(feature = "download"), allow(dead_code, reason = "most of it is about downloads"))]
 
@@ -32,7 +34,7 @@ use crate::source::{SourceOptions, Variables};
 const HUB: &str = "https://huggingface.co";
 const STAGING: &str = "https://hub-ci.huggingface.co";
 
-/// What the environment says.
+/// The settings that the environment gives.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::source) struct Environment {
     cache: PathBuf,
@@ -43,9 +45,9 @@ pub(in crate::source) struct Environment {
     /// Whether the token is used where the caller gave none.
     implicit_token: bool,
     endpoint: String,
-    /// Patience for the next byte of a content.
+    /// How long to wait for the next byte of a file's content.
     pub(in crate::source) read_timeout: Option<Duration>,
-    /// Patience for the hub's answer about a file.
+    /// How long to wait for the hub's answer about a file.
     pub(in crate::source) answer_timeout: Option<Duration>,
     /// Whether snapshots hold copies instead of links.
     pub(in crate::source) copies: bool,
@@ -140,10 +142,10 @@ impl Reader<'_> {
         }
     }
 
-    /// The first of `names` that is set, else `default`, with what stands for something else in it replaced.
+    /// The first of `names` that is set, else `default`, with `~` and variables in it replaced.
     fn path(&self, names: &[&str], default: impl FnOnce() -> PathBuf) -> PathBuf {
         let value = names.iter().find_map(|name| (self.variables)(name)).map_or_else(default, PathBuf::from);
-        // What is not Unicode stays as it is.
+        // A value that is not Unicode stays unchanged.
         let expanded = value.to_str().map(|text| self.expand_variables(&self.expand_user(text)));
         expanded.map_or(value, PathBuf::from)
     }
@@ -185,19 +187,19 @@ impl Reader<'_> {
         expanded + rest
     }
 
-    /// The user's own folder.
+    /// The home folder of the user.
     fn home(&self) -> Option<String> {
         let named = (self.variables)(if cfg!(windows) { "USERPROFILE" } else { "HOME" });
         named.or_else(|| std::env::home_dir().map(OsString::from))?.into_string().ok()
     }
 }
 
-/// The folder of another user of this machine.
+/// The home folder of another user of this machine.
 fn home_of(user: &str) -> Option<String> {
     home_among(&std::fs::read_to_string("/etc/passwd").ok()?, user)
 }
 
-/// The folder of `user` in the lines of passwd(5).
+/// The home folder of `user` in `users`, the lines of passwd(5).
 fn home_among(users: &str, user: &str) -> Option<String> {
     users.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -209,7 +211,7 @@ fn is_true(text: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&text.to_uppercase().as_str())
 }
 
-/// A token without what surrounds it.
+/// A token without white space around it; `None` if nothing is left.
 fn clean(token: &str) -> Option<String> {
     let token = token.replace(['\r', '\n'], "");
     let token = token.trim();

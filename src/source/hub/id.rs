@@ -1,4 +1,4 @@
-//! The hub's names: models, revisions, commits, entity tags. Each is checked once, here, because each becomes a path.
+//! The hub's names: models, revisions, commits, entity tags. Each becomes a path, so each is checked once, here.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::source::name;
 pub(in crate::source) struct HubId(String);
 
 impl HubId {
-    /// `text` if it keeps the hub's rules for names.
+    /// `text` as a model's name, if it keeps the hub's rules for names.
     pub(in crate::source) fn parse(text: &str) -> Option<Self> {
         let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
         let part = |part: &str| {
@@ -25,7 +25,7 @@ impl HubId {
         (!forbidden && text.split('/').count() <= 2 && text.split('/').all(part)).then(|| Self(text.to_owned()))
     }
 
-    /// Its folder in the cache.
+    /// The model's folder in the cache.
     pub(in crate::source) fn folder(&self) -> String {
         format!("models--{}", self.0.replace('/', "--"))
     }
@@ -37,15 +37,15 @@ impl fmt::Display for HubId {
     }
 }
 
-/// Which state of a model is asked for: a branch, a tag or a commit.
+/// A branch, a tag or a commit of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source) struct Revision(String);
 
 impl Revision {
-    /// `text`, or main.
+    /// `text` as a revision; without a text, main.
     ///
     /// # Errors
-    /// `InvalidArgument` if it is no git reference's name.
+    /// `InvalidArgument` if `text` cannot be the name of a git reference.
     pub(in crate::source) fn parse(text: Option<&str>) -> Result<Self> {
         let text = text.unwrap_or("main");
         if name::check(text).is_err() || text.contains([' ', '?', '*', '[', '~', '^']) || text.len() > 255 {
@@ -54,12 +54,12 @@ impl Revision {
         Ok(Self(text.to_owned()))
     }
 
-    /// The commit, if the revision is one and can therefore not move.
+    /// The commit, if the revision is one: then it cannot move.
     pub(in crate::source) fn pinned(&self) -> Option<Commit> {
         Commit::parse(&self.0)
     }
 
-    /// As it is written.
+    /// The revision as it is written.
     pub(in crate::source) fn as_str(&self) -> &str {
         &self.0
     }
@@ -76,19 +76,19 @@ impl fmt::Display for Revision {
 pub(in crate::source) struct Commit(String);
 
 impl Commit {
-    /// `text` if it is one.
+    /// `text` as a commit, if it is one.
     pub(in crate::source) fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         hex.then(|| Self(text.to_owned()))
     }
 
-    /// Its 40 digits.
+    /// The 40 digits.
     pub(in crate::source) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What names a file's content: the name of its blob. Mostly its hash.
+/// The entity tag of a file's content, which names its blob. Most often it is the content's hash.
 #[cfg(any(feature = "download", test))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source) struct Etag(String);
@@ -101,11 +101,11 @@ impl Etag {
         let plain = (1..=128).contains(&bare.len())
             && !bare.starts_with('.')
             && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        // Not what the cache itself appends to a tag.
+        // The cache itself appends `.incomplete` to a tag, so no tag may end so.
         (plain && !bare.ends_with(".incomplete")).then(|| Self(bare.to_owned()))
     }
 
-    /// Bare.
+    /// The tag without quotes.
     pub(in crate::source) fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! One model's part of the cache: what lies where, and what is there.
+//! One model's folder in the hub's cache: the paths in it, and which files are there.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub(in crate::source) struct Repository {
 }
 
 impl Repository {
-    /// That of `id` in `cache`.
+    /// The repository of `id` in `cache`.
     pub(in crate::source) fn new(cache: &Path, id: &HubId) -> Self {
         let folder = id.folder();
         Self { root: cache.join(&folder), locks: cache.join(".locks").join(folder) }
@@ -53,19 +53,19 @@ impl Repository {
         Ok(self.root.join(".no_exist").join(commit.as_str()).join(name::check(name)?))
     }
 
-    /// The content named `etag`.
+    /// The path of the content named `etag`.
     #[cfg(feature = "download")]
     pub(in crate::source) fn blob(&self, etag: &Etag) -> PathBuf {
         self.root.join("blobs").join(etag.as_str())
     }
 
-    /// The content named `etag` while it comes.
+    /// The path of the content named `etag` while it is fetched.
     #[cfg(feature = "download")]
     pub(in crate::source) fn partial(&self, etag: &Etag) -> PathBuf {
         self.root.join("blobs").join(format!("{}.incomplete", etag.as_str()))
     }
 
-    /// Locked while the content named `etag` comes, by this library and by Python's.
+    /// The file that this library, like Python's, locks while it fetches the content named `etag`.
     #[cfg(feature = "download")]
     pub(in crate::source) fn lock(&self, etag: &Etag) -> PathBuf {
         self.locks.join(format!("{}.lock", etag.as_str()))
@@ -92,7 +92,7 @@ impl Repository {
         }
     }
 
-    /// What the cache knows of `name` at `commit`.
+    /// Whether the cache has `name` of `commit`, as far as it knows.
     pub(in crate::source) fn file(&self, commit: &Commit, name: &str) -> Result<FileState> {
         let absence = self.absence(commit, name)?;
         match Folder::open(&self.snapshot(commit)) {

@@ -10,68 +10,28 @@
 #![allow(clippy::option_option, reason = "something unknown beside nothing")]
 #![allow(clippy::format_push_string, reason = "a few characters at a time")]
 
-mod analysis;
-mod arguments;
-mod ast;
-mod casing;
-mod checks;
-mod clock;
-mod compare;
-mod cx;
-mod dict;
 mod error;
-mod eval;
-mod exec;
-mod expressions;
 mod filters;
-mod filters_items;
-mod filters_numbers;
-mod filters_select;
-mod filters_text;
-mod format;
-mod frame;
-mod globals;
-mod iterate;
-mod json;
-mod lexer;
-mod literals;
-mod lookup;
-mod looping;
-mod macros;
-mod markup;
 mod meter;
-mod methods;
-mod numbers;
-mod operators;
-mod parser;
-mod percent;
-mod pprint;
-mod repr;
-mod scopes;
-mod spec;
-mod str_methods;
-mod strings;
-mod tables;
-mod text;
-mod unicode;
-mod value;
-mod walk;
-mod wrap;
+mod python;
+mod run;
+mod string;
+mod syntax;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 pub(super) use self::error::{Error, Kind};
 
-use self::ast::{Block, Scope, Template};
-use self::cx::Cx;
-use self::dict::Dict;
 use self::error::{Result, fail};
-use self::eval::Run;
-use self::frame::Frame;
 use self::meter::Meter;
-use self::parser::Parser;
-use self::value::Value;
+use self::python::dict::Dict;
+use self::python::value::Value;
+use self::run::cx::Cx;
+use self::run::eval::Run;
+use self::run::frame::Frame;
+use self::syntax::ast::{Block, Scope, Template};
+use self::syntax::parser::Parser;
 
 /// Bytes of a template. Those of published models have some ten thousand at most.
 const LONGEST: usize = 1 << 20;
@@ -150,7 +110,7 @@ fn run(source: &str, variables: &[(&str, Variable)]) -> Result<String> {
     }
     let input = variables.iter().map(|(_, variable)| variable.size()).sum();
     let meter = Meter::new(input);
-    let mut parser = Parser::new(&meter, lexer::tokenize(source)?);
+    let mut parser = Parser::new(&meter, syntax::lexer::tokenize(source)?);
     let body = parser.parse()?;
     let template = Template {
         block: Block { scope: Scope::default(), body },
@@ -158,7 +118,7 @@ fn run(source: &str, variables: &[(&str, Variable)]) -> Result<String> {
         slots: Cell::new(0),
         own_self: Cell::new(None),
     };
-    analysis::analyse(&meter, &template)?;
+    syntax::analysis::analyse(&meter, &template)?;
 
     let cx = Cx::new(meter, template.blocks.clone());
     for (name, variable) in variables {

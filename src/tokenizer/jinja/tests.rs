@@ -1,4 +1,4 @@
-//! Against Jinja2 itself: what `tools/make_template_goldens.py` and `tools/chat_templates.py` have written down.
+//! Against Jinja2 itself: what `tools/goldens/make_template_goldens.py` and `tools/goldens/chat_templates.py` have written down.
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use std::fmt;
@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{Kind, Variable, clock, render};
+use super::run::clock;
+use super::{Kind, Variable, render};
 
 impl<'de> Deserialize<'de> for Variable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -112,7 +113,7 @@ fn expressions_give_what_jinja2_gives() {
     compare(golden("tests/templates/expressions.json"));
 }
 
-/// Those that `tools/make_template_goldens.py --all` writes.
+/// Those that `tools/goldens/make_template_goldens.py --all` writes.
 #[test]
 #[ignore = "needs a file that is not committed"]
 fn all_expressions_give_what_jinja2_gives() {
@@ -157,7 +158,7 @@ struct PublishedTemplate {
     results: Vec<Result<String, String>>,
 }
 
-/// The templates that `tools/chat_templates.py` has fetched into `target/`.
+/// The templates that `tools/goldens/chat_templates.py` has fetched into `target/`.
 #[test]
 #[ignore = "needs templates of other projects"]
 fn published_templates_give_what_jinja2_gives() {

@@ -1,7 +1,7 @@
-//! Packed shards: quantised weights as one safetensors file, written once and mapped from then on.
+//! Packed shards: quantised weights as one safetensors file (a pack), written once and mapped from then on.
 //!
-//! The layout inside each tensor is that of `kernels::packed`, so the file needs nothing but mapping. Where no file can
-//! be kept, the same bytes are made in memory, anew for each load.
+//! The layout inside each tensor is that of `kernels::packed`, so the file needs nothing but mapping. Where no file
+//! can be kept, each load makes the same bytes in memory.
 
 mod plan;
 mod quantise;
@@ -21,8 +21,8 @@ use plan::Plan;
 use quantise::Target;
 pub(crate) use store::{DEFAULT_LIMIT, Store};
 
-/// The shard's weights `wanted` of `table`, matrices as `packing` has them: from `store` if they are there, else
-/// quantised by `threads` threads and kept there.
+/// The shard's weights `wanted` of `table`, with matrices packed as `packing` says. They come from `store` if it has
+/// them; else `threads` threads quantise them and `store` keeps the result.
 ///
 /// `name` begins the name of the file, for people who look into the folder.
 pub(crate) fn packed(
@@ -38,7 +38,7 @@ pub(crate) fn packed(
     if let Some(store) = store {
         match store.take(&plan, name, threads, on) {
             Ok(mapping) => return Ok(plan.table(&Arc::new(mapping))),
-            // A cache that cannot be used costs time, not the shard.
+            // A pack cache that cannot be used costs time; the shard is still loaded.
             Err(error) if error.kind() == ErrorKind::Io => {
                 log::warn!("the packed shard is kept in memory only: {}", error.chain());
             }
@@ -51,12 +51,13 @@ pub(crate) fn packed(
     Ok(plan.table(&Arc::new(scratch.freeze()?)))
 }
 
-/// Bytes that the packed weights `wanted` take, from their shapes alone; `stored` gives those that are not packed.
+/// Bytes that the packed weights `wanted` take, told from their shapes alone. `stored` gives the bytes of a weight
+/// that is not packed.
 pub(crate) fn packed_bytes(wanted: &[&Weight], packing: Packing, stored: impl Fn(&Weight) -> u64) -> u64 {
     wanted
         .iter()
         .map(|weight| match *weight.shape {
-            [rows, cols] => packing.bytes(rows, cols).map_or(u64::MAX, |bytes| bytes as u64),
+            [rows, cols] if weight.is_quantisable() => packing.bytes(rows, cols).map_or(u64::MAX, |bytes| bytes as u64),
             _ => stored(weight),
         })
         .fold(0, u64::saturating_add)

@@ -1,4 +1,4 @@
-//! What a packed shard's file will hold, byte by byte, before anything is quantised.
+//! The layout of a pack, byte by byte, before anything is quantised.
 
 use std::ops::Range;
 
@@ -12,10 +12,11 @@ use crate::error::{Result, err};
 use crate::graph::Weight;
 use crate::kernels::{LAYOUT_VERSION, Layout, Packing};
 
-/// The file begins with this many bytes or a multiple of it, and so does every packed tensor: a cache line.
+/// The header is a multiple of this long, and every packed tensor begins at a multiple: a cache line of the
+/// processor.
 const ALIGN: usize = 64;
 
-/// The file: a safetensors header and the tensors after it.
+/// A pack: a safetensors header and the tensors behind it.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     header: Vec<u8>,
@@ -24,28 +25,28 @@ pub(super) struct Plan<'a> {
     len: usize,
 }
 
-/// One tensor of the file.
+/// One tensor of a pack.
 #[derive(Debug)]
 pub(super) struct Planned<'a> {
     pub name: &'a str,
     pub source: &'a Stored,
     pub layout: Layout,
-    /// Its bytes, counted from the end of the header.
+    /// The tensor's bytes, counted from the end of the header.
     bytes: Range<usize>,
 }
 
 impl<'a> Plan<'a> {
-    /// Matrices of `wanted` are packed, vectors stay as they are.
+    /// Matrices of `wanted` are packed; vectors, and matrices that are to stay exact, are as they were.
     pub(super) fn new(table: &'a WeightTable, wanted: &[&'a Weight], packing: Packing) -> Result<Self> {
         let mut tensors = Vec::with_capacity(wanted.len());
-        let (matrices, vectors): (Vec<&'a Weight>, Vec<&'a Weight>) =
-            wanted.iter().copied().partition(|weight| weight.shape.len() == 2);
+        let (packed, rest): (Vec<&'a Weight>, Vec<&'a Weight>) =
+            wanted.iter().copied().partition(|weight| weight.is_quantisable());
         let mut at = 0_usize;
-        // Packed tensors have whole cache lines, vectors need not: they come last.
-        for weight in matrices.into_iter().chain(vectors) {
+        // Packed tensors take whole cache lines. Others may not, so they come last.
+        for weight in packed.into_iter().chain(rest) {
             let name = weight.name.as_str();
             let source = table.get(name).ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))?;
-            let layout = if weight.shape.len() == 2 { Layout::Tiles(packing) } else { source.layout };
+            let layout = if weight.is_quantisable() { Layout::Tiles(packing) } else { source.layout };
             let end = layout.bytes(source.rows, source.cols).and_then(|bytes| at.checked_add(bytes));
             let end = end.ok_or_else(|| err!(OutOfRange, "tensor `{name}` is larger than any memory"))?;
             tensors.push(Planned { name, source, layout, bytes: at..end });
@@ -57,7 +58,7 @@ impl<'a> Plan<'a> {
         Ok(Self { header, tensors, key, len })
     }
 
-    /// The beginning of the file: what tells it from every other.
+    /// The header, with which the pack begins. It holds the [`key`](Self::key).
     pub(super) fn header(&self) -> &[u8] {
         &self.header
     }
@@ -66,24 +67,24 @@ impl<'a> Plan<'a> {
         &self.tensors
     }
 
-    /// Where a tensor lies in the file.
+    /// The tensor's bytes, counted from the beginning of the pack.
     pub(super) fn place(&self, tensor: &Planned) -> Range<usize> {
         self.header.len() + tensor.bytes.start..self.header.len() + tensor.bytes.end
     }
 
-    /// Bytes of the file.
+    /// Bytes of the pack.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The fingerprint of the source weights, the packing and its layout, in hexadecimal.
+    /// A hash of the source weights, the packing and its layout, in hexadecimal.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 }
 
-/// Tells this content from any other without reading gigabytes: names, shapes and types, each source file's size and
-/// time of change, and the beginning and end of each tensor.
+/// A hash that tells this content from any other without reading gigabytes. It covers names, shapes and types, each
+/// source file's size and time of change, and the beginning and end of each tensor.
 fn key(tensors: &[Planned], packing: Packing) -> String {
     const SAMPLE: usize = 4096;
     let mut hash = Sha256::new();
@@ -92,7 +93,7 @@ fn key(tensors: &[Planned], packing: Packing) -> String {
         let (source, data) = (tensor.source, tensor.source.matrix().data);
         let file = source.mapping.identity();
         let (name, layout) = (tensor.name, source.layout.name());
-        // The name may hold anything, so its length comes first.
+        // A name may hold any character, so its length comes first: no two lists of names look alike.
         let about =
             format!("{} {name} {} {} {layout} {} {}", name.len(), source.rows, source.cols, file.len, file.changed);
         hash.update(about);
@@ -113,7 +114,7 @@ fn header(tensors: &[Planned], packing: Packing, key: &str) -> Result<Vec<u8>> {
     for tensor in tensors {
         let shape = match tensor.layout {
             Layout::Tiles(_) => tensor.bytes.len(),
-            Layout::Rows(_) => tensor.source.cols,
+            Layout::Rows(_) => tensor.source.rows * tensor.source.cols,
         };
         header.add(tensor.name, tensor.layout, &[shape], tensor.bytes.clone());
     }

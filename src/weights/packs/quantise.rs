@@ -12,10 +12,11 @@ use super::plan::{Plan, Planned};
 use crate::error::{Error, Result, Site, err};
 use crate::kernels::{Isa, Layout, Packing, pack};
 
-/// Bytes of source weights that a thread takes at a time: so much memory a thread needs, and progress moves as often.
+/// Bytes of source weights that a thread takes at a time. More would take more memory for each thread; fewer would
+/// report progress more often than anybody needs.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Where the bytes go.
+/// Where quantised bytes are written.
 pub(super) enum Target<'a> {
     File(&'a File),
     Memory(&'a Scratch),
@@ -51,7 +52,7 @@ fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<(
     Ok(())
 }
 
-/// Writes the tensors of `plan`, all but its header, telling `on` after each piece.
+/// Writes the tensors of `plan`, but not its header. Calls `on` after each piece.
 pub(super) fn write(plan: &Plan, threads: usize, target: &Target, on: &mut OnEvent<'_>) -> Result<()> {
     let pieces: Vec<Piece> = plan.tensors().iter().flat_map(|tensor| Piece::all(plan, tensor)).collect();
     let total: usize = pieces.iter().map(|piece| piece.source().len()).sum();
@@ -102,7 +103,7 @@ pub(super) fn write(plan: &Plan, threads: usize, target: &Target, on: &mut OnEve
 struct Piece<'a> {
     tensor: &'a Planned<'a>,
     rows: Range<usize>,
-    /// Where they go in the file.
+    /// The bytes of the pack that they become.
     to: Range<usize>,
 }
 

@@ -1,8 +1,8 @@
-//! How a packed file is known to be whole without reading it each time.
+//! How a pack is known to be whole without reading it each time.
 //!
-//! Beside the file stands its seal: the SHA-256 of its bytes, its length and its time of change. While length and time
-//! are those of the seal, nobody has written to the file since it was hashed. Where they differ the file is hashed again: a
-//! copy or a touched file is sealed anew, a damaged one is not.
+//! Beside a pack lies its seal: the SHA-256 of its bytes, its length and its time of change. As long as length and
+//! time are those of the seal, nobody has written to the pack since it was hashed. If they differ, the pack is hashed
+//! again. One with the right hash, such as a copy, gets a new seal; a damaged one does not.
 
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::super::new_file::NewFile;
 use super::hex;
 use crate::error::{Result, err};
 
-/// Whether the file has the content it was sealed with; `Ok(false)` if not, or if there is no seal to tell.
+/// Whether the pack has the content that it was sealed with; `Ok(false)` also if there is no seal.
 pub(super) fn holds(seal: &Path, mapping: &Mapping) -> Result<bool> {
     let Ok(text) = std::fs::read_to_string(seal) else { return Ok(false) };
     let mut words = text.split_whitespace();
@@ -30,7 +30,7 @@ pub(super) fn holds(seal: &Path, mapping: &Mapping) -> Result<bool> {
     Ok(true)
 }
 
-/// Seals a file that has just been written.
+/// Seals a pack that has just been written.
 pub(super) fn put(seal: &Path, mapping: &Mapping) -> Result<()> {
     write(seal, &hash(mapping), &stamp(mapping.identity()))
 }

@@ -1,4 +1,4 @@
-//! The folder of packed shards.
+//! The pack cache: a folder of packs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use super::quantise::{self, Target};
 use super::seal;
 use crate::error::{Result, err};
 
-/// Bytes that a folder of packed shards may take where nobody chose.
+/// Bytes that a pack cache may take unless the caller chose a limit.
 pub(crate) const DEFAULT_LIMIT: u64 = 64 << 30;
 const EXTENSION: &str = "safetensors";
 const SEAL: &str = "seal";
-/// Files being written begin so. What a crashed process left is removed after a day.
+/// How the names of files that are being written begin. One that a crashed process left is removed after a day.
 const UNFINISHED: &str = ".unfinished-";
 const ABANDONED: Duration = Duration::from_hours(24);
 
-/// A folder of packed shards, `{name}-{key}.safetensors` and `.seal`. Any file may be deleted at any time.
+/// A pack cache: files `{name}-{key}.safetensors`, each with its `.seal`. Any of them may be deleted at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Store {
     folder: PathBuf,
@@ -28,12 +28,12 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The folder, which need not exist yet, and the most bytes it may take.
+    /// A pack cache in `folder`, which need not exist yet, of at most `limit` bytes.
     pub(crate) fn new(folder: PathBuf, limit: u64) -> Self {
         Self { folder, limit }
     }
 
-    /// The planned shard: mapped if it is there and whole, else quantised, written and mapped.
+    /// The pack that `plan` describes: mapped if it is there and whole, else quantised, written and mapped.
     pub(super) fn take(&self, plan: &Plan, name: &str, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
         let path = self.folder.join(format!("{}-{}.{EXTENSION}", tidy(name), &plan.key()[..16]));
         match open(&path, plan) {
@@ -54,7 +54,7 @@ impl Store {
         let target = Target::File(file.as_file());
         target.write(plan.header(), 0)?;
         quantise::write(plan, threads, &target, on)?;
-        // Without a seal the file counts for nothing, so an older one goes first.
+        // A pack without a seal is not used. So the old seal goes first, and no moment has it beside a new pack.
         let seal = path.with_extension(SEAL);
         let _ = std::fs::remove_file(&seal);
         let file = file.publish()?;
@@ -63,7 +63,7 @@ impl Store {
         Ok(mapping)
     }
 
-    /// Removes the shards not used for longest until the rest, `keep` among them, are within the limit.
+    /// Removes the packs that have not been used for longest until the others are within the limit. `keep` stays.
     fn make_room(&self, keep: &Path) {
         let mut files = self.files();
         files.sort_by_key(|file| file.used);
@@ -80,7 +80,7 @@ impl Store {
         }
     }
 
-    /// Removes every packed shard. Those in use stay readable to whoever has them mapped. Returns the bytes of the files.
+    /// Removes every pack and returns their bytes. A pack that is in use stays readable to whoever has mapped it.
     pub(crate) fn clear(&self) -> u64 {
         self.files().iter().map(Entry::remove).sum()
     }
@@ -91,7 +91,7 @@ impl Store {
     }
 }
 
-/// A file of the folder that is ours to remove.
+/// A file that this module may remove from the folder.
 struct Entry {
     path: PathBuf,
     len: u64,
@@ -122,9 +122,9 @@ impl Entry {
     }
 }
 
-/// The file's mapping if it is the planned shard, whole and sealed.
+/// The mapping of the pack at `path`, if it is the one that `plan` describes, whole and sealed.
 fn open(path: &Path, plan: &Plan) -> Result<Option<Mapping>> {
-    // Opening what is no file may wait for ever.
+    // Opening a pipe would wait for ever.
     if !path.is_file() {
         return Ok(None);
     }
@@ -136,14 +136,14 @@ fn open(path: &Path, plan: &Plan) -> Result<Option<Mapping>> {
         log::warn!("`{}` is damaged or of another version; it is made anew", path.display());
         return Ok(None);
     }
-    // Says when it was last used; where that cannot be noted it is merely removed earlier.
+    // Notes when the pack was last used. If that fails, the pack may be removed earlier; nothing else happens.
     if let Ok(seal) = File::options().append(true).open(&seal) {
         let _ = seal.set_modified(SystemTime::now());
     }
     Ok(Some(mapping))
 }
 
-/// `name` in letters that every file system takes.
+/// `name` with only characters that every file system takes.
 fn tidy(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     name.chars().map(plain).take(100).collect()

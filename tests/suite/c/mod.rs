@@ -32,6 +32,7 @@ pub(crate) enum Build {
     Devices,
     Device,
     Exits,
+    Readme,
 }
 
 /// A way to build, with a folder of its own so that tests can run side by side.
@@ -39,7 +40,7 @@ pub(crate) struct Setup {
     build: Build,
     pub(crate) folder: PathBuf,
     /// Holds the libraries as they are installed: with the name that programs look for at run time.
-    libraries: PathBuf,
+    pub(crate) libraries: PathBuf,
 }
 
 pub(crate) struct Program {

@@ -5,6 +5,9 @@ pub(crate) mod device;
 pub(crate) mod paths;
 pub(crate) mod process;
 pub(crate) mod synthetic;
+mod testing;
+
+pub(crate) use testing::skipped;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,7 +80,7 @@ impl Model {
             .map(|entry| entry.file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert!(names.len() >= 10, "the tiny models are missing: run tools/make_goldens.py");
+        assert!(names.len() >= 10, "the tiny models are missing: run tools/goldens/make_goldens.py");
         let models = Self::those_that_run(&names);
         assert!(models.len() >= 7, "{} models run on {}", models.len(), device::name());
         models

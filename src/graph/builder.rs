@@ -1,0 +1,169 @@
+//! Writes a [`Graph`] operation by operation: the language of the model files.
+#![allow(dead_code, reason = "the vocabulary is wider than what the families so far use")]
+
+use std::collections::HashSet;
+
+use super::op::{Activate, Add, Attend, Embed, Gated, Norm, Op, Project, Qkv, Rows, Scale, SoftCap};
+use super::{Attention, Graph, Input, Linear, Output, Value, Weight};
+use crate::kernels::{self, Activation};
+
+/// A graph that grows.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    ops: Vec<Op>,
+    names: Vec<String>,
+    taken: HashSet<String>,
+}
+
+impl Builder {
+    /// An empty graph.
+    pub(crate) fn new() -> Self {
+        Self { ops: Vec::new(), names: Vec::new(), taken: HashSet::new() }
+    }
+
+    /// A value that no operation has written: the shard's input.
+    pub(crate) fn input(&mut self, width: usize) -> Value {
+        self.value("input", width)
+    }
+
+    /// A new value, called `name`, or something like it if another one is.
+    fn value(&mut self, name: &str, width: usize) -> Value {
+        let (mut free, mut count) = (name.to_owned(), 1);
+        while !self.taken.insert(free.clone()) {
+            count += 1;
+            free = format!("{name}.{count}");
+        }
+        self.names.push(free);
+        Value { id: self.names.len() - 1, width }
+    }
+
+    /// What is called after `x`.
+    fn after(&self, x: Value, what: &str) -> String {
+        format!("{}.{what}", self.names[x.id])
+    }
+
+    fn push(&mut self, op: impl Into<Op>) {
+        self.ops.push(op.into());
+    }
+
+    /// Rows of `table` `[vocabulary, width]` at the input ids.
+    pub(crate) fn embed(&mut self, table: Weight) -> Value {
+        let out = self.value(module(&table), table.shape[1]);
+        self.push(Embed { table, out });
+        out
+    }
+
+    /// Root mean square norm (Zhang and Sennrich, 2019) with the scale `name` `[width]`.
+    pub(crate) fn rms_norm(&mut self, x: Value, name: &str, eps: f32) -> Value {
+        self.norm(x, kernels::Norm::rms(eps), Some(Weight::new(name, [x.width])), None)
+    }
+
+    /// A norm of each row, with the scale `weight` and the shift `bias`, both `[width]`.
+    pub(crate) fn norm(
+        &mut self,
+        x: Value,
+        norm: kernels::Norm,
+        weight: Option<Weight>,
+        bias: Option<Weight>,
+    ) -> Value {
+        let name = weight.as_ref().map_or_else(|| self.after(x, "norm"), |weight| module(weight).to_owned());
+        let out = self.value(&name, x.width);
+        self.push(Norm { x, kind: norm, width: x.width, weight, bias, out });
+        out
+    }
+
+    /// A norm of each `width` values of a row, such as a head, with the scale `weight` `[width]`.
+    pub(crate) fn head_norm(&mut self, x: Value, norm: kernels::Norm, weight: Option<Weight>, width: usize) -> Value {
+        let name = weight.as_ref().map_or_else(|| self.after(x, "norm"), |weight| module(weight).to_owned());
+        let out = self.value(&name, x.width);
+        self.push(Norm { x, kind: norm, width, weight, bias: None, out });
+        out
+    }
+
+    /// A linear layer.
+    pub(crate) fn linear(&mut self, x: Value, linear: Linear) -> Value {
+        let out = self.value(module(&linear.weight), linear.out());
+        self.push(Project { x, linear, residual: None, out });
+        out
+    }
+
+    /// A linear layer onto the residual stream: `residual + linear(x)`.
+    pub(crate) fn linear_onto(&mut self, residual: Value, x: Value, linear: Linear) -> Value {
+        let out = self.value(module(&linear.weight), linear.out());
+        self.push(Project { x, linear, residual: Some(residual), out });
+        out
+    }
+
+    /// Query, key and value projections.
+    pub(crate) fn qkv(&mut self, x: Value, linears: [Linear; 3]) -> [Value; 3] {
+        let out = [0, 1, 2].map(|i| self.value(module(&linears[i].weight), linears[i].out()));
+        self.push(Qkv { x, linears, out });
+        out
+    }
+
+    /// Gated linear unit (Shazeer, 2020): `activation(gate(x)) * up(x)`.
+    pub(crate) fn gated(&mut self, x: Value, gate: Linear, up: Linear, activation: Activation) -> Value {
+        let out = self.value(&format!("{}.gated", parent(module(&gate.weight))), gate.out());
+        self.push(Gated { x, gate, up, activation, out });
+        out
+    }
+
+    /// An activation on its own.
+    pub(crate) fn activate(&mut self, x: Value, activation: Activation) -> Value {
+        let out = self.value(&self.after(x, "activated"), x.width);
+        self.push(Activate { x, activation, out });
+        out
+    }
+
+    /// `factor * x`.
+    pub(crate) fn scale(&mut self, x: Value, factor: f32) -> Value {
+        let out = self.value(&self.after(x, "scaled"), x.width);
+        self.push(Scale { x, factor, out });
+        out
+    }
+
+    /// `a + factor * b`.
+    pub(crate) fn add(&mut self, a: Value, b: Value, factor: f32) -> Value {
+        let out = self.value(&self.after(b, "added"), a.width);
+        self.push(Add { a, b, factor, out });
+        out
+    }
+
+    /// `cap * tanh(x / cap)`.
+    pub(crate) fn soft_cap(&mut self, x: Value, cap: f32) -> Value {
+        let out = self.value(&self.after(x, "capped"), x.width);
+        self.push(SoftCap { x, cap, out });
+        out
+    }
+
+    /// Causal self-attention.
+    pub(crate) fn attention(&mut self, qkv: [Value; 3], attention: Attention) -> Value {
+        let out = self.value(&format!("layers.{}.attention", attention.layer), qkv[0].width);
+        self.push(Attend { qkv, attention, out });
+        out
+    }
+
+    /// The rows whose logits are wanted.
+    pub(crate) fn rows(&mut self, x: Value) -> Value {
+        let out = self.value("wanted_rows", x.width);
+        self.push(Rows { x, out });
+        out
+    }
+
+    /// The finished graph.
+    pub(crate) fn finish(self, input: Input, output: Output) -> Graph {
+        Graph { input, output, ops: self.ops.into(), names: self.names }
+    }
+}
+
+/// The module that a tensor belongs to, for the names of values: `layers.7.mlp.down_proj` of `model.layers.7.mlp.down_proj.weight`.
+fn module(weight: &Weight) -> &str {
+    let name = weight.name.as_str();
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    name.strip_suffix(".weight").unwrap_or(name)
+}
+
+/// The module around another one.
+fn parent(module: &str) -> &str {
+    module.rsplit_once('.').map_or(module, |(parent, _)| parent)
+}

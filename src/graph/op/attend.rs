@@ -1,0 +1,170 @@
+//! Causal self-attention over this run's rows and what the layer has kept.
+
+use super::{Operation, Operator, Read, Type};
+use crate::error::{Result, bail};
+use crate::graph::names::{LAST, Name, SEQUENCES, TOTAL};
+use crate::graph::onnx::{Attribute, MICROSOFT, Node, ValueInfo, dynamic, fixed};
+use crate::graph::stock::{Content, Form, Writer, past, present};
+use crate::graph::{Value, Weight};
+use crate::kernels::{AttentionShape, Rotation};
+
+/// `out = softmax(q kᵀ * scale) v` for each head, with rotary positions and grouped key-value heads.
+#[derive(Debug, Clone)]
+pub(crate) struct Attend {
+    pub qkv: [Value; 3],
+    pub attention: Attention,
+    pub out: Value,
+}
+
+/// The attention of one layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Attention {
+    /// The layer, by its number in the whole model.
+    pub layer: usize,
+    /// Index of its KV cache within the shard, from 0.
+    pub cache: usize,
+    /// Heads, rotation, scale, window, soft cap, and whether heads are normalised before they are rotated.
+    pub shape: AttentionShape,
+    /// Which of the model's rotations turns its heads.
+    pub rope: usize,
+    /// Weight `[head_dim]` of the norm of each query head; `None`: ones.
+    pub query_norm: Option<Weight>,
+    /// Weight `[head_dim]` of the norm of each key head; `None`: ones.
+    pub key_norm: Option<Weight>,
+    /// A score `[heads]` for each head that joins its softmax without a value.
+    pub sinks: Option<Weight>,
+    /// What queries are multiplied by, if they are.
+    pub temperature: Option<Temperature>,
+}
+
+/// A factor on queries that grows with the position `p`: `1 + beta * ln(1 + floor((p + shift) / period))` (Llama 4, Mistral 3).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Temperature {
+    pub beta: f32,
+    pub period: f32,
+    pub shift: f32,
+}
+
+impl Temperature {
+    /// The factor at `position`.
+    pub(crate) fn at(self, position: usize) -> f32 {
+        1.0 + self.beta * (1.0 + ((position as f32 + self.shift) / self.period).floor()).ln()
+    }
+}
+
+/// What a layer keeps between tokens: a key and a value of `head_dim` values for each of its heads, and each token or those of a
+/// window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The layer, by its number in the whole model.
+    pub layer: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// A token at position `p` sees those at `p - window + 1 ..= p`; `None`: all.
+    pub window: Option<usize>,
+}
+
+static OPERATOR: Operator =
+    Operator { name: Name::new(c"Attend"), inputs: &[Type::F32, Type::F32, Type::F32, Type::I64], outputs: 1 };
+
+impl Operation for Attend {
+    fn operator(&self) -> &'static Operator {
+        &OPERATOR
+    }
+
+    fn reads(&self) -> Vec<Read> {
+        self.qkv.into_iter().map(Read::Value).chain([Read::Batch]).collect()
+    }
+
+    fn writes(&self) -> Vec<Value> {
+        vec![self.out]
+    }
+
+    fn weights(&self) -> Vec<&Weight> {
+        let a = &self.attention;
+        a.query_norm.iter().chain(&a.key_norm).chain(&a.sinks).collect()
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        let AttentionShape { kv_heads, head_dim, window, .. } = self.attention.shape;
+        Some(Kept { layer: self.attention.layer, kv_heads, head_dim, window })
+    }
+
+    /// `GroupQueryAttention`, which appends to the cache, rotates, and attends.
+    fn stock(&self, w: &mut Writer) -> Result<()> {
+        let (a, s) = (&self.attention, &self.attention.shape);
+        if !s.head_dim.is_multiple_of(16) {
+            bail!(
+                Unsupported,
+                "head_dim {} has no stock form: ONNX Runtime's GroupQueryAttention rotates heads in multiples of 16 only",
+                s.head_dim
+            );
+        }
+        let (pairs, all) = (s.rotary_pairs, s.head_dim / 2);
+        if pairs != all || s.rotation != Rotation::Halves {
+            let how = if s.rotation == Rotation::Halves { "" } else { "interleaved " };
+            bail!(
+                Unsupported,
+                "a rotation of {pairs} of a head's {all} {how}pairs is not written in ONNX Runtime's own operators"
+            );
+        }
+        if a.sinks.is_some() || a.temperature.is_some() {
+            let what = if a.sinks.is_some() { "sinks" } else { "a temperature" };
+            bail!(Unsupported, "attention with {what} is not written in ONNX Runtime's own operators");
+        }
+        let [mut q, mut k, mut v] = self.qkv.map(|value| w.name(value));
+        if let Some(norm) = s.head_norm {
+            q = w.head_norm(&q, norm, a.query_norm.as_ref(), s.heads, s.head_dim);
+            k = w.head_norm(&k, norm, a.key_norm.as_ref(), s.kv_heads, s.head_dim);
+        }
+        let (past, present) = (|part: &str| past(a.layer, part), |part: &str| present(a.layer, part));
+        let cache = |length: &str| [dynamic("batch"), fixed(s.kv_heads), dynamic(length), fixed(s.head_dim)];
+        for part in ["key", "value"] {
+            w.input(ValueInfo::tensor(&past(part), w.style.element, &cache("past_sequence")));
+            w.output(ValueInfo::tensor(&present(part), w.style.element, &cache("total_sequence")));
+        }
+        let mut attended = w.name(self.out);
+        if w.style.form == Form::Session {
+            [q, k, v] = [q, k, v].map(|x| w.in_sequences(&x));
+            attended = format!("{attended}.sequences");
+        }
+        let mut input = vec![q, k, v, past("key"), past("value"), LAST.into(), TOTAL.into()];
+        let table = [w.style.positions, pairs];
+        input.push(w.external(&rotary("cos", a.rope), w.style.element, &table, Content::Cosines(a.rope)));
+        input.push(w.external(&rotary("sin", a.rope), w.style.element, &table, Content::Sines(a.rope)));
+        let output = vec![attended.clone(), present("key"), present("value")];
+        let mut node = Node::new(MICROSOFT, "GroupQueryAttention", input, output)
+            .with(Attribute::int("num_heads", s.heads as i64))
+            .with(Attribute::int("kv_num_heads", s.kv_heads as i64))
+            .with(Attribute::float("scale", s.scale))
+            .with(Attribute::int("do_rotary", 1));
+        if let Some(window) = s.window {
+            node = node.with(Attribute::int("local_window_size", window as i64));
+        }
+        if let Some(cap) = s.soft_cap {
+            node = node.with(Attribute::float("softcap", cap));
+        }
+        w.push(node);
+        if w.style.form == Form::Session {
+            let width = s.heads * s.head_dim;
+            let rows = w.constant(&format!("rows.{width}"), &[-1, width as i64]);
+            let out = w.name(self.out);
+            w.push(Node::new("", "Reshape", vec![attended, rows], vec![out]));
+        }
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// `[rows, width]` as the `[sequences, tokens, width]` that attention takes.
+    fn in_sequences(&mut self, x: &str) -> String {
+        let out = format!("{x}.sequences");
+        self.push(Node::new("", "Reshape", vec![x.to_owned(), SEQUENCES.into()], vec![out.clone()]));
+        out
+    }
+}
+
+/// The name of a rotation's table.
+fn rotary(half: &str, rope: usize) -> String {
+    if rope == 0 { format!("rotary.{half}") } else { format!("rotary.{rope}.{half}") }
+}

@@ -1,0 +1,46 @@
+//! Row lookup: token ids to hidden states.
+
+use super::{Operation, Operator, Read, Type};
+use crate::error::Result;
+use crate::graph::names::{INPUT_IDS, Name};
+use crate::graph::onnx::Node;
+use crate::graph::stock::Writer;
+use crate::graph::{Value, Weight};
+
+/// `out = table[ids]`, with `table` `[vocabulary, width]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Embed {
+    pub table: Weight,
+    pub out: Value,
+}
+
+static OPERATOR: Operator = Operator { name: Name::new(c"Embed"), inputs: &[Type::I64], outputs: 1 };
+
+impl Operation for Embed {
+    fn operator(&self) -> &'static Operator {
+        &OPERATOR
+    }
+
+    fn reads(&self) -> Vec<Read> {
+        vec![Read::Ids]
+    }
+
+    fn writes(&self) -> Vec<Value> {
+        vec![self.out]
+    }
+
+    fn weights(&self) -> Vec<&Weight> {
+        vec![&self.table]
+    }
+
+    fn stock(&self, w: &mut Writer) -> Result<()> {
+        let (out, ids) = (w.name(self.out), String::from(INPUT_IDS));
+        if let Some(blocks) = w.style.blocks {
+            w.quantised_embed(&self.table, blocks, ids, out);
+            return Ok(());
+        }
+        let input = vec![w.weight(&self.table), ids];
+        w.push(Node::new("", "Gather", input, vec![out]));
+        Ok(())
+    }
+}

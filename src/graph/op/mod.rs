@@ -1,0 +1,138 @@
+//! The operations that graphs are made of, one file each: what an operation reads and writes, its weights, what it keeps between
+//! tokens, and how it is written in ONNX Runtime's own operators. Nothing else lists them but the match in `runtime` that finds an
+//! operation's kernel.
+
+mod activate;
+mod add;
+mod attend;
+mod embed;
+mod gated;
+mod norm;
+mod project;
+mod qkv;
+mod rows;
+mod scale;
+mod soft_cap;
+
+use std::ops::Deref;
+
+use super::names::Name;
+use super::stock::Writer;
+use super::{Value, Weight};
+use crate::error::Result;
+pub(crate) use activate::Activate;
+pub(crate) use add::Add;
+pub(crate) use attend::{Attend, Attention, Kept, Temperature};
+pub(crate) use embed::Embed;
+pub(crate) use gated::Gated;
+pub(crate) use norm::Norm;
+pub(crate) use project::Project;
+pub(crate) use qkv::Qkv;
+pub(crate) use rows::Rows;
+pub(crate) use scale::Scale;
+pub(crate) use soft_cap::SoftCap;
+
+/// What the graph knows of an operation.
+pub(crate) trait Operation {
+    /// Its operator in the native dialect.
+    fn operator(&self) -> &'static Operator;
+
+    /// What it reads, in the operator's order; an optional value at the end may be left out.
+    fn reads(&self) -> Vec<Read>;
+
+    /// What it writes, likewise. Its node is named after the first.
+    fn writes(&self) -> Vec<Value>;
+
+    /// Its tensors of the checkpoint, in order of use.
+    fn weights(&self) -> Vec<&Weight> {
+        Vec::new()
+    }
+
+    /// The width of the rows that it multiplies by matrices, if it does.
+    fn linear_input(&self) -> Option<usize> {
+        None
+    }
+
+    /// What it keeps between tokens.
+    fn kept(&self) -> Option<Kept> {
+        None
+    }
+
+    /// Whether only rows whose logits are wanted are left behind it.
+    fn thins(&self) -> bool {
+        false
+    }
+
+    /// Writes it in operators that stock ONNX Runtime has.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::error::ErrorKind::Unsupported) where those cannot compute it, with the reason. Nothing else decides
+    /// that.
+    fn stock(&self, writer: &mut Writer) -> Result<()>;
+}
+
+/// An operator of the native dialect, as ONNX Runtime is told of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Operator {
+    pub name: Name,
+    pub inputs: &'static [Type],
+    /// How many float32 tensors it writes.
+    pub outputs: usize,
+}
+
+/// The type of an operator's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Type {
+    /// float32 `[rows, width]`.
+    F32,
+    /// The same, and it may be left out.
+    Optional,
+    /// int64.
+    I64,
+}
+
+/// What an operation reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    Value(Value),
+    /// The token ids.
+    Ids,
+    /// The address of the run's batch.
+    Batch,
+    /// The indices of the rows whose logits are wanted.
+    LogitRows,
+}
+
+macro_rules! operations {
+    ($($operation:ident),*) => {
+        /// One operation.
+        #[allow(clippy::large_enum_variant, reason = "a graph has a few hundred operations")]
+        #[derive(Debug, Clone)]
+        pub(crate) enum Op {
+            $(
+                #[doc = concat!("See [`", stringify!($operation), "`].")]
+                $operation($operation),
+            )*
+        }
+
+        impl Deref for Op {
+            type Target = dyn Operation;
+
+            fn deref(&self) -> &Self::Target {
+                match self {
+                    $(Self::$operation(operation) => operation,)*
+                }
+            }
+        }
+
+        $(
+            impl From<$operation> for Op {
+                fn from(operation: $operation) -> Self {
+                    Self::$operation(operation)
+                }
+            }
+        )*
+    };
+}
+
+operations!(Activate, Add, Attend, Embed, Gated, Norm, Project, Qkv, Rows, Scale, SoftCap);

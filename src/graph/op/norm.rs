@@ -1,0 +1,107 @@
+//! Normalisation of each row, or of each head in a row.
+
+use super::{Operation, Operator, Read, Type};
+use crate::error::Result;
+use crate::graph::names::Name;
+use crate::graph::onnx::{Attribute, Node};
+use crate::graph::stock::{Content, Form, Writer};
+use crate::graph::{Value, Weight};
+use crate::kernels::{self, NormKind};
+
+/// `out = x / rms(x) * weight` (Zhang and Sennrich, 2019), or `(x - mean(x)) / deviation(x) * weight + bias` (Ba et al., 2016).
+#[derive(Debug, Clone)]
+pub(crate) struct Norm {
+    pub x: Value,
+    /// How, and its epsilon.
+    pub kind: kernels::Norm,
+    /// Values that are normalised together: the whole row, or one head of it.
+    pub width: usize,
+    /// `[width]`; `None`: ones.
+    pub weight: Option<Weight>,
+    /// `[width]`; `None`: zeros.
+    pub bias: Option<Weight>,
+    pub out: Value,
+}
+
+static OPERATOR: Operator = Operator { name: Name::new(c"Norm"), inputs: &[Type::F32], outputs: 1 };
+
+impl Operation for Norm {
+    fn operator(&self) -> &'static Operator {
+        &OPERATOR
+    }
+
+    fn reads(&self) -> Vec<Read> {
+        vec![Read::Value(self.x)]
+    }
+
+    fn writes(&self) -> Vec<Value> {
+        vec![self.out]
+    }
+
+    fn weights(&self) -> Vec<&Weight> {
+        self.weight.iter().chain(&self.bias).collect()
+    }
+
+    fn stock(&self, w: &mut Writer) -> Result<()> {
+        let (x, out) = (w.name(self.x), w.name(self.out));
+        if self.width == self.x.width {
+            w.norm(x, self.kind, self.width, self.weight.as_ref(), self.bias.as_ref(), out);
+            return Ok(());
+        }
+        let normed = w.head_norm(&x, self.kind, self.weight.as_ref(), self.x.width / self.width, self.width);
+        w.push(Node::new("", "Identity", vec![normed], vec![out]));
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// The norm of the last axis of `x`, which is `width` wide.
+    pub(super) fn norm(
+        &mut self,
+        x: String,
+        norm: kernels::Norm,
+        width: usize,
+        weight: Option<&Weight>,
+        bias: Option<&Weight>,
+        out: String,
+    ) {
+        let weight = match weight {
+            None => self.ones(width),
+            Some(weight) if norm.offset == 0.0 => self.weight(weight),
+            Some(weight) => {
+                let name = format!("{} + {}", weight.name, norm.offset);
+                let content = Content::Plus(weight.name.clone(), norm.offset.to_bits());
+                self.external(&name, self.style.element, &weight.shape, content)
+            }
+        };
+        let (kind, bias) = match norm.kind {
+            NormKind::Rms => ("SimplifiedLayerNormalization", None),
+            NormKind::Layer => ("LayerNormalization", bias.map(|bias| self.weight(bias))),
+        };
+        let node = Node::new("", kind, [x, weight].into_iter().chain(bias).collect(), vec![out])
+            .with(Attribute::int("axis", -1))
+            .with(Attribute::float("epsilon", norm.eps))
+            .with(Attribute::int("stash_type", 1));
+        self.push(node);
+    }
+
+    /// Norm of each head: `[.., heads * dim]` seen as `[.., heads, dim]`.
+    pub(super) fn head_norm(
+        &mut self,
+        x: &str,
+        norm: kernels::Norm,
+        weight: Option<&Weight>,
+        heads: usize,
+        head_dim: usize,
+    ) -> String {
+        let part = |name: &str| format!("{x}.{name}");
+        // A zero keeps the dimension that is there.
+        let rows: &[i64] = if self.style.form == Form::File { &[0, 0] } else { &[0] };
+        let split = self.constant(&format!("split.{heads}"), &[rows, &[heads as i64, head_dim as i64]].concat());
+        let join = self.constant(&format!("join.{heads}"), &[rows, &[(heads * head_dim) as i64]].concat());
+        self.push(Node::new("", "Reshape", vec![x.to_owned(), split], vec![part("heads")]));
+        self.norm(part("heads"), norm, head_dim, weight, None, part("normed"));
+        self.push(Node::new("", "Reshape", vec![part("normed"), join], vec![part("joined")]));
+        part("joined")
+    }
+}

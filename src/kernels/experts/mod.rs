@@ -1,0 +1,5 @@
+//! Mixtures of experts.
+
+mod route;
+
+pub use route::{Groups, Routing, Score, route};

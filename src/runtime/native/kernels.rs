@@ -1,0 +1,293 @@
+//! The kernels of the native operators: one for each operation, with its weights found.
+#![allow(unsafe_code, reason = "the batch arrives as an address")]
+
+use super::super::batch::{Batch, Segment};
+use super::super::operator::{Call, Kernel};
+use super::Shared;
+use crate::error::{Result, bail, err};
+use crate::graph::{self, Temperature, op};
+use crate::kernels::{self, Activation, AttentionInputs, AttentionShape, Map, Matrix, Norm};
+use crate::weights::Stored;
+
+/// A weight matrix and its bias.
+struct Weights {
+    weight: Stored,
+    bias: Option<Stored>,
+}
+
+impl Weights {
+    fn matrices(&self) -> (Matrix<'_>, Option<Matrix<'_>>) {
+        (self.weight.matrix(), self.bias.as_ref().map(Stored::matrix))
+    }
+}
+
+impl Shared {
+    fn tensor(&self, weight: &graph::Weight) -> Result<Stored> {
+        let name = &weight.name;
+        self.weights.get(name).cloned().ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))
+    }
+
+    fn optional(&self, weight: Option<&graph::Weight>) -> Result<Option<Stored>> {
+        weight.map(|weight| self.tensor(weight)).transpose()
+    }
+
+    fn linear(&self, linear: &graph::Linear) -> Result<Weights> {
+        Ok(Weights { weight: self.tensor(&linear.weight)?, bias: self.optional(linear.bias.as_ref())? })
+    }
+}
+
+/// The matrix of a tensor that may be left out.
+fn matrix(stored: Option<&Stored>) -> Option<Matrix<'_>> {
+    stored.map(Stored::matrix)
+}
+
+pub(super) struct Embed {
+    table: Stored,
+}
+
+impl Embed {
+    pub(super) fn new(op: &op::Embed, shared: &Shared) -> Result<Self> {
+        Ok(Self { table: shared.tensor(&op.table)? })
+    }
+}
+
+impl Kernel for Embed {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let (ids, table) = (call.i64(0)?, self.table.matrix());
+        let out = call.output(0, ids.len(), table.cols)?;
+        kernels::embed(ids, &table, out)
+            .map_err(|index| err!(OutOfRange, "token id {} at index {index} is not in the vocabulary", ids[index]))
+    }
+}
+
+pub(super) struct Normalise {
+    norm: Norm,
+    width: usize,
+    weight: Option<Stored>,
+    bias: Option<Stored>,
+    row: usize,
+    shared: Shared,
+}
+
+impl Normalise {
+    pub(super) fn new(op: &op::Norm, shared: Shared) -> Result<Self> {
+        let (weight, bias) = (shared.optional(op.weight.as_ref())?, shared.optional(op.bias.as_ref())?);
+        Ok(Self { norm: op.kind, width: op.width, weight, bias, row: op.x.width, shared })
+    }
+}
+
+impl Kernel for Normalise {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let x = call.f32(0)?;
+        let (weight, bias) = (matrix(self.weight.as_ref()), matrix(self.bias.as_ref()));
+        let out = call.output(0, x.len() / self.row, self.row)?;
+        let pool = call.pool(self.shared.threads);
+        let isa = self.shared.isa;
+        kernels::norm(isa, &pool, &self.norm, x, self.width, weight.as_ref(), bias.as_ref(), out);
+        pool.finish()
+    }
+}
+
+pub(super) struct Project {
+    linear: Weights,
+    shared: Shared,
+}
+
+impl Project {
+    pub(super) fn new(op: &op::Project, shared: Shared) -> Result<Self> {
+        Ok(Self { linear: shared.linear(&op.linear)?, shared })
+    }
+}
+
+impl Kernel for Project {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let (weight, bias) = self.linear.matrices();
+        let x = call.f32(0)?;
+        let out = call.output(0, x.len() / weight.cols, weight.rows)?;
+        let pool = call.pool(self.shared.threads);
+        kernels::linear(self.shared.isa, &pool, x, &weight, bias.as_ref(), call.optional(1)?, out);
+        pool.finish()
+    }
+}
+
+pub(super) struct Qkv {
+    linears: [Weights; 3],
+    shared: Shared,
+}
+
+impl Qkv {
+    pub(super) fn new(op: &op::Qkv, shared: Shared) -> Result<Self> {
+        let [q, k, v] = &op.linears;
+        Ok(Self { linears: [shared.linear(q)?, shared.linear(k)?, shared.linear(v)?], shared })
+    }
+}
+
+impl Kernel for Qkv {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let x = call.f32(0)?;
+        let [q, k, v] = [0, 1, 2].map(|i| {
+            let (weight, bias) = self.linears[i].matrices();
+            call.output(i, x.len() / weight.cols, weight.rows).map(|y| Map { weights: weight, bias, residual: None, y })
+        });
+        let pool = call.pool(self.shared.threads);
+        kernels::linear_many(self.shared.isa, &pool, x, &mut [q?, k?, v?]);
+        pool.finish()
+    }
+}
+
+pub(super) struct Gated {
+    gate: Weights,
+    up: Weights,
+    activation: Activation,
+    shared: Shared,
+}
+
+impl Gated {
+    pub(super) fn new(op: &op::Gated, shared: Shared) -> Result<Self> {
+        let (gate, up) = (shared.linear(&op.gate)?, shared.linear(&op.up)?);
+        Ok(Self { gate, up, activation: op.activation, shared })
+    }
+}
+
+impl Kernel for Gated {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let ((gate, gate_bias), (up, up_bias)) = (self.gate.matrices(), self.up.matrices());
+        let x = call.f32(0)?;
+        let out = call.output(0, x.len() / gate.cols, gate.rows)?;
+        let pool = call.pool(self.shared.threads);
+        let (isa, activation) = (self.shared.isa, self.activation);
+        kernels::gated(isa, &pool, x, &gate, gate_bias.as_ref(), &up, up_bias.as_ref(), activation, out);
+        pool.finish()
+    }
+}
+
+/// An operation on each value of a row.
+pub(super) struct Elementwise {
+    function: Function,
+    width: usize,
+    shared: Shared,
+}
+
+enum Function {
+    Activate(Activation),
+    Scale(f32),
+    SoftCap(f32),
+    /// The second input, times this, is added.
+    Add(f32),
+}
+
+impl Elementwise {
+    pub(super) fn activate(op: &op::Activate, shared: Shared) -> Self {
+        Self { function: Function::Activate(op.activation), width: op.x.width, shared }
+    }
+
+    pub(super) fn scale(op: &op::Scale, shared: Shared) -> Self {
+        Self { function: Function::Scale(op.factor), width: op.x.width, shared }
+    }
+
+    pub(super) fn soft_cap(op: &op::SoftCap, shared: Shared) -> Self {
+        Self { function: Function::SoftCap(op.cap), width: op.x.width, shared }
+    }
+
+    pub(super) fn add(op: &op::Add, shared: Shared) -> Self {
+        Self { function: Function::Add(op.factor), width: op.a.width, shared }
+    }
+}
+
+impl Kernel for Elementwise {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let x = call.f32(0)?;
+        let out = call.output(0, x.len() / self.width, self.width)?;
+        let (pool, isa) = (call.pool(self.shared.threads), self.shared.isa);
+        match self.function {
+            Function::Activate(activation) => kernels::activate(isa, &pool, x, activation, out),
+            Function::Scale(factor) => kernels::scale(isa, &pool, x, factor, out),
+            Function::SoftCap(cap) => kernels::soft_cap(isa, &pool, x, cap, out),
+            Function::Add(factor) => kernels::add(isa, &pool, x, call.f32(1)?, factor, out),
+        }
+        pool.finish()
+    }
+}
+
+pub(super) struct Attend {
+    cache: usize,
+    rope: usize,
+    shape: AttentionShape,
+    q_norm: Option<Stored>,
+    k_norm: Option<Stored>,
+    sinks: Option<Stored>,
+    temperature: Option<Temperature>,
+    shared: Shared,
+}
+
+impl Attend {
+    pub(super) fn new(op: &op::Attend, shared: Shared) -> Result<Self> {
+        let a = &op.attention;
+        let (q_norm, k_norm) = (shared.optional(a.query_norm.as_ref())?, shared.optional(a.key_norm.as_ref())?);
+        let sinks = shared.optional(a.sinks.as_ref())?;
+        Ok(Self {
+            cache: a.cache,
+            rope: a.rope,
+            shape: a.shape,
+            q_norm,
+            k_norm,
+            sinks,
+            temperature: a.temperature,
+            shared,
+        })
+    }
+}
+
+impl Kernel for Attend {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let (q, k, v) = (call.f32(0)?, call.f32(1)?, call.f32(2)?);
+        let [address] = *call.i64(3)? else { bail!(Internal, "the batch input is not one address") };
+        // SAFETY: the engine passes the address of the batch it runs, which outlives the run.
+        let batch = unsafe { Batch::from_address(address) }.ok_or_else(|| err!(Internal, "no batch"))?;
+        let s = &self.shape;
+        // SAFETY: this is the one attention node of its layer.
+        let mut sequences = unsafe { batch.layer(self.cache, s.kv_heads, s.head_dim) }?;
+        let width = s.heads * s.head_dim;
+        let rows = q.len() / width;
+        let out = call.output(0, rows, width)?;
+        let (cos, sin) = match batch.angles.get(self.rope) {
+            Some(angles) => (&angles.cos[..], &angles.sin[..]),
+            None if s.rotary_pairs == 0 => (&[][..], &[][..]),
+            None => bail!(Internal, "the batch has no angles of rotation {}", self.rope),
+        };
+        if cos.len() != rows * s.rotary_pairs || sequences.iter().map(|s| s.tokens).sum::<usize>() != rows {
+            bail!(Internal, "the batch describes other rows than the run has");
+        }
+        let [q_norm, k_norm, sinks] = [&self.q_norm, &self.k_norm, &self.sinks].map(|stored| matrix(stored.as_ref()));
+        let temperature: Option<Vec<f32>> = self.temperature.map(|temperature| {
+            batch.segments.iter().flat_map(Segment::rows).map(|position| temperature.at(position)).collect()
+        });
+        let temperature = temperature.as_deref();
+        let inputs = AttentionInputs { q, k, v, cos, sin, q_norm, k_norm, sinks, temperature };
+        let pool = call.pool(self.shared.threads);
+        kernels::attention(self.shared.isa, &pool, s, &inputs, &mut sequences, out);
+        pool.finish()
+    }
+}
+
+pub(super) struct Rows {
+    width: usize,
+}
+
+impl Rows {
+    pub(super) fn new(op: &op::Rows) -> Self {
+        Self { width: op.x.width }
+    }
+}
+
+impl Kernel for Rows {
+    fn compute(&self, call: &Call) -> Result<()> {
+        let (x, wanted) = (call.f32(0)?, call.i64(1)?);
+        let out = call.output(0, wanted.len(), self.width)?;
+        for (out, row) in out.chunks_exact_mut(self.width).zip(wanted) {
+            let from = usize::try_from(*row).ok().and_then(|row| x.chunks_exact(self.width).nth(row));
+            out.copy_from_slice(from.ok_or_else(|| err!(Internal, "the run has no row {row}"))?);
+        }
+        Ok(())
+    }
+}

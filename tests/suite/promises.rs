@@ -1,0 +1,158 @@
+//! Lists in documents are true: every test and tool is in its list, and what a list names exists.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+const README: &str = "tests/README.md";
+
+/// The table lies between this line and the end of the file.
+const BEGIN: &str = "<!-- made from the first sentence of each test file: `make promises` -->\n";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The files in `folder` (a path from the root of the repository) whose names end in `end`, sorted.
+fn files(folder: &str, end: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.ends_with(end));
+    names.sort();
+    names.into_iter().map(|name| format!("{folder}/{name}")).collect()
+}
+
+/// The files of unit tests below `folder`: `tests.rs` and `..._tests.rs`.
+fn unit_tests(folder: &str) -> Vec<String> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    let below = folders.iter().flat_map(|path| unit_tests(path.strip_prefix(root()).unwrap().to_str().unwrap()));
+    files(folder, "tests.rs").into_iter().chain(below).collect()
+}
+
+/// The comment that a file begins with, in one line.
+fn comment(path: &str) -> Option<String> {
+    let text = read(path);
+    let lines: Vec<&str> = if let Some(rest) = text.strip_prefix("/*") {
+        rest.split_once("*/").unwrap().0.lines().map(|line| line.trim().trim_start_matches("* ")).collect()
+    } else {
+        let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
+        lines.map(str::trim).take_while(|line| !line.is_empty()).collect()
+    };
+    (!lines.is_empty()).then(|| lines.join(" ").trim().to_owned())
+}
+
+/// A test file begins with its promise: the first sentence.
+fn promise(path: &str) -> Option<String> {
+    let comment = comment(path)?;
+    let end = comment.find(". ").map_or(comment.len(), |end| end + 1);
+    Some(comment[..end].to_owned())
+}
+
+fn rows(table: &mut String, heading: &str, folder: &str, paths: &[String]) {
+    write!(table, "\n## {heading}\n\n| test | promise |\n|---|---|\n").unwrap();
+    for path in paths {
+        let promise = promise(path).unwrap_or_else(|| panic!("{path} must begin with a comment: what it promises"));
+        assert!(promise.ends_with('.') && promise.len() > 20, "{path} must begin with a sentence: {promise:?}");
+        assert!(!promise.contains('|'), "{path}: a table has no room for |: {promise:?}");
+        let name = path.strip_prefix(folder).unwrap();
+        writeln!(table, "| [{name}](../{path}) | {promise} |").unwrap();
+    }
+}
+
+fn table() -> String {
+    let mut suite = files("tests/suite", ".rs");
+    suite.retain(|path| path != "tests/suite/main.rs");
+    let c = files("c_tests", ".c");
+    let mut units = unit_tests("src");
+    // Many need none: they test what the file beside them says.
+    units.retain(|path| promise(path).is_some());
+    let mut table = String::new();
+    rows(&mut table, "Through the Rust API (tests/suite)", "tests/suite/", &suite);
+    rows(&mut table, "Through the C interface (c_tests)", "c_tests/", &c);
+    rows(&mut table, "Beside the code (src)", "src/", &units);
+    table
+}
+
+/// `make promises` sets `ORTSHARD_UPDATE_PROMISES`, which makes this test write the table instead.
+#[test]
+fn the_table_is_made_from_the_tests() {
+    let text = read(README);
+    let (prose, old) = text.split_once(BEGIN).expect("tests/README.md has lost the line that the table begins after");
+    let new = table();
+    if std::env::var_os("ORTSHARD_UPDATE_PROMISES").is_some() {
+        std::fs::write(root().join(README), format!("{prose}{BEGIN}{new}")).unwrap();
+        return;
+    }
+    let wrong = new.lines().zip(old.lines()).find(|(new, old)| new != old).unwrap_or_default().0;
+    assert!(old == new, "{README} is out of date at {wrong:?}; run `make promises` and commit the result");
+}
+
+/// A file that main.rs does not name would never run.
+#[test]
+fn every_file_of_the_suite_is_part_of_it() {
+    let main = read("tests/suite/main.rs");
+    for path in files("tests/suite", ".rs") {
+        let name = path.trim_start_matches("tests/suite/").trim_end_matches(".rs");
+        assert!(name == "main" || main.lines().any(|line| line == format!("mod {name};")), "{path} is not in main.rs");
+    }
+}
+
+/// A test that is renamed would not be left out any more, and one that is gone is no test.
+#[test]
+fn the_list_of_device_tests_names_what_exists() {
+    let list = read("tests/on_device.txt");
+    let lines: Vec<&str> = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert!(lines.len() >= 10, "{lines:?}");
+    for line in lines {
+        let mut names = line.split(' ');
+        let path = format!("tests/suite/{}.rs", names.next().unwrap());
+        let text = read(&path);
+        for left_out in names {
+            assert!(text.contains(&format!("#[test]\nfn {left_out}() {{\n")), "{path} has no test {left_out}");
+        }
+    }
+}
+
+#[test]
+fn architecture_md_tells_who_may_use_whom() {
+    let page = read("docs/architecture.md");
+    let (_, table) = page.split_once("| module | may use |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with("| ")).collect();
+    let uses: Vec<_> = crate::layering::USES.iter().filter(|(_, used)| !used.is_empty()).collect();
+    assert_eq!(rows.len(), uses.len(), "{rows:?}");
+    for (module, used) in uses {
+        let row = format!("| {module} | {} |", used.join(", "));
+        assert!(rows.contains(&row.as_str()), "docs/architecture.md has no row {row}");
+    }
+}
+
+/// Modules that scripts share are named beside them, those of the peers as a folder.
+#[test]
+fn the_list_of_tools_is_complete() {
+    let list = read("tools/README.md");
+    for entry in std::fs::read_dir(root().join("tools")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        for file in if folder.is_dir() { files(&format!("tools/{name}"), "") } else { Vec::new() } {
+            let file = file.rsplit('/').next().unwrap();
+            let known = list.contains(&format!("| {name}/{file} |")) || list.contains(&format!("({file} "));
+            assert!(
+                known || ["__pycache__", "requirements.txt"].contains(&file),
+                "tools/{name}/{file} is not in the list"
+            );
+        }
+    }
+    for script in list.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()) {
+        assert!(script == "script" || root().join("tools").join(script).exists(), "there is no tools/{script}");
+    }
+}

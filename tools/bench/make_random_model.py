@@ -1,0 +1,209 @@
+"""Write a model folder of a published architecture's real shapes, with random weights.
+
+Speed depends on shapes and not on what a model has learned, so such a folder is
+enough for a benchmark, and nothing has to be downloaded for it. There is no
+tokenizer. Tensors are written one by one, in blocks: a model of 16 GB needs well
+under 200 MB of memory. Needs only numpy.
+
+    python tools/bench/make_random_model.py --shape qwen2.5-0.5b --dtype bf16 --out DIR
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+# What a config.json on the hub says, as transformers 4 spelled it.
+LLAMA = dict(
+    architectures=["LlamaForCausalLM"],
+    model_type="llama",
+    attention_bias=False,
+    hidden_act="silu",
+    initializer_range=0.02,
+    mlp_bias=False,
+    rms_norm_eps=1e-5,
+    rope_theta=500000.0,
+    rope_scaling=None,
+    use_cache=True,
+)
+LLAMA_3 = LLAMA | dict(vocab_size=128256, bos_token_id=128000, eos_token_id=128001)
+SHAPES: dict[str, dict[str, Any]] = {
+    "tiny": LLAMA | dict(
+        hidden_size=64,
+        intermediate_size=176,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        vocab_size=256,
+        bos_token_id=1,
+        eos_token_id=2,
+    ),
+    "qwen2.5-0.5b": dict(
+        architectures=["Qwen2ForCausalLM"],
+        model_type="qwen2",
+        hidden_act="silu",
+        hidden_size=896,
+        initializer_range=0.02,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
+        max_window_layers=24,
+        rms_norm_eps=1e-6,
+        rope_theta=1000000.0,
+        sliding_window=32768,
+        tie_word_embeddings=True,
+        use_cache=True,
+        use_sliding_window=False,
+        vocab_size=151936,
+        bos_token_id=151643,
+        eos_token_id=151643,
+    ),
+    "llama-3.2-1b": LLAMA_3 | dict(
+        head_dim=64,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        max_position_embeddings=131072,
+        rope_scaling=dict(
+            factor=32.0,
+            high_freq_factor=4.0,
+            low_freq_factor=1.0,
+            original_max_position_embeddings=8192,
+            rope_type="llama3",
+        ),
+        tie_word_embeddings=True,
+    ),
+    "llama-3-8b": LLAMA_3 | dict(
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        max_position_embeddings=8192,
+        tie_word_embeddings=False,
+    ),
+}
+# The name in config.json, the name in safetensors, and bytes per weight.
+DTYPES = {"bf16": ("bfloat16", "BF16", 2), "f16": ("float16", "F16", 2), "f32": ("float32", "F32", 4)}
+MAX_FILE = 5 * 10**9  # as the hub splits them
+BLOCK = 1 << 22  # weights drawn at a time
+
+Tensors = dict[str, tuple[int, ...]]
+
+
+def tensors(config: dict[str, Any]) -> Tensors:
+    """Every tensor's name and shape, in the order of the layers."""
+    hidden, inter = config["hidden_size"], config["intermediate_size"]
+    head = config.get("head_dim", hidden // config["num_attention_heads"])
+    queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+    shapes: Tensors = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
+    for n in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{n}."
+        shapes[layer + "input_layernorm.weight"] = (hidden,)
+        for name, width in (("q", queries), ("k", keys), ("v", keys)):
+            shapes[f"{layer}self_attn.{name}_proj.weight"] = (width, hidden)
+            if config["model_type"] == "qwen2":
+                shapes[f"{layer}self_attn.{name}_proj.bias"] = (width,)
+        shapes[layer + "self_attn.o_proj.weight"] = (hidden, queries)
+        shapes[layer + "post_attention_layernorm.weight"] = (hidden,)
+        shapes[layer + "mlp.gate_proj.weight"] = (inter, hidden)
+        shapes[layer + "mlp.up_proj.weight"] = (inter, hidden)
+        shapes[layer + "mlp.down_proj.weight"] = (hidden, inter)
+    shapes["model.norm.weight"] = (hidden,)
+    if not config["tie_word_embeddings"]:
+        shapes["lm_head.weight"] = (config["vocab_size"], hidden)
+    return shapes
+
+
+def split(shapes: Tensors, width: int) -> list[Tensors]:
+    """Share the tensors out, in order, to files of at most MAX_FILE bytes."""
+    files: list[Tensors] = [{}]
+    room = MAX_FILE
+    for name, shape in shapes.items():
+        size = math.prod(shape) * width
+        if size > room:
+            files.append({})
+            room = MAX_FILE
+        files[-1][name] = shape
+        room -= size
+    return files
+
+
+def encode(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Round float32 to the stored type; bfloat16 is float32's upper half."""
+    match dtype:
+        case "bf16":
+            return ((values.view(np.uint32) + 0x8000) >> 16).astype(np.uint16)
+        case "f16":
+            return values.astype(np.float16)
+        case _:
+            return values
+
+
+def write_tensor(out: BinaryIO, name: str, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> None:
+    """Write a tensor's weights: norms near 1, and the rest so that activations stay near 1 too."""
+    center = 1.0 if "norm" in name else 0.0
+    scale = math.sqrt(3 / shape[-1]) if len(shape) == 2 else 0.1
+    count = math.prod(shape)
+    for start in range(0, count, BLOCK):
+        values = random.random(min(BLOCK, count - start), dtype=np.float32)
+        values *= 2 * scale
+        values += center - scale
+        out.write(encode(values, dtype).data)
+
+
+def write_file(path: Path, shapes: Tensors, dtype: str, random: np.random.Generator) -> None:
+    """Write one safetensors file: the header's length, the header, and the tensors."""
+    _, kind, width = DTYPES[dtype]
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + math.prod(shape) * width
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in shapes.items():
+            write_tensor(out, name, shape, dtype, random)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, required=True)
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    torch_dtype, _, width = DTYPES[options.dtype]
+    config = SHAPES[options.shape] | {"torch_dtype": torch_dtype}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    random = np.random.Generator(np.random.SFC64(options.seed))
+    shapes = tensors(config)
+    files = split(shapes, width)
+    if len(files) == 1:
+        return write_file(options.out / "model.safetensors", shapes, options.dtype, random)
+    weight_map: dict[str, str] = {}
+    for number, part in enumerate(files, 1):
+        name = f"model-{number:05}-of-{len(files):05}.safetensors"
+        write_file(options.out / name, part, options.dtype, random)
+        weight_map |= dict.fromkeys(part, name)
+    total = sum(math.prod(shape) for shape in shapes.values()) * width
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (options.out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What is measured: every engine as the users of it would run it, and what ortshard is to reach beside it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import header
+from .setup import Peers
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One row of the table. `kind` names the module that runs it, `options` are what that takes."""
+
+    name: str
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """`ours` is to do `what` at least `factor` times as fast as `peer`; without a peer, as reading memory allows."""
+
+    ours: str
+    what: str
+    factor: float | None
+    peer: str = ""
+
+
+GENAI = "onnxruntime-genai int4"
+GENAI_ALL = "onnxruntime-genai int4, all logits"
+Q4_0, Q4_0_PURE, Q8_0, BF16 = (f"llama.cpp {name}" for name in ("Q4_0", "Q4_0 pure", "Q8_0", "BF16"))
+EXACT = "ortshard exact"
+INT4 = "ortshard int4"
+# Name in the table, constant in the header, shards. Those that the library does not have are left out with a line.
+ORTSHARD = [
+    (EXACT, "EXACT", 1),
+    (f"{EXACT}, 3 shards", "EXACT", 3),
+    (INT4, "INT4", 1),
+    (f"{INT4}, 3 shards", "INT4", 3),
+    ("ortshard int4 fine", "INT4_FINE", 1),
+    ("ortshard int8", "INT8", 1),
+]
+TARGETS = [
+    Target(INT4, "decode", 1.5, GENAI),
+    Target(INT4, "decode", 2.0, Q4_0),
+    Target(INT4, "decode", 0.75),
+    Target(INT4, "prefill", 2.0, GENAI),
+    Target(INT4, "prefill", 1.5, Q4_0),
+    Target(EXACT, "decode", 1.25, BF16),
+    Target(EXACT, "decode", 0.92),
+    Target(EXACT, "prefill", 1.5, BF16),
+    # Without a number to reach, but of interest.
+    Target(INT4, "prefill", None, GENAI_ALL),
+    Target(INT4, "decode", None, Q4_0_PURE),
+    Target("ortshard int8", "decode", None, Q8_0),
+    Target("ortshard int8", "prefill", None, Q8_0),
+    Target(f"{EXACT}, 3 shards", "decode", None, EXACT),
+    Target(f"{EXACT}, 3 shards", "prefill", None, EXACT),
+    Target(f"{INT4}, 3 shards", "decode", None, INT4),
+]
+
+
+def precisions() -> dict[str, int]:
+    """The ORTSHARD_PRECISION_* of the header."""
+    found = header.constants().items()
+    return {name.removeprefix("PRECISION_"): value for name, value in found if name.startswith("PRECISION_")}
+
+
+def ortshard(library: Path, model: Path) -> tuple[list[Engine], dict[str, str]]:
+    """The rows of this library, and why the others are left out."""
+    known, engines, missing = precisions(), [], {}
+    for name, precision, shards in ORTSHARD:
+        if precision not in known:
+            missing[name] = f"the header has no ORTSHARD_PRECISION_{precision}"
+            continue
+        options = {"library": str(library), "model": str(model), "precision": known[precision], "shards": shards}
+        engines.append(Engine(name, "ortshard", options))
+    return engines, missing
+
+
+def others(peers: Peers) -> list[Engine]:
+    """The rows of the peers."""
+
+    def llama(name: str, file: str, note: str) -> Engine:
+        options = {"model": str(peers.models / file), "library": str(peers.llama_cpp), "binding": str(peers.binding)}
+        return Engine(name, "llama", options, note)
+
+    def genai(name: str, folder: str, note: str) -> Engine:
+        model = peers.models / folder
+        size = (model / "model.onnx.data").stat().st_size
+        return Engine(name, "genai", {"model": str(model), "weight_bytes": size}, note)
+
+    return [
+        genai(GENAI, "genai-int4", "blocks of 32, 4-bit head, `prune_lm_head`: logits of the last token only"),
+        genai(GENAI_ALL, "genai-int4-all-logits", "the same as the builder makes it unasked: logits of every token"),
+        llama(Q4_0, "q4_0.gguf", "blocks of 32, 8-bit head: what it makes of Q4_0 for this shape"),
+        llama(Q4_0_PURE, "q4_0-pure.gguf", "with `--pure`: 4-bit head too"),
+        llama(Q8_0, "q8_0.gguf", "blocks of 32"),
+        llama(BF16, "bf16.gguf", "activations are rounded to bf16 where the processor has bf16 dot products"),
+    ]

@@ -1,0 +1,166 @@
+"""Writes the fuzz corpus's seeds: files as models have them, and one of each kind of wrong.
+
+    python3 tools/fuzz/make_fuzz_seeds.py [fuzz/corpus]
+
+Inputs that once broke something lie beside them as regression_*, and are kept by hand.
+"""
+
+import json
+import pathlib
+import random
+import struct
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CORPUS = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "fuzz" / "corpus"
+TESTS = ROOT / "tests"
+
+
+def seed(target, name, content):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    if not isinstance(content, (bytes, str)):
+        content = json.dumps(content)
+    (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def config(name):
+    return json.loads((TESTS / "models" / name / "config.json").read_text())
+
+
+def configs():
+    for folder in sorted((TESTS / "models").iterdir()):
+        if (folder / "config.json").exists():
+            seed("config", folder.name, config(folder.name))
+    base = config("mistral_window")
+    for key in ["hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size", "head_dim",
+                "intermediate_size", "max_position_embeddings", "sliding_window", "rms_norm_eps", "rope_theta"]:
+        for name, value in [("zero", 0), ("negative", -1), ("huge", 2**63), ("float", 1e308), ("text", "9"), ("list", [1])]:
+            seed("config", f"{key}_{name}", base | {key: value})
+    for kind in ["linear", "llama3", "yarn", "longrope"]:
+        seed("config", f"rope_{kind}", base | {"rope_scaling": {"rope_type": kind, "factor": 1e-30}})
+    seed("config", "rope_parameters", base | {"rope_parameters": {"rope_theta": 1.0000001, "rope_type": "yarn", "factor": 8.0}})
+    seed("config", "rope_yarn_whole", base | {"rope_scaling": {
+        "type": "yarn", "factor": 4, "original_max_position_embeddings": 64.0, "mscale": 1, "mscale_all_dim": 0,
+        "attention_factor": None, "beta_fast": 32, "beta_slow": 0, "truncate": False, "partial_rotary_factor": 1.0}})
+    seed("config", "rope_theta_tiny", base | {"rope_theta": 1e-300})
+    seed("config", "rope_nested", base | {"rope_parameters": {"full_attention": {"rope_type": "default"}}})
+    seed("config", "layer_types", base | {"layer_types": ["full_attention", "sliding_attention", "attention"]})
+    seed("config", "not_finite", base | {"rms_norm_eps": float("nan"), "x": [float("inf"), "NaN \\", -float("inf")]})
+    seed("config", "number_of_400_digits", base | {"head_dim": 10**400})
+    seed("config", "byte_order_mark", "\ufeff" + json.dumps(base))
+    seed("config", "lfs_pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    seed("config", "deep", '{"architectures":' + "[" * 5000)
+    seed("config", "bad_utf8", b'{"architectures":["\xff\xfe"]}')
+
+
+def safetensors():
+    data = (TESTS / "models" / "mistral_window" / "model.safetensors").read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + length])
+    seed("safetensors", "whole_header", header)
+    small = {name: header[name] for name in ["model.norm.weight", "model.embed_tokens.weight"]}
+    size = sum(end - begin for begin, end in (t["data_offsets"] for t in small.values()))
+    begin = 0
+    for tensor in small.values():
+        end = begin + tensor["data_offsets"][1] - tensor["data_offsets"][0]
+        tensor["data_offsets"] = [begin, end]
+        begin = end
+    norm = small["model.norm.weight"]
+    bend = lambda **changes: small | {"model.norm.weight": norm | changes}
+    seed("safetensors", "small_header", small)
+    seed("safetensors", "dtype", bend(dtype="I8"))
+    seed("safetensors", "overlap", bend(data_offsets=[0, size]))
+    seed("safetensors", "backwards", bend(data_offsets=[8, 0]))
+    seed("safetensors", "beyond", bend(data_offsets=[2**62, 2**62 + 80]))
+    seed("safetensors", "overflow", bend(shape=[2**33, 2**33]))
+    seed("safetensors", "negative", bend(shape=[-40]))
+    seed("safetensors", "empty_shape", bend(shape=[]))
+    seed("safetensors", "zero", bend(shape=[0]))
+    seed("safetensors", "odd_length", json.dumps(header) + " " * 3)
+    for name, length in [("no_length", b""), ("huge_length", struct.pack("<Q", 2**63)), ("long_length", struct.pack("<Q", 10**8))]:
+        seed("safetensors", name, length + b"{}")
+
+
+def index():
+    base = json.loads((TESTS / "models" / "llama_bias_sharded" / "model.safetensors.index.json").read_text())
+    seed("index", "whole", base)
+    for name, file in [("up", "../x"), ("absolute", "/etc/passwd"), ("missing", "nope.safetensors"), ("config", "config.json"),
+                       ("number", 3), ("itself", "model.safetensors.index.json"), ("long", "a" * 5000), ("control", "a\u001b[2J")]:
+        seed("index", name, base | {"weight_map": base["weight_map"] | {"model.norm.weight": file}})
+    seed("index", "no_map", {"metadata": {}})
+    seed("index", "list", {"weight_map": []})
+    seed("index", "twice", '{"weight_map": {"a": "b"}, "weight_map": {"a": "b", "a": "c"}}')
+
+
+def states():
+    rows = 2 * 2 * 16 * 4
+    for position, name in [(0, "empty"), (1, "one"), (8, "full"), (9, "over"), (2**62, "huge")]:
+        seed("state", name, b"\1" + struct.pack("<Q", position) + b"\0\0\x80\x3f" * (rows // 4 * min(position, 8)))
+    seed("state", "not_a_number", b"\1" + struct.pack("<Q", 1) + b"\0\0\xc0\x7f" * (rows // 4))
+    seed("state", "magic", b"\0ORTSHKV\0" + struct.pack("<I", 2) + bytes(80))
+    seed("state", "nothing", b"\0")
+
+
+def tokenizers():
+    for folder in sorted((TESTS / "tokenizers").iterdir()):
+        if (folder / "tokenizer.json").exists():
+            seed("tokenizer", folder.name, (folder / "tokenizer.json").read_bytes())
+    vocab = {chr(c): c - 32 for c in range(32, 127)}
+    bpe = {"version": "1.0", "model": {"type": "BPE", "vocab": vocab, "merges": [["a", "a"]] if "aa" in vocab else []}}
+    replace = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    split = lambda regex: {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
+    seed("tokenizer", "plain", bpe)
+    for name, part in [
+        ("doubling", {"normalizer": {"type": "Sequence", "normalizers": [replace] * 4}}),
+        ("backtracking", {"pre_tokenizer": split("(a|a|aa)+$(?=b)")}),
+        ("repetition", {"pre_tokenizer": split("(?:a{100}){10}(?!b)")}),
+        ("empty_pattern", {"pre_tokenizer": split("")}),
+        ("fallback", {"decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"},
+                                                                   {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}}),
+        ("ctc", {"decoder": {"type": "CTC", "pad_token": "a", "word_delimiter_token": "|", "cleanup": True}}),
+        ("added", {"added_tokens": [{"id": 200, "content": "<s>", "single_word": False, "lstrip": True, "rstrip": True,
+                                     "normalized": True, "special": True}]}),
+        ("bytes", {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}}),
+        ("template", {"post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+                                         "pair": [], "special_tokens": {}}}),
+    ]:
+        seed("tokenizer", name, bpe | part)
+    seed("tokenizer", "wordpiece", {"model": {"type": "WordPiece", "vocab": {"[UNK]": 0, "a": 1, "##a": 2}, "unk_token": "[UNK]",
+                                              "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}})
+    seed("tokenizer", "wordlevel", {"model": {"type": "WordLevel", "vocab": {"<unk>": 0, "a": 1}, "unk_token": "<unk>"}})
+    seed("tokenizer_config", "tokens", {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": True,
+                                        "add_eos_token": False, "pad_token": None, "unk_token": "<unk>"})
+    seed("tokenizer_config", "template", {"chat_template": "{% for m in messages %}{{ m.role }}: {{ m.content | trim }}\n{% endfor %}"})
+    seed("tokenizer_config", "templates", {"chat_template": [{"name": "default", "template": "{{ bos_token }}"}]})
+    seed("tokenizer_config", "wrong", {"chat_template": 3, "bos_token": []})
+
+
+def templates():
+    for path in sorted((TESTS / "tokenizers" / "chat").glob("*.jinja")):
+        seed("chat_template", path.stem, path.read_text())
+    loop = "{% for i in range(12) %}%s{% endfor %}"
+    for name, text in [
+        ("doubling", "{% set ns = namespace(x='ab') %}" + loop.replace("%s", "{% set ns.x = ns.x ~ ns.x %}", 1)),
+        ("adding", "{% set ns = namespace(x=[1]) %}" + loop.replace("%s", "{% set ns.x = ns.x + ns.x %}", 1)),
+        ("nesting", "{% set ns = namespace(x=[]) %}" + loop.replace("%s", "{% set ns.x = [ns.x] %}", 1) + "{{ ns.x }}"),
+        ("cycle", "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}"),
+        ("capture", "{% set x %}" + loop.replace("%s", "long text", 1) + "{% endset %}{{ x | length }}"),
+        ("filters", "{{ 'a b' | replace('', 'ccc') | indent(4) | upper | list | batch(2) | list | tojson }}{{ '%5d' | format(3) }}"),
+        ("methods", "{{ 'a,b'.split(',') | join('--') }}{{ ' x '.strip().title() }}{{ messages[0].items() | list }}"),
+        ("macro", "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{% endif %}x{% endmacro %}{{ f(9) }}{{ messages[::-1] | length }}"),
+        ("block", "{% block a %}{% filter upper %}b{% endfilter %}{% endblock %}{{ self.a() }}"),
+        ("call", "{% macro m() %}[{{ caller() }}]{% endmacro %}{% call m() %}x{% endcall %}"),
+        ("generation", "{% generation %}a{% endgeneration %}{{ strftime_now('%Y') }}{{ raise_exception('no') }}"),
+    ]:
+        seed("chat_template", name, text)
+
+
+def calls():
+    chance = random.Random(7)
+    for i in range(24):
+        seed("calls", f"random_{i:02}", bytes(chance.choice([chance.randrange(256), chance.randrange(8)]) for _ in range(40 + 30 * i)))
+
+
+for make in [configs, safetensors, index, states, tokenizers, templates, calls]:
+    make()
