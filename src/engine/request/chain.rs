@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::{Request, Task, advance};
 use crate::engine::io::{Input, Logits, Output};
 use crate::engine::run::Flags;
-use crate::engine::session::{Given, Rows, Sink};
+use crate::engine::session::{Given, Sink};
 use crate::error::{ErrorKind, Result, bail, err};
-use crate::runtime::Cancel;
+use crate::runtime::{Cancel, Rows};
 
 /// Runs `input` through the shards of `requests` in turn: each takes what the one before gives. Their shards' layers must follow
 /// one another, and their positions be the same.

@@ -5,10 +5,10 @@ use std::ops::Range;
 use crate::engine::io::Logits;
 use crate::engine::memory::{KvCell, Reservation};
 use crate::engine::run::{Call, Progress, run};
-use crate::engine::session::{Given, Results, Rows, Sink};
+use crate::engine::session::{Given, Results, Sink};
 use crate::engine::shard::Shard;
 use crate::error::{Error, Result, Site};
-use crate::runtime::Cancel;
+use crate::runtime::{Cancel, Rows};
 
 /// The input of every token so far: the request's memory between calls.
 #[derive(Debug)]

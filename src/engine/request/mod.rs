@@ -18,10 +18,10 @@ use super::io::{Input, Logits, Output};
 use super::memory::{KvCell, KvStore};
 use super::options::{DEFAULT_CAPACITY, DEFAULT_CHUNK, RequestOptions};
 use super::run::{Call, Progress, run};
-use super::session::{Given, Results, Rows, Sink};
+use super::session::{Given, Results, Sink};
 use super::shard::Shard;
 use crate::error::{ErrorKind, Result, bail, err};
-use crate::runtime::Cancel;
+use crate::runtime::{Cancel, Rows};
 use history::History;
 use state::State;
 

@@ -2,10 +2,10 @@
 
 use crate::engine::io::Logits;
 use crate::engine::memory::KvCell;
-use crate::engine::session::{Given, Rows, Sink};
+use crate::engine::session::{Given, Sink};
 use crate::engine::shard::Shard;
 use crate::error::{Error, Result, err};
-use crate::runtime::Cancel;
+use crate::runtime::{Cancel, Rows};
 
 /// One request's part of a run: what goes in, where its KV cache is, and how far it has come.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use super::flags::Flags;
 use super::gather::{Gathered, rotated};
 use crate::engine::io::Logits;
 use crate::engine::memory::{KvStore, ROWS};
-use crate::engine::session::{Rows, Sink};
+use crate::engine::session::Sink;
 use crate::engine::shard::Shard;
 use crate::error::{ErrorKind, Result, bail, err};
-use crate::runtime::Batch;
+use crate::runtime::{Batch, Rows};
 
 /// The calls of a run, cut into pieces. Their KV caches are taken for as long.
 pub(super) struct Pieces<'r, 'c> {

@@ -4,11 +4,9 @@
 //! device it is written in ONNX Runtime's, which get the weights in one type, or, quantised, as codes and scales. Both take and
 //! give float32 rows, so requests do not see which it is.
 
-mod rows;
 mod sink;
 mod stock;
 
-pub(crate) use rows::Rows;
 pub(crate) use sink::{Best, Given, Results, Sink};
 pub(crate) use stock::{StockSession, copied_bytes};
 
@@ -24,7 +22,7 @@ use crate::graph::{self, Graph, names};
 use crate::kept::{KeptShape, KvCache};
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
-use crate::runtime::{self, Batch, Cancel, Placement, Tensor, TensorMut, Values};
+use crate::runtime::{self, Batch, Cancel, Placement, Rows, Tensor, TensorMut, Values};
 use crate::weights::WeightTable;
 use stock::is_device_failure;
 

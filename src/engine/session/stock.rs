@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::rows::Rows;
 use super::sink::{Best, Largest, Sink};
 use crate::engine::export;
 use crate::engine::load::Packer;
@@ -18,7 +17,7 @@ use crate::kept::KeptShape;
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
 use crate::runtime::{
-    self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, Feed, Placement, Reserved, StandardSession,
+    self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, Placement, Reserved, Rows, StandardSession,
     Step, Take,
 };
 use crate::weights::{Files, WeightTable};
@@ -173,12 +172,12 @@ impl StockSession {
         sink: &mut Sink,
         cancel: &Cancel,
     ) -> Result<()> {
-        let feed = feed(input.slice(part.rows.clone()));
+        let rows = input.slice(part.rows.clone());
         let mine: Vec<i64> = wanted[part.wanted.clone()].iter().map(|row| row - part.rows.start as i64).collect();
         let shrink = part.rows.len() > SHRINK_FROM;
         let (cache, slot) = part.slot;
         let run =
-            |take: Take| self.session.pass(feed, cache, slot, part.positions.clone(), &mine, take, cancel, shrink);
+            |take: Take| self.session.pass(rows, cache, slot, part.positions.clone(), &mine, take, cancel, shrink);
         match sink {
             _ if part.out.is_empty() => run(Take::Nowhere),
             Sink::Host(host) => run(Take::Host(host.rows_mut(part.out.clone())?)),
@@ -218,13 +217,13 @@ impl StockSession {
         match input {
             Rows::Ids(_) if parts.len() > 1 => {
                 let ids: Vec<i64> = rows().filter_map(Rows::ids).flatten().copied().collect();
-                step.run(&self.session, Feed::Ids(&ids), &positions, cancel)
+                step.run(&self.session, Rows::Ids(&ids), &positions, cancel)
             }
-            Rows::Hidden(..) if parts.len() > 1 => {
+            Rows::Hidden(_, width) if parts.len() > 1 => {
                 let hidden: Vec<f32> = rows().filter_map(Rows::hidden).flatten().copied().collect();
-                step.run(&self.session, Feed::Hidden(&hidden), &positions, cancel)
+                step.run(&self.session, Rows::Hidden(&hidden, width), &positions, cancel)
             }
-            _ => step.run(&self.session, feed(input.slice(parts[0].rows.clone())), &positions, cancel),
+            _ => step.run(&self.session, input.slice(parts[0].rows.clone()), &positions, cancel),
         }?;
         take(&mut step, width, parts, sink)?;
         step.put_back(cache);
@@ -287,14 +286,6 @@ fn logits(width: usize) -> Result<Vec<f32>> {
     values.try_reserve_exact(width).map_err(|_| Error::oom(Site::Run, "cpu", 4 * width as u64, "a token's logits"))?;
     values.resize(width, 0.0);
     Ok(values)
-}
-
-fn feed(rows: Rows<'_>) -> Feed<'_> {
-    match rows {
-        Rows::Ids(ids) => Feed::Ids(ids),
-        Rows::Hidden(values, _) => Feed::Hidden(values),
-        Rows::Device(rows, first, count) => Feed::Device(rows, first, count),
-    }
 }
 
 /// One request's part of a run.
