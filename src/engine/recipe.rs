@@ -70,7 +70,7 @@ impl Recipe {
     pub(crate) fn is_for(&self, place: &Place, spec: &ShardSpec) -> bool {
         let Blueprint { config, range: own, .. } = &self.blueprint;
         let same_range = || range(spec, config).is_ok_and(|range| range == *own);
-        self.is_own && self.place == *place && same_range() && self.stamps.hold()
+        self.is_own && self.place == *place && same_range() && self.stamps.are_current()
     }
 
     /// Maps or packs the weights, and makes the session.

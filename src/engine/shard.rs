@@ -23,19 +23,19 @@ use crate::weights;
 
 /// Layers `first..=last` of a model, ready to run. Share it between threads and requests.
 ///
-/// What it computes never changes. Its memory may go before its handles do: when the engine is cleared, or gives the
-/// memory to another shard first, the shard is *retired* and calls on it return
+/// The layers and weights of a shard never change. A shard can lose its memory while handles on it exist: if the engine is cleared,
+/// or takes the memory for another shard, the shard is *retired* and calls on it return
 /// [`StaleShard`](crate::ErrorKind::StaleShard).
 #[derive(Debug)]
 pub struct Shard {
     info: ShardInfo,
     recipe: Recipe,
     kept: KeptShape,
-    /// Every run holds it for reading, so that whoever takes the memory away waits for runs in progress.
+    /// Every run holds the lock for reading, so that whoever takes the memory away waits for the runs in progress.
     residence: RwLock<Residence>,
     /// Where requests on another device than the processor get their KV caches.
     slots: Slots,
-    /// The KV caches of the shard's requests, to be given back when it retires.
+    /// The KV caches of the shard's requests, which are given back when the shard retires.
     caches: Mutex<Vec<Weak<KvCell>>>,
     fingerprint: OnceCell<Fingerprint>,
     pub(crate) budget: Arc<Budget>,
@@ -46,11 +46,11 @@ pub struct Shard {
 #[derive(Debug)]
 enum Residence {
     Here(Box<Loaded>),
-    /// Given up for another shard that is being built; it may come back.
+    /// The memory was given up for another shard that is being built, and may come back.
     Suspended,
-    /// Given up to be built again, which failed; the next call tries once more.
+    /// The memory was given up to load the shard again, and that failed. The next call tries once more.
     Lost,
-    /// Gone for good.
+    /// The memory is gone for good.
     Retired,
 }
 
@@ -67,7 +67,7 @@ impl Shard {
         let kept = KeptShape::new(&recipe.blueprint.graph, options.kv_type.rows());
         let info = ShardInfo::new(&recipe.blueprint, &loaded, &kept, &recipe.target);
         report.stage(Stage::Ready)?;
-        // Where the processor has taken the device's place, it keeps it.
+        // If the processor has taken the device's place, it keeps that place.
         recipe.target = recipe.target.at(info.device);
         Ok(Self {
             info,
@@ -92,16 +92,16 @@ impl Shard {
         &self.recipe.blueprint.config
     }
 
-    /// What it is and takes.
+    /// What the shard is, and what memory it takes.
     pub fn info(&self) -> &ShardInfo {
         &self.info
     }
 
-    /// Saves the shard as a standard ONNX model: `path`, and its weights in `path` + `.data` beside it, as float32 or, in
-    /// another precision, matrices as the shard's own codes and scales.
+    /// Saves the shard as a standard ONNX model: the graph in `path`, and the weights in `path` + `.data` beside it. Weights are
+    /// float32 or, if the shard is quantised, the codes and scales of its matrices.
     ///
-    /// The file uses ONNX operators and ONNX Runtime's own contributed ones, so stock ONNX Runtime loads it; from 1.24 on if
-    /// weights have 8 bits. Both files appear complete or not at all; existing ones are replaced.
+    /// The file uses the stock operators, those of ONNX and of ONNX Runtime itself, so any ONNX Runtime loads it; 8 bit weights need
+    /// 1.24. Both files appear complete or not at all; existing files are replaced.
     pub fn export_onnx(&self, path: &Path) -> Result<()> {
         let info = &self.info;
         let metadata = [
@@ -125,7 +125,7 @@ impl Shard {
         }
     }
 
-    /// The shard's memory for a run, which stays as long as what is returned.
+    /// The shard's memory for a run. The memory stays as long as the guard that is returned.
     pub(crate) fn loaded_to_run(&self) -> Result<MappedRwLockReadGuard<'_, Loaded>> {
         callout::refuse_inside()?;
         if matches!(&*self.residence.read(), Residence::Lost) {
@@ -134,7 +134,7 @@ impl Shard {
         self.loaded_of(self.residence.read())
     }
 
-    /// The shard's memory for anything else. That waits for no run, not even behind somebody who waits for runs to end.
+    /// The shard's memory for anything but a run. This call waits for no run, not even behind somebody who waits for runs to end.
     pub(crate) fn loaded(&self) -> Result<MappedRwLockReadGuard<'_, Loaded>> {
         callout::refuse_inside()?;
         if matches!(&*self.residence.read_recursive(), Residence::Lost) {
@@ -158,9 +158,9 @@ impl Shard {
         })
     }
 
-    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run; given back when the shard retires.
+    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run. The cache is given back when the shard retires.
     pub(crate) fn new_cache(&self, capacity: usize, chunk: usize) -> Result<Arc<KvCell>> {
-        // The shard stays loaded until the cache is among those to be given back: once it has retired, nobody looks for more.
+        // The guard is held until the cache is on the list: a shard that has retired does not look at its list again.
         let loaded = self.loaded()?;
         let cache = loaded.session.new_kv(&self.kept, capacity, chunk, &self.slots, &self.budget)?;
         let cell = Arc::new(Mutex::new(Some(cache)));
@@ -170,16 +170,16 @@ impl Shard {
         Ok(cell)
     }
 
-    /// Bytes that [`suspend`](Self::suspend) would give back to the budget. Nothing is loaded to tell.
+    /// Bytes that [`suspend`](Self::suspend) would give back to the budget. This call loads nothing.
     pub(crate) fn own_bytes(&self) -> u64 {
-        // Recursive: not behind somebody who waits for runs to end.
+        // A recursive lock does not queue behind somebody who waits for runs to end.
         match &*self.residence.read_recursive() {
             Residence::Here(loaded) => loaded.bytes(),
             Residence::Suspended | Residence::Lost | Residence::Retired => 0,
         }
     }
 
-    /// Gives the weights and the session back, after the runs in progress, but keeps the requests' caches.
+    /// Waits for the runs in progress, then gives the weights and the session back. The requests keep their caches.
     pub(crate) fn suspend(&self) {
         let mut residence = self.residence.write();
         if let Residence::Here(loaded) = &*residence {
@@ -188,7 +188,7 @@ impl Shard {
         *residence = Residence::Suspended;
     }
 
-    /// Builds what [`suspend`](Self::suspend) gave back.
+    /// Loads what [`suspend`](Self::suspend) gave back.
     pub(crate) fn resume(&self) -> Result<()> {
         let loaded = self.build_again()?;
         *self.residence.write() = Residence::Here(Box::new(loaded));
@@ -197,18 +197,18 @@ impl Shard {
 
     fn build_again(&self) -> Result<Loaded> {
         let loaded = self.recipe.load(&self.budget, &mut Report::silent())?;
-        // The requests' caches are where it was.
+        // The requests' caches are still on the device that the shard ran on.
         if loaded.session.device != self.info.device {
             bail!(DeviceUnavailable, "the shard ran on {}, which cannot be used any more", self.info.device);
         }
-        // And they are what its weights have computed.
+        // And they hold what the weights of that time have computed.
         if self.fingerprint.get().is_some_and(|own| *own != self.fingerprint_of(&loaded)) {
             bail!(StaleShard, "the files of {} have changed since the shard was loaded", self.recipe.source.describe());
         }
         Ok(loaded)
     }
 
-    /// Whether a run failed for want of memory that was there before, so that it is worth to [`rebuild`](Self::rebuild).
+    /// Whether memory ran out in a run although it had been enough before, so that the shard should be [rebuilt](Self::rebuild).
     pub(crate) fn is_broken(&self) -> bool {
         match &*self.residence.read() {
             Residence::Here(loaded) => self.recipe.target.rebuilds && loaded.session.is_broken(),
@@ -217,7 +217,7 @@ impl Shard {
         }
     }
 
-    /// Gives a broken session back and makes it anew, with what it took from the device. Requests keep their caches.
+    /// Gives a broken session and its memory back and loads the shard again. The requests keep their caches.
     pub(crate) fn rebuild(&self) -> Result<()> {
         let mut residence = self.residence.write();
         match &*residence {
@@ -227,7 +227,7 @@ impl Shard {
                 log::warn!("layers {start}..={end} are loaded again: memory ran out that was there before");
             }
             Residence::Lost => {}
-            // Another call was first.
+            // Another call has done it already.
             Residence::Here(_) | Residence::Suspended | Residence::Retired => return Ok(()),
         }
         *residence = Residence::Lost;
@@ -238,7 +238,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Gives all memory back, after the runs in progress. Requests on it are stale from now on.
+    /// Waits for the runs in progress, then gives all memory back. The requests of the shard are stale from now on.
     pub(crate) fn retire(&self) {
         *self.residence.write() = Residence::Retired;
         for cache in self.caches.lock().drain(..).filter_map(|cache| cache.upgrade()) {
@@ -246,7 +246,7 @@ impl Shard {
         }
     }
 
-    /// Tells this model, range and these weights from others: what a request's state belongs to.
+    /// The fingerprint of the model, the range and the weights: an exported state belongs to one fingerprint.
     pub(crate) fn fingerprint(&self) -> Result<&Fingerprint> {
         match self.fingerprint.get() {
             Some(known) => Ok(known),

@@ -13,7 +13,7 @@ pub use crate::source::FileState;
 pub struct AuditedFile {
     /// Its name within the model.
     pub name: String,
-    /// Whether it is here, where and how large.
+    /// Whether the file is here, where it is and how large.
     pub state: FileState,
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn audit_files(sources: &SourceOptions, spec: &ShardSpec) -> Result<V
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => return Ok(found),
         Err(error) => return Err(error),
     };
-    // What is not here is one file that holds all tensors, as far as is known.
+    // Without an index the model has one file that holds all tensors, as far as anybody knows.
     let Some(catalogue) = catalogue else {
         found.push(audit(names::WEIGHTS)?);
         return Ok(found);

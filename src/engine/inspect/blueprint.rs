@@ -7,10 +7,10 @@ use crate::model::{self, ModelConfig, Range};
 use crate::source::{ModelFiles, OnTransfer, names};
 use crate::weights::Catalogue;
 
-/// A config.json is a few kilobytes.
+/// The most bytes that a config.json may have; usual are a few kilobytes.
 const CONFIG_LIMIT: u64 = 4 << 20;
 
-/// What a shard computes.
+/// What a shard computes, and of which model.
 #[derive(Debug)]
 pub(crate) struct Blueprint {
     pub config: ModelConfig,
@@ -27,8 +27,8 @@ impl Blueprint {
         Ok(Self { config, range, graph })
     }
 
-    /// The blueprint of the layers that `spec` names, as far as files that are here tell. Where there is no `catalogue`, the head is
-    /// as config.json says.
+    /// The blueprint of the layers that `spec` names, from files that are here. Without a `catalogue` config.json decides about the
+    /// head.
     pub(crate) fn read_here(
         files: &dyn ModelFiles,
         spec: &ShardSpec,
@@ -41,12 +41,12 @@ impl Blueprint {
         })
     }
 
-    /// The blueprint once it is known which tensors the checkpoint holds.
+    /// The blueprint, corrected by the tensors that the checkpoint holds.
     ///
-    /// As transformers 5 has it, where config.json ties the head to the embedding:
-    /// - a head that is there beside the embedding is the head. Where the two are equal, as in many such checkpoints, it makes
-    ///   no difference;
-    /// - a head that is there alone is the embedding, too.
+    /// If config.json ties the head to the embedding, this follows transformers 5:
+    /// - If the checkpoint has both a head and an embedding, the head is the head. In many such checkpoints the two are equal, and
+    ///   then it makes no difference.
+    /// - If the checkpoint has a head alone, the head is the embedding, too.
     pub(crate) fn with_head_of(mut self, catalogue: &mut Catalogue) -> Self {
         if !(self.config.tie_word_embeddings && catalogue.holds(model::HEAD)) {
             return self;

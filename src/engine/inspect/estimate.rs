@@ -1,4 +1,4 @@
-//! What a shard will take, from config.json and the tensor headers alone.
+//! Predicts the memory of a shard from config.json and the tensor headers alone.
 
 use super::blueprint::Blueprint;
 use crate::engine::memory::{ROWS, run_bytes, run_within};
@@ -16,23 +16,23 @@ use crate::weights::{self, Catalogue, WeightTable};
 /// Memory that a shard and requests on it take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
-    /// The weights, as stored or, in another precision, as packed: file pages, shared with other processes that map the
-    /// same files. In ONNX Runtime's own operators, so on any device but the processor, also the copies that those keep.
+    /// The weights, as stored or, in another precision, as packed. They are pages of files, which processes that map the same files
+    /// share. The stock operators, so all devices but the processor, also keep copies, which are included.
     pub weight_bytes: u64,
     /// The KV caches of all the requests, when full.
     pub kv_bytes: u64,
-    /// Activations of one run, of up to 512 tokens or as many as the engine's limit has room for, and the request's
-    /// output: the last token's logits, or all hidden states.
+    /// The activations of one run, and the request's output: the last token's logits, or all hidden states. A run has up to 512
+    /// tokens, or as many as the engine's limit has room for.
     pub run_bytes: u64,
-    /// The most that is held while loading: what the engine holds now (with
-    /// [`release_first`](crate::EngineOptions::release_first) without the shard it holds), the weights and, under a limit,
-    /// the activations, which are reserved then. Where weights are copied, also a passing copy, and one more of the largest
-    /// tensor.
+    /// The most that is held while the shard loads: what the engine holds now (with
+    /// [`release_first`](crate::EngineOptions::release_first) without the resident shard), the weights and, under a limit, the
+    /// activations, which are reserved then. If the weights are copied, a passing copy and one more of the largest tensor come on
+    /// top.
     pub load_peak_bytes: u64,
     /// Weights, KV caches and one run.
     pub total_bytes: u64,
-    /// The last layer (inclusive) of the largest range from the spec's first layer that can be loaded and used in the
-    /// memory there is: the engine's limit, or without one what the device has available. `None` if not even one layer can.
+    /// The last layer (inclusive) of the largest range, from the spec's first layer on, that fits into memory: into the engine's
+    /// limit or, without a limit, into what the device has available. `None` if not even one layer fits.
     pub largest_end_layer: Option<u32>,
 }
 
@@ -59,10 +59,10 @@ pub(crate) fn estimate(
     let (first, layers) = (blueprint.range.start, blueprint.range.layers);
     let mut estimate = engine.predict(&*files, catalogue.as_ref(), &blueprint, context, requests)?;
 
-    // The machine's available memory leaves out what the engine holds already.
+    // The machine's available memory does not include what the engine holds already.
     let (room, held) = match engine.limit {
         Some(limit) => (limit, 0),
-        // As good as unlimited where the system does not say.
+        // If the system does not say how much is available, all layers fit.
         None => (Some(available(engine.target)).filter(|available| *available > 0).unwrap_or(u64::MAX), engine.held),
     };
     for last in first..layers {

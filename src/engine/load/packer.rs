@@ -19,17 +19,17 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// For the layers `range` of the model called `model`.
+    /// The packer for layers `range` of the model called `model`.
     pub(crate) fn new(options: &EngineOptions, model: &str, range: Range) -> Self {
         let precision = options.precision;
         let store = precision.packing().and_then(|_| options.pack_cache.store(options.pack_cache_limit));
-        // For people who look into the folder; the content's own key follows.
+        // The name is for people who look into the folder. A key of the content follows it.
         let packing = precision.packing().map_or("exact", Packing::name);
         let name = format!("{model}-{}-{}-{packing}", range.start, range.end).to_lowercase();
         Self { precision, store, name }
     }
 
-    /// Bytes of the weights `wanted` once they are packed.
+    /// Bytes that the weights `wanted` take when they are packed.
     pub(crate) fn bytes(&self, wanted: &[&Weight], exact: &WeightTable) -> u64 {
         self.precision.bytes(wanted, |weight| exact.get(&weight.name).map_or(0, Stored::len))
     }
@@ -39,21 +39,21 @@ impl Packer {
         self.precision.scratch_bytes(graph, rows)
     }
 
-    /// How ONNX Runtime's own operators quantise matrices as it packs them.
+    /// The blocks in which the stock operators take packed matrices.
     pub(crate) fn blocks(&self) -> Option<Blocks> {
         self.precision.blocks()
     }
 
-    /// The weights as the shard runs on them.
+    /// Packs the weights `wanted`, if the shard is quantised.
     pub(crate) fn pack(&self, exact: WeightTable, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
         let Some(packing) = self.precision.packing() else { return Ok(exact) };
         let threads = Runtime::get()?.threads();
         weights::packed(&exact, wanted, packing, &self.name, self.store.as_ref(), threads, &mut |event| {
-            report.hear(event)
+            report.event(event)
         })
     }
 
-    /// Whether the shard runs on other bytes than the checkpoint's.
+    /// Whether the packed weights differ from the checkpoint's.
     pub(crate) fn changes(&self) -> bool {
         self.precision.packing().is_some()
     }

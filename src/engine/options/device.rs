@@ -10,9 +10,9 @@ use crate::runtime::{self, Provider, Runtime};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Device {
-    /// What `ORTSHARD_DEVICE` names; without it, the first NVIDIA GPU that can be used, else the processor.
+    /// The device that `ORTSHARD_DEVICE` names; without the variable, the first NVIDIA GPU that can be used, else the processor.
     ///
-    /// Core ML is never chosen by itself: it takes the linear layers and little else, so that every layer crosses to the
+    /// Core ML is never chosen automatically: it takes the linear layers and little else, so that every layer crosses to the
     /// processor and back several times.
     #[default]
     Auto,
@@ -27,21 +27,21 @@ pub enum Device {
 /// A device that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// Which.
+    /// The device.
     pub device: Device,
-    /// What its maker calls it.
+    /// The name that its maker gave it.
     pub name: String,
-    /// Bytes of memory it has; 0 if unknown.
+    /// Bytes of memory that the device has; 0 if unknown.
     pub total_memory: u64,
-    /// Bytes of it that are free now; 0 if unknown.
+    /// Bytes of memory that are free now; 0 if unknown.
     pub available_memory: u64,
 }
 
 impl Device {
     /// The devices that are here and that the loaded ONNX Runtime has an execution provider for, the processor first.
     ///
-    /// Loads ONNX Runtime if no call has yet; where there is none, that leaves the processor. Whether a device can
-    /// really be used, with all the libraries its provider needs, shows when an engine is made on it.
+    /// Loads ONNX Runtime if no call has yet; without ONNX Runtime the list has the processor alone. Whether a device can really be
+    /// used, with all the libraries that its provider needs, shows when an engine is made on it.
     pub fn list() -> Vec<DeviceInfo> {
         let (total_memory, available_memory) = runtime::memory();
         let mut list =
@@ -63,7 +63,7 @@ impl Device {
         list
     }
 
-    /// Who runs graphs on it.
+    /// The execution provider that runs graphs on the device.
     pub(crate) fn provider(self, memory_limit: Option<u64>, captures: bool) -> Provider {
         match self {
             Self::Auto | Self::Cpu => Provider::Cpu,

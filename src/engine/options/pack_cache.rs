@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use crate::source::absolute;
 use crate::weights::{DEFAULT_LIMIT, Store};
 
-/// Where quantised weights are kept: quantising takes seconds, mapping what was quantised before milliseconds.
+/// Where quantised weights are kept between loads. Quantising takes seconds, mapping quantised weights takes milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum PackCache {
-    /// `ORTSHARD_CACHE`, else `$XDG_CACHE_HOME/ortshard`, else `~/.cache/ortshard`; none if there is no such place.
+    /// The folder `ORTSHARD_CACHE`, else `$XDG_CACHE_HOME/ortshard`, else `~/.cache/ortshard`; none if the variables are not set.
     #[default]
     Default,
-    /// This folder, made if need be.
+    /// This folder, which is made if it is missing.
     Folder(PathBuf),
-    /// Nowhere: quantised at each load, into memory of this process.
+    /// Nowhere: each load quantises the weights into memory of this process.
     Off,
 }
 
 impl PackCache {
-    /// The folder of packed shards, if any.
+    /// The store of packed shards, if there is to be one.
     pub(crate) fn store(&self, limit: u64) -> Option<Store> {
         let folder = match self {
             Self::Off => return None,

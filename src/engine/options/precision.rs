@@ -7,16 +7,16 @@ use crate::weights;
 
 /// How weights are kept and multiplied.
 ///
-/// Matrices only, the embedding and the head among them: norms and biases always stay as they are. Whatever the precision,
-/// every partition of a model, every batch and every number of threads gives the same bits.
+/// The precision is about matrices only, the embedding and the head among them; norms and biases always stay exact. With every
+/// precision, each partition of a model, each batch and each number of threads gives the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Precision {
     /// The best for the device; on the processor, [`Exact`](Self::Exact).
     #[default]
     Auto,
-    /// The checkpoint's own bf16, fp16 or f32 weights: on the processor read in place, in float32 arithmetic; on CUDA in
-    /// arithmetic of their own type, or bfloat16 for f32.
+    /// The checkpoint's own bf16, fp16 or f32 weights. The processor reads them in place and computes in float32; CUDA computes in the
+    /// type of the weights, or in bfloat16 for f32.
     Exact,
     /// 8 bits a weight, one scale for 128 of a row: nearly exact, half the memory of bf16, twice its decode speed.
     Int8,
@@ -41,7 +41,7 @@ impl Precision {
         graph.linear_inputs().map(|width| packing.scratch_bytes(rows, width)).max().unwrap_or(0) as u64
     }
 
-    /// How it packs matrices, if it does.
+    /// How matrices are packed; `None` if they are not.
     pub(crate) fn packing(self) -> Option<Packing> {
         match self {
             Self::Auto | Self::Exact => None,
@@ -51,7 +51,7 @@ impl Precision {
         }
     }
 
-    /// The same in the words of ONNX Runtime's own operators.
+    /// The blocks in which the stock operators take packed matrices.
     pub(crate) fn blocks(self) -> Option<Blocks> {
         self.packing().map(|packing| Blocks { bits: packing.bits(), columns: packing.block() })
     }

@@ -3,8 +3,8 @@
 /// Which shard of which model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ShardSpec {
-    /// A model folder: config.json, safetensors and, for text, tokenizer.json. Or the name of a model on the hub,
-    /// `name` or `org/name`: then its files come from the hub's cache, and those that are missing from the hub.
+    /// A model folder with config.json, safetensors files and, for text, tokenizer.json; or the name of a model on the hub, `name` or
+    /// `org/name`. The files of a model on the hub come from the hub's cache, and from the hub if the cache does not have them.
     pub model: String,
     /// Branch, tag or commit of a model on the hub. `None`: `main`.
     pub revision: Option<String>,
@@ -12,7 +12,7 @@ pub struct ShardSpec {
     pub first_layer: u32,
     /// Last layer, **inclusive**. [`ShardSpec::LAST`]: the model's last.
     pub last_layer: u32,
-    /// Layers of the whole model; 0: as config.json says. Any other number than the model's is an error.
+    /// Layers of the whole model. 0: as config.json says. Any other number than the model's is an error.
     pub n_layers: u32,
 }
 
@@ -25,7 +25,7 @@ impl ShardSpec {
         Self::layers(model, 0, Self::LAST)
     }
 
-    /// Layers `start..=end` of `model`.
+    /// Layers `first..=last` of `model`.
     pub fn layers(model: impl Into<String>, start: u32, end: u32) -> Self {
         Self { model: model.into(), revision: None, first_layer: start, last_layer: end, n_layers: 0 }
     }

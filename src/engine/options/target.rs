@@ -11,29 +11,29 @@ use crate::runtime::Runtime;
 
 const VARIABLE: &str = "ORTSHARD_DEVICE";
 
-/// Where an engine's shards are to run.
+/// Where an engine's shards run, and how.
 #[derive(Debug, Clone, Copy)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(crate) struct Target {
-    /// What was asked for, by the option or by `ORTSHARD_DEVICE`.
+    /// The device that the option or `ORTSHARD_DEVICE` asked for.
     pub requested: Device,
-    /// What there is.
+    /// The device that is used.
     pub device: Device,
-    /// Whether anything else than the device is an error.
+    /// Whether it is an error if another device than the requested one is used.
     required: bool,
-    /// Whether to use ONNX Runtime's own operators on the processor too.
+    /// Whether the stock operators are used on the processor, too.
     stock_operators: bool,
-    /// Whether those compute in the checkpoint's own 16 bit type, as CUDA does, instead of float32. CUDA's provider has attention
-    /// in those only; the processor's lacks kernels for them, and Core ML's for bfloat16.
+    /// Whether the stock operators compute in the checkpoint's own 16 bit type, and not in float32. CUDA's provider has attention in
+    /// 16 bit types only. The processor's provider lacks kernels for them, and Core ML's lacks kernels for bfloat16.
     pub own_dtype: bool,
     /// Whether decode steps are captured as CUDA graphs.
     pub captures: bool,
-    /// Whether a session that has lost memory is made anew. On the processor nothing is lost.
+    /// Whether a session that has lost memory is made anew. On the processor no memory is lost.
     pub rebuilds: bool,
 }
 
 impl Target {
-    /// The processor with this library's operators.
+    /// The processor with the native operators.
     pub(crate) const PROCESSOR: Self = Self {
         requested: Device::Cpu,
         device: Device::Cpu,
@@ -44,7 +44,7 @@ impl Target {
         rebuilds: false,
     };
 
-    /// The device to use. `require` makes a missing one an error; otherwise the processor takes its place, and the log
+    /// Chooses the device. A missing one is an error if the options require it; otherwise the processor takes its place, and the log
     /// says so.
     pub(crate) fn choose(options: &EngineOptions, runtime: &Runtime) -> Result<Self> {
         let (required, stock_operators) = (options.require_device, options.stock_operators);
@@ -54,7 +54,7 @@ impl Target {
             check_kv_type(options, Device::Cpu, "stock_operators")?;
         }
         let device = match requested {
-            // Nobody asked for CUDA, so that a library does not have it is no news.
+            // Nobody asked for CUDA, so the log need not say that the library lacks it.
             Device::Auto if !Device::Cuda(0).provider(None, false).is_offered(runtime) => Device::Cpu,
             Device::Auto => usable(Device::Cuda(0), options, false, runtime)?,
             device => usable(device, options, required, runtime)?,
@@ -65,21 +65,21 @@ impl Target {
         Ok(Self { requested, device, required, stock_operators, own_dtype, captures, rebuilds })
     }
 
-    /// The same once a shard runs on `device`: where the processor has taken the device's place, it keeps it.
+    /// The target of a shard that runs on `device`: if the processor has taken the device's place, it keeps that place.
     pub(crate) fn at(self, device: Device) -> Self {
         if device == self.device { self } else { Self { requested: self.requested, ..Self::PROCESSOR } }
     }
 
-    /// Whether the graph is written in ONNX Runtime's operators.
+    /// Whether the graph is written in the stock operators.
     pub(crate) fn stock(&self) -> bool {
         self.stock_operators || self.device != Device::Cpu
     }
 
-    /// What sessions keep values in, where those of the checkpoint are `stored` so.
+    /// The type in which sessions in the stock operators compute, if the checkpoint's values have the type `stored`.
     pub(crate) fn dtype(&self, stored: Option<Dtype>) -> Dtype {
         match stored {
             Some(stored @ (Dtype::F16 | Dtype::BF16)) if self.own_dtype => stored,
-            // Of the two it is the one that any float32 value fits into.
+            // Every float32 value fits into bfloat16, but not into float16.
             Some(Dtype::F32) | None if self.own_dtype => Dtype::BF16,
             _ => Dtype::F32,
         }
@@ -91,7 +91,7 @@ impl Target {
     }
 }
 
-/// What the option or, if that leaves it open, the variable asks for.
+/// The device that the option asks for or, if the option leaves it open, the variable.
 fn requested(option: Device, variable: Option<&str>) -> Result<Device> {
     match (option, variable) {
         (Device::Auto, Some(text)) if !text.is_empty() => text.parse().map_err(|e: Error| e.within(VARIABLE)),
@@ -99,7 +99,7 @@ fn requested(option: Device, variable: Option<&str>) -> Result<Device> {
     }
 }
 
-/// `device` if sessions can run on it, else an error or the processor.
+/// Returns `device` if sessions can run on it, else an error or the processor.
 fn usable(device: Device, options: &EngineOptions, required: bool, runtime: &Runtime) -> Result<Device> {
     let check = || {
         device.provider(None, false).check(runtime)?;
@@ -115,7 +115,7 @@ fn usable(device: Device, options: &EngineOptions, required: bool, runtime: &Run
     }
 }
 
-/// Only this library's operators have a choice of KV caches; others keep them in the type that they compute in.
+/// Checks the type of KV caches: only the native operators have a choice, the stock ones keep caches in the type that they compute in.
 fn check_kv_type(options: &EngineOptions, device: Device, what: impl fmt::Display) -> Result<()> {
     match options.kv_type {
         KvType::Auto => Ok(()),

@@ -1,4 +1,4 @@
-//! A request's state outside the request: forked into another one, or as bytes for another process.
+//! A request's state as bytes, for another process or another time.
 //!
 //! The bytes: magic, version, the shard's fingerprint, the position, what every layer keeps ([`KvCache::read`]: rows as they lie in
 //! the cache, little-endian values or `kernels::RowType`), and the SHA-256 of all that.

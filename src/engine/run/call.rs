@@ -17,7 +17,7 @@ pub(crate) struct Call<'c> {
     pub cache: &'c KvCell,
     /// Tokens in the cache.
     pub position: usize,
-    /// The most rows that go into one run.
+    /// The most rows of the call that go into one piece.
     pub chunk: usize,
     pub cancel: &'c Cancel,
     pub progress: Progress,
