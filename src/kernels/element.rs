@@ -3,6 +3,7 @@
 use super::packed::{Packing, unpack};
 use super::simd::{Simd, portable};
 use std::fmt;
+use std::ops::Range;
 
 /// Element type of stored weights, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,6 +94,30 @@ pub struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
+    /// Some of the rows as a matrix: one of several that lie one after another. Of quantised weights the range begins at a
+    /// multiple of [`Packing::TILE_ROWS`] and ends at one or at the last row. None if it does not, or if there are no such rows.
+    #[must_use]
+    pub fn rows(&self, range: Range<usize>) -> Option<Self> {
+        if range.start > range.end || range.end > self.rows {
+            return None;
+        }
+        let tile = Packing::TILE_ROWS;
+        let (from, to) = match self.layout {
+            Layout::Rows(dtype) => {
+                let row = self.cols.checked_mul(dtype.size())?;
+                (range.start.checked_mul(row)?, range.end.checked_mul(row)?)
+            }
+            Layout::Tiles(packing) => {
+                let edge = |row: usize| row.is_multiple_of(tile) || row == self.rows;
+                if !range.start.is_multiple_of(tile) || !edge(range.end) {
+                    return None;
+                }
+                (packing.bytes(range.start, self.cols)?, packing.bytes(range.end, self.cols)?)
+            }
+        };
+        Some(Self { rows: range.len(), data: self.data.get(from..to)?, ..*self })
+    }
+
     /// Widens the elements from `from` on, counted in row-major order, into `to`.
     pub fn widen(&self, from: usize, to: &mut [f32]) {
         let dtype = match self.layout {
@@ -226,5 +251,39 @@ impl Element for I8 {
     unsafe fn widen(from: *const u8) -> f32 {
         // SAFETY: the caller vouches for the element.
         f32::from(unsafe { from.read() }.cast_signed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Packed, Stored};
+    use super::*;
+
+    fn values(matrix: &Matrix) -> Vec<f32> {
+        let mut values = vec![f32::NAN; matrix.rows * matrix.cols];
+        matrix.widen(0, &mut values);
+        values
+    }
+
+    #[test]
+    fn rows_are_a_matrix_of_their_own() {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+            let all = Stored::new(50, 7, dtype, 1);
+            for range in [0..50, 3..4, 49..50, 17..17] {
+                let part = all.matrix().rows(range.clone()).unwrap();
+                assert_eq!(values(&part), &all.values[range.start * 7..range.end * 7], "{dtype:?} {range:?}");
+            }
+            assert!(all.matrix().rows(40..51).is_none());
+        }
+        for packing in [Packing::Int4, Packing::Int4Fine, Packing::Int8] {
+            let all = Packed::new(50, 7, packing, 1);
+            for range in [0..50, 16..32, 48..50, 32..32] {
+                let part = all.matrix().rows(range.clone()).unwrap();
+                assert_eq!(values(&part), &all.values[range.start * 7..range.end * 7], "{packing:?} {range:?}");
+            }
+            for range in [1..16, 0..17, 32..51, 50..50] {
+                assert!(all.matrix().rows(range.clone()).is_none(), "{packing:?} {range:?}");
+            }
+        }
     }
 }

@@ -11,7 +11,8 @@
 //!   and on nothing else: not on the number of rows in the batch, the number of threads, or how a prompt was cut. Each sum is
 //!   taken in one fixed order, whatever shape of block it is computed in.
 //! * **No panics, no large allocations.** Arguments are the caller's to check; scratch memory is a few hundred kilobytes per
-//!   thread, and the coded activations of one call with quantised weights ([`Packing::scratch_bytes`]); it is reused.
+//!   thread, the coded activations of one call with quantised weights ([`Packing::scratch_bytes`]), and what [`experts()`] takes
+//!   ([`experts_scratch`]); it is reused.
 //!
 //! Results may differ in the last bits between instruction sets, because their registers differ in width. Those of quantised
 //! linear layers do not.
@@ -49,11 +50,12 @@ pub use attention::{AttentionInputs, AttentionShape, Rotation, RowType, Sequence
 pub use element::{Dtype, Layout, Matrix};
 pub use elementwise::{add, scale, soft_cap};
 pub use embed::embed;
-pub use experts::{Groups, Routing, Score, route};
+pub use experts::{Expert, Groups, Projection, Routes, Routing, Score, experts, experts_scratch, route};
 pub use isa::Isa;
 pub use linear::{Map, gated, linear, linear_many, swiglu};
 pub use norm::{Norm, NormKind, norm, rms_norm};
 pub use packed::{LAYOUT_VERSION, Packing, codes, pack, scales};
+pub use shared::OutOfMemory;
 pub use simd::portable::narrow_f16;
 
 /// Spreads a kernel's tasks over threads.

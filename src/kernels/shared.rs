@@ -2,6 +2,7 @@
 
 use super::Parallel;
 use std::cell::RefCell;
+use std::fmt;
 use std::marker::PhantomData;
 
 /// An output that several tasks write at the same time, each its own places.
@@ -24,6 +25,17 @@ impl<'a, T> Output<'a, T> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), par, of: PhantomData }
     }
 
+    /// A part of it as an output of its own; as with [`slice`](Self::slice), none of it if it is not all inside.
+    pub(super) fn part(&self, from: usize, count: usize) -> Output<'_, T> {
+        let inside = from.checked_add(count).is_some_and(|end| end <= self.len);
+        if !inside {
+            self.incomplete();
+        }
+        let (from, len) = if inside { (from, count) } else { (0, 0) };
+        // The promise of `slice` speaks of the values, whichever way they are reached.
+        Output { start: self.start.wrapping_add(from), len, par: self.par, of: PhantomData }
+    }
+
     /// Tells that some of its values are not written.
     pub(super) fn incomplete(&self) {
         self.par.incomplete();
@@ -44,6 +56,21 @@ impl<'a, T> Output<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), count) }
     }
 }
+
+/// There is no memory for a kernel's scratch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// How much was asked for.
+    pub bytes: usize,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no memory for {} bytes of scratch", self.bytes)
+    }
+}
+
+impl std::error::Error for OutOfMemory {}
 
 /// A cache line of values: a register loaded from the start of one does not touch two.
 #[derive(Clone, Copy)]
@@ -70,6 +97,18 @@ impl Scratch {
             block.resize(len.div_ceil(16), Line([0.0; 16]));
         }
         Self(block)
+    }
+
+    /// The same, or an error where there is not enough memory.
+    pub(super) fn try_take(len: usize) -> Result<Self, OutOfMemory> {
+        let mut scratch = Self::take(0);
+        let (have, want) = (scratch.0.len(), len.div_ceil(16));
+        if have < want {
+            let wanted = scratch.0.try_reserve_exact(want - have);
+            wanted.map_err(|_| OutOfMemory { bytes: want.saturating_mul(size_of::<Line>()) })?;
+            scratch.0.resize(want, Line([0.0; 16]));
+        }
+        Ok(scratch)
     }
 
     /// The values.

@@ -9,7 +9,7 @@
 
 use super::super::elementwise::{Function, SoftCap};
 use super::super::math::exp;
-use super::super::simd::Simd;
+use super::super::simd::{Kernel, Simd};
 use super::multiply::{Ahead, Left, Right, TILE, multiply};
 use super::rows::Rows;
 use std::ops::Range;
@@ -187,8 +187,8 @@ pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &
             Ahead::new(queries.keys.address(next), queries.values.address(next), BLOCK * queries.keys.stride());
         let keys = queries.keys.part(first, count - skip);
         keys.transpose(simd, &mut transposed[skip..], BLOCK, &mut ahead);
-        let keys = Keys { transposed, scales: keys.scales(scales, skip), skip };
-        let values = queries.values.part(first, count - skip).values(simd, widened);
+        let keys = Keys { transposed, scales: keys.scales(scales, skip) };
+        let values = queries.values.part(first, count - skip).values(simd, widened, skip);
         let mut row = 0;
         while row < rows {
             // Even shares: 7 rows as 4 + 3, not 6 + 1.
@@ -211,8 +211,6 @@ struct Keys<'a> {
     transposed: &'a [f32],
     /// What each column is to be multiplied by, if anything.
     scales: Option<&'a [f32]>,
-    /// Columns before the first kept key; the block's values begin behind them.
-    skip: usize,
 }
 
 /// Up to [`TILE`] rows and one block of keys.
@@ -243,7 +241,7 @@ fn tile<S: Simd>(
         scale(simd, &mut scores[..take * BLOCK], scales);
     }
     if let Some(function) = queries.soft_cap {
-        cap(simd, &mut scores[..take * BLOCK], function);
+        simd.run_apart(Cap { scores: &mut scores[..take * BLOCK], function });
     }
 
     // Where all rows of the tile see the same keys, which is everywhere but at the edges, they are taken together.
@@ -260,19 +258,26 @@ fn tile<S: Simd>(
     }
     let to = to.max(from);
     let values = Right { at: values, stride: dim, width: dim };
-    let (width, skip) = (state.width, keys.skip);
+    let width = state.width;
     let sums = &mut state.sums[row * width..][..take * width];
     for (i, range) in ranges.iter().enumerate().take(take) {
-        let left = Left { at: &scores[i * BLOCK + skip..(i + 1) * BLOCK], stride: BLOCK };
-        let range = range.start - skip..range.end.min(from) - skip;
-        multiply(simd, 1, left, values, range, &mut sums[i * width..][..width], width, ahead);
+        let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
+        multiply(
+            simd,
+            1,
+            left,
+            values,
+            range.start..range.end.min(from),
+            &mut sums[i * width..][..width],
+            width,
+            ahead,
+        );
     }
-    let left = Left { at: &scores[skip..take * BLOCK], stride: BLOCK };
-    multiply(simd, take, left, values, from - skip..to - skip, sums, width, ahead);
+    let left = Left { at: &scores[..take * BLOCK], stride: BLOCK };
+    multiply(simd, take, left, values, from..to, sums, width, ahead);
     for (i, range) in ranges.iter().enumerate().take(take) {
-        let left = Left { at: &scores[i * BLOCK + skip..(i + 1) * BLOCK], stride: BLOCK };
-        let range = range.start.max(to) - skip..range.end - skip;
-        multiply(simd, 1, left, values, range, &mut sums[i * width..][..width], width, ahead);
+        let left = Left { at: &scores[i * BLOCK..][..BLOCK], stride: BLOCK };
+        multiply(simd, 1, left, values, range.start.max(to)..range.end, &mut sums[i * width..][..width], width, ahead);
     }
 }
 
@@ -288,11 +293,18 @@ fn scale<S: Simd>(simd: S, scores: &mut [f32], scales: &[f32]) {
 }
 
 /// Holds scores below a cap.
-#[inline(always)]
-fn cap<S: Simd>(simd: S, scores: &mut [f32], function: SoftCap) {
-    for scores in scores.chunks_exact_mut(S::LANES) {
-        // SAFETY: a whole register.
-        unsafe { simd.store(function.of(simd, simd.load(scores.as_ptr())), scores.as_mut_ptr()) }
+struct Cap<'a> {
+    scores: &'a mut [f32],
+    function: SoftCap,
+}
+
+impl Kernel for Cap<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for scores in self.scores.chunks_exact_mut(S::LANES) {
+            // SAFETY: a whole register.
+            unsafe { simd.store(self.function.of(simd, simd.load(scores.as_ptr())), scores.as_mut_ptr()) }
+        }
     }
 }
 

@@ -274,7 +274,7 @@ impl Kernel for Whole<'_> {
         let (total, scratch) = scratch.split_at_mut(state_len);
         let (part, scratch) = scratch.split_at_mut(state_len);
         let (mut total, mut part) = (State::new::<S>(total, rows, dim), State::new::<S>(part, rows, dim));
-        prepare_queries(simd, input, &unit, queries);
+        simd.run_apart(Prepare { input, unit, queries });
         let queries = queries_of(input, &unit, queries);
         total.clear();
         for chunk in unit.first_chunk..unit.end_chunk {
@@ -335,7 +335,7 @@ impl Kernel for Part<'_> {
         let dim = input.shape.head_dim;
         let mut scratch = Scratch::take(rows * dim + attend::scratch_len(dim));
         let (queries, scratch) = scratch.values().split_at_mut(rows * dim);
-        prepare_queries(simd, input, &unit, queries);
+        simd.run_apart(Prepare { input, unit, queries });
         let mut part = State::new::<S>(state, rows, dim);
         part.clear();
         attend(simd, &queries_of(input, &unit, queries), chunk, &mut part, scratch);
@@ -368,17 +368,26 @@ impl Kernel for Join<'_> {
 }
 
 /// Normalises, rotates and scales the queries of a unit: rows are tokens, and within a token the heads of the group.
-#[inline(always)]
-fn prepare_queries<S: Simd>(simd: S, input: &Input, unit: &Unit, queries: &mut [f32]) {
-    let Input { shape, tensors: AttentionInputs { q, temperature, .. }, q_norm, .. } = input;
-    let (dim, group) = (shape.head_dim, input.group());
-    for (i, to) in queries.chunks_exact_mut(dim).enumerate() {
-        let row = unit.run.row + unit.from + i / group;
-        let (cos, sin) = input.angles(row);
-        let scale = temperature.map_or(shape.scale, |temperature| shape.scale * temperature[row]);
-        let head = Head { norm: *q_norm, rotation: shape.rotation, cos, sin, scale };
-        let at = (row * shape.heads + unit.kv_head * group + i % group) * dim;
-        prepare(simd, &q[at..][..dim], &head, to);
+struct Prepare<'a> {
+    input: &'a Input<'a>,
+    unit: Unit<'a>,
+    queries: &'a mut [f32],
+}
+
+impl Kernel for Prepare<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { input, unit, queries } = self;
+        let Input { shape, tensors: AttentionInputs { q, temperature, .. }, q_norm, .. } = input;
+        let (dim, group) = (shape.head_dim, input.group());
+        for (i, to) in queries.chunks_exact_mut(dim).enumerate() {
+            let row = unit.run.row + unit.from + i / group;
+            let (cos, sin) = input.angles(row);
+            let scale = temperature.map_or(shape.scale, |temperature| shape.scale * temperature[row]);
+            let head = Head { norm: *q_norm, rotation: shape.rotation, cos, sin, scale };
+            let at = (row * shape.heads + unit.kv_head * group + i % group) * dim;
+            prepare(simd, &q[at..][..dim], &head, to);
+        }
     }
 }
 

@@ -160,19 +160,21 @@ impl<'a> Rows<'a> {
         Some(memory)
     }
 
-    /// The rows' values, `[count, dim]`: where they lie if they can be read there, else in `memory`.
+    /// The rows' values, `[count, dim]`, behind `skip` rows that hold anything: where they lie if they can be read there, else
+    /// in `memory`.
     #[inline(always)]
-    pub(super) fn values<S: Simd>(self, simd: S, memory: &'a mut [f32]) -> &'a [f32] {
+    pub(super) fn values<S: Simd>(self, simd: S, memory: &'a mut [f32], skip: usize) -> &'a [f32] {
         match (self.kind, bytemuck::try_cast_slice(self.bytes)) {
-            (RowType::F32, Ok(values)) => values,
-            (RowType::F32, Err(_)) => self.widen::<S, F32>(simd, memory),
-            (RowType::F16, _) => self.widen::<S, F16>(simd, memory),
-            (RowType::Int8, _) => self.widen::<S, I8>(simd, memory),
+            (RowType::F32, Ok(values)) if skip == 0 => return values,
+            (RowType::F32, _) => self.widen::<S, F32>(simd, &mut memory[skip * self.dim..]),
+            (RowType::F16, _) => self.widen::<S, F16>(simd, &mut memory[skip * self.dim..]),
+            (RowType::Int8, _) => self.widen::<S, I8>(simd, &mut memory[skip * self.dim..]),
         }
+        memory
     }
 
     #[inline(always)]
-    fn widen<S: Simd, E: Element>(self, simd: S, to: &'a mut [f32]) -> &'a [f32] {
+    fn widen<S: Simd, E: Element>(self, simd: S, to: &mut [f32]) {
         let whole = self.dim / S::LANES * S::LANES;
         for (row, to) in self.bytes.chunks_exact(self.stride()).zip(to.chunks_exact_mut(self.dim)) {
             let by = simd.splat(if self.kind == RowType::Int8 { scale(row) } else { 1.0 });
@@ -190,7 +192,6 @@ impl<'a> Rows<'a> {
                 }
             }
         }
-        to
     }
 }
 

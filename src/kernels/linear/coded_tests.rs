@@ -1,6 +1,6 @@
 use super::super::activation::tests::{ACTIVATIONS, exact_gated};
 use super::super::testing::{Packed, Random, Stored, Threads, bits};
-use super::super::{Dtype, Serial};
+use super::super::{Dtype, Packing, Serial};
 use super::*;
 
 const PACKINGS: [Packing; 3] = [Packing::Int4, Packing::Int4Fine, Packing::Int8];

@@ -88,13 +88,103 @@ fn halves(threads: usize, rows: usize, bytes: usize, tiles: bool) -> Vec<usize> 
 /// Where arithmetic is the limit: equal tasks, of as many rows as balance allows, since every block of rows reads the tokens again.
 fn equal(threads: usize, rows: usize, token_blocks: usize) -> Vec<usize> {
     let tasks = (threads * TASKS_PER_THREAD).div_ceil(token_blocks);
-    let each = rows.div_ceil(tasks).clamp(1, TASK_ROWS).next_multiple_of(STEP);
+    let each = task_rows(rows, tasks);
     (0..rows).step_by(each).chain([rows]).collect()
+}
+
+/// Rows of one of so many equal tasks.
+fn task_rows(rows: usize, tasks: usize) -> usize {
+    rows.div_ceil(tasks).clamp(1, TASK_ROWS).next_multiple_of(STEP)
+}
+
+/// A job of a call whose jobs have tokens of their own.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub(super) tokens: usize,
+    pub(super) rows: usize,
+    /// Of its weights.
+    pub(super) bytes: usize,
+    /// Its weights are quantised.
+    pub(super) tiles: bool,
+}
+
+/// Some rows and tokens of one of those jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) job: usize,
+    pub(super) rows: Range<usize>,
+    pub(super) tokens: Range<usize>,
+}
+
+/// The tasks of such a call: some pieces each. Those where arithmetic is the limit come first, as they take longest; the others
+/// are cut as if their weights were one matrix.
+pub(super) fn pieces(threads: usize, jobs: &[Size]) -> Vec<Vec<Piece>> {
+    let (many, few): (Vec<usize>, Vec<usize>) = (0..jobs.len()).partition(|job| jobs[*job].tokens > DIRECT_TOKENS);
+    let blocks = |job: usize| jobs[job].tokens.div_ceil(TASK_TOKENS);
+    let rows = many.iter().map(|job| counted(jobs[*job].rows) * blocks(*job)).sum();
+    let each = task_rows(rows, threads * TASKS_PER_THREAD);
+    let mut tasks = Vec::new();
+    for job in many {
+        let Size { tokens, rows, .. } = jobs[job];
+        for tokens in steps(tokens, tokens.div_ceil(blocks(job))) {
+            tasks.extend(steps(rows, each).map(|rows| vec![Piece { job, rows, tokens: tokens.clone() }]));
+        }
+    }
+    let sum = |of: fn(&Size) -> usize| few.iter().map(|job| of(&jobs[*job])).sum();
+    let tiles = few.iter().any(|job| jobs[*job].tiles);
+    let edges = halves(threads, sum(|job| counted(job.rows)), sum(|job| job.bytes), tiles);
+    let mut jobs = few.iter().map(|job| (*job, jobs[*job])).peekable();
+    let mut first = 0;
+    for edge in edges.windows(2) {
+        let mut task = Vec::new();
+        while let Some((job, Size { tokens, rows, .. })) = jobs.peek().copied() {
+            let range = edge[0].max(first) - first..(edge[1] - first).min(rows);
+            if !range.is_empty() && tokens > 0 {
+                task.push(Piece { job, rows: range, tokens: 0..tokens });
+            }
+            if edge[1] < first + counted(rows) {
+                break;
+            }
+            first += counted(rows);
+            jobs.next();
+        }
+        tasks.push(task);
+    }
+    tasks
+}
+
+/// `0..all` in steps.
+fn steps(all: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..all).step_by(step.max(1)).map(move |from| from..(from + step).min(all))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_cover_all_rows_and_tokens_of_every_job_once() {
+        for threads in [1, 2, 3, 8, 64] {
+            for tokens in [vec![1; 8], vec![1], vec![3, 0, 200, 9, 10, 700, 1], vec![40, 300], vec![]] {
+                for (rows, cols) in [(16, 8), (70, 64), (768, 2048), (5000, 2048), (0, 8)] {
+                    let size = |tokens| Size { tokens, rows, bytes: rows * cols, tiles: cols == 64 };
+                    let jobs: Vec<Size> = tokens.iter().map(|tokens| size(*tokens)).collect();
+                    let mut covered = vec![0; jobs.len()];
+                    let mut next: Vec<Vec<usize>> = tokens.iter().map(|tokens| vec![0; *tokens]).collect();
+                    for Piece { job, rows, tokens } in pieces(threads, &jobs).into_iter().flatten() {
+                        assert!(rows.start % STEP == 0 && !rows.is_empty() && !tokens.is_empty());
+                        assert!(tokens.len() > DIRECT_TOKENS || rows.len() <= STREAM_ROWS);
+                        for token in &mut next[job][tokens.clone()] {
+                            assert_eq!(*token, rows.start);
+                            *token = rows.end;
+                        }
+                        covered[job] += rows.len() * tokens.len();
+                    }
+                    assert_eq!(covered, tokens.iter().map(|tokens| tokens * rows).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
 
     #[test]
     fn tasks_cover_all_rows_and_tokens_once() {

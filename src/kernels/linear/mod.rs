@@ -12,18 +12,20 @@ mod coded_tests;
 mod coding;
 mod cut;
 mod finish;
+mod job;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod tile;
 
-use super::activation::{ActivateRows, Activation};
-use super::packed::activations::Activations;
+use super::activation::Activation;
 use super::shared::{Output, Scratch};
-use super::{Isa, Layout, Matrix, Packing, Parallel};
-use block::Block;
+use super::{Isa, Layout, Matrix, Parallel};
 use cut::{Cut, counted};
 use finish::Finish;
-use std::ops::Range;
+use job::Layer;
+pub(super) use job::{Coded, Job, coded, coded_bytes};
+pub(super) use parts::{Part, run_parts};
 
 /// One linear layer and where its result goes.
 #[derive(Debug)]
@@ -102,103 +104,9 @@ pub fn gated(
     activation: Activation,
     y: &mut [f32],
 ) {
-    let up_finish = match activation {
-        Activation::ClampedSwiglu { limit, .. } => Finish::MultiplyClamped(limit),
-        _ => Finish::Multiply,
-    };
-    let job = Job {
-        layers: [
-            Some(Layer { weights: *gate, bias: gate_bias.copied(), finish: Finish::Store }),
-            Some(Layer { weights: *up, bias: up_bias.copied(), finish: up_finish }),
-        ],
-        activation: Some(activation),
-        y: Output::new(par, y),
-    };
+    let layers = [(*gate, gate_bias.copied()), (*up, up_bias.copied())];
+    let job = Job::gated(layers, activation, Output::new(par, y));
     run(isa, par, x, &[job]);
-}
-
-/// One linear layer of a job.
-struct Layer<'a> {
-    weights: Matrix<'a>,
-    bias: Option<Matrix<'a>>,
-    finish: Finish<'a>,
-}
-
-impl Layer<'_> {
-    /// Writes these rows of the result for these tokens.
-    fn run(&self, isa: Isa, x: &[f32], coded: &Coded, y: &Output, rows: Range<usize>, tokens: Range<usize>) {
-        let Self { weights, bias, finish } = self;
-        let bias = bias.as_ref();
-        match weights.layout {
-            Layout::Rows(dtype) => isa.run(Block { dtype, x, weights, bias, finish, y, rows, tokens }),
-            Layout::Tiles(packing) => {
-                if let Some(x) = coded.iter().flatten().find(|coded| coded.block == packing.block()) {
-                    isa.run_lines(coded::Block { x: *x, weights, packing, bias, finish, y, rows, tokens });
-                } else {
-                    y.incomplete();
-                }
-            }
-        }
-    }
-}
-
-/// The activations as quantised weights of either width of block need them.
-type Coded<'a> = [Option<Activations<'a>>; 2];
-
-/// Codes the activations for the quantised layers among the jobs: once for a call, whatever its tasks.
-fn coded<'a>(
-    isa: Isa,
-    par: &dyn Parallel,
-    x: &[f32],
-    cols: usize,
-    jobs: &[Job],
-    scratch: &'a mut Option<Scratch>,
-) -> Coded<'a> {
-    let layouts = || jobs.iter().flat_map(Job::layers).map(|layer| layer.weights.layout);
-    let used = |block| layouts().any(|layout| matches!(layout, Layout::Tiles(packing) if packing.block() == block));
-    let blocks = [Packing::Int4.block(), Packing::Int4Fine.block()];
-    let bytes = blocks.map(|block| if used(block) { Activations::bytes(block, x.len() / cols, cols) } else { 0 });
-    if bytes == [0, 0] {
-        return [None; 2];
-    }
-    let memory = scratch.insert(Scratch::take((bytes[0] + bytes[1]).div_ceil(size_of::<f32>()))).bytes();
-    let (wide, rest) = memory.split_at_mut(bytes[0]);
-    let [wide, fine] = [(blocks[0], wide), (blocks[1], &mut rest[..bytes[1]])]
-        .map(|(block, memory)| (!memory.is_empty()).then(|| Activations::new(isa, par, block, x, cols, memory)));
-    [wide, fine]
-}
-
-/// One output and the layers that write it, one after the other, block by block.
-struct Job<'a> {
-    layers: [Option<Layer<'a>>; 2],
-    /// Of the first layer's results, before the second layer.
-    activation: Option<Activation>,
-    y: Output<'a>,
-}
-
-impl<'a> Job<'a> {
-    fn layers(&self) -> impl Iterator<Item = &Layer<'a>> {
-        self.layers.iter().flatten()
-    }
-
-    fn rows(&self) -> usize {
-        self.layers[0].as_ref().map_or(0, |layer| layer.weights.rows)
-    }
-
-    fn bytes(&self) -> usize {
-        self.layers().map(|layer| layer.weights.data.len()).sum()
-    }
-
-    /// Writes these rows of the result for these tokens.
-    fn run(&self, isa: Isa, x: &[f32], coded: &Coded, rows: &Range<usize>, tokens: &Range<usize>) {
-        for (i, layer) in self.layers().enumerate() {
-            layer.run(isa, x, coded, &self.y, rows.clone(), tokens.clone());
-            if let (0, Some(activation)) = (i, self.activation) {
-                let stride = self.rows();
-                isa.run(ActivateRows { activation, y: &self.y, stride, rows: rows.clone(), tokens: tokens.clone() });
-            }
-        }
-    }
 }
 
 /// Cuts the jobs into blocks of tokens and rows and runs them.
@@ -209,8 +117,16 @@ fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
     let rows = jobs.iter().map(|job| counted(job.rows())).sum();
     let tiles = jobs.iter().flat_map(Job::layers).any(|layer| matches!(layer.weights.layout, Layout::Tiles(_)));
     let cut = Cut::new(par.threads(), tokens, rows, bytes, tiles);
+    let layouts = jobs.iter().flat_map(Job::layers).map(|layer| layer.weights.layout);
+    let bytes = coded_bytes(layouts, tokens, cols);
     let mut scratch = None;
-    let coded = coded(isa, par, x, cols, jobs, &mut scratch);
+    let coded = match bytes[0] + bytes[1] {
+        0 => [None; 2],
+        all => {
+            let memory = scratch.insert(Scratch::take(all.div_ceil(size_of::<f32>()))).bytes();
+            job::coded(isa, par, x, cols, bytes, memory)
+        }
+    };
     par.run(cut.tasks(), &|task| {
         let (rows, tokens) = cut.task(task);
         let mut first = 0;

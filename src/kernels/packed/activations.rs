@@ -62,6 +62,11 @@ impl<'a> Activations<'a> {
         Self { block, cols, data }
     }
 
+    /// Those of `count` tokens from `from` on.
+    pub(crate) fn part(&self, from: usize, count: usize) -> Self {
+        Self { data: &self.data[from * self.stride()..][..count * self.stride()], ..*self }
+    }
+
     /// Bytes from one token to the next.
     pub(crate) fn stride(&self) -> usize {
         row_bytes(self.block, self.cols)

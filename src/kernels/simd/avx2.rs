@@ -34,6 +34,17 @@ impl Simd for Avx2 {
     const REGISTERS: usize = 16;
 
     #[inline(always)]
+    fn run_apart<K: super::Kernel>(self, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
+        fn apart<K: super::Kernel>(simd: Avx2, kernel: K) {
+            kernel.run(simd);
+        }
+        // SAFETY: see above.
+        unsafe { apart(self, kernel) }
+    }
+
+    #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_set1_ps(value) }

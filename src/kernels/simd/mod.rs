@@ -35,6 +35,9 @@ pub(super) trait Simd: Copy {
     /// Vector registers there are: how large a block of accumulators a kernel may keep.
     const REGISTERS: usize;
 
+    /// Runs a kernel as a function of its own, for what is seldom done and would be in the way of what is always.
+    fn run_apart<K: Kernel>(self, kernel: K);
+
     /// Every lane set to `value`.
     fn splat(self, value: f32) -> Self::V;
 

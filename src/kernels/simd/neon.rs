@@ -34,6 +34,17 @@ impl Simd for Neon {
     const REGISTERS: usize = 32;
 
     #[inline(always)]
+    fn run_apart<K: super::Kernel>(self, kernel: K) {
+        #[target_feature(enable = "neon")]
+        #[inline(never)]
+        fn apart<K: super::Kernel>(simd: Neon, kernel: K) {
+            kernel.run(simd);
+        }
+        // SAFETY: see above.
+        unsafe { apart(self, kernel) }
+    }
+
+    #[inline(always)]
     fn splat(self, value: f32) -> float32x4_t {
         // SAFETY: see above.
         unsafe { vdupq_n_f32(value) }

@@ -57,6 +57,11 @@ impl Simd for Portable {
     const LANES: usize = 4;
     const REGISTERS: usize = 16;
 
+    #[inline(never)]
+    fn run_apart<K: super::Kernel>(self, kernel: K) {
+        kernel.run(self);
+    }
+
     #[inline(always)]
     fn splat(self, value: f32) -> Lanes {
         Lanes([value; 4])
