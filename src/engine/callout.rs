@@ -1,7 +1,7 @@
 //! Calls out of the library, to callbacks of the program.
 //!
-//! A log message or a file that is fetched comes in the middle of other calls, with their locks held. What would wait for
-//! such a lock must not be called from there: it would wait for itself.
+//! The library calls the program's log and fetch callbacks in the middle of other calls, with their locks held. A callback must not
+//! call a function that waits for such a lock: the function would wait for its own caller.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls out: until `callback` has returned, this thread may not load, run or clear.
+/// Calls `callback`. Until it has returned, this thread may not load, run or clear.
 pub(crate) fn call_out<T>(callback: impl FnOnce() -> T) -> T {
     struct Reset(bool);
     impl Drop for Reset {
@@ -23,7 +23,7 @@ pub(crate) fn call_out<T>(callback: impl FnOnce() -> T) -> T {
     callback()
 }
 
-/// Refuses a call that may wait for the one that has called out.
+/// Refuses a call from within a callback, because it may wait for the call that the callback interrupts.
 pub(crate) fn refuse_inside() -> Result<()> {
     if INSIDE.get() {
         bail!(InvalidState, "a log or fetch callback must not use an engine, a shard or a request");

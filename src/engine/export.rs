@@ -12,8 +12,8 @@ use crate::model::{ModelConfig, Rope};
 use crate::source::folder_of;
 use crate::weights::{self, NewFile, WeightTable};
 
-/// Writes `path` and `path` + `.data`, both or none; the graph appears last, so that a reader never sees a new one without
-/// its data.
+/// Writes the graph to `path` and the weights to `path` + `.data`, both or none. The graph appears last, so that a reader never sees
+/// a new graph without its data.
 pub(crate) fn write(
     path: &Path,
     graph: &Graph,
@@ -32,7 +32,7 @@ pub(crate) fn write(
         Style { form: Form::File, element: element(dtype), blocks, location: &location, place: &|_| None, positions };
     let written = stock::write(graph, style, metadata)?;
 
-    // Both before anything is written: what is in the way of one is in the way of both.
+    // Both files are begun before either is written, so that an obstacle to one stops both.
     let model = NewFile::new(path)?;
     let data = NewFile::new(&folder_of(path).join(&location))?;
     if model.replaces_the_same_as(&data) {
@@ -45,7 +45,7 @@ pub(crate) fn write(
     NewFile::publish_all([data, model])
 }
 
-/// The graph's name for a type of weights.
+/// The ONNX element type of weights of type `dtype`.
 pub(crate) fn element(dtype: Dtype) -> ElementType {
     match dtype {
         Dtype::F32 => ElementType::F32,
@@ -54,7 +54,7 @@ pub(crate) fn element(dtype: Dtype) -> ElementType {
     }
 }
 
-/// Writes what belongs into the data file, all values as `dtype`.
+/// Writes the content of the data file, all values as `dtype`.
 pub(crate) fn write_data(
     file: impl Write + Seek,
     written: &stock::StockModel,
@@ -82,7 +82,7 @@ pub(crate) fn write_data(
     out.flush().map_err(failed)
 }
 
-/// Writes the half of each position's rotation that `half` picks.
+/// Writes the cosines or the sines of every position, whichever `half` picks.
 fn write_rotation(
     rope: &Rope,
     positions: usize,

@@ -1,7 +1,8 @@
-//! What a request's state belongs to, as 32 bytes: SHA-256 of an encoding that is spelled out here, field by field, so that it
-//! is the same for whoever has the same [`VERSION`], whatever fields and variants are called in the sources.
+//! A shard's fingerprint, 32 bytes: an exported state belongs to the shards with one fingerprint. It is the SHA-256 of an encoding
+//! that is spelled out here, field by field, so that it is the same for all libraries with one [`VERSION`], whatever fields and
+//! variants are called in their sources.
 //!
-//! Numbers are 8 bytes, little-endian; a text is the number of its bytes and then these. In this order:
+//! A number is 8 bytes, little-endian. A text is the number of its bytes, and then the bytes. The encoding begins with:
 //!
 //! ```text
 //! text      "ortshard shard"
@@ -18,11 +19,11 @@
 //! text      what KV rows are kept as
 //! ```
 //!
-//! And for every tensor, in the order of the graph: its name, the number of its dimensions, these, the text that names its layout,
-//! and its first and its last 4,096 bytes, or all there are. Norms and biases are in it whole; fine-tunes of one model differ at
-//! those places of their matrices, too, and no gigabytes are read.
+//! Then comes every tensor, in the order of the graph: its name, the number of its dimensions, the dimensions, the text that names
+//! its layout, and its first and last 4,096 bytes, or all its bytes if there are fewer. So norms and biases are encoded whole.
+//! Fine-tunes of one model differ in these bytes of their matrices, and no gigabytes are read.
 //!
-//! What changes no result is left out: config.json's own word on the dtype, and how long a sequence may be.
+//! Two fields of config.json change no result and are left out: the dtype, and how long a sequence may be.
 
 use sha2::{Digest, Sha256};
 
@@ -30,13 +31,13 @@ use crate::graph::Graph;
 use crate::model::{Encoding, ModelConfig, Range};
 use crate::weights::WeightTable;
 
-/// Rises with every change of what is encoded.
+/// The version rises with every change of the encoding.
 const VERSION: u64 = 2;
 const SAMPLE: usize = 4096;
 
 pub(crate) type Fingerprint = [u8; 32];
 
-/// That of layers `range` with these `weights` and KV caches kept as `kv`.
+/// The fingerprint of layers `range` with these `weights`, and with KV caches kept as `kv`.
 pub(crate) fn of(config: &ModelConfig, range: Range, kv: &str, graph: &Graph, weights: &WeightTable) -> Fingerprint {
     let mut hash = Sha256::new();
     hash.update(model(config, range, kv).0);
@@ -58,7 +59,7 @@ pub(crate) fn of(config: &ModelConfig, range: Range, kv: &str, graph: &Graph, we
 }
 
 fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
-    // No `..`: whoever adds a field decides whether it is part of this.
+    // The pattern has no `..`, so that whoever adds a field decides whether it belongs here.
     let ModelConfig {
         architecture,
         hidden_size,

@@ -2,9 +2,9 @@
 
 use ndarray::ArrayView2;
 
-use super::session::Rows;
 use crate::error::{Result, err};
 use crate::kernels::narrow_f16;
+use crate::runtime::Rows;
 
 /// What a shard takes.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! The public Rust API, and all that the C API calls: an [`Engine`] holds one [`Shard`], a [`Request`] runs on it.
+//! The public Rust API, which the C API calls too: an [`Engine`] holds one [`Shard`], and a [`Request`] runs on it.
 
 mod callout;
 mod export;
@@ -8,6 +8,7 @@ mod io;
 mod load;
 mod memory;
 mod options;
+mod recipe;
 mod request;
 mod run;
 mod session;
@@ -34,11 +35,13 @@ use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::{self, Runtime};
-use crate::source::absolute;
+use crate::source::{self, ModelFiles, SourceOptions, absolute};
+use crate::tokenizer::Tokenizer;
+use inspect::Situation;
 use load::{Place, Report};
 use memory::Budget;
 use options::Target;
-use shard::Blueprint;
+use recipe::Recipe;
 use stats::Counters;
 
 /// Holds at most one shard and swaps it as a transaction. All methods may be called from many threads at once.
@@ -47,16 +50,16 @@ pub struct Engine {
     options: EngineOptions,
     target: Target,
     resident: Mutex<Option<Arc<Shard>>>,
-    /// Held while a shard is built, so that two loads never compete for memory; `resident` stays free meanwhile.
+    /// Held while a shard is built, so that two loads never compete for memory. `resident` stays free meanwhile.
     loading: ReentrantMutex<()>,
     budget: Arc<Budget>,
     counters: Arc<Counters>,
 }
 
 impl Engine {
-    /// An engine without a shard. Loads ONNX Runtime if no call has yet.
+    /// Makes an engine without a shard. Loads ONNX Runtime if no call has yet.
     pub fn new(mut options: EngineOptions) -> Result<Self> {
-        // Wherever the process goes, what the options name stays what it is.
+        // The folders stay the same if the process changes its working directory.
         if let Some(folder) = &mut options.source.cache_dir {
             *folder = absolute(folder);
         }
@@ -76,35 +79,35 @@ impl Engine {
 
     /// Makes the shard that `spec` names resident and returns it.
     ///
-    /// Nothing happens if it is resident already: the same layers of the same folder, however its path is spelled, with the
-    /// model's own weights, and the files as they were. Otherwise it is built beside the present one, which is replaced only
-    /// once the new shard is ready: after any failure the old shard is still there. Requests keep the shard they were
-    /// made on alive and go on working. With [`EngineOptions::release_first`] the old one makes room first.
+    /// Nothing happens if that shard is resident already: the same layers of the same folder, however its path is spelled, with the
+    /// model's own weights, and unchanged files. Otherwise the new shard is built beside the old one and replaces it once it is
+    /// ready, so that the old shard is still there after any failure. Requests keep the shard they were made on alive and go on
+    /// working. With [`EngineOptions::release_first`] the old shard gives its memory back first.
     ///
-    /// `progress` is called from this thread after each step; [`Break`](std::ops::ControlFlow::Break) cancels.
+    /// This thread calls `progress` after each step; [`Break`](std::ops::ControlFlow::Break) cancels.
     pub fn ensure_shard(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
         let _loading = self.begin_loading()?;
         let (place, old) = (Place::of(spec)?, self.current_shard());
         match old {
-            Some(old) if old.is(&place, spec) => Ok(old),
+            Some(old) if old.recipe().is_for(&place, spec) => Ok(old),
             old => self.replace(old, &place, spec, None, progress),
         }
     }
 
-    /// Puts other weights of the same model into the resident shard's place: those of the safetensors file or folder
-    /// `checkpoint`, which must hold every tensor of the shard's layers under a name that transformers takes for it
-    /// (`model.layers.0...`, `layers.0...`).
+    /// Replaces the resident shard by one with other weights of the same model: the weights of `checkpoint`, a safetensors file or a
+    /// folder of them. It must hold every tensor of the shard's layers under a name that transformers accepts (`model.layers.0...`,
+    /// `layers.0...`).
     ///
-    /// A transaction like [`ensure_shard`](Self::ensure_shard): the new shard replaces the old one when it is ready.
+    /// This is a transaction like [`ensure_shard`](Self::ensure_shard): the new shard replaces the old one when it is ready.
     pub fn load_checkpoint(&self, checkpoint: &Path, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
         let _loading = self.begin_loading()?;
         let old = self.resident()?;
-        let (place, spec) = (old.place().clone(), old.spec().clone());
+        let (place, spec) = (old.recipe().place.clone(), old.recipe().spec.clone());
         self.replace(Some(old), &place, &spec, Some(checkpoint), progress)
     }
 
-    /// Saves the resident shard's tensors, in their stored dtype and under transformers' usual names, as one safetensors file.
-    /// It appears complete or not at all; an existing file is replaced.
+    /// Saves the resident shard's tensors, in their stored dtype and under transformers' usual names, as one safetensors file. The
+    /// file appears complete or not at all; an existing file is replaced.
     pub fn save_checkpoint(&self, path: &Path) -> Result<()> {
         self.resident()?.save_checkpoint(path)
     }
@@ -123,16 +126,17 @@ impl Engine {
         progress: Option<&mut OnProgress<'_>>,
     ) -> Result<Arc<Shard>> {
         let mut report = Report::new(progress);
-        // Before anything is given up for it: most of what can be wrong with a model shows here.
-        let shard = Blueprint::new(place, spec, checkpoint, &self.options, &mut report).and_then(|blueprint| {
-            let build = || blueprint.build(&self.options, &self.target, &self.budget, &self.counters, &mut report);
+        // Most of what can be wrong with a model shows here, before the old shard gives anything up.
+        let recipe = Recipe::new(place, spec, checkpoint, &self.options, self.target, &mut report);
+        let shard = recipe.and_then(|recipe| {
+            let build = || Shard::build(recipe, &self.options, &self.budget, &self.counters, &mut report);
             match old.filter(|_| self.options.release_first) {
                 None => build(),
                 Some(old) => self.in_place_of(&old, build),
             }
         });
         let shard = Arc::new(shard.inspect_err(|error| {
-            self.counters.note(error);
+            self.counters.record(error);
             if !matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::Cancelled) {
                 log::error!("`{}` could not be loaded: {}", spec.model, error.chain());
             }
@@ -143,7 +147,7 @@ impl Engine {
         Ok(shard)
     }
 
-    /// Gives `old`'s memory to what `load` makes; gives it back if that fails.
+    /// Takes the memory of `old` for the shard that `load` makes, and loads `old` again if that fails.
     fn in_place_of(&self, old: &Shard, load: impl FnOnce() -> Result<Shard>) -> Result<Shard> {
         old.suspend();
         let error = match load() {
@@ -169,25 +173,25 @@ impl Engine {
         self.resident.lock().clone()
     }
 
-    /// Gives back the memory of the resident shard and the KV caches of the requests on it, after the runs in progress.
-    /// Handles on them stay valid, their calls return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used
-    /// again. Requests keep their last output, and their input if they have no cache; shards that were replaced before are not
-    /// touched.
+    /// Waits for the runs in progress, then gives back the memory of the resident shard and the KV caches of the requests on it.
+    /// Handles on them stay valid, and calls on them return [`StaleShard`](crate::ErrorKind::StaleShard). The engine can be used
+    /// again. Requests keep their last output, and requests without a cache their input. Shards that were replaced before stay as
+    /// they are.
     ///
     /// # Errors
-    /// [`InvalidState`](ErrorKind::InvalidState) from the engine's own progress callback.
+    /// [`InvalidState`](ErrorKind::InvalidState) if the engine's own progress callback calls this.
     pub fn clear(&self) -> Result<()> {
         let _loading = self.begin_loading()?;
         let resident = self.resident.lock().take();
         if let Some(resident) = resident {
             resident.retire();
-            // The allocator would keep freed megabytes for later; who clears an engine wants them back.
+            // The allocator keeps freed megabytes for later, but whoever clears an engine wants them back.
             runtime::return_freed_memory();
         }
         Ok(())
     }
 
-    /// Waits for other threads that load or clear, but not for itself.
+    /// Waits until no other thread loads or clears. Refuses a call from the thread that loads.
     fn begin_loading(&self) -> Result<ReentrantMutexGuard<'_, ()>> {
         callout::refuse_inside()?;
         if self.loading.is_owned_by_current_thread() {
@@ -196,12 +200,57 @@ impl Engine {
         Ok(self.loading.lock())
     }
 
-    /// Deletes every packed shard from the [`PackCache`] and returns the bytes of the files. Shards in use go on working.
+    /// Deletes every packed shard from the [`PackCache`] and returns how many bytes the files had. Shards in use go on working.
     pub fn clear_pack_cache(&self) -> u64 {
         self.options.pack_cache.store(self.options.pack_cache_limit).map_or(0, |store| store.clear())
     }
 
-    /// Bytes reserved by the engine now: weights, KV caches and, under a limit, the memory of runs.
+    /// Lists the files that the shard of `spec` needs: config.json, the index if the model has one, and the weight files that hold
+    /// the shard's tensors. Fetches none of them and opens no socket. If config.json or the index is missing, nobody can say which
+    /// weight files are needed, and the list ends with the missing file.
+    pub fn audit_files(&self, spec: &ShardSpec) -> Result<Vec<AuditedFile>> {
+        inspect::audit_files(&self.offline(), spec)
+    }
+
+    /// Predicts the memory of `requests` requests of `context` tokens each on the shard of `spec`. Reads config.json and the headers
+    /// of the files that hold the shard's tensors. Where such a file is missing, the dtype in config.json decides.
+    pub fn estimate(&self, spec: &ShardSpec, context: u32, requests: u32) -> Result<Estimate> {
+        let leaves = self.current_shard().filter(|_| self.options.release_first);
+        let held = self.budget.used().saturating_sub(leaves.map_or(0, |shard| shard.own_bytes()));
+        let situation = Situation { options: &self.options, target: &self.target, limit: self.budget.limit(), held };
+        inspect::estimate(&situation, &self.offline(), spec, context, requests)
+    }
+
+    /// Reads the shape of the model of `spec`. Its files are found as a shard's are: in a folder, in the hub's cache, at the hub, or
+    /// by the host. The layers of `spec` do not matter.
+    ///
+    /// Fetches config.json and `generation_config.json` at most. `progress` may cancel that.
+    pub fn model_info(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<ModelInfo> {
+        let mut report = Report::new(progress);
+        report.stage(Stage::Inspect)?;
+        ModelInfo::of(&*self.files(spec)?, &mut |_| report.waiting())
+    }
+
+    /// Opens the tokenizer of the model of `spec`. Its files are found as [`model_info`](Self::model_info) finds config.json.
+    ///
+    /// Fetches at most the files that [`Tokenizer::open`] names, up to the sizes given there. If the network is off, a file that the
+    /// cache does not hold counts as absent, except `tokenizer.json` itself.
+    pub fn tokenizer(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Tokenizer> {
+        let mut report = Report::new(progress);
+        report.stage(Stage::Fetch)?;
+        Tokenizer::of(&*self.files(spec)?, &mut |now| report.fetched(now))
+    }
+
+    fn files(&self, spec: &ShardSpec) -> Result<Box<dyn ModelFiles>> {
+        source::open(&spec.model, spec.revision.as_deref(), &self.options.source)
+    }
+
+    /// Where files come from for a call that opens no socket, whatever the engine's other calls may do.
+    fn offline(&self) -> SourceOptions {
+        SourceOptions { offline: true, ..self.options.source.clone() }
+    }
+
+    /// Bytes that the engine has reserved now: weights, KV caches and, under a limit, the memory of runs.
     pub fn memory_used(&self) -> u64 {
         self.budget.used()
     }
@@ -211,7 +260,7 @@ impl Engine {
         self.counters.read()
     }
 
-    /// The device its shards run on. A shard that cannot runs on the processor, as its
+    /// The device that the engine's shards run on. A shard that cannot run there runs on the processor, as its
     /// [`info`](ShardInfo::device) says, unless the device is required.
     pub fn device(&self) -> Device {
         self.target.device

@@ -1,13 +1,13 @@
-//! What a shard tells of itself.
+//! What a caller can ask about a shard.
 
+use crate::engine::inspect::Blueprint;
 use crate::engine::io::Logits;
 use crate::engine::options::{Device, Target};
-use crate::engine::shard::Loaded;
+use crate::engine::recipe::Loaded;
 use crate::kept::KeptShape;
 use crate::kernels::{Dtype, Layout, Packing};
-use crate::model::{ModelConfig, Range};
 
-/// What a shard is and takes.
+/// What a shard is, and what memory it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardInfo {
     /// The model's architecture, such as `LlamaForCausalLM`.
@@ -18,9 +18,9 @@ pub struct ShardInfo {
     pub last_layer: u32,
     /// Layers of the whole model.
     pub n_layers: u32,
-    /// Whether it takes token ids (it starts at layer 0) rather than hidden states.
+    /// Whether the shard starts at layer 0 and takes token ids, not hidden states.
     pub is_first: bool,
-    /// Whether it gives logits (it ends at the last layer) rather than hidden states.
+    /// Whether the shard ends at the last layer and gives logits, not hidden states.
     pub is_last: bool,
     /// Width of hidden states.
     pub hidden_size: u32,
@@ -34,15 +34,14 @@ pub struct ShardInfo {
     pub weight_bytes: u64,
     /// Bytes of KV cache that a token takes.
     pub kv_bytes_per_token: u64,
-    /// Where it runs.
+    /// The device that the shard runs on.
     pub device: Device,
-    /// What was asked for, by [`EngineOptions::device`](super::EngineOptions::device) or by `ORTSHARD_DEVICE`. If it is
-    /// neither [`Auto`](Device::Auto) nor [`device`](Self::device), the processor has taken its place.
+    /// The device that [`EngineOptions::device`](super::EngineOptions::device) or `ORTSHARD_DEVICE` asked for. If this is neither
+    /// [`Auto`](Device::Auto) nor [`device`](Self::device), the processor has taken that device's place.
     pub requested_device: Device,
-    /// Nodes of its graph, as ONNX Runtime has placed them.
+    /// Nodes of the shard's graph, as ONNX Runtime has placed them.
     pub nodes: u32,
-    /// Those of them that run on the processor: all if that is the device. Where some do on another device, its
-    /// execution provider does not take them.
+    /// Nodes that run on the processor. On another device these are the nodes that its execution provider does not take.
     pub cpu_nodes: u32,
 }
 
@@ -56,15 +55,16 @@ pub enum WeightType {
     F16,
     /// The upper half of an F32.
     Bf16,
-    /// 8 bits and a scale for some.
+    /// 8 bits, and a scale for each block of weights.
     Int8,
-    /// 4 bits and a scale for some.
+    /// 4 bits, and a scale for each block of weights.
     Int4,
 }
 
 impl ShardInfo {
-    /// That of a shard of `range`.
-    pub(crate) fn new(config: &ModelConfig, range: Range, loaded: &Loaded, kept: &KeptShape, target: &Target) -> Self {
+    /// The info of the shard of `blueprint`, which is `loaded`.
+    pub(crate) fn new(blueprint: &Blueprint, loaded: &Loaded, kept: &KeptShape, target: &Target) -> Self {
+        let Blueprint { config, range, .. } = blueprint;
         let Loaded { session, weights, .. } = loaded;
         Self {
             architecture: config.architecture.to_owned(),

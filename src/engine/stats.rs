@@ -9,7 +9,7 @@ use crate::error::{Error, Site};
 pub struct EngineStats {
     /// Shards made resident.
     pub shards_loaded: u64,
-    /// Tokens run through the engine's shards.
+    /// Tokens run through the engine's shards. Each call of a request without a KV cache runs all tokens so far.
     pub tokens: u64,
     /// Out-of-memory errors while loading.
     pub out_of_memory_load: u64,
@@ -36,7 +36,7 @@ impl Counters {
     }
 
     /// Counts and logs `error` if memory ran out.
-    pub(crate) fn note(&self, error: &Error) {
+    pub(crate) fn record(&self, error: &Error) {
         let Some(oom) = error.out_of_memory() else { return };
         let index = match oom.site {
             Site::Load => 0,

@@ -18,6 +18,7 @@ mod newer;
 mod operator;
 mod placement;
 mod provider;
+mod rows;
 mod session;
 mod status;
 mod stock;
@@ -36,8 +37,9 @@ pub(crate) use exit::enter;
 pub(crate) use machine::{memory, processor};
 pub(crate) use placement::Placement;
 pub(crate) use provider::{CORE_ML, Provider};
+pub(crate) use rows::Rows;
 pub(crate) use session::{Contents, Session};
-pub(crate) use stock::{DeviceRows, Feed, Reserved, StandardSession, Step, Take};
+pub(crate) use stock::{DeviceRows, Reserved, StandardSession, Step, Take};
 pub(crate) use tensor::{Tensor, TensorMut};
 pub(crate) use values::Values;
 

@@ -1,7 +1,6 @@
 //! Which files a shard needs, and which of them are here.
 
-use super::inspect_here;
-use crate::engine::Engine;
+use super::blueprint::Blueprint;
 use crate::engine::options::ShardSpec;
 use crate::error::{ErrorKind, Result};
 use crate::source::{self, SourceOptions, names};
@@ -14,36 +13,31 @@ pub use crate::source::FileState;
 pub struct AuditedFile {
     /// Its name within the model.
     pub name: String,
-    /// Whether it is here, where and how large.
+    /// Whether the file is here, where it is and how large.
     pub state: FileState,
 }
 
-impl Engine {
-    /// Lists the files that the shard of `spec` needs, without fetching any or opening a socket: config.json, the index
-    /// if the model has one, and the weight files that hold the shard's tensors. Where config.json or the index is
-    /// missing, which weight files are needed cannot be told, and the list ends with what is missing.
-    pub fn audit_files(&self, spec: &ShardSpec) -> Result<Vec<AuditedFile>> {
-        let sources = SourceOptions { offline: true, ..self.options.source.clone() };
-        let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
-        let audit = |name: &str| files.audit(name).map(|state| AuditedFile { name: name.to_owned(), state });
-        let mut found = vec![audit(names::CONFIG)?];
-        let inspected = Catalogue::here(&*files).and_then(|mut catalogue| {
-            let (_, _, graph) = inspect_here(&*files, spec, catalogue.as_mut())?;
-            Ok((catalogue, graph))
-        });
-        let (catalogue, graph) = match inspected {
-            Ok(inspected) => inspected,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => return Ok(found),
-            Err(error) => return Err(error),
-        };
-        // What is not here is one file that holds all tensors, as far as is known.
-        let Some(catalogue) = catalogue else {
-            found.push(audit(names::WEIGHTS)?);
-            return Ok(found);
-        };
-        for name in catalogue.index().into_iter().chain(catalogue.files(&graph.weights())?) {
-            found.push(audit(name)?);
-        }
-        Ok(found)
+/// Lists the files that the shard of `spec` needs; `sources` are offline.
+pub(crate) fn audit_files(sources: &SourceOptions, spec: &ShardSpec) -> Result<Vec<AuditedFile>> {
+    let files = source::open(&spec.model, spec.revision.as_deref(), sources)?;
+    let audit = |name: &str| files.audit(name).map(|state| AuditedFile { name: name.to_owned(), state });
+    let mut found = vec![audit(names::CONFIG)?];
+    let inspected = Catalogue::here(&*files).and_then(|mut catalogue| {
+        let Blueprint { graph, .. } = Blueprint::read_here(&*files, spec, catalogue.as_mut())?;
+        Ok((catalogue, graph))
+    });
+    let (catalogue, graph) = match inspected {
+        Ok(inspected) => inspected,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    // Without an index the model has one file that holds all tensors, as far as anybody knows.
+    let Some(catalogue) = catalogue else {
+        found.push(audit(names::WEIGHTS)?);
+        return Ok(found);
+    };
+    for name in catalogue.index().into_iter().chain(catalogue.files(&graph.weights())?) {
+        found.push(audit(name)?);
     }
+    Ok(found)
 }

@@ -1,50 +1,77 @@
-//! Which tensors a model's embedding and head are, where config.json ties the two.
+//! What a shard computes: the model's shape, the range of layers, and the graph of exactly these.
 
 use crate::engine::options::ShardSpec;
-use crate::engine::shard::inspect;
-use crate::error::Result;
+use crate::error::{Result, bail};
 use crate::graph::Graph;
 use crate::model::{self, ModelConfig, Range};
-use crate::source::ModelFiles;
+use crate::source::{ModelFiles, OnTransfer, names};
 use crate::weights::Catalogue;
 
-/// The graph of layers `range`, and `config`, once it is known what the checkpoint holds.
-///
-/// As transformers 5 has it, where config.json ties the head to the embedding:
-/// - a head that is there beside the embedding is the head. Where the two are equal, as in many such checkpoints, it makes
-///   no difference;
-/// - a head that is there alone is the embedding, too.
-pub(crate) fn settle(
-    mut config: ModelConfig,
-    range: Range,
-    graph: Graph,
-    catalogue: &mut Catalogue,
-) -> (ModelConfig, Graph) {
-    if !(config.tie_word_embeddings && catalogue.holds(model::HEAD)) {
-        return (config, graph);
-    }
-    if range.is_first() && !catalogue.holds(model::EMBEDDING) {
-        catalogue.alias(model::EMBEDDING, model::HEAD);
-        return (config, graph);
-    }
-    if !range.is_last() {
-        return (config, graph);
-    }
-    config.tie_word_embeddings = false;
-    let graph = model::graph(&config, range);
-    (config, graph)
+/// The most bytes that a config.json may have; usual are a few kilobytes.
+const CONFIG_LIMIT: u64 = 4 << 20;
+
+/// What a shard computes, and of which model.
+#[derive(Debug)]
+pub(crate) struct Blueprint {
+    pub config: ModelConfig,
+    pub range: Range,
+    pub graph: Graph,
 }
 
-/// What `spec` names, as far as files that are here tell; where there is no `catalogue`, the head is as config.json says.
-pub(crate) fn inspect_here(
-    files: &dyn ModelFiles,
-    spec: &ShardSpec,
-    catalogue: Option<&mut Catalogue>,
-) -> Result<(ModelConfig, Range, Graph)> {
-    let (config, range, graph) = inspect(files, spec, &mut |_| Ok(()))?;
-    let (config, graph) = match catalogue {
-        Some(catalogue) => settle(config, range, graph, catalogue),
-        None => (config, graph),
-    };
-    Ok((config, range, graph))
+impl Blueprint {
+    /// The blueprint of the layers that `spec` names, as config.json has them.
+    pub(crate) fn read(files: &dyn ModelFiles, spec: &ShardSpec, on: &mut OnTransfer<'_>) -> Result<Self> {
+        let config = read_config(files, on)?;
+        let range = range(spec, &config)?;
+        let graph = model::graph(&config, range);
+        Ok(Self { config, range, graph })
+    }
+
+    /// The blueprint of the layers that `spec` names, from files that are here. Without a `catalogue` config.json decides about the
+    /// head.
+    pub(crate) fn read_here(
+        files: &dyn ModelFiles,
+        spec: &ShardSpec,
+        catalogue: Option<&mut Catalogue>,
+    ) -> Result<Self> {
+        let blueprint = Self::read(files, spec, &mut |_| Ok(()))?;
+        Ok(match catalogue {
+            Some(catalogue) => blueprint.with_head_of(catalogue),
+            None => blueprint,
+        })
+    }
+
+    /// The blueprint, corrected by the tensors that the checkpoint holds.
+    ///
+    /// If config.json ties the head to the embedding, this follows transformers 5:
+    /// - If the checkpoint has both a head and an embedding, the head is the head. In many such checkpoints the two are equal, and
+    ///   then it makes no difference.
+    /// - If the checkpoint has a head alone, the head is the embedding, too.
+    pub(crate) fn with_head_of(mut self, catalogue: &mut Catalogue) -> Self {
+        if !(self.config.tie_word_embeddings && catalogue.holds(model::HEAD)) {
+            return self;
+        }
+        if self.range.is_first() && !catalogue.holds(model::EMBEDDING) {
+            catalogue.alias(model::EMBEDDING, model::HEAD);
+        } else if self.range.is_last() {
+            self.config.tie_word_embeddings = false;
+            self.graph = model::graph(&self.config, self.range);
+        }
+        self
+    }
+}
+
+/// The model's shape.
+pub(crate) fn read_config(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<ModelConfig> {
+    let content = files.read_required(names::CONFIG, CONFIG_LIMIT, on)?;
+    model::read_config(&content).map_err(|e| e.within(files.describe()))
+}
+
+/// The layers that `spec` names of the model with `config`.
+pub(crate) fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
+    if spec.n_layers != 0 && spec.n_layers as usize != config.layers {
+        bail!(InvalidArgument, "n_layers is {}, model `{}` has {} layers", spec.n_layers, spec.model, config.layers);
+    }
+    let end = if spec.last_layer == ShardSpec::LAST { config.layers - 1 } else { spec.last_layer as usize };
+    Range::new(spec.first_layer as usize, end, config.layers)
 }

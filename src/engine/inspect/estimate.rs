@@ -1,16 +1,14 @@
-//! What a shard will take, from config.json and the tensor headers alone.
+//! Predicts the memory of a shard from config.json and the tensor headers alone.
 
-use super::inspect_here;
-use crate::engine::Engine;
+use super::blueprint::Blueprint;
 use crate::engine::memory::{ROWS, run_bytes, run_within};
-use crate::engine::options::{Device, ShardSpec};
-use crate::engine::request::DEFAULT_CHUNK;
+use crate::engine::options::{DEFAULT_CHUNK, Device, EngineOptions, ShardSpec, Target};
 use crate::engine::session::copied_bytes;
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Graph, Weight};
 use crate::kept::KeptShape;
 use crate::kernels::Dtype;
-use crate::model::{ModelConfig, Range, StoredDtype};
+use crate::model::StoredDtype;
 use crate::runtime;
 use crate::source::{self, FileState, ModelFiles, SourceOptions};
 use crate::weights::{self, Catalogue, WeightTable};
@@ -18,79 +16,86 @@ use crate::weights::{self, Catalogue, WeightTable};
 /// Memory that a shard and requests on it take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
-    /// The weights, as stored or, in another precision, as packed: file pages, shared with other processes that map the
-    /// same files. In ONNX Runtime's own operators, so on any device but the processor, also the copies that those keep.
+    /// The weights, as stored or, in another precision, as packed. They are pages of files, which processes that map the same files
+    /// share. The stock operators, so all devices but the processor, also keep copies, which are included.
     pub weight_bytes: u64,
     /// The KV caches of all the requests, when full.
     pub kv_bytes: u64,
-    /// Activations of one run, of up to 512 tokens or as many as the engine's limit has room for, and the request's
-    /// output: the last token's logits, or all hidden states.
+    /// The activations of one run, and the request's output: the last token's logits, or all hidden states. A run has up to 512
+    /// tokens, or as many as the engine's limit has room for.
     pub run_bytes: u64,
-    /// The most that is held while loading: what the engine holds now (with
-    /// [`release_first`](super::EngineOptions::release_first) without the shard it holds), the weights and, under a limit,
-    /// the activations, which are reserved then. Where weights are copied, also a passing copy, and one more of the largest
-    /// tensor.
+    /// The most that is held while the shard loads: what the engine holds now (with
+    /// [`release_first`](crate::EngineOptions::release_first) without the resident shard), the weights and, under a limit, the
+    /// activations, which are reserved then. If the weights are copied, a passing copy and one more of the largest tensor come on
+    /// top.
     pub load_peak_bytes: u64,
     /// Weights, KV caches and one run.
     pub total_bytes: u64,
-    /// The last layer (inclusive) of the largest range from the spec's first layer that can be loaded and used in the
-    /// memory there is: the engine's limit, or without one what the device has available. `None` if not even one layer can.
+    /// The last layer (inclusive) of the largest range, from the spec's first layer on, that fits into memory: into the engine's
+    /// limit or, without a limit, into what the device has available. `None` if not even one layer fits.
     pub largest_end_layer: Option<u32>,
 }
 
-impl Engine {
-    /// Predicts the memory of `requests` requests of `context` tokens each on the shard of `spec`. Reads config.json and
-    /// the headers of the files that hold the shard's tensors; where those are not there, config.json's dtype decides.
-    pub fn estimate(&self, spec: &ShardSpec, context: u32, requests: u32) -> Result<Estimate> {
-        // Whatever the engine may do, an estimate opens no socket.
-        let sources = SourceOptions { offline: true, ..self.options.source.clone() };
-        let files = source::open(&spec.model, spec.revision.as_deref(), &sources)?;
-        let mut catalogue = Catalogue::here(&*files)?;
-        let shape = inspect_here(&*files, spec, catalogue.as_mut())?;
-        let (start, layers) = (shape.1.start, shape.1.layers);
-        let mut estimate = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
-
-        // The machine's available memory leaves out what the engine holds already.
-        let (room, held) = match self.budget.limit() {
-            Some(limit) => (limit, 0),
-            // As good as unlimited where the system does not say.
-            None => (Some(self.available()).filter(|available| *available > 0).unwrap_or(u64::MAX), self.held()),
-        };
-        for end in start..layers {
-            let spec = ShardSpec { last_layer: end as u32, ..spec.clone() };
-            let shape = inspect_here(&*files, &spec, catalogue.as_mut())?;
-            let of_range = self.predict(&*files, catalogue.as_ref(), &shape, context, requests)?;
-            if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
-                break;
-            }
-            estimate.largest_end_layer = Some(end as u32);
-        }
-        Ok(estimate)
-    }
-
-    /// Bytes of memory that are free where shards run; 0 if unknown.
-    fn available(&self) -> u64 {
-        match self.target.device {
-            Device::Cuda(index) => runtime::gpus().get(index as usize).map_or(0, |gpu| gpu.free),
-            Device::Auto | Device::Cpu | Device::CoreMl => runtime::memory().1,
-        }
-    }
-
+/// What an estimate needs to know of the engine.
+pub(crate) struct Situation<'e> {
+    pub options: &'e EngineOptions,
+    pub target: &'e Target,
+    pub limit: Option<u64>,
     /// Bytes that stay reserved while another shard is loaded.
-    fn held(&self) -> u64 {
-        let leaves = self.current_shard().filter(|_| self.options.release_first);
-        self.budget.used().saturating_sub(leaves.map_or(0, |shard| shard.own_bytes()))
-    }
+    pub held: u64,
+}
 
-    /// The estimate of one range, the largest one left open.
+/// Predicts the memory of `requests` requests of `context` tokens each on the shard of `spec`; `sources` are offline.
+pub(crate) fn estimate(
+    engine: &Situation,
+    sources: &SourceOptions,
+    spec: &ShardSpec,
+    context: u32,
+    requests: u32,
+) -> Result<Estimate> {
+    let files = source::open(&spec.model, spec.revision.as_deref(), sources)?;
+    let mut catalogue = Catalogue::here(&*files)?;
+    let blueprint = Blueprint::read_here(&*files, spec, catalogue.as_mut())?;
+    let (first, layers) = (blueprint.range.start, blueprint.range.layers);
+    let mut estimate = engine.predict(&*files, catalogue.as_ref(), &blueprint, context, requests)?;
+
+    // The machine's available memory does not include what the engine holds already.
+    let (room, held) = match engine.limit {
+        Some(limit) => (limit, 0),
+        // If the system does not say how much is available, all layers fit.
+        None => (Some(available(engine.target)).filter(|available| *available > 0).unwrap_or(u64::MAX), engine.held),
+    };
+    for last in first..layers {
+        let spec = ShardSpec { last_layer: last as u32, ..spec.clone() };
+        let blueprint = Blueprint::read_here(&*files, &spec, catalogue.as_mut())?;
+        let of_range = engine.predict(&*files, catalogue.as_ref(), &blueprint, context, requests)?;
+        if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
+            break;
+        }
+        estimate.largest_end_layer = Some(last as u32);
+    }
+    Ok(estimate)
+}
+
+/// Bytes of memory that are free where shards on `target` run; 0 if unknown.
+fn available(target: &Target) -> u64 {
+    match target.device {
+        Device::Cuda(index) => runtime::gpus().get(index as usize).map_or(0, |gpu| gpu.free),
+        Device::Auto | Device::Cpu | Device::CoreMl => runtime::memory().1,
+    }
+}
+
+impl Situation<'_> {
+    /// The estimate of one range, without the largest one.
     fn predict(
         &self,
         files: &dyn ModelFiles,
         catalogue: Option<&Catalogue>,
-        (config, range, graph): &(ModelConfig, Range, Graph),
+        blueprint: &Blueprint,
         context: u32,
         requests: u32,
     ) -> Result<Estimate> {
+        let Blueprint { config, range, graph } = blueprint;
         let precision = self.options.precision;
         let table = catalogue.map_or(Ok(None), |catalogue| headers(files, catalogue, graph))?;
         let said = config.dtype.map(|dtype| match dtype {
@@ -105,7 +110,7 @@ impl Engine {
         };
         let weight_bytes = precision.bytes(&graph.weights(), bytes);
         let dtype = self.target.dtype(stored);
-        let copies = copied_bytes(&self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let copies = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table.as_ref());
         let (copied, passing) = copies.unwrap_or_default();
         let weight_bytes = weight_bytes + copied;
         let kept = KeptShape::new(graph, self.options.kv_type.rows());
@@ -117,15 +122,15 @@ impl Engine {
             (kept.bytes(context as usize, DEFAULT_CHUNK), u64::from(requests))
         };
         let kv_bytes = each.saturating_mul(requests);
-        let held = self.held();
-        let (rows, arena) = if let Some(limit) = self.budget.limit() {
-            run_within(&self.target, graph, limit.saturating_sub(held + weight_bytes + passing))
+        let held = self.held;
+        let (rows, arena) = if let Some(limit) = self.limit {
+            run_within(self.target, graph, limit.saturating_sub(held + weight_bytes + passing))
         } else {
             let rows = ROWS.min(context.max(1) as usize);
             (rows, run_bytes(graph, rows))
         };
         let activations = arena + precision.scratch_bytes(graph, rows);
-        let reserved = if self.budget.limit().is_some() { activations } else { 0 };
+        let reserved = if self.limit.is_some() { activations } else { 0 };
         let output = if range.is_last() { config.vocab_size } else { context as usize * config.hidden_size };
         let run_bytes = activations + (output * size_of::<f32>()) as u64;
         Ok(Estimate {

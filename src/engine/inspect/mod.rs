@@ -5,7 +5,9 @@ mod blueprint;
 mod estimate;
 mod model_info;
 
+pub(crate) use audit::audit_files;
 pub use audit::{AuditedFile, FileState};
-pub(crate) use blueprint::{inspect_here, settle};
+pub(crate) use blueprint::{Blueprint, range};
 pub use estimate::Estimate;
+pub(crate) use estimate::{Situation, estimate};
 pub use model_info::ModelInfo;

@@ -8,7 +8,7 @@ use crate::graph::Weight;
 use crate::source::{FileState, Folder, ModelFiles, absolute, names};
 use crate::weights::{self, Catalogue, WeightTable};
 
-/// The files of a model, and what is known of the tensors in them.
+/// The files of a model, and the tensors in them.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     files: Box<dyn ModelFiles>,
@@ -16,14 +16,14 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// A model's own weights.
+    /// The checkpoint with the model's own weights.
     pub(crate) fn of(files: Box<dyn ModelFiles>, report: &mut Report) -> Result<Self> {
         Self::read(files, None, report)
     }
 
-    /// A folder with safetensors, or one safetensors file.
+    /// The checkpoint in a folder with safetensors files, or in one such file.
     pub(crate) fn at(path: &Path, report: &mut Report) -> Result<Self> {
-        // What is not there is named as it was given.
+        // Messages name a missing path as the caller gave it.
         let path = path.canonicalize().unwrap_or_else(|_| absolute(path));
         if path.is_dir() {
             return Self::of(Box::new(Folder::open(&path)?), report);
@@ -33,7 +33,7 @@ impl Checkpoint {
     }
 
     fn read(files: Box<dyn ModelFiles>, file: Option<&str>, report: &mut Report) -> Result<Self> {
-        let catalogue = Catalogue::read(&*files, file, &mut |event| report.hear(event));
+        let catalogue = Catalogue::read(&*files, file, &mut |event| report.event(event));
         let catalogue = catalogue.map_err(|e| named(e, &*files))?;
         Ok(Self { files, catalogue })
     }
@@ -43,7 +43,7 @@ impl Checkpoint {
         &mut self.catalogue
     }
 
-    /// The files of `folder` that hold the tensors `wanted`, and those that say which they are, as they are now.
+    /// The present state of the files of `folder` that hold the tensors `wanted`, and of the files that say which these are.
     pub(crate) fn stamps(&self, folder: &Path, wanted: &[&Weight]) -> Result<Stamps> {
         let said = [names::CONFIG, names::WEIGHTS, names::INDEX];
         let states = self.catalogue.files(wanted).and_then(|weights| {
@@ -61,19 +61,19 @@ impl Checkpoint {
         Ok(Stamps::of(present, [names::WEIGHTS, names::INDEX].map(|name| folder.join(name)).into()))
     }
 
-    /// What it is called in messages.
+    /// The name of the checkpoint in messages.
     pub(crate) fn describe(&self) -> String {
         self.files.describe()
     }
 
-    /// Maps the tensors `wanted`, fetched first if need be.
+    /// Maps the tensors `wanted`. Files that are not here are fetched first.
     pub(crate) fn load(&self, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
-        weights::load(&*self.files, &self.catalogue, wanted, &mut |event| report.hear(event))
+        weights::load(&*self.files, &self.catalogue, wanted, &mut |event| report.event(event))
             .map_err(|e| named(e, &*self.files))
     }
 }
 
-/// `error`, with the name of the model if it does not say that itself.
+/// `error`, with the name of the model if the error does not name it already.
 fn named(error: Error, files: &dyn ModelFiles) -> Error {
     let model = files.describe();
     if error.chain().contains(&model) { error } else { error.within(model) }

@@ -1,4 +1,4 @@
-//! Where a model lies, whatever way that was spelled and wherever the process goes.
+//! Where a model lies, however its path is spelled and whatever the working directory is.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use crate::engine::options::ShardSpec;
 use crate::error::Result;
 use crate::source::{self, Folder, ModelFiles, SourceOptions};
 
-/// Tells one model from another.
+/// The place of a model, which tells it from other models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// A folder, by its real path.
     Folder(PathBuf),
-    /// A model of the hub or the host's, by its name.
+    /// A model of the hub or of the host, by its name.
     Named { model: String, revision: Option<String> },
 }
 
 impl Place {
-    /// That of the model that `spec` names here and now.
+    /// The place of the model that `spec` names.
     pub(crate) fn of(spec: &ShardSpec) -> Result<Self> {
         let (model, revision) = (spec.model.clone(), spec.revision.clone());
         Ok(source::folder(&model, revision.as_deref())?.map_or(Self::Named { model, revision }, Self::Folder))
@@ -32,7 +32,7 @@ impl Place {
         }
     }
 
-    /// What people call it: the last part of its path or name.
+    /// The model's short name: the last part of its path or name.
     pub(crate) fn name(&self) -> String {
         let path = match self {
             Self::Folder(path) => path,
@@ -42,16 +42,16 @@ impl Place {
     }
 }
 
-/// Files of a folder as they were when a shard was made of them.
+/// The state of files of a folder at the time a shard was made from them.
 #[derive(Debug, Default)]
 pub(crate) struct Stamps {
     files: Vec<(PathBuf, Stamp)>,
-    /// Of several files the first that is there says where the weights are: these, and which it was.
+    /// Several files can say where the weights are. The first that is there counts: these are the files, and which one was first.
     ranked: Vec<PathBuf>,
     first: Option<usize>,
 }
 
-/// Tells one state of a file from another, and the file from one that has taken its place.
+/// The state of a file. It tells the file from a changed one, and from another that has taken its place.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     bytes: u64,
@@ -61,22 +61,22 @@ struct Stamp {
 }
 
 impl Stamps {
-    /// Those of the files at `paths` that are there. What `ranked` names stands one for the other, the first one foremost.
+    /// The stamps of those files at `paths` that are there. The first file of `ranked` that is there says where the weights are.
     pub(crate) fn of(paths: impl IntoIterator<Item = PathBuf>, ranked: Vec<PathBuf>) -> Self {
         let stamp = |path: PathBuf| Stamp::now(&path).map(|stamp| (path, stamp));
         let files = paths.into_iter().filter_map(stamp).collect();
         Self { files, first: first(&ranked), ranked }
     }
 
-    /// Whether none of the files is another one by now. One that is gone counts as unchanged, if nothing stands in its
-    /// place: nothing could be made of it.
-    pub(crate) fn hold(&self) -> bool {
+    /// Whether all files are unchanged. A file that is gone counts as unchanged if no other has taken its place, because no shard
+    /// could be made from it.
+    pub(crate) fn are_current(&self) -> bool {
         let same = |(path, stamp): &(PathBuf, Stamp)| Stamp::now(path).is_none_or(|now| now == *stamp);
         first(&self.ranked).is_none_or(|now| Some(now) == self.first) && self.files.iter().all(same)
     }
 }
 
-/// Which of `ranked` is the first that is there.
+/// The index of the first of `ranked` that is there.
 fn first(ranked: &[PathBuf]) -> Option<usize> {
     ranked.iter().position(|path| path.exists())
 }

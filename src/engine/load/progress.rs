@@ -1,4 +1,4 @@
-//! Telling the caller how far loading is, and hearing that it should stop.
+//! Reports to the caller how far loading has come, and learns from the caller whether to stop.
 
 use std::ops::ControlFlow;
 
@@ -12,11 +12,11 @@ use crate::weights::Event;
 pub enum Stage {
     /// Reading config.json.
     Inspect,
-    /// Finding the files that hold the shard's tensors, and bringing those that are not here.
+    /// Finding the files that hold the shard's tensors, and fetching the ones that are not here.
     Fetch,
     /// Mapping weights.
     Weights,
-    /// Quantising them, for a [`Precision`] other than exact that is not in the [`PackCache`] yet.
+    /// Quantising weights, if the [`Precision`] is not exact and the [`PackCache`] does not have them yet.
     Pack,
     /// Creating the session.
     Session,
@@ -24,14 +24,14 @@ pub enum Stage {
     Ready,
 }
 
-/// How far loading is.
+/// How far loading has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The present step.
     pub stage: Stage,
-    /// Bytes of files brought here ([`Stage::Fetch`]), of weights quantised ([`Stage::Pack`]) or mapped (others) so far.
+    /// Bytes of files fetched ([`Stage::Fetch`]), of weights quantised ([`Stage::Pack`]) or of weights mapped (other stages) so far.
     pub bytes_done: u64,
-    /// Bytes in all; 0 while that is not known.
+    /// Bytes in all; 0 while the number is not known.
     pub bytes_total: u64,
     /// Tensors mapped so far.
     pub tensors_done: usize,
@@ -39,10 +39,10 @@ pub struct Progress {
     pub tensors_total: usize,
 }
 
-/// Hears how far loading is; [`ControlFlow::Break`] cancels it.
+/// A callback that learns how far loading has come. [`ControlFlow::Break`] cancels the loading.
 pub type OnProgress<'a> = dyn FnMut(&Progress) -> ControlFlow<()> + 'a;
 
-/// The caller's callback and the state it is told.
+/// The caller's callback, and the progress to report to it.
 pub(crate) struct Report<'a, 'b> {
     callback: Option<&'a mut OnProgress<'b>>,
     now: Progress,
@@ -54,39 +54,39 @@ impl<'a, 'b> Report<'a, 'b> {
         Self { callback, now }
     }
 
-    /// Nobody to tell.
+    /// A report to nobody.
     pub(crate) fn silent() -> Self {
         Self::new(None)
     }
 
-    /// A new step begins.
+    /// Reports that a step begins.
     pub(crate) fn stage(&mut self, stage: Stage) -> Result<()> {
         self.now.stage = stage;
         if stage > Stage::Weights {
             self.now.bytes_total = self.now.bytes_done;
         }
-        self.tell()
+        self.call_back()
     }
 
-    /// The weights come next, `total` tensors.
+    /// Reports that the weights come next, `total` tensors.
     pub(crate) fn tensors(&mut self, total: usize) -> Result<()> {
         self.now.tensors_total = total;
         self.stage(Stage::Fetch)
     }
 
-    /// Files are brought here, so many bytes of them by now.
+    /// Reports how many bytes of files have been fetched.
     pub(crate) fn fetched(&mut self, now: Transfer) -> Result<()> {
         (self.now.bytes_done, self.now.bytes_total) = (now.bytes_done, now.bytes_total);
-        self.tell()
+        self.call_back()
     }
 
-    /// Something small is on its way: a chance to cancel.
+    /// Lets the caller cancel while something small is being fetched.
     pub(crate) fn waiting(&mut self) -> Result<()> {
-        self.tell()
+        self.call_back()
     }
 
-    /// What the loading of weights tells.
-    pub(crate) fn hear(&mut self, event: Event) -> Result<()> {
+    /// Reports an event of the loading of weights.
+    pub(crate) fn event(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Waiting => self.waiting(),
             Event::Fetched(now) => self.fetched(now),
@@ -94,19 +94,19 @@ impl<'a, 'b> Report<'a, 'b> {
             Event::Packed { bytes, total } => {
                 (self.now.bytes_done, self.now.bytes_total) = (bytes, total);
                 self.now.stage = Stage::Pack;
-                self.tell()
+                self.call_back()
             }
         }
     }
 
-    /// So many tensors and bytes are mapped.
+    /// Reports how many tensors and bytes have been mapped.
     fn mapped(&mut self, tensors: usize, bytes: u64) -> Result<()> {
         self.now.tensors_done = tensors;
         (self.now.bytes_done, self.now.bytes_total) = (bytes, 0);
         self.stage(Stage::Weights)
     }
 
-    fn tell(&mut self) -> Result<()> {
+    fn call_back(&mut self) -> Result<()> {
         match self.callback.as_mut().map(|callback| callback(&self.now)) {
             Some(ControlFlow::Break(())) => Err(err!(Cancelled, "loading was cancelled by the progress callback")),
             _ => Ok(()),

@@ -1,14 +1,14 @@
-//! A limit on the memory an engine takes, kept by reserving every big block before it is used.
+//! A limit on the memory of an engine: every big block is reserved before it is used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result, Site};
 
-/// Bytes that may be used and bytes that are.
+/// How many bytes an engine may use, and how many it uses.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// Whose memory it is about, in messages.
+    /// The device that messages name.
     device: String,
     limit: u64,
     used: AtomicU64,
@@ -22,7 +22,7 @@ pub(crate) struct Reservation {
 }
 
 impl Budget {
-    /// A budget of `limit` bytes for an engine on `device`; 0: no limit.
+    /// A budget of `limit` bytes for an engine on `device`. 0 means no limit.
     pub(crate) fn new(device: String, limit: u64) -> Arc<Self> {
         Arc::new(Self { device, limit: if limit == 0 { u64::MAX } else { limit }, used: AtomicU64::new(0) })
     }
@@ -37,7 +37,7 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` for `what`.
+    /// Reserves `bytes` for `what`.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: u64, site: Site, what: &str) -> Result<Reservation> {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
@@ -53,7 +53,7 @@ impl Budget {
 }
 
 impl Reservation {
-    /// How many bytes it holds.
+    /// How many bytes are reserved.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

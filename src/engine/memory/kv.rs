@@ -1,4 +1,4 @@
-//! Where what a request keeps lies: mapped memory for this library's operators, a slot on the session's device for ONNX Runtime's.
+//! A request's KV cache: mapped memory for the native operators, a slot on the session's device for the stock ones.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) enum KvStore {
         cache: KvCache,
         _memory: Reservation,
     },
-    /// Every layer keeps all tokens there.
+    /// A slot on the device, where every layer keeps all tokens.
     Device(Slot, Arc<[Kept]>),
 }
 
@@ -100,7 +100,7 @@ impl KvStore {
         }
     }
 
-    /// Takes what [`read`](Self::read) gave. Nothing changes if that is refused.
+    /// Writes what [`read`](Self::read) gave. If that is refused, nothing changes.
     pub(crate) fn write(&mut self, position: usize, from: &[u8]) -> Result<()> {
         let (slot, layers) = match self {
             Self::Mapped { cache, .. } => return cache.write(position, from),

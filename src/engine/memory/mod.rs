@@ -1,4 +1,4 @@
-//! What takes memory, and who counts it.
+//! Memory: the budget that counts it, what a run needs, and the KV caches of requests.
 
 mod budget;
 mod kv;

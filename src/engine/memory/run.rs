@@ -1,10 +1,10 @@
-//! How many tokens a run takes at once, and the memory it needs for them.
+//! How many tokens go into one run, and how much memory the run needs.
 
 use super::Budget;
 use crate::engine::options::Target;
 use crate::graph::Graph;
 
-/// Tokens of a run where memory does not force fewer.
+/// Tokens of a run, unless a memory limit leads to fewer.
 pub(crate) const ROWS: usize = 512;
 /// The fewest tokens of a run that a memory limit leads to.
 const FEWEST_ROWS: usize = 16;
@@ -16,11 +16,11 @@ pub(crate) fn run_bytes(graph: &Graph, rows: usize) -> u64 {
     graph.arena_bytes(rows, rows)
 }
 
-/// How many rows a run may have where `left` bytes of a limit are left, and the bytes of its arena: a quarter of what is
-/// left, if enough rows fit into that.
+/// How many rows a run may have if `left` bytes of a limit are left, and how many bytes its arena gets: at most a quarter of what is
+/// left, unless even the fewest rows need more.
 ///
-/// In the stock dialect a layer's intermediate results are tensors of their own and attention keeps its scores, whose
-/// number is the request's matter. There a run gets the whole quarter.
+/// The stock operators keep a layer's intermediate results as tensors of their own, and attention keeps its scores, whose number
+/// depends on the request. So there a run gets the whole quarter.
 pub(crate) fn run_within(target: &Target, graph: &Graph, left: u64) -> (usize, u64) {
     let factor = if target.stock() { 4 } else { 1 };
     let mut rows = ROWS;
@@ -31,7 +31,8 @@ pub(crate) fn run_within(target: &Target, graph: &Graph, left: u64) -> (usize, u
     (rows, if target.stock() { least.max(left / 4) } else { least })
 }
 
-/// The same for what `budget` has left; all rows and no limit where it has none.
+/// How many rows a run may have, and how many bytes its arena gets, for what `budget` has left. Without a limit a run may have any
+/// number of rows.
 pub(crate) fn run_of(target: &Target, graph: &Graph, budget: &Budget) -> (usize, Option<u64>) {
     match budget.limit() {
         None => (usize::MAX, None),

@@ -1,4 +1,4 @@
-//! KV caches on a device: side by side in slots, so that the next tokens of several requests can be one run.
+//! KV caches on a device. They lie side by side in slots, so that the next tokens of several requests can be one run.
 
 use std::sync::{Arc, Weak};
 
@@ -8,10 +8,10 @@ use super::{Budget, Reservation};
 use crate::error::{Result, Site};
 use crate::runtime::{CacheShape, DeviceCache, DeviceMemory};
 
-/// Where a shard's requests get their slots from.
+/// The slots of a shard's requests.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    /// Slots that are made together.
+    /// How many slots are made together.
     together: usize,
     slabs: Mutex<Vec<Weak<Slab>>>,
 }
@@ -24,7 +24,7 @@ struct Slab {
     _memory: Reservation,
 }
 
-/// A request's slot, free again when dropped.
+/// A request's slot. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slab: Arc<Slab>,
@@ -32,13 +32,13 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    /// `together` caches of a capacity are made at once, at least one.
+    /// Slots of which `together`, at least one, are made at once.
     pub(crate) fn new(together: usize) -> Self {
         Self { together: together.max(1), slabs: Mutex::default() }
     }
 
-    /// A slot of zeros for a cache of `shape`, whatever its number of slots: the first that is free, or the first of a new slab,
-    /// which is taken from `budget` whole.
+    /// A slot of zeros for a cache of `shape`, whatever number of slots `shape` has: the first free slot, or the first of a new slab.
+    /// The memory of a whole slab is taken from `budget`.
     pub(crate) fn take(&self, memory: &Arc<DeviceMemory>, shape: CacheShape, budget: &Arc<Budget>) -> Result<Slot> {
         let shape = CacheShape { slots: self.together, ..shape };
         let mut slabs = self.slabs.lock();
@@ -63,12 +63,12 @@ impl Slots {
 }
 
 impl Slot {
-    /// The cache that it is a slot of.
+    /// The cache that the slot is in.
     pub(crate) fn cache(&self) -> &DeviceCache {
         &self.slab.cache
     }
 
-    /// Its place there.
+    /// The index of the slot in its cache.
     pub(crate) fn index(&self) -> usize {
         self.index
     }

@@ -2,13 +2,17 @@
 
 mod device;
 mod kv_type;
+mod pack_cache;
 mod precision;
+mod spec;
+mod target;
 
-pub(crate) use device::Target;
 pub use device::{Device, DeviceInfo};
 pub use kv_type::KvType;
-pub(crate) use precision::Packer;
-pub use precision::{PackCache, Precision};
+pub use pack_cache::PackCache;
+pub use precision::Precision;
+pub use spec::ShardSpec;
+pub(crate) use target::Target;
 
 use crate::source::SourceOptions;
 
@@ -18,90 +22,64 @@ use crate::source::SourceOptions;
 pub struct EngineOptions {
     /// Where shards run.
     pub device: Device,
-    /// Whether a device that is not there, or that cannot run a shard, is an error instead of a logged fall-back to the
-    /// processor.
+    /// Whether a device that is missing or cannot run a shard is an error. If this is not set, the processor takes the device's place,
+    /// and the log says so.
     pub require_device: bool,
-    /// Whether shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
-    /// library's.
+    /// Whether shards on the processor run in the stock operators, ONNX Runtime's own, as they do on other devices, and not in this
+    /// library's native ones.
     ///
-    /// A reference to compare with: it is slower, and keeps a copy of the weights, exact ones as float32. Its results differ
-    /// from the usual ones in the last bits, also between ways to cut a prompt into chunks. Needs ONNX Runtime 1.24, and KV
-    /// caches in float32.
+    /// The stock operators are a reference to compare with. They are slower and keep a copy of the weights, exact ones as float32.
+    /// Their results differ from the native ones in the last bits, also between ways to cut a prompt into chunks. They need ONNX
+    /// Runtime 1.24, and KV caches in float32.
     pub stock_operators: bool,
     /// How weights are kept.
     pub precision: Precision,
     /// Where quantised weights are kept from one load to the next.
     pub pack_cache: PackCache,
-    /// Bytes that the folder of [`pack_cache`](Self::pack_cache) may take; the shards not used for longest make room. 0: 64 GiB.
+    /// Bytes that the folder of [`pack_cache`](Self::pack_cache) may take. The shards that have not been used for longest make room.
+    /// 0: 64 GiB.
     pub pack_cache_limit: u64,
-    /// How the KV caches of requests are kept. F16 and int8 are for the processor's own operators only, and on CUDA float32 is
-    /// refused too: [`Auto`](KvType::Auto) takes what the checkpoint has.
+    /// How the KV caches of requests are kept. Only the native operators take F16 and int8, and CUDA takes only
+    /// [`Auto`](KvType::Auto), the checkpoint's own type.
     pub kv_type: KvType,
-    /// Requests whose KV caches are made side by side on a device other than the processor (and with
-    /// [`stock_operators`](Self::stock_operators)), so that [`infer_batch`](super::infer_batch) runs their next tokens together.
-    /// Their memory is taken at once, for requests of one capacity. 0: 1. The processor's own operators run any requests
-    /// together.
+    /// How many requests of one capacity get their KV caches side by side with the stock operators, so that
+    /// [`infer_batch`](super::infer_batch) runs their next tokens together. The memory of all these caches is taken at once. 0: 1.
+    /// The native operators run any requests together.
     pub batch_slots: u32,
-    /// Whether decode steps on CUDA are launched one operator at a time instead of captured as a CUDA graph and replayed. For
-    /// hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses their allocations.
+    /// Whether decode steps on CUDA are launched one operator at a time, and not captured as a CUDA graph and replayed. This is for
+    /// hosts that use CUDA from other threads: while a request's first step is captured, CUDA refuses their allocations.
     pub no_graph_capture: bool,
     /// Bytes that the engine's weights, KV caches and runs may take together. 0: no limit.
     ///
-    /// Big blocks are reserved against it before they are used, and ONNX Runtime's memory is capped, so what does not
-    /// fit is an [`OutOfMemory`](crate::ErrorKind::OutOfMemory), not a dead process. Under a limit a shard's runs go
-    /// one at a time, in pieces of as many tokens as fit.
+    /// Big blocks are reserved against the limit before they are used, and ONNX Runtime's memory is capped. So what does not fit is
+    /// an [`OutOfMemory`](crate::ErrorKind::OutOfMemory) error, not a dead process. Under a limit a shard's runs go one at a time, in
+    /// pieces of as many tokens as fit.
     pub memory_limit: u64,
     /// Whether another shard is loaded in place of the resident one instead of beside it.
     ///
-    /// For when both do not fit. The old shard's memory is given back first; if the new one fails, the old one is
-    /// loaded again and its requests go on as if nothing had been. If the new one succeeds, they are stale.
+    /// This is for two shards that do not both fit. The old shard's memory is given back first. If the new shard cannot be loaded,
+    /// the old one is loaded again, and its requests go on as if nothing had happened. Otherwise its requests are stale.
     pub release_first: bool,
-    /// Where the files of models that are no folders come from.
+    /// Where the files of a model come from if it is not a folder.
     pub source: SourceOptions,
 }
 
-/// Which shard of which model.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ShardSpec {
-    /// A model folder: config.json, safetensors and, for text, tokenizer.json. Or the name of a model on the hub,
-    /// `name` or `org/name`: then its files come from the hub's cache, and those that are missing from the hub.
-    pub model: String,
-    /// Branch, tag or commit of a model on the hub. `None`: `main`.
-    pub revision: Option<String>,
-    /// First layer, from 0.
-    pub first_layer: u32,
-    /// Last layer, **inclusive**. [`ShardSpec::LAST`]: the model's last.
-    pub last_layer: u32,
-    /// Layers of the whole model; 0: as config.json says. Any other number than the model's is an error.
-    pub n_layers: u32,
-}
-
-impl ShardSpec {
-    /// Stands for the model's last layer.
-    pub const LAST: u32 = u32::MAX;
-
-    /// All layers of `model`.
-    pub fn whole(model: impl Into<String>) -> Self {
-        Self::layers(model, 0, Self::LAST)
-    }
-
-    /// Layers `start..=end` of `model`.
-    pub fn layers(model: impl Into<String>, start: u32, end: u32) -> Self {
-        Self { model: model.into(), revision: None, first_layer: start, last_layer: end, n_layers: 0 }
-    }
-}
+/// Tokens that a KV cache has room for if [`RequestOptions::capacity`] is 0 and the model allows as many.
+pub(crate) const DEFAULT_CAPACITY: usize = 4096;
+/// Tokens per run if [`RequestOptions::prefill_chunk`] is 0.
+pub(crate) const DEFAULT_CHUNK: usize = 512;
 
 /// Options of a [`Request`](super::Request).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestOptions {
     /// Tokens the KV cache has room for. 0: the model's maximum, at most 4,096.
     pub capacity: u32,
-    /// Tokens per run of a long prompt. 0: 512. Any size gives the same bits; smaller needs less memory.
+    /// Tokens per run of a long prompt. 0: 512. Every size gives the same bits; a smaller one needs less memory.
     pub prefill_chunk: u32,
-    /// Whether the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
-    /// back, with the same bits, and takes time in proportion to all tokens so far.
+    /// Whether the request keeps no KV cache between calls. Each call computes everything anew in a passing cache, with the same bits,
+    /// and takes time in proportion to all tokens so far.
     ///
-    /// The request keeps its input instead: 8 bytes a token on a shard that takes ids, 4 x `hidden_size` on others,
-    /// which for a few layers with narrow heads can be more than the cache. Its state cannot be exported or imported.
+    /// The request keeps its input instead: 8 bytes a token on a shard that takes ids, 4 x `hidden_size` on others. For a few layers
+    /// with narrow heads that can be more than the cache. The request's state cannot be exported or imported.
     pub no_cache: bool,
 }

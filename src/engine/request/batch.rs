@@ -16,16 +16,16 @@ pub struct Step<'r, 'i> {
     pub logits: Logits,
 }
 
-/// What [`Request::infer`] does, for many requests on one shard at once.
+/// Does for many requests on one shard at once what [`Request::infer`] does for one.
 ///
-/// Each request gets the bits it would get alone. Rows of all requests are run together, at most about 512 at a time: so the
-/// decode steps of many requests are one run, and a long prompt among them takes several. [`Request::output`] has each one's
-/// result; it stays until the request's next call.
+/// Each request gets the bits it would get alone. The rows of all requests are run together, at most about 512 at a time: so the
+/// decode steps of many requests are one run, and a long prompt among them takes several. [`Request::output`] gives the result of
+/// each request until that request's next call.
 ///
-/// Requests do not fail together: one that is refused or cancelled leaves the others to go on, and its own position as it was.
-/// Only what stops a run altogether, such as memory running out in it, fails all that were in the call.
+/// A request that is refused or cancelled keeps its position, and the others go on. Only an error that stops the whole run, such as
+/// memory running out, fails all requests of the call.
 ///
-/// Returns how each step ended, in their order. All requests must be on the same shard as the first.
+/// Returns how each step ended, in the order of the steps. All requests must be on the shard of the first one.
 pub fn infer_batch(steps: &mut [Step]) -> Vec<Result<()>> {
     let tasks = steps.iter_mut().map(|step| Task {
         request: step.request,

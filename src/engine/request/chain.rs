@@ -7,27 +7,28 @@ use std::sync::Arc;
 use super::{Request, Task, advance};
 use crate::engine::io::{Input, Logits, Output};
 use crate::engine::run::Flags;
-use crate::engine::session::{Given, Rows, Sink};
+use crate::engine::session::{Given, Sink};
 use crate::error::{ErrorKind, Result, bail, err};
-use crate::runtime::Cancel;
+use crate::runtime::{Cancel, Rows};
 
-/// Runs `input` through the shards of `requests` in turn: each takes what the one before gives. Their shards' layers must follow
-/// one another, and their positions be the same.
+/// Runs `input` through the shards of `requests` in turn: each shard takes what the one before gives. The layers of each shard must
+/// follow those of the one before, and all requests must be at one position.
 ///
-/// Gives what the last one's [`infer`](Request::infer) would; the others then have no [`output`](Request::output). It is one call
-/// for all: if it fails on one of the shards or is cancelled through any of the requests, every position is as it was.
+/// Gives what [`infer`](Request::infer) would give for the last request; the other requests then have no
+/// [`output`](Request::output). It is one call for all requests: if it fails on one of the shards, or is cancelled through any of
+/// the requests, every position is as it was.
 ///
 /// # Errors
-/// [`InvalidArgument`](ErrorKind::InvalidArgument) for no requests or such as do not follow one another, and those of
-/// [`infer`](Request::infer).
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) if there are no requests or their layers do not follow one another, and the
+/// errors of [`infer`](Request::infer).
 pub fn infer_chain<'r>(requests: &'r mut [&mut Request], input: Input, logits: Logits) -> Result<Output<'r>> {
     run_chain(requests, input, logits, (Sink::host(), 0), |_, _| Ok(()))?;
     let last = requests.last().and_then(|last| last.output());
     last.ok_or_else(|| err!(Internal, "a run without a result"))
 }
 
-/// Runs the chain, the last shard into a sink that may take as many of the largest logits, and then calls `finish` with the last
-/// request and what it was given. If anything fails, all requests are where they were.
+/// Runs the chain into `sink`, of whose last request so many of the largest logits may be wanted, and calls `finish` with that request
+/// and what it was given. If anything fails, all requests are where they were.
 pub(super) fn run_chain<T>(
     requests: &mut [&mut Request],
     input: Input,
@@ -134,7 +135,7 @@ fn run_shards(
 /// Whether what request `index` gives can stay where it is for the next one to take.
 fn stays_on_device(requests: &[&mut Request], index: usize) -> Result<bool> {
     let Some(next) = requests.get(index + 1).filter(|next| next.history.is_none()) else { return Ok(false) };
-    let place = |request: &Request| -> Result<_> { Ok(request.shard.loaded()?.session.leaves()) };
+    let place = |request: &Request| -> Result<_> { Ok(request.shard.loaded()?.session.results_on_device()) };
     let own = place(requests[index])?;
     Ok(own.is_some() && own == place(next)?)
 }

@@ -5,10 +5,10 @@ use std::ops::Range;
 use crate::engine::io::Logits;
 use crate::engine::memory::{KvCell, Reservation};
 use crate::engine::run::{Call, Progress, run};
-use crate::engine::session::{Given, Results, Rows, Sink};
+use crate::engine::session::{Given, Results, Sink};
 use crate::engine::shard::Shard;
 use crate::error::{Error, Result, Site};
-use crate::runtime::Cancel;
+use crate::runtime::{Cancel, Rows};
 
 /// The input of every token so far: the request's memory between calls.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ enum Kept {
 }
 
 impl History {
-    /// Room for `capacity` tokens of input to `shard`, so that a call never fails for lack of it: 8 bytes a token for
-    /// ids, 4 x `hidden_size` for hidden states. The system commits its pages as tokens come.
+    /// A history with room for `capacity` tokens of input to `shard`, so that no call fails for lack of it: 8 bytes a token for ids,
+    /// 4 x `hidden_size` for hidden states. The system commits the pages as tokens come.
     pub(super) fn new(shard: &Shard, capacity: usize) -> Result<Self> {
         drop(shard.loaded()?);
         let width = shard.info().hidden_size as usize;
@@ -73,8 +73,8 @@ impl History {
     }
 }
 
-/// Runs `rows` for what they leave in `cache`. Since any cut of a sequence into runs gives the same bits, so does this. The memory of
-/// the request's results takes what a shard gives besides.
+/// Runs `rows` again to fill `cache`. Since every cut of a sequence into runs gives the same bits, the cache is the one that the request
+/// would have kept. What the shard gives besides goes into the memory of the request's `results`.
 pub(super) fn replay(
     shard: &Shard,
     rows: Rows,

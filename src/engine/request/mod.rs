@@ -16,17 +16,14 @@ use ndarray::ArrayView2;
 
 use super::io::{Input, Logits, Output};
 use super::memory::{KvCell, KvStore};
-use super::options::RequestOptions;
+use super::options::{DEFAULT_CAPACITY, DEFAULT_CHUNK, RequestOptions};
 use super::run::{Call, Progress, run};
-use super::session::{Given, Results, Rows, Sink};
+use super::session::{Given, Results, Sink};
 use super::shard::Shard;
 use crate::error::{ErrorKind, Result, bail, err};
-use crate::runtime::Cancel;
+use crate::runtime::{Cancel, Rows};
 use history::History;
 use state::State;
-
-const DEFAULT_CAPACITY: usize = 4096;
-pub(crate) const DEFAULT_CHUNK: usize = 512;
 
 /// A request: a KV cache of fixed capacity, or what replaces it, and the number of tokens in it. One call at a time;
 /// many requests may run on one shard at once.
@@ -37,7 +34,7 @@ pub struct Request {
     capacity: usize,
     position: usize,
     chunk: usize,
-    /// Instead of a KV cache, if the request was made without one.
+    /// What the request keeps if it was made without a KV cache.
     history: Option<History>,
     results: Option<Results>,
     cancel: Arc<Cancel>,
@@ -48,16 +45,16 @@ pub struct Request {
 pub struct CancelHandle(Arc<Cancel>);
 
 impl CancelHandle {
-    /// Stops the request's call in progress between two operators, or, if none is, its next one. That call returns
+    /// Stops the request's call in progress between two operators or, if there is none, the next call. The call returns
     /// [`Cancelled`](crate::ErrorKind::Cancelled), leaves the position as it was and clears the flag.
     ///
-    /// A cancellation is never lost: one that comes after the last of several calls stays for the next of them, unless
-    /// [`clear`](Self::clear) takes it back.
+    /// A cancellation is never lost: if it comes after a call, it stays for the next one, unless [`clear`](Self::clear) takes it
+    /// back.
     pub fn cancel(&self) -> Result<()> {
         self.0.cancel()
     }
 
-    /// Takes a cancellation back that no call has returned yet. A call in progress may have been stopped by it.
+    /// Takes a cancellation back that no call has reported yet. It may have stopped a call in progress already.
     pub fn clear(&self) -> Result<()> {
         self.0.clear()
     }
@@ -89,7 +86,7 @@ impl Request {
             }
             Ok((shard.new_cache(capacity, chunk)?, None))
         };
-        let (cache, history) = memory().inspect_err(|error| shard.counters.note(error))?;
+        let (cache, history) = memory().inspect_err(|error| shard.counters.record(error))?;
         let cancel = Arc::new(Cancel::new()?);
         Ok(Self { shard: Arc::clone(shard), cache, capacity, position: 0, chunk, history, results: None, cancel })
     }
@@ -138,15 +135,15 @@ impl Request {
         Ok(())
     }
 
-    /// What another thread cancels this request with.
+    /// A handle with which another thread cancels this request's calls.
     pub fn cancel_handle(&self) -> CancelHandle {
         CancelHandle(Arc::clone(&self.cancel))
     }
 
     /// Runs `input` through the shard's layers, continuing at [`position`](Self::position).
     ///
-    /// A long input is run in chunks. However it is cut, into chunks or into calls, the same tokens give the same
-    /// bits. If the call fails, the position is as before it and the call can be repeated.
+    /// A long input is run in chunks. The same tokens give the same bits, however they are cut into chunks or calls. If the call
+    /// fails, the position is as it was before and the call can be repeated.
     pub fn infer(&mut self, input: Input, logits: Logits) -> Result<Output<'_>> {
         for outcome in advance(vec![Task { request: self, rows: input.rows(), logits, best: 0 }], Sink::host()) {
             outcome?;
@@ -154,8 +151,8 @@ impl Request {
         self.output().ok_or_else(|| err!(Internal, "a run without a result"))
     }
 
-    /// What the last run gave, by whichever function; `None` before the first, after one that failed, and after a run
-    /// whose results went elsewhere: on to the next shard of a chain, or to a sampler.
+    /// What the last call gave, whichever function it was. `None` before the first call, after one that failed, and after one whose
+    /// results went elsewhere: to the next shard of a chain, or to a sampler.
     pub fn output(&self) -> Option<Output<'_>> {
         let results = self.results.as_ref()?;
         let values = ArrayView2::from_shape((results.rows, results.width), results.values()).ok()?;
@@ -167,8 +164,8 @@ impl Request {
         self.shard.info().output_shape(tokens, logits)
     }
 
-    /// Another request with the same tokens behind it. Costs a copy of its KV rows, or of its input if it has no cache;
-    /// both go their own way from here.
+    /// Makes another request with the same tokens behind it. That costs a copy of the KV cache, or of the input if there is no cache.
+    /// Both requests go their own way from here.
     pub fn fork(&self) -> Result<Self> {
         let mut fork = Self::with_capacity(&self.shard, self.capacity, self.chunk, self.history.is_some())?;
         match (&self.history, &mut fork.history) {
@@ -179,13 +176,14 @@ impl Request {
         Ok(fork)
     }
 
-    /// Bytes that [`export_state`](Self::export_state) gives now; 0 if it does not.
+    /// Bytes that [`export_state`](Self::export_state) would give now; 0 if it would fail.
     pub fn state_size(&self) -> usize {
+        // A request without a cache has no state, nor has one whose shard is retired.
         self.with_cache(|cache| Ok(state::size(self.position, cache))).unwrap_or(0)
     }
 
-    /// The request's state, to be continued by [`import_state`](Self::import_state) bit for bit: later, in another
-    /// process, or on another copy of the shard.
+    /// The request's state as bytes. [`import_state`](Self::import_state) continues it bit for bit: later, in another process, or on
+    /// another copy of the shard.
     ///
     /// # Errors
     /// [`InvalidState`](crate::ErrorKind::InvalidState) for a request without a KV cache, here and in
@@ -195,7 +193,7 @@ impl Request {
         self.with_cache(|cache| state::write(fingerprint, self.position, cache))
     }
 
-    /// Puts the request where the one that exported `state` was. Nothing changes if that is refused.
+    /// Puts the request where the one that exported `state` was. If `state` is refused, nothing changes.
     ///
     /// # Errors
     /// [`Malformed`](crate::ErrorKind::Malformed) if the bytes are damaged;
@@ -203,14 +201,14 @@ impl Request {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range, dtype or KV type;
     /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
     pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
-        let State { fingerprint, position, kv } = state::read(state)?;
+        let State { fingerprint, position, kept } = state::read(state)?;
         if fingerprint != self.shard.fingerprint()? {
             bail!(InvalidArgument, "state: it belongs to another model, layer range, dtype or kv_type");
         }
         if position > self.capacity {
             bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity);
         }
-        self.with_cache(|cache| cache.write(position, kv))?;
+        self.with_cache(|cache| cache.write(position, kept))?;
         self.position = position;
         Ok(())
     }
@@ -278,7 +276,7 @@ impl Request {
         Ok(())
     }
 
-    /// Gives a request without a KV cache one for the length of a call of `tokens` tokens, and fills it with what is behind them.
+    /// Gives a request without a KV cache one for a call of `tokens` tokens, and fills the cache by running all earlier tokens again.
     fn lend_cache(&mut self, tokens: usize) -> Result<()> {
         let Some(history) = &self.history else { return Ok(()) };
         self.cache = self.shard.new_cache(self.position + tokens, self.chunk)?;
@@ -299,7 +297,7 @@ struct Task<'r, 'i> {
 
 /// Runs the rows of all `tasks` on the shard of the first one, and moves their requests on.
 ///
-/// Returns what each request has been given, or why it has failed; then it is where it was, but without an output.
+/// Returns what each request has been given, or why it has failed. A request that has failed keeps its position, but has no output.
 fn advance(mut tasks: Vec<Task>, mut sink: Sink) -> Vec<Result<Given>> {
     let Some(first) = tasks.first() else { return Vec::new() };
     let shard = Arc::clone(&first.request.shard);
@@ -350,7 +348,7 @@ impl Task<'_, '_> {
             Ok((rows, given))
         });
         if let Some(history) = &mut request.history {
-            // The memory of a lent cache goes back.
+            // The cache was for this call only.
             request.cache = Arc::default();
             if let Ok((rows, _)) = outcome {
                 history.push(rows);
@@ -369,7 +367,7 @@ impl Task<'_, '_> {
                 }
             }
             Err(error) => {
-                request.shard.counters.note(&error);
+                request.shard.counters.record(&error);
                 if error.kind() == ErrorKind::Cancelled {
                     request.cancel.clear()?;
                 }

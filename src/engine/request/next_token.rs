@@ -1,6 +1,4 @@
-//! Choosing the token that follows.
-//!
-//! Of the logits only those come to this process that sampling looks at.
+//! Choosing the next token. Only those logits come to this process that sampling looks at.
 
 use ndarray::ArrayView2;
 
@@ -13,8 +11,8 @@ use crate::sampler::Sampler;
 
 /// Runs `input` like [`infer_chain`], and samples the token that follows it.
 ///
-/// The id is the one that `sampler` would choose from the last token's logits. On a device only the largest of them are copied to
-/// this process, if `sampler` is greedy or has a `top_k`. If sampling fails, every position is as it was.
+/// The id is the one that `sampler` would choose from the last token's logits. On a device, if `sampler` is greedy or has a `top_k`,
+/// only the largest logits are copied to this process. If sampling fails, every position is as it was.
 pub fn next_token(requests: &mut [&mut Request], input: Input, sampler: &mut Sampler) -> Result<u32> {
     let Some(last) = requests.last() else { bail!(InvalidArgument, "no requests") };
     let sink = (sink(last)?, candidates(last, sampler));
@@ -24,17 +22,17 @@ pub fn next_token(requests: &mut [&mut Request], input: Input, sampler: &mut Sam
 /// One request's part of [`next_tokens`].
 #[derive(Debug)]
 pub struct SampleStep<'r, 'i> {
-    /// The request, on a shard that gives logits; the call moves it on.
+    /// The request, on a shard that gives logits. The call moves it on.
     pub request: &'r mut Request,
     /// Its next tokens.
     pub input: Input<'i>,
-    /// What chooses the one that follows.
+    /// The sampler that chooses the token after them.
     pub sampler: &'r mut Sampler,
 }
 
-/// What [`next_token`] does, for many requests on one shard at once, as [`infer_batch`](super::infer_batch) runs them.
+/// Runs many requests on one shard at once, as [`infer_batch`](super::infer_batch) does, and samples the token that follows in each.
 ///
-/// Returns each step's token or how it failed, in their order.
+/// Returns the token of each step, or why the step failed, in the order of the steps.
 pub fn next_tokens(steps: &mut [SampleStep]) -> Vec<Result<u32>> {
     let Some(first) = steps.first() else { return Vec::new() };
     let sink = match sink(first.request) {
@@ -62,7 +60,7 @@ pub fn next_tokens(steps: &mut [SampleStep]) -> Vec<Result<u32>> {
         .collect()
 }
 
-/// Where the logits of `last`, whose shard must give some, are to go: all of them to this process if they are computed there anyway.
+/// The sink for the logits of `last`, whose shard must give logits. If they are computed in this process, it gets all of them.
 fn sink(last: &Request) -> Result<Sink> {
     let info = last.shard.info();
     if !info.is_last {
@@ -73,7 +71,7 @@ fn sink(last: &Request) -> Result<Sink> {
             info.n_layers
         );
     }
-    let is_on_device = last.shard.loaded()?.session.leaves().is_some();
+    let is_on_device = last.shard.loaded()?.session.results_on_device().is_some();
     Ok(if is_on_device { Sink::best() } else { Sink::host() })
 }
 

@@ -1,4 +1,4 @@
-//! A request's state outside the request: forked into another one, or as bytes for another process.
+//! A request's state as bytes, for another process or another time.
 //!
 //! The bytes: magic, version, the shard's fingerprint, the position, what every layer keeps ([`KvCache::read`]: rows as they lie in
 //! the cache, little-endian values or `kernels::RowType`), and the SHA-256 of all that.
@@ -24,7 +24,8 @@ pub(super) fn size(position: usize, cache: &KvStore) -> usize {
 
 /// The state of a request at `position` with `cache`.
 pub(super) fn write(fingerprint: &Fingerprint, position: usize, cache: &KvStore) -> Result<Vec<u8>> {
-    let (size, mut state) = (size(position, cache), Vec::new());
+    let size = size(position, cache);
+    let mut state = Vec::new();
     state.try_reserve_exact(size).map_err(|_| Error::oom(Site::Kv, "cpu", size as u64, "the exported state"))?;
     state.extend_from_slice(MAGIC);
     state.extend_from_slice(&VERSION.to_le_bytes());
@@ -40,8 +41,8 @@ pub(super) fn write(fingerprint: &Fingerprint, position: usize, cache: &KvStore)
 pub(super) struct State<'s> {
     pub fingerprint: &'s [u8],
     pub position: usize,
-    /// What its layers keep.
-    pub kv: &'s [u8],
+    /// What the layers keep.
+    pub kept: &'s [u8],
 }
 
 /// What is in the bytes `state`.
@@ -50,7 +51,7 @@ pub(super) fn read(state: &[u8]) -> Result<State<'_>> {
         bail!(Malformed, "state: {} bytes are too few", state.len());
     }
     let (content, hash) = state.split_at(state.len() - HASH);
-    let (head, kv) = content.split_at(HEADER);
+    let (head, kept) = content.split_at(HEADER);
     if &head[..8] != MAGIC {
         bail!(Malformed, "state: this is no exported request state");
     }
@@ -64,5 +65,5 @@ pub(super) fn read(state: &[u8]) -> Result<State<'_>> {
     let (fingerprint, position) = head[12..].split_at(HASH);
     let position = position.iter().rev().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
     let position = usize::try_from(position).map_err(|_| err!(Malformed, "state: position {position}"))?;
-    Ok(State { fingerprint, position, kv })
+    Ok(State { fingerprint, position, kept })
 }

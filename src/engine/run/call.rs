@@ -2,10 +2,10 @@
 
 use crate::engine::io::Logits;
 use crate::engine::memory::KvCell;
-use crate::engine::session::{Given, Rows, Sink};
+use crate::engine::session::{Given, Sink};
 use crate::engine::shard::Shard;
 use crate::error::{Error, Result, err};
-use crate::runtime::Cancel;
+use crate::runtime::{Cancel, Rows};
 
 /// One request's part of a run: what goes in, where its KV cache is, and how far it has come.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Call<'c> {
     pub cache: &'c KvCell,
     /// Tokens in the cache.
     pub position: usize,
-    /// The most rows that go into one run.
+    /// The most rows of the call that go into one piece.
     pub chunk: usize,
     pub cancel: &'c Cancel,
     pub progress: Progress,

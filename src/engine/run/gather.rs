@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use crate::engine::memory::{Budget, Reservation};
-use crate::engine::session::Rows;
 use crate::error::{Error, Result, Site};
 use crate::model::Rope;
-use crate::runtime::{Angles, Batch, Segment};
+use crate::runtime::{Angles, Batch, Rows, Segment};
 
 /// A copy of several calls' rows, one call after another.
 #[derive(Debug, Default)]

@@ -20,15 +20,14 @@ use pieces::Pieces;
 
 /// Runs all rows of `calls`, which are on `shard`, into `sink`.
 ///
-/// A call that is cancelled is the only one that fails; it says so itself. What stops a run altogether is the error
-/// that this returns: then all calls have failed.
+/// A call that is cancelled fails alone, and [`Call::end`] says so. An error that this function returns has failed all calls.
 pub(crate) fn run(shard: &Shard, calls: &mut [Call], sink: &mut Sink) -> Result<()> {
     let shapes = calls.iter().map(|call| call.output_shape(shard));
     let (rows, width) = shapes.fold((0, 0), |(sum, _), (rows, width)| (sum + rows, width));
     sink.reserve(rows, width, &shard.budget)?;
     let mut may_rebuild = true;
     loop {
-        let loaded = shard.loaded()?;
+        let loaded = shard.loaded_to_run()?;
         let turn = loaded.session.turn();
         let mut pieces = Pieces::new(shard, loaded.session.rows, calls, sink);
         let error = loop {
@@ -46,7 +45,7 @@ pub(crate) fn run(shard: &Shard, calls: &mut [Call], sink: &mut Sink) -> Result<
         if !shard.is_broken() {
             return Err(error);
         }
-        // What was run before stays run.
+        // The pieces that have been run before stay run.
         shard.rebuild()?;
         may_rebuild = false;
     }

@@ -9,12 +9,12 @@ use super::flags::Flags;
 use super::gather::{Gathered, rotated};
 use crate::engine::io::Logits;
 use crate::engine::memory::{KvStore, ROWS};
-use crate::engine::session::{Rows, Sink};
+use crate::engine::session::Sink;
 use crate::engine::shard::Shard;
 use crate::error::{ErrorKind, Result, bail, err};
-use crate::runtime::Batch;
+use crate::runtime::{Batch, Rows};
 
-/// The calls of a run, cut into pieces. Their KV caches are taken for as long.
+/// The calls of a run, cut into pieces. It holds the KV caches of the calls.
 pub(super) struct Pieces<'r, 'c> {
     shard: &'r Shard,
     calls: &'r mut [Call<'c>],
@@ -22,7 +22,7 @@ pub(super) struct Pieces<'r, 'c> {
     caches: Vec<MutexGuard<'c, Option<KvStore>>>,
     /// The most rows of a piece.
     most: usize,
-    /// The present piece: its calls, by their index, and which of their rows.
+    /// The present piece: the indices of its calls, and which of their rows are in it.
     plan: Vec<(usize, Range<usize>)>,
     /// Rows of the piece whose logits are wanted.
     wanted: Vec<i64>,
@@ -41,7 +41,7 @@ pub(super) struct Piece<'p> {
 }
 
 impl<'r, 'c> Pieces<'r, 'c> {
-    /// The rows of `calls` that are left, for a session that runs at most `rows` at once.
+    /// The pieces of the rows of `calls` that are left, for a session that runs at most `rows` at once.
     pub(super) fn new(shard: &'r Shard, rows: usize, calls: &'r mut [Call<'c>], sink: &'r mut Sink) -> Self {
         let caches: Vec<_> = calls.iter().map(|call| call.cache.lock()).collect();
         for (call, _) in calls.iter_mut().zip(&caches).filter(|(_, cache)| cache.is_none()) {
@@ -101,7 +101,7 @@ impl<'r, 'c> Pieces<'r, 'c> {
         }))
     }
 
-    /// Ends the piece that [`next`](Self::next) has given, whose run came to `done`.
+    /// Ends the piece that [`next`](Self::next) has given. The outcome of its run is `done`.
     pub(super) fn done(&mut self, done: Result<()>) -> Result<()> {
         match done {
             Ok(()) => {
@@ -127,7 +127,7 @@ impl<'r, 'c> Pieces<'r, 'c> {
         }
     }
 
-    /// Plans the next piece: no more of one call than its chunk.
+    /// Plans the next piece. It has no more rows of a call than the call's chunk.
     fn plan(&mut self) {
         let mut room = self.most;
         self.plan.clear();

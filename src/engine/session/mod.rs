@@ -1,14 +1,12 @@
 //! A shard's session: its graph in one of two dialects, behind one way to run it.
 //!
-//! On the processor the graph is written in this library's own operators, which read the mapped weights. For any other
-//! device it is written in ONNX Runtime's, which get the weights in one type, or, quantised, as codes and scales. Both take and
-//! give float32 rows, so requests do not see which it is.
+//! On the processor the graph is written in this library's native operators, which read the mapped weights. For any other device it
+//! is written in the stock operators, ONNX Runtime's own, which get the weights in one type or, quantised, as codes and scales. Both
+//! take and give float32 rows, so requests do not see the difference.
 
-mod rows;
 mod sink;
 mod stock;
 
-pub(crate) use rows::Rows;
 pub(crate) use sink::{Best, Given, Results, Sink};
 pub(crate) use stock::{StockSession, copied_bytes};
 
@@ -16,14 +14,15 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::engine::load::Packer;
 use crate::engine::memory::{Budget, KvStore, Reservation, SHRINK_FROM, Slots, run_of};
-use crate::engine::options::{Device, Packer, Target};
+use crate::engine::options::{Device, Target};
 use crate::error::{Result, Site, bail};
 use crate::graph::{self, Graph, names};
 use crate::kept::{KeptShape, KvCache};
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
-use crate::runtime::{self, Batch, Cancel, Placement, Tensor, TensorMut, Values};
+use crate::runtime::{self, Batch, Cancel, Placement, Rows, Tensor, TensorMut, Values};
 use crate::weights::WeightTable;
 use stock::is_device_failure;
 
@@ -31,16 +30,16 @@ use stock::is_device_failure;
 #[derive(Debug)]
 pub(crate) struct Session {
     dialect: Dialect,
-    /// Rows one run may have.
+    /// The most rows that one run may have.
     pub rows: usize,
-    /// Whether its output is logits.
+    /// Whether the session gives logits.
     pub is_last: bool,
     width: usize,
-    /// Where it runs.
+    /// The device that the session runs on.
     pub device: Device,
     pub placement: Placement,
     memory: Vec<Reservation>,
-    /// Held by each run under a memory limit: the arena has room for one.
+    /// Each run holds it under a memory limit, because the arena has room for one run.
     turn: Option<Mutex<()>>,
 }
 
@@ -51,7 +50,7 @@ enum Dialect {
 }
 
 impl Session {
-    /// The session of `graph` where `target` says, or on the processor if that fails and need not be.
+    /// The session of `graph` on `target`. If it cannot be made there, and the target is not required, it is made on the processor.
     pub(crate) fn new(
         target: &Target,
         packer: &Packer,
@@ -107,7 +106,7 @@ impl Session {
         Ok(Self::of(Dialect::Stock(session), graph, rows, target.device, placement, memory))
     }
 
-    /// Bytes it has taken from the budget.
+    /// Bytes that the session has taken from the budget.
     pub(crate) fn bytes(&self) -> u64 {
         self.memory.iter().map(Reservation::bytes).sum()
     }
@@ -127,12 +126,13 @@ impl Session {
         Self { dialect, rows, is_last, width, device, placement, memory, turn: None }
     }
 
-    /// Waits for the run in progress, where the arena has room for one at a time.
+    /// Waits for the run in progress, if the arena has room for one at a time.
     pub(crate) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
         self.turn.as_ref().map(Mutex::lock)
     }
 
-    /// One run: the rows of `batch` through the graph into `sink`, hidden states of every row or logits of the `wanted`.
+    /// Runs the rows `input` of the requests in `batch` through the graph into `sink`, which gets hidden states of every row, or logits
+    /// of the rows `wanted`.
     pub(crate) fn run(
         &self,
         input: Rows,
@@ -167,7 +167,7 @@ impl Session {
         session.run(&mut values, cancel, input.len() > SHRINK_FROM)
     }
 
-    /// Bytes that a token takes in a cache of `kept`, while all layers keep it.
+    /// Bytes that a token takes in a KV cache of shape `kept`, while all layers keep the token.
     pub(crate) fn kv_bytes_per_token(&self, kept: &KeptShape) -> u64 {
         match &self.dialect {
             Dialect::Native(_) => kept.bytes_per_token(),
@@ -175,7 +175,7 @@ impl Session {
         }
     }
 
-    /// The name of what it is kept in.
+    /// The name of the type in which KV caches are kept.
     pub(crate) fn kv_type(&self, kept: &KeptShape) -> String {
         match &self.dialect {
             Dialect::Native(_) => kept.rows.to_string(),
@@ -198,12 +198,13 @@ impl Session {
                 Ok(KvStore::Mapped { cache: KvCache::new(kept, capacity, chunk)?, _memory: memory })
             }
             Dialect::Stock(session) => {
-                Ok(KvStore::Device(session.slot(kept, capacity, slots, budget)?, Arc::clone(&kept.layers)))
+                let slot = session.slot(kept, capacity, slots, budget)?;
+                Ok(KvStore::Device(slot, Arc::clone(&kept.layers)))
             }
         }
     }
 
-    /// The session in the stock dialect that it is.
+    /// The session in the stock dialect, if this is one.
     #[cfg(test)]
     pub(crate) fn as_stock(&self) -> Option<&StockSession> {
         match &self.dialect {
@@ -212,13 +213,13 @@ impl Session {
         }
     }
 
-    /// Whether it must be made anew to get back memory that it had.
+    /// Whether the session has lost memory and must be made anew to get it back.
     pub(crate) fn is_broken(&self) -> bool {
         matches!(&self.dialect, Dialect::Stock(session) if session.is_broken())
     }
 
-    /// What it leaves on its device, for another session to take: its device and its type of values; `None` if it does not.
-    pub(crate) fn leaves(&self) -> Option<(Device, Dtype)> {
+    /// The device on which the session leaves its results, and their type, if another session there can take them.
+    pub(crate) fn results_on_device(&self) -> Option<(Device, Dtype)> {
         match &self.dialect {
             Dialect::Native(_) => None,
             Dialect::Stock(session) => Some((self.device, session.dtype())),

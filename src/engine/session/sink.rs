@@ -43,7 +43,7 @@ impl Sink {
         Self::Best(Largest::default())
     }
 
-    /// Takes the memory of a request's results before: the largest block that no other request still reads.
+    /// Takes over the memory of a request's earlier results, if no other request still reads it and it is the largest so far.
     pub(crate) fn reuse(&mut self, mut before: Results) {
         if let Self::Host(host) = self
             && let Some(block) = Arc::get_mut(&mut before.block)
@@ -66,7 +66,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Begins a run: forgets what one that failed has left.
+    /// Begins a run, and forgets what a failed run has left.
     pub(crate) fn begin(&mut self) {
         if let Self::Best(largest) = self {
             largest.counts.clear();

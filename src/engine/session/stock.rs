@@ -1,15 +1,15 @@
-//! Sessions in ONNX Runtime's own operators: how they get their weights, and how a run's requests get into them.
+//! Sessions in the stock operators: how they get their weights, and how the requests of a run get into them.
 
 use std::io::Cursor;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::rows::Rows;
 use super::sink::{Best, Largest, Sink};
 use crate::engine::export;
+use crate::engine::load::Packer;
 use crate::engine::memory::{Budget, Reservation, SHRINK_FROM, Slot, Slots, run_of};
-use crate::engine::options::{Packer, Target};
+use crate::engine::options::Target;
 use crate::error::{Error, ErrorKind, Result, Site, bail};
 use crate::graph::stock::{self, Blocks, Form, Place, Style};
 use crate::graph::{self, Graph};
@@ -17,14 +17,14 @@ use crate::kept::KeptShape;
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
 use crate::runtime::{
-    self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, Feed, Placement, Reserved, StandardSession,
+    self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, Placement, Reserved, Rows, StandardSession,
     Step, Take,
 };
 use crate::weights::{Files, WeightTable};
 
-/// What the graph calls the file of its weights, which is a block of memory here.
+/// The name that the graph has for the file of its weights, which is a block of memory here.
 const DATA: &str = "weights";
-/// Candidates that are fetched beyond those that count: as many logits as that may equal the last that does.
+/// How many logits beyond the wanted ones are fetched: so many may equal the last wanted one.
 const TIES: usize = 32;
 
 impl Reserved for Reservation {}
@@ -36,17 +36,17 @@ pub(crate) struct StockSession {
     budget: Arc<Budget>,
     /// The most rows, and the last position, of runs that there was memory for.
     fitted: (AtomicUsize, AtomicUsize),
-    /// Whether memory ran out in a run that is no larger than those.
+    /// Whether memory has run out in a run that is no larger.
     broken: AtomicBool,
 }
 
 impl StockSession {
-    /// The session of `graph` where `target` says, with what it has placed there, the rows that a run may have, and what it took
-    /// of `budget`.
+    /// Makes the session of `graph` on `target`. Returns it with the placement of its nodes, the rows that a run may have, and what it
+    /// took from `budget`.
     ///
-    /// Weights that the checkpoint has in the session's own type are read where they lie, others from a copy of ours. While the
-    /// session is made there is that and the copy that ONNX Runtime keeps, and one more of the tensor that it is taking over, or
-    /// of all that it packs.
+    /// Weights that the checkpoint has in the session's own type are read where they lie, others from a copy. While the session is
+    /// made, there is this copy, the copy that ONNX Runtime keeps, and one more of the tensor that it is taking over, or of all
+    /// tensors that it packs.
     pub(crate) fn new(
         target: &Target,
         packer: &Packer,
@@ -69,7 +69,7 @@ impl StockSession {
 
         let (rows, limit) = run_of(target, graph, budget);
         let memory = budget.reserve(limit.unwrap_or(0), Site::Load, "the memory of a run")?;
-        // ONNX Runtime takes the copy it keeps from the arena without looking at the limit, but counts it.
+        // ONNX Runtime takes the copy that it keeps from the arena without looking at the limit, but counts it there.
         let limit = limit.map(|limit| limit + written.kept_bytes);
         let stored = files.contents().enumerate().map(|(index, content)| (stored_in(index), content));
         let contents = stored.chain([(DATA.to_owned(), &*data)]).collect();
@@ -82,7 +82,7 @@ impl StockSession {
             Ok((session, placement))
         };
         let (session, placement) = match create(target.captures) {
-            // A graph that is not on the device whole cannot be captured, which shows only when it is tried.
+            // A graph that is not wholly on the device cannot be captured, and only an attempt shows that.
             Err(error) if target.captures && is_device_failure(&error) => {
                 log::info!("steps on {} are not captured: {}", target.device, error.chain());
                 create(false)?
@@ -94,13 +94,13 @@ impl StockSession {
         Ok((session, placement, rows, vec![kept, memory]))
     }
 
-    /// Whether it has lost memory that it had: what it needs is there, but in pieces, or in what a failure has left behind.
+    /// Whether the session has lost memory: what it needs is there, but in pieces, or held by what a failure has left behind.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
     /// Remembers how a run of `parts` has ended.
-    fn note(&self, parts: &[Part], done: &Result<()>) {
+    fn remember(&self, parts: &[Part], done: &Result<()>) {
         let rows = parts.iter().map(|part| part.rows.len()).sum();
         let last = parts.iter().map(|part| part.positions.end).max().unwrap_or(0);
         let (most_rows, furthest) = &self.fitted;
@@ -117,7 +117,7 @@ impl StockSession {
         }
     }
 
-    /// What it computes in.
+    /// The type that the session computes in.
     pub(crate) fn dtype(&self) -> Dtype {
         self.session.dtype()
     }
@@ -135,8 +135,8 @@ impl StockSession {
         slots.take(self.session.memory(), shape, budget)
     }
 
-    /// One run of a [session](super::Session). ONNX Runtime's attention takes one request's rows, or a row of each of
-    /// several whose slots lie side by side: what is more becomes several runs of it.
+    /// Runs the rows `input`. ONNX Runtime's attention takes the rows of one request, or one row of each of several requests whose slots
+    /// lie side by side. Anything else becomes several runs of ONNX Runtime.
     pub(crate) fn run(
         &self,
         input: Rows,
@@ -157,7 +157,7 @@ impl StockSession {
                 [part] if !(steps && part.is_single()) => self.pass(width, part, input, wanted, sink, cancel),
                 together => self.step(width, together, input, sink, cancel),
             };
-            self.note(group, &done);
+            self.remember(group, &done);
             done?;
         }
         Ok(())
@@ -172,12 +172,12 @@ impl StockSession {
         sink: &mut Sink,
         cancel: &Cancel,
     ) -> Result<()> {
-        let feed = feed(input.slice(part.rows.clone()));
+        let rows = input.slice(part.rows.clone());
         let mine: Vec<i64> = wanted[part.wanted.clone()].iter().map(|row| row - part.rows.start as i64).collect();
         let shrink = part.rows.len() > SHRINK_FROM;
         let (cache, slot) = part.slot;
         let run =
-            |take: Take| self.session.pass(feed, cache, slot, part.positions.clone(), &mine, take, cancel, shrink);
+            |take: Take| self.session.pass(rows, cache, slot, part.positions.clone(), &mine, take, cancel, shrink);
         match sink {
             _ if part.out.is_empty() => run(Take::Nowhere),
             Sink::Host(host) => run(Take::Host(host.rows_mut(part.out.clone())?)),
@@ -191,7 +191,7 @@ impl StockSession {
                 run(Take::Device(rows, kept.done..kept.done + part.rows.len()))
             }
             Sink::Best(largest) => {
-                // A prompt's last token: one row of logits is nothing beside it.
+                // This is a prompt's last token, and beside the prompt one row of logits costs nothing.
                 for row in part.out.clone() {
                     let mut whole = logits(width)?;
                     run(Take::Host(&mut whole))?;
@@ -217,13 +217,13 @@ impl StockSession {
         match input {
             Rows::Ids(_) if parts.len() > 1 => {
                 let ids: Vec<i64> = rows().filter_map(Rows::ids).flatten().copied().collect();
-                step.run(&self.session, Feed::Ids(&ids), &positions, cancel)
+                step.run(&self.session, Rows::Ids(&ids), &positions, cancel)
             }
-            Rows::Hidden(..) if parts.len() > 1 => {
+            Rows::Hidden(_, width) if parts.len() > 1 => {
                 let hidden: Vec<f32> = rows().filter_map(Rows::hidden).flatten().copied().collect();
-                step.run(&self.session, Feed::Hidden(&hidden), &positions, cancel)
+                step.run(&self.session, Rows::Hidden(&hidden, width), &positions, cancel)
             }
-            _ => step.run(&self.session, feed(input.slice(parts[0].rows.clone())), &positions, cancel),
+            _ => step.run(&self.session, input.slice(parts[0].rows.clone()), &positions, cancel),
         }?;
         take(&mut step, width, parts, sink)?;
         step.put_back(cache);
@@ -253,8 +253,8 @@ fn take(step: &mut Step, width: usize, parts: &[Part], sink: &mut Sink) -> Resul
                 let found = step.candidates(most)?;
                 for ((row, part), count) in taken().zip(&counts) {
                     let values = &found.best[row * most..][..most];
-                    // Among so many equals the last of those that count may have others beside it. A sum that is no finite
-                    // number is of logits that sampling looks at one by one.
+                    // If all that were fetched equal the last wanted one, there may be more of them. If the sum is not finite,
+                    // sampling looks at all logits one by one.
                     let decide = *count < width && (most == width || values[most - 1] < values[count - 1]);
                     if decide && found.sums[row].is_finite() {
                         let ids = found.ids[row * most..][..most].iter().map(|id| *id as u32);
@@ -288,23 +288,15 @@ fn logits(width: usize) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-fn feed(rows: Rows<'_>) -> Feed<'_> {
-    match rows {
-        Rows::Ids(ids) => Feed::Ids(ids),
-        Rows::Hidden(values, _) => Feed::Hidden(values),
-        Rows::Device(rows, first, count) => Feed::Device(rows, first, count),
-    }
-}
-
 /// One request's part of a run.
 struct Part<'a> {
     slot: (&'a runtime::DeviceCache, usize),
     positions: Range<usize>,
-    /// Its rows among those of the run.
+    /// The request's rows among the rows of the run.
     rows: Range<usize>,
-    /// Those of the wanted that are its.
+    /// The request's rows among the wanted ones.
     wanted: Range<usize>,
-    /// Its rows among the results.
+    /// The request's rows among the results.
     out: Range<usize>,
 }
 
@@ -318,7 +310,7 @@ impl Part<'_> {
     }
 }
 
-/// The parts of `batch`, those of one slab in the order of their slots.
+/// The parts of `batch`, sorted by slab and slot.
 fn parts<'a>(batch: &Batch<'a>, is_last: bool, wanted: &[i64]) -> Result<Vec<Part<'a>>> {
     let (mut first, mut passed) = (0, 0);
     let part = |segment: &runtime::Segment<'a>| {
@@ -334,7 +326,7 @@ fn parts<'a>(batch: &Batch<'a>, is_last: bool, wanted: &[i64]) -> Result<Vec<Par
     Ok(parts)
 }
 
-/// The parts that run together: with `steps` single rows in slots side by side, anything else by itself.
+/// Groups of parts that run together: single rows in slots side by side if `steps` is set, anything else by itself.
 fn groups<'p, 'a>(parts: &'p [Part<'a>], steps: bool) -> impl Iterator<Item = &'p [Part<'a>]> {
     parts.chunk_by(move |a, b| {
         let ((slab, slot), (same, next)) = (a.place(), b.place());
@@ -342,12 +334,12 @@ fn groups<'p, 'a>(parts: &'p [Part<'a>], steps: bool) -> impl Iterator<Item = &'
     })
 }
 
-/// Whether another device could do better: one that is not there, a graph it cannot run, a failure of its own.
+/// Whether `error` is about the device, so that another device may do: the device is missing, cannot run the graph, or has failed.
 pub(crate) fn is_device_failure(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::DeviceUnavailable | ErrorKind::Unsupported | ErrorKind::Runtime)
 }
 
-/// What the graph calls a file of the checkpoint.
+/// The name that the graph has for a file of the checkpoint.
 fn stored_in(file: usize) -> String {
     format!("checkpoint.{file}")
 }
@@ -369,7 +361,7 @@ fn written(
     stock::write(graph, style, &[])
 }
 
-/// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of those that are there only while it
+/// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of the copies that exist only while the session
 /// is made. `None` if there is no such session.
 pub(crate) fn copied_bytes(
     target: &Target,

@@ -2,18 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use super::*;
-use crate::engine::Device;
+use crate::engine::load::Place;
 use crate::engine::memory::run_bytes;
-use crate::engine::{Engine, EngineOptions, Input, Logits, Request, RequestOptions};
-use crate::error::ErrorKind;
+use crate::engine::session::Session;
+use crate::engine::{Device, Engine, EngineOptions, Input, Logits, Request, RequestOptions, ShardSpec};
+use crate::error::{ErrorKind, Site};
 use crate::graph;
+use crate::model;
 
 fn shard(model: &str) -> Shard {
     let spec = ShardSpec::whole(format!("{}/tests/models/{model}", env!("CARGO_MANIFEST_DIR")));
     let engine = Engine::new(EngineOptions::default()).unwrap();
     let (options, target, report) = (&engine.options, &engine.target, &mut Report::silent());
-    let blueprint = Blueprint::new(&Place::of(&spec).unwrap(), &spec, None, options, report).unwrap();
-    blueprint.build(options, target, &engine.budget, &engine.counters, report).unwrap()
+    let recipe = Recipe::new(&Place::of(&spec).unwrap(), &spec, None, options, *target, report).unwrap();
+    Shard::build(recipe, options, &engine.budget, &engine.counters, report).unwrap()
 }
 
 /// A node that stands for no operation, or for one of another kind, must not pass for something else.
@@ -23,17 +25,18 @@ fn a_node_that_stands_for_another_operation_makes_no_session() {
     let shard = shard("qwen3_16");
     let residence = shard.residence.read();
     let Residence::Here(loaded) = &*residence else { unreachable!() };
-    let whole = graph::onnx::Model::decode(&graph::native::write(&shard.graph)[..]).unwrap();
+    let own = &shard.recipe.blueprint.graph;
+    let whole = graph::onnx::Model::decode(&graph::native::write(own)[..]).unwrap();
     let makes_a_session = |change: &dyn Fn(&mut graph::onnx::Node), at: usize| {
         let mut model = whole.clone();
         change(&mut model.graph.as_mut().unwrap().node[at]);
         let weights = Arc::clone(&loaded.weights);
-        crate::runtime::Session::native_of(&model.encode_to_vec(), &shard.graph, weights, None).is_ok()
+        crate::runtime::Session::native_of(&model.encode_to_vec(), own, weights, None).is_ok()
     };
     assert!(makes_a_session(&|_| {}, 0));
-    for at in 0..shard.graph.ops.len() {
+    for at in 0..own.ops.len() {
         assert!(!makes_a_session(&|node| node.attribute.clear(), at), "node {at} for nothing");
-        for other in [-1, shard.graph.ops.len() as i64] {
+        for other in [-1, own.ops.len() as i64] {
             assert!(!makes_a_session(&|node| node.attribute[0].i = other, at), "node {at} for {other}");
         }
     }
@@ -45,8 +48,9 @@ fn a_node_that_stands_for_another_operation_makes_no_session() {
 #[test]
 fn a_graph_without_rotation_rotates_nothing() {
     let (with, mut without) = (shard("llama_256"), shard("llama_256"));
-    without.config.ropes = vec![model::Rope::default()];
-    without.graph = model::graph(&without.config, Range::new(0, 1, 2).unwrap());
+    let blueprint = &mut without.recipe.blueprint;
+    blueprint.config.ropes = vec![model::Rope::default()];
+    blueprint.graph = model::graph(&blueprint.config, blueprint.range);
     without.resume().unwrap();
     let error = without.export_onnx(Path::new("never.onnx")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
@@ -100,32 +104,49 @@ fn beside(work: impl FnOnce() + Send + 'static) {
     wait.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
 }
 
+/// Everything that asks a shard for something and runs nothing.
+fn ask(engine: &Engine, shard: &Arc<Shard>, spec: &ShardSpec) {
+    let folder = tempfile::tempdir().unwrap();
+    shard.export_onnx(&folder.path().join("model.onnx")).unwrap();
+    engine.save_checkpoint(&folder.path().join("checkpoint")).unwrap();
+    shard.fingerprint().unwrap();
+    engine.estimate(spec, 64, 1).unwrap();
+    for no_cache in [false, true] {
+        Request::new(shard, RequestOptions { no_cache, ..RequestOptions::default() }).unwrap();
+    }
+}
+
 #[test]
 fn under_a_limit_only_runs_wait_for_runs() {
     let (engine, shard, spec) = limited();
-    let folder = tempfile::tempdir().unwrap();
-    let [model, checkpoint] = ["model.onnx", "checkpoint"].map(|name| folder.path().join(name));
-    let work = {
-        let shard = Arc::clone(&shard);
-        move || {
-            shard.export_onnx(&model).unwrap();
-            engine.save_checkpoint(&checkpoint).unwrap();
-            shard.fingerprint().unwrap();
-            engine.estimate(&spec, 64, 1).unwrap();
-            for no_cache in [false, true] {
-                Request::new(&shard, RequestOptions { no_cache, ..RequestOptions::default() }).unwrap();
-            }
-        }
-    };
-    let loaded = shard.loaded().unwrap();
+    let loaded = shard.loaded_to_run().unwrap();
     let turn = loaded.session.turn();
-    beside(work);
+    let asked = Arc::clone(&shard);
+    beside(move || ask(&engine, &asked, &spec));
     drop(turn);
     drop(loaded);
     let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
     let run = move || assert!(request.infer(Input::Ids(&[1]), Logits::Last).is_ok());
     let _loaded = shard.loaded().unwrap();
     beside(run);
+}
+
+/// Who clears the engine waits for the run in progress; nobody else waits behind that.
+#[test]
+fn only_runs_wait_behind_somebody_who_waits_for_a_run() {
+    let (engine, shard, spec) = limited();
+    let run = shard.loaded_to_run().unwrap();
+    let (suspended, asked) = (Arc::clone(&shard), Arc::clone(&shard));
+    let suspends = std::thread::spawn(move || suspended.suspend());
+    // Once somebody waits for writing, nobody gets the lock for reading in the usual way.
+    while shard.residence.try_read().is_some() {
+        std::thread::yield_now();
+    }
+    beside(move || ask(&engine, &asked, &spec));
+    assert!(!suspends.is_finished());
+    drop(run);
+    suspends.join().unwrap();
+    assert!(matches!(&*shard.residence.read(), Residence::Suspended));
 }
 
 #[test]
@@ -168,8 +189,8 @@ fn where_the_processor_took_a_devices_place_it_keeps_it() {
     }
     assert_eq!(shard.info.device, Device::Cpu);
     // What it is built again for, whatever has become of the device.
-    assert_eq!(shard.target.device, Device::Cpu);
-    assert!(!shard.target.stock());
+    assert_eq!(shard.recipe.target.device, Device::Cpu);
+    assert!(!shard.recipe.target.stock());
     shard.suspend();
     shard.resume().unwrap();
     let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
@@ -187,14 +208,11 @@ fn a_full_arena_in_the_middle_of_a_run_is_out_of_memory_and_harms_nothing() {
     let ids: Vec<i64> = (1..=40).collect();
     let before = request().infer(Input::Ids(&ids), Logits::All).unwrap().values().to_owned();
 
-    let (source, packer, target) = (&shard.source, &shard.packer, &shard.target);
-    let mut capped =
-        Loaded::build(source, packer, target, &shard.graph, &shard.config, &shard.budget, &mut Report::silent())
-            .unwrap();
+    let graph = &shard.recipe.blueprint.graph;
+    let mut capped = shard.recipe.load(&shard.budget, &mut Report::silent()).unwrap();
     // One step short of the largest value, the MLP's inner one.
-    let limit = run_bytes(&shard.graph, ids.len()) - 256;
-    capped.session =
-        Session::native_within(Some(limit), &shard.graph, &capped.weights, usize::MAX, Vec::new()).unwrap();
+    let limit = run_bytes(graph, ids.len()) - 256;
+    capped.session = Session::native_within(Some(limit), graph, &capped.weights, usize::MAX, Vec::new()).unwrap();
     *shard.residence.write() = Residence::Here(Box::new(capped));
 
     let mut request = request();
@@ -210,7 +228,7 @@ fn a_full_arena_in_the_middle_of_a_run_is_out_of_memory_and_harms_nothing() {
             .with_cache(|cache| {
                 let mut rows = Vec::new();
                 cache.read(1, &mut rows)?;
-                let head = shard.kept.rows.bytes(shard.config.head_dim);
+                let head = shard.kept.rows.bytes(shard.config().head_dim);
                 Ok(rows.chunks_exact(head).map(|head| head.iter().any(|byte| *byte != 0)).collect())
             })
             .unwrap();

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use super::cancel::Cancel;
 use super::device_cache::DeviceCache;
 use super::device_memory::DeviceMemory;
+use super::rows::Rows;
 use super::session::{Session, c_string};
 use super::tensor::{Tensor, TensorMut};
 use super::values::Values;
@@ -30,16 +31,6 @@ use crate::kernels::Dtype;
 pub(crate) use choose::Candidates;
 pub(crate) use rows::DeviceRows;
 pub(crate) use step::{Reserved, Step};
-
-/// What goes into a run: rows of this process, or what another shard has left on the device.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Feed<'a> {
-    Ids(&'a [i64]),
-    /// Hidden states `[rows, width]`.
-    Hidden(&'a [f32]),
-    /// These rows of them.
-    Device(&'a DeviceRows, usize, usize),
-}
 
 /// Where a pass leaves its rows.
 #[derive(Debug)]
@@ -178,7 +169,7 @@ impl StandardSession {
     #[allow(clippy::too_many_arguments, reason = "one run, all of it")]
     pub(crate) fn pass(
         &self,
-        input: Feed,
+        input: Rows,
         cache: &DeviceCache,
         slot: usize,
         positions: Range<usize>,
@@ -200,18 +191,18 @@ impl StandardSession {
         let (narrowed, stored);
         let (fed, kept);
         match input {
-            Feed::Ids(ids) => {
+            Rows::Ids(ids) => {
                 fed = Tensor::new(ids, &[ids.len()])?;
                 values.input(names::INPUT_IDS.c(), &fed);
             }
-            Feed::Hidden(hidden) => {
+            Rows::Hidden(hidden, _) => {
                 let mut buffer = bound::HostBuffer::new(hidden.len() * wiring.dtype.size())?;
                 rows::narrow(hidden, wiring.dtype, &mut buffer);
                 narrowed = buffer;
                 kept = narrowed.tensor(0, wiring.dtype.into(), &[positions.len(), wiring.input.unwrap_or(0)])?;
                 values.written(names::HIDDEN_IN.c(), &kept);
             }
-            Feed::Device(rows, first, count) => {
+            Rows::Device(rows, first, count) => {
                 kept = rows.tensor(first..first + count)?;
                 values.written(names::HIDDEN_IN.c(), &kept);
             }

@@ -7,12 +7,13 @@ use std::sync::{Arc, Weak};
 use super::super::cancel::Cancel;
 use super::super::device_cache::DeviceCache;
 use super::super::device_memory::DeviceBlock;
+use super::super::rows::Rows;
 use super::super::session::Session;
 use super::super::tensor::Kind;
 use super::bound::{Bound, HostBuffer, Transfer};
 use super::choose::Choice;
 use super::rows::{DeviceRows, narrow, widen};
-use super::{Candidates, Feed, StandardSession, Wiring};
+use super::{Candidates, StandardSession, Wiring};
 use crate::error::{Result, Site, err};
 use crate::graph::names;
 use crate::kernels::Dtype;
@@ -185,14 +186,14 @@ impl Step {
     pub(crate) fn run(
         &mut self,
         session: &StandardSession,
-        input: Feed,
+        input: Rows,
         positions: &[usize],
         cancel: &Cancel,
     ) -> Result<()> {
         match input {
-            Feed::Ids(ids) => self.input.host.values_mut(0, ids.len()).copy_from_slice(ids),
-            Feed::Hidden(hidden) => narrow(hidden, self.wiring.dtype, &mut self.input.host),
-            Feed::Device(..) => {}
+            Rows::Ids(ids) => self.input.host.values_mut(0, ids.len()).copy_from_slice(ids),
+            Rows::Hidden(hidden, _) => narrow(hidden, self.wiring.dtype, &mut self.input.host),
+            Rows::Device(..) => {}
         }
         let lasts = self.input.host.values_mut::<i32>(self.positions, positions.len());
         for (last, position) in lasts.iter_mut().zip(positions) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::runtime::DeviceRows;
+use super::stock::DeviceRows;
 
 /// The rows that go into a run, or one request's part of them.
 #[derive(Debug, Clone, Copy)]
