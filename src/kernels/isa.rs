@@ -3,7 +3,6 @@
 //! A fuzzer's build (`cfg(fuzzing)`) has the portable code alone: its subject is what reads files and calls, and the others
 //! would take most of the time to compile.
 
-use super::packed::lines::LinesKernel;
 use super::simd::{Kernel, portable::Portable};
 
 /// An instruction set the kernels are compiled for.
@@ -88,24 +87,6 @@ impl Isa {
                 }
             }
             _ => {}
-        }
-        kernel.run(Portable);
-    }
-
-    /// The same for a kernel of quantised weights. AVX-512 without VNNI has no advantage over AVX2 there.
-    pub(super) fn run_lines<K: LinesKernel>(self, kernel: K) {
-        #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
-        {
-            if self == Self::Avx512
-                && let Some(isa) = super::packed::lines::avx512::Vnni::detect()
-            {
-                return isa.run_lines(kernel);
-            }
-            if matches!(self, Self::Avx512 | Self::Avx2)
-                && let Some(isa) = super::simd::avx2::Avx2::detect()
-            {
-                return isa.run_lines(kernel);
-            }
         }
         kernel.run(Portable);
     }

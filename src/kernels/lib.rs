@@ -30,31 +30,35 @@ compile_error!("weights are read as they lie in the file, which is little-endian
 
 mod activation;
 mod attention;
-mod element;
 mod elementwise;
 mod embed;
 mod experts;
 mod isa;
 mod linear;
 mod math;
+mod matrix;
 mod norm;
 mod packed;
+mod packing;
 mod shared;
 mod simd;
 #[cfg(test)]
 #[allow(clippy::cast_precision_loss, reason = "test values are small")]
 mod testing;
+mod widen;
 
 pub use activation::{Activation, activate};
 pub use attention::{AttentionInputs, AttentionShape, Rotation, RowType, Sequence, attention};
-pub use element::{Dtype, Layout, Matrix};
+
 pub use elementwise::{add, scale, soft_cap};
 pub use embed::embed;
 pub use experts::{Expert, Groups, Projection, Routes, Routing, Score, experts, experts_scratch, route};
 pub use isa::Isa;
 pub use linear::{Map, gated, linear, linear_many};
+pub use matrix::{Dtype, Layout, Matrix};
 pub use norm::{Norm, NormKind, norm};
-pub use packed::{LAYOUT_VERSION, Packing, codes, pack, scales};
+pub use packed::{LAYOUT_VERSION, codes, pack, scales};
+pub use packing::Packing;
 pub use shared::OutOfMemory;
 pub use simd::portable::narrow_f16;
 

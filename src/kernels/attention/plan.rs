@@ -1,8 +1,8 @@
 //! How a call is cut into tasks: by sequence, key head and tokens, and, where that gives too few, by chunks of the context.
 
-use super::AttentionShape;
 use super::attend::CHUNK;
 use super::rows::RowType;
+use super::shape::AttentionShape;
 
 /// Query rows (tokens times heads of a group) of one task: enough to share each block of keys, few enough for the cache.
 const TASK_ROWS: usize = 96;

@@ -2,7 +2,7 @@
 
 use super::super::norm::Weighted;
 use super::super::simd::Simd;
-use super::Rotation;
+use super::shape::Rotation;
 
 /// What is done to a head.
 pub(super) struct Head<'a> {

@@ -3,9 +3,9 @@
 //! A row is written once, from its own values alone, and attention reads nothing but what was written, also for the rows of the
 //! run that writes them. So whatever is lost is lost alike, however a prompt was cut.
 
-use super::super::element::{Element, F16, F32, I8};
 use super::super::simd::Simd;
 use super::super::simd::portable::narrow_f16;
+use super::super::simd::{Element, F16, F32, I8};
 use super::multiply::Ahead;
 use std::fmt;
 

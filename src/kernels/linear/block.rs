@@ -1,7 +1,7 @@
 //! One task's block of a layer: some tokens by some rows of weights, cut into tiles in one of two ways.
 
-use super::super::element::{BF16, Element, F16, F32};
 use super::super::shared::{Output, Scratch};
+use super::super::simd::{BF16, Element, F16, F32};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Matrix};
 use super::finish::Finish;

@@ -6,7 +6,7 @@
 use super::super::Matrix;
 use super::super::packed::activations::{Activations, HEAD};
 use super::super::packed::lines::{Lines, LinesKernel, NIBBLE_LINES};
-use super::super::packed::{LINE, Packing};
+use super::super::packing::{LINE, Packing};
 use super::super::shared::{Output, Scratch};
 use super::coding::{Bytes, Coding, Nibbles};
 use super::finish::Finish;

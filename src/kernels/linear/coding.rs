@@ -1,7 +1,7 @@
 //! How a packing's lines are multiplied: a type for each, so that a kernel is compiled for each.
 
 use super::super::packed::lines::Lines;
-use super::super::packed::{LINE, Packing};
+use super::super::packing::{LINE, Packing};
 
 /// A packing as a type.
 pub(super) trait Coding {

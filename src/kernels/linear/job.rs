@@ -2,6 +2,7 @@
 
 use super::super::activation::{ActivateRows, Activation};
 use super::super::packed::activations::Activations;
+use super::super::packed::lines::run_lines;
 use super::super::shared::Output;
 use super::super::{Isa, Layout, Matrix, Packing, Parallel};
 use super::block::Block;
@@ -24,7 +25,7 @@ impl Layer<'_> {
             Layout::Rows(dtype) => isa.run(Block { dtype, x, weights, bias, finish, y, rows, tokens }),
             Layout::Tiles(packing) => {
                 if let Some(x) = coded.iter().flatten().find(|coded| coded.block == packing.block()) {
-                    isa.run_lines(super::coded::Block { x: *x, weights, packing, bias, finish, y, rows, tokens });
+                    run_lines(isa, super::coded::Block { x: *x, weights, packing, bias, finish, y, rows, tokens });
                 } else {
                     y.incomplete();
                 }

@@ -5,7 +5,7 @@
 //! the panels before. The order of additions is therefore the same in every tile shape.
 
 use super::super::Matrix;
-use super::super::element::Element;
+use super::super::simd::Element;
 use super::super::simd::Simd;
 
 /// Most columns of a panel: its rows and a tile's tokens stay in the first-level cache together (8 rows of 28 KB, 3 of 11 KB).

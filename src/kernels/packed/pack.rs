@@ -10,11 +10,11 @@
 
 use std::ops::Range;
 
-use super::super::element::{BF16, Element, F16, F32};
+use super::super::packing::{LINE, Packing};
 use super::super::simd::portable::widen_bf16;
+use super::super::simd::{BF16, Element, F16, F32};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Isa, Layout, Matrix};
-use super::{LINE, Packing};
 
 /// Where the largest weight of a block is tried with four bits, in steps from zero, and on both sides of the best of these.
 const PLACES: [f32; 3] = [-8.0, -9.3, -10.6];

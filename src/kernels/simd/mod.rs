@@ -16,8 +16,6 @@ pub(super) mod avx512;
 pub(super) mod neon;
 pub(super) mod portable;
 
-use super::element::Element;
-
 /// A kernel that can be compiled for any instruction set. Implementations mark `run` as `#[inline(always)]`.
 pub(super) trait Kernel {
     /// Does the work with the instructions that `simd` stands for.
@@ -127,10 +125,114 @@ pub(super) trait Simd: Copy {
     }
 }
 
+/// An element type of stored weights, or of rows that attention keeps, as a type: so that a kernel is compiled for each.
+pub(super) trait Element {
+    /// Bytes of one element.
+    const SIZE: usize;
+
+    /// Reads a register full of elements and widens them.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `S::LANES` elements.
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V;
+
+    /// Reads `count <= S::LANES` elements and widens them, zeros in the other lanes.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `count` elements.
+    #[inline(always)]
+    unsafe fn load_part<S: Simd>(simd: S, from: *const u8, count: usize) -> S::V {
+        let mut whole = [0_u8; 64];
+        // SAFETY: the caller vouches for the elements, and no register is longer than the array.
+        unsafe {
+            core::ptr::copy_nonoverlapping(from, whole.as_mut_ptr(), (count * Self::SIZE).min(64));
+            Self::load(simd, whole.as_ptr())
+        }
+    }
+
+    /// Reads one element and widens it.
+    ///
+    /// # Safety
+    /// `from` is valid for reading one element.
+    unsafe fn widen(from: *const u8) -> f32;
+}
+
+/// 32 bit floating point.
+pub(super) struct F32;
+/// IEEE half precision.
+pub(super) struct F16;
+/// bfloat16.
+pub(super) struct BF16;
+/// Signed bytes.
+pub(super) struct I8;
+
+impl Element for F32 {
+    const SIZE: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements; a load needs no alignment.
+        unsafe { simd.load(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element; its alignment is not assumed.
+        unsafe { from.cast::<f32>().read_unaligned() }
+    }
+}
+
+impl Element for F16 {
+    const SIZE: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { simd.load_f16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element; its alignment is not assumed.
+        portable::widen_f16(unsafe { from.cast::<u16>().read_unaligned() })
+    }
+}
+
+impl Element for BF16 {
+    const SIZE: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { simd.load_bf16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element; its alignment is not assumed.
+        portable::widen_bf16(unsafe { from.cast::<u16>().read_unaligned() })
+    }
+}
+
+impl Element for I8 {
+    const SIZE: usize = 1;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { simd.load_i8(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element.
+        f32::from(unsafe { from.read() }.cast_signed())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
-    use super::super::element::{BF16, F16, F32, I8};
     use super::super::testing::Random;
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Attention in `f64`, and prompts for it with everything that a model may have.
 
 use super::super::super::testing::{Random, Stored};
-use super::super::super::{Dtype, Serial};
+use super::super::super::{Dtype, Norm, Serial};
 use super::super::*;
 
 /// A model's attention and one prompt for it.

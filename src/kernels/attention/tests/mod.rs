@@ -1,7 +1,7 @@
 mod case;
 
-use super::super::Serial;
 use super::super::testing::{Stored, Threads, bits};
+use super::super::{Norm, Serial};
 use super::attend::CHUNK;
 use super::*;
 

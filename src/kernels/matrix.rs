@@ -1,9 +1,9 @@
-//! Weights as they lie in a file, and how their elements become `f32`.
+//! Weights as they lie in a file.
 
-use super::packed::{Packing, unpack};
-use super::simd::{Simd, portable};
 use std::fmt;
 use std::ops::Range;
+
+use super::packing::Packing;
 
 /// Element type of stored weights, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -116,141 +116,6 @@ impl Matrix<'_> {
             }
         };
         Some(Self { rows: range.len(), data: self.data.get(from..to)?, ..*self })
-    }
-
-    /// Widens the elements from `from` on, counted in row-major order, into `to`.
-    pub fn widen(&self, from: usize, to: &mut [f32]) {
-        let dtype = match self.layout {
-            Layout::Rows(dtype) => dtype,
-            Layout::Tiles(packing) => return self.unpack(packing, from, to),
-        };
-        let bytes = &self.data[from * dtype.size()..][..to.len() * dtype.size()];
-        match dtype {
-            Dtype::F32 => widen_each(bytes, to, f32::from_le_bytes),
-            Dtype::F16 => widen_each(bytes, to, |b| portable::widen_f16(u16::from_le_bytes(b))),
-            Dtype::BF16 => widen_each(bytes, to, |b| portable::widen_bf16(u16::from_le_bytes(b))),
-        }
-    }
-
-    /// The same for quantised weights, row by row.
-    fn unpack(&self, packing: Packing, from: usize, mut to: &mut [f32]) {
-        let (mut row, mut col) = (from / self.cols.max(1), from % self.cols.max(1));
-        while !to.is_empty() {
-            let (part, rest) = to.split_at_mut(to.len().min(self.cols - col));
-            unpack(packing, self.data, self.cols, row, col, part);
-            (row, col, to) = (row + 1, 0, rest);
-        }
-    }
-}
-
-fn widen_each<const SIZE: usize>(bytes: &[u8], to: &mut [f32], widen: impl Fn([u8; SIZE]) -> f32) {
-    for (to, bytes) in to.iter_mut().zip(bytes.as_chunks::<SIZE>().0) {
-        *to = widen(*bytes);
-    }
-}
-
-/// [`Dtype`] as a type, so that a kernel is compiled for each.
-pub(super) trait Element {
-    /// Bytes of one element.
-    const SIZE: usize;
-
-    /// Reads a register full of elements and widens them.
-    ///
-    /// # Safety
-    /// `from` is valid for reading `S::LANES` elements.
-    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V;
-
-    /// Reads `count <= S::LANES` elements and widens them, zeros in the other lanes.
-    ///
-    /// # Safety
-    /// `from` is valid for reading `count` elements.
-    #[inline(always)]
-    unsafe fn load_part<S: Simd>(simd: S, from: *const u8, count: usize) -> S::V {
-        let mut whole = [0_u8; 64];
-        // SAFETY: the caller vouches for the elements, and no register is longer than the array.
-        unsafe {
-            core::ptr::copy_nonoverlapping(from, whole.as_mut_ptr(), (count * Self::SIZE).min(64));
-            Self::load(simd, whole.as_ptr())
-        }
-    }
-
-    /// Reads one element and widens it.
-    ///
-    /// # Safety
-    /// `from` is valid for reading one element.
-    unsafe fn widen(from: *const u8) -> f32;
-}
-
-/// [`Dtype::F32`].
-pub(super) struct F32;
-/// [`Dtype::F16`].
-pub(super) struct F16;
-/// [`Dtype::BF16`].
-pub(super) struct BF16;
-/// Signed bytes.
-pub(super) struct I8;
-
-impl Element for F32 {
-    const SIZE: usize = 4;
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
-        // SAFETY: the caller vouches for the elements; a load needs no alignment.
-        unsafe { simd.load(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn widen(from: *const u8) -> f32 {
-        // SAFETY: the caller vouches for the element; its alignment is not assumed.
-        unsafe { from.cast::<f32>().read_unaligned() }
-    }
-}
-
-impl Element for F16 {
-    const SIZE: usize = 2;
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
-        // SAFETY: the caller vouches for the elements.
-        unsafe { simd.load_f16(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn widen(from: *const u8) -> f32 {
-        // SAFETY: the caller vouches for the element; its alignment is not assumed.
-        portable::widen_f16(unsafe { from.cast::<u16>().read_unaligned() })
-    }
-}
-
-impl Element for BF16 {
-    const SIZE: usize = 2;
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
-        // SAFETY: the caller vouches for the elements.
-        unsafe { simd.load_bf16(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn widen(from: *const u8) -> f32 {
-        // SAFETY: the caller vouches for the element; its alignment is not assumed.
-        portable::widen_bf16(unsafe { from.cast::<u16>().read_unaligned() })
-    }
-}
-
-impl Element for I8 {
-    const SIZE: usize = 1;
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
-        // SAFETY: the caller vouches for the elements.
-        unsafe { simd.load_i8(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn widen(from: *const u8) -> f32 {
-        // SAFETY: the caller vouches for the element.
-        f32::from(unsafe { from.read() }.cast_signed())
     }
 }
 

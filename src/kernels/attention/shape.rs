@@ -1,0 +1,35 @@
+//! What the heads of an attention look like.
+
+use super::super::norm::Norm;
+
+/// Which values of a head are rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rotation {
+    /// Value `i` and value `i + rotary_pairs`, the "rotate half" form of most checkpoints.
+    Halves,
+    /// Neighbours, value `2 i` and value `2 i + 1` (GLM, Cohere, Llama 4).
+    Interleaved,
+}
+
+/// What the heads look like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`. Head `h` reads key head `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// Values of a head.
+    pub head_dim: usize,
+    /// Pairs of a head's values that are rotated, the rest passes: `head_dim / 2` in most models, 0 for none.
+    pub rotary_pairs: usize,
+    /// Which values make a pair.
+    pub rotation: Rotation,
+    /// Multiplies the scores: `1 / sqrt(head_dim)` in most models.
+    pub scale: f32,
+    /// With `Some(w)` a query at position `p` sees the keys at `p - w + 1 ..= p` only.
+    pub window: Option<usize>,
+    /// With `Some(cap)` a score `s` becomes `cap * tanh(s / cap)` (Gemma 2).
+    pub soft_cap: Option<f32>,
+    /// Every head of queries and keys is normalised so before it is rotated, if at all (Qwen 3).
+    pub head_norm: Option<Norm>,
+}
