@@ -1,5 +1,4 @@
 //! Activations by the names that config.json has for them (`ACT2FN` in transformers).
-#![allow(dead_code, reason = "for families to come")]
 
 use super::fields::Fields;
 use crate::error::Result;

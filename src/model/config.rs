@@ -89,7 +89,6 @@ impl ModelConfig {
     }
 
     /// Gives a number another default than most families have, where `key` is absent.
-    #[allow(dead_code, reason = "for families to come")]
     pub(super) fn set_default(
         &mut self,
         f: Fields,

@@ -93,13 +93,11 @@ impl<'a> Fields<'a> {
     }
 
     /// The same; a `null` counts as absent.
-    #[allow(dead_code, reason = "for families to come")]
     pub(crate) fn positive_or_null(&self, key: &str, max: f64) -> Result<Option<f64>> {
         if self.get(key).is_none() { Ok(None) } else { self.positive(key, max) }
     }
 
     /// A list of integers within `range`; a `null` counts as absent.
-    #[allow(dead_code, reason = "for families to come")]
     pub(crate) fn integers(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<Vec<usize>>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let number = |value| whole(value).filter(|number| range.contains(number)).map(|number| number as usize);

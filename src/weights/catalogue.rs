@@ -142,6 +142,11 @@ impl Catalogue {
         }
     }
 
+    /// Whether both names are those of one tensor.
+    pub(crate) fn are_one(&self, name: &str, other: &str) -> bool {
+        self.places.get(name) == self.places.get(other)
+    }
+
     /// The index that was read, if there is one.
     pub(crate) fn index(&self) -> Option<&str> {
         is_index(&self.origin).then_some(&self.origin)

@@ -143,14 +143,19 @@ impl WeightTable {
         self.tensors.values().map(Stored::len).sum()
     }
 
-    /// The type that most of the shard's values are stored in, quantised matrices left out: then it is the type of
-    /// most vectors.
+    /// The type of most of the checkpoint's own values: where matrices are quantised, those of vectors.
     pub(crate) fn dtype(&self) -> Option<Dtype> {
-        let plain = self.tensors.values().filter_map(|tensor| match tensor.layout {
-            Layout::Rows(dtype) => Some((tensor.bytes.len(), dtype)),
-            Layout::Tiles(_) => None,
-        });
-        plain.max_by_key(|(bytes, _)| *bytes).map(|(_, dtype)| dtype)
+        most(self.tensors.values())
+    }
+
+    /// The type of most values of the tensors `wanted`.
+    pub(crate) fn dtype_of(&self, wanted: &[&Weight]) -> Option<Dtype> {
+        most(wanted.iter().filter_map(|weight| self.get(&weight.name)))
+    }
+
+    /// Takes the tensors of `other`, too.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.tensors.extend(other.tensors);
     }
 
     /// The mapped files, for readers who take values of type `dtype` where they lie.
@@ -165,6 +170,15 @@ impl WeightTable {
     pub(crate) fn layout(&self) -> Option<Layout> {
         self.tensors.values().max_by_key(|t| t.bytes.len()).map(Stored::layout)
     }
+}
+
+/// The type of most values of `tensors` that are not quantised.
+fn most<'t>(tensors: impl Iterator<Item = &'t Stored>) -> Option<Dtype> {
+    let plain = tensors.filter_map(|tensor| match tensor.layout {
+        Layout::Rows(dtype) => Some((tensor.bytes.len(), dtype)),
+        Layout::Tiles(_) => None,
+    });
+    plain.max_by_key(|(bytes, _)| *bytes).map(|(_, dtype)| dtype)
 }
 
 /// The files of a [`WeightTable`], numbered.

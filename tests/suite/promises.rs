@@ -1,5 +1,6 @@
 //! Lists in documents are true: every test and tool is in its list, and what a list names exists.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ fn unit_tests(folder: &str) -> Vec<String> {
     folders.sort();
     let below = folders.iter().flat_map(|path| unit_tests(path.strip_prefix(root()).unwrap().to_str().unwrap()));
     let end = if folder.ends_with("/tests") { ".rs" } else { "tests.rs" };
-    files(folder, end).into_iter().filter(|path| !path.ends_with("/mod.rs")).chain(below).collect()
+    files(folder, end).into_iter().chain(below).collect()
 }
 
 /// The comment that a file begins with, in one line.
@@ -75,8 +76,8 @@ fn table() -> String {
     suite.retain(|path| path != "tests/suite/main.rs");
     let c = files("c_tests", ".c");
     let mut units = unit_tests("src");
-    // Many need none: they test what the file beside them says.
-    units.retain(|path| promise(path).is_some());
+    // Many need none: they test what the file beside them says. Others only help.
+    units.retain(|path| promise(path).is_some() && read(path).contains("#[test]\n"));
     let mut table = String::new();
     rows(&mut table, "Through the Rust API (tests/suite)", "tests/suite/", &suite);
     rows(&mut table, "Through the C interface (c_tests)", "c_tests/", &c);
@@ -143,6 +144,47 @@ fn architecture_md_tells_who_may_use_whom() {
         return;
     }
     assert_eq!(&page[begin..end], table, "{PAGE} is out of date; run `make promises` and commit the result");
+}
+
+/// The documents, by their paths from the root.
+fn documents() -> Vec<String> {
+    let pages = ["README.md", "CONTRIBUTING.md", "tests/README.md", "tools/README.md"].map(str::to_owned);
+    files("docs", ".md").into_iter().chain(pages).collect()
+}
+
+#[test]
+fn documents_name_files_that_exist() {
+    let mut named = 0;
+    for page in documents() {
+        let text = read(&page);
+        let folder = root().join(&page).parent().unwrap().to_owned();
+        let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap());
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://")).map(|link| folder.join(link));
+        // Every other piece between backticks is a name; one with a blank, a star or a bracket is more than a path.
+        let quoted = text.split('`').skip(1).step_by(2).filter(|name| !name.contains([' ', '*', '<', '{', '\n']));
+        let inside =
+            |name: &&str| ["src/", "tests/", "c_tests/", "tools/", "docs/"].iter().any(|top| name.starts_with(top));
+        for path in links.chain(quoted.filter(inside).map(|name| root().join(name))) {
+            named += 1;
+            assert!(path.exists(), "{page} names {}", path.display());
+        }
+    }
+    assert!(named > 100, "{named}");
+}
+
+#[test]
+fn documents_name_functions_and_types_of_the_header() {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = |text: &str| -> HashSet<String> {
+        let names = text.split(|c| !word(c)).filter(|name| name.starts_with("ortshard_"));
+        names.map(|name| name.trim_end_matches('_').to_owned()).collect()
+    };
+    let header = words(&read("include/ortshard.h"));
+    for page in documents() {
+        for name in words(&read(&page)) {
+            assert!(header.contains(&name), "{page} names {name}: the header has none");
+        }
+    }
 }
 
 /// Modules that scripts share are named beside them, those of the peers as a folder.

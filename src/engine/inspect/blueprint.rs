@@ -47,18 +47,29 @@ impl Blueprint {
     /// - If the checkpoint has both a head and an embedding, the head is the head. In many such checkpoints the two are equal, and
     ///   then it makes no difference.
     /// - If the checkpoint has a head alone, the head is the embedding, too.
-    pub(crate) fn with_head_of(mut self, catalogue: &mut Catalogue) -> Self {
-        if !(self.config.tie_word_embeddings && catalogue.holds(model::HEAD)) {
-            return self;
-        }
-        if self.range.is_first() && !catalogue.holds(model::EMBEDDING) {
+    pub(crate) fn with_head_of(self, catalogue: &mut Catalogue) -> Self {
+        let tied = self.config.tie_word_embeddings && catalogue.holds(model::HEAD);
+        if tied && self.range.is_first() && !catalogue.holds(model::EMBEDDING) {
             catalogue.alias(model::EMBEDDING, model::HEAD);
-        } else if self.range.is_last() {
-            self.config.tie_word_embeddings = false;
-            self.graph = model::graph(&self.config, self.range);
         }
-        self
+        self.with_last(self.range.end, Some(catalogue))
     }
+
+    /// The blueprint of the layers from the same first one to `last`.
+    pub(crate) fn with_last(&self, last: usize, catalogue: Option<&Catalogue>) -> Self {
+        let (mut config, range) = (self.config.clone(), Range { end: last, ..self.range });
+        if config.tie_word_embeddings && range.is_last() && catalogue.is_some_and(|c| has_own_head(range, c)) {
+            config.tie_word_embeddings = false;
+        }
+        let graph = model::graph(&config, range);
+        Self { config, range, graph }
+    }
+}
+
+/// Whether the checkpoint of a model with a tied head has a head of its own all the same.
+fn has_own_head(range: Range, catalogue: &Catalogue) -> bool {
+    let one = range.is_first() && catalogue.are_one(model::HEAD, model::EMBEDDING);
+    catalogue.holds(model::HEAD) && !one
 }
 
 /// The model's shape.

@@ -4,8 +4,8 @@ use super::blueprint::Blueprint;
 use crate::engine::memory::{ROWS, run_bytes, run_within};
 use crate::engine::options::{DEFAULT_CHUNK, Device, EngineOptions, ShardSpec, Target};
 use crate::engine::session::copied_bytes;
-use crate::error::{ErrorKind, Result};
-use crate::graph::{Graph, Weight};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::Weight;
 use crate::kept::KeptShape;
 use crate::kernels::Dtype;
 use crate::model::StoredDtype;
@@ -57,7 +57,8 @@ pub(crate) fn estimate(
     let mut catalogue = Catalogue::here(&*files)?;
     let blueprint = Blueprint::read_here(&*files, spec, catalogue.as_mut())?;
     let (first, layers) = (blueprint.range.start, blueprint.range.layers);
-    let mut estimate = engine.predict(&*files, catalogue.as_ref(), &blueprint, context, requests)?;
+    let mut headers = Headers { files: &*files, catalogue: catalogue.as_ref(), known: WeightTable::default() };
+    let mut estimate = engine.predict(&mut headers, &blueprint, context, requests)?;
 
     // The machine's available memory does not include what the engine holds already.
     let (room, held) = match engine.limit {
@@ -65,15 +66,19 @@ pub(crate) fn estimate(
         // If the system does not say how much is available, all layers fit.
         None => (Some(available(engine.target)).filter(|available| *available > 0).unwrap_or(u64::MAX), engine.held),
     };
-    for last in first..layers {
-        let spec = ShardSpec { last_layer: last as u32, ..spec.clone() };
-        let blueprint = Blueprint::read_here(&*files, &spec, catalogue.as_mut())?;
-        let of_range = engine.predict(&*files, catalogue.as_ref(), &blueprint, context, requests)?;
-        if of_range.total_bytes.max(of_range.load_peak_bytes - held) > room {
-            break;
-        }
-        estimate.largest_end_layer = Some(last as u32);
+    let mut fits = |last: usize| {
+        let blueprint = blueprint.with_last(last, catalogue.as_ref());
+        let of_range = engine.predict(&mut headers, &blueprint, context, requests)?;
+        Ok::<_, Error>(of_range.total_bytes.max(of_range.load_peak_bytes - held) <= room)
+    };
+    // More layers take more memory. The last one is apart: the shard that ends with it gives logits instead of hidden states.
+    let (mut least, mut most) = (first, layers - 1);
+    while least < most {
+        let middle = usize::midpoint(least, most);
+        if fits(middle)? { least = middle + 1 } else { most = middle }
     }
+    let last = if least == layers - 1 && fits(least)? { Some(least) } else { least.checked_sub(1) };
+    estimate.largest_end_layer = last.filter(|last| *last >= first).map(|last| last as u32);
     Ok(estimate)
 }
 
@@ -87,30 +92,24 @@ fn available(target: &Target) -> u64 {
 
 impl Situation<'_> {
     /// The estimate of one range, without the largest one.
-    fn predict(
-        &self,
-        files: &dyn ModelFiles,
-        catalogue: Option<&Catalogue>,
-        blueprint: &Blueprint,
-        context: u32,
-        requests: u32,
-    ) -> Result<Estimate> {
+    fn predict(&self, headers: &mut Headers, blueprint: &Blueprint, context: u32, requests: u32) -> Result<Estimate> {
         let Blueprint { config, range, graph } = blueprint;
         let precision = self.options.precision;
-        let table = catalogue.map_or(Ok(None), |catalogue| headers(files, catalogue, graph))?;
+        let wanted = graph.weights();
+        let table = headers.of(&wanted)?;
         let said = config.dtype.map(|dtype| match dtype {
             StoredDtype::F32 => Dtype::F32,
             StoredDtype::F16 => Dtype::F16,
             StoredDtype::Bf16 => Dtype::BF16,
         });
-        let stored = table.as_ref().and_then(WeightTable::dtype).or(said);
-        let bytes = |weight: &Weight| match table.as_ref().and_then(|table| table.get(&weight.name)) {
+        let stored = table.and_then(|table| table.dtype_of(&wanted)).or(said);
+        let bytes = |weight: &Weight| match table.and_then(|table| table.get(&weight.name)) {
             Some(stored) => stored.len(),
             None => weight.shape.iter().product::<usize>() as u64 * said.map_or(4, |dtype| dtype.size() as u64),
         };
-        let weight_bytes = precision.bytes(&graph.weights(), bytes);
+        let weight_bytes = precision.bytes(&wanted, bytes);
         let dtype = self.target.dtype(stored);
-        let copies = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table.as_ref());
+        let copies = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table);
         let (copied, passing) = copies.unwrap_or_default();
         let weight_bytes = weight_bytes + copied;
         let kept = KeptShape::new(graph, self.options.kv_type.rows());
@@ -144,16 +143,35 @@ impl Situation<'_> {
     }
 }
 
-/// The shard's tensors, if the files that hold them are here.
-fn headers(files: &dyn ModelFiles, catalogue: &Catalogue, graph: &Graph) -> Result<Option<WeightTable>> {
-    for file in catalogue.files(&graph.weights())? {
-        if !matches!(files.audit(file)?, FileState::Present { .. }) {
-            return Ok(None);
+/// The headers of the checkpoint's files, read once each.
+struct Headers<'f> {
+    files: &'f dyn ModelFiles,
+    catalogue: Option<&'f Catalogue>,
+    /// The tensors that were asked for.
+    known: WeightTable,
+}
+
+impl Headers<'_> {
+    /// The tensors `wanted` among others, if the files that hold them are here.
+    fn of(&mut self, wanted: &[&Weight]) -> Result<Option<&WeightTable>> {
+        let Some(catalogue) = self.catalogue else { return Ok(None) };
+        let new: Vec<&Weight> =
+            wanted.iter().copied().filter(|weight| self.known.get(&weight.name).is_none()).collect();
+        if new.is_empty() {
+            return Ok(Some(&self.known));
         }
-    }
-    match weights::load(files, catalogue, &graph.weights(), &mut |_| Ok(())) {
-        Ok(table) => Ok(Some(table)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => Ok(None),
-        Err(error) => Err(error),
+        for file in catalogue.files(&new)? {
+            if !matches!(self.files.audit(file)?, FileState::Present { .. }) {
+                return Ok(None);
+            }
+        }
+        match weights::load(self.files, catalogue, &new, &mut |_| Ok(())) {
+            Ok(table) => {
+                self.known.extend(table);
+                Ok(Some(&self.known))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Offline) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
