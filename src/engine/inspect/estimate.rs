@@ -4,7 +4,7 @@ use super::blueprint::Blueprint;
 use crate::engine::memory::{ROWS, run_bytes, run_within};
 use crate::engine::options::{DEFAULT_CHUNK, Device, EngineOptions, ShardSpec, Target};
 use crate::engine::session::copied_bytes;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::graph::Weight;
 use crate::kept::KeptShape;
 use crate::kernels::Dtype;
@@ -66,18 +66,21 @@ pub(crate) fn estimate(
         // If the system does not say how much is available, all layers fit.
         None => (Some(available(engine.target)).filter(|available| *available > 0).unwrap_or(u64::MAX), engine.held),
     };
+    let within = |estimate: &Estimate| estimate.total_bytes.max(estimate.load_peak_bytes - held) <= room;
     let mut fits = |last: usize| {
+        if last == blueprint.range.end {
+            return Ok(within(&estimate));
+        }
         let blueprint = blueprint.with_last(last, catalogue.as_ref());
-        let of_range = engine.predict(&mut headers, &blueprint, context, requests)?;
-        Ok::<_, Error>(of_range.total_bytes.max(of_range.load_peak_bytes - held) <= room)
+        engine.predict(&mut headers, &blueprint, context, requests).map(|of_range| within(&of_range))
     };
-    // More layers take more memory. The last one is apart: the shard that ends with it gives logits instead of hidden states.
-    let (mut least, mut most) = (first, layers - 1);
+    // More layers take more memory, so that the range is halved until it is known where memory ends. Mostly all fit.
+    let (mut least, mut most) = if fits(layers - 1)? { (layers, layers) } else { (first, layers - 1) };
     while least < most {
         let middle = usize::midpoint(least, most);
         if fits(middle)? { least = middle + 1 } else { most = middle }
     }
-    let last = if least == layers - 1 && fits(least)? { Some(least) } else { least.checked_sub(1) };
+    let last = least.checked_sub(1);
     estimate.largest_end_layer = last.filter(|last| *last >= first).map(|last| last as u32);
     Ok(estimate)
 }
