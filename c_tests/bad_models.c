@@ -51,15 +51,15 @@ int main(void)
     REFUSED(INVALID_ARGUMENT, "not a folder");
     spec.model = "\xff";
     REFUSED(INVALID_UTF8, "spec->model");
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    FAILS(MALFORMED, "config", ortshard_model_info(join(broken, "broken_config"), &model));
-    FAILS(NOT_FOUND, "config.json", ortshard_model_info(join(broken, "no_config"), &model));
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    FAILS(MALFORMED, "config", ortshard_model_get_info(join(broken, "broken_config"), &model));
+    FAILS(NOT_FOUND, "config.json", ortshard_model_get_info(join(broken, "no_config"), &model));
 
     /* The engine still has the shard it had, and clearing leaves none. */
-    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
+    ortshard_engine_stats counters = ORTSHARD_ENGINE_STATS_INIT;
     OK(ortshard_engine_current_shard(engine, &current));
     CHECK(current == kept);
-    OK(ortshard_engine_stats(engine, &counters));
+    OK(ortshard_engine_get_stats(engine, &counters));
     CHECK(counters.shards_loaded == 1 && counters.tokens == 0 && counters.out_of_memory_load == 0);
     OK(ortshard_engine_clear(engine));
     ortshard_shard_free(current);

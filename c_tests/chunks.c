@@ -54,7 +54,7 @@ int main(void)
     /* As int32, with a batch dimension, from memory without alignment, into a buffer without alignment. */
     static char shifted[sizeof narrow + 1];
     memcpy(shifted + 1, narrow, sizeof narrow);
-    ortshard_tensor other = {ORTSHARD_I32, 2, {1, (int64_t)n}, shifted + 1, n * sizeof *narrow};
+    ortshard_tensor other = {ORTSHARD_DTYPE_I32, 2, {1, (int64_t)n}, shifted + 1, n * sizeof *narrow};
     OK(ortshard_request_truncate(request, 0));
     OK(ortshard_request_infer_into(request, &other, ORTSHARD_LOGITS_LAST, (char *)got + 1, vocab_bytes, &output));
     CHECK(output.data == (char *)got + 1);

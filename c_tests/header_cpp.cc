@@ -8,13 +8,13 @@ extern "C" int cpp_half(void);
 int cpp_half(void)
 {
     ortshard_runtime_options runtime = ORTSHARD_RUNTIME_OPTIONS_INIT;
-    ortshard_runtime_description runtime_description = ORTSHARD_RUNTIME_DESCRIPTION_INIT;
-    ortshard_device_description device = ORTSHARD_DEVICE_DESCRIPTION_INIT;
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+    ortshard_runtime_info runtime_description = ORTSHARD_RUNTIME_INFO_INIT;
+    ortshard_device_info device = ORTSHARD_DEVICE_INFO_INIT;
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
     ortshard_engine_options engine = ORTSHARD_ENGINE_OPTIONS_INIT;
-    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
+    ortshard_engine_stats counters = ORTSHARD_ENGINE_STATS_INIT;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
-    ortshard_shard_description shard = ORTSHARD_SHARD_DESCRIPTION_INIT;
+    ortshard_shard_info shard = ORTSHARD_SHARD_INFO_INIT;
     ortshard_request_options request = ORTSHARD_REQUEST_OPTIONS_INIT;
     ortshard_sampler_options sampler = ORTSHARD_SAMPLER_OPTIONS_INIT;
     ortshard_sampler_options greedy = ORTSHARD_SAMPLER_OPTIONS_GREEDY;

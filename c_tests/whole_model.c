@@ -16,10 +16,10 @@ int main(void)
     OK(ortshard_request_capacity(request, &capacity));
     CHECK(position == n_prompt + n - 1 && capacity >= position);
 
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    OK(ortshard_model_info(setting("TEST_MODEL"), &model));
-    OK(ortshard_shard_info(shard, &info));
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+    OK(ortshard_model_get_info(setting("TEST_MODEL"), &model));
+    OK(ortshard_shard_get_info(shard, &info));
     CHECK(strcmp(info.architecture, model.architecture) == 0 && strstr(info.architecture, "ForCausalLM") != NULL);
     CHECK(info.first_layer == 0 && info.last_layer == model.n_layers - 1 && info.n_layers == model.n_layers);
     CHECK(info.is_first == 1 && info.is_last == 1);
@@ -29,7 +29,7 @@ int main(void)
     CHECK((info.cpu_nodes == info.nodes) == (asked.device == ORTSHARD_DEVICE_CPU));
     CHECK(info.hidden_size == model.hidden_size && info.vocab_size == model.vocab_size);
     CHECK(info.max_positions == model.max_positions && info.weight_bytes > 0 && info.kv_bytes_per_token > 0);
-    CHECK(info.weight_dtype >= ORTSHARD_F32 && info.weight_dtype <= ORTSHARD_BF16);
+    CHECK(info.weight_dtype >= ORTSHARD_DTYPE_F32 && info.weight_dtype <= ORTSHARD_DTYPE_BF16);
 
     /* Back to the prompt's end, the first answer comes again. */
     ortshard_tensor input = ids_tensor(&wanted[0], 1), logits;

@@ -238,9 +238,9 @@ static ortshard_tensor prefill(struct pipeline *p, struct ids prompt)
     for (size_t done = 0; done < prompt.count && !interrupted;) {
         size_t count = prompt.count - done < PIECE ? prompt.count - done : PIECE;
         int last = done + count == prompt.count;
-        ortshard_tensor ids = {ORTSHARD_I64, 1, {(int64_t)count}, prompt.data + done, count * sizeof *prompt.data};
+        ortshard_tensor ids = {ORTSHARD_DTYPE_I64, 1, {(int64_t)count}, prompt.data + done, count * sizeof *prompt.data};
         int32_t wanted = last ? ORTSHARD_LOGITS_LAST : ORTSHARD_LOGITS_NONE;
-        check(ortshard_infer_chain(p->requests, p->count, &ids, wanted, &logits));
+        check(ortshard_chain_infer(p->requests, p->count, &ids, wanted, &logits));
         done += count;
     }
     return logits;
@@ -277,12 +277,12 @@ static void generate(struct result *r, struct pipeline *p, const struct options 
     size_t n_eos = eos_ids(p->stages[0].engine, o, tokenizer, eos);
     wipe_progress();
     int64_t id;
-    ortshard_tensor next = {ORTSHARD_I64, 1, {1}, &id, sizeof id};
+    ortshard_tensor next = {ORTSHARD_DTYPE_I64, 1, {1}, &id, sizeof id};
     while (r->ids.count < max_tokens && !interrupted) {
         int is_eos = 0;
         if (r->ids.count == 0)
             check(ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id));
-        else check(ortshard_next_token(p->requests, p->count, &next, sampler, &id));
+        else check(ortshard_chain_sample(p->requests, p->count, &next, sampler, &id));
         add_id(r, o, stream, id);
         for (size_t i = 0; i < n_eos; i++) is_eos |= id == eos[i];
         if (is_eos) break;
@@ -335,10 +335,10 @@ static uint64_t peak_memory(void)
 
 static void print_json(const struct result *r, const struct pipeline *p)
 {
-    ortshard_runtime_description runtime = ORTSHARD_RUNTIME_DESCRIPTION_INIT;
-    ortshard_shard_description shard = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    check(ortshard_runtime_info(&runtime));
-    check(ortshard_shard_info(p->stages[0].shard, &shard));
+    ortshard_runtime_info runtime = ORTSHARD_RUNTIME_INFO_INIT;
+    ortshard_shard_info shard = ORTSHARD_SHARD_INFO_INIT;
+    check(ortshard_runtime_get_info(&runtime));
+    check(ortshard_shard_get_info(p->stages[0].shard, &shard));
 
     putchar('{');
     print_ids("prompt_ids", r->prompt);
@@ -397,8 +397,8 @@ int main(int argc, char **argv)
     ortshard_engine *engine;
     check(ortshard_engine_create(&o.engine, &engine));
 
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    check(ortshard_engine_model_info(engine, &o.model, on_progress, "model", &model));
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    check(ortshard_engine_get_model_info(engine, &o.model, on_progress, "model", &model));
     wipe_progress();
     struct pipeline p = cut(&o, model.n_layers);
     p.stages[0].engine = engine;

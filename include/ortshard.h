@@ -28,12 +28,12 @@
  *             || ortshard_request_create(shard, NULL, &request)
  *             || ortshard_sampler_create(NULL, &sampler);
  *         int64_t prompt[3] = {1, 15, 27}, id = 0;
- *         ortshard_tensor input = {ORTSHARD_I64, 1, {3}, prompt, sizeof prompt}, logits;
+ *         ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {3}, prompt, sizeof prompt}, logits;
  *         for (int i = 0; i < 20 && !failed; i++) {
  *             failed = ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &logits)
  *                 || ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id);
  *             if (!failed) printf("%" PRId64 " ", id);
- *             input = (ortshard_tensor){ORTSHARD_I64, 1, {1}, &id, sizeof id};
+ *             input = (ortshard_tensor){ORTSHARD_DTYPE_I64, 1, {1}, &id, sizeof id};
  *         }
  *         if (failed) fprintf(stderr, "%s\n", ortshard_last_error());
  *
@@ -127,8 +127,8 @@ extern "C" {
 /**
  * Holds at most one shard of a model and replaces it safely.
  *
- * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _stats, _model_info, _model_eos,
- * _open_tokenizer, _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
+ * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
+ * _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
@@ -136,15 +136,15 @@ typedef struct ortshard_engine ortshard_engine;
  * A sequence of tokens on a shard: a KV cache and a position in it.
  *
  * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel, _fork,
- * _export_state, _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row,
- * and ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
+ * _export_state, _import_state; ortshard_batch_infer() for many at once, ortshard_chain_infer() for many shards in a row,
+ * and ortshard_chain_sample() and ortshard_batch_sample() for ids instead of logits.
  */
 typedef struct ortshard_request ortshard_request;
 
 /**
  * A rule and a random stream that choose the next token from logits. Needs no model.
  *
- * Functions: _create, _free, _sample, _reset; ortshard_next_token(), ortshard_next_tokens().
+ * Functions: _create, _free, _sample, _reset; ortshard_chain_sample(), ortshard_batch_sample().
  */
 typedef struct ortshard_sampler ortshard_sampler;
 
@@ -153,7 +153,7 @@ typedef struct ortshard_sampler ortshard_sampler;
  *
  * References are counted: each one that a function gives you, and each that you retain, is freed once.
  *
- * Functions: _retain, _free, _info, _export_onnx; ortshard_request_create().
+ * Functions: _retain, _free, _get_info, _export_onnx; ortshard_request_create().
  */
 typedef struct ortshard_shard ortshard_shard;
 
@@ -256,10 +256,10 @@ typedef int32_t ortshard_status;
 #define ORTSHARD_ERROR_CANCELLED 304
 
 /** No usable ONNX Runtime library was found. The message lists what was tried. */
-#define ORTSHARD_ERROR_RUNTIME_NOT_FOUND 401
+#define ORTSHARD_ERROR_ONNXRUNTIME_NOT_FOUND 401
 
 /** ONNX Runtime reported a failure that is none of the others. */
-#define ORTSHARD_ERROR_RUNTIME 402
+#define ORTSHARD_ERROR_ONNXRUNTIME 402
 
 /** Memory ran out; ortshard_last_oom() says where. The object is as it was before the call. */
 #define ORTSHARD_ERROR_OUT_OF_MEMORY 403
@@ -288,19 +288,19 @@ ORTSHARD_API const char *ortshard_status_name(ortshard_status status);
  * ================================================================================================================== */
 
 /** Memory ran out while a shard was loaded. */
-#define ORTSHARD_SITE_LOAD 1
+#define ORTSHARD_OOM_LOAD 1
 
 /** Memory ran out while a request's KV cache was reserved. */
-#define ORTSHARD_SITE_KV 2
+#define ORTSHARD_OOM_KV 2
 
 /** Memory ran out in the middle of a run. */
-#define ORTSHARD_SITE_RUN 3
+#define ORTSHARD_OOM_RUN 3
 
 /** Where memory ran out. */
 typedef struct ortshard_oom {
     /** Set to sizeof(ortshard_oom) before the call, for instance by ORTSHARD_OOM_INIT. */
     size_t struct_size;
-    /** Which allocation failed: an ORTSHARD_SITE_* constant. */
+    /** Which allocation failed: an ORTSHARD_OOM_* constant. */
     int32_t site;
     /** The device whose memory ran out, such as "cpu". */
     char device[28];
@@ -333,12 +333,12 @@ ORTSHARD_API ortshard_status ortshard_last_oom(ortshard_oom *oom);
  * Model folders
  *
  * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. For models
- * of the hub by name: ortshard_engine_model_info().
+ * of the hub by name: ortshard_engine_get_model_info().
  * ================================================================================================================== */
 
 /** The shape of a model. */
-typedef struct ortshard_model_description {
-    /** Set to sizeof(ortshard_model_description) before the call. */
+typedef struct ortshard_model_info {
+    /** Set to sizeof(ortshard_model_info) before the call. */
     size_t struct_size;
     /** The architecture, such as "LlamaForCausalLM". */
     char architecture[64];
@@ -350,10 +350,10 @@ typedef struct ortshard_model_description {
     uint32_t vocab_size;
     /** The longest sequence the model allows, in tokens. */
     uint32_t max_positions;
-} ortshard_model_description;
+} ortshard_model_info;
 
-/** An ortshard_model_description ready to be filled. @since 0.1 */
-#define ORTSHARD_MODEL_DESCRIPTION_INIT { sizeof(ortshard_model_description), "", 0, 0, 0, 0 }
+/** An ortshard_model_info ready to be filled. @since 0.1 */
+#define ORTSHARD_MODEL_INFO_INIT { sizeof(ortshard_model_info), "", 0, 0, 0, 0 }
 
 /**
  * Describes the model in the folder `model`. Reads config.json only; needs neither weights nor ONNX Runtime.
@@ -362,7 +362,7 @@ typedef struct ortshard_model_description {
  * UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT if it
  * is not a folder, or for a bad struct_size. Threads: any. @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_model_info(const char *model, ortshard_model_description *description);
+ORTSHARD_API ortshard_status ortshard_model_get_info(const char *model, ortshard_model_info *info);
 
 /**
  * The ids that end a sequence, as generation_config.json, or config.json where that has none, of the folder `model`
@@ -371,7 +371,7 @@ ORTSHARD_API ortshard_status ortshard_model_info(const char *model, ortshard_mod
  *
  * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
  *
- * Errors: those of ortshard_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any. @since 0.1
+ * Errors: those of ortshard_model_get_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids, size_t capacity, size_t *needed);
 
@@ -399,24 +399,6 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
 
 /** 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower. */
 #define ORTSHARD_PRECISION_INT4_FINE 4
-
-/** What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32. */
-#define ORTSHARD_KV_AUTO 0
-
-/** float32, as computed. The number of ORTSHARD_F32: types of caches and of tensors are numbered together. */
-#define ORTSHARD_KV_F32 3
-
-/**
- * IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
- * stay what they are.
- */
-#define ORTSHARD_KV_F16 4
-
-/**
- * 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
- * with a value that is not finite becomes NaNs.
- */
-#define ORTSHARD_KV_INT8 16
 
 /** Reading config.json. */
 #define ORTSHARD_STAGE_INSPECT 1
@@ -513,13 +495,18 @@ typedef struct ortshard_engine_options {
      */
     int32_t stock_operators;
     /**
-     * How the KV caches of requests are kept: an ORTSHARD_KV_* constant. F16 and INT8 are for the processor's own
-     * operators only, and on CUDA F32 is refused too: UNSUPPORTED.
+     * What the KV caches of requests hold: ORTSHARD_DTYPE_AUTO (or 0), _F32, _F16 or _INT8. AUTO is what the device
+     * computes in: float32 on the processor; on CUDA the checkpoint's own type, bfloat16 where that is float32.
+     *
+     * _F16 takes half the memory of _F32. A value beyond 65504 in magnitude, the largest there is, becomes that;
+     * infinities and NaNs stay what they are. _INT8 is 8 bits, and one float32 scale for each head's key or value of one
+     * token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both are for
+     * the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
      */
     int32_t kv_type;
     /**
      * Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so that
-     * ortshard_infer_batch() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
+     * ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
      * 0: 1. The processor's own operators run any requests together.
      */
     uint32_t batch_slots;
@@ -540,16 +527,14 @@ typedef struct ortshard_shard_spec {
     size_t struct_size;
     /** The model's folder or its name on the hub (`name` or `org/name`), as UTF-8. Read during the call only. */
     const char *model;
+    /** Branch, tag or commit of a model on the hub. NULL: "main". */
+    const char *revision;
     /** The first layer, from 0. */
     uint32_t first_layer;
     /** The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last. */
     uint32_t last_layer;
     /** Layers of the whole model, to check that the right model is there: another number is an error. 0: no check. */
     uint32_t n_layers;
-    /** Zero. */
-    uint32_t reserved;
-    /** Branch, tag or commit of a model on the hub. NULL: "main". */
-    const char *revision;
 } ortshard_shard_spec;
 
 /** How far loading is. */
@@ -586,7 +571,7 @@ typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress,
 #define ORTSHARD_LAST_LAYER UINT32_MAX
 
 /** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
-#define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0, 0, NULL }
+#define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, NULL, 0, ORTSHARD_LAST_LAYER, 0 }
 
 /**
  * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_ENGINE_OPTIONS_INIT.
@@ -635,7 +620,7 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
  * folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
  * not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
  * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load
- * on this engine; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+ * on this engine; IO; ONNXRUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  * @since 0.1
  */
@@ -679,8 +664,8 @@ ORTSHARD_API ortshard_status ortshard_engine_clear_pack_cache(const ortshard_eng
  * ================================================================================================================== */
 
 /** What an engine has counted since it was created. */
-typedef struct ortshard_engine_counters {
-    /** Set to sizeof(ortshard_engine_counters) before the call. */
+typedef struct ortshard_engine_stats {
+    /** Set to sizeof(ortshard_engine_stats) before the call. */
     size_t struct_size;
     /** Shards loaded. */
     uint64_t shards_loaded;
@@ -692,10 +677,10 @@ typedef struct ortshard_engine_counters {
     uint64_t out_of_memory_kv;
     /** Times that memory ran out in a run. */
     uint64_t out_of_memory_run;
-} ortshard_engine_counters;
+} ortshard_engine_stats;
 
-/** An ortshard_engine_counters ready to be filled. @since 0.1 */
-#define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
+/** An ortshard_engine_stats ready to be filled. @since 0.1 */
+#define ORTSHARD_ENGINE_STATS_INIT { sizeof(ortshard_engine_stats), 0, 0, 0, 0, 0 }
 
 /**
  * What the engine has counted since it was created.
@@ -703,8 +688,8 @@ typedef struct ortshard_engine_counters {
  * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
  */
 ORTSHARD_API
-ortshard_status ortshard_engine_stats(const ortshard_engine *engine,
-                                      ortshard_engine_counters *counters);
+ortshard_status ortshard_engine_get_stats(const ortshard_engine *engine,
+                                          ortshard_engine_stats *stats);
 
 /* ==================================================================================================================
  * Model and tokenizer of a spec
@@ -717,25 +702,25 @@ ortshard_status ortshard_engine_stats(const ortshard_engine *engine,
  * ================================================================================================================== */
 
 /**
- * Describes the model of `spec`, as ortshard_model_info() does for a folder.
+ * Describes the model of `spec`, as ortshard_model_get_info() does for a folder.
  *
  * Errors: NOT_FOUND if there is no such model or revision; OFFLINE; HASH_MISMATCH; CANCELLED by `progress`; MALFORMED;
  * UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; INVALID_ARGUMENT for a bad revision, or
  * one of a folder, or a bad struct_size; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
  */
 ORTSHARD_API
-ortshard_status ortshard_engine_model_info(const ortshard_engine *engine,
-                                           const ortshard_shard_spec *spec,
-                                           ortshard_progress_callback progress,
-                                           void *user_data,
-                                           ortshard_model_description *description);
+ortshard_status ortshard_engine_get_model_info(const ortshard_engine *engine,
+                                               const ortshard_shard_spec *spec,
+                                               ortshard_progress_callback progress,
+                                               void *user_data,
+                                               ortshard_model_info *info);
 
 /**
  * The ids that end a sequence, as the files of the model of `spec` declare them; see ortshard_model_eos().
  *
  * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
  *
- * Errors: those of ortshard_engine_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: many at
+ * Errors: those of ortshard_engine_get_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: many at
  * once. @since 0.1
  */
 ORTSHARD_API
@@ -755,7 +740,7 @@ ortshard_status ortshard_engine_model_eos(const ortshard_engine *engine,
  * chat_template.jinja. With the network off, what the cache does not hold counts as not there, but for tokenizer.json
  * itself.
  *
- * Errors: those of ortshard_engine_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
+ * Errors: those of ortshard_engine_get_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
  * file of more than 256 MiB (16 MiB for the others), which is not fetched.
  * Threads: many at once. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
  */
@@ -818,12 +803,12 @@ ortshard_status ortshard_engine_audit_files(const ortshard_engine *engine,
  * What a shard will take, before it is loaded: from config.json and the headers of its files alone.
  * ================================================================================================================== */
 
-/** Stands for no layer in ortshard_memory_estimate. */
+/** Stands for no layer in ortshard_engine_estimate. */
 #define ORTSHARD_NO_LAYER -1
 
 /** Memory that a shard and requests on it take, in bytes. */
-typedef struct ortshard_memory_estimate {
-    /** Set to sizeof(ortshard_memory_estimate) before the call. */
+typedef struct ortshard_engine_estimate {
+    /** Set to sizeof(ortshard_engine_estimate) before the call. */
     size_t struct_size;
     /**
      * The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
@@ -849,11 +834,11 @@ typedef struct ortshard_memory_estimate {
      * The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used within
      * the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none can.
      */
-    int64_t largest_end_layer;
-} ortshard_memory_estimate;
+    int64_t largest_last_layer;
+} ortshard_engine_estimate;
 
-/** An ortshard_memory_estimate ready to be filled. @since 0.1 */
-#define ORTSHARD_MEMORY_ESTIMATE_INIT { sizeof(ortshard_memory_estimate), 0, 0, 0, 0, 0, 0 }
+/** An ortshard_engine_estimate ready to be filled. @since 0.1 */
+#define ORTSHARD_ENGINE_ESTIMATE_INIT { sizeof(ortshard_engine_estimate), 0, 0, 0, 0, 0, 0 }
 
 /**
  * Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
@@ -867,11 +852,11 @@ typedef struct ortshard_memory_estimate {
  * NULL_ARGUMENT. Threads: many at once. @since 0.1
  */
 ORTSHARD_API
-ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
-                                         const ortshard_shard_spec *spec,
-                                         uint32_t context,
-                                         uint32_t requests,
-                                         ortshard_memory_estimate *estimate);
+ortshard_status ortshard_engine_get_estimate(const ortshard_engine *engine,
+                                             const ortshard_shard_spec *spec,
+                                             uint32_t context,
+                                             uint32_t requests,
+                                             ortshard_engine_estimate *estimate);
 
 /* ==================================================================================================================
  * Checkpoints
@@ -921,15 +906,9 @@ ortshard_status ortshard_engine_save_checkpoint(const ortshard_engine *engine,
  * ends at the last layer gives logits, any other hidden states.
  * ================================================================================================================== */
 
-/** Weights of 8 bits, with scales. No tensor of a call has this type. */
-#define ORTSHARD_WEIGHTS_INT8 16
-
-/** Weights of 4 bits, with scales. No tensor of a call has this type. */
-#define ORTSHARD_WEIGHTS_INT4 17
-
 /** What a shard is and takes. */
-typedef struct ortshard_shard_description {
-    /** Set to sizeof(ortshard_shard_description) before the call. */
+typedef struct ortshard_shard_info {
+    /** Set to sizeof(ortshard_shard_info) before the call. */
     size_t struct_size;
     /** The model's architecture, such as "LlamaForCausalLM". */
     char architecture[64];
@@ -950,8 +929,8 @@ typedef struct ortshard_shard_description {
     /** The longest sequence the model allows, in tokens. */
     uint32_t max_positions;
     /**
-     * Element type of most weights, as stored or quantised: ORTSHARD_F32, ORTSHARD_F16, ORTSHARD_BF16,
-     * ORTSHARD_WEIGHTS_INT8 or ORTSHARD_WEIGHTS_INT4.
+     * Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_BF16,
+     * ORTSHARD_DTYPE_INT8 or ORTSHARD_DTYPE_INT4.
      */
     int32_t weight_dtype;
     /** Where it runs: an ORTSHARD_DEVICE_* constant. */
@@ -976,11 +955,11 @@ typedef struct ortshard_shard_description {
      * does not take.
      */
     uint32_t cpu_nodes;
-} ortshard_shard_description;
+} ortshard_shard_info;
 
-/** An ortshard_shard_description ready to be filled. @since 0.1 */
-#define ORTSHARD_SHARD_DESCRIPTION_INIT \
-    { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/** An ortshard_shard_info ready to be filled. @since 0.1 */
+#define ORTSHARD_SHARD_INFO_INIT \
+    { sizeof(ortshard_shard_info), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /**
  * Counts another reference to a shard, for another owner. Each is given back with ortshard_shard_free().
@@ -1000,9 +979,7 @@ ORTSHARD_API void ortshard_shard_free(ortshard_shard *shard);
  *
  * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
  */
-ORTSHARD_API
-ortshard_status ortshard_shard_info(const ortshard_shard *shard,
-                                    ortshard_shard_description *description);
+ORTSHARD_API ortshard_status ortshard_shard_get_info(const ortshard_shard *shard, ortshard_shard_info *info);
 
 /**
  * Saves the shard as a standard ONNX model: the file `path`, and its weights beside it in `path` followed by ".data": as
@@ -1028,27 +1005,36 @@ ortshard_status ortshard_shard_export_onnx(const ortshard_shard *shard,
  * row without gaps, in the machine's byte order; any alignment is accepted, but aligned memory is not copied.
  *
  *     int64_t ids[3] = {1, 15, 27};
- *     ortshard_tensor input = {ORTSHARD_I64, 1, {3}, ids, sizeof ids};
+ *     ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {3}, ids, sizeof ids};
  * ================================================================================================================== */
 
+/** None said: what the option, or the device, takes by itself. */
+#define ORTSHARD_DTYPE_AUTO 0
+
 /** int32_t. Token ids. */
-#define ORTSHARD_I32 1
+#define ORTSHARD_DTYPE_I32 1
 
 /** int64_t. Token ids. */
-#define ORTSHARD_I64 2
+#define ORTSHARD_DTYPE_I64 2
 
-/** float. Hidden states and logits. */
-#define ORTSHARD_F32 3
+/** float. Hidden states, logits, KV caches and weights. */
+#define ORTSHARD_DTYPE_F32 3
 
-/** IEEE half precision. Hidden states. */
-#define ORTSHARD_F16 4
+/** IEEE half precision. Hidden states, KV caches and weights. */
+#define ORTSHARD_DTYPE_F16 4
 
-/** bfloat16. Hidden states. */
-#define ORTSHARD_BF16 5
+/** bfloat16. Hidden states and weights. */
+#define ORTSHARD_DTYPE_BF16 5
+
+/** 8 bits a value, with scales. KV caches and weights; no tensor of a call. */
+#define ORTSHARD_DTYPE_INT8 16
+
+/** 4 bits a value, with scales. Weights; no tensor of a call. */
+#define ORTSHARD_DTYPE_INT4 17
 
 /** A tensor in memory. Its layout is final, so it has no struct_size. */
 typedef struct ortshard_tensor {
-    /** Element type: ORTSHARD_I32, _I64, _F32, _F16 or _BF16. */
+    /** Element type: ORTSHARD_DTYPE_I32, _I64, _F32, _F16 or _BF16. */
     int32_t dtype;
     /** Number of dimensions, at most 4. */
     uint32_t rank;
@@ -1082,8 +1068,8 @@ typedef struct ortshard_tensor {
  *         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
  *
  * An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any
- * call of ortshard_request_infer(), ortshard_request_infer_into(), ortshard_infer_batch(), ortshard_infer_chain(),
- * ortshard_next_token() or ortshard_next_tokens() with that request, also one that fails. No other function touches it.
+ * call of ortshard_request_infer(), ortshard_request_infer_into(), ortshard_batch_infer(), ortshard_chain_infer(),
+ * ortshard_chain_sample() or ortshard_batch_sample() with that request, also one that fails. No other function touches it.
  * ================================================================================================================== */
 
 /** Logits of the last token: [1, 1, vocab_size]. */
@@ -1115,12 +1101,12 @@ typedef struct ortshard_request_options {
      */
     int32_t no_cache;
     /**
-     * What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
+     * What the hidden states that the request gives are: ORTSHARD_DTYPE_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
      * much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
      * loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
      * magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
      *
-     * Between the requests of ortshard_infer_chain() nothing is rounded, whatever this says: a chain gives the bits of the
+     * Between the requests of ortshard_chain_infer() nothing is rounded, whatever this says: a chain gives the bits of the
      * whole model.
      */
     int32_t hidden_dtype;
@@ -1164,7 +1150,7 @@ ORTSHARD_API void ortshard_request_free(ortshard_request *request);
  * or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
  * in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
  * INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN, or KV with the option no_cache);
- * RUNTIME; NULL_ARGUMENT.
+ * ONNXRUNTIME; NULL_ARGUMENT.
  * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
  * @since 0.1
  */
@@ -1223,7 +1209,7 @@ ORTSHARD_API ortshard_status ortshard_request_truncate(ortshard_request *request
  * In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own part.
  * Loading is cancelled by its progress callback, which leaves nothing behind.
  *
- * Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+ * Errors: ONNXRUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
  */
 ORTSHARD_API
 ortshard_status ortshard_request_cancel(const ortshard_request *request);
@@ -1234,7 +1220,7 @@ ortshard_status ortshard_request_cancel(const ortshard_request *request);
  * A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
  * next one begins, and a press after the last token of the one before does not stop it. Never waits.
  *
- * Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+ * Errors: ONNXRUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
 
@@ -1246,7 +1232,7 @@ ORTSHARD_API ortshard_status ortshard_request_clear_cancel(const ortshard_reques
  * that it gets alone.
  *
  *     for (;;) {
- *         ortshard_infer_batch(requests, tensors, NULL, n, tensors, statuses);
+ *         ortshard_batch_infer(requests, tensors, NULL, n, tensors, statuses);
  *         for (size_t i = 0; i < n; i++) { choose a token from tensors[i], make it the next input in tensors[i] }
  *     }
  * ================================================================================================================== */
@@ -1271,7 +1257,7 @@ ORTSHARD_API ortshard_status ortshard_request_clear_cancel(const ortshard_reques
  * @since 0.1
  */
 ORTSHARD_API
-ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
+ortshard_status ortshard_batch_infer(ortshard_request *const *requests,
                                      const ortshard_tensor *inputs,
                                      const int32_t *logits,
                                      size_t count,
@@ -1285,7 +1271,7 @@ ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
  * them: if it fails, every position is as it was. Where two neighbouring shards are on one device (not the
  * processor), the hidden states between them stay there.
  *
- *     ortshard_infer_chain(requests, n, &input, ORTSHARD_LOGITS_LAST, &logits);
+ *     ortshard_chain_infer(requests, n, &input, ORTSHARD_LOGITS_LAST, &logits);
  * ================================================================================================================== */
 
 /**
@@ -1303,7 +1289,7 @@ ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
  * that request's next run. The call is a run of the other requests, too: what they gave before is gone. @since 0.1
  */
 ORTSHARD_API
-ortshard_status ortshard_infer_chain(ortshard_request *const *requests,
+ortshard_status ortshard_chain_infer(ortshard_request *const *requests,
                                      size_t count,
                                      const ortshard_tensor *input,
                                      int32_t logits,
@@ -1438,49 +1424,49 @@ ORTSHARD_API ortshard_status ortshard_sampler_reset(ortshard_sampler *sampler);
  * would choose from the logits. These stay where they are: on a device that is not the processor only the largest are
  * copied to the host, if the sampler is greedy or has a top_k.
  *
- *     ortshard_next_token(requests, n, &prompt, sampler, &id);
+ *     ortshard_chain_sample(requests, n, &prompt, sampler, &id);
  *     while (!done(id)) {
- *         ortshard_tensor input = {ORTSHARD_I64, 1, {1}, &id, sizeof id};
- *         ortshard_next_token(requests, n, &input, sampler, &id);
+ *         ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {1}, &id, sizeof id};
+ *         ortshard_chain_sample(requests, n, &input, sampler, &id);
  *     }
  * ================================================================================================================== */
 
 /**
- * Runs `input` through the shards of `count` requests in turn, as ortshard_infer_chain() does, and has `sampler` choose
+ * Runs `input` through the shards of `count` requests in turn, as ortshard_chain_infer() does, and has `sampler` choose
  * the next token. The last shard must be the model's last; one request on a whole model is a chain of 1.
  *
  * `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
  * positions and the sampler. It is a run of each request: what the requests gave before is gone.
  *
- * Errors: those of ortshard_infer_chain() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
+ * Errors: those of ortshard_chain_infer() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
  * logits. Threads: one call at a time on each request and on the sampler. @since 0.1
  */
 ORTSHARD_API
-ortshard_status ortshard_next_token(ortshard_request *const *requests,
-                                    size_t count,
-                                    const ortshard_tensor *input,
-                                    ortshard_sampler *sampler,
-                                    int64_t *id);
+ortshard_status ortshard_chain_sample(ortshard_request *const *requests,
+                                      size_t count,
+                                      const ortshard_tensor *input,
+                                      ortshard_sampler *sampler,
+                                      int64_t *id);
 
 /**
  * The same for `count` requests on one shard, the model's last, each with an input and a sampler of its own: run
- * together, as ortshard_infer_batch() does.
+ * together, as ortshard_batch_infer() does.
  *
  * A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended.
  * `ids[i]` of one that failed is as it was, as are its position and its sampler. What the requests gave before is gone.
  *
  * Returns OK if all succeeded, else the status of the first that failed; ortshard_last_error() says which.
  *
- * Errors: those of ortshard_infer_batch() and ortshard_next_token(). Threads: one call at a time on each request and
+ * Errors: those of ortshard_batch_infer() and ortshard_chain_sample(). Threads: one call at a time on each request and
  * on each sampler. @since 0.1
  */
 ORTSHARD_API
-ortshard_status ortshard_next_tokens(ortshard_request *const *requests,
-                                     const ortshard_tensor *inputs,
-                                     ortshard_sampler *const *samplers,
-                                     size_t count,
-                                     int64_t *ids,
-                                     ortshard_status *statuses);
+ortshard_status ortshard_batch_sample(ortshard_request *const *requests,
+                                      const ortshard_tensor *inputs,
+                                      ortshard_sampler *const *samplers,
+                                      size_t count,
+                                      int64_t *ids,
+                                      ortshard_status *statuses);
 
 /* ==================================================================================================================
  * Tokenizer
@@ -1713,8 +1699,8 @@ typedef struct ortshard_runtime_options {
 } ortshard_runtime_options;
 
 /** The ONNX Runtime that is loaded. The texts live as long as the process. */
-typedef struct ortshard_runtime_description {
-    /** Set to sizeof(ortshard_runtime_description) before the call. */
+typedef struct ortshard_runtime_info {
+    /** Set to sizeof(ortshard_runtime_info) before the call. */
     size_t struct_size;
     /** Its version, such as "1.31.1". */
     const char *version;
@@ -1722,13 +1708,13 @@ typedef struct ortshard_runtime_description {
     const char *path;
     /** Threads that one run may use, the calling one included. */
     uint32_t threads;
-} ortshard_runtime_description;
+} ortshard_runtime_info;
 
 /** Default ortshard_runtime_options. @since 0.1 */
 #define ORTSHARD_RUNTIME_OPTIONS_INIT { sizeof(ortshard_runtime_options), NULL, 0, 0 }
 
-/** An ortshard_runtime_description ready to be filled. @since 0.1 */
-#define ORTSHARD_RUNTIME_DESCRIPTION_INIT { sizeof(ortshard_runtime_description), NULL, NULL, 0 }
+/** An ortshard_runtime_info ready to be filled. @since 0.1 */
+#define ORTSHARD_RUNTIME_INFO_INIT { sizeof(ortshard_runtime_info), NULL, NULL, 0 }
 
 /**
  * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_RUNTIME_OPTIONS_INIT.
@@ -1748,8 +1734,8 @@ ortshard_status ortshard_runtime_options_init(ortshard_runtime_options *options,
  * The first load sets the environment variable ORT_DISABLE_TELEMETRY, if it is not set, to keep ONNX Runtime from
  * sending usage data. A program that changes the environment in other threads should load before it starts them.
  *
- * Errors: RUNTIME_NOT_FOUND, and the message lists what was tried; INVALID_STATE for another file or number of
- * threads; OUT_OF_RANGE for more than 1024 threads; RUNTIME if it does not start.
+ * Errors: ONNXRUNTIME_NOT_FOUND, and the message lists what was tried; INVALID_STATE for another file or number of
+ * threads; OUT_OF_RANGE for more than 1024 threads; ONNXRUNTIME if it does not start.
  * Threads: any. @since 0.1
  */
 ORTSHARD_API ortshard_status ortshard_runtime_load(const ortshard_runtime_options *options);
@@ -1760,7 +1746,7 @@ ORTSHARD_API ortshard_status ortshard_runtime_load(const ortshard_runtime_option
  * Errors: INVALID_STATE if none is loaded yet; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size.
  * Threads: any. @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description *description);
+ORTSHARD_API ortshard_status ortshard_runtime_get_info(ortshard_runtime_info *info);
 
 /* ==================================================================================================================
  * Devices
@@ -1788,8 +1774,8 @@ ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description 
 #define ORTSHARD_DEVICE_COREML 3
 
 /** A device. */
-typedef struct ortshard_device_description {
-    /** Set to sizeof(ortshard_device_description) before the call. */
+typedef struct ortshard_device_info {
+    /** Set to sizeof(ortshard_device_info) before the call. */
     size_t struct_size;
     /** An ORTSHARD_DEVICE_* constant. */
     int32_t kind;
@@ -1801,10 +1787,10 @@ typedef struct ortshard_device_description {
     uint64_t total_memory;
     /** Bytes of it that are free now; 0 if unknown. */
     uint64_t available_memory;
-} ortshard_device_description;
+} ortshard_device_info;
 
-/** An ortshard_device_description ready to be filled. @since 0.1 */
-#define ORTSHARD_DEVICE_DESCRIPTION_INIT { sizeof(ortshard_device_description), 0, 0, "", 0, 0 }
+/** An ortshard_device_info ready to be filled. @since 0.1 */
+#define ORTSHARD_DEVICE_INFO_INIT { sizeof(ortshard_device_info), 0, 0, "", 0, 0 }
 
 /**
  * The number of devices, the processor included. Loads ONNX Runtime if no call has yet; where there is none, the
@@ -1822,7 +1808,7 @@ ORTSHARD_API ortshard_status ortshard_device_count(uint32_t *count);
  *
  * Errors: OUT_OF_RANGE; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: any. @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_device_info(uint32_t index, ortshard_device_description *description);
+ORTSHARD_API ortshard_status ortshard_device_get_info(uint32_t index, ortshard_device_info *info);
 
 /* ==================================================================================================================
  * Log
@@ -1851,7 +1837,7 @@ ORTSHARD_API ortshard_status ortshard_device_info(uint32_t index, ortshard_devic
  *
  * Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
  * return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But
- * it must not free engines, shards or requests, and loading, running, clearing and ortshard_set_log_callback() return
+ * it must not free engines, shards or requests, and loading, running, clearing and ortshard_log_set_callback() return
  * INVALID_STATE there: the message may come from a call that they would wait for.
  */
 typedef void (*ortshard_log_callback)(int32_t level, const char *target, const char *message, void *user_data);
@@ -1867,7 +1853,7 @@ typedef void (*ortshard_log_callback)(int32_t level, const char *target, const c
  * that has set up another logger of Rust's log crate.
  * Threads: any. @since 0.1
  */
-ORTSHARD_API ortshard_status ortshard_set_log_callback(int32_t level, ortshard_log_callback callback, void *user_data);
+ORTSHARD_API ortshard_status ortshard_log_set_callback(int32_t level, ortshard_log_callback callback, void *user_data);
 
 #ifdef __cplusplus
 }

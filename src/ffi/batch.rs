@@ -5,7 +5,7 @@
 //! that it gets alone.
 //!
 //!     for (;;) {
-//!         ortshard_infer_batch(requests, tensors, NULL, n, tensors, statuses);
+//!         ortshard_batch_infer(requests, tensors, NULL, n, tensors, statuses);
 //!         for (size_t i = 0; i < n; i++) { choose a token from tensors[i], make it the next input in tensors[i] }
 //!     }
 
@@ -35,7 +35,7 @@ use crate::{Logits, Step, infer_batch};
 /// time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that request's next run.
 /// @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_infer_batch(
+pub unsafe extern "C" fn ortshard_batch_infer(
     requests: *const *mut ortshard_request,
     inputs: *const ortshard_tensor,
     logits: *const i32,

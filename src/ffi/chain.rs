@@ -4,7 +4,7 @@
 //! them: if it fails, every position is as it was. Where two neighbouring shards are on one device (not the
 //! processor), the hidden states between them stay there.
 //!
-//!     ortshard_infer_chain(requests, n, &input, ORTSHARD_LOGITS_LAST, &logits);
+//!     ortshard_chain_infer(requests, n, &input, ORTSHARD_LOGITS_LAST, &logits);
 
 use super::buffers::array;
 use super::guard::guard;
@@ -28,7 +28,7 @@ use crate::{Request, infer_chain};
 /// Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
 /// that request's next run. The call is a run of the other requests, too: what they gave before is gone. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_infer_chain(
+pub unsafe extern "C" fn ortshard_chain_infer(
     requests: *const *mut ortshard_request,
     count: usize,
     input: *const ortshard_tensor,

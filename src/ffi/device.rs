@@ -25,14 +25,14 @@ pub const ORTSHARD_DEVICE_CUDA: i32 = 2;
 /// Apple's Core ML. It takes the linear layers and little else of a model, so it is never chosen by itself.
 pub const ORTSHARD_DEVICE_COREML: i32 = 3;
 
-//# /** An ortshard_device_description ready to be filled. @since 0.1 */
-//# #define ORTSHARD_DEVICE_DESCRIPTION_INIT { sizeof(ortshard_device_description), 0, 0, "", 0, 0 }
+//# /** An ortshard_device_info ready to be filled. @since 0.1 */
+//# #define ORTSHARD_DEVICE_INFO_INIT { sizeof(ortshard_device_info), 0, 0, "", 0, 0 }
 
 /// A device.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct ortshard_device_description {
-    /// Set to sizeof(ortshard_device_description) before the call.
+pub struct ortshard_device_info {
+    /// Set to sizeof(ortshard_device_info) before the call.
     pub struct_size: usize,
     /// An ORTSHARD_DEVICE_* constant.
     pub kind: i32,
@@ -46,8 +46,8 @@ pub struct ortshard_device_description {
     pub available_memory: u64,
 }
 
-impl Versioned for ortshard_device_description {
-    const NAME: &'static str = "ortshard_device_description";
+impl Versioned for ortshard_device_info {
+    const NAME: &'static str = "ortshard_device_info";
 }
 
 /// The number of devices, the processor included. Loads ONNX Runtime if no call has yet; where there is none, the
@@ -70,13 +70,10 @@ pub unsafe extern "C" fn ortshard_device_count(count: *mut u32) -> ortshard_stat
 ///
 /// Errors: OUT_OF_RANGE; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: any. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_device_info(
-    index: u32,
-    description: *mut ortshard_device_description,
-) -> ortshard_status {
+pub unsafe extern "C" fn ortshard_device_get_info(index: u32, info: *mut ortshard_device_info) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let out = unsafe { Out::new(description, "description") }?;
+        let out = unsafe { Out::new(info, "info") }?;
         let devices = Device::list();
         let device = devices.get(index as usize).ok_or_else(|| {
             let count = devices.len();
@@ -111,9 +108,9 @@ pub(super) fn from_code(kind: i32, index: u32) -> Result<Device, Failure> {
     }
 }
 
-fn describe(info: &DeviceInfo) -> ortshard_device_description {
+fn describe(info: &DeviceInfo) -> ortshard_device_info {
     let (kind, index) = code(info.device);
-    ortshard_device_description {
+    ortshard_device_info {
         struct_size: 0,
         kind,
         index,

@@ -17,10 +17,9 @@ use super::guard::guard;
 use super::handle::{Out, borrow, free, give, give_shared};
 use super::objects::{ortshard_engine, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
-use super::shard::ORTSHARD_WEIGHTS_INT8;
 use super::status::{Failure, ortshard_status};
 use super::strings::{optional, text};
-use super::tensor::{ORTSHARD_F16, ORTSHARD_F32};
+use super::tensor::{ORTSHARD_DTYPE_AUTO, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_INT8};
 use crate::{
     Engine, EngineOptions, Fetch, KvType, PackCache, Precision, Progress, Shard, ShardSpec, SourceOptions, Stage,
 };
@@ -35,22 +34,6 @@ pub const ORTSHARD_PRECISION_INT8: i32 = 2;
 pub const ORTSHARD_PRECISION_INT4: i32 = 3;
 /// 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower.
 pub const ORTSHARD_PRECISION_INT4_FINE: i32 = 4;
-
-/// What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32.
-pub const ORTSHARD_KV_AUTO: i32 = 0;
-/// float32, as computed. The number of ORTSHARD_F32: types of caches and of tensors are numbered together.
-pub const ORTSHARD_KV_F32: i32 = 3;
-/// IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
-/// stay what they are.
-pub const ORTSHARD_KV_F16: i32 = 4;
-/// 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
-/// with a value that is not finite becomes NaNs.
-pub const ORTSHARD_KV_INT8: i32 = 16;
-
-/// A type has one number, wherever it is named, so that no constant means one type here and another there.
-const _: () = assert!(
-    ORTSHARD_KV_F32 == ORTSHARD_F32 && ORTSHARD_KV_F16 == ORTSHARD_F16 && ORTSHARD_KV_INT8 == ORTSHARD_WEIGHTS_INT8
-);
 
 /// cbindgen:ignore
 pub const ORTSHARD_LAST_LAYER: u32 = ShardSpec::LAST;
@@ -76,7 +59,7 @@ pub const ORTSHARD_STAGE_READY: i32 = 6;
 //# #define ORTSHARD_LAST_LAYER UINT32_MAX
 //#
 //# /** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
-//# #define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0, 0, NULL }
+//# #define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, NULL, 0, ORTSHARD_LAST_LAYER, 0 }
 
 /// Brings one file of a model here and writes its local path, NUL-terminated UTF-8, to `path`, which has room for
 /// `capacity` bytes (4096). `revision` may be NULL.
@@ -144,11 +127,16 @@ pub struct ortshard_engine_options {
     /// library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with results
     /// that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
     pub stock_operators: i32,
-    /// How the KV caches of requests are kept: an ORTSHARD_KV_* constant. F16 and INT8 are for the processor's own
-    /// operators only, and on CUDA F32 is refused too: UNSUPPORTED.
+    /// What the KV caches of requests hold: ORTSHARD_DTYPE_AUTO (or 0), _F32, _F16 or _INT8. AUTO is what the device
+    /// computes in: float32 on the processor; on CUDA the checkpoint's own type, bfloat16 where that is float32.
+    ///
+    /// _F16 takes half the memory of _F32. A value beyond 65504 in magnitude, the largest there is, becomes that;
+    /// infinities and NaNs stay what they are. _INT8 is 8 bits, and one float32 scale for each head's key or value of one
+    /// token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both are for
+    /// the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
     pub kv_type: i32,
     /// Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so that
-    /// ortshard_infer_batch() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
+    /// ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
     /// 0: 1. The processor's own operators run any requests together.
     pub batch_slots: u32,
     /// Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed. For
@@ -192,16 +180,14 @@ pub struct ortshard_shard_spec {
     pub struct_size: usize,
     /// The model's folder or its name on the hub (`name` or `org/name`), as UTF-8. Read during the call only.
     pub model: *const c_char,
+    /// Branch, tag or commit of a model on the hub. NULL: "main".
+    pub revision: *const c_char,
     /// The first layer, from 0.
     pub first_layer: u32,
     /// The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last.
     pub last_layer: u32,
     /// Layers of the whole model, to check that the right model is there: another number is an error. 0: no check.
     pub n_layers: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Branch, tag or commit of a model on the hub. NULL: "main".
-    pub revision: *const c_char,
 }
 
 impl Versioned for ortshard_shard_spec {
@@ -212,11 +198,10 @@ impl Options for ortshard_shard_spec {
     const DEFAULT: Self = Self {
         struct_size: size_of::<Self>(),
         model: std::ptr::null(),
+        revision: std::ptr::null(),
         first_layer: 0,
         last_layer: ORTSHARD_LAST_LAYER,
         n_layers: 0,
-        reserved: 0,
-        revision: std::ptr::null(),
     };
 }
 
@@ -331,7 +316,7 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 /// folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
 /// not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
 /// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load
-/// on this engine; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+/// on this engine; IO; ONNXRUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
 /// Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -503,11 +488,11 @@ fn precision(code: i32) -> Result<Precision, Failure> {
 
 fn kv_type(code: i32) -> Result<KvType, Failure> {
     match code {
-        ORTSHARD_KV_AUTO => Ok(KvType::Auto),
-        ORTSHARD_KV_F32 => Ok(KvType::F32),
-        ORTSHARD_KV_F16 => Ok(KvType::F16),
-        ORTSHARD_KV_INT8 => Ok(KvType::Int8),
-        _ => Err(Failure::invalid(format!("kv_type is {code}, not an ORTSHARD_KV_* constant"))),
+        ORTSHARD_DTYPE_AUTO => Ok(KvType::Auto),
+        ORTSHARD_DTYPE_F32 => Ok(KvType::F32),
+        ORTSHARD_DTYPE_F16 => Ok(KvType::F16),
+        ORTSHARD_DTYPE_INT8 => Ok(KvType::Int8),
+        _ => Err(Failure::invalid(format!("kv_type is {code}, not ORTSHARD_DTYPE_AUTO, _F32, _F16 or _INT8"))),
     }
 }
 

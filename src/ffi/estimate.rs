@@ -9,17 +9,17 @@ use super::objects::ortshard_engine;
 use super::options::{Versioned, write};
 use super::status::ortshard_status;
 
-/// Stands for no layer in ortshard_memory_estimate.
+/// Stands for no layer in ortshard_engine_estimate.
 pub const ORTSHARD_NO_LAYER: i64 = -1;
 
-//# /** An ortshard_memory_estimate ready to be filled. @since 0.1 */
-//# #define ORTSHARD_MEMORY_ESTIMATE_INIT { sizeof(ortshard_memory_estimate), 0, 0, 0, 0, 0, 0 }
+//# /** An ortshard_engine_estimate ready to be filled. @since 0.1 */
+//# #define ORTSHARD_ENGINE_ESTIMATE_INIT { sizeof(ortshard_engine_estimate), 0, 0, 0, 0, 0, 0 }
 
 /// Memory that a shard and requests on it take, in bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct ortshard_memory_estimate {
-    /// Set to sizeof(ortshard_memory_estimate) before the call.
+pub struct ortshard_engine_estimate {
+    /// Set to sizeof(ortshard_engine_estimate) before the call.
     pub struct_size: usize,
     /// The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
     /// processor, and with stock_operators, also the copies that ONNX Runtime keeps.
@@ -37,11 +37,11 @@ pub struct ortshard_memory_estimate {
     pub total_bytes: u64,
     /// The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used within
     /// the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none can.
-    pub largest_end_layer: i64,
+    pub largest_last_layer: i64,
 }
 
-impl Versioned for ortshard_memory_estimate {
-    const NAME: &'static str = "ortshard_memory_estimate";
+impl Versioned for ortshard_engine_estimate {
+    const NAME: &'static str = "ortshard_engine_estimate";
 }
 
 /// Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
@@ -54,12 +54,12 @@ impl Versioned for ortshard_memory_estimate {
 /// OFFLINE if config.json is not here; what the fetch callback returned; IO; INVALID_UTF8; VERSION_MISMATCH;
 /// NULL_ARGUMENT. Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_engine_estimate(
+pub unsafe extern "C" fn ortshard_engine_get_estimate(
     engine: *const ortshard_engine,
     spec: *const ortshard_shard_spec,
     context: u32,
     requests: u32,
-    estimate: *mut ortshard_memory_estimate,
+    estimate: *mut ortshard_engine_estimate,
 ) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
@@ -68,14 +68,14 @@ pub unsafe extern "C" fn ortshard_engine_estimate(
         let engine = unsafe { borrow(engine, "engine") }?;
         // SAFETY: as above.
         let found = engine.estimate(&unsafe { shard_spec(spec) }?, context, requests)?;
-        let estimate = ortshard_memory_estimate {
+        let estimate = ortshard_engine_estimate {
             struct_size: 0,
             weight_bytes: found.weight_bytes,
             kv_bytes: found.kv_bytes,
             run_bytes: found.run_bytes,
             load_peak_bytes: found.load_peak_bytes,
             total_bytes: found.total_bytes,
-            largest_end_layer: found.largest_end_layer.map_or(ORTSHARD_NO_LAYER, i64::from),
+            largest_last_layer: found.largest_last_layer.map_or(ORTSHARD_NO_LAYER, i64::from),
         };
         // SAFETY: as above.
         unsafe { write(&out, estimate) }

@@ -14,11 +14,11 @@ use super::strings::fixed;
 use crate::error::{OutOfMemory, Site};
 
 /// Memory ran out while a shard was loaded.
-pub const ORTSHARD_SITE_LOAD: i32 = 1;
+pub const ORTSHARD_OOM_LOAD: i32 = 1;
 /// Memory ran out while a request's KV cache was reserved.
-pub const ORTSHARD_SITE_KV: i32 = 2;
+pub const ORTSHARD_OOM_KV: i32 = 2;
 /// Memory ran out in the middle of a run.
-pub const ORTSHARD_SITE_RUN: i32 = 3;
+pub const ORTSHARD_OOM_RUN: i32 = 3;
 
 //# /** An ortshard_oom ready to be filled. @since 0.1 */
 //# #define ORTSHARD_OOM_INIT { sizeof(ortshard_oom), 0, "", 0 }
@@ -29,7 +29,7 @@ pub const ORTSHARD_SITE_RUN: i32 = 3;
 pub struct ortshard_oom {
     /// Set to sizeof(ortshard_oom) before the call, for instance by ORTSHARD_OOM_INIT.
     pub struct_size: usize,
-    /// Which allocation failed: an ORTSHARD_SITE_* constant.
+    /// Which allocation failed: an ORTSHARD_OOM_* constant.
     pub site: i32,
     /// The device whose memory ran out, such as "cpu".
     pub device: [c_char; 28],
@@ -95,9 +95,9 @@ pub unsafe extern "C" fn ortshard_last_oom(oom: *mut ortshard_oom) -> ortshard_s
 
 fn describe(oom: &OutOfMemory) -> ortshard_oom {
     let site = match oom.site {
-        Site::Load => ORTSHARD_SITE_LOAD,
-        Site::Kv => ORTSHARD_SITE_KV,
-        Site::Run => ORTSHARD_SITE_RUN,
+        Site::Load => ORTSHARD_OOM_LOAD,
+        Site::Kv => ORTSHARD_OOM_KV,
+        Site::Run => ORTSHARD_OOM_RUN,
     };
     ortshard_oom { struct_size: 0, site, device: fixed(&oom.device), requested_bytes: oom.requested }
 }

@@ -28,7 +28,7 @@ pub const ORTSHARD_LOG_TRACE: i32 = 5;
 ///
 /// Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
 /// return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But
-/// it must not free engines, shards or requests, and loading, running, clearing and ortshard_set_log_callback() return
+/// it must not free engines, shards or requests, and loading, running, clearing and ortshard_log_set_callback() return
 /// INVALID_STATE there: the message may come from a call that they would wait for.
 pub type ortshard_log_callback =
     Option<unsafe extern "C" fn(level: i32, target: *const c_char, message: *const c_char, user_data: *mut c_void)>;
@@ -43,7 +43,7 @@ pub type ortshard_log_callback =
 /// that has set up another logger of Rust's log crate.
 /// Threads: any. @since 0.1
 #[unsafe(no_mangle)]
-pub extern "C" fn ortshard_set_log_callback(
+pub extern "C" fn ortshard_log_set_callback(
     level: i32,
     callback: ortshard_log_callback,
     user_data: *mut c_void,
@@ -101,7 +101,7 @@ impl Log for Forward {
             let target = CString::new(record.target()).unwrap_or_default();
             let message = CString::new(record.args().to_string().replace('\0', "\\0")).unwrap_or_default();
             call_out(|| {
-                // SAFETY: the function and what it may be called with are those of `ortshard_set_log_callback`.
+                // SAFETY: the function and what it may be called with are those of `ortshard_log_set_callback`.
                 unsafe { (sink.callback)(code(record.level()), target.as_ptr(), message.as_ptr(), sink.user_data) };
             });
         }

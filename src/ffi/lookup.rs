@@ -13,32 +13,32 @@ use super::buffers::Buffer;
 use super::engine::{ortshard_progress_callback, ortshard_shard_spec, reporting, shard_spec};
 use super::guard::guard;
 use super::handle::{Out, borrow, give};
-use super::model::ortshard_model_description;
+use super::model::ortshard_model_info;
 use super::objects::{ortshard_engine, ortshard_tokenizer};
 use super::options::write;
 use super::status::{Failure, ortshard_status};
 use crate::ModelInfo;
 
-/// Describes the model of `spec`, as ortshard_model_info() does for a folder.
+/// Describes the model of `spec`, as ortshard_model_get_info() does for a folder.
 ///
 /// Errors: NOT_FOUND if there is no such model or revision; OFFLINE; HASH_MISMATCH; CANCELLED by `progress`; MALFORMED;
 /// UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; INVALID_ARGUMENT for a bad revision, or
 /// one of a folder, or a bad struct_size; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_engine_model_info(
+pub unsafe extern "C" fn ortshard_engine_get_model_info(
     engine: *const ortshard_engine,
     spec: *const ortshard_shard_spec,
     progress: ortshard_progress_callback,
     user_data: *mut c_void,
-    description: *mut ortshard_model_description,
+    info: *mut ortshard_model_info,
 ) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let out = unsafe { Out::new(description, "description") }?;
+        let out = unsafe { Out::new(info, "info") }?;
         // SAFETY: as above.
         let info = unsafe { model_info(engine, spec, progress, user_data) }?;
         // SAFETY: as above.
-        unsafe { write(&out, ortshard_model_description::of(&info)) }
+        unsafe { write(&out, ortshard_model_info::of(&info)) }
     })
 }
 
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn ortshard_engine_model_info(
 ///
 /// Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
 ///
-/// Errors: those of ortshard_engine_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: many at
+/// Errors: those of ortshard_engine_get_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: many at
 /// once. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_model_eos(
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn ortshard_engine_model_eos(
 /// chat_template.jinja. With the network off, what the cache does not hold counts as not there, but for tokenizer.json
 /// itself.
 ///
-/// Errors: those of ortshard_engine_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
+/// Errors: those of ortshard_engine_get_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
 /// file of more than 256 MiB (16 MiB for the others), which is not fetched.
 /// Threads: many at once. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
 #[unsafe(no_mangle)]

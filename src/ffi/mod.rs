@@ -50,4 +50,4 @@ mod version;
 // What `c_interface` shows.
 pub use engine::{ortshard_engine_create, ortshard_engine_ensure_shard, ortshard_shard_spec, ortshard_shard_spec_init};
 pub use request::{ORTSHARD_LOGITS_LAST, ortshard_request_create, ortshard_request_infer, ortshard_request_truncate};
-pub use tensor::{ORTSHARD_I64, ortshard_tensor};
+pub use tensor::{ORTSHARD_DTYPE_I64, ortshard_tensor};

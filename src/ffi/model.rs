@@ -1,7 +1,7 @@
 //! Model folders
 //!
 //! A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. For models
-//! of the hub by name: ortshard_engine_model_info().
+//! of the hub by name: ortshard_engine_get_model_info().
 
 use std::ffi::c_char;
 
@@ -13,14 +13,14 @@ use super::status::ortshard_status;
 use super::strings::{fixed, path};
 use crate::ModelInfo;
 
-//# /** An ortshard_model_description ready to be filled. @since 0.1 */
-//# #define ORTSHARD_MODEL_DESCRIPTION_INIT { sizeof(ortshard_model_description), "", 0, 0, 0, 0 }
+//# /** An ortshard_model_info ready to be filled. @since 0.1 */
+//# #define ORTSHARD_MODEL_INFO_INIT { sizeof(ortshard_model_info), "", 0, 0, 0, 0 }
 
 /// The shape of a model.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct ortshard_model_description {
-    /// Set to sizeof(ortshard_model_description) before the call.
+pub struct ortshard_model_info {
+    /// Set to sizeof(ortshard_model_info) before the call.
     pub struct_size: usize,
     /// The architecture, such as "LlamaForCausalLM".
     pub architecture: [c_char; 64],
@@ -34,11 +34,11 @@ pub struct ortshard_model_description {
     pub max_positions: u32,
 }
 
-impl Versioned for ortshard_model_description {
-    const NAME: &'static str = "ortshard_model_description";
+impl Versioned for ortshard_model_info {
+    const NAME: &'static str = "ortshard_model_info";
 }
 
-impl ortshard_model_description {
+impl ortshard_model_info {
     pub(super) fn of(info: &ModelInfo) -> Self {
         Self {
             struct_size: 0,
@@ -57,17 +57,17 @@ impl ortshard_model_description {
 /// UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT if it
 /// is not a folder, or for a bad struct_size. Threads: any. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_model_info(
+pub unsafe extern "C" fn ortshard_model_get_info(
     model: *const c_char,
-    description: *mut ortshard_model_description,
+    info: *mut ortshard_model_info,
 ) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let out = unsafe { Out::new(description, "description") }?;
+        let out = unsafe { Out::new(info, "info") }?;
         // SAFETY: as above.
         let info = ModelInfo::read(unsafe { path(model, "model") }?)?;
         // SAFETY: as above.
-        unsafe { write(&out, ortshard_model_description::of(&info)) }
+        unsafe { write(&out, ortshard_model_info::of(&info)) }
     })
 }
 
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn ortshard_model_info(
 ///
 /// Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
 ///
-/// Errors: those of ortshard_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any. @since 0.1
+/// Errors: those of ortshard_model_get_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_model_eos(
     model: *const c_char,

@@ -4,10 +4,10 @@
 //! would choose from the logits. These stay where they are: on a device that is not the processor only the largest are
 //! copied to the host, if the sampler is greedy or has a top_k.
 //!
-//!     ortshard_next_token(requests, n, &prompt, sampler, &id);
+//!     ortshard_chain_sample(requests, n, &prompt, sampler, &id);
 //!     while (!done(id)) {
-//!         ortshard_tensor input = {ORTSHARD_I64, 1, {1}, &id, sizeof id};
-//!         ortshard_next_token(requests, n, &input, sampler, &id);
+//!         ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {1}, &id, sizeof id};
+//!         ortshard_chain_sample(requests, n, &input, sampler, &id);
 //!     }
 
 use super::batch::Statuses;
@@ -21,16 +21,16 @@ use super::status::{Failure, ortshard_status};
 use super::tensor::{Values, ortshard_tensor};
 use crate::{Request, SampleStep, Sampler, next_token, next_tokens};
 
-/// Runs `input` through the shards of `count` requests in turn, as ortshard_infer_chain() does, and has `sampler` choose
+/// Runs `input` through the shards of `count` requests in turn, as ortshard_chain_infer() does, and has `sampler` choose
 /// the next token. The last shard must be the model's last; one request on a whole model is a chain of 1.
 ///
 /// `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
 /// positions and the sampler. It is a run of each request: what the requests gave before is gone.
 ///
-/// Errors: those of ortshard_infer_chain() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
+/// Errors: those of ortshard_chain_infer() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
 /// logits. Threads: one call at a time on each request and on the sampler. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_next_token(
+pub unsafe extern "C" fn ortshard_chain_sample(
     requests: *const *mut ortshard_request,
     count: usize,
     input: *const ortshard_tensor,
@@ -57,17 +57,17 @@ pub unsafe extern "C" fn ortshard_next_token(
 }
 
 /// The same for `count` requests on one shard, the model's last, each with an input and a sampler of its own: run
-/// together, as ortshard_infer_batch() does.
+/// together, as ortshard_batch_infer() does.
 ///
 /// A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended.
 /// `ids[i]` of one that failed is as it was, as are its position and its sampler. What the requests gave before is gone.
 ///
 /// Returns OK if all succeeded, else the status of the first that failed; ortshard_last_error() says which.
 ///
-/// Errors: those of ortshard_infer_batch() and ortshard_next_token(). Threads: one call at a time on each request and
+/// Errors: those of ortshard_batch_infer() and ortshard_chain_sample(). Threads: one call at a time on each request and
 /// on each sampler. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_next_tokens(
+pub unsafe extern "C" fn ortshard_batch_sample(
     requests: *const *mut ortshard_request,
     inputs: *const ortshard_tensor,
     samplers: *const *mut ortshard_sampler,

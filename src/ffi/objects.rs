@@ -21,8 +21,8 @@ use crate::{Engine, Sampler, Shard, Tokenizer};
 
 /// Holds at most one shard of a model and replaces it safely.
 ///
-/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _stats, _model_info, _model_eos,
-/// _open_tokenizer, _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
+/// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
+/// _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
 pub struct ortshard_engine {
     _private: [u8; 0],
 }
@@ -36,7 +36,7 @@ impl Handle for ortshard_engine {
 ///
 /// References are counted: each one that a function gives you, and each that you retain, is freed once.
 ///
-/// Functions: _retain, _free, _info, _export_onnx; ortshard_request_create().
+/// Functions: _retain, _free, _get_info, _export_onnx; ortshard_request_create().
 pub struct ortshard_shard {
     _private: [u8; 0],
 }
@@ -49,8 +49,8 @@ impl Handle for ortshard_shard {
 /// A sequence of tokens on a shard: a KV cache and a position in it.
 ///
 /// Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel, _fork,
-/// _export_state, _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row,
-/// and ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
+/// _export_state, _import_state; ortshard_batch_infer() for many at once, ortshard_chain_infer() for many shards in a row,
+/// and ortshard_chain_sample() and ortshard_batch_sample() for ids instead of logits.
 pub struct ortshard_request {
     _private: [u8; 0],
 }
@@ -62,7 +62,7 @@ impl Handle for ortshard_request {
 
 /// A rule and a random stream that choose the next token from logits. Needs no model.
 ///
-/// Functions: _create, _free, _sample, _reset; ortshard_next_token(), ortshard_next_tokens().
+/// Functions: _create, _free, _sample, _reset; ortshard_chain_sample(), ortshard_batch_sample().
 pub struct ortshard_sampler {
     _private: [u8; 0],
 }

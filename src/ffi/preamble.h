@@ -28,12 +28,12 @@
  *             || ortshard_request_create(shard, NULL, &request)
  *             || ortshard_sampler_create(NULL, &sampler);
  *         int64_t prompt[3] = {1, 15, 27}, id = 0;
- *         ortshard_tensor input = {ORTSHARD_I64, 1, {3}, prompt, sizeof prompt}, logits;
+ *         ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {3}, prompt, sizeof prompt}, logits;
  *         for (int i = 0; i < 20 && !failed; i++) {
  *             failed = ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &logits)
  *                 || ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id);
  *             if (!failed) printf("%" PRId64 " ", id);
- *             input = (ortshard_tensor){ORTSHARD_I64, 1, {1}, &id, sizeof id};
+ *             input = (ortshard_tensor){ORTSHARD_DTYPE_I64, 1, {1}, &id, sizeof id};
  *         }
  *         if (failed) fprintf(stderr, "%s\n", ortshard_last_error());
  *

@@ -19,8 +19,8 @@
 //!         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
 //!
 //! An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any
-//! call of ortshard_request_infer(), ortshard_request_infer_into(), ortshard_infer_batch(), ortshard_infer_chain(),
-//! ortshard_next_token() or ortshard_next_tokens() with that request, also one that fails. No other function touches it.
+//! call of ortshard_request_infer(), ortshard_request_infer_into(), ortshard_batch_infer(), ortshard_chain_infer(),
+//! ortshard_chain_sample() or ortshard_batch_sample() with that request, also one that fails. No other function touches it.
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -34,7 +34,7 @@ use super::handle::{self, Exclusive, Out, borrow, free, give};
 use super::objects::{ortshard_request, ortshard_shard};
 use super::options::{Options, Versioned, init, read};
 use super::status::{Failure, ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
-use super::tensor::{NOTHING, ORTSHARD_BF16, ORTSHARD_F16, ORTSHARD_F32, ortshard_tensor};
+use super::tensor::{NOTHING, ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ortshard_tensor};
 use crate::error::{Error, Site};
 use crate::{CancelHandle, Logits, Request, RequestOptions};
 
@@ -65,12 +65,12 @@ pub struct ortshard_request_options {
     /// Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
     /// others. Its state cannot be exported or imported.
     pub no_cache: i32,
-    /// What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
+    /// What the hidden states that the request gives are: ORTSHARD_DTYPE_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
     /// much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
     /// loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
     /// magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
     ///
-    /// Between the requests of ortshard_infer_chain() nothing is rounded, whatever this says: a chain gives the bits of the
+    /// Between the requests of ortshard_chain_infer() nothing is rounded, whatever this says: a chain gives the bits of the
     /// whole model.
     pub hidden_dtype: i32,
 }
@@ -94,9 +94,9 @@ pub(super) struct RequestObject {
 
 pub(super) struct Running {
     pub(super) request: Request,
-    /// What hidden states are given as: an `ORTSHARD_F32`, `_F16` or `_BF16`.
+    /// What hidden states are given as: an `ORTSHARD_DTYPE_F32`, `_F16` or `_BF16`.
     hidden: i32,
-    /// The last ones, if that is not `ORTSHARD_F32`.
+    /// The last ones, if that is not `ORTSHARD_DTYPE_F32`.
     rounded: Vec<u16>,
     /// Addresses of the last output, to notice when it comes back as an input.
     pub(super) output: Range<usize>,
@@ -111,7 +111,7 @@ impl Running {
     pub(super) fn prepare(&mut self, tokens: usize, logits: Logits) -> Result<ortshard_tensor, Failure> {
         let (rows, width) = self.request.output_shape(tokens, logits);
         let dtype = self.dtype();
-        if dtype != ORTSHARD_F32 {
+        if dtype != ORTSHARD_DTYPE_F32 {
             let count = rows * width;
             let refused = |_| Error::oom(Site::Run, "cpu", 2 * count as u64, "rounded hidden states");
             self.rounded.try_reserve_exact(count.saturating_sub(self.rounded.len())).map_err(refused)?;
@@ -120,7 +120,7 @@ impl Running {
     }
 
     fn dtype(&self) -> i32 {
-        if self.request.shard().info().is_last { ORTSHARD_F32 } else { self.hidden }
+        if self.request.shard().info().is_last { ORTSHARD_DTYPE_F32 } else { self.hidden }
     }
 
     /// What the last run gave, borrowed from the request.
@@ -130,11 +130,11 @@ impl Running {
         let (rows, width) = values.dim();
         let dtype = self.dtype();
         let values = values.to_slice().unwrap_or_default();
-        let data: *const c_void = if dtype == ORTSHARD_F32 {
+        let data: *const c_void = if dtype == ORTSHARD_DTYPE_F32 {
             values.as_ptr().cast()
         } else {
             self.rounded.resize(values.len(), 0);
-            if dtype == ORTSHARD_F16 {
+            if dtype == ORTSHARD_DTYPE_F16 {
                 output.round_to_halves(&mut self.rounded);
             } else {
                 self.rounded.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values);
@@ -178,10 +178,12 @@ pub unsafe extern "C" fn ortshard_request_create(
         // SAFETY: as above.
         let options = unsafe { read(options) }?;
         let hidden = match options.hidden_dtype {
-            0 | ORTSHARD_F32 => ORTSHARD_F32,
-            rounded @ (ORTSHARD_F16 | ORTSHARD_BF16) => rounded,
+            0 | ORTSHARD_DTYPE_F32 => ORTSHARD_DTYPE_F32,
+            rounded @ (ORTSHARD_DTYPE_F16 | ORTSHARD_DTYPE_BF16) => rounded,
             other => {
-                let message = format!("hidden_dtype is {other}, not ORTSHARD_F32, ORTSHARD_F16 or ORTSHARD_BF16");
+                let message = format!(
+                    "hidden_dtype is {other}, not ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16 or ORTSHARD_DTYPE_BF16"
+                );
                 return Err(Failure::invalid(message));
             }
         };
@@ -245,7 +247,7 @@ pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
 /// or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
 /// in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
 /// INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN, or KV with the option no_cache);
-/// RUNTIME; NULL_ARGUMENT.
+/// ONNXRUNTIME; NULL_ARGUMENT.
 /// Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -339,7 +341,7 @@ pub unsafe extern "C" fn ortshard_request_truncate(request: *mut ortshard_reques
 /// In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own part.
 /// Loading is cancelled by its progress callback, which leaves nothing behind.
 ///
-/// Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+/// Errors: ONNXRUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_cancel(request: *const ortshard_request) -> ortshard_status {
     guard(|| {
@@ -354,7 +356,7 @@ pub unsafe extern "C" fn ortshard_request_cancel(request: *const ortshard_reques
 /// A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
 /// next one begins, and a press after the last token of the one before does not stop it. Never waits.
 ///
-/// Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
+/// Errors: ONNXRUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_clear_cancel(request: *const ortshard_request) -> ortshard_status {
     guard(|| {

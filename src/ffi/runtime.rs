@@ -16,8 +16,8 @@ use crate::{Runtime, RuntimeOptions};
 //# /** Default ortshard_runtime_options. @since 0.1 */
 //# #define ORTSHARD_RUNTIME_OPTIONS_INIT { sizeof(ortshard_runtime_options), NULL, 0, 0 }
 //#
-//# /** An ortshard_runtime_description ready to be filled. @since 0.1 */
-//# #define ORTSHARD_RUNTIME_DESCRIPTION_INIT { sizeof(ortshard_runtime_description), NULL, NULL, 0 }
+//# /** An ortshard_runtime_info ready to be filled. @since 0.1 */
+//# #define ORTSHARD_RUNTIME_INFO_INIT { sizeof(ortshard_runtime_info), NULL, NULL, 0 }
 
 /// How to load ONNX Runtime. All zero but struct_size: the defaults.
 #[repr(C)]
@@ -49,8 +49,8 @@ impl Options for ortshard_runtime_options {
 /// The ONNX Runtime that is loaded. The texts live as long as the process.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct ortshard_runtime_description {
-    /// Set to sizeof(ortshard_runtime_description) before the call.
+pub struct ortshard_runtime_info {
+    /// Set to sizeof(ortshard_runtime_info) before the call.
     pub struct_size: usize,
     /// Its version, such as "1.31.1".
     pub version: *const c_char,
@@ -60,8 +60,8 @@ pub struct ortshard_runtime_description {
     pub threads: u32,
 }
 
-impl Versioned for ortshard_runtime_description {
-    const NAME: &'static str = "ortshard_runtime_description";
+impl Versioned for ortshard_runtime_info {
+    const NAME: &'static str = "ortshard_runtime_info";
 }
 
 /// Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_RUNTIME_OPTIONS_INIT.
@@ -84,8 +84,8 @@ pub unsafe extern "C" fn ortshard_runtime_options_init(
 /// The first load sets the environment variable ORT_DISABLE_TELEMETRY, if it is not set, to keep ONNX Runtime from
 /// sending usage data. A program that changes the environment in other threads should load before it starts them.
 ///
-/// Errors: RUNTIME_NOT_FOUND, and the message lists what was tried; INVALID_STATE for another file or number of
-/// threads; OUT_OF_RANGE for more than 1024 threads; RUNTIME if it does not start.
+/// Errors: ONNXRUNTIME_NOT_FOUND, and the message lists what was tried; INVALID_STATE for another file or number of
+/// threads; OUT_OF_RANGE for more than 1024 threads; ONNXRUNTIME if it does not start.
 /// Threads: any. @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_runtime_load(options: *const ortshard_runtime_options) -> ortshard_status {
@@ -109,21 +109,21 @@ pub unsafe extern "C" fn ortshard_runtime_load(options: *const ortshard_runtime_
 /// Errors: INVALID_STATE if none is loaded yet; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size.
 /// Threads: any. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_runtime_info(description: *mut ortshard_runtime_description) -> ortshard_status {
+pub unsafe extern "C" fn ortshard_runtime_get_info(info: *mut ortshard_runtime_info) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let out = unsafe { Out::new(description, "description") }?;
+        let out = unsafe { Out::new(info, "info") }?;
         let runtime = Runtime::loaded()
             .ok_or_else(|| Failure::new(ORTSHARD_ERROR_INVALID_STATE, "no ONNX Runtime is loaded yet"))?;
         let (version, path) = texts(runtime);
-        let description = ortshard_runtime_description {
+        let info = ortshard_runtime_info {
             struct_size: 0,
             version: version.as_ptr(),
             path: path.as_ptr(),
             threads: runtime.threads() as u32,
         };
         // SAFETY: as above.
-        unsafe { write(&out, description) }
+        unsafe { write(&out, info) }
     })
 }
 

@@ -12,23 +12,20 @@ use super::objects::ortshard_shard;
 use super::options::{Versioned, write};
 use super::status::ortshard_status;
 use super::strings::{fixed, path};
-use super::tensor::{ORTSHARD_BF16, ORTSHARD_F16, ORTSHARD_F32};
+use super::tensor::{
+    ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_INT4, ORTSHARD_DTYPE_INT8,
+};
 use crate::{ShardInfo, WeightType};
 
-/// Weights of 8 bits, with scales. No tensor of a call has this type.
-pub const ORTSHARD_WEIGHTS_INT8: i32 = 16;
-/// Weights of 4 bits, with scales. No tensor of a call has this type.
-pub const ORTSHARD_WEIGHTS_INT4: i32 = 17;
-
-//# /** An ortshard_shard_description ready to be filled. @since 0.1 */
-//# #define ORTSHARD_SHARD_DESCRIPTION_INIT \
-//#     { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+//# /** An ortshard_shard_info ready to be filled. @since 0.1 */
+//# #define ORTSHARD_SHARD_INFO_INIT \
+//#     { sizeof(ortshard_shard_info), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /// What a shard is and takes.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct ortshard_shard_description {
-    /// Set to sizeof(ortshard_shard_description) before the call.
+pub struct ortshard_shard_info {
+    /// Set to sizeof(ortshard_shard_info) before the call.
     pub struct_size: usize,
     /// The model's architecture, such as "LlamaForCausalLM".
     pub architecture: [c_char; 64],
@@ -48,8 +45,8 @@ pub struct ortshard_shard_description {
     pub vocab_size: u32,
     /// The longest sequence the model allows, in tokens.
     pub max_positions: u32,
-    /// Element type of most weights, as stored or quantised: ORTSHARD_F32, ORTSHARD_F16, ORTSHARD_BF16,
-    /// ORTSHARD_WEIGHTS_INT8 or ORTSHARD_WEIGHTS_INT4.
+    /// Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_BF16,
+    /// ORTSHARD_DTYPE_INT8 or ORTSHARD_DTYPE_INT4.
     pub weight_dtype: i32,
     /// Where it runs: an ORTSHARD_DEVICE_* constant.
     pub device: i32,
@@ -71,8 +68,8 @@ pub struct ortshard_shard_description {
     pub cpu_nodes: u32,
 }
 
-impl Versioned for ortshard_shard_description {
-    const NAME: &'static str = "ortshard_shard_description";
+impl Versioned for ortshard_shard_info {
+    const NAME: &'static str = "ortshard_shard_info";
 }
 
 /// Counts another reference to a shard, for another owner. Each is given back with ortshard_shard_free().
@@ -98,17 +95,17 @@ pub unsafe extern "C" fn ortshard_shard_free(shard: *mut ortshard_shard) {
 ///
 /// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_shard_info(
+pub unsafe extern "C" fn ortshard_shard_get_info(
     shard: *const ortshard_shard,
-    description: *mut ortshard_shard_description,
+    info: *mut ortshard_shard_info,
 ) -> ortshard_status {
     guard(|| {
         // SAFETY: the header's contract.
-        let out = unsafe { Out::new(description, "description") }?;
+        let out = unsafe { Out::new(info, "info") }?;
         // SAFETY: as above.
-        let description = describe(unsafe { borrow(shard, "shard") }?.info());
+        let info = describe(unsafe { borrow(shard, "shard") }?.info());
         // SAFETY: as above.
-        unsafe { write(&out, description) }
+        unsafe { write(&out, info) }
     })
 }
 
@@ -137,10 +134,10 @@ pub unsafe extern "C" fn ortshard_shard_export_onnx(
     })
 }
 
-fn describe(info: &ShardInfo) -> ortshard_shard_description {
+fn describe(info: &ShardInfo) -> ortshard_shard_info {
     let (device, device_index) = device::code(info.device);
     let (requested_device, requested_device_index) = device::code(info.requested_device);
-    ortshard_shard_description {
+    ortshard_shard_info {
         struct_size: 0,
         architecture: fixed(&info.architecture),
         first_layer: info.first_layer,
@@ -152,11 +149,11 @@ fn describe(info: &ShardInfo) -> ortshard_shard_description {
         vocab_size: info.vocab_size,
         max_positions: info.max_positions,
         weight_dtype: match info.weight_type {
-            WeightType::F32 => ORTSHARD_F32,
-            WeightType::F16 => ORTSHARD_F16,
-            WeightType::Bf16 => ORTSHARD_BF16,
-            WeightType::Int8 => ORTSHARD_WEIGHTS_INT8,
-            WeightType::Int4 => ORTSHARD_WEIGHTS_INT4,
+            WeightType::F32 => ORTSHARD_DTYPE_F32,
+            WeightType::F16 => ORTSHARD_DTYPE_F16,
+            WeightType::Bf16 => ORTSHARD_DTYPE_BF16,
+            WeightType::Int8 => ORTSHARD_DTYPE_INT8,
+            WeightType::Int4 => ORTSHARD_DTYPE_INT4,
         },
         device,
         device_index,

@@ -49,9 +49,9 @@ pub const ORTSHARD_ERROR_CONTEXT_FULL: ortshard_status = 303;
 pub const ORTSHARD_ERROR_CANCELLED: ortshard_status = 304;
 
 /// No usable ONNX Runtime library was found. The message lists what was tried.
-pub const ORTSHARD_ERROR_RUNTIME_NOT_FOUND: ortshard_status = 401;
+pub const ORTSHARD_ERROR_ONNXRUNTIME_NOT_FOUND: ortshard_status = 401;
 /// ONNX Runtime reported a failure that is none of the others.
-pub const ORTSHARD_ERROR_RUNTIME: ortshard_status = 402;
+pub const ORTSHARD_ERROR_ONNXRUNTIME: ortshard_status = 402;
 /// Memory ran out; ortshard_last_oom() says where. The object is as it was before the call.
 pub const ORTSHARD_ERROR_OUT_OF_MEMORY: ortshard_status = 403;
 /// The device asked for does not exist or cannot be used here.
@@ -85,7 +85,7 @@ names! {
     ORTSHARD_ERROR_NOT_FOUND ORTSHARD_ERROR_IO ORTSHARD_ERROR_MALFORMED
     ORTSHARD_ERROR_UNSUPPORTED ORTSHARD_ERROR_OFFLINE ORTSHARD_ERROR_HASH_MISMATCH
     ORTSHARD_ERROR_INVALID_STATE ORTSHARD_ERROR_STALE_SHARD ORTSHARD_ERROR_CONTEXT_FULL ORTSHARD_ERROR_CANCELLED
-    ORTSHARD_ERROR_RUNTIME_NOT_FOUND ORTSHARD_ERROR_RUNTIME ORTSHARD_ERROR_OUT_OF_MEMORY
+    ORTSHARD_ERROR_ONNXRUNTIME_NOT_FOUND ORTSHARD_ERROR_ONNXRUNTIME ORTSHARD_ERROR_OUT_OF_MEMORY
     ORTSHARD_ERROR_DEVICE_UNAVAILABLE
     ORTSHARD_ERROR_INTERNAL ORTSHARD_ERROR_PANIC
 }
@@ -155,8 +155,8 @@ fn of(kind: ErrorKind) -> ortshard_status {
         ErrorKind::StaleShard => ORTSHARD_ERROR_STALE_SHARD,
         ErrorKind::ContextFull => ORTSHARD_ERROR_CONTEXT_FULL,
         ErrorKind::Cancelled => ORTSHARD_ERROR_CANCELLED,
-        ErrorKind::RuntimeNotFound => ORTSHARD_ERROR_RUNTIME_NOT_FOUND,
-        ErrorKind::Runtime => ORTSHARD_ERROR_RUNTIME,
+        ErrorKind::RuntimeNotFound => ORTSHARD_ERROR_ONNXRUNTIME_NOT_FOUND,
+        ErrorKind::Runtime => ORTSHARD_ERROR_ONNXRUNTIME,
         ErrorKind::OutOfMemory => ORTSHARD_ERROR_OUT_OF_MEMORY,
         ErrorKind::DeviceUnavailable => ORTSHARD_ERROR_DEVICE_UNAVAILABLE,
         ErrorKind::Internal => ORTSHARD_ERROR_INTERNAL,

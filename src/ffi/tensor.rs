@@ -4,7 +4,7 @@
 //! row without gaps, in the machine's byte order; any alignment is accepted, but aligned memory is not copied.
 //!
 //!     int64_t ids[3] = {1, 15, 27};
-//!     ortshard_tensor input = {ORTSHARD_I64, 1, {3}, ids, sizeof ids};
+//!     ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {3}, ids, sizeof ids};
 
 use std::borrow::Cow;
 use std::ffi::c_void;
@@ -18,22 +18,28 @@ use super::status::Failure;
 use crate::Input;
 use crate::error::{Error, Site};
 
+/// None said: what the option, or the device, takes by itself.
+pub const ORTSHARD_DTYPE_AUTO: i32 = 0;
 /// int32_t. Token ids.
-pub const ORTSHARD_I32: i32 = 1;
+pub const ORTSHARD_DTYPE_I32: i32 = 1;
 /// int64_t. Token ids.
-pub const ORTSHARD_I64: i32 = 2;
-/// float. Hidden states and logits.
-pub const ORTSHARD_F32: i32 = 3;
-/// IEEE half precision. Hidden states.
-pub const ORTSHARD_F16: i32 = 4;
-/// bfloat16. Hidden states.
-pub const ORTSHARD_BF16: i32 = 5;
+pub const ORTSHARD_DTYPE_I64: i32 = 2;
+/// float. Hidden states, logits, KV caches and weights.
+pub const ORTSHARD_DTYPE_F32: i32 = 3;
+/// IEEE half precision. Hidden states, KV caches and weights.
+pub const ORTSHARD_DTYPE_F16: i32 = 4;
+/// bfloat16. Hidden states and weights.
+pub const ORTSHARD_DTYPE_BF16: i32 = 5;
+/// 8 bits a value, with scales. KV caches and weights; no tensor of a call.
+pub const ORTSHARD_DTYPE_INT8: i32 = 16;
+/// 4 bits a value, with scales. Weights; no tensor of a call.
+pub const ORTSHARD_DTYPE_INT4: i32 = 17;
 
 /// A tensor in memory. Its layout is final, so it has no struct_size.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ortshard_tensor {
-    /// Element type: ORTSHARD_I32, _I64, _F32, _F16 or _BF16.
+    /// Element type: ORTSHARD_DTYPE_I32, _I64, _F32, _F16 or _BF16.
     pub dtype: i32,
     /// Number of dimensions, at most 4.
     pub rank: u32,
@@ -58,7 +64,7 @@ pub(super) enum Values<'a> {
 impl ortshard_tensor {
     /// Rows as `[1, rows, width]`; without data it describes a tensor that is not there.
     pub(super) fn rows(dtype: i32, rows: usize, width: usize, data: Option<*const c_void>) -> Self {
-        let size = if dtype == ORTSHARD_F32 { 4 } else { 2 };
+        let size = if dtype == ORTSHARD_DTYPE_F32 { 4 } else { 2 };
         Self {
             dtype,
             rank: 3,
@@ -74,10 +80,10 @@ impl ortshard_tensor {
     /// `data` is NULL or points to `byte_length` readable bytes, unchanged for `'a`.
     pub(super) unsafe fn values<'a>(&self) -> Result<Values<'a>, Failure> {
         let (what, item, size) = match self.dtype {
-            ORTSHARD_I32 => ("token ids", 1, 4),
-            ORTSHARD_I64 => ("token ids", 1, 8),
-            ORTSHARD_F32 => ("hidden states", 2, 4),
-            ORTSHARD_F16 | ORTSHARD_BF16 => ("hidden states", 2, 2),
+            ORTSHARD_DTYPE_I32 => ("token ids", 1, 4),
+            ORTSHARD_DTYPE_I64 => ("token ids", 1, 8),
+            ORTSHARD_DTYPE_F32 => ("hidden states", 2, 4),
+            ORTSHARD_DTYPE_F16 | ORTSHARD_DTYPE_BF16 => ("hidden states", 2, 2),
             other => {
                 return Err(Failure::invalid(format!("input->dtype is {other}, none that this version knows")));
             }
@@ -120,15 +126,15 @@ impl ortshard_tensor {
         const DATA: &str = "input->data";
         let values = match self.dtype {
             // SAFETY: in this and each other case the caller's promise.
-            ORTSHARD_I64 => return Ok(Values::Ids(unsafe { array::<i64>(self.data.cast(), count, DATA) }?)),
-            ORTSHARD_I32 => {
+            ORTSHARD_DTYPE_I64 => return Ok(Values::Ids(unsafe { array::<i64>(self.data.cast(), count, DATA) }?)),
+            ORTSHARD_DTYPE_I32 => {
                 // SAFETY: as above.
                 let ids = unsafe { array::<i32>(self.data.cast(), count, DATA) }?;
                 return Ok(Values::Ids(Cow::Owned(converted(&ids, i64::from)?)));
             }
             // SAFETY: as above.
-            ORTSHARD_F32 => unsafe { array::<f32>(self.data.cast(), count, DATA) }?,
-            ORTSHARD_F16 => {
+            ORTSHARD_DTYPE_F32 => unsafe { array::<f32>(self.data.cast(), count, DATA) }?,
+            ORTSHARD_DTYPE_F16 => {
                 // SAFETY: as above.
                 let values = unsafe { array::<f16>(self.data.cast(), count, DATA) }?;
                 Cow::Owned(converted(&values, f16::to_f32)?)
@@ -202,12 +208,12 @@ mod tests {
     #[test]
     fn both_ranks_and_every_type_are_read() {
         let ids: Vec<u8> = [3_i32, -1].iter().flat_map(|id| id.to_ne_bytes()).collect();
-        assert_eq!(check(ORTSHARD_I32, &[2], &ids), Ok((2, vec![3.0, -1.0])));
-        assert_eq!(check(ORTSHARD_I64, &[1, 1], &7_i64.to_ne_bytes()), Ok((1, vec![7.0])));
+        assert_eq!(check(ORTSHARD_DTYPE_I32, &[2], &ids), Ok((2, vec![3.0, -1.0])));
+        assert_eq!(check(ORTSHARD_DTYPE_I64, &[1, 1], &7_i64.to_ne_bytes()), Ok((1, vec![7.0])));
         let halves: Vec<u8> = [1.5, 2.0].iter().flat_map(|v| f16::from_f32(*v).to_ne_bytes()).collect();
-        assert_eq!(check(ORTSHARD_F16, &[1, 1, 2], &halves), Ok((1, vec![1.5, 2.0])));
+        assert_eq!(check(ORTSHARD_DTYPE_F16, &[1, 1, 2], &halves), Ok((1, vec![1.5, 2.0])));
         let brains: Vec<u8> = [1.5, 2.0].iter().flat_map(|v| bf16::from_f32(*v).to_ne_bytes()).collect();
-        assert_eq!(check(ORTSHARD_BF16, &[2, 1], &brains), Ok((2, vec![1.5, 2.0])));
+        assert_eq!(check(ORTSHARD_DTYPE_BF16, &[2, 1], &brains), Ok((2, vec![1.5, 2.0])));
     }
 
     #[test]
@@ -216,15 +222,15 @@ mod tests {
         for (dtype, shape, message) in [
             (0, &[4][..], "dtype is 0"),
             (9, &[4], "dtype is 9"),
-            (ORTSHARD_F32, &[4], "rank is 1; hidden states have rank 2 or 3"),
-            (ORTSHARD_I64, &[1, 1, 2], "rank is 3; token ids have rank 1 or 2"),
-            (ORTSHARD_I64, &[], "rank is 0"),
-            (ORTSHARD_I64, &[2, 1], "shape[0] is 2"),
-            (ORTSHARD_F32, &[2, 0], "dimension 0 is not positive"),
-            (ORTSHARD_F32, &[-2, -2], "dimension -2 is not positive"),
-            (ORTSHARD_F32, &[i64::MAX, i64::MAX], "more than memory"),
-            (ORTSHARD_I64, &[i64::MAX], "more than memory"),
-            (ORTSHARD_I32, &[3], "byte_length is 16; dtype and shape make 12"),
+            (ORTSHARD_DTYPE_F32, &[4], "rank is 1; hidden states have rank 2 or 3"),
+            (ORTSHARD_DTYPE_I64, &[1, 1, 2], "rank is 3; token ids have rank 1 or 2"),
+            (ORTSHARD_DTYPE_I64, &[], "rank is 0"),
+            (ORTSHARD_DTYPE_I64, &[2, 1], "shape[0] is 2"),
+            (ORTSHARD_DTYPE_F32, &[2, 0], "dimension 0 is not positive"),
+            (ORTSHARD_DTYPE_F32, &[-2, -2], "dimension -2 is not positive"),
+            (ORTSHARD_DTYPE_F32, &[i64::MAX, i64::MAX], "more than memory"),
+            (ORTSHARD_DTYPE_I64, &[i64::MAX], "more than memory"),
+            (ORTSHARD_DTYPE_I32, &[3], "byte_length is 16; dtype and shape make 12"),
         ] {
             let failure = check(dtype, shape, &bytes).unwrap_err();
             assert!(failure.contains(message), "{failure}");

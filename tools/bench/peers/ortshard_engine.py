@@ -1,21 +1,105 @@
 """ortshard, by its C interface (include/ortshard.h)."""
 
 import ctypes
-from ctypes import POINTER, byref, c_char_p, c_float, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-import header
 import numpy as np
 
-CONSTANTS, STRUCTS = header.constants(), header.structs()
-Tensor = STRUCTS["tensor"]
-DEVICES = {"auto": "DEVICE_AUTO", "cpu": "DEVICE_CPU", "cuda": "DEVICE_CUDA", "coreml": "DEVICE_COREML"}
-UNSUPPORTED = (CONSTANTS["ERROR_INVALID_ARGUMENT"], CONSTANTS["ERROR_UNSUPPORTED"])
+OK, INVALID_ARGUMENT, UNSUPPORTED = 0, 102, 204
+I64, F32 = 2, 3
+LOGITS_LAST = 0
+DEVICES = ["auto", "cpu", "cuda", "coreml"]
 
 
-def sized(name: str, **fields: Any) -> Any:
-    """A struct of the header with its size set, and zero where nothing is said."""
-    struct = STRUCTS[name]
+class RuntimeOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("library", c_char_p), ("threads", c_uint32), ("no_spinning", c_int32)]
+
+
+class EngineOptions(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("device", c_int32),
+        ("device_index", c_uint32),
+        ("require_device", c_int32),
+        ("precision", c_int32),
+        ("memory_limit", c_uint64),
+        ("release_first", c_int32),
+        ("offline", c_int32),
+        ("cache_dir", c_char_p),
+        ("fetch", c_void_p),
+        ("fetch_user_data", c_void_p),
+        ("pack_cache", c_char_p),
+        ("pack_cache_limit", c_uint64),
+        ("stock_operators", c_int32),
+        ("kv_type", c_int32),
+        ("batch_slots", c_uint32),
+        ("no_graph_capture", c_int32),
+    ]
+
+
+class ShardSpec(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("model", c_char_p),
+        ("revision", c_char_p),
+        ("first_layer", c_uint32),
+        ("last_layer", c_uint32),
+        ("n_layers", c_uint32),
+    ]
+
+
+class ModelDescription(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("architecture", c_char * 64),
+        ("n_layers", c_uint32),
+        ("hidden_size", c_uint32),
+        ("vocab_size", c_uint32),
+        ("max_positions", c_uint32),
+    ]
+
+
+class ShardDescription(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("architecture", c_char * 64),
+        ("first_layer", c_uint32),
+        ("last_layer", c_uint32),
+        ("n_layers", c_uint32),
+        ("is_first", c_int32),
+        ("is_last", c_int32),
+        ("hidden_size", c_uint32),
+        ("vocab_size", c_uint32),
+        ("max_positions", c_uint32),
+        ("weight_dtype", c_int32),
+        ("device", c_int32),
+        ("device_index", c_uint32),
+        ("weight_bytes", c_uint64),
+        ("kv_bytes_per_token", c_uint64),
+    ]
+
+
+class RequestOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("capacity", c_uint32), ("prefill_chunk", c_uint32)]
+
+
+class SamplerOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("temperature", c_float), ("top_k", c_uint32), ("seed", c_uint64)]
+
+
+class Tensor(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("rank", c_uint32),
+        ("shape", c_int64 * 4),
+        ("data", c_void_p),
+        ("byte_length", c_size_t),
+    ]
+
+
+def sized(struct: type[Structure], **fields: Any) -> Any:
+    """The struct with its size set, and zero where nothing is said."""
     return struct(struct_size=ctypes.sizeof(struct), **fields)
 
 
@@ -30,7 +114,7 @@ class Failure(RuntimeError):
 
 def call(function: str, *arguments: Any) -> None:
     status = getattr(library, function)(*arguments)
-    if status != CONSTANTS["OK"]:
+    if status != OK:
         raise Failure(function, status)
 
 
@@ -38,7 +122,7 @@ def load(options: dict[str, Any], threads: int) -> None:
     global library
     library = ctypes.CDLL(options["library"])
     library.ortshard_request_truncate.argtypes = [c_void_p, c_uint64]
-    call("ortshard_runtime_load", byref(sized("runtime_options", threads=threads)))
+    call("ortshard_runtime_load", byref(sized(RuntimeOptions, threads=threads)))
 
 
 class Engine:
@@ -48,9 +132,9 @@ class Engine:
     def __init__(self, options: dict[str, Any], _threads: int, capacity: int) -> None:
         kind, _, index = options.get("device", "auto").partition(":")
         self.engine_options = sized(
-            "engine_options",
+            EngineOptions,
             precision=options["precision"],
-            device=CONSTANTS[DEVICES[kind]],
+            device=DEVICES.index(kind),
             device_index=int(index or 0),
             require_device="device" in options,
             batch_slots=options.get("requests", 1),
@@ -60,28 +144,28 @@ class Engine:
         self.next: Next | None = None
         self.weight_bytes = 0
         model, shards = options["model"].encode(), options["shards"]
-        description = sized("model_description")
-        call("ortshard_model_info", model, byref(description))
+        description = sized(ModelDescription)
+        call("ortshard_model_get_info", model, byref(description))
         layers = description.n_layers
         for n in range(shards):
             spec = sized(
-                "shard_spec", model=model, first_layer=n * layers // shards, last_layer=(n + 1) * layers // shards - 1
+                ShardSpec, model=model, first_layer=n * layers // shards, last_layer=(n + 1) * layers // shards - 1
             )
             self.add(spec, capacity)
 
-    def add(self, spec: Any, capacity: int) -> None:
+    def add(self, spec: ShardSpec, capacity: int) -> None:
         """One more shard, in an engine of its own, and a request on it. They live as long as the process."""
         engine, shard, request = c_void_p(), c_void_p(), c_void_p()
         try:
             call("ortshard_engine_create", byref(self.engine_options), byref(engine))
             call("ortshard_engine_ensure_shard", engine, byref(spec), None, None, byref(shard))
         except Failure as failure:
-            if failure.status in UNSUPPORTED:
+            if failure.status in (INVALID_ARGUMENT, UNSUPPORTED):
                 raise NotImplementedError(str(failure)) from failure
             raise
-        call("ortshard_request_create", shard, byref(sized("request_options", capacity=capacity)), byref(request))
-        description = sized("shard_description")
-        call("ortshard_shard_info", shard, byref(description))
+        call("ortshard_request_create", shard, byref(sized(RequestOptions, capacity=capacity)), byref(request))
+        description = sized(ShardDescription)
+        call("ortshard_shard_get_info", shard, byref(description))
         self.weight_bytes += description.weight_bytes
         self.shard = shard
         self.requests.append(request)
@@ -93,7 +177,7 @@ class Engine:
     def prompt(self, ids: list[int]) -> None:
         chain, count = (c_void_p * len(self.requests))(*self.requests), c_size_t(len(self.requests))
         tensor = ids_tensor((c_int64 * len(ids))(*ids))
-        call("ortshard_infer_chain", chain, count, byref(tensor), CONSTANTS["LOGITS_LAST"], byref(self.output))
+        call("ortshard_chain_infer", chain, count, byref(tensor), LOGITS_LAST, byref(self.output))
 
     def logits(self) -> np.ndarray:
         pointer = ctypes.cast(self.output.data, POINTER(c_float))
@@ -118,19 +202,19 @@ class Next:
 
     def after(self, token: int) -> int:
         self.id[0] = token
-        call("ortshard_next_token", self.chain, self.count, byref(self.input), self.sampler, self.id)
+        call("ortshard_chain_sample", self.chain, self.count, byref(self.input), self.sampler, self.id)
         return self.id[0]
 
 
 def greedy() -> c_void_p:
     sampler = c_void_p()
-    call("ortshard_sampler_create", byref(sized("sampler_options")), byref(sampler))
+    call("ortshard_sampler_create", byref(sized(SamplerOptions)), byref(sampler))
     return sampler
 
 
 def ids_tensor(ids: Any) -> Tensor:
     """What describes an array of ids, which must stay."""
-    return Tensor(CONSTANTS["I64"], 1, (c_int64 * 4)(len(ids)), ctypes.cast(ids, c_void_p), ctypes.sizeof(ids))
+    return Tensor(I64, 1, (c_int64 * 4)(len(ids)), ctypes.cast(ids, c_void_p), ctypes.sizeof(ids))
 
 
 class Batch(Engine):
@@ -141,7 +225,7 @@ class Batch(Engine):
         count = options["requests"]
         while len(self.requests) < count:
             request = c_void_p()
-            asked = sized("request_options", capacity=capacity)
+            asked = sized(RequestOptions, capacity=capacity)
             call("ortshard_request_create", self.shard, byref(asked), byref(request))
             self.requests.append(request)
         self.handles, self.count = (c_void_p * count)(*self.requests), c_size_t(count)
@@ -150,12 +234,12 @@ class Batch(Engine):
         self.singles = (Tensor * count)()
         for index, tensor in enumerate(self.singles):
             address = ctypes.addressof(self.ids) + index * ctypes.sizeof(c_int64)
-            tensor.__init__(CONSTANTS["I64"], 1, (c_int64 * 4)(1), address, ctypes.sizeof(c_int64))
+            tensor.__init__(I64, 1, (c_int64 * 4)(1), address, ctypes.sizeof(c_int64))
 
     def prompt(self, ids: list[int]) -> None:
         data = (c_int64 * len(ids))(*ids)
         inputs = (Tensor * len(self.requests))(*(ids_tensor(data) for _ in self.requests))
-        call("ortshard_infer_batch", self.handles, inputs, None, self.count, self.outputs, None)
+        call("ortshard_batch_infer", self.handles, inputs, None, self.count, self.outputs, None)
 
     def logits(self) -> np.ndarray:
         def of(output: Tensor) -> np.ndarray:
@@ -169,5 +253,5 @@ class Batch(Engine):
 
     def step(self, tokens: list[int]) -> list[int]:
         self.ids[:] = tokens
-        call("ortshard_next_tokens", self.handles, self.singles, self.samplers, self.count, self.ids, None)
+        call("ortshard_batch_sample", self.handles, self.singles, self.samplers, self.count, self.ids, None)
         return list(self.ids)
