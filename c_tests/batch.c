@@ -35,7 +35,8 @@ int main(void)
     int64_t prompt[MOST], golden[MOST], ids[REQUESTS];
     size_t n = ids_of("TEST_PROMPT", prompt);
     ids_of("TEST_GREEDY", golden);
-    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_GREEDY;
+    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_INIT;
+    options.temperature = 0;
     ortshard_sampler *sampler;
     OK(ortshard_sampler_create(&options, &sampler));
 

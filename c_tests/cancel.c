@@ -85,7 +85,7 @@ static void pressed(ortshard_shard *shard, int64_t *prompt, size_t n)
     running = 1;
     CHECK(pthread_create(&thread, NULL, press, both) == 0);
     for (int i = 0; i < 400; i++) {
-        (void)ortshard_batch_infer(both, inputs, NULL, 2, outputs, statuses);
+        EITHER_WAY(ortshard_batch_infer(both, inputs, NULL, 2, outputs, statuses));
         CHECK(statuses[0] == ORTSHARD_OK);
         CHECK(statuses[1] == ORTSHARD_OK || statuses[1] == ORTSHARD_ERROR_CANCELLED);
         for (int k = 0; k < 2; k++) OK(ortshard_request_truncate(both[k], 0));

@@ -68,7 +68,14 @@ int main(void)
     CHECK(output.data == NULL && output.byte_length == n * vocab_bytes && output.shape[1] == (int64_t)n);
     OK(ortshard_request_position(request, &position));
     CHECK(position == 0);
-    OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_NONE, NULL, 0, &output));
+    memset(&output, 0xaa, sizeof output);
+    OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_ALL, NULL, 0, &output));
+    CHECK(output.data == NULL && output.byte_length == n * vocab_bytes && output.shape[1] == (int64_t)n);
+    OK(ortshard_request_position(request, &position));
+    CHECK(position == 0);
+    OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_NONE, got, 0, &output));
+    OK(ortshard_request_position(request, &position));
+    CHECK(position == n);
 
     ortshard_request_free(request);
     ortshard_shard_free(shard);

@@ -51,7 +51,7 @@ int main(void)
     CHECK(output.byte_length == again.byte_length && memcmp(output.data, again.data, output.byte_length) == 0);
 
     /* Its state: smaller than one of float32 rows would be, and taken by nothing but its own kind. */
-    FAILS(BUFFER_TOO_SMALL, "are needed", ortshard_request_export_state(one, NULL, 0, &bytes));
+    OK(ortshard_request_export_state(one, NULL, 0, &bytes));
     char *state = malloc(bytes);
     CHECK(state != NULL && bytes < (n + 16) * kv_bytes(floats));
     OK(ortshard_request_export_state(one, state, bytes, &bytes));

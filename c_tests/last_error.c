@@ -33,8 +33,8 @@ int main(void)
 
     /* No memory ran out, and asking does not disturb the last error. */
     ortshard_oom oom = ORTSHARD_OOM_INIT;
-    CHECK(ortshard_last_oom(&oom) == ORTSHARD_ERROR_INVALID_STATE);
-    CHECK(ortshard_last_oom(NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
+    CHECK(ortshard_error_get_oom(NULL, &oom) == ORTSHARD_ERROR_INVALID_STATE);
+    CHECK(ortshard_error_get_oom(NULL, NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
     CHECK(strstr(ortshard_last_error(), "/nonexistent/model") != NULL);
     return 0;
 }

@@ -27,7 +27,7 @@ int main(void)
     engine = engine_of(estimate.weight_bytes - 1);
     ortshard_oom oom = ORTSHARD_OOM_INIT;
     FAILS(OUT_OF_MEMORY, "memory_limit", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
-    OK(ortshard_last_oom(&oom));
+    OK(ortshard_error_get_oom(NULL, &oom));
     CHECK(oom.site == ORTSHARD_OOM_LOAD && oom.requested_bytes <= estimate.weight_bytes);
     CHECK(!own_operators() || oom.requested_bytes == estimate.weight_bytes); /* Others take them piece by piece. */
     ortshard_engine_estimate tight = ORTSHARD_ENGINE_ESTIMATE_INIT;
@@ -45,7 +45,7 @@ int main(void)
     ortshard_status status = ORTSHARD_OK;
     while (n < 64 && (status = ortshard_request_create(shard, &options, &requests[n])) == ORTSHARD_OK) n++;
     CHECK(n > 0 && n < 64 && status == ORTSHARD_ERROR_OUT_OF_MEMORY);
-    OK(ortshard_last_oom(&oom));
+    OK(ortshard_error_get_oom(NULL, &oom));
     CHECK(oom.site == ORTSHARD_OOM_KV && oom.requested_bytes == estimate.kv_bytes);
 
     /* Given back, it can be taken again, and the request gives the golden ids. */

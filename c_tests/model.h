@@ -118,7 +118,8 @@ static inline ortshard_tensor ids_tensor(int64_t *ids, size_t n)
 static inline void greedy(ortshard_request **requests, size_t n_requests, int64_t *prompt, size_t n_prompt,
                           int64_t *ids, size_t n)
 {
-    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_GREEDY;
+    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_INIT;
+    options.temperature = 0;
     ortshard_sampler *sampler;
     OK(ortshard_sampler_create(&options, &sampler));
     ortshard_tensor tensor = ids_tensor(prompt, n_prompt);

@@ -25,13 +25,13 @@ int main(void)
 
     /* Process. NULL options and callbacks are allowed. */
     OK(ortshard_log_set_callback(ORTSHARD_LOG_INFO, NULL, NULL));
-    CHECK(ortshard_last_oom(NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
+    CHECK(ortshard_error_get_oom(NULL, NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
     NULL_("info", ortshard_runtime_get_info(NULL));
     NULL_("count", ortshard_device_count(NULL));
     NULL_("info", ortshard_device_get_info(0, NULL));
     NULL_("options", ortshard_runtime_options_init(NULL, sizeof(ortshard_runtime_options)));
     NULL_("options", ortshard_engine_options_init(NULL, sizeof(ortshard_engine_options)));
-    NULL_("options", ortshard_shard_spec_init(NULL, sizeof(ortshard_shard_spec)));
+    NULL_("spec", ortshard_shard_spec_init(NULL, sizeof(ortshard_shard_spec)));
     NULL_("options", ortshard_request_options_init(NULL, sizeof(ortshard_request_options)));
     NULL_("options", ortshard_sampler_options_init(NULL, sizeof(ortshard_sampler_options)));
     OK(ortshard_device_count(&count));
@@ -183,6 +183,14 @@ int main(void)
     NULL_("requests[0]", ortshard_batch_infer(&(ortshard_request *){NULL}, &input, NULL, 1, &output, NULL));
     NULL_("inputs", ortshard_batch_infer(&request, NULL, NULL, 1, &output, NULL));
     NULL_("outputs", ortshard_batch_infer(&request, &input, NULL, 1, NULL, NULL));
+    float logits[1];
+    NULL_("request", ortshard_request_logits(NULL, &id, 1, logits, 1, &needed));
+    NULL_("ids", ortshard_request_logits(request, NULL, 1, logits, 1, &needed));
+    NULL_("logits", ortshard_request_logits(request, &id, 1, NULL, 1, &needed));
+    NULL_("needed", ortshard_request_logits(request, &id, 1, logits, 1, NULL));
+    NULL_("request", ortshard_request_sample(NULL, &id, 1, NULL, &id));
+    NULL_("ids", ortshard_request_sample(request, NULL, 1, NULL, &id));
+    NULL_("id", ortshard_request_sample(request, &id, 1, NULL, NULL));
     NULL_("request", ortshard_request_position(NULL, &number));
     NULL_("position", ortshard_request_position(request, NULL));
     NULL_("request", ortshard_request_capacity(NULL, &number));

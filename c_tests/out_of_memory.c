@@ -48,7 +48,7 @@ int main(void)
     CHECK(strstr(ortshard_last_error(), "out of memory") != NULL);
 
     ortshard_oom oom = ORTSHARD_OOM_INIT;
-    OK(ortshard_last_oom(&oom));
+    OK(ortshard_error_get_oom(NULL, &oom));
     ortshard_engine_options asked = on_device();
     char device[32] = "cpu";
     if (!in_this_process()) snprintf(device, sizeof device, "cuda:%" PRIu32, asked.device_index);

@@ -47,7 +47,7 @@ static void look_up(void)
 
     int64_t wanted[MOST], ids[MOST];
     size_t n = ids_of("TEST_IDS", wanted), needed;
-    FAILS(BUFFER_TOO_SMALL, "needed", ortshard_engine_model_eos(engine, &spec, NULL, NULL, NULL, 0, &needed));
+    OK(ortshard_engine_model_eos(engine, &spec, NULL, NULL, NULL, 0, &needed));
     OK(ortshard_engine_model_eos(engine, &spec, NULL, NULL, ids, MOST, &needed));
     CHECK(needed >= 2 && ids[0] == 5 && ids[1] == 7);
 

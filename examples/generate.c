@@ -89,7 +89,7 @@ static void explain_oom(void)
         "Lower --max-tokens, shorten the prompt, raise --memory-limit, or try --no-cache.",
         "Shorten the prompt, or raise --memory-limit."};
     ortshard_oom oom = ORTSHARD_OOM_INIT;
-    if (ortshard_last_oom(&oom) != ORTSHARD_OK) return;
+    if (ortshard_error_get_oom(NULL, &oom) != ORTSHARD_OK) return;
     fprintf(stderr, "generate: site %s, device %s, %" PRIu64 " bytes asked for. %s\n", SITES[oom.site], oom.device,
             oom.requested_bytes, ADVICE[oom.site]);
 }
@@ -182,8 +182,7 @@ static struct ids encode(const ortshard_tokenizer *tokenizer, const char *prompt
 {
     struct ids ids = {NULL, 0};
     /* The first call asks how many there are. */
-    ortshard_status status = ortshard_tokenizer_encode(tokenizer, prompt, 1, NULL, 0, &ids.count);
-    if (status != ORTSHARD_ERROR_BUFFER_TOO_SMALL) check(status);
+    check(ortshard_tokenizer_encode(tokenizer, prompt, 1, NULL, 0, &ids.count));
     ids.data = allocate(ids.count, sizeof *ids.data);
     check(ortshard_tokenizer_encode(tokenizer, prompt, 1, ids.data, ids.count, &ids.count));
     return ids;

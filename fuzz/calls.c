@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Much is called for what it must not do. */
+#define ORTSHARD_NODISCARD
 #include "ortshard.h"
 
 enum { SLOTS = 3, ROOM = 1 << 14, LARGEST_STRUCT = 4096, LONGEST_MESSAGE = 1 << 14 };
@@ -275,10 +277,51 @@ static void infer(void)
     }
     TRY(ortshard_request_position(request, &after));
     TRY(ortshard_request_capacity(request, &capacity));
+    if (into && to == NULL) {
+        MUST(after == before && output.data == NULL);
+        return;
+    }
     MUST(after > before && after <= capacity);
     MUST(output.dtype == ORTSHARD_DTYPE_F32 && output.rank == 3);
     int64_t id;
     if (output.data != NULL) TRY(ortshard_sampler_sample(ANY(samplers), output.data, output.byte_length / sizeof(float), &id));
+}
+
+static void flat(void)
+{
+    ortshard_request *request = ANY(requests);
+    static float logits[256];
+    int64_t ids[8];
+    uint64_t before = 0, after = 0;
+    for (size_t i = 0; i < 8; i++) ids[i] = chance(32) ? (int64_t)number() : byte() % 128;
+    size_t count = up_to(8), room = up_to(256);
+    ortshard_request_position(request, &before);
+    int ok = chance(2) ? TRY(ortshard_request_logits(request, ids, count, chance(8) ? NULL : logits, room, needed_or_null()))
+                       : TRY(ortshard_request_sample(request, ids, count, ANY(samplers), chance(16) ? NULL : ids));
+    ortshard_request_position(request, &after);
+    MUST(ok || after == before);
+}
+
+static void sample_many(void)
+{
+    ortshard_request *chosen[SLOTS];
+    ortshard_sampler *with[SLOTS];
+    ortshard_tensor inputs[SLOTS];
+    ortshard_status statuses[SLOTS];
+    int64_t ids[SLOTS];
+    char message[256];
+    size_t count = byte() % (SLOTS + 1);
+    for (size_t i = 0; i < count; i++) {
+        chosen[i] = ANY(requests);
+        with[i] = ANY(samplers);
+        inputs[i] = tensor();
+    }
+    if (chance(2)) {
+        TRY(ortshard_chain_sample(chosen, count, inputs, with[0] = ANY(samplers), chance(16) ? NULL : ids));
+        return;
+    }
+    TRY(ortshard_batch_sample(chosen, inputs, chance(4) ? NULL : with, count, ids, chance(2) ? NULL : statuses));
+    if (count > 0) (void)ortshard_error_message(chosen[0], message, sizeof message, needed_or_null());
 }
 
 static void infer_batch(void)
@@ -385,7 +428,7 @@ static void look(void)
     case 3: TRY(ortshard_engine_get_estimate(engine, spec(), (uint32_t)number(), (uint32_t)number(), &seen.estimate)); return;
     case 4: TRY(ortshard_device_get_info((uint32_t)number(), &seen.device)); return;
     case 5: TRY(ortshard_runtime_get_info(&seen.runtime)); return;
-    case 6: TRY(ortshard_last_oom(&seen.oom)); return;
+    case 6: TRY(ortshard_error_get_oom(chance(2) ? NULL : ANY(requests), &seen.oom)); return;
     default: TRY(ortshard_engine_get_model_info(engine, spec(), progress, NULL, &seen.model));
     }
 }
@@ -410,7 +453,7 @@ static void call(void)
     uint64_t freed;
     void *to;
     memset(&options, 0, sizeof options);
-    switch (byte() % 32) {
+    switch (byte() % 34) {
     case 0: MAKE(engine, engines, ortshard_engine_create(engine_options(), &made)); return;
     case 1: MAKE(shard, shards, ortshard_engine_ensure_shard(ANY(engines), spec(), chance(2) ? progress : NULL, NULL, &made)); return;
     case 2: MAKE(shard, shards, ortshard_engine_load_checkpoint(ANY(engines), path(), chance(2) ? progress : NULL, NULL, &made)); return;
@@ -475,6 +518,8 @@ static void call(void)
     case 27: MUST(ortshard_status_name((ortshard_status)number()) != NULL); return;
     case 28: infer_batch(); return;
     case 29: MAKE(tokenizer, tokenizers, ortshard_engine_open_tokenizer(ANY(engines), spec(), progress, NULL, &made)); return;
+    case 31: flat(); return;
+    case 32: sample_many(); return;
     case 30: TRY(ortshard_engine_clear_pack_cache(ANY(engines), chance(16) ? NULL : &freed)); return;
     default: infer();
     }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod folders;
+mod layout;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -50,6 +51,11 @@ pub(crate) struct Program {
 
 pub(crate) fn root() -> PathBuf {
     common::root()
+}
+
+/// What the header declares, for programs.
+pub(crate) fn json() -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(root().join("include/ortshard.json")).unwrap()).unwrap()
 }
 
 /// Whether the programs are there already, in a folder that `make gpu-suite` made.
@@ -112,11 +118,13 @@ impl Setup {
             let _ = std::fs::remove_file(&to);
             std::os::unix::fs::symlink(from, to).unwrap();
         }
-        let header = std::fs::read_to_string(root().join("include/ortshard.h")).unwrap();
-        let (file, calls) = (folder.join("calls.h"), calls::of_header(&header));
-        // Another test may be compiling with it.
-        if std::fs::read_to_string(&file).ok().as_ref() != Some(&calls) {
-            std::fs::write(file, calls).unwrap();
+        let json = json();
+        for (name, text) in [("calls.h", calls::of_json(&json)), ("layout.h", layout::of_json(&json))] {
+            let file = folder.join(name);
+            // Another test may be compiling with it.
+            if std::fs::read_to_string(&file).ok().as_ref() != Some(&text) {
+                std::fs::write(file, text).unwrap();
+            }
         }
         Self { build, folder, libraries }
     }
