@@ -1,128 +1,39 @@
 """ortshard, by its C interface (include/ortshard.h)."""
 
 import ctypes
-from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, byref, c_float, c_int64, c_size_t, c_void_p
 from typing import Any
 
 import numpy as np
+import ortshard_c
+from ortshard_c import CONSTANTS, STRUCTS, initial
 
-OK, INVALID_ARGUMENT, UNSUPPORTED = 0, 102, 204
-I64, F32 = 2, 3
-LOGITS_LAST = 0
-DEVICES = ["auto", "cpu", "cuda", "coreml"]
-
-
-class RuntimeOptions(Structure):
-    _fields_ = [("struct_size", c_size_t), ("library", c_char_p), ("threads", c_uint32), ("no_spinning", c_int32)]
-
-
-class EngineOptions(Structure):
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("device", c_int32),
-        ("device_index", c_uint32),
-        ("require_device", c_int32),
-        ("precision", c_int32),
-        ("memory_limit", c_uint64),
-        ("release_first", c_int32),
-        ("offline", c_int32),
-        ("cache_dir", c_char_p),
-        ("fetch", c_void_p),
-        ("fetch_user_data", c_void_p),
-        ("pack_cache", c_char_p),
-        ("pack_cache_limit", c_uint64),
-        ("stock_operators", c_int32),
-        ("kv_type", c_int32),
-        ("batch_slots", c_uint32),
-        ("no_graph_capture", c_int32),
-    ]
-
-
-class ShardSpec(Structure):
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("model", c_char_p),
-        ("revision", c_char_p),
-        ("first_layer", c_uint32),
-        ("last_layer", c_uint32),
-        ("n_layers", c_uint32),
-    ]
-
-
-class ModelDescription(Structure):
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("architecture", c_char * 64),
-        ("n_layers", c_uint32),
-        ("hidden_size", c_uint32),
-        ("vocab_size", c_uint32),
-        ("max_positions", c_uint32),
-    ]
-
-
-class ShardDescription(Structure):
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("architecture", c_char * 64),
-        ("first_layer", c_uint32),
-        ("last_layer", c_uint32),
-        ("n_layers", c_uint32),
-        ("is_first", c_int32),
-        ("is_last", c_int32),
-        ("hidden_size", c_uint32),
-        ("vocab_size", c_uint32),
-        ("max_positions", c_uint32),
-        ("weight_dtype", c_int32),
-        ("device", c_int32),
-        ("device_index", c_uint32),
-        ("weight_bytes", c_uint64),
-        ("kv_bytes_per_token", c_uint64),
-    ]
-
-
-class RequestOptions(Structure):
-    _fields_ = [("struct_size", c_size_t), ("capacity", c_uint32), ("prefill_chunk", c_uint32)]
-
-
-class SamplerOptions(Structure):
-    _fields_ = [("struct_size", c_size_t), ("temperature", c_float), ("top_k", c_uint32), ("seed", c_uint64)]
-
-
-class Tensor(Structure):
-    _fields_ = [
-        ("dtype", c_int32),
-        ("rank", c_uint32),
-        ("shape", c_int64 * 4),
-        ("data", c_void_p),
-        ("byte_length", c_size_t),
-    ]
-
-
-def sized(struct: type[Structure], **fields: Any) -> Any:
-    """The struct with its size set, and zero where nothing is said."""
-    return struct(struct_size=ctypes.sizeof(struct), **fields)
+DEVICES = {
+    name.removeprefix("ORTSHARD_DEVICE_").lower(): value
+    for name, value in CONSTANTS.items()
+    if name.startswith("ORTSHARD_DEVICE_")
+}
+Tensor = STRUCTS["ortshard_tensor"]
 
 
 class Failure(RuntimeError):
     """A call that did not return ORTSHARD_OK."""
 
     def __init__(self, function: str, status: int) -> None:
-        library.ortshard_last_error.restype = c_char_p
         super().__init__(f"{function}: {library.ortshard_last_error().decode()}")
         self.status = status
 
 
 def call(function: str, *arguments: Any) -> None:
     status = getattr(library, function)(*arguments)
-    if status != OK:
+    if status != CONSTANTS["ORTSHARD_OK"]:
         raise Failure(function, status)
 
 
 def load(options: dict[str, Any], threads: int) -> None:
     global library
-    library = ctypes.CDLL(options["library"])
-    library.ortshard_request_truncate.argtypes = [c_void_p, c_uint64]
-    call("ortshard_runtime_load", byref(sized(RuntimeOptions, threads=threads)))
+    library = ortshard_c.load(options["library"])
+    call("ortshard_runtime_load", byref(initial("ortshard_runtime_options", threads=threads)))
 
 
 class Engine:
@@ -131,10 +42,10 @@ class Engine:
 
     def __init__(self, options: dict[str, Any], _threads: int, capacity: int) -> None:
         kind, _, index = options.get("device", "auto").partition(":")
-        self.engine_options = sized(
-            EngineOptions,
+        self.engine_options = initial(
+            "ortshard_engine_options",
             precision=options["precision"],
-            device=DEVICES.index(kind),
+            device=DEVICES[kind],
             device_index=int(index or 0),
             require_device="device" in options,
             batch_slots=options.get("requests", 1),
@@ -144,29 +55,30 @@ class Engine:
         self.next: Next | None = None
         self.weight_bytes = 0
         model, shards = options["model"].encode(), options["shards"]
-        description = sized(ModelDescription)
-        call("ortshard_model_get_info", model, byref(description))
-        layers = description.n_layers
+        info = initial("ortshard_model_info")
+        call("ortshard_model_get_info", model, byref(info))
+        layers = info.n_layers
         for n in range(shards):
-            spec = sized(
-                ShardSpec, model=model, first_layer=n * layers // shards, last_layer=(n + 1) * layers // shards - 1
+            spec = initial(
+                "ortshard_shard_spec", model=model, first_layer=n * layers // shards, last_layer=(n + 1) * layers // shards - 1
             )
             self.add(spec, capacity)
 
-    def add(self, spec: ShardSpec, capacity: int) -> None:
+    def add(self, spec: Structure, capacity: int) -> None:
         """One more shard, in an engine of its own, and a request on it. They live as long as the process."""
         engine, shard, request = c_void_p(), c_void_p(), c_void_p()
         try:
             call("ortshard_engine_create", byref(self.engine_options), byref(engine))
             call("ortshard_engine_ensure_shard", engine, byref(spec), None, None, byref(shard))
         except Failure as failure:
-            if failure.status in (INVALID_ARGUMENT, UNSUPPORTED):
+            refused = ("ORTSHARD_ERROR_INVALID_ARGUMENT", "ORTSHARD_ERROR_UNSUPPORTED")
+            if failure.status in [CONSTANTS[name] for name in refused]:
                 raise NotImplementedError(str(failure)) from failure
             raise
-        call("ortshard_request_create", shard, byref(sized(RequestOptions, capacity=capacity)), byref(request))
-        description = sized(ShardDescription)
-        call("ortshard_shard_get_info", shard, byref(description))
-        self.weight_bytes += description.weight_bytes
+        call("ortshard_request_create", shard, byref(initial("ortshard_request_options", capacity=capacity)), byref(request))
+        info = initial("ortshard_shard_info")
+        call("ortshard_shard_get_info", shard, byref(info))
+        self.weight_bytes += info.weight_bytes
         self.shard = shard
         self.requests.append(request)
 
@@ -177,7 +89,7 @@ class Engine:
     def prompt(self, ids: list[int]) -> None:
         chain, count = (c_void_p * len(self.requests))(*self.requests), c_size_t(len(self.requests))
         tensor = ids_tensor((c_int64 * len(ids))(*ids))
-        call("ortshard_chain_infer", chain, count, byref(tensor), LOGITS_LAST, byref(self.output))
+        call("ortshard_chain_infer", chain, count, byref(tensor), CONSTANTS["ORTSHARD_LOGITS_LAST"], byref(self.output))
 
     def logits(self) -> np.ndarray:
         pointer = ctypes.cast(self.output.data, POINTER(c_float))
@@ -208,13 +120,13 @@ class Next:
 
 def greedy() -> c_void_p:
     sampler = c_void_p()
-    call("ortshard_sampler_create", byref(sized(SamplerOptions)), byref(sampler))
+    call("ortshard_sampler_create", byref(initial("ortshard_sampler_options", temperature=0)), byref(sampler))
     return sampler
 
 
 def ids_tensor(ids: Any) -> Tensor:
     """What describes an array of ids, which must stay."""
-    return Tensor(I64, 1, (c_int64 * 4)(len(ids)), ctypes.cast(ids, c_void_p), ctypes.sizeof(ids))
+    return Tensor(CONSTANTS["ORTSHARD_DTYPE_I64"], 1, (c_int64 * 4)(len(ids)), ctypes.cast(ids, c_void_p), ctypes.sizeof(ids))
 
 
 class Batch(Engine):
@@ -225,7 +137,7 @@ class Batch(Engine):
         count = options["requests"]
         while len(self.requests) < count:
             request = c_void_p()
-            asked = sized(RequestOptions, capacity=capacity)
+            asked = initial("ortshard_request_options", capacity=capacity)
             call("ortshard_request_create", self.shard, byref(asked), byref(request))
             self.requests.append(request)
         self.handles, self.count = (c_void_p * count)(*self.requests), c_size_t(count)
@@ -234,7 +146,7 @@ class Batch(Engine):
         self.singles = (Tensor * count)()
         for index, tensor in enumerate(self.singles):
             address = ctypes.addressof(self.ids) + index * ctypes.sizeof(c_int64)
-            tensor.__init__(I64, 1, (c_int64 * 4)(1), address, ctypes.sizeof(c_int64))
+            tensor.__init__(CONSTANTS["ORTSHARD_DTYPE_I64"], 1, (c_int64 * 4)(1), address, ctypes.sizeof(c_int64))
 
     def prompt(self, ids: list[int]) -> None:
         data = (c_int64 * len(ids))(*ids)
