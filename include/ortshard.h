@@ -118,8 +118,8 @@
  *               Static destructors and handlers of atexit() may use this library, and free its objects, under the same
  *               rule. Only while another thread is in the call that loads ONNX Runtime, the first that needs it, the
  *               process must not end: call ortshard_runtime_load() before starting threads.
- *   Bindings    Programs that read headers take this one as it is (bindgen, ctypesgen, cgo) or after `cpp -P
- *               -DORTSHARD_DECLARATIONS_ONLY ortshard.h` (cffi, LuaJIT), which leaves declarations and nothing else.
+ *   Bindings    Programs that read headers take this one as it is (bindgen, ctypesgen, cgo), or (cffi, LuaJIT) as
+ *               `cpp -P -DORTSHARD_DECLARATIONS_ONLY ortshard.h` leaves it: declarations and nothing else.
  *               ortshard.json beside it has constants, structs with the places of their fields, and functions.
  *   ABI         docs/abi.md says what will not change. A program compiled with this header runs with every later
  *               library of the same ORTSHARD_ABI_VERSION.

@@ -34,6 +34,7 @@ pub(crate) enum Build {
     Device,
     Exits,
     Readme,
+    Bindings,
 }
 
 /// A way to build, with a folder of its own so that tests can run side by side.
@@ -225,6 +226,17 @@ impl Setup {
         } else {
             Command::new(&program.path)
         };
+        self.settings(&mut command, model);
+        command
+    }
+
+    /// The shared library, as programs link it.
+    pub(crate) fn library(&self) -> PathBuf {
+        self.libraries.join(if cfg!(target_os = "macos") { "libortshard.dylib" } else { "libortshard.so" })
+    }
+
+    /// A program in another language, with what C tests are told.
+    pub(crate) fn with_settings(&self, mut command: Command, model: &Model) -> Command {
         self.settings(&mut command, model);
         command
     }
