@@ -129,7 +129,7 @@ static void rounded(ortshard_shard *front, int32_t dtype, unsigned bits)
     free(buffer);
     options.hidden_dtype = ORTSHARD_DTYPE_I32;
     ortshard_request *none;
-    FAILS(INVALID_ARGUMENT, "hidden_dtype", ortshard_request_create(front, &options, &none));
+    FAILS(INVALID_ARGUMENT, "hidden_dtype is ", ortshard_request_create(front, &options, &none));
     ortshard_request_free(wide);
     ortshard_request_free(narrow);
     ortshard_request_free(fork);

@@ -32,7 +32,7 @@ int main(void)
         FAILS(INVALID_ARGUMENT, "ortshard_sampler_options: struct_size", ortshard_sampler_create(&sized, &sampler));
         FAILS(INVALID_ARGUMENT, "sizeof(ortshard_engine_options)", ortshard_engine_create(&engine_options, &engine));
         FAILS(INVALID_ARGUMENT, "ortshard_model_info", ortshard_model_get_info(setting("TEST_MODEL"), &model));
-        FAILS(INVALID_ARGUMENT, "ortshard_sampler_options", ortshard_sampler_options_init(&sized, BAD[i]));
+        FAILS(INVALID_ARGUMENT, "ortshard_sampler_options: struct_size", ortshard_sampler_options_init(&sized, BAD[i]));
     }
 
     /* The init functions give what the macros give. */

@@ -44,7 +44,7 @@
  *
  * With text: examples/generate.c. With several shards: examples/two_shards.c.
  *
- * CONTENTS, each name with ortshard_ before it
+ * CONTENTS (before each name ortshard_; without the functions that initialise structs)
  *
  *   Version                version abi_version
  *   Statuses               status_name
@@ -64,7 +64,7 @@
  *   Chain                  chain_infer chain_sample
  *   Batch                  batch_infer batch_sample
  *   Model folders          model_get_info model_eos
- *   Model and tokenizer of a spec engine_get_model_info engine_model_eos engine_open_tokenizer
+ *   Models of specs        engine_get_model_info engine_model_eos engine_open_tokenizer
  *   Request state          request_fork request_export_state request_import_state
  *   Checkpoints            engine_load_checkpoint engine_save_checkpoint
  *   Memory estimate        engine_get_estimate
@@ -129,8 +129,7 @@
  *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
  *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
  *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's
- *     text
- *     until the stream's next call, and neither after the handle was freed.
+ *     text until the stream's next call, and neither after the handle was freed.
  *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
  *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
  *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().
@@ -258,7 +257,7 @@ enum ortshard_status_code {
     ORTSHARD_ERROR_ONNXRUNTIME_NOT_FOUND = 401,
     /** ONNX Runtime reported a failure that is none of the others. */
     ORTSHARD_ERROR_ONNXRUNTIME = 402,
-    /** Memory ran out; ortshard_last_oom() says where. The object is as it was before the call. */
+    /** Memory ran out; ortshard_error_get_oom() says where. The object is as it was before the call. */
     ORTSHARD_ERROR_OUT_OF_MEMORY = 403,
     /** The device asked for does not exist or cannot be used here. */
     ORTSHARD_ERROR_DEVICE_UNAVAILABLE = 404,
@@ -359,12 +358,8 @@ ortshard_status ortshard_error_get_oom(const void *object, ortshard_oom *oom);
  * Objects
  *
  * Everything is reached through these handles. Free each one that a function gave you, in any order: what is still
- * needed by another object stays alive until that is freed too. Freeing NULL does nothing.
- *
- * A function that takes a `const` handle may be called from many threads at once on the same object. One that takes a
- * handle without `const` needs the object for itself; a second call at the same time returns
- * ORTSHARD_ERROR_INVALID_STATE and changes nothing. An object that is freed while a call on it is running, also from a
- * callback of that call, goes when the call ends.
+ * needed by another object stays alive until that is freed too. An object that is freed while a call on it is running,
+ * also from a callback of that call, goes when the call ends.
  *
  * A handle of another kind, and one that was freed, is ORTSHARD_ERROR_INVALID_ARGUMENT in every function; freeing it
  * does nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles
@@ -675,7 +670,8 @@ typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress,
  * Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
  *
  * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type
- * that the operators it asks for do not have.
+ * that the operators it asks for do not have; INVALID_ARGUMENT for a device_index where there is only one device, or if
+ * the environment's ORTSHARD_DEVICE names none.
  * Threads: any. Ownership: free `*engine` with ortshard_engine_free().
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1539,7 +1535,7 @@ ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_model_eos(const char *model, int64_t *ids, size_t capacity, size_t *needed);
 
 /* ==================================================================================================================
- * Model and tokenizer of a spec
+ * Models of specs
  *
  * What ortshard_model_* and ortshard_tokenizer_open() give for a folder, of a model that is found as the files of a
  * shard are: in a folder, in the hub's cache, at the hub, or by the fetch callback. Of the spec, only `model` and

@@ -44,7 +44,7 @@
  *
  * With text: examples/generate.c. With several shards: examples/two_shards.c.
  *
- * CONTENTS, each name with ortshard_ before it
+ * CONTENTS (before each name ortshard_; without the functions that initialise structs)
  *
 @CONTENTS@
  *
@@ -103,8 +103,7 @@
  *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
  *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
  *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's
- *     text
- *     until the stream's next call, and neither after the handle was freed.
+ *     text until the stream's next call, and neither after the handle was freed.
  *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
  *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
  *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().

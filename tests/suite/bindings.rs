@@ -139,12 +139,16 @@ fn every_standard_of_c_and_cpp_takes_it() {
     let check = |mut compiler: Command, language: &str, standard: &str| {
         c::check_header(compiler.args(WARNINGS), &[&format!("-std={standard}"), "-x", language]);
     };
-    C.iter().for_each(|standard| check(c::compiler(), "c", standard));
+    for standard in C {
+        check(c::compiler(), "c", standard);
+    }
     if !c::is_installed("c++") {
         eprintln!("SKIPPED: c++ is not installed, so the header was not compiled as C++");
         return;
     }
-    CPP.iter().for_each(|standard| check(Command::new("c++"), "c++", standard));
+    for standard in CPP {
+        check(Command::new("c++"), "c++", standard);
+    }
 }
 
 /// Nobody has to look at a status that the compiler has been told not to mind, and everybody else is warned.

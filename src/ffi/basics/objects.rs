@@ -1,12 +1,8 @@
 //! Objects
 //!
 //! Everything is reached through these handles. Free each one that a function gave you, in any order: what is still
-//! needed by another object stays alive until that is freed too. Freeing NULL does nothing.
-//!
-//! A function that takes a `const` handle may be called from many threads at once on the same object. One that takes
-//! a handle without `const` needs the object for itself; a second call at the same time returns
-//! ORTSHARD_ERROR_INVALID_STATE and changes nothing. An object that is freed while a call on it is running, also from a
-//! callback of that call, goes when the call ends.
+//! needed by another object stays alive until that is freed too. An object that is freed while a call on it is running,
+//! also from a callback of that call, goes when the call ends.
 //!
 //! A handle of another kind, and one that was freed, is ORTSHARD_ERROR_INVALID_ARGUMENT in every function; freeing it does
 //! nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles after it,

@@ -55,7 +55,7 @@ constants! {
         ORTSHARD_ERROR_ONNXRUNTIME_NOT_FOUND = 401,
         /// ONNX Runtime reported a failure that is none of the others.
         ORTSHARD_ERROR_ONNXRUNTIME = 402,
-        /// Memory ran out; ortshard_last_oom() says where. The object is as it was before the call.
+        /// Memory ran out; ortshard_error_get_oom() says where. The object is as it was before the call.
         ORTSHARD_ERROR_OUT_OF_MEMORY = 403,
         /// The device asked for does not exist or cannot be used here.
         ORTSHARD_ERROR_DEVICE_UNAVAILABLE = 404,

@@ -15,7 +15,8 @@ use crate::ffi::frame::out::Out;
 /// Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
 ///
 /// Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type
-/// that the operators it asks for do not have.
+/// that the operators it asks for do not have; INVALID_ARGUMENT for a device_index where there is only one device, or if
+/// the environment's ORTSHARD_DEVICE names none.
 /// Threads: any. Ownership: free `*engine` with ortshard_engine_free().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_create(

@@ -1,4 +1,4 @@
-//! Model and tokenizer of a spec
+//! Models of specs
 //!
 //! What ortshard_model_* and ortshard_tokenizer_open() give for a folder, of a model that is found as the files of a shard
 //! are: in a folder, in the hub's cache, at the hub, or
