@@ -17,20 +17,20 @@ int main(void)
 
     /* Layers. */
 #define REFUSED(status, text) FAILS(status, text, ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard))
-    uint32_t n_layers = layers();
-    spec.first_layer = n_layers;
+    uint32_t layer_count = layers();
+    spec.first_layer = layer_count;
     REFUSED(OUT_OF_RANGE, "layer");
     spec.first_layer = 0;
-    spec.last_layer = n_layers;
+    spec.last_layer = layer_count;
     REFUSED(OUT_OF_RANGE, "layer");
     spec.first_layer = 1;
     spec.last_layer = 0;
     REFUSED(OUT_OF_RANGE, "first_layer 1 is after last_layer 0");
     spec.first_layer = 0;
     spec.last_layer = ORTSHARD_LAST_LAYER;
-    spec.n_layers = n_layers + 1;
-    REFUSED(INVALID_ARGUMENT, "n_layers");
-    spec.n_layers = 0;
+    spec.layer_count = layer_count + 1;
+    REFUSED(INVALID_ARGUMENT, "layer_count");
+    spec.layer_count = 0;
 
     /* Folders. */
 #define BROKEN(status, text, name)                   \

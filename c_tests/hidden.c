@@ -55,8 +55,8 @@ static void saturated(int64_t width)
 
 int main(void)
 {
-    uint32_t n_layers = layers();
-    CHECK(n_layers >= 2);
+    uint32_t layer_count = layers();
+    CHECK(layer_count >= 2);
     int64_t prompt[MOST];
     size_t n = ids_of("TEST_PROMPT", prompt);
     ortshard_shard *front = load(0, 0), *back = load(1, ORTSHARD_LAST_LAYER);
@@ -89,10 +89,10 @@ int main(void)
     same(wanted, logits.data, bytes);
 
     /* As float16, what is beyond the largest becomes the largest; infinities and NaNs stay what they are. */
-    if (n_layers > 2) saturated(width);
+    if (layer_count > 2) saturated(width);
 
     /* A shard's own output as its next input is copied before it is overwritten. */
-    if (n_layers > 2) {
+    if (layer_count > 2) {
         ortshard_shard *middle = load(1, 1);
         ortshard_request *loop = request_on(middle), *reference = request_on(middle);
         ortshard_tensor own, copied = as_float;

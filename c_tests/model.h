@@ -85,7 +85,7 @@ static inline uint32_t layers(void)
 {
     ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
     OK(ortshard_model_get_info(setting("TEST_MODEL"), &model));
-    return model.n_layers;
+    return model.layer_count;
 }
 
 static inline ortshard_shard *load(uint32_t first, uint32_t last)

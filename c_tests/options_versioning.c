@@ -49,7 +49,7 @@ int main(void)
     SAME(ortshard_sampler_options, ortshard_sampler_options_init, ORTSHARD_SAMPLER_OPTIONS_INIT);
     ortshard_shard_spec spec;
     OK(ortshard_shard_spec_init(&spec, sizeof spec));
-    CHECK(spec.model == NULL && spec.first_layer == 0 && spec.last_layer == ORTSHARD_LAST_LAYER && spec.n_layers == 0);
+    CHECK(spec.model == NULL && spec.first_layer == 0 && spec.last_layer == ORTSHARD_LAST_LAYER && spec.layer_count == 0);
 
     /* A struct to be filled: an older program's end is not written past, a newer one's unknown part becomes zero. */
     struct {
@@ -57,13 +57,13 @@ int main(void)
         uint64_t later;
     } answer;
     memset(&answer, 0xAA, sizeof answer);
-    answer.known.struct_size = offsetof(ortshard_model_info, n_layers);
+    answer.known.struct_size = offsetof(ortshard_model_info, layer_count);
     OK(ortshard_model_get_info(setting("TEST_MODEL"), &answer.known));
     CHECK(strstr(answer.known.architecture, "ForCausalLM") != NULL);
-    CHECK(answer.known.n_layers == UINT32_C(0xAAAAAAAA));
+    CHECK(answer.known.layer_count == UINT32_C(0xAAAAAAAA));
     answer.known.struct_size = sizeof answer;
     OK(ortshard_model_get_info(setting("TEST_MODEL"), &answer.known));
-    CHECK(answer.known.n_layers > 0 && answer.known.n_layers < 100 && answer.later == 0);
+    CHECK(answer.known.layer_count > 0 && answer.known.layer_count < 100 && answer.later == 0);
     CHECK(answer.known.struct_size == sizeof answer);
     return 0;
 }

@@ -43,7 +43,7 @@ static void look_up(void)
     spec.model = "my/model";
     ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
     OK(ortshard_engine_get_model_info(engine, &spec, NULL, NULL, &model));
-    CHECK(model.n_layers == layers() && model.struct_size == sizeof model);
+    CHECK(model.layer_count == layers() && model.struct_size == sizeof model);
 
     int64_t wanted[MOST], ids[MOST];
     size_t n = ids_of("TEST_IDS", wanted), needed;

@@ -121,18 +121,18 @@ struct pipeline {
 };
 
 /* Which layers each shard has. */
-static struct pipeline cut(const struct options *o, uint32_t n_layers)
+static struct pipeline cut(const struct options *o, uint32_t layer_count)
 {
     struct pipeline p = {NULL, NULL, o->split.data != NULL ? o->split.count + 1 : (size_t)o->n_shards};
-    if (p.count < 1 || p.count > n_layers) fail(BAD_USAGE, "there must be at least 1 shard, and a layer for each", "");
+    if (p.count < 1 || p.count > layer_count) fail(BAD_USAGE, "there must be at least 1 shard, and a layer for each", "");
     p.stages = allocate(p.count, sizeof *p.stages);
     p.requests = allocate(p.count, sizeof *p.requests);
     for (size_t i = 0; i < p.count; i++) {
         struct stage *stage = &p.stages[i];
         stage->first = i == 0 ? 0 : stage[-1].last + 1;
-        if (i + 1 == p.count) stage->last = n_layers - 1;
-        else if (o->split.data == NULL) stage->last = (uint32_t)((i + 1) * n_layers / p.count - 1);
-        else if (o->split.data[i] < stage->first || o->split.data[i] >= n_layers - 1)
+        if (i + 1 == p.count) stage->last = layer_count - 1;
+        else if (o->split.data == NULL) stage->last = (uint32_t)((i + 1) * layer_count / p.count - 1);
+        else if (o->split.data[i] < stage->first || o->split.data[i] >= layer_count - 1)
             fail(BAD_USAGE, "--split needs growing numbers below the last layer", "");
         else stage->last = (uint32_t)o->split.data[i];
     }
@@ -399,7 +399,7 @@ int main(int argc, char **argv)
     ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
     check(ortshard_engine_get_model_info(engine, &o.model, on_progress, "model", &model));
     wipe_progress();
-    struct pipeline p = cut(&o, model.n_layers);
+    struct pipeline p = cut(&o, model.layer_count);
     p.stages[0].engine = engine;
     ortshard_tokenizer *tokenizer = open_tokenizer(engine, &o);
     wipe_progress();

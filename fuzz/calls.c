@@ -216,7 +216,7 @@ static const ortshard_shard_spec *spec(void)
     options.spec.model = path();
     options.spec.first_layer = (uint32_t)up_to(UINT32_MAX);
     options.spec.last_layer = chance(2) ? ORTSHARD_LAST_LAYER : (uint32_t)number();
-    options.spec.n_layers = chance(4) ? (uint32_t)number() : 0;
+    options.spec.layer_count = chance(4) ? (uint32_t)number() : 0;
     options.spec.revision = chance(4) ? text() : NULL;
     return sized(sizeof options.spec);
 }

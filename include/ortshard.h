@@ -614,7 +614,7 @@ typedef struct ortshard_shard_spec {
     /** The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last. */
     uint32_t last_layer;
     /** Layers of the whole model, to check that the right model is there: another number is an error. 0: no check. */
-    uint32_t n_layers;
+    uint32_t layer_count;
 } ortshard_shard_spec;
 
 /** Initialises an ortshard_shard_spec. */
@@ -696,9 +696,9 @@ void ortshard_engine_free(ortshard_engine *engine);
  *
  * Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
  * cannot be run; OUT_OF_RANGE for layers that the model does not have, or a first_layer after last_layer;
- * INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of
- * a folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
- * not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
+ * INVALID_ARGUMENT if layer_count is not the model's, if the model is the path of a file, or for a bad revision or one
+ * of a folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that
+ * is not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
  * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load
  * on this engine; IO; ONNXRUNTIME.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
@@ -758,7 +758,7 @@ typedef struct ortshard_shard_info {
     /** The last layer, INCLUSIVE. */
     uint32_t last_layer;
     /** Layers of the whole model. */
-    uint32_t n_layers;
+    uint32_t layer_count;
     /** 1 if it takes token ids (it starts at layer 0), 0 if it takes hidden states. */
     int32_t is_first;
     /** 1 if it gives logits (it ends at the last layer), 0 if it gives hidden states. */
@@ -1496,7 +1496,7 @@ typedef struct ortshard_model_info {
     /** The architecture, such as "LlamaForCausalLM". */
     char architecture[64];
     /** Number of layers; the last one's index is one less. */
-    uint32_t n_layers;
+    uint32_t layer_count;
     /** Width of hidden states. */
     uint32_t hidden_size;
     /** Number of token ids, and width of logits. */

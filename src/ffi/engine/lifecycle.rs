@@ -53,7 +53,7 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 ///
 /// Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
 /// cannot be run; OUT_OF_RANGE for layers that the model does not have, or a first_layer after last_layer;
-/// INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one
+/// INVALID_ARGUMENT if layer_count is not the model's, if the model is the path of a file, or for a bad revision or one
 /// of a folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that
 /// is not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
 /// DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a

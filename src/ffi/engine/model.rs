@@ -22,7 +22,7 @@ pub struct ortshard_model_info {
     /// The architecture, such as "LlamaForCausalLM".
     pub architecture: [c_char; 64],
     /// Number of layers; the last one's index is one less.
-    pub n_layers: u32,
+    pub layer_count: u32,
     /// Width of hidden states.
     pub hidden_size: u32,
     /// Number of token ids, and width of logits.
@@ -38,7 +38,7 @@ impl ortshard_model_info {
         Self {
             struct_size: 0,
             architecture: fixed(&info.architecture),
-            n_layers: info.n_layers,
+            layer_count: info.layer_count,
             hidden_size: info.hidden_size,
             vocab_size: info.vocab_size,
             max_positions: info.max_positions,

@@ -32,7 +32,7 @@ pub struct ortshard_shard_spec {
     /// The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last.
     pub last_layer: u32,
     /// Layers of the whole model, to check that the right model is there: another number is an error. 0: no check.
-    pub n_layers: u32,
+    pub layer_count: u32,
 }
 
 initial!(ortshard_shard_spec, ortshard_shard_spec_init; last_layer = ORTSHARD_LAST_LAYER);
@@ -50,7 +50,7 @@ pub(in crate::ffi) unsafe fn shard_spec(spec: *const ortshard_shard_spec) -> Res
         model: unsafe { text(spec.model, "spec->model") }?.to_owned(),
         first_layer: spec.first_layer,
         last_layer: if spec.last_layer == ORTSHARD_LAST_LAYER as u32 { ShardSpec::LAST } else { spec.last_layer },
-        n_layers: spec.n_layers,
+        layer_count: spec.layer_count,
         // SAFETY: as above.
         revision: unsafe { optional(spec.revision, "spec->revision") }?.map(str::to_owned),
     })

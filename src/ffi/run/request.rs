@@ -75,7 +75,7 @@ pub unsafe extern "C" fn ortshard_request_logits(
         let (mut running, values) = unsafe { enter_with(request, ids, count) }?;
         let info = running.request.shard().info();
         if !info.is_last {
-            let (last, layers) = (info.last_layer, info.n_layers);
+            let (last, layers) = (info.last_layer, info.layer_count);
             return Err(Failure::invalid(format!("the shard ends at layer {last} of {layers} and gives no logits")));
         }
         if !buffer.room_for(info.vocab_size as usize)? {

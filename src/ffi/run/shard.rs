@@ -31,7 +31,7 @@ pub struct ortshard_shard_info {
     /// The last layer, INCLUSIVE.
     pub last_layer: u32,
     /// Layers of the whole model.
-    pub n_layers: u32,
+    pub layer_count: u32,
     /// 1 if it takes token ids (it starts at layer 0), 0 if it takes hidden states.
     pub is_first: i32,
     /// 1 if it gives logits (it ends at the last layer), 0 if it gives hidden states.
@@ -144,7 +144,7 @@ fn describe(info: &ShardInfo) -> ortshard_shard_info {
         architecture: fixed(&info.architecture),
         first_layer: info.first_layer,
         last_layer: info.last_layer,
-        n_layers: info.n_layers,
+        layer_count: info.layer_count,
         is_first: info.is_first.into(),
         is_last: info.is_last.into(),
         hidden_size: info.hidden_size,

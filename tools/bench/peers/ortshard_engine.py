@@ -57,7 +57,7 @@ class Engine:
         model, shards = options["model"].encode(), options["shards"]
         info = initial("ortshard_model_info")
         call("ortshard_model_get_info", model, byref(info))
-        layers = info.n_layers
+        layers = info.layer_count
         for n in range(shards):
             spec = initial(
                 "ortshard_shard_spec", model=model, first_layer=n * layers // shards, last_layer=(n + 1) * layers // shards - 1
