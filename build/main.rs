@@ -15,7 +15,7 @@ const ABI: &str = "0";
 const FILES: &[&str] = &[
     // What every program needs.
     "basics/version",
-    "basics/status",
+    "frame/status",
     "basics/last_error",
     "basics/objects",
     "basics/constants",

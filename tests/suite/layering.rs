@@ -157,7 +157,6 @@ fn no_file_is_long() {
 
 /// Folders some of whose parts, or of those of a folder in them, still use each other in a circle, and why.
 const CIRCLES: &[(&str, &str)] = &[
-    ("ffi", "the names of handles lie beside the functions that make them"),
     ("kernels", "one file holds how weights lie and how registers read them"),
     ("kernels/attention", "the plan of the work needs the shape, which lies in the mod.rs"),
     ("model", "a family is of a type that lies beside the list of all families"),

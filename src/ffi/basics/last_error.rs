@@ -18,15 +18,14 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use crate::error::{OutOfMemory, Site};
-use crate::ffi::basics::status::{ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
 use crate::ffi::frame::buffers::Buffer;
 use crate::ffi::frame::constants::constants;
-use crate::ffi::frame::failure::Failure;
+use crate::ffi::frame::failure::{Failure, Recorded};
 use crate::ffi::frame::guard::guard_quietly;
 use crate::ffi::frame::handle::failure_on;
-use crate::ffi::frame::last_failure::Recorded;
 use crate::ffi::frame::last_failure::of_thread;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
 use crate::ffi::frame::strings::fixed;
 use crate::ffi::frame::versioned::{initial, write};
 

@@ -3,5 +3,4 @@
 pub(super) mod constants;
 pub(super) mod last_error;
 pub(super) mod objects;
-pub(super) mod status;
 pub(super) mod version;

@@ -8,24 +8,12 @@
 //! nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles after it,
 //! not for ever: set it to NULL.
 
-use std::sync::Arc;
-
-use crate::ffi::frame::handle::{Exclusive, Handle, Kind};
-use crate::ffi::run::running::RequestObject;
-use crate::ffi::text::text_stream::StreamObject;
-use crate::{Engine, Sampler, Shard, Tokenizer};
-
 /// Holds at most one shard of a model and replaces it safely.
 ///
 /// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
 /// _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
 pub struct ortshard_engine {
     _private: [u8; 0],
-}
-
-impl Handle for ortshard_engine {
-    type Object = Engine;
-    const KIND: Kind = Kind::Engine;
 }
 
 /// A loaded range of layers. Immutable; any number of requests and threads share it.
@@ -37,11 +25,6 @@ pub struct ortshard_shard {
     _private: [u8; 0],
 }
 
-impl Handle for ortshard_shard {
-    type Object = Arc<Shard>;
-    const KIND: Kind = Kind::Shard;
-}
-
 /// A sequence of tokens on a shard: a KV cache and a position in it.
 ///
 /// Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel,
@@ -51,21 +34,11 @@ pub struct ortshard_request {
     _private: [u8; 0],
 }
 
-impl Handle for ortshard_request {
-    type Object = RequestObject;
-    const KIND: Kind = Kind::Request;
-}
-
 /// A rule and a random stream that choose the next token from logits. Needs no model.
 ///
 /// Functions: _create, _free, _sample, _reset; ortshard_request_sample(), ortshard_chain_sample(), ortshard_batch_sample().
 pub struct ortshard_sampler {
     _private: [u8; 0],
-}
-
-impl Handle for ortshard_sampler {
-    type Object = Exclusive<Sampler>;
-    const KIND: Kind = Kind::Sampler;
 }
 
 /// Text to token ids and back. Immutable; needs no weights and no shard.
@@ -76,19 +49,9 @@ pub struct ortshard_tokenizer {
     _private: [u8; 0],
 }
 
-impl Handle for ortshard_tokenizer {
-    type Object = Arc<Tokenizer>;
-    const KIND: Kind = Kind::Tokenizer;
-}
-
 /// Decodes token by token and gives text in whole characters.
 ///
 /// Functions: _create, _free, _push, _finish.
 pub struct ortshard_text_stream {
     _private: [u8; 0],
-}
-
-impl Handle for ortshard_text_stream {
-    type Object = Exclusive<StreamObject>;
-    const KIND: Kind = Kind::TextStream;
 }

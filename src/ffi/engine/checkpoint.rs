@@ -8,10 +8,10 @@ use std::path::Path;
 
 use crate::Engine;
 use crate::ffi::basics::objects::{ortshard_engine, ortshard_shard};
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::engine::progress::{Told, give_loaded, ortshard_progress_callback};
 use crate::ffi::frame::guard::on;
 use crate::ffi::frame::handle::borrow;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::strings::{path, text};
 
 /// Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.

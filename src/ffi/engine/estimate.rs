@@ -3,12 +3,12 @@
 //! What a shard will take, before it is loaded: from config.json and the headers of its files alone.
 
 use crate::ffi::basics::objects::ortshard_engine;
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::engine::spec::{ortshard_shard_spec, shard_spec};
 use crate::ffi::frame::constants::constants;
 use crate::ffi::frame::guard::on;
 use crate::ffi::frame::handle::borrow;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::versioned::{initial, write};
 
 constants! {

@@ -4,8 +4,8 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
 
 use crate::engine::call_out;
-use crate::ffi::basics::status::{ORTSHARD_ERROR_NOT_FOUND, ORTSHARD_OK, ortshard_status};
 use crate::ffi::frame::failure::kind_of;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_NOT_FOUND, ORTSHARD_OK, ortshard_status};
 use crate::{Error, ErrorKind, Fetch};
 
 /// The function inside an `ortshard_fetch_callback`.

@@ -6,12 +6,12 @@ use std::ffi::{c_char, c_void};
 
 use crate::FileState;
 use crate::ffi::basics::objects::ortshard_engine;
-use crate::ffi::basics::status::{ORTSHARD_ERROR_CANCELLED, ortshard_status};
 use crate::ffi::engine::spec::{ortshard_shard_spec, shard_spec};
 use crate::ffi::frame::constants::constants;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::on;
 use crate::ffi::frame::handle::borrow;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_CANCELLED, ortshard_status};
 
 constants! {
     /// Whether a file is here.

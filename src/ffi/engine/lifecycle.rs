@@ -4,13 +4,18 @@ use std::ffi::c_void;
 
 use crate::Engine;
 use crate::ffi::basics::objects::{ortshard_engine, ortshard_shard};
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::engine::options::{engine_options, ortshard_engine_options};
 use crate::ffi::engine::progress::{Told, give_loaded, ortshard_progress_callback};
 use crate::ffi::engine::spec::{ortshard_shard_spec, shard_spec};
 use crate::ffi::frame::guard::{guard, on};
-use crate::ffi::frame::handle::{borrow, free, give, give_shared};
+use crate::ffi::frame::handle::{Handle, Kind, borrow, free, give, give_shared};
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
+
+impl Handle for ortshard_engine {
+    type Object = Engine;
+    const KIND: Kind = Kind::Engine;
+}
 
 /// Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
 ///

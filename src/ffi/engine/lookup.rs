@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use crate::ModelInfo;
 use crate::ffi::basics::objects::{ortshard_engine, ortshard_tokenizer};
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::engine::model::ortshard_model_info;
 use crate::ffi::engine::progress::{ortshard_progress_callback, reporting};
 use crate::ffi::engine::spec::{ortshard_shard_spec, shard_spec};
@@ -21,6 +20,7 @@ use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::on;
 use crate::ffi::frame::handle::{borrow, give};
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::versioned::write;
 
 /// Describes the model of `spec`, as ortshard_model_get_info() does for a folder.

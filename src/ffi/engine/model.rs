@@ -6,10 +6,10 @@
 use std::ffi::c_char;
 
 use crate::ModelInfo;
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::buffers::Buffer;
 use crate::ffi::frame::guard::guard;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::strings::{fixed, path};
 use crate::ffi::frame::versioned::{initial, write};
 

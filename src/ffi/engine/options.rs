@@ -14,9 +14,9 @@ use crate::ffi::basics::constants::{
     ORTSHARD_DTYPE_AUTO, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_INT8, ORTSHARD_PRECISION_AUTO,
     ORTSHARD_PRECISION_EXACT, ORTSHARD_PRECISION_INT4, ORTSHARD_PRECISION_INT4_FINE, ORTSHARD_PRECISION_INT8,
 };
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::engine::fetch::HostFetch;
 use crate::ffi::frame::failure::Failure;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::strings::optional;
 use crate::ffi::frame::versioned::{initial, read};
 use crate::ffi::host::device;

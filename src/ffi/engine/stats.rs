@@ -1,10 +1,10 @@
 //! Counters
 
 use crate::ffi::basics::objects::ortshard_engine;
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::guard::on;
 use crate::ffi::frame::handle::borrow;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::versioned::{initial, write};
 
 /// What an engine has counted since it was created.

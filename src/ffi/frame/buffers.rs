@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::ptr::copy_nonoverlapping;
 
-use crate::ffi::basics::status::{ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE};
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE};
 
 /// The `count` values at `data`, copied if they are not aligned. NULL is an empty array if `count` is 0.
 ///

@@ -1,7 +1,10 @@
 //! Why a call failed, in the terms of the C interface.
 
+use std::ffi::CString;
+use std::sync::Arc;
+
 use crate::error::{Error, ErrorKind, OutOfMemory};
-use crate::ffi::basics::status::{
+use crate::ffi::frame::status::{
     ORTSHARD_ERROR_CANCELLED, ORTSHARD_ERROR_CONTEXT_FULL, ORTSHARD_ERROR_DEVICE_UNAVAILABLE,
     ORTSHARD_ERROR_HASH_MISMATCH, ORTSHARD_ERROR_INTERNAL, ORTSHARD_ERROR_INVALID_ARGUMENT,
     ORTSHARD_ERROR_INVALID_STATE, ORTSHARD_ERROR_IO, ORTSHARD_ERROR_MALFORMED, ORTSHARD_ERROR_NOT_FOUND,
@@ -72,5 +75,19 @@ fn of(kind: ErrorKind) -> ortshard_status {
         ErrorKind::OutOfMemory => ORTSHARD_ERROR_OUT_OF_MEMORY,
         ErrorKind::DeviceUnavailable => ORTSHARD_ERROR_DEVICE_UNAVAILABLE,
         ErrorKind::Internal => ORTSHARD_ERROR_INTERNAL,
+    }
+}
+
+/// A failure as it is told.
+#[derive(Debug, Default)]
+pub(in crate::ffi) struct Recorded {
+    pub(in crate::ffi) message: CString,
+    pub(in crate::ffi) oom: Option<OutOfMemory>,
+}
+
+impl Recorded {
+    pub(in crate::ffi) fn of(failure: &Failure) -> Arc<Self> {
+        let message = CString::new(failure.message.replace('\0', "\\0")).unwrap_or_default();
+        Arc::new(Self { message, oom: failure.oom.clone() })
     }
 }

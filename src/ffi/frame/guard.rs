@@ -5,10 +5,10 @@ use std::any::Any;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::ffi::basics::status::{ORTSHARD_ERROR_PANIC, ORTSHARD_OK, ortshard_status};
 use crate::ffi::frame::buffers::array;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::last_failure;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_PANIC, ORTSHARD_OK, ortshard_status};
 
 /// Runs the body of a function that is on no object.
 pub(in crate::ffi) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> ortshard_status {

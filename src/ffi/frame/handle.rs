@@ -18,9 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::ffi::basics::status::ORTSHARD_ERROR_INVALID_STATE;
-use crate::ffi::frame::failure::Failure;
-use crate::ffi::frame::last_failure::Recorded;
+use crate::ffi::frame::failure::{Failure, Recorded};
+use crate::ffi::frame::status::ORTSHARD_ERROR_INVALID_STATE;
 
 /// An opaque C type and the Rust object that a handle of it stands for.
 pub(in crate::ffi) trait Handle {
@@ -417,7 +416,7 @@ impl<T> Exclusive<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::basics::status::{ORTSHARD_ERROR_INVALID_ARGUMENT, ORTSHARD_ERROR_NULL_ARGUMENT};
+    use crate::ffi::frame::status::{ORTSHARD_ERROR_INVALID_ARGUMENT, ORTSHARD_ERROR_NULL_ARGUMENT};
 
     struct Opaque;
     impl Handle for Opaque {

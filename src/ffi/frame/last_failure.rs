@@ -1,26 +1,10 @@
 //! What went wrong last: in each thread, and on each object, for another thread to read.
 
 use std::cell::RefCell;
-use std::ffi::CString;
 use std::sync::Arc;
 
-use crate::error::OutOfMemory;
-use crate::ffi::frame::failure::Failure;
+use crate::ffi::frame::failure::{Failure, Recorded};
 use crate::ffi::frame::handle;
-
-/// A failure as it is told.
-#[derive(Debug, Default)]
-pub(in crate::ffi) struct Recorded {
-    pub(in crate::ffi) message: CString,
-    pub(in crate::ffi) oom: Option<OutOfMemory>,
-}
-
-impl Recorded {
-    fn of(failure: &Failure) -> Arc<Self> {
-        let message = CString::new(failure.message.replace('\0', "\\0")).unwrap_or_default();
-        Arc::new(Self { message, oom: failure.oom.clone() })
-    }
-}
 
 thread_local! {
     static LAST: RefCell<Option<Arc<Recorded>>> = const { RefCell::new(None) };

@@ -7,5 +7,6 @@ pub(super) mod guard;
 pub(super) mod handle;
 pub(super) mod last_failure;
 pub(super) mod out;
+pub(super) mod status;
 pub(super) mod strings;
 pub(super) mod versioned;

@@ -4,9 +4,9 @@ use std::ffi::{CStr, c_char};
 use std::path::Path;
 
 use crate::error::{Error, Site};
-use crate::ffi::basics::status::ORTSHARD_ERROR_INVALID_UTF8;
 use crate::ffi::frame::buffers::Buffer;
 use crate::ffi::frame::failure::Failure;
+use crate::ffi::frame::status::ORTSHARD_ERROR_INVALID_UTF8;
 
 /// # Safety
 /// `text` is NULL or NUL-terminated and unchanged for `'a`.

@@ -6,9 +6,9 @@
 
 use std::ptr::{copy_nonoverlapping, write_bytes};
 
-use crate::ffi::basics::status::ORTSHARD_ERROR_VERSION_MISMATCH;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ORTSHARD_ERROR_VERSION_MISMATCH;
 
 /// No struct will come near this: what is larger was never initialised.
 const LARGEST: usize = 4096;
@@ -46,7 +46,7 @@ macro_rules! initial {
         pub unsafe extern "C" fn $function(
             what: *mut $name,
             struct_size: usize,
-        ) -> crate::ffi::basics::status::ortshard_status {
+        ) -> crate::ffi::frame::status::ortshard_status {
             // SAFETY: the header's contract.
             crate::ffi::frame::guard::guard(|| unsafe { crate::ffi::frame::versioned::init(what, struct_size) })
         }
@@ -139,7 +139,7 @@ fn check_size(size: usize, name: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::basics::status::ORTSHARD_ERROR_INVALID_ARGUMENT;
+    use crate::ffi::frame::status::ORTSHARD_ERROR_INVALID_ARGUMENT;
 
     #[repr(C)]
     #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,10 +11,10 @@ use std::ffi::c_char;
 use crate::ffi::basics::constants::{
     ORTSHARD_DEVICE_AUTO, ORTSHARD_DEVICE_COREML, ORTSHARD_DEVICE_CPU, ORTSHARD_DEVICE_CUDA,
 };
-use crate::ffi::basics::status::{ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::guard;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use crate::ffi::frame::strings::fixed;
 use crate::ffi::frame::versioned::{initial, write};
 use crate::{Device, DeviceInfo};

@@ -9,10 +9,10 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use parking_lot::{Mutex, RwLock};
 
 use crate::engine::call_out;
-use crate::ffi::basics::status::{ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
 use crate::ffi::frame::constants::constants;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::guard;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
 
 constants! {
     /// How much is logged.

@@ -6,10 +6,10 @@
 use std::ffi::{CString, c_char};
 use std::sync::OnceLock;
 
-use crate::ffi::basics::status::{ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::guard;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
 use crate::ffi::frame::strings::path;
 use crate::ffi::frame::versioned::{initial, read, write};
 use crate::{Runtime, RuntimeOptions};

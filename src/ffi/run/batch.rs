@@ -10,11 +10,11 @@
 //!     }
 
 use crate::ffi::basics::objects::{ortshard_request, ortshard_sampler};
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::buffers::array;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::guard;
 use crate::ffi::frame::out::OutArray;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::run::many::{Item, enter_all, items, report, show};
 use crate::ffi::run::request::logits_of;
 use crate::ffi::run::tensor::{NOTHING, ortshard_tensor};

@@ -11,10 +11,10 @@
 //!     }
 
 use crate::ffi::basics::objects::{ortshard_request, ortshard_sampler};
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::on_all;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::run::many::enter_all;
 use crate::ffi::run::request::logits_of;
 use crate::ffi::run::running::Entered;

@@ -1,11 +1,11 @@
 //! The frame of calls on several requests: enter each, keep inputs from what the run writes over, run, report.
 
 use crate::ffi::basics::objects::ortshard_request;
-use crate::ffi::basics::status::{ORTSHARD_OK, ortshard_status};
 use crate::ffi::frame::buffers::array;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::last_failure;
 use crate::ffi::frame::out::OutArray;
+use crate::ffi::frame::status::{ORTSHARD_OK, ortshard_status};
 use crate::ffi::run::running::{Entered, enter};
 use crate::ffi::run::tensor::{Values, ortshard_tensor};
 

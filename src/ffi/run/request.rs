@@ -4,12 +4,12 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
 use crate::ffi::basics::objects::{ortshard_request, ortshard_sampler, ortshard_shard};
-use crate::ffi::basics::status::{ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use crate::ffi::frame::buffers::{Buffer, array};
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::{guard, on};
 use crate::ffi::frame::handle::{borrow, free};
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::{ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use crate::ffi::run::request_options::{
     ORTSHARD_LOGITS_ALL, ORTSHARD_LOGITS_LAST, ORTSHARD_LOGITS_NONE, ortshard_request_options, request_options,
 };

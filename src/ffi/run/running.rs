@@ -11,9 +11,14 @@ use crate::error::{Error, Site};
 use crate::ffi::basics::constants::{ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32};
 use crate::ffi::basics::objects::ortshard_request;
 use crate::ffi::frame::failure::Failure;
-use crate::ffi::frame::handle::{self, Exclusive, borrow, give};
+use crate::ffi::frame::handle::{self, Exclusive, Handle, Kind, borrow, give};
 use crate::ffi::run::tensor::{NOTHING, ortshard_tensor};
 use crate::{CancelHandle, Logits, Request};
+
+impl Handle for ortshard_request {
+    type Object = RequestObject;
+    const KIND: Kind = Kind::Request;
+}
 
 /// What may be asked or cancelled while a run is going on lies outside the lock.
 pub(in crate::ffi) struct RequestObject {

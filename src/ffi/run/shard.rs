@@ -4,19 +4,25 @@
 //! ends at the last layer gives logits, any other hidden states.
 
 use std::ffi::c_char;
+use std::sync::Arc;
 
 use crate::ffi::basics::constants::{
     ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_INT4, ORTSHARD_DTYPE_INT8,
 };
 use crate::ffi::basics::objects::ortshard_shard;
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::guard::{guard, on};
-use crate::ffi::frame::handle::{borrow, free, retain};
+use crate::ffi::frame::handle::{Handle, Kind, borrow, free, retain};
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::strings::{fixed, path};
 use crate::ffi::frame::versioned::{initial, write};
 use crate::ffi::host::device;
-use crate::{ShardInfo, WeightType};
+use crate::{Shard, ShardInfo, WeightType};
+
+impl Handle for ortshard_shard {
+    type Object = Arc<Shard>;
+    const KIND: Kind = Kind::Shard;
+}
 
 /// What a shard is and takes.
 #[repr(C)]

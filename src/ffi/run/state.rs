@@ -6,11 +6,11 @@
 use std::ffi::c_void;
 
 use crate::ffi::basics::objects::ortshard_request;
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::buffers::{Buffer, array};
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::on;
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::run::running::{enter, give_fork};
 
 /// Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows, or of what a request

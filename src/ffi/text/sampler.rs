@@ -8,14 +8,19 @@
 use std::ops::{Deref, DerefMut};
 
 use crate::ffi::basics::objects::ortshard_sampler;
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::buffers::array;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::{guard, on};
-use crate::ffi::frame::handle::{Entry, Exclusive, borrow, free, give};
+use crate::ffi::frame::handle::{Entry, Exclusive, Handle, Kind, borrow, free, give};
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::versioned::{initial, read};
 use crate::{Sampler, SamplerOptions};
+
+impl Handle for ortshard_sampler {
+    type Object = Exclusive<Sampler>;
+    const KIND: Kind = Kind::Sampler;
+}
 
 /// How a sampler chooses. Unlike in other options zero is not "default" here, since it means something: start from
 /// ORTSHARD_SAMPLER_OPTIONS_INIT or pass NULL to get the defaults.

@@ -13,12 +13,17 @@ use std::sync::Arc;
 
 use crate::TextStream;
 use crate::ffi::basics::objects::{ortshard_text_stream, ortshard_tokenizer};
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::buffers::token_id;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::{guard, on};
-use crate::ffi::frame::handle::{Exclusive, borrow, free, give};
+use crate::ffi::frame::handle::{Exclusive, Handle, Kind, borrow, free, give};
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
+
+impl Handle for ortshard_text_stream {
+    type Object = Exclusive<StreamObject>;
+    const KIND: Kind = Kind::TextStream;
+}
 
 /// A stream and the piece that its last call lent to the caller.
 pub(in crate::ffi) struct StreamObject {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use crate::error::{Error, Site};
 use crate::ffi::basics::objects::ortshard_tokenizer;
-use crate::ffi::basics::status::ortshard_status;
 use crate::ffi::frame::buffers::{Buffer, array, token_id};
 use crate::ffi::frame::constants::constants;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::{guard, on};
-use crate::ffi::frame::handle::{borrow, free, give};
+use crate::ffi::frame::handle::{Handle, Kind, borrow, free, give};
 use crate::ffi::frame::out::Out;
+use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::strings::{path, text};
 use crate::{ChatMessage, Tokenizer};
 
@@ -33,6 +33,11 @@ pub struct ortshard_chat_message {
     pub role: *const c_char,
     /// The text.
     pub content: *const c_char,
+}
+
+impl Handle for ortshard_tokenizer {
+    type Object = Arc<Tokenizer>;
+    const KIND: Kind = Kind::Tokenizer;
 }
 
 /// Opens the tokenizer of a model folder, or the tokenizer.json that `path` names. For a model of the hub by name:
