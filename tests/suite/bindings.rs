@@ -51,8 +51,8 @@ fn ctypes_by_the_json() {
     }
     let setup = Setup::new(Build::Bindings);
     let mut command = Command::new("python3");
-    command.arg(c::root().join("tools/bench/peers/ortshard_c.py")).arg(setup.library());
-    succeed(&mut command, "ortshard_c.py");
+    command.arg(c::root().join("tools/bench/peers/binding.py")).arg(setup.library());
+    succeed(&mut command, "binding.py");
 }
 
 #[test]

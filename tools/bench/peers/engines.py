@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import ortshard_c
+from . import binding
 from .setup import Peers
 
 
@@ -65,7 +65,7 @@ TARGETS = [
 def precisions() -> dict[str, int]:
     """The ORTSHARD_PRECISION_* of the header."""
     prefix = "ORTSHARD_PRECISION_"
-    found = ortshard_c.CONSTANTS.items()
+    found = binding.CONSTANTS.items()
     return {name.removeprefix(prefix): value for name, value in found if name.startswith(prefix)}
 
 

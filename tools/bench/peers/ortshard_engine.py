@@ -5,8 +5,8 @@ from ctypes import POINTER, Structure, byref, c_float, c_int64, c_size_t, c_void
 from typing import Any
 
 import numpy as np
-import ortshard_c
-from ortshard_c import CONSTANTS, STRUCTS, initial
+import binding
+from binding import CONSTANTS, STRUCTS, initial
 
 DEVICES = {
     name.removeprefix("ORTSHARD_DEVICE_").lower(): value
@@ -32,7 +32,7 @@ def call(function: str, *arguments: Any) -> None:
 
 def load(options: dict[str, Any], threads: int) -> None:
     global library
-    library = ortshard_c.load(options["library"])
+    library = binding.load(options["library"])
     call("ortshard_runtime_load", byref(initial("ortshard_runtime_options", threads=threads)))
 
 
