@@ -11,8 +11,9 @@
 # make bench   set up and run the benchmarks
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
-# make header  regenerate include/ortshard.h after a change to src/ffi
+# make header  regenerate include/ortshard.h and ortshard.json after a change to src/ffi
 # make promises  regenerate the table of tests/README.md after a change to what a test promises
+# make bindings  tools of other languages on the header: cffi, ctypesgen, bindgen and, where it is installed, cgo (into target/)
 # make install PREFIX=/usr/local
 #
 # Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
@@ -33,7 +34,7 @@ PROMPT   ?= One rainy morning, a small fox
 DEVICE   ?= cpu
 GPU      ?= cuda
 
-.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header promises runtime \
+.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header promises bindings runtime \
 	onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
@@ -144,12 +145,22 @@ header:
 promises:
 	ORTSHARD_UPDATE_PROMISES=1 $(CARGO) test --locked --test suite -- promises::
 
+BINDINGS := $(CURDIR)/target/bindings
+
+bindings: runtime
+	@test -x $(BINDINGS)/bin/pip || $(PYTHON) -m venv $(BINDINGS)
+	@$(BINDINGS)/bin/pip install --quiet cffi ctypesgen libclang setuptools
+	@test -x $(BINDINGS)/bin/bindgen || $(CARGO) install --quiet --root $(BINDINGS) bindgen-cli
+	PATH="$(BINDINGS)/bin:$$PATH" BINDGEN_EXTRA_CLANG_ARGS="-I$$($(CC) -print-file-name=include)" \
+		LIBCLANG_PATH="$$(echo $(BINDINGS)/lib/python3*/site-packages/clang/native)" \
+		$(CARGO) test --locked --test suite -- bindings:: --nocapture
+
 install: $(RELEASE)/libortshard.so
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
 	install -m 755 $(RELEASE)/libortshard.so $(DESTDIR)$(PREFIX)/lib/libortshard.so.0
 	ln -sf libortshard.so.0 $(DESTDIR)$(PREFIX)/lib/libortshard.so
 	install -m 644 $(RELEASE)/libortshard.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 include/ortshard.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 include/ortshard.h include/ortshard.json $(DESTDIR)$(PREFIX)/include/
 
 clean:
 	$(CARGO) clean

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ortshard::c_interface::{
-    ORTSHARD_I64, ORTSHARD_LOGITS_LAST, ortshard_engine_create, ortshard_engine_ensure_shard, ortshard_request_create,
-    ortshard_request_infer, ortshard_request_truncate, ortshard_shard_spec, ortshard_shard_spec_init, ortshard_tensor,
+    ORTSHARD_DTYPE_I64, ORTSHARD_LOGITS_LAST, ortshard_engine_create, ortshard_engine_ensure_shard,
+    ortshard_request_create, ortshard_request_infer, ortshard_request_truncate, ortshard_shard_spec,
+    ortshard_shard_spec_init, ortshard_tensor,
 };
 use ortshard::{Engine, EngineOptions, Input, Logits, Request, RequestOptions, ShardSpec};
 
@@ -33,7 +34,7 @@ fn overhead(c: &mut Criterion) {
     let mut spec = MaybeUninit::uninit();
     let mut id = 1_i64;
     let (data, byte_length) = ((&raw mut id).cast(), size_of::<i64>());
-    let input = ortshard_tensor { dtype: ORTSHARD_I64, rank: 1, shape: [1, 0, 0, 0], data, byte_length };
+    let input = ortshard_tensor { dtype: ORTSHARD_DTYPE_I64, rank: 1, shape: [1, 0, 0, 0], data, byte_length };
     let mut output = ortshard_tensor { dtype: 0, rank: 0, shape: [0; 4], data: null_mut(), byte_length: 0 };
     // SAFETY: all pointers are valid.
     unsafe {

@@ -17,20 +17,20 @@ int main(void)
 
     /* Layers. */
 #define REFUSED(status, text) FAILS(status, text, ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard))
-    uint32_t n_layers = layers();
-    spec.first_layer = n_layers;
+    uint32_t layer_count = layers();
+    spec.first_layer = layer_count;
     REFUSED(OUT_OF_RANGE, "layer");
     spec.first_layer = 0;
-    spec.last_layer = n_layers;
+    spec.last_layer = layer_count;
     REFUSED(OUT_OF_RANGE, "layer");
     spec.first_layer = 1;
     spec.last_layer = 0;
     REFUSED(OUT_OF_RANGE, "first_layer 1 is after last_layer 0");
     spec.first_layer = 0;
     spec.last_layer = ORTSHARD_LAST_LAYER;
-    spec.n_layers = n_layers + 1;
-    REFUSED(INVALID_ARGUMENT, "n_layers");
-    spec.n_layers = 0;
+    spec.layer_count = layer_count + 1;
+    REFUSED(INVALID_ARGUMENT, "layer_count");
+    spec.layer_count = 0;
 
     /* Folders. */
 #define BROKEN(status, text, name)                   \
@@ -51,15 +51,15 @@ int main(void)
     REFUSED(INVALID_ARGUMENT, "not a folder");
     spec.model = "\xff";
     REFUSED(INVALID_UTF8, "spec->model");
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    FAILS(MALFORMED, "config", ortshard_model_info(join(broken, "broken_config"), &model));
-    FAILS(NOT_FOUND, "config.json", ortshard_model_info(join(broken, "no_config"), &model));
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    FAILS(MALFORMED, "config", ortshard_model_get_info(join(broken, "broken_config"), &model));
+    FAILS(NOT_FOUND, "config.json", ortshard_model_get_info(join(broken, "no_config"), &model));
 
     /* The engine still has the shard it had, and clearing leaves none. */
-    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
+    ortshard_engine_stats counters = ORTSHARD_ENGINE_STATS_INIT;
     OK(ortshard_engine_current_shard(engine, &current));
     CHECK(current == kept);
-    OK(ortshard_engine_stats(engine, &counters));
+    OK(ortshard_engine_get_stats(engine, &counters));
     CHECK(counters.shards_loaded == 1 && counters.tokens == 0 && counters.out_of_memory_load == 0);
     OK(ortshard_engine_clear(engine));
     ortshard_shard_free(current);

@@ -49,17 +49,17 @@ static void together(ortshard_shard *shard, int64_t *prompt, size_t n)
     ortshard_tensor inputs[2] = {ids_tensor(prompt, n), ids_tensor(prompt, n)}, outputs[2];
     ortshard_status statuses[2];
     OK(ortshard_request_cancel(both[1]));
-    FAILS(CANCELLED, "requests[1]", ortshard_infer_batch(both, inputs, NULL, 2, outputs, statuses));
+    FAILS(CANCELLED, "requests[1]", ortshard_batch_infer(both, inputs, NULL, 2, outputs, statuses));
     CHECK(statuses[0] == ORTSHARD_OK && statuses[1] == ORTSHARD_ERROR_CANCELLED);
     OK(ortshard_request_cancel(both[0]));
     OK(ortshard_request_clear_cancel(both[0]));
-    OK(ortshard_infer_batch(both, inputs, NULL, 2, outputs, NULL));
+    OK(ortshard_batch_infer(both, inputs, NULL, 2, outputs, NULL));
     OK(ortshard_request_truncate(both[0], 0));
     OK(ortshard_request_cancel(both[0]));
     OK(ortshard_request_cancel(both[1])); /* not in the call */
-    FAILS(CANCELLED, "cancelled", ortshard_infer_chain(both, 1, inputs, 0, outputs));
+    FAILS(CANCELLED, "cancelled", ortshard_chain_infer(both, 1, inputs, 0, outputs));
     OK(ortshard_request_clear_cancel(both[1]));
-    OK(ortshard_infer_chain(both, 1, inputs, 0, outputs));
+    OK(ortshard_chain_infer(both, 1, inputs, 0, outputs));
     ortshard_request_free(both[0]);
     ortshard_request_free(both[1]);
 }
@@ -85,14 +85,14 @@ static void pressed(ortshard_shard *shard, int64_t *prompt, size_t n)
     running = 1;
     CHECK(pthread_create(&thread, NULL, press, both) == 0);
     for (int i = 0; i < 400; i++) {
-        (void)ortshard_infer_batch(both, inputs, NULL, 2, outputs, statuses);
+        EITHER_WAY(ortshard_batch_infer(both, inputs, NULL, 2, outputs, statuses));
         CHECK(statuses[0] == ORTSHARD_OK);
         CHECK(statuses[1] == ORTSHARD_OK || statuses[1] == ORTSHARD_ERROR_CANCELLED);
         for (int k = 0; k < 2; k++) OK(ortshard_request_truncate(both[k], 0));
     }
     running = 0;
     CHECK(pthread_join(thread, NULL) == 0);
-    OK(ortshard_infer_batch(both, inputs, NULL, 2, outputs, statuses));
+    OK(ortshard_batch_infer(both, inputs, NULL, 2, outputs, statuses));
     ortshard_request_free(both[0]);
     ortshard_request_free(both[1]);
 }

@@ -24,16 +24,16 @@ static void golden_ids(ortshard_shard *front, ortshard_shard *back, ortshard_sha
     ortshard_tensor tensor = ids_tensor(prompt, n), alone = tensor, inputs[2] = {tensor, tensor};
     ortshard_status statuses[2];
     for (int step = 0; step < STEPS; step++) {
-        OK(ortshard_infer_chain(chain, 2, &tensor, ORTSHARD_LOGITS_LAST, &tensor)); /* input and output in one struct */
+        OK(ortshard_chain_infer(chain, 2, &tensor, ORTSHARD_LOGITS_LAST, &tensor)); /* input and output in one struct */
         OK(ortshard_sampler_sample(greedy, tensor.data, tensor.byte_length / sizeof(float), &id));
         CHECK(id == golden[step]);
         tensor = ids_tensor(&id, 1);
 
-        OK(ortshard_next_token(&one, 1, &alone, greedy, &next)); /* the input may be the id before */
+        OK(ortshard_chain_sample(&one, 1, &alone, greedy, &next)); /* the input may be the id before */
         CHECK(next == golden[step]);
         alone = ids_tensor(&next, 1);
 
-        OK(ortshard_next_tokens(many, inputs, samplers, 2, ids, statuses));
+        OK(ortshard_batch_sample(many, inputs, samplers, 2, ids, statuses));
         for (int i = 0; i < 2; i++) {
             CHECK(statuses[i] == ORTSHARD_OK && ids[i] == golden[step]);
             inputs[i] = ids_tensor(&ids[i], 1);
@@ -61,20 +61,19 @@ static void failures(ortshard_shard *front, ortshard_shard *back, ortshard_shard
     ortshard_status statuses[2];
     twice[1] = twice[0];
 
-    FAILS(INVALID_ARGUMENT, "no requests", ortshard_infer_chain(chain, 0, &input, 0, &output));
-    FAILS(NULL_ARGUMENT, "requests", ortshard_infer_chain(NULL, 2, &input, 0, &output));
-    FAILS(INVALID_ARGUMENT, "do not follow", ortshard_infer_chain(backwards, 2, &input, 0, &output));
+    FAILS(INVALID_ARGUMENT, "no requests", ortshard_chain_infer(chain, 0, &input, 0, &output));
+    FAILS(NULL_ARGUMENT, "requests", ortshard_chain_infer(NULL, 2, &input, 0, &output));
+    FAILS(INVALID_ARGUMENT, "do not follow", ortshard_chain_infer(backwards, 2, &input, 0, &output));
     CHECK(output.data == NULL && output.dtype == 0);
-    FAILS(INVALID_STATE, "requests[1]", ortshard_infer_chain(twice, 2, &input, 0, &output));
-    FAILS(INVALID_ARGUMENT, "gives no logits", ortshard_next_token(chain, 1, &input, sampler, &id));
-    FAILS(NULL_ARGUMENT, "sampler", ortshard_next_token(chain, 2, &input, NULL, &id));
+    FAILS(INVALID_STATE, "requests[1]", ortshard_chain_infer(twice, 2, &input, 0, &output));
+    FAILS(INVALID_ARGUMENT, "gives no logits", ortshard_chain_sample(chain, 1, &input, sampler, &id));
     prompt[n - 1] = -1;
-    FAILS(OUT_OF_RANGE, "-1", ortshard_next_token(chain, 2, &input, sampler, &id));
-    FAILS(OUT_OF_RANGE, "requests[0]", ortshard_next_tokens(twice, inputs, samplers, 1, ids, statuses));
-    FAILS(OUT_OF_RANGE, "requests[0]", ortshard_next_tokens(twice, inputs, samplers, 2, ids, statuses));
+    FAILS(OUT_OF_RANGE, "-1", ortshard_chain_sample(chain, 2, &input, sampler, &id));
+    FAILS(OUT_OF_RANGE, "requests[0]", ortshard_batch_sample(twice, inputs, samplers, 1, ids, statuses));
+    FAILS(OUT_OF_RANGE, "requests[0]", ortshard_batch_sample(twice, inputs, samplers, 2, ids, statuses));
     CHECK(statuses[0] == ORTSHARD_ERROR_OUT_OF_RANGE && statuses[1] == ORTSHARD_ERROR_INVALID_STATE);
-    FAILS(NULL_ARGUMENT, "ids", ortshard_next_tokens(twice, inputs, samplers, 2, NULL, statuses));
-    OK(ortshard_next_tokens(NULL, NULL, NULL, 0, NULL, NULL));
+    FAILS(NULL_ARGUMENT, "ids", ortshard_batch_sample(twice, inputs, samplers, 2, NULL, statuses));
+    OK(ortshard_batch_sample(NULL, NULL, NULL, 0, NULL, NULL));
     CHECK(id == -7 && ids[0] == -7 && ids[1] == -7);
     for (int i = 0; i < 2; i++) {
         OK(ortshard_request_position(chain[i], &position));
@@ -83,8 +82,8 @@ static void failures(ortshard_shard *front, ortshard_shard *back, ortshard_shard
     /* Cancelled through its last request, the whole chain is. */
     prompt[n - 1] = 1;
     OK(ortshard_request_cancel(chain[1]));
-    CHECK(ortshard_infer_chain(chain, 2, &input, 0, &output) == ORTSHARD_ERROR_CANCELLED);
-    OK(ortshard_infer_chain(chain, 2, &input, 0, &output));
+    CHECK(ortshard_chain_infer(chain, 2, &input, 0, &output) == ORTSHARD_ERROR_CANCELLED);
+    OK(ortshard_chain_infer(chain, 2, &input, 0, &output));
     ortshard_request_free(chain[0]);
     ortshard_request_free(chain[1]);
     ortshard_request_free(twice[0]);
@@ -128,9 +127,9 @@ static void rounded(ortshard_shard *front, int32_t dtype, unsigned bits)
     OK(ortshard_request_infer_into(fork, &input, 0, buffer, half.byte_length, &copied));
     CHECK(copied.data == buffer && memcmp(buffer, half.data, half.byte_length) == 0);
     free(buffer);
-    options.hidden_dtype = ORTSHARD_I32;
+    options.hidden_dtype = ORTSHARD_DTYPE_I32;
     ortshard_request *none;
-    FAILS(INVALID_ARGUMENT, "hidden_dtype", ortshard_request_create(front, &options, &none));
+    FAILS(INVALID_ARGUMENT, "hidden_dtype is ", ortshard_request_create(front, &options, &none));
     ortshard_request_free(wide);
     ortshard_request_free(narrow);
     ortshard_request_free(fork);
@@ -142,19 +141,19 @@ static void unrounded(ortshard_shard *front, ortshard_shard *back, ortshard_shar
     int64_t prompt[MOST];
     size_t n = ids_of("TEST_PROMPT", prompt);
     ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
-    options.hidden_dtype = ORTSHARD_BF16;
+    options.hidden_dtype = ORTSHARD_DTYPE_BF16;
     ortshard_request *chain[2], *one = request_on(whole);
     OK(ortshard_request_create(front, &options, &chain[0]));
     OK(ortshard_request_create(back, &options, &chain[1]));
     ortshard_tensor input = ids_tensor(prompt, n), wanted, logits, hidden;
     OK(ortshard_request_infer(one, &input, ORTSHARD_LOGITS_ALL, &wanted));
-    OK(ortshard_infer_chain(chain, 2, &input, ORTSHARD_LOGITS_ALL, &logits));
+    OK(ortshard_chain_infer(chain, 2, &input, ORTSHARD_LOGITS_ALL, &logits));
     CHECK(same_in_pieces(wanted.data, logits.data, wanted.byte_length, 0));
     /* One after another they are, and it shows. */
     for (int i = 0; i < 2; i++) OK(ortshard_request_truncate(chain[i], 0));
     OK(ortshard_request_infer(chain[0], &input, 0, &hidden));
     OK(ortshard_request_infer(chain[1], &hidden, ORTSHARD_LOGITS_ALL, &logits));
-    CHECK(hidden.dtype == ORTSHARD_BF16);
+    CHECK(hidden.dtype == ORTSHARD_DTYPE_BF16);
     CHECK(!own_operators() || memcmp(wanted.data, logits.data, wanted.byte_length) != 0);
     for (int i = 0; i < 2; i++) ortshard_request_free(chain[i]);
     ortshard_request_free(one);
@@ -166,8 +165,8 @@ int main(void)
     golden_ids(front, back, whole);
     failures(front, back, whole);
     unrounded(front, back, whole);
-    rounded(front, ORTSHARD_F16, 10);
-    rounded(front, ORTSHARD_BF16, 7);
+    rounded(front, ORTSHARD_DTYPE_F16, 10);
+    rounded(front, ORTSHARD_DTYPE_BF16, 7);
     ortshard_shard_free(front);
     ortshard_shard_free(back);
     ortshard_shard_free(whole);

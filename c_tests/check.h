@@ -14,6 +14,12 @@
 /* The call succeeds. */
 #define OK(call) status_((call), ORTSHARD_OK, #call, __FILE__, __LINE__)
 
+/* The call may end as it will. */
+#define EITHER_WAY(call) \
+    do {                 \
+        if (call) {}     \
+    } while (0)
+
 /* The call fails with ORTSHARD_ERROR_<name>, and the message mentions `text`. */
 #define FAILS(name, text, call)                                                   \
     do {                                                                          \

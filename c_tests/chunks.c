@@ -54,7 +54,7 @@ int main(void)
     /* As int32, with a batch dimension, from memory without alignment, into a buffer without alignment. */
     static char shifted[sizeof narrow + 1];
     memcpy(shifted + 1, narrow, sizeof narrow);
-    ortshard_tensor other = {ORTSHARD_I32, 2, {1, (int64_t)n}, shifted + 1, n * sizeof *narrow};
+    ortshard_tensor other = {ORTSHARD_DTYPE_I32, 2, {1, (int64_t)n}, shifted + 1, n * sizeof *narrow};
     OK(ortshard_request_truncate(request, 0));
     OK(ortshard_request_infer_into(request, &other, ORTSHARD_LOGITS_LAST, (char *)got + 1, vocab_bytes, &output));
     CHECK(output.data == (char *)got + 1);
@@ -68,7 +68,14 @@ int main(void)
     CHECK(output.data == NULL && output.byte_length == n * vocab_bytes && output.shape[1] == (int64_t)n);
     OK(ortshard_request_position(request, &position));
     CHECK(position == 0);
-    OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_NONE, NULL, 0, &output));
+    memset(&output, 0xaa, sizeof output);
+    OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_ALL, NULL, 0, &output));
+    CHECK(output.data == NULL && output.byte_length == n * vocab_bytes && output.shape[1] == (int64_t)n);
+    OK(ortshard_request_position(request, &position));
+    CHECK(position == 0);
+    OK(ortshard_request_infer_into(request, &input, ORTSHARD_LOGITS_NONE, got, 0, &output));
+    OK(ortshard_request_position(request, &position));
+    CHECK(position == n);
 
     ortshard_request_free(request);
     ortshard_shard_free(shard);

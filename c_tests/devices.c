@@ -24,11 +24,11 @@ static ortshard_shard *shard_of(const ortshard_engine_options *options, const ch
 }
 
 /* What a shard on such an engine says about itself. */
-static ortshard_shard_description described(const ortshard_engine_options *options)
+static ortshard_shard_info described(const ortshard_engine_options *options)
 {
-    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
     ortshard_shard *shard = shard_of(options, setting("TEST_MODEL"));
-    OK(ortshard_shard_info(shard, &info));
+    OK(ortshard_shard_get_info(shard, &info));
     ortshard_shard_free(shard);
     return info;
 }
@@ -50,28 +50,28 @@ int main(void)
     OK(ortshard_device_count(&count));
     CHECK(count >= 1);
     for (uint32_t i = 0; i < count; i++) {
-        ortshard_device_description device = ORTSHARD_DEVICE_DESCRIPTION_INIT;
-        OK(ortshard_device_info(i, &device));
+        ortshard_device_info device = ORTSHARD_DEVICE_INFO_INIT;
+        OK(ortshard_device_get_info(i, &device));
         CHECK((device.kind == ORTSHARD_DEVICE_CPU) == (i == 0) && device.kind != ORTSHARD_DEVICE_AUTO);
         CHECK(device.name[0] != '\0' && device.available_memory <= device.total_memory);
         CHECK(device.total_memory > 0 || device.kind == ORTSHARD_DEVICE_COREML);
         coreml |= device.kind == ORTSHARD_DEVICE_COREML;
     }
-    ortshard_device_description none = ORTSHARD_DEVICE_DESCRIPTION_INIT;
-    FAILS(OUT_OF_RANGE, "there are", ortshard_device_info(count, &none));
+    ortshard_device_info none = ORTSHARD_DEVICE_INFO_INIT;
+    FAILS(OUT_OF_RANGE, "there are", ortshard_device_get_info(count, &none));
 
     ortshard_engine_options options = ORTSHARD_ENGINE_OPTIONS_INIT;
     ortshard_shard *shard = shard_of(NULL, setting("TEST_MODEL"));
     int64_t before[8], after[8];
     generates(shard, before);
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_WARNING, on_message, NULL));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_WARNING, on_message, NULL));
 
     /* The option, then the variable. */
     CHECK(setenv("ORTSHARD_DEVICE", "abacus", 1) == 0);
     FAILS(INVALID_ARGUMENT, "ORTSHARD_DEVICE: device `abacus`", ortshard_engine_create(NULL, &engine));
     CHECK(engine == NULL);
     options.device = ORTSHARD_DEVICE_CPU;
-    ortshard_shard_description info = described(&options);
+    ortshard_shard_info info = described(&options);
     CHECK(info.device == ORTSHARD_DEVICE_CPU && info.requested_device == ORTSHARD_DEVICE_CPU && warnings == 0);
 
     if (!coreml) {
@@ -99,8 +99,8 @@ int main(void)
     ortshard_shard_free(shard);
 
     /* ONNX Runtime's own operators, which other devices run, agree with this library's. */
-    ortshard_runtime_description runtime = ORTSHARD_RUNTIME_DESCRIPTION_INIT;
-    OK(ortshard_runtime_info(&runtime));
+    ortshard_runtime_info runtime = ORTSHARD_RUNTIME_INFO_INIT;
+    OK(ortshard_runtime_get_info(&runtime));
     if (strtol(runtime.version + 2, NULL, 10) >= 24) {
         ortshard_engine_options stock = ORTSHARD_ENGINE_OPTIONS_INIT;
         stock.stock_operators = 1;

@@ -169,9 +169,9 @@ static int run(const char *way, long delay)
         engine = create(1);
         ortshard_shard_spec missing = ORTSHARD_SHARD_SPEC_INIT;
         missing.model = "/nonexistent";
-        OK(ortshard_set_log_callback(ORTSHARD_LOG_DEBUG, exit_in_message, NULL));
+        OK(ortshard_log_set_callback(ORTSHARD_LOG_DEBUG, exit_in_message, NULL));
         ortshard_shard *shard;
-        (void)ortshard_engine_ensure_shard(engine, &missing, NULL, NULL, &shard);
+        EITHER_WAY(ortshard_engine_ensure_shard(engine, &missing, NULL, NULL, &shard));
         CHECK(!"the callback has ended the process");
     } else if (strcmp(way, "load") == 0 || strcmp(way, "loads") == 0) {
         start(load_and_clear, &stock);

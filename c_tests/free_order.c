@@ -32,8 +32,8 @@ int main(void)
     ortshard_shard *shard = load(0, 0);
     OK(ortshard_shard_retain(shard));
     ortshard_shard_free(shard);
-    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    OK(ortshard_shard_info(shard, &info));
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+    OK(ortshard_shard_get_info(shard, &info));
     CHECK(info.last_layer == 0);
     ortshard_shard_free(shard);
     return 0;

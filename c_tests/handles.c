@@ -17,7 +17,7 @@ static ortshard_tensor input, output;
 
 static void forget_error(void)
 {
-    (void)ortshard_model_info(NULL, NULL);
+    EITHER_WAY(ortshard_model_get_info(NULL, NULL));
 }
 
 static int32_t audit(const ortshard_file *file, void *user_data)

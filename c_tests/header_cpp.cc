@@ -8,19 +8,19 @@ extern "C" int cpp_half(void);
 int cpp_half(void)
 {
     ortshard_runtime_options runtime = ORTSHARD_RUNTIME_OPTIONS_INIT;
-    ortshard_runtime_description runtime_description = ORTSHARD_RUNTIME_DESCRIPTION_INIT;
-    ortshard_device_description device = ORTSHARD_DEVICE_DESCRIPTION_INIT;
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+    ortshard_runtime_info runtime_info = ORTSHARD_RUNTIME_INFO_INIT;
+    ortshard_device_info device = ORTSHARD_DEVICE_INFO_INIT;
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
     ortshard_engine_options engine = ORTSHARD_ENGINE_OPTIONS_INIT;
-    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
+    ortshard_engine_stats stats = ORTSHARD_ENGINE_STATS_INIT;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
-    ortshard_shard_description shard = ORTSHARD_SHARD_DESCRIPTION_INIT;
+    ortshard_shard_info shard = ORTSHARD_SHARD_INFO_INIT;
     ortshard_request_options request = ORTSHARD_REQUEST_OPTIONS_INIT;
     ortshard_sampler_options sampler = ORTSHARD_SAMPLER_OPTIONS_INIT;
-    ortshard_sampler_options greedy = ORTSHARD_SAMPLER_OPTIONS_GREEDY;
+    ortshard_engine_estimate estimate = ORTSHARD_ENGINE_ESTIMATE_INIT;
     ortshard_oom oom = ORTSHARD_OOM_INIT;
-    std::size_t sizes = runtime.struct_size + runtime_description.struct_size + device.struct_size + model.struct_size +
-                        engine.struct_size + counters.struct_size + spec.struct_size + shard.struct_size +
-                        request.struct_size + sampler.struct_size + greedy.struct_size + oom.struct_size;
+    std::size_t sizes = runtime.struct_size + runtime_info.struct_size + device.struct_size + model.struct_size +
+                        engine.struct_size + stats.struct_size + spec.struct_size + shard.struct_size +
+                        request.struct_size + sampler.struct_size + estimate.struct_size + oom.struct_size;
     return sizes == 0 || std::strlen(ortshard_version()) == 0;
 }

@@ -28,7 +28,7 @@ static void saturated(int64_t width)
 {
     static const float LARGE[] = {65504.0f, 65519.0f, 65520.0f, 1e5f, -65536.0f, -3e38f, 1e9f, -1e5f};
     ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
-    options.hidden_dtype = ORTSHARD_F16;
+    options.hidden_dtype = ORTSHARD_DTYPE_F16;
     ortshard_shard *middle = load(1, 1);
     ortshard_request *full = request_on(middle), *half;
     OK(ortshard_request_create(middle, &options, &half));
@@ -36,10 +36,10 @@ static void saturated(int64_t width)
     float *states = malloc(count * sizeof *states);
     CHECK(states != NULL);
     for (size_t i = 0; i < count; i++) states[i] = LARGE[i * 5 % 8] * (i % 3 == 0 ? 1.0f : 1e-5f);
-    ortshard_tensor input = {ORTSHARD_F32, 2, {(int64_t)rows, width}, states, count * sizeof *states}, wide, narrow;
+    ortshard_tensor input = {ORTSHARD_DTYPE_F32, 2, {(int64_t)rows, width}, states, count * sizeof *states}, wide, narrow;
     OK(ortshard_request_infer(full, &input, 0, &wide));
     OK(ortshard_request_infer(half, &input, 0, &narrow));
-    CHECK(narrow.dtype == ORTSHARD_F16 && 2 * narrow.byte_length == wide.byte_length);
+    CHECK(narrow.dtype == ORTSHARD_DTYPE_F16 && 2 * narrow.byte_length == wide.byte_length);
     for (size_t i = 0; i < count; i++) {
         float value = ((const float *)wide.data)[i];
         uint16_t wanted = half_of(value), is = ((const uint16_t *)narrow.data)[i];
@@ -55,8 +55,8 @@ static void saturated(int64_t width)
 
 int main(void)
 {
-    uint32_t n_layers = layers();
-    CHECK(n_layers >= 2);
+    uint32_t layer_count = layers();
+    CHECK(layer_count >= 2);
     int64_t prompt[MOST];
     size_t n = ids_of("TEST_PROMPT", prompt);
     ortshard_shard *front = load(0, 0), *back = load(1, ORTSHARD_LAST_LAYER);
@@ -64,7 +64,7 @@ int main(void)
 
     ortshard_tensor input = ids_tensor(prompt, n), hidden, logits;
     OK(ortshard_request_infer(first, &input, ORTSHARD_LOGITS_NONE, &hidden)); /* no matter for a first shard */
-    CHECK(hidden.dtype == ORTSHARD_F32 && hidden.rank == 3 && hidden.shape[0] == 1 && hidden.shape[1] == (int64_t)n);
+    CHECK(hidden.dtype == ORTSHARD_DTYPE_F32 && hidden.rank == 3 && hidden.shape[0] == 1 && hidden.shape[1] == (int64_t)n);
 
     /* bfloat16 is the upper half of a float; cut that far, both types are the same numbers. */
     size_t count = hidden.byte_length / sizeof(float);
@@ -77,8 +77,8 @@ int main(void)
         wide[i] &= UINT32_C(0xFFFF0000);
     }
     int64_t width = hidden.shape[2];
-    ortshard_tensor as_float = {ORTSHARD_F32, 2, {(int64_t)n, width}, wide, count * sizeof *wide};
-    ortshard_tensor as_bf16 = {ORTSHARD_BF16, 3, {1, (int64_t)n, width}, narrow, count * sizeof *narrow};
+    ortshard_tensor as_float = {ORTSHARD_DTYPE_F32, 2, {(int64_t)n, width}, wide, count * sizeof *wide};
+    ortshard_tensor as_bf16 = {ORTSHARD_DTYPE_BF16, 3, {1, (int64_t)n, width}, narrow, count * sizeof *narrow};
     OK(ortshard_request_infer(second, &as_float, ORTSHARD_LOGITS_LAST, &logits));
     size_t bytes = logits.byte_length;
     void *wanted = malloc(bytes);
@@ -89,10 +89,10 @@ int main(void)
     same(wanted, logits.data, bytes);
 
     /* As float16, what is beyond the largest becomes the largest; infinities and NaNs stay what they are. */
-    if (n_layers > 2) saturated(width);
+    if (layer_count > 2) saturated(width);
 
     /* A shard's own output as its next input is copied before it is overwritten. */
-    if (n_layers > 2) {
+    if (layer_count > 2) {
         ortshard_shard *middle = load(1, 1);
         ortshard_request *loop = request_on(middle), *reference = request_on(middle);
         ortshard_tensor own, copied = as_float;

@@ -96,10 +96,10 @@ int main(void)
         REFUSED(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
         CHECK(shard == NULL);
         if (starts_with(folder, "config_")) {
-            ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-            ortshard_memory_estimate estimate = ORTSHARD_MEMORY_ESTIMATE_INIT;
-            REFUSED(ortshard_model_info(spec.model, &model));
-            REFUSED(ortshard_engine_estimate(engine, &spec, 16, 1, &estimate));
+            ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+            ortshard_engine_estimate estimate = ORTSHARD_ENGINE_ESTIMATE_INIT;
+            REFUSED(ortshard_model_get_info(spec.model, &model));
+            REFUSED(ortshard_engine_get_estimate(engine, &spec, 16, 1, &estimate));
         } else {
             REFUSED(ortshard_engine_load_checkpoint(engine, spec.model, NULL, NULL, &shard));
             CHECK(shard == NULL);

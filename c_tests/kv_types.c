@@ -20,8 +20,8 @@ static ortshard_shard *load_as(int32_t kv_type, uint32_t first, uint32_t last)
 
 static uint64_t kv_bytes(const ortshard_shard *shard)
 {
-    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    OK(ortshard_shard_info(shard, &info));
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+    OK(ortshard_shard_get_info(shard, &info));
     return info.kv_bytes_per_token;
 }
 
@@ -29,12 +29,12 @@ int main(void)
 {
     int64_t prompt[MOST], whole_ids[16], cut_ids[16], id = 7;
     size_t n = ids_of("TEST_PROMPT", prompt), bytes;
-    ortshard_shard *whole = load_as(ORTSHARD_KV_INT8, 0, ORTSHARD_LAST_LAYER);
-    ortshard_shard *first = load_as(ORTSHARD_KV_INT8, 0, 0), *rest = load_as(ORTSHARD_KV_INT8, 1, ORTSHARD_LAST_LAYER);
-    ortshard_shard *halves = load_as(ORTSHARD_KV_F16, 0, ORTSHARD_LAST_LAYER);
-    ortshard_shard *floats = load_as(ORTSHARD_KV_AUTO, 0, ORTSHARD_LAST_LAYER);
+    ortshard_shard *whole = load_as(ORTSHARD_DTYPE_INT8, 0, ORTSHARD_LAST_LAYER);
+    ortshard_shard *first = load_as(ORTSHARD_DTYPE_INT8, 0, 0), *rest = load_as(ORTSHARD_DTYPE_INT8, 1, ORTSHARD_LAST_LAYER);
+    ortshard_shard *halves = load_as(ORTSHARD_DTYPE_F16, 0, ORTSHARD_LAST_LAYER);
+    ortshard_shard *floats = load_as(ORTSHARD_DTYPE_AUTO, 0, ORTSHARD_LAST_LAYER);
     /* The tensors' types say the same. */
-    ortshard_shard *tensors = load_as(ORTSHARD_F32, 0, ORTSHARD_LAST_LAYER);
+    ortshard_shard *tensors = load_as(ORTSHARD_DTYPE_F32, 0, ORTSHARD_LAST_LAYER);
     CHECK(kv_bytes(tensors) == kv_bytes(floats));
     ortshard_shard_free(tensors);
     CHECK(kv_bytes(halves) * 2 == kv_bytes(floats) && kv_bytes(whole) < kv_bytes(halves));
@@ -51,7 +51,7 @@ int main(void)
     CHECK(output.byte_length == again.byte_length && memcmp(output.data, again.data, output.byte_length) == 0);
 
     /* Its state: smaller than one of float32 rows would be, and taken by nothing but its own kind. */
-    FAILS(BUFFER_TOO_SMALL, "are needed", ortshard_request_export_state(one, NULL, 0, &bytes));
+    OK(ortshard_request_export_state(one, NULL, 0, &bytes));
     char *state = malloc(bytes);
     CHECK(state != NULL && bytes < (n + 16) * kv_bytes(floats));
     OK(ortshard_request_export_state(one, state, bytes, &bytes));

@@ -6,7 +6,7 @@
 static void *other_thread(void *unused)
 {
     CHECK(strcmp(ortshard_last_error(), "") == 0);
-    FAILS(NULL_ARGUMENT, "model is NULL", ortshard_model_info(NULL, &(ortshard_model_description){0}));
+    FAILS(NULL_ARGUMENT, "model is NULL", ortshard_model_get_info(NULL, &(ortshard_model_info){0}));
     return unused;
 }
 
@@ -24,17 +24,17 @@ int main(void)
     CHECK(strcmp(ortshard_last_error(), "count is NULL") == 0);
 
     /* The chain goes down to what the system said. */
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    FAILS(NOT_FOUND, "/nonexistent/model", ortshard_model_info("/nonexistent/model", &model));
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    FAILS(NOT_FOUND, "/nonexistent/model", ortshard_model_get_info("/nonexistent/model", &model));
 
     /* One line, whatever a name holds. */
-    FAILS(NOT_FOUND, "no\\nsuch\\u{1b}[2Jmodel", ortshard_model_info("no\nsuch\x1b[2Jmodel", &model));
-    FAILS(NOT_FOUND, "/nonexistent/model", ortshard_model_info("/nonexistent/model", &model));
+    FAILS(NOT_FOUND, "no\\nsuch\\u{1b}[2Jmodel", ortshard_model_get_info("no\nsuch\x1b[2Jmodel", &model));
+    FAILS(NOT_FOUND, "/nonexistent/model", ortshard_model_get_info("/nonexistent/model", &model));
 
     /* No memory ran out, and asking does not disturb the last error. */
     ortshard_oom oom = ORTSHARD_OOM_INIT;
-    CHECK(ortshard_last_oom(&oom) == ORTSHARD_ERROR_INVALID_STATE);
-    CHECK(ortshard_last_oom(NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
+    CHECK(ortshard_error_get_oom(NULL, &oom) == ORTSHARD_ERROR_INVALID_STATE);
+    CHECK(ortshard_error_get_oom(NULL, NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
     CHECK(strstr(ortshard_last_error(), "/nonexistent/model") != NULL);
     return 0;
 }

@@ -17,16 +17,16 @@ static void on_message(int32_t level, const char *target, const char *message, v
     /* The library may be used from here, but not to change the callback. */
     uint32_t count;
     OK(ortshard_device_count(&count));
-    FAILS(INVALID_STATE, "log callback", ortshard_set_log_callback(ORTSHARD_LOG_INFO, NULL, NULL));
+    FAILS(INVALID_STATE, "log callback", ortshard_log_set_callback(ORTSHARD_LOG_INFO, NULL, NULL));
     seen->nested++;
 }
 
 int main(void)
 {
     struct seen seen = {0, 0, 0, 0};
-    FAILS(INVALID_ARGUMENT, "level is 0", ortshard_set_log_callback(0, on_message, &seen));
-    FAILS(INVALID_ARGUMENT, "level is 6", ortshard_set_log_callback(6, on_message, &seen));
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_INFO, on_message, &seen));
+    FAILS(INVALID_ARGUMENT, "level is 0", ortshard_log_set_callback(0, on_message, &seen));
+    FAILS(INVALID_ARGUMENT, "level is 6", ortshard_log_set_callback(6, on_message, &seen));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_INFO, on_message, &seen));
     OK(ortshard_runtime_load(NULL));
     CHECK(seen.count > 0 && seen.about_runtime > 0 && seen.nested == seen.count && seen.worst <= ORTSHARD_LOG_INFO);
 
@@ -37,14 +37,14 @@ int main(void)
     options.require_device = 1;
     FAILS(DEVICE_UNAVAILABLE, "coreml", ortshard_engine_create(&options, &engine));
     CHECK(engine == NULL);
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_WARNING, on_message, &seen));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_WARNING, on_message, &seen));
     seen.count = 0;
     options.require_device = 0;
     OK(ortshard_engine_create(&options, &engine));
     CHECK(seen.count == 1);
     ortshard_engine_free(engine);
 
-    OK(ortshard_set_log_callback(-1, NULL, NULL));
+    OK(ortshard_log_set_callback(-1, NULL, NULL));
     OK(ortshard_engine_create(&options, &engine));
     CHECK(seen.count == 1);
     ortshard_engine_free(engine);

@@ -33,15 +33,15 @@ int main(void)
     spec.model = setting("TEST_LONG_MODEL");
 
     ortshard_shard *shard;
-    ortshard_memory_estimate estimate = ORTSHARD_MEMORY_ESTIMATE_INIT;
+    ortshard_engine_estimate estimate = ORTSHARD_ENGINE_ESTIMATE_INIT;
     ortshard_engine *engine = engine_of(0);
-    OK(ortshard_engine_estimate(engine, &spec, TOKENS, 1, &estimate));
+    OK(ortshard_engine_get_estimate(engine, &spec, TOKENS, 1, &estimate));
     ortshard_engine_free(engine);
     /* All logits, where the estimate has the last. ONNX Runtime's operators keep the attention's scores, which it leaves out. */
     engine = engine_of(own_operators() ? estimate.total_bytes + sizeof logits : UINT64_C(1) << 30);
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
-    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    OK(ortshard_shard_info(shard, &info));
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+    OK(ortshard_shard_get_info(shard, &info));
     CHECK(info.vocab_size == VOCABULARY && info.max_positions == TOKENS);
 
     /* A shorter one takes what stays: the threads' scratch memory. */
@@ -84,8 +84,8 @@ int main(void)
         OK(ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output));
         CHECK(same_in_pieces(output.data, &logits[i * VOCABULARY], VOCABULARY * sizeof *logits, in_this_process() ? 1e-4F : 4e-2F));
     }
-    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
-    OK(ortshard_engine_stats(engine, &counters));
+    ortshard_engine_stats counters = ORTSHARD_ENGINE_STATS_INIT;
+    OK(ortshard_engine_get_stats(engine, &counters));
     CHECK(counters.out_of_memory_load + counters.out_of_memory_kv + counters.out_of_memory_run == 0);
     ortshard_request_free(request);
     ortshard_shard_free(shard);

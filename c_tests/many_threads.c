@@ -41,8 +41,8 @@ int main(void)
     for (int i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, work, NULL) == 0);
     for (int i = 0; i < THREADS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
 
-    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
-    OK(ortshard_engine_stats(engine, &counters));
+    ortshard_engine_stats counters = ORTSHARD_ENGINE_STATS_INIT;
+    OK(ortshard_engine_get_stats(engine, &counters));
     CHECK(counters.shards_loaded == 1);
     CHECK(counters.tokens == THREADS * REQUESTS * (n_prompt + TOKENS - 1));
     ortshard_engine_free(engine);

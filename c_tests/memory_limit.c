@@ -17,22 +17,22 @@ int main(void)
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
     spec.model = setting("TEST_MODEL");
     ortshard_engine *engine = engine_of(0);
-    ortshard_memory_estimate estimate = ORTSHARD_MEMORY_ESTIMATE_INIT;
-    OK(ortshard_engine_estimate(engine, &spec, 64, 1, &estimate));
+    ortshard_engine_estimate estimate = ORTSHARD_ENGINE_ESTIMATE_INIT;
+    OK(ortshard_engine_get_estimate(engine, &spec, 64, 1, &estimate));
     CHECK(estimate.weight_bytes > 0 && estimate.kv_bytes > 0 && estimate.run_bytes > 0);
     CHECK(estimate.total_bytes == estimate.weight_bytes + estimate.kv_bytes + estimate.run_bytes);
-    CHECK(estimate.largest_end_layer == (int64_t)layers() - 1);
+    CHECK(estimate.largest_last_layer == (int64_t)layers() - 1);
     ortshard_engine_free(engine);
 
     engine = engine_of(estimate.weight_bytes - 1);
     ortshard_oom oom = ORTSHARD_OOM_INIT;
     FAILS(OUT_OF_MEMORY, "memory_limit", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
-    OK(ortshard_last_oom(&oom));
-    CHECK(oom.site == ORTSHARD_SITE_LOAD && oom.requested_bytes <= estimate.weight_bytes);
+    OK(ortshard_error_get_oom(NULL, &oom));
+    CHECK(oom.site == ORTSHARD_OOM_LOAD && oom.requested_bytes <= estimate.weight_bytes);
     CHECK(!own_operators() || oom.requested_bytes == estimate.weight_bytes); /* Others take them piece by piece. */
-    ortshard_memory_estimate tight = ORTSHARD_MEMORY_ESTIMATE_INIT;
-    OK(ortshard_engine_estimate(engine, &spec, 64, 1, &tight));
-    CHECK(tight.largest_end_layer < estimate.largest_end_layer);
+    ortshard_engine_estimate tight = ORTSHARD_ENGINE_ESTIMATE_INIT;
+    OK(ortshard_engine_get_estimate(engine, &spec, 64, 1, &tight));
+    CHECK(tight.largest_last_layer < estimate.largest_last_layer);
     ortshard_engine_free(engine);
 
     /* A run of ONNX Runtime's operators is given a quarter of what is left. */
@@ -45,8 +45,8 @@ int main(void)
     ortshard_status status = ORTSHARD_OK;
     while (n < 64 && (status = ortshard_request_create(shard, &options, &requests[n])) == ORTSHARD_OK) n++;
     CHECK(n > 0 && n < 64 && status == ORTSHARD_ERROR_OUT_OF_MEMORY);
-    OK(ortshard_last_oom(&oom));
-    CHECK(oom.site == ORTSHARD_SITE_KV && oom.requested_bytes == estimate.kv_bytes);
+    OK(ortshard_error_get_oom(NULL, &oom));
+    CHECK(oom.site == ORTSHARD_OOM_KV && oom.requested_bytes == estimate.kv_bytes);
 
     /* Given back, it can be taken again, and the request gives the golden ids. */
     while (n > 0) ortshard_request_free(requests[--n]);

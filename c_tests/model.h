@@ -83,9 +83,9 @@ static inline size_t ids_of(const char *name, int64_t ids[MOST])
 /* The test model's number of layers. */
 static inline uint32_t layers(void)
 {
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    OK(ortshard_model_info(setting("TEST_MODEL"), &model));
-    return model.n_layers;
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    OK(ortshard_model_get_info(setting("TEST_MODEL"), &model));
+    return model.layer_count;
 }
 
 static inline ortshard_shard *load(uint32_t first, uint32_t last)
@@ -110,7 +110,7 @@ static inline ortshard_request *request_on(const ortshard_shard *shard)
 
 static inline ortshard_tensor ids_tensor(int64_t *ids, size_t n)
 {
-    ortshard_tensor tensor = {ORTSHARD_I64, 1, {(int64_t)n}, ids, n * sizeof *ids};
+    ortshard_tensor tensor = {ORTSHARD_DTYPE_I64, 1, {(int64_t)n}, ids, n * sizeof *ids};
     return tensor;
 }
 
@@ -118,14 +118,15 @@ static inline ortshard_tensor ids_tensor(int64_t *ids, size_t n)
 static inline void greedy(ortshard_request **requests, size_t n_requests, int64_t *prompt, size_t n_prompt,
                           int64_t *ids, size_t n)
 {
-    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_GREEDY;
+    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_INIT;
+    options.temperature = 0;
     ortshard_sampler *sampler;
     OK(ortshard_sampler_create(&options, &sampler));
     ortshard_tensor tensor = ids_tensor(prompt, n_prompt);
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < n_requests; k++)
             OK(ortshard_request_infer(requests[k], &tensor, ORTSHARD_LOGITS_LAST, &tensor));
-        CHECK(tensor.dtype == ORTSHARD_F32 && tensor.rank == 3 && tensor.shape[0] == 1 && tensor.shape[1] == 1);
+        CHECK(tensor.dtype == ORTSHARD_DTYPE_F32 && tensor.rank == 3 && tensor.shape[0] == 1 && tensor.shape[1] == 1);
         OK(ortshard_sampler_sample(sampler, tensor.data, tensor.byte_length / sizeof(float), &ids[i]));
         tensor = ids_tensor(&ids[i], 1);
     }

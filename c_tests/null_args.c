@@ -24,21 +24,21 @@ int main(void)
     ortshard_text_stream_free(NULL);
 
     /* Process. NULL options and callbacks are allowed. */
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_INFO, NULL, NULL));
-    CHECK(ortshard_last_oom(NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
-    NULL_("description", ortshard_runtime_info(NULL));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_INFO, NULL, NULL));
+    CHECK(ortshard_error_get_oom(NULL, NULL) == ORTSHARD_ERROR_NULL_ARGUMENT);
+    NULL_("info", ortshard_runtime_get_info(NULL));
     NULL_("count", ortshard_device_count(NULL));
-    NULL_("description", ortshard_device_info(0, NULL));
+    NULL_("info", ortshard_device_get_info(0, NULL));
     NULL_("options", ortshard_runtime_options_init(NULL, sizeof(ortshard_runtime_options)));
     NULL_("options", ortshard_engine_options_init(NULL, sizeof(ortshard_engine_options)));
-    NULL_("options", ortshard_shard_spec_init(NULL, sizeof(ortshard_shard_spec)));
+    NULL_("spec", ortshard_shard_spec_init(NULL, sizeof(ortshard_shard_spec)));
     NULL_("options", ortshard_request_options_init(NULL, sizeof(ortshard_request_options)));
     NULL_("options", ortshard_sampler_options_init(NULL, sizeof(ortshard_sampler_options)));
     OK(ortshard_device_count(&count));
 
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    NULL_("model", ortshard_model_info(NULL, &model));
-    NULL_("description", ortshard_model_info("x", NULL));
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    NULL_("model", ortshard_model_get_info(NULL, &model));
+    NULL_("info", ortshard_model_get_info("x", NULL));
     NULL_("model", ortshard_model_eos(NULL, ids, 4, &needed));
     NULL_("ids", ortshard_model_eos("x", NULL, 4, &needed));
     NULL_("needed", ortshard_model_eos("x", ids, 4, NULL));
@@ -102,7 +102,7 @@ int main(void)
     ortshard_engine *engine;
     ortshard_shard *shard = (ortshard_shard *)(void *)buffer;
     ortshard_shard_spec spec = ORTSHARD_SHARD_SPEC_INIT;
-    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
+    ortshard_engine_stats stats = ORTSHARD_ENGINE_STATS_INIT;
     NULL_("engine", ortshard_engine_create(NULL, NULL));
     OK(ortshard_engine_create(NULL, &engine));
     NULL_("engine", ortshard_engine_ensure_shard(NULL, &spec, NULL, NULL, &shard));
@@ -115,12 +115,12 @@ int main(void)
     NULL_("shard", ortshard_engine_current_shard(engine, NULL));
     NULL_("engine", ortshard_engine_clear(NULL));
     NULL_("engine", ortshard_engine_clear_pack_cache(NULL, NULL));
-    NULL_("engine", ortshard_engine_stats(NULL, &counters));
-    NULL_("counters", ortshard_engine_stats(engine, NULL));
-    ortshard_memory_estimate estimate = ORTSHARD_MEMORY_ESTIMATE_INIT;
-    NULL_("engine", ortshard_engine_estimate(NULL, &spec, 1, 1, &estimate));
-    NULL_("spec", ortshard_engine_estimate(engine, NULL, 1, 1, &estimate));
-    NULL_("estimate", ortshard_engine_estimate(engine, &spec, 1, 1, NULL));
+    NULL_("engine", ortshard_engine_get_stats(NULL, &stats));
+    NULL_("stats", ortshard_engine_get_stats(engine, NULL));
+    ortshard_engine_estimate estimate = ORTSHARD_ENGINE_ESTIMATE_INIT;
+    NULL_("engine", ortshard_engine_get_estimate(NULL, &spec, 1, 1, &estimate));
+    NULL_("spec", ortshard_engine_get_estimate(engine, NULL, 1, 1, &estimate));
+    NULL_("estimate", ortshard_engine_get_estimate(engine, &spec, 1, 1, NULL));
     NULL_("engine", ortshard_engine_audit_files(NULL, &spec, NULL, NULL));
     NULL_("callback", ortshard_engine_audit_files(engine, &spec, NULL, NULL));
     NULL_("engine", ortshard_engine_load_checkpoint(NULL, "x", NULL, NULL, &shard));
@@ -128,9 +128,9 @@ int main(void)
     NULL_("shard", ortshard_engine_load_checkpoint(engine, "x", NULL, NULL, NULL));
     NULL_("engine", ortshard_engine_save_checkpoint(NULL, "x"));
     NULL_("path", ortshard_engine_save_checkpoint(engine, NULL));
-    NULL_("engine", ortshard_engine_model_info(NULL, &spec, NULL, NULL, &model));
-    NULL_("spec", ortshard_engine_model_info(engine, NULL, NULL, NULL, &model));
-    NULL_("description", ortshard_engine_model_info(engine, &spec, NULL, NULL, NULL));
+    NULL_("engine", ortshard_engine_get_model_info(NULL, &spec, NULL, NULL, &model));
+    NULL_("spec", ortshard_engine_get_model_info(engine, NULL, NULL, NULL, &model));
+    NULL_("info", ortshard_engine_get_model_info(engine, &spec, NULL, NULL, NULL));
     NULL_("engine", ortshard_engine_model_eos(NULL, &spec, NULL, NULL, ids, 4, &needed));
     NULL_("spec", ortshard_engine_model_eos(engine, NULL, NULL, NULL, ids, 4, &needed));
     NULL_("ids", ortshard_engine_model_eos(engine, &spec, NULL, NULL, NULL, 4, &needed));
@@ -144,10 +144,10 @@ int main(void)
     ortshard_engine_free(engine);
 
     /* Shard. */
-    ortshard_shard_description description = ORTSHARD_SHARD_DESCRIPTION_INIT;
+    ortshard_shard_info description = ORTSHARD_SHARD_INFO_INIT;
     NULL_("shard", ortshard_shard_retain(NULL));
-    NULL_("shard", ortshard_shard_info(NULL, &description));
-    NULL_("description", ortshard_shard_info(shard, NULL));
+    NULL_("shard", ortshard_shard_get_info(NULL, &description));
+    NULL_("info", ortshard_shard_get_info(shard, NULL));
     NULL_("shard", ortshard_shard_export_onnx(NULL, "x"));
     NULL_("path", ortshard_shard_export_onnx(shard, NULL));
 
@@ -179,10 +179,18 @@ int main(void)
     NULL_("input", ortshard_request_infer_into(request, NULL, 0, buffer, 8, &output));
     NULL_("buffer", ortshard_request_infer_into(request, &input, 0, NULL, 8, &output));
     NULL_("output", ortshard_request_infer_into(request, &input, 0, buffer, 8, NULL));
-    NULL_("requests", ortshard_infer_batch(NULL, &input, NULL, 1, &output, NULL));
-    NULL_("requests[0]", ortshard_infer_batch(&(ortshard_request *){NULL}, &input, NULL, 1, &output, NULL));
-    NULL_("inputs", ortshard_infer_batch(&request, NULL, NULL, 1, &output, NULL));
-    NULL_("outputs", ortshard_infer_batch(&request, &input, NULL, 1, NULL, NULL));
+    NULL_("requests", ortshard_batch_infer(NULL, &input, NULL, 1, &output, NULL));
+    NULL_("requests[0]", ortshard_batch_infer(&(ortshard_request *){NULL}, &input, NULL, 1, &output, NULL));
+    NULL_("inputs", ortshard_batch_infer(&request, NULL, NULL, 1, &output, NULL));
+    NULL_("outputs", ortshard_batch_infer(&request, &input, NULL, 1, NULL, NULL));
+    float logits[1];
+    NULL_("request", ortshard_request_logits(NULL, &id, 1, logits, 1, &needed));
+    NULL_("ids", ortshard_request_logits(request, NULL, 1, logits, 1, &needed));
+    NULL_("logits", ortshard_request_logits(request, &id, 1, NULL, 1, &needed));
+    NULL_("needed", ortshard_request_logits(request, &id, 1, logits, 1, NULL));
+    NULL_("request", ortshard_request_sample(NULL, &id, 1, NULL, &id));
+    NULL_("ids", ortshard_request_sample(request, NULL, 1, NULL, &id));
+    NULL_("id", ortshard_request_sample(request, &id, 1, NULL, NULL));
     NULL_("request", ortshard_request_position(NULL, &number));
     NULL_("position", ortshard_request_position(request, NULL));
     NULL_("request", ortshard_request_capacity(NULL, &number));

@@ -26,13 +26,13 @@ int main(void)
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         ortshard_sampler_options sized = ORTSHARD_SAMPLER_OPTIONS_INIT;
         ortshard_engine_options engine_options = ORTSHARD_ENGINE_OPTIONS_INIT;
-        ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+        ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
         ortshard_engine *engine;
         sized.struct_size = engine_options.struct_size = model.struct_size = BAD[i];
         FAILS(INVALID_ARGUMENT, "ortshard_sampler_options: struct_size", ortshard_sampler_create(&sized, &sampler));
         FAILS(INVALID_ARGUMENT, "sizeof(ortshard_engine_options)", ortshard_engine_create(&engine_options, &engine));
-        FAILS(INVALID_ARGUMENT, "ortshard_model_description", ortshard_model_info(setting("TEST_MODEL"), &model));
-        FAILS(INVALID_ARGUMENT, "ortshard_sampler_options", ortshard_sampler_options_init(&sized, BAD[i]));
+        FAILS(INVALID_ARGUMENT, "ortshard_model_info", ortshard_model_get_info(setting("TEST_MODEL"), &model));
+        FAILS(INVALID_ARGUMENT, "ortshard_sampler_options: struct_size", ortshard_sampler_options_init(&sized, BAD[i]));
     }
 
     /* The init functions give what the macros give. */
@@ -49,21 +49,21 @@ int main(void)
     SAME(ortshard_sampler_options, ortshard_sampler_options_init, ORTSHARD_SAMPLER_OPTIONS_INIT);
     ortshard_shard_spec spec;
     OK(ortshard_shard_spec_init(&spec, sizeof spec));
-    CHECK(spec.model == NULL && spec.first_layer == 0 && spec.last_layer == ORTSHARD_LAST_LAYER && spec.n_layers == 0);
+    CHECK(spec.model == NULL && spec.first_layer == 0 && spec.last_layer == ORTSHARD_LAST_LAYER && spec.layer_count == 0);
 
     /* A struct to be filled: an older program's end is not written past, a newer one's unknown part becomes zero. */
     struct {
-        ortshard_model_description known;
+        ortshard_model_info known;
         uint64_t later;
     } answer;
     memset(&answer, 0xAA, sizeof answer);
-    answer.known.struct_size = offsetof(ortshard_model_description, n_layers);
-    OK(ortshard_model_info(setting("TEST_MODEL"), &answer.known));
+    answer.known.struct_size = offsetof(ortshard_model_info, layer_count);
+    OK(ortshard_model_get_info(setting("TEST_MODEL"), &answer.known));
     CHECK(strstr(answer.known.architecture, "ForCausalLM") != NULL);
-    CHECK(answer.known.n_layers == UINT32_C(0xAAAAAAAA));
+    CHECK(answer.known.layer_count == UINT32_C(0xAAAAAAAA));
     answer.known.struct_size = sizeof answer;
-    OK(ortshard_model_info(setting("TEST_MODEL"), &answer.known));
-    CHECK(answer.known.n_layers > 0 && answer.known.n_layers < 100 && answer.later == 0);
+    OK(ortshard_model_get_info(setting("TEST_MODEL"), &answer.known));
+    CHECK(answer.known.layer_count > 0 && answer.known.layer_count < 100 && answer.later == 0);
     CHECK(answer.known.struct_size == sizeof answer);
     return 0;
 }

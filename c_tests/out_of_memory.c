@@ -23,7 +23,7 @@ enum { REQUESTS = 1024 };
 
 int main(void)
 {
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_ERROR, on_message, NULL));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_ERROR, on_message, NULL));
 #ifndef __SANITIZE_ADDRESS__ /* which has such a limit of its own, and uses much address space itself */
     rlim_t most = (rlim_t)1 << (own_operators() ? 40 : 32);
     struct rlimit address_space = {most, most};
@@ -35,8 +35,8 @@ int main(void)
     spec.model = join(setting("TEST_BROKEN_MODELS"), "long_context");
     engine = engine_on_device();
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
-    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    OK(ortshard_shard_info(shard, &info));
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+    OK(ortshard_shard_get_info(shard, &info));
 
     ortshard_request *request;
     ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
@@ -48,17 +48,17 @@ int main(void)
     CHECK(strstr(ortshard_last_error(), "out of memory") != NULL);
 
     ortshard_oom oom = ORTSHARD_OOM_INIT;
-    OK(ortshard_last_oom(&oom));
+    OK(ortshard_error_get_oom(NULL, &oom));
     ortshard_engine_options asked = on_device();
     char device[32] = "cpu";
     if (!in_this_process()) snprintf(device, sizeof device, "cuda:%" PRIu32, asked.device_index);
-    CHECK(oom.site == ORTSHARD_SITE_KV && strcmp(oom.device, device) == 0);
+    CHECK(oom.site == ORTSHARD_OOM_KV && strcmp(oom.device, device) == 0);
     CHECK(oom.requested_bytes == info.kv_bytes_per_token * info.max_positions);
     char bytes[96];
     snprintf(bytes, sizeof bytes, "device %s, site kv, %" PRIu64 " bytes", device, oom.requested_bytes);
     CHECK(seen.count == 1 && strstr(seen.text, bytes) != NULL);
-    ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
-    OK(ortshard_engine_stats(engine, &counters));
+    ortshard_engine_stats counters = ORTSHARD_ENGINE_STATS_INIT;
+    OK(ortshard_engine_get_stats(engine, &counters));
     CHECK(counters.out_of_memory_kv == 1 && counters.out_of_memory_load == 0 && counters.out_of_memory_run == 0);
 
     while (filled > 0) ortshard_request_free(filling[--filled]);
@@ -75,10 +75,10 @@ int main(void)
     int64_t outside = -1;
     ortshard_tensor input = ids_tensor(&outside, 1), output;
     FAILS(OUT_OF_RANGE, "-1", ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output));
-    OK(ortshard_engine_stats(engine, &counters));
+    OK(ortshard_engine_get_stats(engine, &counters));
     CHECK(counters.out_of_memory_kv == 1 && counters.out_of_memory_load == 0 && counters.out_of_memory_run == 0);
     CHECK(seen.count == 1);
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_ERROR, NULL, NULL));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_ERROR, NULL, NULL));
 
     ortshard_request_free(request);
     ortshard_shard_free(shard);

@@ -20,12 +20,12 @@ static size_t logits_of(ortshard_request **requests, size_t n, float *out)
 
 int main(void)
 {
-    uint32_t n_layers = layers();
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    OK(ortshard_model_info(setting("TEST_MODEL"), &model));
+    uint32_t layer_count = layers();
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    OK(ortshard_model_get_info(setting("TEST_MODEL"), &model));
     size_t room = (MOST + 1) * model.vocab_size * sizeof(float);
     float *whole = malloc(room), *parts = malloc(room);
-    CHECK(whole != NULL && parts != NULL && n_layers <= 64);
+    CHECK(whole != NULL && parts != NULL && layer_count <= 64);
 
     ortshard_request *requests[64];
     ortshard_shard *shard = load(0, ORTSHARD_LAST_LAYER);
@@ -35,12 +35,12 @@ int main(void)
     ortshard_request_free(requests[0]);
 
     /* cut == 0 stands for a shard for every layer. */
-    for (uint32_t cut = 0; cut < n_layers; cut++) {
-        size_t n = cut == 0 ? n_layers : 2;
+    for (uint32_t cut = 0; cut < layer_count; cut++) {
+        size_t n = cut == 0 ? layer_count : 2;
         for (uint32_t i = 0; i < n; i++) {
             shard = cut == 0 ? load(i, i) : load(i == 0 ? 0 : cut, i == 0 ? cut - 1 : ORTSHARD_LAST_LAYER);
-            ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
-            OK(ortshard_shard_info(shard, &info));
+            ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+            OK(ortshard_shard_get_info(shard, &info));
             CHECK(info.is_first == (i == 0) && info.is_last == (i + 1 == n));
             requests[i] = request_on(shard);
             ortshard_shard_free(shard);

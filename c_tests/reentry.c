@@ -93,9 +93,9 @@ int main(void)
     ortshard_shard_spec missing = ORTSHARD_SHARD_SPEC_INIT;
     missing.model = "/nonexistent";
     own = request_on(first);
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_WARNING, on_message, &messages));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_WARNING, on_message, &messages));
     FAILS(NOT_FOUND, "/nonexistent", ortshard_engine_ensure_shard(engine, &missing, NULL, NULL, &shard));
-    OK(ortshard_set_log_callback(0, NULL, NULL));
+    OK(ortshard_log_set_callback(0, NULL, NULL));
     CHECK(messages > 0);
     ortshard_request_free(own);
     ortshard_engine_free(engine);

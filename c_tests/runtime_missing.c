@@ -14,26 +14,26 @@ static ortshard_status load(const char *library)
 
 int main(void)
 {
-    ortshard_runtime_description runtime = ORTSHARD_RUNTIME_DESCRIPTION_INIT;
-    FAILS(INVALID_STATE, "no ONNX Runtime", ortshard_runtime_info(&runtime));
+    ortshard_runtime_info runtime = ORTSHARD_RUNTIME_INFO_INIT;
+    FAILS(INVALID_STATE, "no ONNX Runtime", ortshard_runtime_get_info(&runtime));
     CHECK(runtime.version == NULL);
 
-    FAILS(RUNTIME_NOT_FOUND, "/nonexistent/libonnxruntime.so", load("/nonexistent/libonnxruntime.so"));
-    FAILS(RUNTIME_NOT_FOUND, "Cargo.toml", load(join(setting("TEST_ROOT"), "Cargo.toml")));
-    FAILS(RUNTIME_NOT_FOUND, "OrtGetApiBase", load(setting("TEST_OTHER_LIBRARY")));
+    FAILS(ONNXRUNTIME_NOT_FOUND, "/nonexistent/libonnxruntime.so", load("/nonexistent/libonnxruntime.so"));
+    FAILS(ONNXRUNTIME_NOT_FOUND, "Cargo.toml", load(join(setting("TEST_ROOT"), "Cargo.toml")));
+    FAILS(ONNXRUNTIME_NOT_FOUND, "OrtGetApiBase", load(setting("TEST_OTHER_LIBRARY")));
     FAILS(INVALID_ARGUMENT, "options->library is empty", load(""));
     /* What would wait to be opened is not opened. */
     const char *fifo = join(setting("TEST_FOLDER"), "libfifo.so");
     (void)unlink(fifo);
     CHECK(mkfifo(fifo, 0600) == 0);
-    FAILS(RUNTIME_NOT_FOUND, "no regular file", load(fifo));
-    FAILS(RUNTIME_NOT_FOUND, "no regular file", load("/dev/null"));
-    FAILS(RUNTIME_NOT_FOUND, "no regular file", load(setting("TEST_FOLDER")));
-    FAILS(RUNTIME_NOT_FOUND, "no-such-onnxruntime.so", load("no-such-onnxruntime.so")); /* looked for by the system */
-    FAILS(INVALID_STATE, "no ONNX Runtime", ortshard_runtime_info(&runtime));
+    FAILS(ONNXRUNTIME_NOT_FOUND, "no regular file", load(fifo));
+    FAILS(ONNXRUNTIME_NOT_FOUND, "no regular file", load("/dev/null"));
+    FAILS(ONNXRUNTIME_NOT_FOUND, "no regular file", load(setting("TEST_FOLDER")));
+    FAILS(ONNXRUNTIME_NOT_FOUND, "no-such-onnxruntime.so", load("no-such-onnxruntime.so")); /* looked for by the system */
+    FAILS(INVALID_STATE, "no ONNX Runtime", ortshard_runtime_get_info(&runtime));
 
     OK(load(setting("ORTSHARD_ONNXRUNTIME")));
-    OK(ortshard_runtime_info(&runtime));
+    OK(ortshard_runtime_get_info(&runtime));
     CHECK(strncmp(runtime.version, "1.", 2) == 0 && strstr(runtime.path, "onnxruntime") != NULL);
     CHECK(runtime.threads == 2);
 

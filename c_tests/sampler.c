@@ -20,7 +20,8 @@ int main(void)
     for (int i = 0; i < N; i++) logits[i] = (float)((i * 37) % 101) / 25.0f;
     ortshard_sampler *sampler, *twin;
 
-    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_GREEDY;
+    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_INIT;
+    options.temperature = 0;
     OK(ortshard_sampler_create(&options, &sampler));
     CHECK(draw(sampler) == 30); /* 30 * 37 = 1110 = 100 (mod 101), for the first time */
     ortshard_sampler_free(sampler);

@@ -47,8 +47,8 @@ int main(void)
         OK(ortshard_engine_clear(engine));
         CHECK(private_memory() <= empty + empty / 20);
 
-        ortshard_engine_counters counters = ORTSHARD_ENGINE_COUNTERS_INIT;
-        OK(ortshard_engine_stats(engine, &counters));
+        ortshard_engine_stats counters = ORTSHARD_ENGINE_STATS_INIT;
+        OK(ortshard_engine_get_stats(engine, &counters));
         CHECK(counters.shards_loaded == 52 + (uint64_t)many);
         ortshard_engine_free(engine);
     }

@@ -86,8 +86,8 @@ static void check_swaps(int release_first)
     FAILS(STALE_SHARD, "no longer loaded", ortshard_request_infer(request, &input, 0, &output));
     ortshard_request_free(request);
     FAILS(STALE_SHARD, "no longer loaded", ortshard_request_create(other, NULL, &request));
-    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    OK(ortshard_shard_info(other, &info));
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+    OK(ortshard_shard_get_info(other, &info));
     CHECK(info.last_layer == 0);
     ortshard_shard_free(other);
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
@@ -102,9 +102,9 @@ static void check_swaps(int release_first)
 
 int main(void)
 {
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_ERROR, on_error, NULL));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_ERROR, on_error, NULL));
     check_swaps(0);
     check_swaps(1);
-    OK(ortshard_set_log_callback(ORTSHARD_LOG_ERROR, NULL, NULL));
+    OK(ortshard_log_set_callback(ORTSHARD_LOG_ERROR, NULL, NULL));
     return 0;
 }

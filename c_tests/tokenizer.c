@@ -7,10 +7,10 @@ int main(void)
     ortshard_tokenizer *tokenizer;
     /* There is nothing under a name that is longer than the system takes. */
     char name[5000];
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
     memset(name, 'a', sizeof name - 1);
     name[sizeof name - 1] = '\0';
-    FAILS(NOT_FOUND, "aaaa", ortshard_model_info(name, &model));
+    FAILS(NOT_FOUND, "aaaa", ortshard_model_get_info(name, &model));
     FAILS(NOT_FOUND, "aaaa", ortshard_tokenizer_open(name, &tokenizer));
 
     OK(ortshard_tokenizer_open(setting("TEST_TOKENIZER"), &tokenizer));

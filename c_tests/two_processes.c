@@ -63,7 +63,7 @@ static int second_half(int from, int to)
         size_t bytes = (size_t)(shape[0] * shape[1]) * sizeof(float);
         void *hidden = malloc(bytes);
         CHECK(hidden != NULL && receive_all(from, hidden, bytes));
-        ortshard_tensor tensor = {ORTSHARD_F32, 2, {shape[0], shape[1]}, hidden, bytes};
+        ortshard_tensor tensor = {ORTSHARD_DTYPE_F32, 2, {shape[0], shape[1]}, hidden, bytes};
         OK(ortshard_request_infer(request, &tensor, ORTSHARD_LOGITS_LAST, &tensor));
         OK(ortshard_sampler_sample(sampler, tensor.data, tensor.byte_length / sizeof(float), &id));
         send_all(to, &id, sizeof id);
@@ -107,7 +107,7 @@ static int64_t through_both(ortshard_tensor tensor)
 {
     int64_t id;
     OK(ortshard_request_infer(front, &tensor, ORTSHARD_LOGITS_LAST, &tensor));
-    CHECK(tensor.dtype == ORTSHARD_F32 && tensor.rank == 3);
+    CHECK(tensor.dtype == ORTSHARD_DTYPE_F32 && tensor.rank == 3);
     send_all(to_second, &tensor.shape[1], 2 * sizeof tensor.shape[1]);
     send_all(to_second, tensor.data, tensor.byte_length);
     CHECK(receive_all(from_second, &id, sizeof id));

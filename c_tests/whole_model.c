@@ -16,20 +16,20 @@ int main(void)
     OK(ortshard_request_capacity(request, &capacity));
     CHECK(position == n_prompt + n - 1 && capacity >= position);
 
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    ortshard_shard_description info = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    OK(ortshard_model_info(setting("TEST_MODEL"), &model));
-    OK(ortshard_shard_info(shard, &info));
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+    OK(ortshard_model_get_info(setting("TEST_MODEL"), &model));
+    OK(ortshard_shard_get_info(shard, &info));
     CHECK(strcmp(info.architecture, model.architecture) == 0 && strstr(info.architecture, "ForCausalLM") != NULL);
-    CHECK(info.first_layer == 0 && info.last_layer == model.n_layers - 1 && info.n_layers == model.n_layers);
+    CHECK(info.first_layer == 0 && info.last_layer == model.layer_count - 1 && info.layer_count == model.layer_count);
     CHECK(info.is_first == 1 && info.is_last == 1);
     ortshard_engine_options asked = on_device();
     CHECK(info.device == asked.device && info.device_index == asked.device_index && info.requested_device == asked.device);
-    CHECK(info.nodes > info.n_layers && info.cpu_nodes <= info.nodes);
+    CHECK(info.nodes > info.layer_count && info.cpu_nodes <= info.nodes);
     CHECK((info.cpu_nodes == info.nodes) == (asked.device == ORTSHARD_DEVICE_CPU));
     CHECK(info.hidden_size == model.hidden_size && info.vocab_size == model.vocab_size);
     CHECK(info.max_positions == model.max_positions && info.weight_bytes > 0 && info.kv_bytes_per_token > 0);
-    CHECK(info.weight_dtype >= ORTSHARD_F32 && info.weight_dtype <= ORTSHARD_BF16);
+    CHECK(info.weight_dtype >= ORTSHARD_DTYPE_F32 && info.weight_dtype <= ORTSHARD_DTYPE_BF16);
 
     /* Back to the prompt's end, the first answer comes again. */
     ortshard_tensor input = ids_tensor(&wanted[0], 1), logits;

@@ -37,7 +37,7 @@ int main(void)
 
     FAILS(INVALID_STATE, "without a KV cache", ortshard_request_export_state(one, NULL, 0, &needed));
     ortshard_request *cached = request_on(whole);
-    FAILS(BUFFER_TOO_SMALL, "needed", ortshard_request_export_state(cached, NULL, 0, &needed));
+    OK(ortshard_request_export_state(cached, NULL, 0, &needed));
     char *state = malloc(needed);
     CHECK(state != NULL);
     OK(ortshard_request_export_state(cached, state, needed, &needed));

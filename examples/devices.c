@@ -29,8 +29,8 @@ static uint32_t list(const ortshard_engine_options *only)
     uint32_t count, shown = 0;
     check(ortshard_device_count(&count));
     for (uint32_t i = 0; i < count; i++) {
-        ortshard_device_description device = ORTSHARD_DEVICE_DESCRIPTION_INIT;
-        check(ortshard_device_info(i, &device));
+        ortshard_device_info device = ORTSHARD_DEVICE_INFO_INIT;
+        check(ortshard_device_get_info(i, &device));
         if (only != NULL && (device.kind != only->device || device.index != only->device_index)) continue;
         printf("%s:%" PRIu32 "  %s", KINDS[device.kind], device.index, device.name);
         if (device.total_memory > 0) printf(", %.1f GB", 1e-9 * (double)device.total_memory);

@@ -89,7 +89,7 @@ static void explain_oom(void)
         "Lower --max-tokens, shorten the prompt, raise --memory-limit, or try --no-cache.",
         "Shorten the prompt, or raise --memory-limit."};
     ortshard_oom oom = ORTSHARD_OOM_INIT;
-    if (ortshard_last_oom(&oom) != ORTSHARD_OK) return;
+    if (ortshard_error_get_oom(NULL, &oom) != ORTSHARD_OK) return;
     fprintf(stderr, "generate: site %s, device %s, %" PRIu64 " bytes asked for. %s\n", SITES[oom.site], oom.device,
             oom.requested_bytes, ADVICE[oom.site]);
 }
@@ -121,18 +121,18 @@ struct pipeline {
 };
 
 /* Which layers each shard has. */
-static struct pipeline cut(const struct options *o, uint32_t n_layers)
+static struct pipeline cut(const struct options *o, uint32_t layer_count)
 {
     struct pipeline p = {NULL, NULL, o->split.data != NULL ? o->split.count + 1 : (size_t)o->n_shards};
-    if (p.count < 1 || p.count > n_layers) fail(BAD_USAGE, "there must be at least 1 shard, and a layer for each", "");
+    if (p.count < 1 || p.count > layer_count) fail(BAD_USAGE, "there must be at least 1 shard, and a layer for each", "");
     p.stages = allocate(p.count, sizeof *p.stages);
     p.requests = allocate(p.count, sizeof *p.requests);
     for (size_t i = 0; i < p.count; i++) {
         struct stage *stage = &p.stages[i];
         stage->first = i == 0 ? 0 : stage[-1].last + 1;
-        if (i + 1 == p.count) stage->last = n_layers - 1;
-        else if (o->split.data == NULL) stage->last = (uint32_t)((i + 1) * n_layers / p.count - 1);
-        else if (o->split.data[i] < stage->first || o->split.data[i] >= n_layers - 1)
+        if (i + 1 == p.count) stage->last = layer_count - 1;
+        else if (o->split.data == NULL) stage->last = (uint32_t)((i + 1) * layer_count / p.count - 1);
+        else if (o->split.data[i] < stage->first || o->split.data[i] >= layer_count - 1)
             fail(BAD_USAGE, "--split needs growing numbers below the last layer", "");
         else stage->last = (uint32_t)o->split.data[i];
     }
@@ -182,8 +182,7 @@ static struct ids encode(const ortshard_tokenizer *tokenizer, const char *prompt
 {
     struct ids ids = {NULL, 0};
     /* The first call asks how many there are. */
-    ortshard_status status = ortshard_tokenizer_encode(tokenizer, prompt, 1, NULL, 0, &ids.count);
-    if (status != ORTSHARD_ERROR_BUFFER_TOO_SMALL) check(status);
+    check(ortshard_tokenizer_encode(tokenizer, prompt, 1, NULL, 0, &ids.count));
     ids.data = allocate(ids.count, sizeof *ids.data);
     check(ortshard_tokenizer_encode(tokenizer, prompt, 1, ids.data, ids.count, &ids.count));
     return ids;
@@ -238,9 +237,9 @@ static ortshard_tensor prefill(struct pipeline *p, struct ids prompt)
     for (size_t done = 0; done < prompt.count && !interrupted;) {
         size_t count = prompt.count - done < PIECE ? prompt.count - done : PIECE;
         int last = done + count == prompt.count;
-        ortshard_tensor ids = {ORTSHARD_I64, 1, {(int64_t)count}, prompt.data + done, count * sizeof *prompt.data};
+        ortshard_tensor ids = {ORTSHARD_DTYPE_I64, 1, {(int64_t)count}, prompt.data + done, count * sizeof *prompt.data};
         int32_t wanted = last ? ORTSHARD_LOGITS_LAST : ORTSHARD_LOGITS_NONE;
-        check(ortshard_infer_chain(p->requests, p->count, &ids, wanted, &logits));
+        check(ortshard_chain_infer(p->requests, p->count, &ids, wanted, &logits));
         done += count;
     }
     return logits;
@@ -277,12 +276,12 @@ static void generate(struct result *r, struct pipeline *p, const struct options 
     size_t n_eos = eos_ids(p->stages[0].engine, o, tokenizer, eos);
     wipe_progress();
     int64_t id;
-    ortshard_tensor next = {ORTSHARD_I64, 1, {1}, &id, sizeof id};
+    ortshard_tensor next = {ORTSHARD_DTYPE_I64, 1, {1}, &id, sizeof id};
     while (r->ids.count < max_tokens && !interrupted) {
         int is_eos = 0;
         if (r->ids.count == 0)
             check(ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id));
-        else check(ortshard_next_token(p->requests, p->count, &next, sampler, &id));
+        else check(ortshard_chain_sample(p->requests, p->count, &next, sampler, &id));
         add_id(r, o, stream, id);
         for (size_t i = 0; i < n_eos; i++) is_eos |= id == eos[i];
         if (is_eos) break;
@@ -335,10 +334,10 @@ static uint64_t peak_memory(void)
 
 static void print_json(const struct result *r, const struct pipeline *p)
 {
-    ortshard_runtime_description runtime = ORTSHARD_RUNTIME_DESCRIPTION_INIT;
-    ortshard_shard_description shard = ORTSHARD_SHARD_DESCRIPTION_INIT;
-    check(ortshard_runtime_info(&runtime));
-    check(ortshard_shard_info(p->stages[0].shard, &shard));
+    ortshard_runtime_info runtime = ORTSHARD_RUNTIME_INFO_INIT;
+    ortshard_shard_info shard = ORTSHARD_SHARD_INFO_INIT;
+    check(ortshard_runtime_get_info(&runtime));
+    check(ortshard_shard_get_info(p->stages[0].shard, &shard));
 
     putchar('{');
     print_ids("prompt_ids", r->prompt);
@@ -397,10 +396,10 @@ int main(int argc, char **argv)
     ortshard_engine *engine;
     check(ortshard_engine_create(&o.engine, &engine));
 
-    ortshard_model_description model = ORTSHARD_MODEL_DESCRIPTION_INIT;
-    check(ortshard_engine_model_info(engine, &o.model, on_progress, "model", &model));
+    ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    check(ortshard_engine_get_model_info(engine, &o.model, on_progress, "model", &model));
     wipe_progress();
-    struct pipeline p = cut(&o, model.n_layers);
+    struct pipeline p = cut(&o, model.layer_count);
     p.stages[0].engine = engine;
     ortshard_tokenizer *tokenizer = open_tokenizer(engine, &o);
     wipe_progress();

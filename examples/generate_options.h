@@ -142,11 +142,11 @@ static float temperature(const char *option, const char *text)
     return value;
 }
 
-/* In the order of ORTSHARD_DEVICE_*, ORTSHARD_PRECISION_* and ORTSHARD_KV_*. */
+/* In the order of ORTSHARD_DEVICE_*, ORTSHARD_PRECISION_* and ORTSHARD_DTYPE_*. */
 static const char *const DEVICES[] = {"auto", "cpu", "cuda", "coreml", NULL};
 static const char *const PRECISIONS[] = {"auto", "exact", "int8", "int4", "int4-fine", NULL};
 static const char *const KV_TYPES[] = {"auto", "f32", "f16", "int8", NULL};
-static const int32_t KV_CODES[] = {ORTSHARD_KV_AUTO, ORTSHARD_KV_F32, ORTSHARD_KV_F16, ORTSHARD_KV_INT8};
+static const int32_t KV_CODES[] = {ORTSHARD_DTYPE_AUTO, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_INT8};
 
 /* Which of `names` the first `length` characters of `value` are. */
 static int32_t choice(const char *option, const char *value, size_t length, const char *const *names)

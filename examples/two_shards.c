@@ -55,7 +55,7 @@ int main(int argc, char **argv)
     if (ids == NULL) return 1;
     for (int64_t i = 0; i < n; i++) ids[i] = strtoll(argv[3 + i], NULL, 10);
 
-    ortshard_tensor input = {ORTSHARD_I64, 1, {n}, ids, (size_t)n * sizeof *ids};
+    ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {n}, ids, (size_t)n * sizeof *ids};
     ortshard_tensor hidden, logits;
     check(ortshard_request_infer(front, &input, ORTSHARD_LOGITS_LAST, &hidden));
     check(ortshard_request_infer(back, &hidden, ORTSHARD_LOGITS_LAST, &logits));

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Much is called for what it must not do. */
+#define ORTSHARD_NODISCARD
 #include "ortshard.h"
 
 enum { SLOTS = 3, ROOM = 1 << 14, LARGEST_STRUCT = 4096, LONGEST_MESSAGE = 1 << 14 };
@@ -199,7 +201,7 @@ static const ortshard_engine_options *engine_options(void)
     options.engine.offline = 1;
     options.engine.cache_dir = options.engine.pack_cache = scratch_folder;
     options.engine.pack_cache_limit = number();
-    static const int32_t kv_types[] = {ORTSHARD_KV_AUTO, ORTSHARD_KV_F32, ORTSHARD_KV_F16, ORTSHARD_KV_INT8};
+    static const int32_t kv_types[] = {ORTSHARD_DTYPE_AUTO, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_INT8};
     options.engine.kv_type = chance(8) ? (int32_t)number() : kv_types[byte() % 4];
     options.engine.fetch = chance(2) ? fetch : NULL;
     void *given = sized(sizeof options.engine);
@@ -214,7 +216,7 @@ static const ortshard_shard_spec *spec(void)
     options.spec.model = path();
     options.spec.first_layer = (uint32_t)up_to(UINT32_MAX);
     options.spec.last_layer = chance(2) ? ORTSHARD_LAST_LAYER : (uint32_t)number();
-    options.spec.n_layers = chance(4) ? (uint32_t)number() : 0;
+    options.spec.layer_count = chance(4) ? (uint32_t)number() : 0;
     options.spec.revision = chance(4) ? text() : NULL;
     return sized(sizeof options.spec);
 }
@@ -224,9 +226,9 @@ static ortshard_tensor tensor(void)
 {
     static union { int64_t ids[ROOM / 8]; unsigned char bytes[ROOM]; } values;
     static const size_t sizes[] = {0, 4, 8, 4, 2, 2};
-    ortshard_tensor made = {ORTSHARD_I64, 1, {1, 1, 1, 1}, NULL, 0};
+    ortshard_tensor made = {ORTSHARD_DTYPE_I64, 1, {1, 1, 1, 1}, NULL, 0};
     if (chance(2)) made.dtype = chance(8) ? (int32_t)number() : 1 + byte() % 5;
-    int floats = made.dtype >= ORTSHARD_F32;
+    int floats = made.dtype >= ORTSHARD_DTYPE_F32;
     made.rank = chance(16) ? (uint32_t)number() : (uint32_t)(1 + floats + chance(2));
     int64_t n = chance(16) ? (int64_t)number() : 1 + byte() % 12;
     for (int i = 0; i < 4; i++) made.shape[i] = chance(16) ? (int64_t)number() : 1;
@@ -275,10 +277,51 @@ static void infer(void)
     }
     TRY(ortshard_request_position(request, &after));
     TRY(ortshard_request_capacity(request, &capacity));
+    if (into && to == NULL) {
+        MUST(after == before && output.data == NULL);
+        return;
+    }
     MUST(after > before && after <= capacity);
-    MUST(output.dtype == ORTSHARD_F32 && output.rank == 3);
+    MUST(output.dtype == ORTSHARD_DTYPE_F32 && output.rank == 3);
     int64_t id;
     if (output.data != NULL) TRY(ortshard_sampler_sample(ANY(samplers), output.data, output.byte_length / sizeof(float), &id));
+}
+
+static void flat(void)
+{
+    ortshard_request *request = ANY(requests);
+    static float logits[256];
+    int64_t ids[8];
+    uint64_t before = 0, after = 0;
+    for (size_t i = 0; i < 8; i++) ids[i] = chance(32) ? (int64_t)number() : byte() % 128;
+    size_t count = up_to(8), room = up_to(256);
+    ortshard_request_position(request, &before);
+    int ok = chance(2) ? TRY(ortshard_request_logits(request, ids, count, chance(8) ? NULL : logits, room, needed_or_null()))
+                       : TRY(ortshard_request_sample(request, ids, count, ANY(samplers), chance(16) ? NULL : ids));
+    ortshard_request_position(request, &after);
+    MUST(ok || after == before);
+}
+
+static void sample_many(void)
+{
+    ortshard_request *chosen[SLOTS];
+    ortshard_sampler *with[SLOTS];
+    ortshard_tensor inputs[SLOTS];
+    ortshard_status statuses[SLOTS];
+    int64_t ids[SLOTS];
+    char message[256];
+    size_t count = byte() % (SLOTS + 1);
+    for (size_t i = 0; i < count; i++) {
+        chosen[i] = ANY(requests);
+        with[i] = ANY(samplers);
+        inputs[i] = tensor();
+    }
+    if (chance(2)) {
+        TRY(ortshard_chain_sample(chosen, count, inputs, with[0] = ANY(samplers), chance(16) ? NULL : ids));
+        return;
+    }
+    TRY(ortshard_batch_sample(chosen, inputs, chance(4) ? NULL : with, count, ids, chance(2) ? NULL : statuses));
+    if (count > 0) (void)ortshard_error_message(chosen[0], message, sizeof message, needed_or_null());
 }
 
 static void infer_batch(void)
@@ -297,7 +340,7 @@ static void infer_batch(void)
     }
     memset(outputs, 0xaa, sizeof outputs);
     int in_place = chance(2), with_logits = chance(2), with_statuses = chance(2);
-    int ok = TRY(ortshard_infer_batch(chosen, inputs, with_logits ? logits : NULL, count, in_place ? inputs : outputs,
+    int ok = TRY(ortshard_batch_infer(chosen, inputs, with_logits ? logits : NULL, count, in_place ? inputs : outputs,
                                       with_statuses ? statuses : NULL));
     for (size_t i = 0; i < count; i++) {
         ortshard_request_position(chosen[i], &after[i]);
@@ -307,7 +350,7 @@ static void infer_batch(void)
         MUST(!refused || is_nothing(in_place ? &inputs[i] : &outputs[i]));
     }
     const ortshard_tensor *nothing = chance(2) ? NULL : inputs;
-    TRY(ortshard_infer_batch(chance(2) ? NULL : chosen, nothing, NULL, (size_t)number() | (size_t)1 << 63, outputs, NULL));
+    TRY(ortshard_batch_infer(chance(2) ? NULL : chosen, nothing, NULL, (size_t)number() | (size_t)1 << 63, outputs, NULL));
 }
 
 static void state(void)
@@ -364,12 +407,12 @@ static void look(void)
     union {
         size_t struct_size;
         unsigned char bytes[LARGEST_STRUCT];
-        ortshard_model_description model;
-        ortshard_shard_description shard;
-        ortshard_engine_counters counters;
-        ortshard_memory_estimate estimate;
-        ortshard_device_description device;
-        ortshard_runtime_description runtime;
+        ortshard_model_info model;
+        ortshard_shard_info shard;
+        ortshard_engine_stats counters;
+        ortshard_engine_estimate estimate;
+        ortshard_device_info device;
+        ortshard_runtime_info runtime;
         ortshard_oom oom;
     } seen;
     static const size_t sizes[] = {sizeof seen.model, sizeof seen.shard, sizeof seen.counters, sizeof seen.estimate,
@@ -379,14 +422,14 @@ static void look(void)
     seen.struct_size = chance(8) ? (size_t)number() : sizes[kind];
     const ortshard_engine *engine = ANY(engines);
     switch (kind) {
-    case 0: TRY(ortshard_model_info(path(), &seen.model)); return;
-    case 1: TRY(ortshard_shard_info(ANY(shards), &seen.shard)); return;
-    case 2: TRY(ortshard_engine_stats(engine, &seen.counters)); return;
-    case 3: TRY(ortshard_engine_estimate(engine, spec(), (uint32_t)number(), (uint32_t)number(), &seen.estimate)); return;
-    case 4: TRY(ortshard_device_info((uint32_t)number(), &seen.device)); return;
-    case 5: TRY(ortshard_runtime_info(&seen.runtime)); return;
-    case 6: TRY(ortshard_last_oom(&seen.oom)); return;
-    default: TRY(ortshard_engine_model_info(engine, spec(), progress, NULL, &seen.model));
+    case 0: TRY(ortshard_model_get_info(path(), &seen.model)); return;
+    case 1: TRY(ortshard_shard_get_info(ANY(shards), &seen.shard)); return;
+    case 2: TRY(ortshard_engine_get_stats(engine, &seen.counters)); return;
+    case 3: TRY(ortshard_engine_get_estimate(engine, spec(), (uint32_t)number(), (uint32_t)number(), &seen.estimate)); return;
+    case 4: TRY(ortshard_device_get_info((uint32_t)number(), &seen.device)); return;
+    case 5: TRY(ortshard_runtime_get_info(&seen.runtime)); return;
+    case 6: TRY(ortshard_error_get_oom(chance(2) ? NULL : ANY(requests), &seen.oom)); return;
+    default: TRY(ortshard_engine_get_model_info(engine, spec(), progress, NULL, &seen.model));
     }
 }
 
@@ -410,7 +453,7 @@ static void call(void)
     uint64_t freed;
     void *to;
     memset(&options, 0, sizeof options);
-    switch (byte() % 32) {
+    switch (byte() % 34) {
     case 0: MAKE(engine, engines, ortshard_engine_create(engine_options(), &made)); return;
     case 1: MAKE(shard, shards, ortshard_engine_ensure_shard(ANY(engines), spec(), chance(2) ? progress : NULL, NULL, &made)); return;
     case 2: MAKE(shard, shards, ortshard_engine_load_checkpoint(ANY(engines), path(), chance(2) ? progress : NULL, NULL, &made)); return;
@@ -466,7 +509,7 @@ static void call(void)
         if (chance(2)) TRY(ortshard_model_eos(path(), ids, up_to(8), needed_or_null()));
         else TRY(ortshard_engine_model_eos(ANY(engines), spec(), progress, NULL, ids, up_to(8), needed_or_null()));
         return;
-    case 25: TRY(ortshard_set_log_callback((int32_t)number(), chance(4) ? NULL : on_log, NULL)); return;
+    case 25: TRY(ortshard_log_set_callback((int32_t)number(), chance(4) ? NULL : on_log, NULL)); return;
     case 26:
         options.runtime.library = chance(2) ? path() : NULL;
         options.runtime.threads = (uint32_t)number();
@@ -475,6 +518,8 @@ static void call(void)
     case 27: MUST(ortshard_status_name((ortshard_status)number()) != NULL); return;
     case 28: infer_batch(); return;
     case 29: MAKE(tokenizer, tokenizers, ortshard_engine_open_tokenizer(ANY(engines), spec(), progress, NULL, &made)); return;
+    case 31: flat(); return;
+    case 32: sample_many(); return;
     case 30: TRY(ortshard_engine_clear_pack_cache(ANY(engines), chance(16) ? NULL : &freed)); return;
     default: infer();
     }
@@ -525,7 +570,7 @@ void fuzz_calls(const char *root, const char *scratch, const uint8_t *data, size
 
     for (int calls = 0; at < end && calls < 64; calls++) call();
 
-    ortshard_set_log_callback(ORTSHARD_LOG_ERROR, NULL, NULL);
+    ortshard_log_set_callback(ORTSHARD_LOG_ERROR, NULL, NULL);
     FREE(text_stream, streams);
     FREE(tokenizer, tokenizers);
     FREE(sampler, samplers);

@@ -27,13 +27,11 @@
  *             || ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard)
  *             || ortshard_request_create(shard, NULL, &request)
  *             || ortshard_sampler_create(NULL, &sampler);
- *         int64_t prompt[3] = {1, 15, 27}, id = 0;
- *         ortshard_tensor input = {ORTSHARD_I64, 1, {3}, prompt, sizeof prompt}, logits;
- *         for (int i = 0; i < 20 && !failed; i++) {
- *             failed = ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &logits)
- *                 || ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id);
- *             if (!failed) printf("%" PRId64 " ", id);
- *             input = (ortshard_tensor){ORTSHARD_I64, 1, {1}, &id, sizeof id};
+ *         int64_t ids[3] = {1, 15, 27};
+ *         size_t count = 3;
+ *         for (int i = 0; i < 20 && !failed; i++, count = 1) {
+ *             failed = ortshard_request_sample(request, ids, count, sampler, ids);
+ *             if (!failed) printf("%" PRId64 " ", ids[0]);
  *         }
  *         if (failed) fprintf(stderr, "%s\n", ortshard_last_error());
  *
@@ -46,16 +44,58 @@
  *
  * With text: examples/generate.c. With several shards: examples/two_shards.c.
  *
+ * CONTENTS (before each name ortshard_; without the functions that initialise structs)
+ *
+ *   Version                version abi_version
+ *   Statuses               status_name
+ *   Error messages         last_error error_message error_get_oom
+ *   Objects
+ *   Constants of many functions
+ *   Engine and shard spec  engine_create engine_free engine_ensure_shard engine_current_shard engine_clear
+ *                          engine_clear_pack_cache
+ *   Shard                  shard_retain shard_free shard_get_info shard_export_onnx
+ *   Tensor
+ *   Request                request_create request_free request_logits request_sample request_infer request_infer_into
+ *                          request_position request_capacity request_truncate request_cancel request_clear_cancel
+ *   Sampler                sampler_create sampler_free sampler_sample sampler_reset
+ *   Tokenizer              tokenizer_open tokenizer_free tokenizer_encode tokenizer_decode tokenizer_vocab_size
+ *                          tokenizer_bos tokenizer_pad tokenizer_eos tokenizer_is_eos tokenizer_apply_chat_template
+ *   Text stream            text_stream_create text_stream_free text_stream_push text_stream_finish
+ *   Chain                  chain_infer chain_sample
+ *   Batch                  batch_infer batch_sample
+ *   Model folders          model_get_info model_eos
+ *   Models of specs        engine_get_model_info engine_model_eos engine_open_tokenizer
+ *   Request state          request_fork request_export_state request_import_state
+ *   Checkpoints            engine_load_checkpoint engine_save_checkpoint
+ *   Memory estimate        engine_get_estimate
+ *   Files of a shard       engine_audit_files
+ *   Counters               engine_get_stats
+ *   ONNX Runtime           runtime_load runtime_get_info
+ *   Devices                device_count device_get_info
+ *   Log                    log_set_callback
+ *
  * CONVENTIONS
  *
- *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened
- *               to its last part in the lists of errors below. ortshard_last_error() then tells this thread what went
- *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
- *               object is as it was before. One thing only is gone: the output that a request gave last, after a
- *               run of it that failed.
+ *   Names       The object comes first: ortshard_request_infer() is a request's. ..._get_x() fills a struct
+ *               ortshard_..._x; a function of any other name gives numbers, texts or handles. `count` is a number of
+ *               elements, `size` a number of bytes, `capacity` the room there is, of elements or, where they are chars
+ *               or void, of bytes.
+ *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened to
+ *               its last part in the lists of errors below. ortshard_last_error() then tells this thread, and
+ *               ortshard_error_message() any other, what went wrong. A call that fails has done nothing: its outputs
+ *               are NULL or zero or were not written, and its object is as it was before. One thing only is gone: the
+ *               output that a request gave last, after a run of it that failed.
+ *
+ *               Any function may return these, which the lists do not repeat: NULL_ARGUMENT; INVALID_ARGUMENT for a
+ *               handle of another kind or that was freed, a struct_size that is none, or a value that is none of the
+ *               constants; INVALID_UTF8; VERSION_MISMATCH; INVALID_STATE where the object is in use by another call,
+ *               where the call comes from a callback of a call that it would wait for, or when the process ends;
+ *               INTERNAL; PANIC.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
- *               for being one, and every handle for being of the right kind and not freed: else INVALID_ARGUMENT.
- *               `int32_t` switches are off at 0 and on at anything else.
+ *               for being one, and every handle for being of the right kind and not freed. `int32_t` switches are off
+ *               at 0 and on at anything else.
+ *   Constants   Are enums, and where they are passed int32_t, so that their size is no compiler's choice. Values never
+ *               change.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
  *               matter, and NULL is ignored. What you pass in is read during the call only, but for callbacks that are
  *               called later and their `user_data`: each says how long it must live.
@@ -65,25 +105,31 @@
  *               when the call ends. 256 KiB of stack are enough for any call.
  *   Strings     UTF-8 and NUL-terminated, in and out. A buffer's capacity and `*needed` count the NUL.
  *   Arrays out  Come as (buffer, capacity, *needed). `*needed` tells the size of the whole answer; if the capacity is
- *               less, nothing is written and the status is BUFFER_TOO_SMALL. To ask for the size: NULL and 0.
- *   Structs     Those that may grow begin with struct_size. Initialise them with their ..._INIT, which sets it and the
- *               defaults; the library then knows which fields the program was compiled with. NULL options are the
- *               defaults. Structs to be filled need struct_size, too.
+ *               less, nothing is written and the status is BUFFER_TOO_SMALL. To ask for the size: NULL and 0, which is
+ *               OK.
+ *   Structs     Those that may grow begin with struct_size. Initialise them with their ..._INIT, or ..._init() in
+ *               languages without macros: that sets it and the defaults, and the library then knows which fields the
+ *               program was compiled with. NULL options are the defaults. Structs to be filled need struct_size, too.
  *   Callbacks   End in `void *user_data`, which is passed on as it is.
  *   Crashes     A bug in the library that would crash comes back as ORTSHARD_ERROR_PANIC instead.
- *   Exit        exit() may be called at any time, also from callbacks and while other threads are in calls. Once a handler
- *               of this library runs, calls that need ONNX Runtime return INVALID_STATE, and runs and loads in progress
- *               are stopped (they return CANCELLED or INVALID_STATE); it waits for them for up to 10 seconds. Static
- *               destructors and handlers of atexit() may use this library, and free its objects, under the same rule.
- *               Only while another thread is in the call that loads ONNX Runtime, the first that needs it, the process must
- *               not end: call ortshard_runtime_load() before starting threads.
+ *   Exit        exit() may be called at any time, also from callbacks and while other threads are in calls. Once a
+ *               handler of this library runs, calls that need ONNX Runtime return INVALID_STATE, and runs and loads in
+ *               progress are stopped (they return CANCELLED or INVALID_STATE); it waits for them for up to 10 seconds.
+ *               Static destructors and handlers of atexit() may use this library, and free its objects, under the same
+ *               rule. Only while another thread is in the call that loads ONNX Runtime, the first that needs it, the
+ *               process must not end: call ortshard_runtime_load() before starting threads.
+ *   Bindings    Programs that read headers take this one as it is (bindgen, ctypesgen, cgo), or (cffi, LuaJIT) as
+ *               `cpp -P -DORTSHARD_DECLARATIONS_ONLY ortshard.h` leaves it: declarations and nothing else.
+ *               ortshard.json beside it has constants, structs with the places of their fields, and functions.
+ *   ABI         docs/abi.md says what will not change. A program compiled with this header runs with every later
+ *               library of the same ORTSHARD_ABI_VERSION.
  *
  * WHAT MUST NOT BE DONE
  *
  *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
  *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
- *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's text
- *     until the stream's next call, and neither after the handle was freed.
+ *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's
+ *     text until the stream's next call, and neither after the handle was freed.
  *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
  *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
  *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().
@@ -94,83 +140,39 @@
 #ifndef ORTSHARD_H
 #define ORTSHARD_H
 
+#ifdef ORTSHARD_DECLARATIONS_ONLY
+#define ORTSHARD_API
+#define ORTSHARD_NODISCARD
+#else
 #include <stddef.h>
 #include <stdint.h>
 
-/** Before the functions' declarations. Define ORTSHARD_STATIC to link the static library on Windows. */
+/* Where functions come from. Define ORTSHARD_STATIC to link the static library on Windows. */
+#ifndef ORTSHARD_API
 #if defined(_WIN32) && !defined(ORTSHARD_STATIC)
 #define ORTSHARD_API __declspec(dllimport)
+#elif defined(__GNUC__) && !defined(_WIN32)
+#define ORTSHARD_API __attribute__((__visibility__("default")))
 #else
 #define ORTSHARD_API
+#endif
+#endif
+
+/* A status that nobody looks at is a warning. Define ORTSHARD_NODISCARD as nothing to have none. */
+#ifndef ORTSHARD_NODISCARD
+#if (defined(__cplusplus) && __cplusplus >= 201703L) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
+#define ORTSHARD_NODISCARD [[nodiscard]]
+#elif defined(__GNUC__)
+#define ORTSHARD_NODISCARD __attribute__((__warn_unused_result__))
+#else
+#define ORTSHARD_NODISCARD
+#endif
+#endif
 #endif
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* ==================================================================================================================
- * Objects
- *
- * Everything is reached through these handles. Free each one that a function gave you, in any order: what is still
- * needed by another object stays alive until that is freed too. Freeing NULL does nothing.
- *
- * A function that takes a `const` handle may be called from many threads at once on the same object. One that takes
- * a handle without `const` needs the object for itself; a second call at the same time returns
- * ORTSHARD_ERROR_INVALID_STATE and changes nothing. An object that is freed while a call on it is running, also from a
- * callback of that call, goes when the call ends.
- *
- * A handle of another kind, and one that was freed, is ORTSHARD_ERROR_INVALID_ARGUMENT in every function; freeing it does
- * nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles after it,
- * not for ever: set it to NULL.
- * ================================================================================================================== */
-
-/**
- * Holds at most one shard of a model and replaces it safely.
- *
- * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _stats, _model_info, _model_eos,
- * _open_tokenizer, _audit_files, _estimate, _load_checkpoint, _save_checkpoint.
- */
-typedef struct ortshard_engine ortshard_engine;
-
-/**
- * A sequence of tokens on a shard: a KV cache and a position in it.
- *
- * Functions: _create, _free, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel, _fork,
- * _export_state, _import_state; ortshard_infer_batch() for many at once, ortshard_infer_chain() for many shards in a row,
- * and ortshard_next_token() and ortshard_next_tokens() for ids instead of logits.
- */
-typedef struct ortshard_request ortshard_request;
-
-/**
- * A rule and a random stream that choose the next token from logits. Needs no model.
- *
- * Functions: _create, _free, _sample, _reset; ortshard_next_token(), ortshard_next_tokens().
- */
-typedef struct ortshard_sampler ortshard_sampler;
-
-/**
- * A loaded range of layers. Immutable; any number of requests and threads share it.
- *
- * References are counted: each one that a function gives you, and each that you retain, is freed once.
- *
- * Functions: _retain, _free, _info, _export_onnx; ortshard_request_create().
- */
-typedef struct ortshard_shard ortshard_shard;
-
-/**
- * Decodes token by token and gives text in whole characters.
- *
- * Functions: _create, _free, _push, _finish.
- */
-typedef struct ortshard_text_stream ortshard_text_stream;
-
-/**
- * Text to token ids and back. Immutable; needs no weights and no shard.
- *
- * Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
- * ortshard_text_stream_create().
- */
-typedef struct ortshard_tokenizer ortshard_tokenizer;
 
 /* ==================================================================================================================
  * Version
@@ -181,126 +183,132 @@ typedef struct ortshard_tokenizer ortshard_tokenizer;
  *     if (ortshard_abi_version() != ORTSHARD_ABI_VERSION) { ... wrong library ... }
  * ================================================================================================================== */
 
+/** The library version of this header: the first number of 1.2.3. */
+#define ORTSHARD_VERSION_MAJOR 0
+
+/** The second number of 1.2.3. */
+#define ORTSHARD_VERSION_MINOR 1
+
+/** The third number of 1.2.3. */
+#define ORTSHARD_VERSION_PATCH 0
+
 /** The ABI version of this header. It changes only if a program compiled before could no longer work. */
 #define ORTSHARD_ABI_VERSION 0
 
 /**
  * The version of the library that is running, such as "0.1.0".
  *
- * Never NULL, never to be freed, any thread. @since 0.1
+ * Never NULL, never to be freed. Threads: any.
  */
-ORTSHARD_API const char *ortshard_version(void);
+ORTSHARD_API
+const char *ortshard_version(void);
 
-/** The ABI version of the library that is running. Any thread. @since 0.1 */
-ORTSHARD_API uint32_t ortshard_abi_version(void);
+/** The ABI version of the library that is running. Threads: any. */
+ORTSHARD_API
+uint32_t ortshard_abi_version(void);
 
 /* ==================================================================================================================
  * Statuses
  *
- * Almost every function returns one. Zero is success; the hundreds group the errors. A value never changes its
- * meaning and is never used again; new ones may appear, so treat an unknown value as an error of its group.
+ * Almost every function returns one. Zero is success; the hundreds group the errors. A value never changes its meaning
+ * and is never used again; new ones may appear, so treat an unknown value as an error of its group.
  * ================================================================================================================== */
 
 /** The outcome of a call: ORTSHARD_OK or one of ORTSHARD_ERROR_*. */
 typedef int32_t ortshard_status;
 
-/** The call did what it says. */
-#define ORTSHARD_OK 0
-
-/** A pointer that must not be NULL is NULL. The message names the parameter. */
-#define ORTSHARD_ERROR_NULL_ARGUMENT 101
-
-/** An argument or option has a value that is not allowed. */
-#define ORTSHARD_ERROR_INVALID_ARGUMENT 102
-
-/** A string is not UTF-8. */
-#define ORTSHARD_ERROR_INVALID_UTF8 103
-
-/** An index, token id, layer or position lies outside its range. */
-#define ORTSHARD_ERROR_OUT_OF_RANGE 104
-
-/** A buffer cannot hold the answer. Nothing was written to it; the size it needs was. */
-#define ORTSHARD_ERROR_BUFFER_TOO_SMALL 105
-
-/** A struct uses a field that this version of the library does not know. */
-#define ORTSHARD_ERROR_VERSION_MISMATCH 106
-
-/** A file, folder or tensor does not exist. */
-#define ORTSHARD_ERROR_NOT_FOUND 201
-
-/** Reading, writing or mapping a file failed. */
-#define ORTSHARD_ERROR_IO 202
-
-/** A file's content breaks its own format or contradicts another file. */
-#define ORTSHARD_ERROR_MALFORMED 203
-
-/** The input is well formed, but this library cannot run it. */
-#define ORTSHARD_ERROR_UNSUPPORTED 204
-
-/** The network would be needed, and is not to be used. */
-#define ORTSHARD_ERROR_OFFLINE 205
-
-/** A file does not have the hash it should. */
-#define ORTSHARD_ERROR_HASH_MISMATCH 206
-
-/** The call does not fit the object's present state; also: the object is in use by another thread right now. */
-#define ORTSHARD_ERROR_INVALID_STATE 301
-
-/** The shard behind this request was replaced or cleared. */
-#define ORTSHARD_ERROR_STALE_SHARD 302
-
-/** The tokens do not fit into the rest of the request's capacity. */
-#define ORTSHARD_ERROR_CONTEXT_FULL 303
-
-/** The work was cancelled, by ortshard_request_cancel() or by a callback that did not return 0. */
-#define ORTSHARD_ERROR_CANCELLED 304
-
-/** No usable ONNX Runtime library was found. The message lists what was tried. */
-#define ORTSHARD_ERROR_RUNTIME_NOT_FOUND 401
-
-/** ONNX Runtime reported a failure that is none of the others. */
-#define ORTSHARD_ERROR_RUNTIME 402
-
-/** Memory ran out; ortshard_last_oom() says where. The object is as it was before the call. */
-#define ORTSHARD_ERROR_OUT_OF_MEMORY 403
-
-/** The device asked for does not exist or cannot be used here. */
-#define ORTSHARD_ERROR_DEVICE_UNAVAILABLE 404
-
-/** A broken invariant of this library: a bug, please report it. */
-#define ORTSHARD_ERROR_INTERNAL 901
-
-/** This library crashed inside the call: a bug, please report it. The process goes on; free the object. */
-#define ORTSHARD_ERROR_PANIC 902
+/** What an ortshard_status can be. */
+enum ortshard_status_code {
+    /** The call did what it says. */
+    ORTSHARD_OK = 0,
+    /** A pointer that must not be NULL is NULL. The message names the parameter. */
+    ORTSHARD_ERROR_NULL_ARGUMENT = 101,
+    /** An argument or option has a value that is not allowed. */
+    ORTSHARD_ERROR_INVALID_ARGUMENT = 102,
+    /** A string is not UTF-8. */
+    ORTSHARD_ERROR_INVALID_UTF8 = 103,
+    /** An index, token id, layer or position lies outside its range. */
+    ORTSHARD_ERROR_OUT_OF_RANGE = 104,
+    /** A buffer cannot hold the answer. Nothing was written to it; the size it needs was. */
+    ORTSHARD_ERROR_BUFFER_TOO_SMALL = 105,
+    /** A struct uses a field that this version of the library does not know. */
+    ORTSHARD_ERROR_VERSION_MISMATCH = 106,
+    /** A file, folder or tensor does not exist. */
+    ORTSHARD_ERROR_NOT_FOUND = 201,
+    /** Reading, writing or mapping a file failed. */
+    ORTSHARD_ERROR_IO = 202,
+    /** A file's content breaks its own format or contradicts another file. */
+    ORTSHARD_ERROR_MALFORMED = 203,
+    /** The input is well formed, but this library cannot run it. */
+    ORTSHARD_ERROR_UNSUPPORTED = 204,
+    /** The network would be needed, and is not to be used. */
+    ORTSHARD_ERROR_OFFLINE = 205,
+    /** A file does not have the hash it should. */
+    ORTSHARD_ERROR_HASH_MISMATCH = 206,
+    /** The call does not fit the object's present state; also: the object is in use by another thread right now. */
+    ORTSHARD_ERROR_INVALID_STATE = 301,
+    /** The shard behind this request was replaced or cleared. */
+    ORTSHARD_ERROR_STALE_SHARD = 302,
+    /** The tokens do not fit into the rest of the request's capacity. */
+    ORTSHARD_ERROR_CONTEXT_FULL = 303,
+    /** The work was cancelled, by ortshard_request_cancel() or by a callback that did not return 0. */
+    ORTSHARD_ERROR_CANCELLED = 304,
+    /** No usable ONNX Runtime library was found. The message lists what was tried. */
+    ORTSHARD_ERROR_ONNXRUNTIME_NOT_FOUND = 401,
+    /** ONNX Runtime reported a failure that is none of the others. */
+    ORTSHARD_ERROR_ONNXRUNTIME = 402,
+    /** Memory ran out; ortshard_error_get_oom() says where. The object is as it was before the call. */
+    ORTSHARD_ERROR_OUT_OF_MEMORY = 403,
+    /** The device asked for does not exist or cannot be used here. */
+    ORTSHARD_ERROR_DEVICE_UNAVAILABLE = 404,
+    /** A broken invariant of this library: a bug, please report it. */
+    ORTSHARD_ERROR_INTERNAL = 901,
+    /** This library crashed inside the call: a bug, please report it. The process goes on; free the object. */
+    ORTSHARD_ERROR_PANIC = 902
+};
 
 /**
  * The name of a status, such as "ORTSHARD_ERROR_IO"; "unknown status" for a value that is none.
  *
- * Never NULL, never to be freed, any thread. @since 0.1
+ * Never NULL, never to be freed. Threads: any.
  */
-ORTSHARD_API const char *ortshard_status_name(ortshard_status status);
+ORTSHARD_API
+const char *ortshard_status_name(ortshard_status status);
 
 /* ==================================================================================================================
  * Error messages
  *
- * Each thread has its own last error: read it on the thread that made the failing call, before that thread's next
- * call. A successful call leaves it as it is.
+ * Messages are for people; they may change, statuses do not. There are two ways to the message of a call that failed:
+ *
+ *     on the thread that made the call     ortshard_last_error(), or object NULL
+ *     on any thread                        ortshard_error_message(object, ...), by the object that the call was on
+ *
+ * The first is all that C, C++ and Python need, where a call and what follows it stay on one thread. Where a language
+ * moves work between threads, such as Node's asynchronous calls and Go's goroutines, its binding takes the second:
+ * every object keeps the message of the last call on it that failed, whichever thread made that call. A call on several
+ * requests leaves it on each of them; in a batch, on those that failed. Of calls at the same time on one object the
+ * last to fail is remembered.
+ *
+ * Functions that are on no object yet, ortshard_engine_create(), _sampler_create(), _tokenizer_open(), _runtime_load()
+ * and those of model folders, have the first way only: a binding calls them, and ortshard_last_error() after them,
+ * without giving the thread up in between (in Go, between runtime.LockOSThread() and its counterpart).
  * ================================================================================================================== */
 
-/** Memory ran out while a shard was loaded. */
-#define ORTSHARD_SITE_LOAD 1
-
-/** Memory ran out while a request's KV cache was reserved. */
-#define ORTSHARD_SITE_KV 2
-
-/** Memory ran out in the middle of a run. */
-#define ORTSHARD_SITE_RUN 3
-
 /** Where memory ran out. */
+enum ortshard_oom_site {
+    /** While a shard was loaded. */
+    ORTSHARD_OOM_LOAD = 1,
+    /** While a request's KV cache was reserved. */
+    ORTSHARD_OOM_KV = 2,
+    /** In the middle of a run. */
+    ORTSHARD_OOM_RUN = 3
+};
+
+/** Where memory ran out, and how much was asked for. */
 typedef struct ortshard_oom {
     /** Set to sizeof(ortshard_oom) before the call, for instance by ORTSHARD_OOM_INIT. */
     size_t struct_size;
-    /** Which allocation failed: an ORTSHARD_SITE_* constant. */
+    /** Which allocation failed: an ORTSHARD_OOM_* constant, of which lists of errors name the last part as the site. */
     int32_t site;
     /** The device whose memory ran out, such as "cpu". */
     char device[28];
@@ -308,72 +316,163 @@ typedef struct ortshard_oom {
     uint64_t requested_bytes;
 } ortshard_oom;
 
-/** An ortshard_oom ready to be filled. @since 0.1 */
+/** Initialises an ortshard_oom. */
 #define ORTSHARD_OOM_INIT { sizeof(ortshard_oom), 0, "", 0 }
+
+/** What ORTSHARD_OOM_INIT does, for languages without macros: `struct_size` is sizeof *oom. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_oom_init(ortshard_oom *oom, size_t struct_size);
 
 /**
  * What went wrong in this thread's last failing call, with every cause below it, as one line of UTF-8.
  *
- * Never NULL; "" if no call of this thread has failed. The text lives until the thread's next failing call; copy it
- * to keep it. @since 0.1
+ * Never NULL; "" if no call of this thread has failed. The text lives until the thread's next failing call; copy it to
+ * keep it.
  */
-ORTSHARD_API const char *ortshard_last_error(void);
+ORTSHARD_API
+const char *ortshard_last_error(void);
 
 /**
- * Where memory ran out in this thread's last failing call, if that returned ORTSHARD_ERROR_OUT_OF_MEMORY.
+ * What went wrong in the last failing call on `object`, a handle of any kind; with NULL, in this thread's last failing
+ * call. "" if there was none.
  *
- * Leaves the last error as it is, whatever it returns.
+ * Writes the text of ortshard_last_error() and a final NUL to `buffer`, which has room for `capacity` bytes, and their
+ * number, NUL included, to `*needed`. NULL and 0 ask for the number. Leaves all messages as they are, whatever it
+ * returns.
  *
- * Errors: INVALID_STATE if the last error was another; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size.
- * @since 0.1
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any, also during a call on the object.
  */
-ORTSHARD_API ortshard_status ortshard_last_oom(ortshard_oom *oom);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_error_message(const void *object, char *buffer, size_t capacity, size_t *needed);
+
+/**
+ * Where memory ran out in the last failing call on `object`, or with NULL in this thread's last failing call, if that
+ * returned ORTSHARD_ERROR_OUT_OF_MEMORY. Leaves all messages as they are, whatever it returns.
+ *
+ * Errors: INVALID_STATE if that call failed for another reason. Threads: any, also during a call on the object.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_error_get_oom(const void *object, ortshard_oom *oom);
 
 /* ==================================================================================================================
- * Model folders
+ * Objects
  *
- * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. For models
- * of the hub by name: ortshard_engine_model_info().
+ * Everything is reached through these handles. Free each one that a function gave you, in any order: what is still
+ * needed by another object stays alive until that is freed too. An object that is freed while a call on it is running,
+ * also from a callback of that call, goes when the call ends.
+ *
+ * A handle of another kind, and one that was freed, is ORTSHARD_ERROR_INVALID_ARGUMENT in every function; freeing it
+ * does nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles
+ * after it, not for ever: set it to NULL.
  * ================================================================================================================== */
 
-/** The shape of a model. */
-typedef struct ortshard_model_description {
-    /** Set to sizeof(ortshard_model_description) before the call. */
-    size_t struct_size;
-    /** The architecture, such as "LlamaForCausalLM". */
-    char architecture[64];
-    /** Number of layers; the last one's index is one less. */
-    uint32_t n_layers;
-    /** Width of hidden states. */
-    uint32_t hidden_size;
-    /** Number of token ids, and width of logits. */
-    uint32_t vocab_size;
-    /** The longest sequence the model allows, in tokens. */
-    uint32_t max_positions;
-} ortshard_model_description;
-
-/** An ortshard_model_description ready to be filled. @since 0.1 */
-#define ORTSHARD_MODEL_DESCRIPTION_INIT { sizeof(ortshard_model_description), "", 0, 0, 0, 0 }
+/**
+ * Holds at most one shard of a model and replaces it safely.
+ *
+ * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
+ * _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
+ */
+typedef struct ortshard_engine ortshard_engine;
 
 /**
- * Describes the model in the folder `model`. Reads config.json only; needs neither weights nor ONNX Runtime.
+ * A loaded range of layers. Immutable; any number of requests and threads share it.
  *
- * Errors: NOT_FOUND if there is no such folder or no config.json in it; MALFORMED if that breaks its format;
- * UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; NULL_ARGUMENT; INVALID_ARGUMENT if it
- * is not a folder, or for a bad struct_size. Threads: any. @since 0.1
+ * References are counted: each one that a function gives you, and each that you retain, is freed once.
+ *
+ * Functions: _retain, _free, _get_info, _export_onnx; ortshard_request_create().
  */
-ORTSHARD_API ortshard_status ortshard_model_info(const char *model, ortshard_model_description *description);
+typedef struct ortshard_shard ortshard_shard;
 
 /**
- * The ids that end a sequence, as generation_config.json, or config.json where that has none, of the folder `model`
- * declares them; there may be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos()
- * knows more.
+ * A sequence of tokens on a shard: a KV cache and a position in it.
  *
- * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
- *
- * Errors: those of ortshard_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any. @since 0.1
+ * Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel,
+ * _clear_cancel, _fork, _export_state, _import_state; ortshard_chain_infer() and ortshard_chain_sample() for many
+ * shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many requests at once.
  */
-ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids, size_t capacity, size_t *needed);
+typedef struct ortshard_request ortshard_request;
+
+/**
+ * A rule and a random stream that choose the next token from logits. Needs no model.
+ *
+ * Functions: _create, _free, _sample, _reset; ortshard_request_sample(), ortshard_chain_sample(),
+ * ortshard_batch_sample().
+ */
+typedef struct ortshard_sampler ortshard_sampler;
+
+/**
+ * Text to token ids and back. Immutable; needs no weights and no shard.
+ *
+ * Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
+ * ortshard_text_stream_create().
+ */
+typedef struct ortshard_tokenizer ortshard_tokenizer;
+
+/**
+ * Decodes token by token and gives text in whole characters.
+ *
+ * Functions: _create, _free, _push, _finish.
+ */
+typedef struct ortshard_text_stream ortshard_text_stream;
+
+/* ==================================================================================================================
+ * Constants of many functions
+ *
+ * Constants are enums with values that never change. Parameters and fields that take one are int32_t, whose size no
+ * compiler chooses. A value that is none of the constants that a function knows is INVALID_ARGUMENT.
+ * ================================================================================================================== */
+
+/** What the elements of tensors, KV caches and weights are. A type has one number, wherever it is named. */
+enum ortshard_dtype {
+    /** None said: what the option, or the device, takes by itself. */
+    ORTSHARD_DTYPE_AUTO = 0,
+    /** int32_t. Token ids. */
+    ORTSHARD_DTYPE_I32 = 1,
+    /** int64_t. Token ids. */
+    ORTSHARD_DTYPE_I64 = 2,
+    /** float. Hidden states, logits, KV caches and weights. */
+    ORTSHARD_DTYPE_F32 = 3,
+    /** IEEE half precision. Hidden states, KV caches and weights. */
+    ORTSHARD_DTYPE_F16 = 4,
+    /** bfloat16. Hidden states and weights. */
+    ORTSHARD_DTYPE_BF16 = 5,
+    /** 8 bits a value, with scales. KV caches and weights; no tensor of a call. */
+    ORTSHARD_DTYPE_INT8 = 16,
+    /** 4 bits a value, with scales. Weights; no tensor of a call. */
+    ORTSHARD_DTYPE_INT4 = 17
+};
+
+/** Where shards run. */
+enum ortshard_device_kind {
+    /**
+     * The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda", "cuda:1" or "coreml"); without it, the
+     * first NVIDIA GPU that can be used, else the processor.
+     */
+    ORTSHARD_DEVICE_AUTO = 0,
+    /** The processor. */
+    ORTSHARD_DEVICE_CPU = 1,
+    /** An NVIDIA GPU. */
+    ORTSHARD_DEVICE_CUDA = 2,
+    /** Apple's Core ML. It takes the linear layers and little else of a model, so it is never chosen by itself. */
+    ORTSHARD_DEVICE_COREML = 3
+};
+
+/** How weights are kept. */
+enum ortshard_precision {
+    /** The best for the device; on the processor, ORTSHARD_PRECISION_EXACT. */
+    ORTSHARD_PRECISION_AUTO = 0,
+    /**
+     * The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type, f32 in
+     * bf16.
+     */
+    ORTSHARD_PRECISION_EXACT = 1,
+    /** 8 bits a weight, one scale for 128 of a row: nearly exact. */
+    ORTSHARD_PRECISION_INT8 = 2,
+    /** 4 bits a weight, one scale for 128 of a row: the fastest and smallest. */
+    ORTSHARD_PRECISION_INT4 = 3,
+    /** 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower. */
+    ORTSHARD_PRECISION_INT4_FINE = 4
+};
 
 /* ==================================================================================================================
  * Engine and shard spec
@@ -381,60 +480,9 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
  * A model is a folder, or a name. Files of a model that is a name come from the hub's cache and, if they are missing
  * there, from the hub; or, with a fetch callback, from wherever the host program keeps them.
  *
- * An engine keeps one shard resident and replaces it as a transaction. Programs that run several shards in one
- * process use one engine for each.
+ * An engine keeps one shard resident and replaces it as a transaction. Programs that run several shards in one process
+ * use one engine for each.
  * ================================================================================================================== */
-
-/** The best for the device; on the processor, ORTSHARD_PRECISION_EXACT. */
-#define ORTSHARD_PRECISION_AUTO 0
-
-/** The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type, f32 in bf16. */
-#define ORTSHARD_PRECISION_EXACT 1
-
-/** 8 bits a weight, one scale for 128 of a row: nearly exact. */
-#define ORTSHARD_PRECISION_INT8 2
-
-/** 4 bits a weight, one scale for 128 of a row: the fastest and smallest. */
-#define ORTSHARD_PRECISION_INT4 3
-
-/** 4 bits a weight, one scale for 32 of a row: closer to exact, a tenth slower. */
-#define ORTSHARD_PRECISION_INT4_FINE 4
-
-/** What the device computes in: ORTSHARD_KV_F32 on the processor, on CUDA the checkpoint's own type, bf16 if that is f32. */
-#define ORTSHARD_KV_AUTO 0
-
-/** float32, as computed. The number of ORTSHARD_F32: types of caches and of tensors are numbered together. */
-#define ORTSHARD_KV_F32 3
-
-/**
- * IEEE float16: half the memory. A value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs
- * stay what they are.
- */
-#define ORTSHARD_KV_F16 4
-
-/**
- * 8 bits, and one float32 scale for each head's key or value of one token: little more than a quarter of the memory. A row
- * with a value that is not finite becomes NaNs.
- */
-#define ORTSHARD_KV_INT8 16
-
-/** Reading config.json. */
-#define ORTSHARD_STAGE_INSPECT 1
-
-/** Finding the files that hold the shard's tensors, and bringing those that are not here. */
-#define ORTSHARD_STAGE_FETCH 2
-
-/** Mapping weights. */
-#define ORTSHARD_STAGE_WEIGHTS 3
-
-/** Quantising them, where the precision asks for it and the cache of packed shards does not have them. */
-#define ORTSHARD_STAGE_PACK 4
-
-/** Creating the ONNX Runtime session. */
-#define ORTSHARD_STAGE_SESSION 5
-
-/** Done. Comes last and once. */
-#define ORTSHARD_STAGE_READY 6
 
 /**
  * Brings one file of a model here and writes its local path, NUL-terminated UTF-8, to `path`, which has room for
@@ -445,8 +493,8 @@ ORTSHARD_API ortshard_status ortshard_model_eos(const char *model, int64_t *ids,
  * (no longjmp, no C++ exception), and must not free engines, shards or requests; loading, running and clearing return
  * INVALID_STATE from there. The file must stay as it is while the model is in use.
  *
- * A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine, all
- * references to its shards and all requests on these are freed.
+ * A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine,
+ * all references to its shards and all requests on these are freed.
  */
 typedef ortshard_status (*ortshard_fetch_callback)(const char *model,
                                                    const char *revision,
@@ -480,8 +528,8 @@ typedef struct ortshard_engine_options {
     /**
      * Not 0: another shard is loaded in place of the present one instead of beside it, for when both do not fit.
      *
-     * The present one's memory is given back first. If the new one fails, it is loaded again and its requests go on
-     * as if nothing had been; if the new one succeeds, they are stale.
+     * The present one's memory is given back first. If the new one fails, it is loaded again and its requests go on as
+     * if nothing had been; if the new one succeeds, they are stale.
      */
     int32_t release_first;
     /**
@@ -508,49 +556,89 @@ typedef struct ortshard_engine_options {
     uint64_t pack_cache_limit;
     /**
      * Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
-     * library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with results
-     * that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
+     * library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with
+     * results that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
      */
     int32_t stock_operators;
     /**
-     * How the KV caches of requests are kept: an ORTSHARD_KV_* constant. F16 and INT8 are for the processor's own
-     * operators only, and on CUDA F32 is refused too: UNSUPPORTED.
+     * What the KV caches of requests hold: ORTSHARD_DTYPE_AUTO (or 0), _F32, _F16 or _INT8. AUTO is what the device
+     * computes in: float32 on the processor; on CUDA the checkpoint's own type, bfloat16 where that is float32.
+     *
+     * _F16 takes half the memory of _F32. A value beyond 65504 in magnitude, the largest there is, becomes that;
+     * infinities and NaNs stay what they are. _INT8 is 8 bits, and one float32 scale for each head's key or value of
+     * one token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both are
+     * for the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
      */
     int32_t kv_type;
     /**
-     * Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so that
-     * ortshard_infer_batch() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
-     * 0: 1. The processor's own operators run any requests together.
+     * Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so
+     * that ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one
+     * capacity. 0: 1. The processor's own operators run any requests together.
      */
     uint32_t batch_slots;
     /**
-     * Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed. For
-     * hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses their
-     * allocations.
+     * Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed.
+     * For hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses
+     * their allocations.
      */
     int32_t no_graph_capture;
 } ortshard_engine_options;
 
+/** Initialises an ortshard_engine_options. */
+#define ORTSHARD_ENGINE_OPTIONS_INIT \
+    { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
+
+/** What ORTSHARD_ENGINE_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_options_init(ortshard_engine_options *options, size_t struct_size);
+
+/** A layer that stands for another. */
+enum {
+    /** In ortshard_shard_spec: the model's last layer. */
+    ORTSHARD_LAST_LAYER = 2147483647
+};
+
 /**
- * Which layers of which model. Start from ORTSHARD_SHARD_SPEC_INIT: the layers are taken as they stand, zero is
- * layer 0.
+ * Which layers of which model. Start from ORTSHARD_SHARD_SPEC_INIT: the layers are taken as they stand, zero is layer
+ * 0.
  */
 typedef struct ortshard_shard_spec {
     /** sizeof(ortshard_shard_spec). */
     size_t struct_size;
     /** The model's folder or its name on the hub (`name` or `org/name`), as UTF-8. Read during the call only. */
     const char *model;
+    /** Branch, tag or commit of a model on the hub. NULL: "main". */
+    const char *revision;
     /** The first layer, from 0. */
     uint32_t first_layer;
     /** The last layer, INCLUSIVE: 0 and 3 are four layers. ORTSHARD_LAST_LAYER: the model's last. */
     uint32_t last_layer;
     /** Layers of the whole model, to check that the right model is there: another number is an error. 0: no check. */
-    uint32_t n_layers;
-    /** Zero. */
-    uint32_t reserved;
-    /** Branch, tag or commit of a model on the hub. NULL: "main". */
-    const char *revision;
+    uint32_t layer_count;
 } ortshard_shard_spec;
+
+/** Initialises an ortshard_shard_spec. */
+#define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, NULL, 0, ORTSHARD_LAST_LAYER, 0 }
+
+/** What ORTSHARD_SHARD_SPEC_INIT does, for languages without macros: `struct_size` is sizeof *spec. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_shard_spec_init(ortshard_shard_spec *spec, size_t struct_size);
+
+/** The steps of loading, in order. */
+enum ortshard_stage {
+    /** Reading config.json. */
+    ORTSHARD_STAGE_INSPECT = 1,
+    /** Finding the files that hold the shard's tensors, and bringing those that are not here. */
+    ORTSHARD_STAGE_FETCH = 2,
+    /** Mapping weights. */
+    ORTSHARD_STAGE_WEIGHTS = 3,
+    /** Quantising them, where the precision asks for it and the cache of packed shards does not have them. */
+    ORTSHARD_STAGE_PACK = 4,
+    /** Creating the ONNX Runtime session. */
+    ORTSHARD_STAGE_SESSION = 5,
+    /** Done. Comes last and once. */
+    ORTSHARD_STAGE_READY = 6
+};
 
 /** How far loading is. */
 typedef struct ortshard_progress {
@@ -569,8 +657,8 @@ typedef struct ortshard_progress {
 } ortshard_progress;
 
 /**
- * Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
- * to cancel.
+ * Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else to
+ * cancel.
  *
  * Called from the thread that called the loading function. Loading or clearing on the same engine returns INVALID_STATE
  * from there, since it would wait for itself; an engine that is freed there goes when the loading function returns. It
@@ -578,52 +666,29 @@ typedef struct ortshard_progress {
  */
 typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress, void *user_data);
 
-/** Default ortshard_engine_options. @since 0.1 */
-#define ORTSHARD_ENGINE_OPTIONS_INIT \
-    { sizeof(ortshard_engine_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
-
-/** Stands for a model's last layer in ortshard_shard_spec. */
-#define ORTSHARD_LAST_LAYER UINT32_MAX
-
-/** An ortshard_shard_spec of all layers; set its `model`. @since 0.1 */
-#define ORTSHARD_SHARD_SPEC_INIT { sizeof(ortshard_shard_spec), NULL, 0, ORTSHARD_LAST_LAYER, 0, 0, NULL }
-
-/**
- * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_ENGINE_OPTIONS_INIT.
- *
- * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_engine_options_init(ortshard_engine_options *options, size_t struct_size);
-
-/**
- * Fills `spec`, of `struct_size` bytes, with ORTSHARD_SHARD_SPEC_INIT, for languages without macros.
- *
- * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_shard_spec_init(ortshard_shard_spec *spec, size_t struct_size);
-
 /**
  * Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
  *
- * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type that
- * the operators it asks for do not have; INVALID_ARGUMENT for an option that is none; VERSION_MISMATCH; NULL_ARGUMENT.
- * Threads: any. Ownership: free `*engine` with ortshard_engine_free(). @since 0.1
+ * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type
+ * that the operators it asks for do not have; INVALID_ARGUMENT for a device_index where there is only one device, or if
+ * the environment's ORTSHARD_DEVICE names none.
+ * Threads: any. Ownership: free `*engine` with ortshard_engine_free().
  */
-ORTSHARD_API
-ortshard_status ortshard_engine_create(const ortshard_engine_options *options,
-                                       ortshard_engine **engine);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_create(const ortshard_engine_options *options, ortshard_engine **engine);
 
-/** Frees an engine, and its shard once no request and no reference holds it. NULL is ignored. @since 0.1 */
-ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
+/** Frees an engine, and its shard once no request and no reference holds it. NULL is ignored. */
+ORTSHARD_API
+void ortshard_engine_free(ortshard_engine *engine);
 
 /**
  * Makes the shard that `spec` names the engine's shard and gives a reference to it.
  *
  * If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with the
- * model's own weights, and the files as they were. Of a model that is a name, the name and the revision count. Otherwise
- * the shard is built beside the present one, which is replaced when the new one is ready: after any failure the old shard
- * is still there. Requests on a replaced shard go on working, and keep it in memory until they are freed; with the
- * option release_first they become stale instead.
+ * model's own weights, and the files as they were. Of a model that is a name, the name and the revision count.
+ * Otherwise the shard is built beside the present one, which is replaced when the new one is ready: after any failure
+ * the old shard is still there. Requests on a replaced shard go on working, and keep it in memory until they are freed;
+ * with the option release_first they become stale instead.
  *
  * A relative path means what it means now, whatever the working directory is later.
  *
@@ -631,15 +696,14 @@ ORTSHARD_API void ortshard_engine_free(ortshard_engine *engine);
  *
  * Errors: NOT_FOUND for a folder, model, file or tensor that is missing; MALFORMED and UNSUPPORTED for a model that
  * cannot be run; OUT_OF_RANGE for layers that the model does not have, or a first_layer after last_layer;
- * INVALID_ARGUMENT if n_layers is not the model's, if the model is the path of a file, or for a bad revision or one of a
- * folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that is
- * not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
+ * INVALID_ARGUMENT if layer_count is not the model's, if the model is the path of a file, or for a bad revision or one
+ * of a folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that
+ * is not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
  * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load
- * on this engine; IO; RUNTIME; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
+ * on this engine; IO; ONNXRUNTIME.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
- * @since 0.1
  */
-ORTSHARD_API
+ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_engine_ensure_shard(const ortshard_engine *engine,
                                              const ortshard_shard_spec *spec,
                                              ortshard_progress_callback progress,
@@ -649,10 +713,10 @@ ortshard_status ortshard_engine_ensure_shard(const ortshard_engine *engine,
 /**
  * Gives a reference to the engine's shard, or NULL (and ORTSHARD_OK) if it has none.
  *
- * Errors: NULL_ARGUMENT.
- * Threads: many at once. Ownership: free `*shard` with ortshard_shard_free(). @since 0.1
+ * Threads: many at once. Ownership: free `*shard` with ortshard_shard_free().
  */
-ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine *engine, ortshard_shard **shard);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_current_shard(const ortshard_engine *engine, ortshard_shard **shard);
 
 /**
  * Gives back the memory of the engine's shard: its weights, its session, and the KV caches of the requests on it. The
@@ -662,83 +726,849 @@ ORTSHARD_API ortshard_status ortshard_engine_current_shard(const ortshard_engine
  * freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
  * are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
  *
- * Errors: INVALID_STATE from a callback of a load on this engine; NULL_ARGUMENT.
- * Threads: many at once; waits for a load and for runs in progress. @since 0.1
+ * Errors: INVALID_STATE from a callback of a load on this engine.
+ * Threads: many at once; waits for a load and for runs in progress.
  */
-ORTSHARD_API ortshard_status ortshard_engine_clear(const ortshard_engine *engine);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_clear(const ortshard_engine *engine);
 
 /**
  * Deletes every quantised shard from the engine's cache of them. Shards in use go on working.
  *
- * `freed`, unless NULL, gets the bytes of the files. Errors: NULL_ARGUMENT. Threads: any. @since 0.1
+ * `freed`, unless NULL, gets the bytes of the files. Threads: any.
  */
-ORTSHARD_API ortshard_status ortshard_engine_clear_pack_cache(const ortshard_engine *engine, uint64_t *freed);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_clear_pack_cache(const ortshard_engine *engine, uint64_t *freed);
 
 /* ==================================================================================================================
- * Counters
+ * Shard
+ *
+ * A shard that starts at layer 0 takes token ids, any other the hidden states of the shard before it. A shard that ends
+ * at the last layer gives logits, any other hidden states.
  * ================================================================================================================== */
 
-/** What an engine has counted since it was created. */
-typedef struct ortshard_engine_counters {
-    /** Set to sizeof(ortshard_engine_counters) before the call. */
+/** What a shard is and takes. */
+typedef struct ortshard_shard_info {
+    /** Set to sizeof(ortshard_shard_info) before the call. */
     size_t struct_size;
-    /** Shards loaded. */
-    uint64_t shards_loaded;
-    /** Tokens run through its shards. */
-    uint64_t tokens;
-    /** Times that memory ran out while a shard was loaded. */
-    uint64_t out_of_memory_load;
-    /** Times that memory ran out while a KV cache was reserved. */
-    uint64_t out_of_memory_kv;
-    /** Times that memory ran out in a run. */
-    uint64_t out_of_memory_run;
-} ortshard_engine_counters;
+    /** The model's architecture, such as "LlamaForCausalLM". */
+    char architecture[64];
+    /** The first layer, from 0. */
+    uint32_t first_layer;
+    /** The last layer, INCLUSIVE. */
+    uint32_t last_layer;
+    /** Layers of the whole model. */
+    uint32_t layer_count;
+    /** 1 if it takes token ids (it starts at layer 0), 0 if it takes hidden states. */
+    int32_t is_first;
+    /** 1 if it gives logits (it ends at the last layer), 0 if it gives hidden states. */
+    int32_t is_last;
+    /** Width of hidden states. */
+    uint32_t hidden_size;
+    /** Number of token ids, and width of logits. */
+    uint32_t vocab_size;
+    /** The longest sequence the model allows, in tokens. */
+    uint32_t max_positions;
+    /**
+     * Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16,
+     * ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8 or ORTSHARD_DTYPE_INT4.
+     */
+    int32_t weight_dtype;
+    /** Where it runs: an ORTSHARD_DEVICE_* constant. */
+    int32_t device;
+    /** Which device of that kind, from 0. */
+    uint32_t device_index;
+    /** Bytes of its weights, as stored. */
+    uint64_t weight_bytes;
+    /** Bytes of KV cache that a token takes in a request. */
+    uint64_t kv_bytes_per_token;
+    /**
+     * What was asked for, by the engine's options or by the environment's ORTSHARD_DEVICE: an ORTSHARD_DEVICE_*
+     * constant. If that is neither ORTSHARD_DEVICE_AUTO nor `device`, the processor has taken its place.
+     */
+    int32_t requested_device;
+    /** Which device of that kind, from 0. */
+    uint32_t requested_device_index;
+    /** Nodes of its graph, as ONNX Runtime has placed them. */
+    uint32_t nodes;
+    /**
+     * Those of them that run on the processor: all if that is `device`, and on another device those that its provider
+     * does not take.
+     */
+    uint32_t cpu_nodes;
+    /**
+     * Tensors that come in at a time: 1 for every model of this version. A program that carries tensors between shards
+     * itself must refuse a shard of more, since a later version may run models whose boundaries have several parts.
+     */
+    uint32_t input_parts;
+    /** Tensors that come out at a time, likewise. */
+    uint32_t output_parts;
+} ortshard_shard_info;
 
-/** An ortshard_engine_counters ready to be filled. @since 0.1 */
-#define ORTSHARD_ENGINE_COUNTERS_INIT { sizeof(ortshard_engine_counters), 0, 0, 0, 0, 0 }
+/** Initialises an ortshard_shard_info. */
+#define ORTSHARD_SHARD_INFO_INIT \
+    { sizeof(ortshard_shard_info), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/** What ORTSHARD_SHARD_INFO_INIT does, for languages without macros: `struct_size` is sizeof *info. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_shard_info_init(ortshard_shard_info *info, size_t struct_size);
 
 /**
- * What the engine has counted since it was created.
+ * Counts another reference to a shard, for another owner. Each is given back with ortshard_shard_free().
  *
- * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
+ * Threads: many at once.
  */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_shard_retain(const ortshard_shard *shard);
+
+/** Gives one reference to a shard back. NULL is ignored. Threads: many at once, each with its own reference. */
 ORTSHARD_API
-ortshard_status ortshard_engine_stats(const ortshard_engine *engine,
-                                      ortshard_engine_counters *counters);
+void ortshard_shard_free(ortshard_shard *shard);
+
+/**
+ * Describes a shard.
+ *
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_shard_get_info(const ortshard_shard *shard, ortshard_shard_info *info);
+
+/**
+ * Saves the shard as a standard ONNX model: the file `path`, and its weights beside it in `path` followed by ".data":
+ * as float32 or, in another precision, matrices as the shard's own codes and scales (MatMulNBits; with 8 bits that
+ * needs ONNX Runtime 1.24).
+ *
+ * Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
+ * complete, or neither does. Those that are there are replaced and their modes stay; links are followed.
+ *
+ * Errors: STALE_SHARD; INVALID_ARGUMENT for a path that is empty, ends in a slash, or where one of the two names is
+ * that of a folder, a device or another thing that is no regular file: it is left as it is; IO; UNSUPPORTED;
+ * OUT_OF_MEMORY.
+ * Threads: many at once, to different paths.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_shard_export_onnx(const ortshard_shard *shard, const char *path);
 
 /* ==================================================================================================================
- * Model and tokenizer of a spec
+ * Tensor
  *
- * The same as for model folders, but found as the files of a shard are: in a folder, in the hub's cache, at the hub, or
- * by the fetch callback. Of the spec, only `model` and `revision` matter. Files that are not here are brought here, as
- * few as needed, and `progress`, unless NULL, is told and may cancel that.
+ * What goes into a request and comes out of it: a description of memory that someone else owns. Values lie row after
+ * row without gaps, in the machine's byte order; any alignment is accepted, but aligned memory is not copied.
+ *
+ *     int64_t ids[3] = {1, 15, 27};
+ *     ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {3}, ids, sizeof ids};
+ * ================================================================================================================== */
+
+/** A tensor in memory. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_tensor {
+    /** Element type: ORTSHARD_DTYPE_I32, _I64, _F32, _F16 or _BF16. */
+    int32_t dtype;
+    /** Number of dimensions, at most 4. */
+    uint32_t rank;
+    /** The dimensions; those past `rank` are 0 in tensors that the library gives. */
+    int64_t shape[4];
+    /** The values. Outputs are read only. */
+    void *data;
+    /** Bytes of the values: exactly what dtype and shape make. */
+    size_t byte_length;
+} ortshard_tensor;
+
+/* ==================================================================================================================
+ * Request
+ *
+ * A request runs tokens through its shard, continuing where it stopped: its KV cache keeps what the shard computed for
+ * the tokens before. A prompt may come in one call or in several, the bits are the same.
+ *
+ * On a shard of all layers, ids go in and logits or the next id come out:
+ *
+ *     ortshard_request_logits(request, ids, count, logits, capacity, &needed);
+ *     ortshard_request_sample(request, ids, count, sampler, &id);
+ *
+ * On any shard, tensors go in and come out:
+ *
+ *     ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output);
+ *
+ * Inputs, of n tokens:
+ *
+ *     first shard:    token ids, I32 or I64, [n] or [1, n]
+ *     other shards:   hidden states, F32, F16 or BF16, [n, hidden_size] or [1, n, hidden_size]
+ *
+ * Outputs:
+ *
+ *     last shard:     logits, F32 [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
+ *     other shards:   hidden states [1, n, hidden_size] for the next shard: F32, or as the option hidden_dtype says
+ *
+ * So one tensor can travel through all shards, as `input` and `output` of the same call:
+ *
+ *     for (int i = 0; i < shard_count; i++)
+ *         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
+ *
+ * An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any
+ * call of _infer, _infer_into, _logits or _sample, of a batch or of a chain with that request, also one that fails. No
+ * other function touches it.
+ * ================================================================================================================== */
+
+/** Which logits a last shard gives. */
+enum ortshard_logits {
+    /** Those of the last token: [1, 1, vocab_size]. */
+    ORTSHARD_LOGITS_LAST = 0,
+    /** Those of every token: [1, n, vocab_size]. */
+    ORTSHARD_LOGITS_ALL = 1,
+    /** None: [1, 0, vocab_size]. Only fills the KV cache. */
+    ORTSHARD_LOGITS_NONE = 2
+};
+
+/** Limits of a request. All zero but struct_size: the defaults. */
+typedef struct ortshard_request_options {
+    /** sizeof(ortshard_request_options). */
+    size_t struct_size;
+    /**
+     * Tokens there is room for, prompt and answer together. The KV cache's memory is reserved at once, so a run never
+     * fails for lack of it. 0: the model's maximum, at most 4096.
+     */
+    uint32_t capacity;
+    /** Tokens per run of a long input. 0: 512. Any size gives the same bits; a smaller one needs less memory. */
+    uint32_t prefill_chunk;
+    /**
+     * Not 0: the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
+     * back at its end: the same bits, in a time that grows with all the tokens so far.
+     *
+     * Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
+     * others. Its state cannot be exported or imported.
+     */
+    int32_t no_cache;
+    /**
+     * What the hidden states that the request gives are: ORTSHARD_DTYPE_AUTO (or 0) or _F32, or _F16 or _BF16, rounded
+     * to nearest: half as much to send to another machine. A shard that computes in that very type, as those on CUDA do
+     * in the checkpoint's, loses nothing; others do, and then a model in shards is not the same bit for bit. As float16
+     * a value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
+     *
+     * Between the requests of ortshard_chain_infer() nothing is rounded, whatever this says: a chain gives the bits of
+     * the whole model.
+     */
+    int32_t hidden_dtype;
+} ortshard_request_options;
+
+/** Initialises an ortshard_request_options. */
+#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0 }
+
+/** What ORTSHARD_REQUEST_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_options_init(ortshard_request_options *options, size_t struct_size);
+
+/**
+ * Creates a request at position 0 on `shard`, which it keeps alive. NULL `options`: the defaults.
+ *
+ * Errors: OUT_OF_RANGE for a capacity above the model's maximum; OUT_OF_MEMORY (site KV); STALE_SHARD.
+ * Threads: many at once. Ownership: free `*request` with ortshard_request_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_create(const ortshard_shard *shard,
+                                        const ortshard_request_options *options,
+                                        ortshard_request **request);
+
+/** Frees a request and the outputs borrowed from it. NULL is ignored. */
+ORTSHARD_API
+void ortshard_request_free(ortshard_request *request);
+
+/**
+ * Runs `count` token `ids` through a shard of all layers, continuing at the request's position, moves the position on,
+ * and writes the last token's logits.
+ *
+ * Writes them to `logits`, which has room for `capacity` floats, and their number, vocab_size, to `*needed`. NULL and 0
+ * ask for the number, and nothing is run. If the call fails, `logits` and the position are as before, and the call can
+ * be repeated.
+ *
+ * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or a shard that gives no logits;
+ * BUFFER_TOO_SMALL before anything is run, and only `*needed` is written.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_logits(ortshard_request *request,
+                                        const int64_t *ids,
+                                        size_t count,
+                                        float *logits,
+                                        size_t capacity,
+                                        size_t *needed);
+
+/**
+ * Runs `count` token `ids` through a shard of all layers, continuing at the request's position, moves the position on,
+ * and has `sampler` choose the token that follows. NULL `sampler`: the id of the largest logit, among equals the
+ * lowest.
+ *
+ * `id` may lie in `ids`. If the call fails, also in sampling, `*id`, the position and the sampler are as before.
+ *
+ * Errors: those of ortshard_request_logits(), but for BUFFER_TOO_SMALL, and ortshard_sampler_sample().
+ * Threads: one call at a time on the request and on the sampler.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_sample(ortshard_request *request,
+                                        const int64_t *ids,
+                                        size_t count,
+                                        ortshard_sampler *sampler,
+                                        int64_t *id);
+
+/**
+ * Runs `input` through the shard, continuing at the request's position, and moves the position on.
+ *
+ * `logits` is an ORTSHARD_LOGITS_* constant; a shard that is not the last gives all hidden states whatever it is.
+ * `output` may be the same struct as `input`. If the call fails, `output` is all zero, the position is as before, and
+ * the call can be repeated.
+ *
+ * Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension or
+ * byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary; CONTEXT_FULL
+ * if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY (site RUN, or KV
+ * with the option no_cache); ONNXRUNTIME.
+ * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_infer(ortshard_request *request,
+                                       const ortshard_tensor *input,
+                                       int32_t logits,
+                                       ortshard_tensor *output);
+
+/**
+ * Runs `input` through the shard, as ortshard_request_infer() does, and copies the output into `buffer`, which has room
+ * for `capacity` bytes and any alignment: output->data is `buffer`, which stays as it is after the next run.
+ *
+ * `buffer` may be the memory that `input` describes. NULL and 0 ask for the size: nothing is run, and `output`
+ * describes the tensor that would come, with data NULL; its byte_length is what the buffer needs. If the call fails,
+ * `output` is all zero, the position is as before, and the call can be repeated.
+ *
+ * Errors: those of ortshard_request_infer(); BUFFER_TOO_SMALL before anything is run, and `output` is as if its size
+ * had been asked for.
+ * Threads: one call at a time. Ownership: the buffer stays the caller's.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_infer_into(ortshard_request *request,
+                                            const ortshard_tensor *input,
+                                            int32_t logits,
+                                            void *buffer,
+                                            size_t capacity,
+                                            ortshard_tensor *output);
+
+/**
+ * The number of tokens that were run, which is the position of the next one. During a run, that before it.
+ *
+ * Threads: many at once, also during a run.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_position(const ortshard_request *request, uint64_t *position);
+
+/**
+ * The number of tokens there is room for.
+ *
+ * Threads: many at once, also during a run.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_capacity(const ortshard_request *request, uint64_t *capacity);
+
+/**
+ * Forgets every token from `position` on; 0 empties the request.
+ *
+ * Errors: OUT_OF_RANGE if `position` is past the present one. Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_truncate(ortshard_request *request, uint64_t position);
+
+/**
+ * Cancels the request's run in progress between two operators or, if none is, its next one.
+ *
+ * That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. So a
+ * cancellation is never lost, and one that comes when the last run is over meets the next, however much later. Call
+ * ortshard_request_clear_cancel() where something new begins. Never waits.
+ *
+ * In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own
+ * part. Loading is cancelled by its progress callback, which leaves nothing behind.
+ *
+ * Errors: ONNXRUNTIME. Threads: any, also during a run.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_cancel(const ortshard_request *request);
+
+/**
+ * Takes a cancellation back that no call has returned yet; there may be none.
+ *
+ * A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
+ * next one begins, and a press after the last token of the one before does not stop it. Never waits.
+ *
+ * Errors: ONNXRUNTIME. Threads: any, also during a run.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
+
+/* ==================================================================================================================
+ * Sampler
+ *
+ * Chooses the next token from logits. The same seed, options and logits give the same tokens on every platform.
+ *
+ * Temperature 0 takes the largest logit, among equals the lowest id. Otherwise the answer is drawn from the softmax of
+ * logits / temperature over the top_k largest logits (ties with the last of them stay in).
+ * ================================================================================================================== */
+
+/**
+ * How a sampler chooses. Unlike in other options zero is not "default" here, since it means something: start from
+ * ORTSHARD_SAMPLER_OPTIONS_INIT or pass NULL to get the defaults.
+ */
+typedef struct ortshard_sampler_options {
+    /** sizeof(ortshard_sampler_options). */
+    size_t struct_size;
+    /** Divides the logits: 0 is greedy, below 1 sharper, above 1 flatter. Finite, not negative. */
+    float temperature;
+    /** How many of the largest logits can be chosen; 0: all. */
+    uint32_t top_k;
+    /** Seed of the random stream. */
+    uint64_t seed;
+} ortshard_sampler_options;
+
+/** Initialises an ortshard_sampler_options. */
+#define ORTSHARD_SAMPLER_OPTIONS_INIT { sizeof(ortshard_sampler_options), 0.6f, 35, 1234 }
+
+/** What ORTSHARD_SAMPLER_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_sampler_options_init(ortshard_sampler_options *options, size_t struct_size);
+
+/**
+ * Creates a sampler at the start of its random stream. NULL `options`: temperature 0.6, top_k 35, seed 1234.
+ *
+ * Errors: INVALID_ARGUMENT for a temperature that is negative or not finite.
+ * Threads: any. Ownership: free `*sampler` with ortshard_sampler_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_sampler_create(const ortshard_sampler_options *options, ortshard_sampler **sampler);
+
+/** Frees a sampler. NULL is ignored. */
+ORTSHARD_API
+void ortshard_sampler_free(ortshard_sampler *sampler);
+
+/**
+ * Chooses the next token from `count` `logits`: one row of a last shard's output, so that count is vocab_size.
+ *
+ * Errors: INVALID_ARGUMENT if a logit is not a number or plus infinity, if all are minus infinity, or if count is 0;
+ * the random stream then stays where it was.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_sampler_sample(ortshard_sampler *sampler, const float *logits, size_t count, int64_t *id);
+
+/**
+ * Puts a sampler back to the start of its random stream.
+ *
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_sampler_reset(ortshard_sampler *sampler);
+
+/* ==================================================================================================================
+ * Tokenizer
+ *
+ * Token ids are int64_t everywhere in this header, so that what the tokenizer gives is a tensor's data as it is.
+ * ================================================================================================================== */
+
+/** What stands for no token id. */
+enum {
+    /** The model's files declare none. */
+    ORTSHARD_NO_ID = -1
+};
+
+/** One message of a conversation. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_chat_message {
+    /** Who speaks, such as "system", "user" or "assistant". */
+    const char *role;
+    /** The text. */
+    const char *content;
+} ortshard_chat_message;
+
+/**
+ * Opens the tokenizer of a model folder, or the tokenizer.json that `path` names. For a model of the hub by name:
+ * ortshard_engine_open_tokenizer().
+ *
+ * Errors: NOT_FOUND if there is none, or for a name that the system does not take; MALFORMED if a file breaks its
+ * format or is a link that leaves the folder; IO; INVALID_ARGUMENT for an empty path.
+ * Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_open(const char *path, ortshard_tokenizer **tokenizer);
+
+/** Frees a tokenizer; text streams on it go on working. NULL is ignored. */
+ORTSHARD_API
+void ortshard_tokenizer_free(ortshard_tokenizer *tokenizer);
+
+/**
+ * The token ids of `text`: never truncated, never padded.
+ *
+ * `add_special` not 0: with the tokens that tokenizer.json puts around a text, such as a BOS. A text from
+ * ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0.
+ *
+ * Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number,
+ * which takes as long as the ids.
+ *
+ * A text of any length is encoded in memory of some ten times its size, where spaces or line ends follow words. What
+ * has to be encoded in one, up to 16 MiB, takes 200 times its size.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
+ * UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end after a word, or at all
+ * with a normalizer or pre-tokenizer that is rare with language models; OUT_OF_MEMORY.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_encode(const ortshard_tokenizer *tokenizer,
+                                          const char *text,
+                                          int32_t add_special,
+                                          int64_t *ids,
+                                          size_t capacity,
+                                          size_t *needed);
+
+/**
+ * The text of the `count` token ids at `ids`. `skip_special` not 0: without the special tokens among them.
+ *
+ * Bytes that are not UTF-8 become U+FFFD. No spaces are cleaned up around punctuation. Writes text and a final NUL to
+ * `buffer`, which has room for `capacity` bytes, and their number, NUL included, to `*needed`. NULL and 0 ask for the
+ * number.
+ *
+ * Errors: OUT_OF_RANGE for an id that is not in the vocabulary; BUFFER_TOO_SMALL, and only `*needed` is written;
+ * MALFORMED; OUT_OF_MEMORY.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_decode(const ortshard_tokenizer *tokenizer,
+                                          const int64_t *ids,
+                                          size_t count,
+                                          int32_t skip_special,
+                                          char *buffer,
+                                          size_t capacity,
+                                          size_t *needed);
+
+/**
+ * The number of tokens, added ones included. Ids may have gaps, and a model may have more rows of logits than this.
+ *
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_vocab_size(const ortshard_tokenizer *tokenizer, size_t *vocab_size);
+
+/**
+ * The beginning-of-sequence id that the model's files declare, or ORTSHARD_NO_ID.
+ *
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_bos(const ortshard_tokenizer *tokenizer, int64_t *id);
+
+/**
+ * The padding id that the model's files declare, or ORTSHARD_NO_ID.
+ *
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_pad(const ortshard_tokenizer *tokenizer, int64_t *id);
+
+/**
+ * The end-of-sequence ids that the model's files declare; there may be none or several. First those of
+ * generation_config.json, or of config.json where that has none; then special tokens that config.json declares, and the
+ * tokenizer's own eos_token.
+ *
+ * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written. Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_eos(const ortshard_tokenizer *tokenizer,
+                                       int64_t *ids,
+                                       size_t capacity,
+                                       size_t *needed);
+
+/**
+ * Whether generation ends at `id`: `*is_eos` becomes 1 or 0. 0 for ids that do not exist.
+ *
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_is_eos(const ortshard_tokenizer *tokenizer, int64_t id, int32_t *is_eos);
+
+/**
+ * The prompt that the model's chat template makes of `count` messages. `add_generation_prompt` not 0: it ends where the
+ * assistant's answer begins. Encode it with add_special 0.
+ *
+ * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
+ * `*needed`. NULL and 0 ask for the number.
+ *
+ * The template gives what it gives in transformers, character by character; its strftime_now gives the local time.
+ * Steps, time and memory are bounded, the more generously the longer the messages are.
+ *
+ * Errors: UNSUPPORTED if the model has no chat template, or if the template asks for the little of Jinja2 that is not
+ * supported, which is named; INVALID_ARGUMENT if `count` is 0, and with the template's own words if it refuses these
+ * messages; MALFORMED if the template is faulty or exceeds a bound, which is named; BUFFER_TOO_SMALL, and only
+ * `*needed` is written.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_apply_chat_template(const ortshard_tokenizer *tokenizer,
+                                                       const ortshard_chat_message *messages,
+                                                       size_t count,
+                                                       int32_t add_generation_prompt,
+                                                       char *buffer,
+                                                       size_t capacity,
+                                                       size_t *needed);
+
+/* ==================================================================================================================
+ * Text stream
+ *
+ * Text while it is generated: push each id as it comes, print what it gives. All pieces together, and what _finish
+ * gives, are exactly what ortshard_tokenizer_decode() gives for all the ids at once.
+ *
+ * Text comes as soon as it is certain. What waits: in a byte-level vocabulary (GPT-2, Llama 3, Qwen) the bytes of an
+ * incomplete character; in one with byte fallback (Llama 2, Mistral) a run of byte tokens, until another token ends it;
+ * and everything, until _finish, for a tokenizer.json whose decoder needs all tokens (BPEDecoder, CTC, or a sequence
+ * that changes more than single characters after its tokens were joined), which language models do not have.
+ * ================================================================================================================== */
+
+/**
+ * Creates a stream on `tokenizer`, which it keeps alive. `skip_special` not 0: special tokens give no text.
+ *
+ * Threads: any. Ownership: free `*stream` with ortshard_text_stream_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_text_stream_create(const ortshard_tokenizer *tokenizer,
+                                            int32_t skip_special,
+                                            ortshard_text_stream **stream);
+
+/** Frees a stream and the text borrowed from it. NULL is ignored. */
+ORTSHARD_API
+void ortshard_text_stream_free(ortshard_text_stream *stream);
+
+/**
+ * Gives the text that `id` makes certain: whole characters, often none, since a character can span tokens.
+ *
+ * `*text` is UTF-8 followed by a NUL, `*length` its bytes without that NUL; models can produce NUL characters, so only
+ * the length tells where the text ends.
+ *
+ * Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; OUT_OF_MEMORY.
+ * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_text_stream_push(ortshard_text_stream *stream, int64_t id, const char **text, size_t *length);
+
+/**
+ * Gives the text that was still held back, with U+FFFD for an incomplete character. The stream is then at its start and
+ * can be used again.
+ *
+ * Errors: MALFORMED for a tokenizer that fails on these tokens.
+ * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream, const char **text, size_t *length);
+
+/* ==================================================================================================================
+ * Chain
+ *
+ * Requests on consecutive shards, run as one model: what one shard gives, the next takes. It is one call for all of
+ * them: if it fails, every position is as it was. Where two neighbouring shards are on one device (not the processor),
+ * the hidden states between them stay there.
+ *
+ *     ortshard_chain_sample(requests, count, &prompt, sampler, &id);
+ *     while (!done(id)) {
+ *         ortshard_tensor input = {ORTSHARD_DTYPE_I64, 1, {1}, &id, sizeof id};
+ *         ortshard_chain_sample(requests, count, &input, sampler, &id);
+ *     }
+ * ================================================================================================================== */
+
+/**
+ * Runs `input` through the shards of `count` requests in turn, and moves their positions on.
+ *
+ * The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
+ * `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as `input`.
+ * Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were computed,
+ * whatever the requests' hidden_dtype.
+ *
+ * If the call fails, `output` is all zero, every position is as before, and the call can be repeated.
+ *
+ * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
+ * another; INVALID_STATE for a request that appears twice.
+ * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until that
+ * request's next run. The call is a run of the other requests, too: what they gave before is gone.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chain_infer(ortshard_request *const *requests,
+                                     size_t count,
+                                     const ortshard_tensor *input,
+                                     int32_t logits,
+                                     ortshard_tensor *output);
+
+/**
+ * Runs `input` through the shards of `count` requests in turn, as ortshard_chain_infer() does, and has `sampler` choose
+ * the next token. The last shard must be the model's last; one request on a whole model is a chain of 1. NULL
+ * `sampler`: the id of the largest logit, among equals the lowest.
+ *
+ * `*id` is what ortshard_sampler_sample() would choose from the logits. These stay where they are: on a device that is
+ * not the processor only the largest are copied to the host, if the sampler is greedy or has a top_k.
+ *
+ * `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
+ * positions and the sampler. It is a run of each request: what the requests gave before is gone.
+ *
+ * Errors: those of ortshard_chain_infer() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
+ * logits.
+ * Threads: one call at a time on each request and on the sampler.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chain_sample(ortshard_request *const *requests,
+                                      size_t count,
+                                      const ortshard_tensor *input,
+                                      ortshard_sampler *sampler,
+                                      int64_t *id);
+
+/* ==================================================================================================================
+ * Batch
+ *
+ * Many requests on one shard, run at once: a run reads every weight once however many requests it serves, so the next
+ * tokens of sixteen requests take little longer together than one of them alone. Each request gets the bits that it
+ * gets alone.
+ *
+ *     for (;;) {
+ *         ortshard_batch_infer(requests, tensors, NULL, count, tensors, statuses);
+ *         for (size_t i = 0; i < count; i++) { choose a token from tensors[i], make it the next input in tensors[i] }
+ *     }
+ * ================================================================================================================== */
+
+/**
+ * Runs `inputs[i]` through the shard for each of `count` requests and moves their positions on.
+ *
+ * All requests must be on one shard, each only once. Rows of all are run together, about 512 at a time: decode steps in
+ * one run, a long prompt among them in several. Inputs and outputs are those of ortshard_request_infer(); `outputs` may
+ * be the same array as `inputs`. `logits` holds an ORTSHARD_LOGITS_* constant for each request; NULL:
+ * ORTSHARD_LOGITS_LAST for all.
+ *
+ * A request that is refused or cancelled leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says
+ * how each ended, and ortshard_error_message(requests[i], ...) why. One that failed has an output of all zero and the
+ * position it had. Memory running out in a run fails every request of the call.
+ *
+ * Returns OK if all requests succeeded, else the status of the first that failed; the message says which.
+ *
+ * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for requests on different shards or a `count` that no
+ * memory holds; INVALID_STATE for a request that appears twice.
+ * Threads: one call at a time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that
+ * request's next run.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_batch_infer(ortshard_request *const *requests,
+                                     const ortshard_tensor *inputs,
+                                     const int32_t *logits,
+                                     size_t count,
+                                     ortshard_tensor *outputs,
+                                     ortshard_status *statuses);
+
+/**
+ * Runs `inputs[i]` through the shard, which must be the model's last, for each of `count` requests, as
+ * ortshard_batch_infer() does, and has `samplers[i]` choose the token that follows: `ids[i]`.
+ *
+ * Each request draws from a stream of its own, so that no sampler may appear twice. Where `samplers[i]` is NULL, and
+ * for all where `samplers` is, the id is that of the largest logit, among equals the lowest.
+ *
+ * A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended,
+ * and ortshard_error_message(requests[i], ...) why. `ids[i]` of one that failed is as it was, as are its position and
+ * its sampler. What the requests gave before is gone.
+ *
+ * Returns OK if all succeeded, else the status of the first that failed; the message says which.
+ *
+ * Errors: those of ortshard_batch_infer() and ortshard_chain_sample(); INVALID_ARGUMENT for a sampler that appears
+ * twice.
+ * Threads: one call at a time on each request and on each sampler.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_batch_sample(ortshard_request *const *requests,
+                                      const ortshard_tensor *inputs,
+                                      ortshard_sampler *const *samplers,
+                                      size_t count,
+                                      int64_t *ids,
+                                      ortshard_status *statuses);
+
+/* ==================================================================================================================
+ * Model folders
+ *
+ * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. For models
+ * of the hub by name: ortshard_engine_get_model_info().
+ * ================================================================================================================== */
+
+/** The shape of a model. */
+typedef struct ortshard_model_info {
+    /** Set to sizeof(ortshard_model_info) before the call. */
+    size_t struct_size;
+    /** The architecture, such as "LlamaForCausalLM". */
+    char architecture[64];
+    /** Number of layers; the last one's index is one less. */
+    uint32_t layer_count;
+    /** Width of hidden states. */
+    uint32_t hidden_size;
+    /** Number of token ids, and width of logits. */
+    uint32_t vocab_size;
+    /** The longest sequence the model allows, in tokens. */
+    uint32_t max_positions;
+} ortshard_model_info;
+
+/** Initialises an ortshard_model_info. */
+#define ORTSHARD_MODEL_INFO_INIT { sizeof(ortshard_model_info), "", 0, 0, 0, 0 }
+
+/** What ORTSHARD_MODEL_INFO_INIT does, for languages without macros: `struct_size` is sizeof *info. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_model_info_init(ortshard_model_info *info, size_t struct_size);
+
+/**
+ * Describes the model in the folder `model`. Reads config.json only; needs neither weights nor ONNX Runtime.
+ *
+ * Errors: NOT_FOUND if there is no such folder or no config.json in it; MALFORMED if that breaks its format;
+ * UNSUPPORTED for an architecture this library does not run; IO; INVALID_ARGUMENT if it is not a folder.
+ * Threads: any.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_model_get_info(const char *model, ortshard_model_info *info);
+
+/**
+ * The ids that end a sequence, as generation_config.json, or config.json where that has none, of the folder `model`
+ * declares them; there may be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos() knows
+ * more.
+ *
+ * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: those of ortshard_model_get_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_model_eos(const char *model, int64_t *ids, size_t capacity, size_t *needed);
+
+/* ==================================================================================================================
+ * Models of specs
+ *
+ * What ortshard_model_* and ortshard_tokenizer_open() give for a folder, of a model that is found as the files of a
+ * shard are: in a folder, in the hub's cache, at the hub, or by the fetch callback. Of the spec, only `model` and
+ * `revision` matter. Files that are not here are brought here, as few as needed, and `progress`, unless NULL, is told
+ * and may cancel that.
  *
  * A branch can move between two calls. Name a commit as the revision where all must come from one.
  * ================================================================================================================== */
 
 /**
- * Describes the model of `spec`, as ortshard_model_info() does for a folder.
+ * Describes the model of `spec`, as ortshard_model_get_info() does for a folder.
  *
  * Errors: NOT_FOUND if there is no such model or revision; OFFLINE; HASH_MISMATCH; CANCELLED by `progress`; MALFORMED;
- * UNSUPPORTED for an architecture this library does not run; IO; INVALID_UTF8; INVALID_ARGUMENT for a bad revision, or
- * one of a folder, or a bad struct_size; VERSION_MISMATCH; NULL_ARGUMENT. Threads: many at once. @since 0.1
+ * UNSUPPORTED for an architecture this library does not run; IO; INVALID_ARGUMENT for a bad revision, or one of a
+ * folder.
+ * Threads: many at once.
  */
-ORTSHARD_API
-ortshard_status ortshard_engine_model_info(const ortshard_engine *engine,
-                                           const ortshard_shard_spec *spec,
-                                           ortshard_progress_callback progress,
-                                           void *user_data,
-                                           ortshard_model_description *description);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_get_model_info(const ortshard_engine *engine,
+                                               const ortshard_shard_spec *spec,
+                                               ortshard_progress_callback progress,
+                                               void *user_data,
+                                               ortshard_model_info *info);
 
 /**
  * The ids that end a sequence, as the files of the model of `spec` declare them; see ortshard_model_eos().
  *
  * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
  *
- * Errors: those of ortshard_engine_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written. Threads: many at
- * once. @since 0.1
+ * Errors: those of ortshard_engine_get_model_info(); BUFFER_TOO_SMALL, and only `*needed` is written.
+ * Threads: many at once.
  */
-ORTSHARD_API
+ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_engine_model_eos(const ortshard_engine *engine,
                                           const ortshard_shard_spec *spec,
                                           ortshard_progress_callback progress,
@@ -755,11 +1585,11 @@ ortshard_status ortshard_engine_model_eos(const ortshard_engine *engine,
  * chat_template.jinja. With the network off, what the cache does not hold counts as not there, but for tokenizer.json
  * itself.
  *
- * Errors: those of ortshard_engine_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
+ * Errors: those of ortshard_engine_get_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
  * file of more than 256 MiB (16 MiB for the others), which is not fetched.
- * Threads: many at once. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
+ * Threads: many at once. Ownership: free `*tokenizer` with ortshard_tokenizer_free().
  */
-ORTSHARD_API
+ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_engine_open_tokenizer(const ortshard_engine *engine,
                                                const ortshard_shard_spec *spec,
                                                ortshard_progress_callback progress,
@@ -767,16 +1597,170 @@ ortshard_status ortshard_engine_open_tokenizer(const ortshard_engine *engine,
                                                ortshard_tokenizer **tokenizer);
 
 /* ==================================================================================================================
+ * Request state
+ *
+ * A request can be copied, and its state taken elsewhere: to a later time, another process, another machine with the
+ * same shard. It continues there bit for bit.
+ * ================================================================================================================== */
+
+/**
+ * Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows, or of what a request
+ * without a cache keeps; from here on the two are independent.
+ *
+ * Errors: STALE_SHARD; OUT_OF_MEMORY (site KV).
+ * Threads: one call at a time. Ownership: free `*fork` with ortshard_request_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_fork(ortshard_request *request, ortshard_request **fork);
+
+/**
+ * Writes the request's state to `buffer`, which has room for `capacity` bytes, and its size to `*needed`. NULL and 0
+ * ask for the size.
+ *
+ * The state is bytes to be kept or sent as they are: a version, a fingerprint of what it belongs to, the tokens' KV
+ * rows, and a hash of all that. The fingerprint covers the numbers of config.json that results depend on, the layers,
+ * how KV rows are kept, and of each tensor its name, shape and type (as stored or quantised) and its first and last
+ * 4,096 bytes. So other weights are noticed, but for those that differ from these in the middle of large tensors only.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if the request was made with no_cache, since
+ * its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV).
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_export_state(ortshard_request *request, void *buffer, size_t capacity, size_t *needed);
+
+/**
+ * Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
+ *
+ * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
+ * INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it holds
+ * more tokens than this request has room for; INVALID_STATE if the request was made with no_cache; STALE_SHARD.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_import_state(ortshard_request *request, const void *state, size_t size);
+
+/* ==================================================================================================================
+ * Checkpoints
+ *
+ * A shard's weights as a file: saved from the resident shard, or loaded into its place, such as a fine-tune of the same
+ * model.
+ * ================================================================================================================== */
+
+/**
+ * Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
+ *
+ * `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of the
+ * shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like
+ * ortshard_engine_ensure_shard() this is a transaction, with the same `progress`, and the same rule for requests on the
+ * shard before.
+ *
+ * Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or tensor
+ * that is missing; INVALID_ARGUMENT for a path that does not end in a file's name; and, also since the model's
+ * config.json is read again, those of ortshard_engine_ensure_shard().
+ * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_load_checkpoint(const ortshard_engine *engine,
+                                                const char *checkpoint,
+                                                ortshard_progress_callback progress,
+                                                void *user_data,
+                                                ortshard_shard **shard);
+
+/**
+ * Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the
+ * safetensors file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays; a
+ * link is followed.
+ *
+ * Errors: INVALID_STATE if the engine has no shard; STALE_SHARD if it is cleared or replaced meanwhile;
+ * INVALID_ARGUMENT for a path that is empty, ends in a slash, or names a folder, a device or another thing that is no
+ * regular file: it is left as it is; IO.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_save_checkpoint(const ortshard_engine *engine, const char *path);
+
+/* ==================================================================================================================
+ * Memory estimate
+ *
+ * What a shard will take, before it is loaded: from config.json and the headers of its files alone.
+ * ================================================================================================================== */
+
+/** What stands for no layer. */
+enum {
+    /** In ortshard_engine_estimate: not even one layer fits. */
+    ORTSHARD_NO_LAYER = -1
+};
+
+/** Memory that a shard and requests on it take, in bytes. */
+typedef struct ortshard_engine_estimate {
+    /** Set to sizeof(ortshard_engine_estimate) before the call. */
+    size_t struct_size;
+    /**
+     * The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
+     * processor, and with stock_operators, also the copies that ONNX Runtime keeps.
+     */
+    uint64_t weight_bytes;
+    /** The KV caches of all the requests. */
+    uint64_t kv_bytes;
+    /**
+     * Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its output:
+     * the last token's logits, or all hidden states.
+     */
+    uint64_t run_bytes;
+    /**
+     * The most that the engine holds while it loads: what it holds now (if it releases first, without its shard), the
+     * weights, the passing copies of those that are copied and, under a memory_limit, the activations, which are
+     * reserved then.
+     */
+    uint64_t load_peak_bytes;
+    /** Weights, KV caches and one run. */
+    uint64_t total_bytes;
+    /**
+     * The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used within
+     * the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none can.
+     */
+    int64_t largest_last_layer;
+} ortshard_engine_estimate;
+
+/** Initialises an ortshard_engine_estimate. */
+#define ORTSHARD_ENGINE_ESTIMATE_INIT { sizeof(ortshard_engine_estimate), 0, 0, 0, 0, 0, 0 }
+
+/** What ORTSHARD_ENGINE_ESTIMATE_INIT does, for languages without macros: `struct_size` is sizeof *estimate. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_estimate_init(ortshard_engine_estimate *estimate, size_t struct_size);
+
+/**
+ * Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
+ *
+ * Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must be
+ * in the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
+ * config.json's dtype decides.
+ *
+ * Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();
+ * OFFLINE if config.json is not here; what the fetch callback returned; IO.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_get_estimate(const ortshard_engine *engine,
+                                             const ortshard_shard_spec *spec,
+                                             uint32_t context,
+                                             uint32_t requests,
+                                             ortshard_engine_estimate *estimate);
+
+/* ==================================================================================================================
  * Files of a shard
  *
  * What would have to be there to load a shard, for preparing a machine that has no network.
  * ================================================================================================================== */
 
-/** The file is on this machine. */
-#define ORTSHARD_FILE_PRESENT 1
-
-/** The file is not on this machine. */
-#define ORTSHARD_FILE_MISSING 2
+/** Whether a file is here. */
+enum ortshard_file_state {
+    /** The file is on this machine. */
+    ORTSHARD_FILE_PRESENT = 1,
+    /** The file is not on this machine. */
+    ORTSHARD_FILE_MISSING = 2
+};
 
 /** A file that a shard needs. The texts live for the length of the callback. */
 typedef struct ortshard_file {
@@ -803,891 +1787,56 @@ typedef int32_t (*ortshard_file_callback)(const ortshard_file *file, void *user_
  * config.json or a part of them it cannot be told which others are needed, and the list is shorter.
  *
  * Errors: NOT_FOUND if there is no such model; MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for
- * ortshard_engine_ensure_shard(); CANCELLED by `callback`; IO; INVALID_UTF8; VERSION_MISMATCH; NULL_ARGUMENT.
- * Threads: many at once. @since 0.1
+ * ortshard_engine_ensure_shard(); CANCELLED by `callback`; IO.
+ * Threads: many at once.
  */
-ORTSHARD_API
+ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_engine_audit_files(const ortshard_engine *engine,
                                             const ortshard_shard_spec *spec,
                                             ortshard_file_callback callback,
                                             void *user_data);
 
 /* ==================================================================================================================
- * Memory estimate
- *
- * What a shard will take, before it is loaded: from config.json and the headers of its files alone.
+ * Counters
  * ================================================================================================================== */
 
-/** Stands for no layer in ortshard_memory_estimate. */
-#define ORTSHARD_NO_LAYER -1
-
-/** Memory that a shard and requests on it take, in bytes. */
-typedef struct ortshard_memory_estimate {
-    /** Set to sizeof(ortshard_memory_estimate) before the call. */
+/** What an engine has counted since it was created. */
+typedef struct ortshard_engine_stats {
+    /** Set to sizeof(ortshard_engine_stats) before the call. */
     size_t struct_size;
-    /**
-     * The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
-     * processor, and with stock_operators, also the copies that ONNX Runtime keeps.
-     */
-    uint64_t weight_bytes;
-    /** The KV caches of all the requests. */
-    uint64_t kv_bytes;
-    /**
-     * Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its output:
-     * the last token's logits, or all hidden states.
-     */
-    uint64_t run_bytes;
-    /**
-     * The most that the engine holds while it loads: what it holds now (if it releases first, without its shard), the
-     * weights, the passing copies of those that are copied and, under a memory_limit, the activations, which are reserved
-     * then.
-     */
-    uint64_t load_peak_bytes;
-    /** Weights, KV caches and one run. */
-    uint64_t total_bytes;
-    /**
-     * The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used within
-     * the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none can.
-     */
-    int64_t largest_end_layer;
-} ortshard_memory_estimate;
+    /** Shards loaded. */
+    uint64_t shards_loaded;
+    /** Tokens run through its shards. */
+    uint64_t tokens;
+    /** Times that memory ran out while a shard was loaded. */
+    uint64_t out_of_memory_load;
+    /** Times that memory ran out while a KV cache was reserved. */
+    uint64_t out_of_memory_kv;
+    /** Times that memory ran out in a run. */
+    uint64_t out_of_memory_run;
+} ortshard_engine_stats;
 
-/** An ortshard_memory_estimate ready to be filled. @since 0.1 */
-#define ORTSHARD_MEMORY_ESTIMATE_INIT { sizeof(ortshard_memory_estimate), 0, 0, 0, 0, 0, 0 }
+/** Initialises an ortshard_engine_stats. */
+#define ORTSHARD_ENGINE_STATS_INIT { sizeof(ortshard_engine_stats), 0, 0, 0, 0, 0 }
+
+/** What ORTSHARD_ENGINE_STATS_INIT does, for languages without macros: `struct_size` is sizeof *stats. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_stats_init(ortshard_engine_stats *stats, size_t struct_size);
 
 /**
- * Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
+ * What the engine has counted since it was created.
  *
- * Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must be in
- * the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
- * config.json's dtype decides.
- *
- * Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();
- * OFFLINE if config.json is not here; what the fetch callback returned; IO; INVALID_UTF8; VERSION_MISMATCH;
- * NULL_ARGUMENT. Threads: many at once. @since 0.1
+ * Threads: many at once.
  */
-ORTSHARD_API
-ortshard_status ortshard_engine_estimate(const ortshard_engine *engine,
-                                         const ortshard_shard_spec *spec,
-                                         uint32_t context,
-                                         uint32_t requests,
-                                         ortshard_memory_estimate *estimate);
-
-/* ==================================================================================================================
- * Checkpoints
- *
- * A shard's weights as a file: saved from the resident shard, or loaded into its place, such as a fine-tune of the
- * same model.
- * ================================================================================================================== */
-
-/**
- * Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
- *
- * `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of
- * the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold
- * more. Like ortshard_engine_ensure_shard() this is a transaction, with the same `progress`, and the same rule for
- * requests on the shard before.
- *
- * Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or tensor that
- * is missing; INVALID_ARGUMENT for a path that does not end in a file's name; and, also since the model's config.json is
- * read again, those of ortshard_engine_ensure_shard().
- * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
- * @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_engine_load_checkpoint(const ortshard_engine *engine,
-                                                const char *checkpoint,
-                                                ortshard_progress_callback progress,
-                                                void *user_data,
-                                                ortshard_shard **shard);
-
-/**
- * Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the safetensors
- * file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays; a link is
- * followed.
- *
- * Errors: INVALID_STATE if the engine has no shard; STALE_SHARD if it is cleared or replaced meanwhile; INVALID_ARGUMENT
- * for a path that is empty, ends in a slash, or names a folder, a device or another thing that is no regular file: it is
- * left as it is; IO; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_engine_save_checkpoint(const ortshard_engine *engine,
-                                                const char *path);
-
-/* ==================================================================================================================
- * Shard
- *
- * A shard that starts at layer 0 takes token ids, any other the hidden states of the shard before it. A shard that
- * ends at the last layer gives logits, any other hidden states.
- * ================================================================================================================== */
-
-/** Weights of 8 bits, with scales. No tensor of a call has this type. */
-#define ORTSHARD_WEIGHTS_INT8 16
-
-/** Weights of 4 bits, with scales. No tensor of a call has this type. */
-#define ORTSHARD_WEIGHTS_INT4 17
-
-/** What a shard is and takes. */
-typedef struct ortshard_shard_description {
-    /** Set to sizeof(ortshard_shard_description) before the call. */
-    size_t struct_size;
-    /** The model's architecture, such as "LlamaForCausalLM". */
-    char architecture[64];
-    /** The first layer, from 0. */
-    uint32_t first_layer;
-    /** The last layer, INCLUSIVE. */
-    uint32_t last_layer;
-    /** Layers of the whole model. */
-    uint32_t n_layers;
-    /** 1 if it takes token ids (it starts at layer 0), 0 if it takes hidden states. */
-    int32_t is_first;
-    /** 1 if it gives logits (it ends at the last layer), 0 if it gives hidden states. */
-    int32_t is_last;
-    /** Width of hidden states. */
-    uint32_t hidden_size;
-    /** Number of token ids, and width of logits. */
-    uint32_t vocab_size;
-    /** The longest sequence the model allows, in tokens. */
-    uint32_t max_positions;
-    /**
-     * Element type of most weights, as stored or quantised: ORTSHARD_F32, ORTSHARD_F16, ORTSHARD_BF16,
-     * ORTSHARD_WEIGHTS_INT8 or ORTSHARD_WEIGHTS_INT4.
-     */
-    int32_t weight_dtype;
-    /** Where it runs: an ORTSHARD_DEVICE_* constant. */
-    int32_t device;
-    /** Which device of that kind, from 0. */
-    uint32_t device_index;
-    /** Bytes of its weights, as stored. */
-    uint64_t weight_bytes;
-    /** Bytes of KV cache that a token takes in a request. */
-    uint64_t kv_bytes_per_token;
-    /**
-     * What was asked for, by the engine's options or by the environment's ORTSHARD_DEVICE: an ORTSHARD_DEVICE_*
-     * constant. If that is neither ORTSHARD_DEVICE_AUTO nor `device`, the processor has taken its place.
-     */
-    int32_t requested_device;
-    /** Which device of that kind, from 0. */
-    uint32_t requested_device_index;
-    /** Nodes of its graph, as ONNX Runtime has placed them. */
-    uint32_t nodes;
-    /**
-     * Those of them that run on the processor: all if that is `device`, and on another device those that its provider
-     * does not take.
-     */
-    uint32_t cpu_nodes;
-} ortshard_shard_description;
-
-/** An ortshard_shard_description ready to be filled. @since 0.1 */
-#define ORTSHARD_SHARD_DESCRIPTION_INIT \
-    { sizeof(ortshard_shard_description), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-
-/**
- * Counts another reference to a shard, for another owner. Each is given back with ortshard_shard_free().
- *
- * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_shard_retain(const ortshard_shard *shard);
-
-/**
- * Gives one reference to a shard back. NULL is ignored. Threads: many at once, each with its own reference.
- * @since 0.1
- */
-ORTSHARD_API void ortshard_shard_free(ortshard_shard *shard);
-
-/**
- * Describes a shard.
- *
- * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: many at once. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_shard_info(const ortshard_shard *shard,
-                                    ortshard_shard_description *description);
-
-/**
- * Saves the shard as a standard ONNX model: the file `path`, and its weights beside it in `path` followed by ".data": as
- * float32 or, in another precision, matrices as the shard's own codes and scales (MatMulNBits; with 8 bits that needs ONNX
- * Runtime 1.24).
- *
- * Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
- * complete, or neither does. Those that are there are replaced and their modes stay; links are followed.
- *
- * Errors: STALE_SHARD; INVALID_ARGUMENT for a path that is empty, ends in a slash, or where one of the two names is that
- * of a folder, a device or another thing that is no regular file: it is left as it is; IO; UNSUPPORTED; OUT_OF_MEMORY;
- * INVALID_UTF8; NULL_ARGUMENT.
- * Threads: many at once, to different paths. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_shard_export_onnx(const ortshard_shard *shard,
-                                           const char *path);
-
-/* ==================================================================================================================
- * Tensor
- *
- * What goes into a request and comes out of it: a description of memory that someone else owns. Values lie row after
- * row without gaps, in the machine's byte order; any alignment is accepted, but aligned memory is not copied.
- *
- *     int64_t ids[3] = {1, 15, 27};
- *     ortshard_tensor input = {ORTSHARD_I64, 1, {3}, ids, sizeof ids};
- * ================================================================================================================== */
-
-/** int32_t. Token ids. */
-#define ORTSHARD_I32 1
-
-/** int64_t. Token ids. */
-#define ORTSHARD_I64 2
-
-/** float. Hidden states and logits. */
-#define ORTSHARD_F32 3
-
-/** IEEE half precision. Hidden states. */
-#define ORTSHARD_F16 4
-
-/** bfloat16. Hidden states. */
-#define ORTSHARD_BF16 5
-
-/** A tensor in memory. Its layout is final, so it has no struct_size. */
-typedef struct ortshard_tensor {
-    /** Element type: ORTSHARD_I32, _I64, _F32, _F16 or _BF16. */
-    int32_t dtype;
-    /** Number of dimensions, at most 4. */
-    uint32_t rank;
-    /** The dimensions; those past `rank` are 0 in tensors that the library gives. */
-    int64_t shape[4];
-    /** The values. Outputs are read only. */
-    void *data;
-    /** Bytes of the values: exactly what dtype and shape make. */
-    size_t byte_length;
-} ortshard_tensor;
-
-/* ==================================================================================================================
- * Request
- *
- * A request runs tokens through its shard, continuing where it stopped: its KV cache keeps what the shard computed
- * for the tokens before. A prompt may come in one call or in several, the bits are the same.
- *
- * Inputs, of n tokens:
- *
- *     first shard:    token ids, I32 or I64, [n] or [1, n]
- *     other shards:   hidden states, F32, F16 or BF16, [n, hidden_size] or [1, n, hidden_size]
- *
- * Outputs:
- *
- *     last shard:     logits, F32 [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
- *     other shards:   hidden states [1, n, hidden_size] for the next shard: F32, or as the option hidden_dtype says
- *
- * So one tensor can travel through all shards, as `input` and `output` of the same call:
- *
- *     for (int i = 0; i < n_shards; i++)
- *         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
- *
- * An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any
- * call of ortshard_request_infer(), ortshard_request_infer_into(), ortshard_infer_batch(), ortshard_infer_chain(),
- * ortshard_next_token() or ortshard_next_tokens() with that request, also one that fails. No other function touches it.
- * ================================================================================================================== */
-
-/** Logits of the last token: [1, 1, vocab_size]. */
-#define ORTSHARD_LOGITS_LAST 0
-
-/** Logits of every token: [1, n, vocab_size]. */
-#define ORTSHARD_LOGITS_ALL 1
-
-/** None: [1, 0, vocab_size]. Only fills the KV cache. */
-#define ORTSHARD_LOGITS_NONE 2
-
-/** Limits of a request. All zero but struct_size: the defaults. */
-typedef struct ortshard_request_options {
-    /** sizeof(ortshard_request_options). */
-    size_t struct_size;
-    /**
-     * Tokens there is room for, prompt and answer together. The KV cache's memory is reserved at once, so a run never
-     * fails for lack of it. 0: the model's maximum, at most 4096.
-     */
-    uint32_t capacity;
-    /** Tokens per run of a long input. 0: 512. Any size gives the same bits; a smaller one needs less memory. */
-    uint32_t prefill_chunk;
-    /**
-     * Not 0: the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
-     * back at its end: the same bits, in a time that grows with all the tokens so far.
-     *
-     * Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
-     * others. Its state cannot be exported or imported.
-     */
-    int32_t no_cache;
-    /**
-     * What the hidden states that the request gives are: ORTSHARD_F32 (or 0), _F16 or _BF16, rounded to nearest. Half as
-     * much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
-     * loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
-     * magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
-     *
-     * Between the requests of ortshard_infer_chain() nothing is rounded, whatever this says: a chain gives the bits of the
-     * whole model.
-     */
-    int32_t hidden_dtype;
-} ortshard_request_options;
-
-/** Default ortshard_request_options. @since 0.1 */
-#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0 }
-
-/**
- * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_REQUEST_OPTIONS_INIT.
- *
- * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_request_options_init(ortshard_request_options *options,
-                                              size_t struct_size);
-
-/**
- * Creates a request at position 0 on `shard`, which it keeps alive. NULL `options`: the defaults.
- *
- * Errors: OUT_OF_RANGE for a capacity above the model's maximum; OUT_OF_MEMORY (site KV); STALE_SHARD;
- * VERSION_MISMATCH; INVALID_ARGUMENT for a bad struct_size; NULL_ARGUMENT.
- * Threads: many at once. Ownership: free `*request` with ortshard_request_free(). @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_request_create(const ortshard_shard *shard,
-                                        const ortshard_request_options *options,
-                                        ortshard_request **request);
-
-/** Frees a request and the outputs borrowed from it. NULL is ignored. @since 0.1 */
-ORTSHARD_API void ortshard_request_free(ortshard_request *request);
-
-/**
- * Runs `input` through the shard, continuing at the request's position, and moves the position on.
- *
- * `logits` is an ORTSHARD_LOGITS_* constant; a shard that is not the last gives all hidden states whatever it is.
- * `output` may be the same struct as `input`. If the call fails, `output` is all zero, the position is as before,
- * and the call can be repeated.
- *
- * Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension
- * or byte_length, a dimension that is not positive, an unknown dtype or `logits`; OUT_OF_RANGE for an id that is not
- * in the vocabulary; CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD;
- * INVALID_STATE if another call on this request is running; OUT_OF_MEMORY (site RUN, or KV with the option no_cache);
- * RUNTIME; NULL_ARGUMENT.
- * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
- * @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_request_infer(ortshard_request *request,
-                                       const ortshard_tensor *input,
-                                       int32_t logits,
-                                       ortshard_tensor *output);
-
-/**
- * The same, but copies the output into `buffer`, which has room for `capacity` bytes and any alignment.
- *
- * On success output->data is `buffer`. `buffer` may be the memory that `input` describes.
- *
- * Errors: those of ortshard_request_infer(); and BUFFER_TOO_SMALL before anything is run: `output` then describes
- * the tensor, with data NULL, and its byte_length is what the buffer needs.
- * Threads: one call at a time. Ownership: the buffer stays the caller's. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_request_infer_into(ortshard_request *request,
-                                            const ortshard_tensor *input,
-                                            int32_t logits,
-                                            void *buffer,
-                                            size_t capacity,
-                                            ortshard_tensor *output);
-
-/**
- * The number of tokens that were run, which is the position of the next one. During a run, that before it.
- *
- * Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_request_position(const ortshard_request *request, uint64_t *position);
-
-/**
- * The number of tokens there is room for.
- *
- * Errors: NULL_ARGUMENT. Threads: many at once, also during a run. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_request_capacity(const ortshard_request *request, uint64_t *capacity);
-
-/**
- * Forgets every token from `position` on; 0 empties the request.
- *
- * Errors: OUT_OF_RANGE if `position` is past the present one; INVALID_STATE if another call on this request is
- * running; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_request_truncate(ortshard_request *request, uint64_t position);
-
-/**
- * Cancels the request's run in progress between two operators or, if none is, its next one.
- *
- * That call returns ORTSHARD_ERROR_CANCELLED and leaves the position as it was; the one after it runs again. So a
- * cancellation is never lost, and one that comes when the last run is over meets the next, however much later. Call
- * ortshard_request_clear_cancel() where something new begins. Never waits.
- *
- * In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own part.
- * Loading is cancelled by its progress callback, which leaves nothing behind.
- *
- * Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_request_cancel(const ortshard_request *request);
-
-/**
- * Takes a cancellation back that no call has returned yet; there may be none.
- *
- * A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
- * next one begins, and a press after the last token of the one before does not stop it. Never waits.
- *
- * Errors: RUNTIME; INVALID_ARGUMENT; NULL_ARGUMENT. Threads: any, also during a run. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
-
-/* ==================================================================================================================
- * Batch
- *
- * Many requests on one shard, run at once: a run reads every weight once however many requests it serves, so the
- * next tokens of sixteen requests take little longer together than one of them alone. Each request gets the bits
- * that it gets alone.
- *
- *     for (;;) {
- *         ortshard_infer_batch(requests, tensors, NULL, n, tensors, statuses);
- *         for (size_t i = 0; i < n; i++) { choose a token from tensors[i], make it the next input in tensors[i] }
- *     }
- * ================================================================================================================== */
-
-/**
- * Runs `inputs[i]` through the shard for each of `count` requests and moves their positions on.
- *
- * All requests must be on one shard, each only once. Rows of all are run together, about 512 at a time: decode steps
- * in one run, a long prompt among them in several. Inputs and outputs are those of ortshard_request_infer();
- * `outputs` may be the same array as `inputs`. `logits` holds an ORTSHARD_LOGITS_* constant for each request; NULL:
- * ORTSHARD_LOGITS_LAST for all.
- *
- * A request that is refused or cancelled leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says
- * how each ended. One that failed has an output of all zero and the position it had. Memory running out in a run fails
- * every request of the call.
- *
- * Returns OK if all requests succeeded, else the status of the first that failed; ortshard_last_error() says which.
- *
- * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for requests on different shards or a `count` that no
- * memory holds; INVALID_STATE for a request that appears twice or is in use by another call. Threads: one call at a
- * time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that request's next run.
- * @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_infer_batch(ortshard_request *const *requests,
-                                     const ortshard_tensor *inputs,
-                                     const int32_t *logits,
-                                     size_t count,
-                                     ortshard_tensor *outputs,
-                                     ortshard_status *statuses);
-
-/* ==================================================================================================================
- * Chain
- *
- * Requests on consecutive shards, run as one model: what one shard gives, the next takes. It is one call for all of
- * them: if it fails, every position is as it was. Where two neighbouring shards are on one device (not the
- * processor), the hidden states between them stay there.
- *
- *     ortshard_infer_chain(requests, n, &input, ORTSHARD_LOGITS_LAST, &logits);
- * ================================================================================================================== */
-
-/**
- * Runs `input` through the shards of `count` requests in turn, and moves their positions on.
- *
- * The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
- * `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as
- * `input`. Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were computed,
- * whatever the requests' hidden_dtype.
- *
- * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
- * another; INVALID_STATE for a request that appears twice or is in use by another call. If the call fails, `output`
- * is all zero, every position is as before, and the call can be repeated.
- * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
- * that request's next run. The call is a run of the other requests, too: what they gave before is gone. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_infer_chain(ortshard_request *const *requests,
-                                     size_t count,
-                                     const ortshard_tensor *input,
-                                     int32_t logits,
-                                     ortshard_tensor *output);
-
-/* ==================================================================================================================
- * Request state
- *
- * A request can be copied, and its state taken elsewhere: to a later time, another process, another machine with the
- * same shard. It continues there bit for bit.
- * ================================================================================================================== */
-
-/**
- * Creates another request with the same tokens behind it. It costs a copy of the KV cache's rows, or of what a request
- * without a cache keeps; from here on the two are independent.
- *
- * Errors: INVALID_STATE if another call on this request is running; STALE_SHARD; OUT_OF_MEMORY (site KV);
- * NULL_ARGUMENT.
- * Threads: one call at a time. Ownership: free `*fork` with ortshard_request_free(). @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_request_fork(ortshard_request *request, ortshard_request **fork);
-
-/**
- * Writes the request's state to `buffer`, which has room for `capacity` bytes, and its size to `*needed`. NULL and 0
- * ask for the size.
- *
- * The state is bytes to be kept or sent as they are: a version, a fingerprint of what it belongs to, the tokens' KV rows,
- * and a hash of all that. The fingerprint covers the numbers of config.json that results depend on, the layers, how KV
- * rows are kept, and of each tensor its name, shape and type (as stored or quantised) and its first and last 4,096
- * bytes. So other weights are noticed, but for those that differ from these in the middle of large tensors only.
- *
- * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if another call on this request is running, or
- * if it was made with no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV);
- * NULL_ARGUMENT. Threads: one call at a time. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_request_export_state(ortshard_request *request,
-                                              void *buffer,
-                                              size_t capacity,
-                                              size_t *needed);
-
-/**
- * Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
- *
- * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
- * INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it holds more tokens
- * than this request has room for; INVALID_STATE if another call on this request is running, or if it was made with
- * no_cache; STALE_SHARD; NULL_ARGUMENT. Threads: one call at a time. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_request_import_state(ortshard_request *request,
-                                              const void *state,
-                                              size_t size);
-
-/* ==================================================================================================================
- * Sampler
- *
- * Chooses the next token from logits. The same seed, options and logits give the same tokens on every platform.
- *
- * Temperature 0 takes the largest logit, among equals the lowest id. Otherwise the answer is drawn from the softmax
- * of logits / temperature over the top_k largest logits (ties with the last of them stay in).
- * ================================================================================================================== */
-
-/**
- * How a sampler chooses. Unlike in other options zero is not "default" here, since it means something: start from
- * ORTSHARD_SAMPLER_OPTIONS_INIT or pass NULL to get the defaults.
- */
-typedef struct ortshard_sampler_options {
-    /** sizeof(ortshard_sampler_options). */
-    size_t struct_size;
-    /** Divides the logits: 0 is greedy, below 1 sharper, above 1 flatter. Finite, not negative. */
-    float temperature;
-    /** How many of the largest logits can be chosen; 0: all. */
-    uint32_t top_k;
-    /** Seed of the random stream. */
-    uint64_t seed;
-} ortshard_sampler_options;
-
-/** Default ortshard_sampler_options: temperature 0.6, top_k 35, seed 1234. @since 0.1 */
-#define ORTSHARD_SAMPLER_OPTIONS_INIT { sizeof(ortshard_sampler_options), 0.6f, 35, 1234 }
-
-/** Greedy ortshard_sampler_options. @since 0.1 */
-#define ORTSHARD_SAMPLER_OPTIONS_GREEDY { sizeof(ortshard_sampler_options), 0.0f, 0, 0 }
-
-/**
- * Fills `options`, of `struct_size` bytes, with ORTSHARD_SAMPLER_OPTIONS_INIT, for languages without macros.
- *
- * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_sampler_options_init(ortshard_sampler_options *options,
-                                              size_t struct_size);
-
-/**
- * Creates a sampler at the start of its random stream. NULL `options`: temperature 0.6, top_k 35, seed 1234.
- *
- * Errors: INVALID_ARGUMENT for a temperature that is negative or not finite; VERSION_MISMATCH; NULL_ARGUMENT.
- * Threads: any. Ownership: free `*sampler` with ortshard_sampler_free(). @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_sampler_create(const ortshard_sampler_options *options,
-                                        ortshard_sampler **sampler);
-
-/** Frees a sampler. NULL is ignored. @since 0.1 */
-ORTSHARD_API void ortshard_sampler_free(ortshard_sampler *sampler);
-
-/**
- * Chooses the next token from `logits`, `n` floats: one row of a last shard's output, so n is vocab_size.
- *
- * Errors: INVALID_ARGUMENT if a logit is not a number or plus infinity, if all are minus infinity, or if n is 0; the
- * random stream then stays where it was. INVALID_STATE if another call on this sampler is running; NULL_ARGUMENT.
- * Threads: one call at a time. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_sampler_sample(ortshard_sampler *sampler,
-                                        const float *logits,
-                                        size_t n,
-                                        int64_t *id);
-
-/**
- * Puts a sampler back to the start of its random stream.
- *
- * Errors: INVALID_STATE if another call on this sampler is running; NULL_ARGUMENT. Threads: one call at a time.
- * @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_sampler_reset(ortshard_sampler *sampler);
-
-/* ==================================================================================================================
- * Next token
- *
- * Running a model and choosing the token that follows, in one call. It gives the id that ortshard_sampler_sample()
- * would choose from the logits. These stay where they are: on a device that is not the processor only the largest are
- * copied to the host, if the sampler is greedy or has a top_k.
- *
- *     ortshard_next_token(requests, n, &prompt, sampler, &id);
- *     while (!done(id)) {
- *         ortshard_tensor input = {ORTSHARD_I64, 1, {1}, &id, sizeof id};
- *         ortshard_next_token(requests, n, &input, sampler, &id);
- *     }
- * ================================================================================================================== */
-
-/**
- * Runs `input` through the shards of `count` requests in turn, as ortshard_infer_chain() does, and has `sampler` choose
- * the next token. The last shard must be the model's last; one request on a whole model is a chain of 1.
- *
- * `*id` may be what `input` describes. If the call fails, also in sampling, `*id` is as it was, and so are all
- * positions and the sampler. It is a run of each request: what the requests gave before is gone.
- *
- * Errors: those of ortshard_infer_chain() and ortshard_sampler_sample(); INVALID_ARGUMENT if the last shard gives no
- * logits. Threads: one call at a time on each request and on the sampler. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_next_token(ortshard_request *const *requests,
-                                    size_t count,
-                                    const ortshard_tensor *input,
-                                    ortshard_sampler *sampler,
-                                    int64_t *id);
-
-/**
- * The same for `count` requests on one shard, the model's last, each with an input and a sampler of its own: run
- * together, as ortshard_infer_batch() does.
- *
- * A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended.
- * `ids[i]` of one that failed is as it was, as are its position and its sampler. What the requests gave before is gone.
- *
- * Returns OK if all succeeded, else the status of the first that failed; ortshard_last_error() says which.
- *
- * Errors: those of ortshard_infer_batch() and ortshard_next_token(). Threads: one call at a time on each request and
- * on each sampler. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_next_tokens(ortshard_request *const *requests,
-                                     const ortshard_tensor *inputs,
-                                     ortshard_sampler *const *samplers,
-                                     size_t count,
-                                     int64_t *ids,
-                                     ortshard_status *statuses);
-
-/* ==================================================================================================================
- * Tokenizer
- *
- * Token ids are int64_t everywhere in this header, so that what the tokenizer gives is a tensor's data as it is.
- * ================================================================================================================== */
-
-/** One message of a conversation. Its layout is final, so it has no struct_size. */
-typedef struct ortshard_chat_message {
-    /** Who speaks, such as "system", "user" or "assistant". */
-    const char *role;
-    /** The text. */
-    const char *content;
-} ortshard_chat_message;
-
-/** What stands for a token id that does not exist. */
-#define ORTSHARD_NO_ID ((int64_t)-1)
-
-/**
- * Opens the tokenizer of a model folder, or the tokenizer.json that `path` names. For a model of the hub by name:
- * ortshard_engine_open_tokenizer().
- *
- * Errors: NOT_FOUND if there is none, or for a name that the system does not take; MALFORMED if a file breaks its format
- * or is a link that leaves the folder; IO; INVALID_UTF8; INVALID_ARGUMENT for an empty path; NULL_ARGUMENT.
- * Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free(). @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_tokenizer_open(const char *path,
-                                        ortshard_tokenizer **tokenizer);
-
-/** Frees a tokenizer; text streams on it go on working. NULL is ignored. @since 0.1 */
-ORTSHARD_API void ortshard_tokenizer_free(ortshard_tokenizer *tokenizer);
-
-/**
- * The token ids of `text`: never truncated, never padded.
- *
- * `add_special` not 0: with the tokens that tokenizer.json puts around a text, such as a BOS. A text from
- * ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0.
- *
- * Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number,
- * which takes as long as the ids.
- *
- * A text of any length is encoded in memory of some ten times its size, where spaces or line ends follow words. What has to
- * be encoded in one, up to 16 MiB, takes 200 times its size.
- *
- * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
- * UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end after a word, or at all with a
- * normalizer or pre-tokenizer that is rare with language models; OUT_OF_MEMORY; INVALID_UTF8; NULL_ARGUMENT.
- * Threads: many at once. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_tokenizer_encode(const ortshard_tokenizer *tokenizer,
-                                          const char *text,
-                                          int32_t add_special,
-                                          int64_t *ids,
-                                          size_t capacity,
-                                          size_t *needed);
-
-/**
- * The text of the `n` token ids at `ids`. `skip_special` not 0: without the special tokens among them.
- *
- * Bytes that are not UTF-8 become U+FFFD. No spaces are cleaned up around punctuation. Writes text and a final NUL to
- * `buffer`, which has room for `capacity` bytes, and their number, NUL included, to `*needed`. NULL and 0 ask for the
- * number.
- *
- * Errors: OUT_OF_RANGE for an id that is not in the vocabulary; BUFFER_TOO_SMALL, and only `*needed` is written;
- * MALFORMED; OUT_OF_MEMORY; NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_tokenizer_decode(const ortshard_tokenizer *tokenizer,
-                                          const int64_t *ids,
-                                          size_t n,
-                                          int32_t skip_special,
-                                          char *buffer,
-                                          size_t capacity,
-                                          size_t *needed);
-
-/**
- * The number of tokens, added ones included. Ids may have gaps, and a model may have more rows of logits than this.
- *
- * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_tokenizer_vocab_size(const ortshard_tokenizer *tokenizer, size_t *vocab_size);
-
-/**
- * The beginning-of-sequence id that the model's files declare, or ORTSHARD_NO_ID.
- *
- * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_tokenizer_bos(const ortshard_tokenizer *tokenizer, int64_t *id);
-
-/**
- * The padding id that the model's files declare, or ORTSHARD_NO_ID.
- *
- * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API ortshard_status ortshard_tokenizer_pad(const ortshard_tokenizer *tokenizer, int64_t *id);
-
-/**
- * The end-of-sequence ids that the model's files declare; there may be none or several. First those of
- * generation_config.json, or of config.json where that has none; then special tokens that config.json declares, and
- * the tokenizer's own eos_token.
- *
- * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
- *
- * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_tokenizer_eos(const ortshard_tokenizer *tokenizer,
-                                       int64_t *ids,
-                                       size_t capacity,
-                                       size_t *needed);
-
-/**
- * Whether generation ends at `id`: `*is_eos` becomes 1 or 0. 0 for ids that do not exist.
- *
- * Errors: NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_tokenizer_is_eos(const ortshard_tokenizer *tokenizer,
-                                          int64_t id,
-                                          int32_t *is_eos);
-
-/**
- * The prompt that the model's chat template makes of `n` messages. `add_generation_prompt` not 0: it ends where the
- * assistant's answer begins. Encode it with add_special 0.
- *
- * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
- * `*needed`. NULL and 0 ask for the number.
- *
- * The template gives what it gives in transformers, character by character; its strftime_now gives the local time.
- * Steps, time and memory are bounded, the more generously the longer the messages are.
- *
- * Errors: UNSUPPORTED if the model has no chat template, or if the template asks for the little of Jinja2 that is not
- * supported, which is named; INVALID_ARGUMENT if `n` is 0, and with the template's own words if it refuses these
- * messages; MALFORMED if the template is faulty or exceeds a bound, which is named; BUFFER_TOO_SMALL, and only
- * `*needed` is written; INVALID_UTF8; NULL_ARGUMENT. Threads: many at once. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_tokenizer_apply_chat_template(const ortshard_tokenizer *tokenizer,
-                                                       const ortshard_chat_message *messages,
-                                                       size_t n,
-                                                       int32_t add_generation_prompt,
-                                                       char *buffer,
-                                                       size_t capacity,
-                                                       size_t *needed);
-
-/* ==================================================================================================================
- * Text stream
- *
- * Text while it is generated: push each id as it comes, print what it gives. All pieces together, and what _finish
- * gives, are exactly what ortshard_tokenizer_decode() gives for all the ids at once.
- *
- * Text comes as soon as it is certain. What waits: in a byte-level vocabulary (GPT-2, Llama 3, Qwen) the bytes of an
- * incomplete character; in one with byte fallback (Llama 2, Mistral) a run of byte tokens, until another token ends
- * it; and everything, until _finish, for a tokenizer.json whose decoder needs all tokens (BPEDecoder, CTC, or a
- * sequence that changes more than single characters after its tokens were joined), which language models do not have.
- * ================================================================================================================== */
-
-/**
- * Creates a stream on `tokenizer`, which it keeps alive. `skip_special` not 0: special tokens give no text.
- *
- * Errors: NULL_ARGUMENT.
- * Threads: any. Ownership: free `*stream` with ortshard_text_stream_free(). @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_text_stream_create(const ortshard_tokenizer *tokenizer,
-                                            int32_t skip_special,
-                                            ortshard_text_stream **stream);
-
-/** Frees a stream and the text borrowed from it. NULL is ignored. @since 0.1 */
-ORTSHARD_API void ortshard_text_stream_free(ortshard_text_stream *stream);
-
-/**
- * Gives the text that `id` makes certain: whole characters, often none, since a character can span tokens.
- *
- * `*text` is UTF-8 followed by a NUL, `*length` its bytes without that NUL; models can produce NUL characters, so
- * only the length tells where the text ends.
- *
- * Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; OUT_OF_MEMORY;
- * INVALID_STATE if another call on this stream is running; NULL_ARGUMENT.
- * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_text_stream_push(ortshard_text_stream *stream,
-                                          int64_t id,
-                                          const char **text,
-                                          size_t *length);
-
-/**
- * Gives the text that was still held back, with U+FFFD for an incomplete character. The stream is then at its start
- * and can be used again.
- *
- * Errors: MALFORMED for a tokenizer that fails on these tokens; INVALID_STATE if another call on this stream is
- * running; NULL_ARGUMENT.
- * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream,
-                                            const char **text,
-                                            size_t *length);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_get_stats(const ortshard_engine *engine, ortshard_engine_stats *stats);
 
 /* ==================================================================================================================
  * ONNX Runtime
  *
  * One ONNX Runtime, with one pool of threads, serves the whole process. It is loaded by the first call that needs it
- * and stays until the process ends, and so does this library then: dlclose() does not unload it. Calling ortshard_runtime_load() before is needed only to choose file or threads.
+ * and stays until the process ends, and so does this library then: dlclose() does not unload it. Calling
+ * ortshard_runtime_load() before is needed only to choose file or threads.
  * ================================================================================================================== */
 
 /** How to load ONNX Runtime. All zero but struct_size: the defaults. */
@@ -1712,9 +1861,16 @@ typedef struct ortshard_runtime_options {
     int32_t no_spinning;
 } ortshard_runtime_options;
 
+/** Initialises an ortshard_runtime_options. */
+#define ORTSHARD_RUNTIME_OPTIONS_INIT { sizeof(ortshard_runtime_options), NULL, 0, 0 }
+
+/** What ORTSHARD_RUNTIME_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_runtime_options_init(ortshard_runtime_options *options, size_t struct_size);
+
 /** The ONNX Runtime that is loaded. The texts live as long as the process. */
-typedef struct ortshard_runtime_description {
-    /** Set to sizeof(ortshard_runtime_description) before the call. */
+typedef struct ortshard_runtime_info {
+    /** Set to sizeof(ortshard_runtime_info) before the call. */
     size_t struct_size;
     /** Its version, such as "1.31.1". */
     const char *version;
@@ -1722,22 +1878,14 @@ typedef struct ortshard_runtime_description {
     const char *path;
     /** Threads that one run may use, the calling one included. */
     uint32_t threads;
-} ortshard_runtime_description;
+} ortshard_runtime_info;
 
-/** Default ortshard_runtime_options. @since 0.1 */
-#define ORTSHARD_RUNTIME_OPTIONS_INIT { sizeof(ortshard_runtime_options), NULL, 0, 0 }
+/** Initialises an ortshard_runtime_info. */
+#define ORTSHARD_RUNTIME_INFO_INIT { sizeof(ortshard_runtime_info), NULL, NULL, 0 }
 
-/** An ortshard_runtime_description ready to be filled. @since 0.1 */
-#define ORTSHARD_RUNTIME_DESCRIPTION_INIT { sizeof(ortshard_runtime_description), NULL, NULL, 0 }
-
-/**
- * Fills `options`, of `struct_size` bytes, with defaults, for languages without ORTSHARD_RUNTIME_OPTIONS_INIT.
- *
- * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a bad size. @since 0.1
- */
-ORTSHARD_API
-ortshard_status ortshard_runtime_options_init(ortshard_runtime_options *options,
-                                              size_t struct_size);
+/** What ORTSHARD_RUNTIME_INFO_INIT does, for languages without macros: `struct_size` is sizeof *info. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_runtime_info_init(ortshard_runtime_info *info, size_t struct_size);
 
 /**
  * Loads ONNX Runtime (1.22 or a later 1.x). NULL `options`: the defaults.
@@ -1748,19 +1896,20 @@ ortshard_status ortshard_runtime_options_init(ortshard_runtime_options *options,
  * The first load sets the environment variable ORT_DISABLE_TELEMETRY, if it is not set, to keep ONNX Runtime from
  * sending usage data. A program that changes the environment in other threads should load before it starts them.
  *
- * Errors: RUNTIME_NOT_FOUND, and the message lists what was tried; INVALID_STATE for another file or number of
- * threads; OUT_OF_RANGE for more than 1024 threads; RUNTIME if it does not start.
- * Threads: any. @since 0.1
+ * Errors: ONNXRUNTIME_NOT_FOUND, and the message lists what was tried; INVALID_STATE for another file or number of
+ * threads; OUT_OF_RANGE for more than 1024 threads; ONNXRUNTIME if it does not start.
+ * Threads: any.
  */
-ORTSHARD_API ortshard_status ortshard_runtime_load(const ortshard_runtime_options *options);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_runtime_load(const ortshard_runtime_options *options);
 
 /**
  * Describes the ONNX Runtime that is loaded.
  *
- * Errors: INVALID_STATE if none is loaded yet; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size.
- * Threads: any. @since 0.1
+ * Errors: INVALID_STATE if none is loaded yet. Threads: any.
  */
-ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description *description);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_runtime_get_info(ortshard_runtime_info *info);
 
 /* ==================================================================================================================
  * Devices
@@ -1768,28 +1917,13 @@ ORTSHARD_API ortshard_status ortshard_runtime_info(ortshard_runtime_description 
  * What shards can run on here: the processor, and what the loaded ONNX Runtime has an execution provider for.
  *
  * On the processor, shards run in this library's own operators. On another device, and with the engine's option
- * stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32 (on CUDA the checkpoint's own bf16 or
- * fp16, and bf16 for f32), or the quantised codes and scales.
+ * stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32 (on CUDA the checkpoint's own bf16
+ * or fp16, and bf16 for f32), or the quantised codes and scales.
  * ================================================================================================================== */
 
-/**
- * The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda", "cuda:1" or "coreml"); without it, the first
- * NVIDIA GPU that can be used, else the processor.
- */
-#define ORTSHARD_DEVICE_AUTO 0
-
-/** The processor. */
-#define ORTSHARD_DEVICE_CPU 1
-
-/** An NVIDIA GPU. */
-#define ORTSHARD_DEVICE_CUDA 2
-
-/** Apple's Core ML. It takes the linear layers and little else of a model, so it is never chosen by itself. */
-#define ORTSHARD_DEVICE_COREML 3
-
 /** A device. */
-typedef struct ortshard_device_description {
-    /** Set to sizeof(ortshard_device_description) before the call. */
+typedef struct ortshard_device_info {
+    /** Set to sizeof(ortshard_device_info) before the call. */
     size_t struct_size;
     /** An ORTSHARD_DEVICE_* constant. */
     int32_t kind;
@@ -1801,10 +1935,14 @@ typedef struct ortshard_device_description {
     uint64_t total_memory;
     /** Bytes of it that are free now; 0 if unknown. */
     uint64_t available_memory;
-} ortshard_device_description;
+} ortshard_device_info;
 
-/** An ortshard_device_description ready to be filled. @since 0.1 */
-#define ORTSHARD_DEVICE_DESCRIPTION_INIT { sizeof(ortshard_device_description), 0, 0, "", 0, 0 }
+/** Initialises an ortshard_device_info. */
+#define ORTSHARD_DEVICE_INFO_INIT { sizeof(ortshard_device_info), 0, 0, "", 0, 0 }
+
+/** What ORTSHARD_DEVICE_INFO_INIT does, for languages without macros: `struct_size` is sizeof *info. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_device_info_init(ortshard_device_info *info, size_t struct_size);
 
 /**
  * The number of devices, the processor included. Loads ONNX Runtime if no call has yet; where there is none, the
@@ -1813,16 +1951,18 @@ typedef struct ortshard_device_description {
  * A device is listed if it is here and ONNX Runtime offers a provider for it. Whether it can be used, with all the
  * libraries that the provider needs, shows when an engine is created on it.
  *
- * Errors: NULL_ARGUMENT. Threads: any. @since 0.1
+ * Threads: any.
  */
-ORTSHARD_API ortshard_status ortshard_device_count(uint32_t *count);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_device_count(uint32_t *count);
 
 /**
  * Describes device `index`, from 0 to ortshard_device_count() - 1. The processor is device 0.
  *
- * Errors: OUT_OF_RANGE; NULL_ARGUMENT; INVALID_ARGUMENT for a bad struct_size. Threads: any. @since 0.1
+ * Errors: OUT_OF_RANGE. Threads: any.
  */
-ORTSHARD_API ortshard_status ortshard_device_info(uint32_t index, ortshard_device_description *description);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_device_get_info(uint32_t index, ortshard_device_info *info);
 
 /* ==================================================================================================================
  * Log
@@ -1830,44 +1970,44 @@ ORTSHARD_API ortshard_status ortshard_device_info(uint32_t index, ortshard_devic
  * Without a callback nothing is printed anywhere. With one, the library's and ONNX Runtime's messages come to it.
  * ================================================================================================================== */
 
-/** Only failures, such as running out of memory. */
-#define ORTSHARD_LOG_ERROR 1
-
-/** Also what works otherwise than asked, such as a missing device. */
-#define ORTSHARD_LOG_WARNING 2
-
-/** Also what happens once or seldom, such as the library file that was loaded. */
-#define ORTSHARD_LOG_INFO 3
-
-/** Also what helps to find a mistake. */
-#define ORTSHARD_LOG_DEBUG 4
-
-/** Everything. */
-#define ORTSHARD_LOG_TRACE 5
+/** How much is logged. */
+enum ortshard_log_level {
+    /** Only failures, such as running out of memory. */
+    ORTSHARD_LOG_ERROR = 1,
+    /** Also what works otherwise than asked, such as a missing device. */
+    ORTSHARD_LOG_WARNING = 2,
+    /** Also what happens once or seldom, such as the library file that was loaded. */
+    ORTSHARD_LOG_INFO = 3,
+    /** Also what helps to find a mistake. */
+    ORTSHARD_LOG_DEBUG = 4,
+    /** Everything. */
+    ORTSHARD_LOG_TRACE = 5
+};
 
 /**
  * Takes one message: its ORTSHARD_LOG_* level, the part it comes from, such as "onnxruntime", and one line of UTF-8.
  * The texts live for the length of the call.
  *
- * Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
- * return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But
- * it must not free engines, shards or requests, and loading, running, clearing and ortshard_set_log_callback() return
+ * Called from any thread, from several at once; what it does is added to the time of the call that logs. It must return
+ * normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But it
+ * must not free engines, shards or requests, and loading, running, clearing and ortshard_log_set_callback() return
  * INVALID_STATE there: the message may come from a call that they would wait for.
  */
 typedef void (*ortshard_log_callback)(int32_t level, const char *target, const char *message, void *user_data);
 
 /**
- * Sends log messages up to `level` (an ORTSHARD_LOG_* constant) to `callback`, in the whole process. NULL removes
- * the callback; `level` is not looked at then.
+ * Sends log messages up to `level` (an ORTSHARD_LOG_* constant) to `callback`, in the whole process. NULL removes the
+ * callback; `level` is not looked at then.
  *
- * When this returns, the previous callback is not running and will not be called again: what its `user_data` points
- * to can be freed.
+ * When this returns, the previous callback is not running and will not be called again: what its `user_data` points to
+ * can be freed.
  *
- * Errors: INVALID_ARGUMENT for a level that is none; INVALID_STATE if called from a log callback, or in a program
- * that has set up another logger of Rust's log crate.
- * Threads: any. @since 0.1
+ * Errors: INVALID_STATE if called from a log callback, or in a program that has set up another logger of Rust's log
+ * crate.
+ * Threads: any.
  */
-ORTSHARD_API ortshard_status ortshard_set_log_callback(int32_t level, ortshard_log_callback callback, void *user_data);
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_log_set_callback(int32_t level, ortshard_log_callback callback, void *user_data);
 
 #ifdef __cplusplus
 }

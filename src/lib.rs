@@ -50,7 +50,7 @@ use ortshard_kernels as kernels;
 #[doc(hidden)]
 pub mod c_interface {
     pub use crate::ffi::{
-        ORTSHARD_I64, ORTSHARD_LOGITS_LAST, ortshard_engine_create, ortshard_engine_ensure_shard,
+        ORTSHARD_DTYPE_I64, ORTSHARD_LOGITS_LAST, ortshard_engine_create, ortshard_engine_ensure_shard,
         ortshard_request_create, ortshard_request_infer, ortshard_request_truncate, ortshard_shard_spec,
         ortshard_shard_spec_init, ortshard_tensor,
     };

@@ -44,7 +44,7 @@ pub(crate) fn options(precision: Precision) -> EngineOptions {
 /// The model in `shards` even parts.
 pub(crate) fn pipeline(shards: u32, precision: Precision) -> Vec<Request> {
     let path = model();
-    let layers = ModelInfo::read(&path).unwrap().n_layers;
+    let layers = ModelInfo::read(&path).unwrap().layer_count;
     let part = |i: u32| {
         let spec = ShardSpec::layers(path.to_str().unwrap(), i * layers / shards, (i + 1) * layers / shards - 1);
         let shard = Engine::new(options(precision)).unwrap().ensure_shard(&spec, None).unwrap();

@@ -22,10 +22,9 @@ pub(crate) fn write(
     blocks: Option<Blocks>,
     metadata: &[(&str, String)],
 ) -> Result<()> {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or_else(|| err!(InvalidArgument, "path `{}` does not end in a UTF-8 file name", path.display()))?;
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+        err!(InvalidArgument, "path `{}` does not end in the name of a file, in UTF-8", path.display())
+    })?;
     let location = format!("{name}.data");
     let (dtype, positions) = (Dtype::F32, config.max_positions);
     let style =

@@ -108,7 +108,7 @@ impl Shard {
             ("architecture", info.architecture.clone()),
             ("first_layer", info.first_layer.to_string()),
             ("last_layer", info.last_layer.to_string()),
-            ("n_layers", info.n_layers.to_string()),
+            ("layer_count", info.layer_count.to_string()),
         ];
         let (blueprint, blocks) = (&self.recipe.blueprint, self.recipe.packer.blocks());
         export::write(&absolute(path), &blueprint.graph, &blueprint.config, &self.loaded()?.weights, blocks, &metadata)

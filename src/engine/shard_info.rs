@@ -17,7 +17,7 @@ pub struct ShardInfo {
     /// Last layer, **inclusive**.
     pub last_layer: u32,
     /// Layers of the whole model.
-    pub n_layers: u32,
+    pub layer_count: u32,
     /// Whether the shard starts at layer 0 and takes token ids, not hidden states.
     pub is_first: bool,
     /// Whether the shard ends at the last layer and gives logits, not hidden states.
@@ -70,7 +70,7 @@ impl ShardInfo {
             architecture: config.architecture.to_owned(),
             first_layer: range.start as u32,
             last_layer: range.end as u32,
-            n_layers: range.layers as u32,
+            layer_count: range.layers as u32,
             is_first: range.is_first(),
             is_last: range.is_last(),
             hidden_size: config.hidden_size as u32,

@@ -27,13 +27,11 @@
  *             || ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard)
  *             || ortshard_request_create(shard, NULL, &request)
  *             || ortshard_sampler_create(NULL, &sampler);
- *         int64_t prompt[3] = {1, 15, 27}, id = 0;
- *         ortshard_tensor input = {ORTSHARD_I64, 1, {3}, prompt, sizeof prompt}, logits;
- *         for (int i = 0; i < 20 && !failed; i++) {
- *             failed = ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &logits)
- *                 || ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id);
- *             if (!failed) printf("%" PRId64 " ", id);
- *             input = (ortshard_tensor){ORTSHARD_I64, 1, {1}, &id, sizeof id};
+ *         int64_t ids[3] = {1, 15, 27};
+ *         size_t count = 3;
+ *         for (int i = 0; i < 20 && !failed; i++, count = 1) {
+ *             failed = ortshard_request_sample(request, ids, count, sampler, ids);
+ *             if (!failed) printf("%" PRId64 " ", ids[0]);
  *         }
  *         if (failed) fprintf(stderr, "%s\n", ortshard_last_error());
  *
@@ -46,16 +44,32 @@
  *
  * With text: examples/generate.c. With several shards: examples/two_shards.c.
  *
+ * CONTENTS (before each name ortshard_; without the functions that initialise structs)
+ *
+@CONTENTS@
+ *
  * CONVENTIONS
  *
- *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened
- *               to its last part in the lists of errors below. ortshard_last_error() then tells this thread what went
- *               wrong. A call that fails has done nothing: its outputs are NULL or zero or were not written, and its
- *               object is as it was before. One thing only is gone: the output that a request gave last, after a
- *               run of it that failed.
+ *   Names       The object comes first: ortshard_request_infer() is a request's. ..._get_x() fills a struct
+ *               ortshard_..._x; a function of any other name gives numbers, texts or handles. `count` is a number of
+ *               elements, `size` a number of bytes, `capacity` the room there is, of elements or, where they are chars
+ *               or void, of bytes.
+ *   Errors      Functions that can fail return an ortshard_status: 0 (ORTSHARD_OK) or an ORTSHARD_ERROR_*, shortened to
+ *               its last part in the lists of errors below. ortshard_last_error() then tells this thread, and
+ *               ortshard_error_message() any other, what went wrong. A call that fails has done nothing: its outputs
+ *               are NULL or zero or were not written, and its object is as it was before. One thing only is gone: the
+ *               output that a request gave last, after a run of it that failed.
+ *
+ *               Any function may return these, which the lists do not repeat: NULL_ARGUMENT; INVALID_ARGUMENT for a
+ *               handle of another kind or that was freed, a struct_size that is none, or a value that is none of the
+ *               constants; INVALID_UTF8; VERSION_MISMATCH; INVALID_STATE where the object is in use by another call,
+ *               where the call comes from a callback of a call that it would wait for, or when the process ends;
+ *               INTERNAL; PANIC.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
- *               for being one, and every handle for being of the right kind and not freed: else INVALID_ARGUMENT.
- *               `int32_t` switches are off at 0 and on at anything else.
+ *               for being one, and every handle for being of the right kind and not freed. `int32_t` switches are off
+ *               at 0 and on at anything else.
+ *   Constants   Are enums, and where they are passed int32_t, so that their size is no compiler's choice. Values never
+ *               change.
  *   Ownership   What a function gives through `ortshard_x **` is freed with ortshard_x_free(). The order does not
  *               matter, and NULL is ignored. What you pass in is read during the call only, but for callbacks that are
  *               called later and their `user_data`: each says how long it must live.
@@ -65,25 +79,31 @@
  *               when the call ends. 256 KiB of stack are enough for any call.
  *   Strings     UTF-8 and NUL-terminated, in and out. A buffer's capacity and `*needed` count the NUL.
  *   Arrays out  Come as (buffer, capacity, *needed). `*needed` tells the size of the whole answer; if the capacity is
- *               less, nothing is written and the status is BUFFER_TOO_SMALL. To ask for the size: NULL and 0.
- *   Structs     Those that may grow begin with struct_size. Initialise them with their ..._INIT, which sets it and the
- *               defaults; the library then knows which fields the program was compiled with. NULL options are the
- *               defaults. Structs to be filled need struct_size, too.
+ *               less, nothing is written and the status is BUFFER_TOO_SMALL. To ask for the size: NULL and 0, which is
+ *               OK.
+ *   Structs     Those that may grow begin with struct_size. Initialise them with their ..._INIT, or ..._init() in
+ *               languages without macros: that sets it and the defaults, and the library then knows which fields the
+ *               program was compiled with. NULL options are the defaults. Structs to be filled need struct_size, too.
  *   Callbacks   End in `void *user_data`, which is passed on as it is.
  *   Crashes     A bug in the library that would crash comes back as ORTSHARD_ERROR_PANIC instead.
- *   Exit        exit() may be called at any time, also from callbacks and while other threads are in calls. Once a handler
- *               of this library runs, calls that need ONNX Runtime return INVALID_STATE, and runs and loads in progress
- *               are stopped (they return CANCELLED or INVALID_STATE); it waits for them for up to 10 seconds. Static
- *               destructors and handlers of atexit() may use this library, and free its objects, under the same rule.
- *               Only while another thread is in the call that loads ONNX Runtime, the first that needs it, the process must
- *               not end: call ortshard_runtime_load() before starting threads.
+ *   Exit        exit() may be called at any time, also from callbacks and while other threads are in calls. Once a
+ *               handler of this library runs, calls that need ONNX Runtime return INVALID_STATE, and runs and loads in
+ *               progress are stopped (they return CANCELLED or INVALID_STATE); it waits for them for up to 10 seconds.
+ *               Static destructors and handlers of atexit() may use this library, and free its objects, under the same
+ *               rule. Only while another thread is in the call that loads ONNX Runtime, the first that needs it, the
+ *               process must not end: call ortshard_runtime_load() before starting threads.
+ *   Bindings    Programs that read headers take this one as it is (bindgen, ctypesgen, cgo), or (cffi, LuaJIT) as
+ *               `cpp -P -DORTSHARD_DECLARATIONS_ONLY ortshard.h` leaves it: declarations and nothing else.
+ *               ortshard.json beside it has constants, structs with the places of their fields, and functions.
+ *   ABI         docs/abi.md says what will not change. A program compiled with this header runs with every later
+ *               library of the same ORTSHARD_ABI_VERSION.
  *
  * WHAT MUST NOT BE DONE
  *
  *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
  *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
- *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's text
- *     until the stream's next call, and neither after the handle was freed.
+ *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's
+ *     text until the stream's next call, and neither after the handle was freed.
  *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
  *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
  *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().
@@ -94,14 +114,34 @@
 #ifndef ORTSHARD_H
 #define ORTSHARD_H
 
+#ifdef ORTSHARD_DECLARATIONS_ONLY
+#define ORTSHARD_API
+#define ORTSHARD_NODISCARD
+#else
 #include <stddef.h>
 #include <stdint.h>
 
-/** Before the functions' declarations. Define ORTSHARD_STATIC to link the static library on Windows. */
+/* Where functions come from. Define ORTSHARD_STATIC to link the static library on Windows. */
+#ifndef ORTSHARD_API
 #if defined(_WIN32) && !defined(ORTSHARD_STATIC)
 #define ORTSHARD_API __declspec(dllimport)
+#elif defined(__GNUC__) && !defined(_WIN32)
+#define ORTSHARD_API __attribute__((__visibility__("default")))
 #else
 #define ORTSHARD_API
+#endif
+#endif
+
+/* A status that nobody looks at is a warning. Define ORTSHARD_NODISCARD as nothing to have none. */
+#ifndef ORTSHARD_NODISCARD
+#if (defined(__cplusplus) && __cplusplus >= 201703L) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
+#define ORTSHARD_NODISCARD [[nodiscard]]
+#elif defined(__GNUC__)
+#define ORTSHARD_NODISCARD __attribute__((__warn_unused_result__))
+#else
+#define ORTSHARD_NODISCARD
+#endif
+#endif
 #endif
 
 #ifdef __cplusplus

@@ -138,7 +138,7 @@ fn the_largest_range_that_fits_is_the_last_one_that_does() {
     let mut seen = std::collections::BTreeSet::new();
     for step in 0..24 {
         let limit = smallest * 2 / 3 + (largest * 5 / 4 - smallest * 2 / 3) * step / 23;
-        let end = estimate(limit, 0).largest_end_layer;
+        let end = estimate(limit, 0).largest_last_layer;
         seen.insert(end);
         if let Some(end) = end {
             assert_eq!(use_range(&engine(limit, false), &spec, end), Ok(()), "limit {limit}, layers 0..={end}");

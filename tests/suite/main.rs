@@ -12,6 +12,7 @@ mod common;
 
 mod address_space;
 mod batch;
+mod bindings;
 mod c_tests;
 mod chain;
 mod checkpoints;

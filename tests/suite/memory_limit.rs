@@ -89,10 +89,10 @@ fn the_estimate_is_what_is_reserved() {
     let _two = (request(), request());
     assert_eq!(engine.memory_used() - loaded, estimate.kv_bytes);
     assert_eq!(estimate.total_bytes, estimate.weight_bytes + estimate.kv_bytes + estimate.run_bytes);
-    assert_eq!(estimate.largest_end_layer, Some(model.layers - 1));
+    assert_eq!(estimate.largest_last_layer, Some(model.layers - 1));
 
     let tight = self::engine(estimate.weight_bytes + estimate.kv_bytes);
     let estimate = tight.estimate(&spec(&model), 100, 2).unwrap();
-    assert!(estimate.largest_end_layer < Some(model.layers - 1));
-    assert_eq!(self::engine(1000).estimate(&spec(&model), 100, 2).unwrap().largest_end_layer, None);
+    assert!(estimate.largest_last_layer < Some(model.layers - 1));
+    assert_eq!(self::engine(1000).estimate(&spec(&model), 100, 2).unwrap().largest_last_layer, None);
 }

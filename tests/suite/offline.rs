@@ -112,7 +112,7 @@ fn chatty() -> (Model, TempDir) {
 fn check_tokenizer(model: &Model, engine: &Engine, spec: &ShardSpec) {
     let info = engine.model_info(spec, None).unwrap();
     assert_eq!(info, ModelInfo::read(&model.path).unwrap());
-    assert_eq!((info.n_layers, &info.eos_ids[..2]), (model.layers, &[5, 7][..]));
+    assert_eq!((info.layer_count, &info.eos_ids[..2]), (model.layers, &[5, 7][..]));
     let (by_name, by_folder) = (engine.tokenizer(spec, None).unwrap(), Tokenizer::open(&model.path).unwrap());
     assert_eq!(by_name.encode("Hello world", true).unwrap(), by_folder.encode("Hello world", true).unwrap());
     assert_eq!(by_name.eos(), by_folder.eos());

@@ -187,7 +187,7 @@ fn clear_makes_everything_stale_and_the_engine_usable() {
     assert!(engine.current_shard().is_none());
     assert_eq!(request.infer(Input::Ids(&[1]), Logits::Last).unwrap_err().kind(), ErrorKind::StaleShard);
     assert_eq!(Request::new(&shard, RequestOptions::default()).unwrap_err().kind(), ErrorKind::StaleShard);
-    assert_eq!(shard.info().n_layers, model.layers, "what it was can still be asked");
+    assert_eq!(shard.info().layer_count, model.layers, "what it was can still be asked");
     let again = engine.ensure_shard(&whole(&model), None).unwrap();
     assert_same("again", answer(&again, &model.prompt).view(), before.view());
 }
@@ -202,7 +202,7 @@ fn a_shard_is_what_its_folder_holds_however_that_is_spelled() {
     let same = |spec: &ShardSpec| Arc::ptr_eq(&engine.ensure_shard(spec, None).unwrap(), &shard);
     let name = folder.path().file_name().unwrap().to_str().unwrap();
     assert!(same(&ShardSpec::whole(format!("{path}/"))) && same(&ShardSpec::whole(format!("{path}/../{name}"))));
-    assert!(same(&ShardSpec { n_layers: model.layers, ..ShardSpec::layers(path, 0, model.layers - 1) }));
+    assert!(same(&ShardSpec { layer_count: model.layers, ..ShardSpec::layers(path, 0, model.layers - 1) }));
     #[cfg(unix)]
     {
         let links = tempfile::tempdir().unwrap();
@@ -212,7 +212,7 @@ fn a_shard_is_what_its_folder_holds_however_that_is_spelled() {
     }
     assert_eq!(engine.stats().shards_loaded, 1);
     assert_eq!(
-        engine.ensure_shard(&ShardSpec { n_layers: 7, ..ShardSpec::whole(path) }, None).unwrap_err().kind(),
+        engine.ensure_shard(&ShardSpec { layer_count: 7, ..ShardSpec::whole(path) }, None).unwrap_err().kind(),
         ErrorKind::InvalidArgument,
     );
 

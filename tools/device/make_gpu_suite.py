@@ -28,6 +28,7 @@ COPIED = (
     "tools/device",
     "tools/bench",
     "include/ortshard.h",
+    "include/ortshard.json",
 )
 # As tests/suite/c/mod.rs compiles them.
 CFLAGS = ("-std=c11", "-D_XOPEN_SOURCE=700", "-O1")

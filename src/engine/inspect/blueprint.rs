@@ -80,8 +80,14 @@ pub(crate) fn read_config(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Re
 
 /// The layers that `spec` names of the model with `config`.
 pub(crate) fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
-    if spec.n_layers != 0 && spec.n_layers as usize != config.layers {
-        bail!(InvalidArgument, "n_layers is {}, model `{}` has {} layers", spec.n_layers, spec.model, config.layers);
+    if spec.layer_count != 0 && spec.layer_count as usize != config.layers {
+        bail!(
+            InvalidArgument,
+            "layer_count is {}, model `{}` has {} layers",
+            spec.layer_count,
+            spec.model,
+            config.layers
+        );
     }
     let end = if spec.last_layer == ShardSpec::LAST { config.layers - 1 } else { spec.last_layer as usize };
     Range::new(spec.first_layer as usize, end, config.layers)

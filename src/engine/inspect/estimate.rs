@@ -33,7 +33,7 @@ pub struct Estimate {
     pub total_bytes: u64,
     /// The last layer (inclusive) of the largest range, from the spec's first layer on, that fits into memory: into the engine's
     /// limit or, without a limit, into what the device has available. `None` if not even one layer fits.
-    pub largest_end_layer: Option<u32>,
+    pub largest_last_layer: Option<u32>,
 }
 
 /// What an estimate needs to know of the engine.
@@ -81,7 +81,7 @@ pub(crate) fn estimate(
         if fits(middle)? { least = middle + 1 } else { most = middle }
     }
     let last = least.checked_sub(1);
-    estimate.largest_end_layer = last.filter(|last| *last >= first).map(|last| last as u32);
+    estimate.largest_last_layer = last.filter(|last| *last >= first).map(|last| last as u32);
     Ok(estimate)
 }
 
@@ -141,7 +141,7 @@ impl Situation<'_> {
             run_bytes,
             load_peak_bytes: held + weight_bytes + passing + reserved,
             total_bytes: weight_bytes.saturating_add(kv_bytes).saturating_add(run_bytes),
-            largest_end_layer: None,
+            largest_last_layer: None,
         })
     }
 }

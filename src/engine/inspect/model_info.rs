@@ -13,7 +13,7 @@ pub struct ModelInfo {
     /// The architecture, such as `LlamaForCausalLM`.
     pub architecture: String,
     /// Number of layers; the last one's index is one less.
-    pub n_layers: u32,
+    pub layer_count: u32,
     /// Width of hidden states.
     pub hidden_size: u32,
     /// Number of token ids.
@@ -35,7 +35,7 @@ impl ModelInfo {
     pub(crate) fn of(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> Result<Self> {
         let config = read_config(files, on)?;
         Ok(Self {
-            n_layers: config.layers as u32,
+            layer_count: config.layers as u32,
             hidden_size: config.hidden_size as u32,
             vocab_size: config.vocab_size as u32,
             max_positions: config.max_positions as u32,

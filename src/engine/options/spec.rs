@@ -13,7 +13,7 @@ pub struct ShardSpec {
     /// Last layer, **inclusive**. [`ShardSpec::LAST`]: the model's last.
     pub last_layer: u32,
     /// Layers of the whole model. 0: as config.json says. Any other number than the model's is an error.
-    pub n_layers: u32,
+    pub layer_count: u32,
 }
 
 impl ShardSpec {
@@ -27,6 +27,6 @@ impl ShardSpec {
 
     /// Layers `first..=last` of `model`.
     pub fn layers(model: impl Into<String>, start: u32, end: u32) -> Self {
-        Self { model: model.into(), revision: None, first_layer: start, last_layer: end, n_layers: 0 }
+        Self { model: model.into(), revision: None, first_layer: start, last_layer: end, layer_count: 0 }
     }
 }

@@ -62,7 +62,8 @@ fn check(requests: &[&mut Request]) -> Result<()> {
     for (index, pair) in requests.windows(2).enumerate() {
         let (a, b) = (pair[0].shard().info(), pair[1].shard().info());
         let next = index + 1;
-        let same_model = (&a.architecture, a.n_layers, a.hidden_size) == (&b.architecture, b.n_layers, b.hidden_size);
+        let same_model =
+            (&a.architecture, a.layer_count, a.hidden_size) == (&b.architecture, b.layer_count, b.hidden_size);
         if !same_model || a.last_layer + 1 != b.first_layer {
             bail!(
                 InvalidArgument,
@@ -70,12 +71,12 @@ fn check(requests: &[&mut Request]) -> Result<()> {
                  ({}, hidden_size {})",
                 b.first_layer,
                 b.last_layer,
-                b.n_layers,
+                b.layer_count,
                 b.architecture,
                 b.hidden_size,
                 a.first_layer,
                 a.last_layer,
-                a.n_layers,
+                a.layer_count,
                 a.architecture,
                 a.hidden_size
             );

@@ -68,7 +68,7 @@ fn sink(last: &Request) -> Result<Sink> {
             InvalidArgument,
             "the shard ends at layer {} of {} and gives no logits to sample from",
             info.last_layer,
-            info.n_layers
+            info.layer_count
         );
     }
     let is_on_device = last.shard.loaded()?.session.results_on_device().is_some();

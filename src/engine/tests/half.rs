@@ -107,7 +107,7 @@ fn half_precision_gives_transformers_answers_to_its_own_accuracy() {
         // The KV cache takes half, and moves whole.
         let state = whole.export_state().unwrap();
         let config = shard.config();
-        let values = shard.info().n_layers as usize * 2 * config.kv_heads * config.head_dim;
+        let values = shard.info().layer_count as usize * 2 * config.kv_heads * config.head_dim;
         assert_eq!(shard.info().kv_bytes_per_token, 2 * values as u64);
         let (mut fork, mut moved) = (whole.fork().unwrap(), request(&shard));
         moved.import_state(&state).unwrap();

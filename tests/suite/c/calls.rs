@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-/// Handles: their type, the name of their kind in handles.c, and what else stands for one there.
+use serde_json::Value;
+
+/// Handles: their type, and the name of their kind in handles.c.
 const KINDS: &[(&str, &str)] = &[
     ("ortshard_engine", "ENGINE"),
     ("ortshard_shard", "SHARD"),
@@ -19,13 +21,13 @@ const VALUES: &[(&str, &str)] = &[
     ("const ortshard_tensor *", "&input"),
     ("const ortshard_chat_message *", "&message"),
     ("const int32_t *", "NULL"),
-    ("ortshard_file_callback ", "audit"),
-    ("ortshard_progress_callback ", "NULL"),
-    ("int32_t ", "0"),
-    ("int64_t ", "1"),
-    ("size_t ", "1"),
-    ("uint32_t ", "1"),
-    ("uint64_t ", "0"),
+    ("ortshard_file_callback", "audit"),
+    ("ortshard_progress_callback", "NULL"),
+    ("int32_t", "0"),
+    ("int64_t", "1"),
+    ("size_t", "1"),
+    ("uint32_t", "1"),
+    ("uint64_t", "0"),
 ];
 
 /// The `*` of a handle, and of an array of handles.
@@ -33,15 +35,13 @@ const ONE: &[&str] = &["*"];
 const MANY: &[&str] = &["*const *"];
 
 struct Parameter<'a> {
-    /// As it is declared, up to its name.
-    kind: &'a str,
     name: &'a str,
+    kind: &'a str,
 }
 
 impl<'a> Parameter<'a> {
-    fn of(declared: &'a str) -> Self {
-        let name = declared.rfind([' ', '*']).unwrap() + 1;
-        Self { kind: &declared[..name], name: &declared[name..] }
+    fn of(declared: &'a Value) -> Self {
+        Self { name: declared[0].as_str().unwrap(), kind: declared[1].as_str().unwrap() }
     }
 
     /// The kind of handle that it is, or is an array of, with one of `stars` behind it.
@@ -63,14 +63,11 @@ impl<'a> Parameter<'a> {
     }
 }
 
-pub(super) fn of_header(header: &str) -> String {
+pub(super) fn of_json(json: &Value) -> String {
     let (mut functions, mut table) = (String::new(), String::new());
     let mut count = 0;
-    for declared in header.split("\nORTSHARD_API").skip(1) {
-        let declared = declared.split(';').next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-        let (head, parameters) = declared.trim_end_matches(')').split_once('(').unwrap();
-        let (result, name) = head.rsplit_once([' ', '*']).unwrap();
-        let parameters: Vec<_> = parameters.split(", ").filter(|p| *p != "void").map(Parameter::of).collect();
+    for (name, declared) in json["functions"].as_object().unwrap() {
+        let parameters: Vec<_> = declared["parameters"].as_array().unwrap().iter().map(Parameter::of).collect();
         for (index, parameter) in parameters.iter().enumerate() {
             let (one, many) = (parameter.handle(ONE), parameter.handle(MANY));
             let Some(kind) = one.or(many) else { continue };
@@ -82,7 +79,7 @@ pub(super) fn of_header(header: &str) -> String {
                 .collect();
             let call = format!("{name}({})", values.join(", "));
             // A function without a status says in the last error what was wrong.
-            let body = match result {
+            let body = match declared["result"].as_str().unwrap() {
                 "void" => format!("forget_error(); {call}; return ORTSHARD_ERROR_INVALID_ARGUMENT;"),
                 _ => format!("return {call};"),
             };

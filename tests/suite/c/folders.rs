@@ -159,9 +159,9 @@ fn hostile_configs(copy: &impl Fn(&str) -> PathBuf) {
     number("config_intermediate", "intermediate_size", json!("72"));
     number("config_positions", "max_position_embeddings", json!(1_u64 << 63));
     number("config_window", "sliding_window", json!(-1));
-    number("config_theta", "rope_theta", json!(0));
+    number("config_theta", "rope_parameters", json!({"rope_type": "default", "rope_theta": 0}));
     number("config_epsilon", "rms_norm_eps", json!(-1e-6));
-    number("config_rope", "rope_scaling", json!({"rope_type": "linear", "factor": -1}));
+    number("config_rope", "rope_parameters", json!({"rope_type": "linear", "rope_theta": 1e6, "factor": -1}));
     let text = |name: &str, content: &[u8]| std::fs::write(copy(name).join("config.json"), content).unwrap();
     text("config_deep", "[".repeat(100_000).as_bytes());
     text("config_not_utf8", b"{\"architectures\": [\"\xff\xfe\"]}");

@@ -2,6 +2,7 @@
 
 mod calls;
 mod folders;
+mod layout;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -33,6 +34,7 @@ pub(crate) enum Build {
     Device,
     Exits,
     Readme,
+    Bindings,
 }
 
 /// A way to build, with a folder of its own so that tests can run side by side.
@@ -50,6 +52,11 @@ pub(crate) struct Program {
 
 pub(crate) fn root() -> PathBuf {
     common::root()
+}
+
+/// What the header declares, for programs.
+pub(crate) fn json() -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(root().join("include/ortshard.json")).unwrap()).unwrap()
 }
 
 /// Whether the programs are there already, in a folder that `make gpu-suite` made.
@@ -112,11 +119,13 @@ impl Setup {
             let _ = std::fs::remove_file(&to);
             std::os::unix::fs::symlink(from, to).unwrap();
         }
-        let header = std::fs::read_to_string(root().join("include/ortshard.h")).unwrap();
-        let (file, calls) = (folder.join("calls.h"), calls::of_header(&header));
-        // Another test may be compiling with it.
-        if std::fs::read_to_string(&file).ok().as_ref() != Some(&calls) {
-            std::fs::write(file, calls).unwrap();
+        let json = json();
+        for (name, text) in [("calls.h", calls::of_json(&json)), ("layout.h", layout::of_json(&json))] {
+            let file = folder.join(name);
+            // Another test may be compiling with it.
+            if std::fs::read_to_string(&file).ok().as_ref() != Some(&text) {
+                std::fs::write(file, text).unwrap();
+            }
         }
         Self { build, folder, libraries }
     }
@@ -217,6 +226,17 @@ impl Setup {
         } else {
             Command::new(&program.path)
         };
+        self.settings(&mut command, model);
+        command
+    }
+
+    /// The shared library, as programs link it.
+    pub(crate) fn library(&self) -> PathBuf {
+        self.libraries.join(if cfg!(target_os = "macos") { "libortshard.dylib" } else { "libortshard.so" })
+    }
+
+    /// A program in another language, with what C tests are told.
+    pub(crate) fn with_settings(&self, mut command: Command, model: &Model) -> Command {
         self.settings(&mut command, model);
         command
     }

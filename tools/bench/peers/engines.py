@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import header
+from . import binding
 from .setup import Peers
 
 
@@ -64,8 +64,9 @@ TARGETS = [
 
 def precisions() -> dict[str, int]:
     """The ORTSHARD_PRECISION_* of the header."""
-    found = header.constants().items()
-    return {name.removeprefix("PRECISION_"): value for name, value in found if name.startswith("PRECISION_")}
+    prefix = "ORTSHARD_PRECISION_"
+    found = binding.CONSTANTS.items()
+    return {name.removeprefix(prefix): value for name, value in found if name.startswith(prefix)}
 
 
 def ortshard(library: Path, model: Path) -> tuple[list[Engine], dict[str, str]]:

@@ -1,44 +1,39 @@
 """ortshard, by its C interface (include/ortshard.h)."""
 
 import ctypes
-from ctypes import POINTER, byref, c_char_p, c_float, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import POINTER, Structure, byref, c_float, c_int64, c_size_t, c_void_p
 from typing import Any
 
-import header
 import numpy as np
+import binding
+from binding import CONSTANTS, STRUCTS, initial
 
-CONSTANTS, STRUCTS = header.constants(), header.structs()
-Tensor = STRUCTS["tensor"]
-DEVICES = {"auto": "DEVICE_AUTO", "cpu": "DEVICE_CPU", "cuda": "DEVICE_CUDA", "coreml": "DEVICE_COREML"}
-UNSUPPORTED = (CONSTANTS["ERROR_INVALID_ARGUMENT"], CONSTANTS["ERROR_UNSUPPORTED"])
-
-
-def sized(name: str, **fields: Any) -> Any:
-    """A struct of the header with its size set, and zero where nothing is said."""
-    struct = STRUCTS[name]
-    return struct(struct_size=ctypes.sizeof(struct), **fields)
+DEVICES = {
+    name.removeprefix("ORTSHARD_DEVICE_").lower(): value
+    for name, value in CONSTANTS.items()
+    if name.startswith("ORTSHARD_DEVICE_")
+}
+Tensor = STRUCTS["ortshard_tensor"]
 
 
 class Failure(RuntimeError):
     """A call that did not return ORTSHARD_OK."""
 
     def __init__(self, function: str, status: int) -> None:
-        library.ortshard_last_error.restype = c_char_p
         super().__init__(f"{function}: {library.ortshard_last_error().decode()}")
         self.status = status
 
 
 def call(function: str, *arguments: Any) -> None:
     status = getattr(library, function)(*arguments)
-    if status != CONSTANTS["OK"]:
+    if status != CONSTANTS["ORTSHARD_OK"]:
         raise Failure(function, status)
 
 
 def load(options: dict[str, Any], threads: int) -> None:
     global library
-    library = ctypes.CDLL(options["library"])
-    library.ortshard_request_truncate.argtypes = [c_void_p, c_uint64]
-    call("ortshard_runtime_load", byref(sized("runtime_options", threads=threads)))
+    library = binding.load(options["library"])
+    call("ortshard_runtime_load", byref(initial("ortshard_runtime_options", threads=threads)))
 
 
 class Engine:
@@ -47,10 +42,10 @@ class Engine:
 
     def __init__(self, options: dict[str, Any], _threads: int, capacity: int) -> None:
         kind, _, index = options.get("device", "auto").partition(":")
-        self.engine_options = sized(
-            "engine_options",
+        self.engine_options = initial(
+            "ortshard_engine_options",
             precision=options["precision"],
-            device=CONSTANTS[DEVICES[kind]],
+            device=DEVICES[kind],
             device_index=int(index or 0),
             require_device="device" in options,
             batch_slots=options.get("requests", 1),
@@ -60,29 +55,30 @@ class Engine:
         self.next: Next | None = None
         self.weight_bytes = 0
         model, shards = options["model"].encode(), options["shards"]
-        description = sized("model_description")
-        call("ortshard_model_info", model, byref(description))
-        layers = description.n_layers
+        info = initial("ortshard_model_info")
+        call("ortshard_model_get_info", model, byref(info))
+        layers = info.layer_count
         for n in range(shards):
-            spec = sized(
-                "shard_spec", model=model, first_layer=n * layers // shards, last_layer=(n + 1) * layers // shards - 1
+            spec = initial(
+                "ortshard_shard_spec", model=model, first_layer=n * layers // shards, last_layer=(n + 1) * layers // shards - 1
             )
             self.add(spec, capacity)
 
-    def add(self, spec: Any, capacity: int) -> None:
+    def add(self, spec: Structure, capacity: int) -> None:
         """One more shard, in an engine of its own, and a request on it. They live as long as the process."""
         engine, shard, request = c_void_p(), c_void_p(), c_void_p()
         try:
             call("ortshard_engine_create", byref(self.engine_options), byref(engine))
             call("ortshard_engine_ensure_shard", engine, byref(spec), None, None, byref(shard))
         except Failure as failure:
-            if failure.status in UNSUPPORTED:
+            refused = ("ORTSHARD_ERROR_INVALID_ARGUMENT", "ORTSHARD_ERROR_UNSUPPORTED")
+            if failure.status in [CONSTANTS[name] for name in refused]:
                 raise NotImplementedError(str(failure)) from failure
             raise
-        call("ortshard_request_create", shard, byref(sized("request_options", capacity=capacity)), byref(request))
-        description = sized("shard_description")
-        call("ortshard_shard_info", shard, byref(description))
-        self.weight_bytes += description.weight_bytes
+        call("ortshard_request_create", shard, byref(initial("ortshard_request_options", capacity=capacity)), byref(request))
+        info = initial("ortshard_shard_info")
+        call("ortshard_shard_get_info", shard, byref(info))
+        self.weight_bytes += info.weight_bytes
         self.shard = shard
         self.requests.append(request)
 
@@ -93,7 +89,7 @@ class Engine:
     def prompt(self, ids: list[int]) -> None:
         chain, count = (c_void_p * len(self.requests))(*self.requests), c_size_t(len(self.requests))
         tensor = ids_tensor((c_int64 * len(ids))(*ids))
-        call("ortshard_infer_chain", chain, count, byref(tensor), CONSTANTS["LOGITS_LAST"], byref(self.output))
+        call("ortshard_chain_infer", chain, count, byref(tensor), CONSTANTS["ORTSHARD_LOGITS_LAST"], byref(self.output))
 
     def logits(self) -> np.ndarray:
         pointer = ctypes.cast(self.output.data, POINTER(c_float))
@@ -118,19 +114,19 @@ class Next:
 
     def after(self, token: int) -> int:
         self.id[0] = token
-        call("ortshard_next_token", self.chain, self.count, byref(self.input), self.sampler, self.id)
+        call("ortshard_chain_sample", self.chain, self.count, byref(self.input), self.sampler, self.id)
         return self.id[0]
 
 
 def greedy() -> c_void_p:
     sampler = c_void_p()
-    call("ortshard_sampler_create", byref(sized("sampler_options")), byref(sampler))
+    call("ortshard_sampler_create", byref(initial("ortshard_sampler_options", temperature=0)), byref(sampler))
     return sampler
 
 
 def ids_tensor(ids: Any) -> Tensor:
     """What describes an array of ids, which must stay."""
-    return Tensor(CONSTANTS["I64"], 1, (c_int64 * 4)(len(ids)), ctypes.cast(ids, c_void_p), ctypes.sizeof(ids))
+    return Tensor(CONSTANTS["ORTSHARD_DTYPE_I64"], 1, (c_int64 * 4)(len(ids)), ctypes.cast(ids, c_void_p), ctypes.sizeof(ids))
 
 
 class Batch(Engine):
@@ -141,7 +137,7 @@ class Batch(Engine):
         count = options["requests"]
         while len(self.requests) < count:
             request = c_void_p()
-            asked = sized("request_options", capacity=capacity)
+            asked = initial("ortshard_request_options", capacity=capacity)
             call("ortshard_request_create", self.shard, byref(asked), byref(request))
             self.requests.append(request)
         self.handles, self.count = (c_void_p * count)(*self.requests), c_size_t(count)
@@ -150,12 +146,12 @@ class Batch(Engine):
         self.singles = (Tensor * count)()
         for index, tensor in enumerate(self.singles):
             address = ctypes.addressof(self.ids) + index * ctypes.sizeof(c_int64)
-            tensor.__init__(CONSTANTS["I64"], 1, (c_int64 * 4)(1), address, ctypes.sizeof(c_int64))
+            tensor.__init__(CONSTANTS["ORTSHARD_DTYPE_I64"], 1, (c_int64 * 4)(1), address, ctypes.sizeof(c_int64))
 
     def prompt(self, ids: list[int]) -> None:
         data = (c_int64 * len(ids))(*ids)
         inputs = (Tensor * len(self.requests))(*(ids_tensor(data) for _ in self.requests))
-        call("ortshard_infer_batch", self.handles, inputs, None, self.count, self.outputs, None)
+        call("ortshard_batch_infer", self.handles, inputs, None, self.count, self.outputs, None)
 
     def logits(self) -> np.ndarray:
         def of(output: Tensor) -> np.ndarray:
@@ -169,5 +165,5 @@ class Batch(Engine):
 
     def step(self, tokens: list[int]) -> list[int]:
         self.ids[:] = tokens
-        call("ortshard_next_tokens", self.handles, self.singles, self.samplers, self.count, self.ids, None)
+        call("ortshard_batch_sample", self.handles, self.singles, self.samplers, self.count, self.ids, None)
         return list(self.ids)

@@ -1,0 +1,6 @@
+//! What every program needs: version, statuses, messages, handles and constants.
+
+pub(super) mod constants;
+pub(super) mod last_error;
+pub(super) mod objects;
+pub(super) mod version;

@@ -1,0 +1,101 @@
+//! Request
+//!
+//! A request runs tokens through its shard, continuing where it stopped: its KV cache keeps what the shard computed
+//! for the tokens before. A prompt may come in one call or in several, the bits are the same.
+//!
+//! On a shard of all layers, ids go in and logits or the next id come out:
+//!
+//!     ortshard_request_logits(request, ids, count, logits, capacity, &needed);
+//!     ortshard_request_sample(request, ids, count, sampler, &id);
+//!
+//! On any shard, tensors go in and come out:
+//!
+//!     ortshard_request_infer(request, &input, ORTSHARD_LOGITS_LAST, &output);
+//!
+//! Inputs, of n tokens:
+//!
+//!     first shard:    token ids, I32 or I64, [n] or [1, n]
+//!     other shards:   hidden states, F32, F16 or BF16, [n, hidden_size] or [1, n, hidden_size]
+//!
+//! Outputs:
+//!
+//!     last shard:     logits, F32 [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
+//!     other shards:   hidden states [1, n, hidden_size] for the next shard: F32, or as the option hidden_dtype says
+//!
+//! So one tensor can travel through all shards, as `input` and `output` of the same call:
+//!
+//!     for (int i = 0; i < shard_count; i++)
+//!         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
+//!
+//! An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any call
+//! of _infer, _infer_into, _logits or _sample, of a batch or of a chain with that request, also one that fails. No other
+//! function touches it.
+
+use crate::RequestOptions;
+use crate::ffi::basics::constants::{ORTSHARD_DTYPE_AUTO, ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32};
+use crate::ffi::frame::constants::constants;
+use crate::ffi::frame::failure::Failure;
+use crate::ffi::frame::versioned::{initial, read};
+
+constants! {
+    /// Which logits a last shard gives.
+    enum ortshard_logits {
+        /// Those of the last token: [1, 1, vocab_size].
+        ORTSHARD_LOGITS_LAST = 0,
+        /// Those of every token: [1, n, vocab_size].
+        ORTSHARD_LOGITS_ALL = 1,
+        /// None: [1, 0, vocab_size]. Only fills the KV cache.
+        ORTSHARD_LOGITS_NONE = 2,
+    }
+}
+
+/// Limits of a request. All zero but struct_size: the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ortshard_request_options {
+    /// sizeof(ortshard_request_options).
+    pub struct_size: usize,
+    /// Tokens there is room for, prompt and answer together. The KV cache's memory is reserved at once, so a run never
+    /// fails for lack of it. 0: the model's maximum, at most 4096.
+    pub capacity: u32,
+    /// Tokens per run of a long input. 0: 512. Any size gives the same bits; a smaller one needs less memory.
+    pub prefill_chunk: u32,
+    /// Not 0: the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
+    /// back at its end: the same bits, in a time that grows with all the tokens so far.
+    ///
+    /// Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
+    /// others. Its state cannot be exported or imported.
+    pub no_cache: i32,
+    /// What the hidden states that the request gives are: ORTSHARD_DTYPE_AUTO (or 0) or
+    /// _F32, or _F16 or _BF16, rounded to nearest: half as
+    /// much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
+    /// loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
+    /// magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
+    ///
+    /// Between the requests of ortshard_chain_infer() nothing is rounded, whatever this says: a chain gives the bits of the
+    /// whole model.
+    pub hidden_dtype: i32,
+}
+
+initial!(ortshard_request_options, ortshard_request_options_init);
+
+/// The options, and as what the request gives hidden states.
+///
+/// # Safety
+/// `options` is NULL or as the header says.
+pub(in crate::ffi) unsafe fn request_options(
+    options: *const ortshard_request_options,
+) -> Result<(RequestOptions, i32), Failure> {
+    // SAFETY: the caller's promise.
+    let options = unsafe { read(options) }?;
+    let hidden = match options.hidden_dtype {
+        ORTSHARD_DTYPE_AUTO | ORTSHARD_DTYPE_F32 => ORTSHARD_DTYPE_F32,
+        rounded @ (ORTSHARD_DTYPE_F16 | ORTSHARD_DTYPE_BF16) => rounded,
+        other => {
+            let message = format!("hidden_dtype is {other}, not ORTSHARD_DTYPE_AUTO, _F32, _F16 or _BF16");
+            return Err(Failure::invalid(message));
+        }
+    };
+    let no_cache = options.no_cache != 0;
+    Ok((RequestOptions { capacity: options.capacity, prefill_chunk: options.prefill_chunk, no_cache }, hidden))
+}

@@ -1,0 +1,3 @@
+module ortshard.test/cgo
+
+go 1.19
