@@ -39,7 +39,7 @@ pub(crate) use placement::Placement;
 pub(crate) use provider::{CORE_ML, Provider};
 pub(crate) use rows::Rows;
 pub(crate) use session::{Contents, Session};
-pub(crate) use stock::{DeviceRows, Reserved, StandardSession, Step, Take};
+pub(crate) use stock::{DeviceRows, DeviceSession, Reserved, Step, Take};
 pub(crate) use tensor::{Tensor, TensorMut};
 pub(crate) use values::Values;
 

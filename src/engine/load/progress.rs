@@ -16,7 +16,7 @@ pub enum Stage {
     Fetch,
     /// Mapping weights.
     Weights,
-    /// Quantising weights, if the [`Precision`] is not exact and the [`PackCache`] does not have them yet.
+    /// Quantising weights, if the [`Precision`](crate::Precision) is not exact and the [`PackCache`](crate::PackCache) does not have them yet.
     Pack,
     /// Creating the session.
     Session,

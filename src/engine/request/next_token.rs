@@ -9,7 +9,7 @@ use crate::engine::session::{Best, Given, Sink};
 use crate::error::{Result, bail, err};
 use crate::sampler::Sampler;
 
-/// Runs `input` like [`infer_chain`], and samples the token that follows it.
+/// Runs `input` like [`infer_chain`](crate::infer_chain), and samples the token that follows it.
 ///
 /// The id is the one that `sampler` would choose from the last token's logits. On a device, if `sampler` is greedy or has a `top_k`,
 /// only the largest logits are copied to this process. If sampling fails, every position is as it was.

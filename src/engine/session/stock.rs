@@ -17,7 +17,7 @@ use crate::kept::KeptShape;
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
 use crate::runtime::{
-    self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, Placement, Reserved, Rows, StandardSession,
+    self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, DeviceSession, Placement, Reserved, Rows,
     Step, Take,
 };
 use crate::weights::{Files, WeightTable};
@@ -32,7 +32,7 @@ impl Reserved for Reservation {}
 /// A session in the stock dialect.
 #[derive(Debug)]
 pub(crate) struct StockSession {
-    pub(crate) session: StandardSession,
+    pub(crate) session: DeviceSession,
     budget: Arc<Budget>,
     /// The most rows, and the last position, of runs that there was memory for.
     fitted: (AtomicUsize, AtomicUsize),
@@ -78,7 +78,7 @@ impl StockSession {
             let provider = target.device.provider(budget.limit(), captures);
             let (session, placement) = runtime::Session::stock(&written.model, &contents, &provider, limit)?;
             let session =
-                StandardSession::new(session, DeviceMemory::new(&provider, None)?, graph, dtype, provider.captures())?;
+                DeviceSession::new(session, DeviceMemory::new(&provider, None)?, graph, dtype, provider.captures())?;
             Ok((session, placement))
         };
         let (session, placement) = match create(target.captures) {

@@ -1,6 +1,6 @@
 //! Sessions in the stock dialect: how rows and KV caches get into them and results out.
 //!
-//! There are two kinds of run. A [pass](StandardSession::pass) takes the rows of one request, any number, and makes what it
+//! There are two kinds of run. A [pass](DeviceSession::pass) takes the rows of one request, any number, and makes what it
 //! needs. A [step](Step) takes one row of each of several requests whose caches lie side by side; all that it needs is made once
 //! and stays at its place, so that on CUDA its launches can be captured as a graph and replayed.
 
@@ -94,7 +94,7 @@ impl Wiring {
 
 /// A session in the stock dialect.
 #[derive(Debug)]
-pub(crate) struct StandardSession {
+pub(crate) struct DeviceSession {
     session: Arc<Session>,
     memory: Arc<DeviceMemory>,
     wiring: Arc<Wiring>,
@@ -119,7 +119,7 @@ struct Captures {
     turn: Mutex<()>,
 }
 
-impl StandardSession {
+impl DeviceSession {
     /// `session`, whose graph is that of `graph` in `dtype`; its values lie in `memory`. With `captured` its steps are captured.
     pub(crate) fn new(
         session: Session,

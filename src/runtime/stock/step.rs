@@ -13,7 +13,7 @@ use super::super::tensor::Kind;
 use super::bound::{Bound, HostBuffer, Transfer};
 use super::choose::Choice;
 use super::rows::{DeviceRows, narrow, widen};
-use super::{Candidates, StandardSession, Wiring};
+use super::{Candidates, DeviceSession, Wiring};
 use crate::error::{Result, Site, err};
 use crate::graph::names;
 use crate::kernels::Dtype;
@@ -67,7 +67,7 @@ impl Step {
     /// The step of `session` for `slots` of `cache`, whose rows come from this process or are `source`: the one that has been made,
     /// or a new one, for which `reserve` takes so many bytes. It is the caller's until [`put_back`](Self::put_back).
     pub(crate) fn of(
-        session: &StandardSession,
+        session: &DeviceSession,
         cache: &DeviceCache,
         slots: Range<usize>,
         source: Option<&DeviceRows>,
@@ -96,7 +96,7 @@ impl Step {
     }
 
     fn new(
-        session: &StandardSession,
+        session: &DeviceSession,
         cache: &DeviceCache,
         slots: Range<usize>,
         source: Option<&DeviceRows>,
@@ -167,13 +167,13 @@ impl Step {
     }
 
     /// Bytes that a step of `session` for `count` requests takes, in this process and on the device.
-    fn bytes(session: &StandardSession, count: usize) -> u64 {
+    fn bytes(session: &DeviceSession, count: usize) -> u64 {
         let wiring = &session.wiring;
         let row = wiring.input.map_or(size_of::<i64>(), |width| width * wiring.dtype.size()) + size_of::<i32>();
         (2 * count * (row + wiring.width * wiring.output_dtype().size()) + count * size_of::<i64>()) as u64
     }
 
-    fn is_for(&self, session: &StandardSession, slots: &Range<usize>, source: Option<&DeviceRows>) -> bool {
+    fn is_for(&self, session: &DeviceSession, slots: &Range<usize>, source: Option<&DeviceRows>) -> bool {
         let same = match (&self.source, source) {
             (Some(own), Some(other)) => own.is(other),
             (None, None) => true,
@@ -185,7 +185,7 @@ impl Step {
     /// Runs the next tokens, in the order of their slots, each at its position of `positions`.
     pub(crate) fn run(
         &mut self,
-        session: &StandardSession,
+        session: &DeviceSession,
         input: Rows,
         positions: &[usize],
         cancel: &Cancel,
