@@ -3,45 +3,31 @@
 //! One library, one environment and one thread pool serve the whole process: ONNX Runtime allows a single environment,
 //! and sessions with pools of their own slow each other down threefold.
 
-mod arena;
-mod batch;
-mod cancel;
-mod cuda;
-mod cuda_libraries;
-mod device_cache;
-mod device_memory;
-mod exit;
-mod library;
-mod machine;
+mod device;
 mod native;
-mod newer;
-mod operator;
-mod placement;
-mod provider;
-mod rows;
-mod session;
-mod status;
+mod process;
+mod run;
 mod stock;
 #[cfg(test)]
 mod stock_tests;
-mod tensor;
-mod values;
 
-pub(crate) use arena::return_freed_memory;
-pub(crate) use batch::{Angles, Batch, Segment};
-pub(crate) use cancel::Cancel;
-pub(crate) use cuda::gpus;
-pub(crate) use device_cache::{CacheShape, DeviceCache};
-pub(crate) use device_memory::DeviceMemory;
-pub(crate) use exit::enter;
-pub(crate) use machine::{memory, processor};
-pub(crate) use placement::Placement;
-pub(crate) use provider::{CORE_ML, Provider};
-pub(crate) use rows::Rows;
-pub(crate) use session::{Contents, Session};
+use process::{exit, library, newer, status};
+
+pub(crate) use device::cache::{CacheShape, DeviceCache};
+pub(crate) use device::cuda::gpus;
+pub(crate) use device::machine::{memory, processor};
+pub(crate) use device::memory::DeviceMemory;
+pub(crate) use device::placement::Placement;
+pub(crate) use device::provider::{CORE_ML, Provider};
+pub(crate) use process::arena::return_freed_memory;
+pub(crate) use process::exit::enter;
+pub(crate) use run::batch::{Angles, Batch, Segment};
+pub(crate) use run::cancel::Cancel;
+pub(crate) use run::rows::Rows;
+pub(crate) use run::session::{Contents, Session};
+pub(crate) use run::tensor::{Tensor, TensorMut};
+pub(crate) use run::values::Values;
 pub(crate) use stock::{DeviceRows, DeviceSession, Reserved, Step, Take};
-pub(crate) use tensor::{Tensor, TensorMut};
-pub(crate) use values::Values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! The kernels of the native operators: one for each operation, with its weights found.
 #![allow(unsafe_code, reason = "the batch arrives as an address")]
 
-use super::super::batch::{Batch, Segment};
-use super::super::operator::{Call, Kernel};
 use super::shared::{Shared, Weights};
 use crate::error::{Error, Result, Site, bail, err};
 use crate::graph::{self, Temperature, op};
 use crate::kernels::{self, Activation, AttentionInputs, AttentionShape, Expert, Map, Matrix, Norm, Routes, Routing};
+use crate::runtime::native::operator::{Call, Kernel};
+use crate::runtime::run::batch::{Batch, Segment};
 use crate::weights::Stored;
 
 /// The matrix of a tensor that may be left out.

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "operators are registered with ONNX Runtime through its C API")]
 
 mod kernels;
+pub(super) mod operator;
 mod shared;
 
 use std::ptr::{NonNull, null_mut};
@@ -12,15 +13,15 @@ use std::sync::Arc;
 
 use ort::sys;
 
-use super::exit;
-use super::operator::{Kernel, Nodes, Registered};
-use super::session::c_string;
-use super::status::check;
 use crate::error::{Result, Site, err};
 use crate::graph::native::DOMAIN;
 use crate::graph::op::Operator;
 use crate::graph::{Graph, Op};
 use crate::kernels::Isa;
+use crate::runtime::native::operator::{Kernel, Nodes, Registered};
+use crate::runtime::process::exit;
+use crate::runtime::process::status::check;
+use crate::runtime::run::session::c_string;
 use crate::weights::WeightTable;
 use kernels::{Attend, Elementwise, Embed, Experts, Gated, Normalise, Project, Qkv, Rows};
 use shared::Shared;

@@ -5,13 +5,13 @@ use std::ffi::CStr;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::super::cancel::Cancel;
-use super::super::device_memory::DeviceBlock;
-use super::super::session::Session;
-use super::super::tensor::{Kind, MemoryInfo, TensorMut};
-use super::super::values::Values;
 use crate::error::{Error, Result, Site, err};
 use crate::graph::names::copy;
+use crate::runtime::device::memory::DeviceBlock;
+use crate::runtime::run::cancel::Cancel;
+use crate::runtime::run::session::Session;
+use crate::runtime::run::tensor::{Kind, MemoryInfo, TensorMut};
+use crate::runtime::run::values::Values;
 
 /// Inputs and outputs of a run, with the tensors that they are.
 #[derive(Debug)]

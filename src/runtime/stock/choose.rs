@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::super::device_memory::DeviceMemory;
-use super::super::tensor::Kind;
 use super::bound::{Bound, HostBuffer};
 use super::rows::DeviceRows;
 use crate::error::Result;
 use crate::graph::names::{LOGITS, choice};
+use crate::runtime::device::memory::DeviceMemory;
+use crate::runtime::run::tensor::Kind;
 
 /// The search for the `count` largest logits of some rows, to be made again and again.
 #[derive(Debug)]

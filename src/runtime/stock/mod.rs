@@ -16,18 +16,18 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::cancel::Cancel;
-use super::device_cache::DeviceCache;
-use super::device_memory::DeviceMemory;
-use super::rows::Rows;
-use super::session::{Session, c_string};
-use super::tensor::{Tensor, TensorMut};
-use super::values::Values;
 #[cfg(test)]
 use crate::error::Site;
 use crate::error::{ErrorKind, Result};
 use crate::graph::{self, Graph, names, stock};
 use crate::kernels::Dtype;
+use crate::runtime::device::cache::DeviceCache;
+use crate::runtime::device::memory::DeviceMemory;
+use crate::runtime::run::cancel::Cancel;
+use crate::runtime::run::rows::Rows;
+use crate::runtime::run::session::{Session, c_string};
+use crate::runtime::run::tensor::{Tensor, TensorMut};
+use crate::runtime::run::values::Values;
 pub(crate) use choose::Candidates;
 pub(crate) use rows::DeviceRows;
 pub(crate) use step::{Reserved, Step};

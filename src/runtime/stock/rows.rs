@@ -6,11 +6,11 @@ use std::sync::Arc;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 
-use super::super::device_memory::{DeviceBlock, DeviceMemory};
-use super::super::tensor::TensorMut;
 use super::bound::HostBuffer;
 use crate::error::{Result, Site, err};
 use crate::kernels::{Dtype, narrow_f16};
+use crate::runtime::device::memory::{DeviceBlock, DeviceMemory};
+use crate::runtime::run::tensor::TensorMut;
 
 /// Hidden states `[rows, width]` for the next shard on the device, in the type that its shards compute in; or logits, float32.
 #[derive(Debug, Clone)]

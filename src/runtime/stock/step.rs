@@ -4,12 +4,6 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use super::super::cancel::Cancel;
-use super::super::device_cache::DeviceCache;
-use super::super::device_memory::DeviceBlock;
-use super::super::rows::Rows;
-use super::super::session::Session;
-use super::super::tensor::Kind;
 use super::bound::{Bound, HostBuffer, Transfer};
 use super::choose::Choice;
 use super::rows::{DeviceRows, narrow, widen};
@@ -17,6 +11,12 @@ use super::{Candidates, DeviceSession, Wiring};
 use crate::error::{Result, Site, err};
 use crate::graph::names;
 use crate::kernels::Dtype;
+use crate::runtime::device::cache::DeviceCache;
+use crate::runtime::device::memory::DeviceBlock;
+use crate::runtime::run::cancel::Cancel;
+use crate::runtime::run::rows::Rows;
+use crate::runtime::run::session::Session;
+use crate::runtime::run::tensor::Kind;
 
 /// One row of each request in some slots that lie side by side, to be run again and again.
 #[derive(Debug)]

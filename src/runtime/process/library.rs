@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ort::sys;
 
-use super::exit;
 use crate::error::{Result, bail, err};
+use crate::runtime::process::exit;
 
 /// The version of the C API that this library is built against: the oldest that it runs on, ONNX Runtime 1.22.
 const API: u32 = sys::ORT_API_VERSION;
@@ -20,7 +20,7 @@ const NAMES: &[&str] = &["onnxruntime.dll"];
 const NAMES: &[&str] = &["libonnxruntime.so", "libonnxruntime.so.1"];
 
 /// A loaded and checked library. It stays loaded until the process ends.
-pub(super) struct Library {
+pub(in crate::runtime) struct Library {
     pub base: &'static sys::OrtApiBase,
     pub version: String,
     pub minor: u32,
@@ -28,7 +28,7 @@ pub(super) struct Library {
 }
 
 /// Loads the first candidate that can be used, and gives its API to the crate `ort`.
-pub(super) fn load(explicit: Option<&Path>) -> Result<Library> {
+pub(in crate::runtime) fn load(explicit: Option<&Path>) -> Result<Library> {
     silence_telemetry();
     if let Some(path) = explicit {
         return open(path).map_err(|why| err!(RuntimeNotFound, "ONNX Runtime: {why}"));

@@ -14,17 +14,17 @@ use once_cell::sync::OnceCell;
 use ort::sys;
 use parking_lot::RwLockReadGuard;
 
-use super::Runtime;
-use super::cancel::Cancel;
-use super::exit;
-use super::provider::Provider;
-use super::session::{Contents, Session};
-use super::status::{check, check_on};
-use super::tensor::{Kind, MemoryInfo, Tensor, TensorMut};
-use super::values::Values;
 use crate::error::{Error, Result, Site, err};
 use crate::graph::names::copy;
 use crate::graph::stock::{chooser, copier};
+use crate::runtime::Runtime;
+use crate::runtime::device::provider::Provider;
+use crate::runtime::process::exit;
+use crate::runtime::process::status::{check, check_on};
+use crate::runtime::run::cancel::Cancel;
+use crate::runtime::run::session::{Contents, Session};
+use crate::runtime::run::tensor::{Kind, MemoryInfo, Tensor, TensorMut};
+use crate::runtime::run::values::Values;
 
 /// Allocates and copies a device's memory.
 #[derive(Debug)]
@@ -81,28 +81,28 @@ impl DeviceMemory {
     }
 
     /// The device's name in messages.
-    pub(super) fn device(&self) -> &str {
+    pub(in crate::runtime) fn device(&self) -> &str {
         &self.device
     }
 
     /// Runs the search for the largest logits.
-    pub(super) fn choose(&self, run: impl FnOnce(&Session, &Cancel) -> Result<()>) -> Result<()> {
+    pub(in crate::runtime) fn choose(&self, run: impl FnOnce(&Session, &Cancel) -> Result<()>) -> Result<()> {
         let make = || Session::stock(&chooser(), &Contents::default(), &self.provider, None).map(|made| made.0);
         run(self.chooser.get_or_try_init(make)?, &self.shrinking)
     }
 
     /// ONNX Runtime's name for the arena of sessions on the device.
-    pub(super) fn arena(&self) -> &CStr {
+    pub(in crate::runtime) fn arena(&self) -> &CStr {
         &self.arena
     }
 
     /// Runs the copies of `values`.
-    pub(super) fn copy(&self, values: &mut Values) -> Result<()> {
+    pub(in crate::runtime) fn copy(&self, values: &mut Values) -> Result<()> {
         self.session.run(values, &self.shrinking, false)
     }
 
     /// Gives the arena's free memory back to the device, by a run that copies one byte.
-    pub(super) fn give_back(&self) -> Result<()> {
+    pub(in crate::runtime) fn give_back(&self) -> Result<()> {
         let (from, mut to) = ([0_u8], [0_u8]);
         let (from, mut to) = (Tensor::new(&from, &[1])?, TensorMut::new(&mut to, &[1])?);
         let mut values = Values::new(1, 1);
@@ -117,7 +117,7 @@ impl DeviceMemory {
 /// No Rust reference points at the bytes, so they may be written through a shared reference to the block. The owner
 /// of a part of a block makes sure that two threads do not use it at once.
 #[derive(Debug)]
-pub(super) struct DeviceBlock {
+pub(in crate::runtime) struct DeviceBlock {
     memory: Arc<DeviceMemory>,
     data: NonNull<u8>,
     len: usize,
@@ -131,7 +131,12 @@ unsafe impl Sync for DeviceBlock {}
 
 impl DeviceBlock {
     /// Allocates `len` bytes, at least one. `what` names their use in an error.
-    pub(super) fn new(memory: &Arc<DeviceMemory>, len: usize, site: Site, what: &'static str) -> Result<Self> {
+    pub(in crate::runtime) fn new(
+        memory: &Arc<DeviceMemory>,
+        len: usize,
+        site: Site,
+        what: &'static str,
+    ) -> Result<Self> {
         let _inside = exit::enter()?;
         let _beside = memory.beside_captures()?;
         let mut data = null_mut();
@@ -145,19 +150,19 @@ impl DeviceBlock {
     }
 
     /// The memory that the block is part of.
-    pub(super) fn memory(&self) -> &Arc<DeviceMemory> {
+    pub(in crate::runtime) fn memory(&self) -> &Arc<DeviceMemory> {
         &self.memory
     }
 
     /// Copies the bytes from `at` on to `to`.
-    pub(super) fn read(&self, at: usize, to: &mut [u8]) -> Result<()> {
+    pub(in crate::runtime) fn read(&self, at: usize, to: &mut [u8]) -> Result<()> {
         let _inside = exit::enter()?;
         let shape = [to.len()];
         self.copying(&self.bytes(at, to.len())?, &mut TensorMut::new(to, &shape)?)
     }
 
     /// Copies `from` to `at`.
-    pub(super) fn write(&self, at: usize, from: &[u8]) -> Result<()> {
+    pub(in crate::runtime) fn write(&self, at: usize, from: &[u8]) -> Result<()> {
         let _inside = exit::enter()?;
         let mut values = Values::new(1, 1);
         let (from, mut to) = (Tensor::new(from, &[from.len()])?, self.bytes(at, from.len())?);
@@ -167,7 +172,7 @@ impl DeviceBlock {
     }
 
     /// Writes `len` zeros from `at` on.
-    pub(super) fn clear(&self, at: usize, len: usize) -> Result<()> {
+    pub(in crate::runtime) fn clear(&self, at: usize, len: usize) -> Result<()> {
         let piece = len.min(1 << 20);
         let zeros: Box<[u8]> = bytemuck::allocation::try_zeroed_slice_box(piece)
             .map_err(|()| Error::oom(Site::Run, "cpu", piece as u64, "clearing memory"))?;
@@ -175,7 +180,7 @@ impl DeviceBlock {
     }
 
     /// Copies `len` bytes from byte `from` of `other` to `at`.
-    pub(super) fn copy(&self, at: usize, other: &Self, from: usize, len: usize) -> Result<()> {
+    pub(in crate::runtime) fn copy(&self, at: usize, other: &Self, from: usize, len: usize) -> Result<()> {
         let _inside = exit::enter()?;
         self.copying(&other.bytes(from, len)?, &mut self.bytes(at, len)?)
     }
@@ -192,7 +197,7 @@ impl DeviceBlock {
     }
 
     /// The bytes from `at` on as a tensor of `shape`.
-    pub(super) fn tensor(&self, at: usize, kind: Kind, shape: &[usize]) -> Result<TensorMut<'_>> {
+    pub(in crate::runtime) fn tensor(&self, at: usize, kind: Kind, shape: &[usize]) -> Result<TensorMut<'_>> {
         let len = shape.iter().product::<usize>() * kind.size;
         match at.checked_add(len) {
             // SAFETY: in bounds; the tensor borrows the block, whose user sees to the rest.

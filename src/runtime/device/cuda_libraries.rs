@@ -8,14 +8,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use super::Runtime;
+use crate::runtime::Runtime;
 
 /// The beginnings of the files' names, each library after those that it needs.
 const NAMES: &[&str] = &["libcudart.so.", "libcublasLt.so.", "libcublas.so.", "libcurand.so."];
 
 /// Loads, once, the libraries that belong to `runtime`. The loader looks for those that are not found here, and says
 /// what it misses.
-pub(super) fn preload(runtime: &Runtime) {
+pub(in crate::runtime) fn preload(runtime: &Runtime) {
     static LOADED: Once = Once::new();
     LOADED.call_once(|| {
         for path in found(runtime.path()) {

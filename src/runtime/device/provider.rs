@@ -4,13 +4,13 @@
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::{NonNull, null_mut};
 
-use super::Runtime;
-use super::cuda_libraries;
-use super::session::{Contents, Options, Session, c_string};
-use super::status::check;
-use super::tensor::MemoryInfo;
 use crate::error::{Error, ErrorKind, Result, Site, bail, err};
 use crate::graph::stock;
+use crate::runtime::Runtime;
+use crate::runtime::device::cuda_libraries;
+use crate::runtime::process::status::check;
+use crate::runtime::run::session::{Contents, Options, Session, c_string};
+use crate::runtime::run::tensor::MemoryInfo;
 
 const ADDING: &str = "adding the execution provider";
 
@@ -72,7 +72,7 @@ impl Provider {
     }
 
     /// Whether this is the CUDA provider.
-    pub(super) fn is_cuda(&self) -> bool {
+    pub(in crate::runtime) fn is_cuda(&self) -> bool {
         matches!(self, Self::Cuda { .. })
     }
 
@@ -83,7 +83,7 @@ impl Provider {
 
     /// The provider whose memory the sessions work in. Sessions of providers that are added by name work in the
     /// processor's memory.
-    pub(super) fn memory(&self) -> Self {
+    pub(in crate::runtime) fn memory(&self) -> Self {
         match self {
             Self::Cuda { index, memory_limit, .. } => {
                 Self::Cuda { index: *index, memory_limit: *memory_limit, captures: false }
@@ -93,7 +93,7 @@ impl Provider {
     }
 
     /// ONNX Runtime's names for that memory and for its arena.
-    pub(super) fn memory_info(&self) -> Result<(MemoryInfo, CString)> {
+    pub(in crate::runtime) fn memory_info(&self) -> Result<(MemoryInfo, CString)> {
         match self {
             Self::Cuda { index, .. } => Ok((MemoryInfo::new(c"Cuda", *index)?, c_string(&format!("gpu:{index}"))?)),
             Self::Cpu | Self::Named(_) => Ok((MemoryInfo::cpu()?, c"cpu:0".into())),
@@ -129,7 +129,7 @@ impl Provider {
     }
 
     /// Adds the provider to a session's options.
-    pub(super) fn append(&self, options: &Options) -> Result<()> {
+    pub(in crate::runtime) fn append(&self, options: &Options) -> Result<()> {
         match self {
             Self::Cpu => Ok(()),
             Self::Cuda { index, memory_limit, captures } => append_cuda(options, *index, *memory_limit, *captures),
@@ -180,7 +180,7 @@ fn append_cuda(options: &Options, index: u32, memory_limit: Option<u64>, capture
 #[allow(clippy::unwrap_used, reason = "a failing test panics")]
 mod tests {
     use super::*;
-    use crate::runtime::placement;
+    use crate::runtime::device::placement;
 
     /// A provider that official builds for Linux have and accept, and that takes no node of this library's graphs.
     static IDLE: Named = Named { listed: "AzureExecutionProvider", name: c"AZURE", device: "azure", options: &[] };

@@ -6,14 +6,14 @@ use std::ptr::NonNull;
 
 use ort::sys;
 
-use super::Runtime;
-use super::status::check;
 use crate::error::{Result, Site, bail, err};
+use crate::runtime::Runtime;
+use crate::runtime::process::status::check;
 
 /// The first release with [`Nodes`], 1.24, and the version of its API.
-pub(super) const NODES_SINCE: u32 = 24;
+pub(in crate::runtime) const NODES_SINCE: u32 = 24;
 /// The first release with [`Graphs`], 1.27, and the version of its API.
-pub(super) const GRAPHS_SINCE: u32 = 27;
+pub(in crate::runtime) const GRAPHS_SINCE: u32 = 27;
 
 type Function = unsafe extern "system" fn();
 
@@ -21,7 +21,7 @@ type Function = unsafe extern "system" fn();
 /// one that this library is built against.
 #[repr(C)]
 #[allow(clippy::struct_field_names, reason = "they are the functions' names")]
-pub(super) struct Nodes {
+pub(in crate::runtime) struct Nodes {
     older: sys::OrtApi,
     between: [Function; 89],
     pub session_assignment: unsafe extern "system" fn(
@@ -47,13 +47,13 @@ struct Graphs {
 }
 
 /// The functions that tell where nodes run.
-pub(super) fn nodes() -> Result<&'static Nodes> {
+pub(in crate::runtime) fn nodes() -> Result<&'static Nodes> {
     // SAFETY: the table of that version begins as `Nodes` describes.
     unsafe { table(NODES_SINCE) }
 }
 
 /// Makes the provider of `session` forget the captured graph `graph`.
-pub(super) fn release_captured_graph(session: NonNull<sys::OrtSession>, graph: i32) -> Result<()> {
+pub(in crate::runtime) fn release_captured_graph(session: NonNull<sys::OrtSession>, graph: i32) -> Result<()> {
     // SAFETY: the table of that version begins as `Graphs` describes.
     let api: &Graphs = unsafe { table(GRAPHS_SINCE) }?;
     // SAFETY: a valid session.
@@ -77,8 +77,9 @@ unsafe fn table<T>(since: u32) -> Result<&'static T> {
 mod tests {
     use super::*;
     use crate::graph::stock::probe;
-    use crate::runtime::session::{Contents, Session};
-    use crate::runtime::{Provider, placement};
+    use crate::runtime::Provider;
+    use crate::runtime::device::placement;
+    use crate::runtime::run::session::{Contents, Session};
 
     /// Each function is at the place in the table where the releases that have it put it.
     #[test]

@@ -9,10 +9,10 @@ use half::{bf16, f16};
 use once_cell::sync::OnceCell;
 use ort::sys;
 
-use super::exit;
-use super::status::check;
 use crate::error::{Result, Site, err};
 use crate::kernels::Dtype;
+use crate::runtime::process::exit;
+use crate::runtime::process::status::check;
 
 const DOING: &str = "wrapping a tensor";
 
@@ -62,14 +62,14 @@ pub(crate) struct TensorMut<'a> {
 
 /// An element type by ONNX Runtime's name, and the bytes of an element.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
+pub(in crate::runtime) struct Kind {
     code: sys::ONNXTensorElementDataType,
     pub size: usize,
 }
 
 impl Kind {
     /// The kind of `T`.
-    pub(super) const fn of<T: Element>() -> Self {
+    pub(in crate::runtime) const fn of<T: Element>() -> Self {
         Self { code: T::TYPE, size: size_of::<T>() }
     }
 }
@@ -92,7 +92,7 @@ impl<'a> Tensor<'a> {
         Ok(Self { value, data: PhantomData })
     }
 
-    pub(super) fn as_ptr(&self) -> *const sys::OrtValue {
+    pub(in crate::runtime) fn as_ptr(&self) -> *const sys::OrtValue {
         self.value.as_ptr()
     }
 }
@@ -109,12 +109,17 @@ impl<'a> TensorMut<'a> {
     /// # Safety
     /// `data` has as many elements as `shape` says, which outlive the tensor. While a run uses the tensor, nothing
     /// else writes them; while a run writes it, nothing else reads them.
-    pub(super) unsafe fn at(info: &MemoryInfo, kind: Kind, data: NonNull<u8>, shape: &[usize]) -> Result<Self> {
+    pub(in crate::runtime) unsafe fn at(
+        info: &MemoryInfo,
+        kind: Kind,
+        data: NonNull<u8>,
+        shape: &[usize],
+    ) -> Result<Self> {
         let value = wrap(info, kind, data.as_ptr(), shape.iter().product(), shape)?;
         Ok(Self { value, data: PhantomData })
     }
 
-    pub(super) fn as_ptr(&self) -> *const sys::OrtValue {
+    pub(in crate::runtime) fn as_ptr(&self) -> *const sys::OrtValue {
         self.value.as_ptr()
     }
 
@@ -122,13 +127,13 @@ impl<'a> TensorMut<'a> {
     ///
     /// # Safety
     /// The memory outlives the tensor.
-    pub(super) unsafe fn detached(self) -> TensorMut<'static> {
+    pub(in crate::runtime) unsafe fn detached(self) -> TensorMut<'static> {
         let value = self.value;
         std::mem::forget(self);
         TensorMut { value, data: PhantomData }
     }
 
-    pub(super) fn as_mut_ptr(&mut self) -> *mut sys::OrtValue {
+    pub(in crate::runtime) fn as_mut_ptr(&mut self) -> *mut sys::OrtValue {
         self.value.as_ptr()
     }
 }
@@ -186,7 +191,7 @@ fn wrap(info: &MemoryInfo, kind: Kind, data: *mut u8, len: usize, shape: &[usize
 
 /// ONNX Runtime's description of where memory is.
 #[derive(Debug)]
-pub(super) struct MemoryInfo(NonNull<sys::OrtMemoryInfo>);
+pub(in crate::runtime) struct MemoryInfo(NonNull<sys::OrtMemoryInfo>);
 
 // SAFETY: an immutable description.
 unsafe impl Send for MemoryInfo {}
@@ -195,18 +200,18 @@ unsafe impl Sync for MemoryInfo {}
 
 impl MemoryInfo {
     /// Ordinary memory of this process.
-    pub(super) fn cpu() -> Result<Self> {
+    pub(in crate::runtime) fn cpu() -> Result<Self> {
         Self::new(c"Cpu", 0)
     }
 
     /// [`cpu`](Self::cpu), made once and shared.
-    pub(super) fn of_cpu() -> Result<&'static Self> {
+    pub(in crate::runtime) fn of_cpu() -> Result<&'static Self> {
         static CPU: OnceCell<MemoryInfo> = OnceCell::new();
         CPU.get_or_try_init(Self::cpu)
     }
 
     /// The memory of a device, by ONNX Runtime's name for it.
-    pub(super) fn new(name: &CStr, index: u32) -> Result<Self> {
+    pub(in crate::runtime) fn new(name: &CStr, index: u32) -> Result<Self> {
         let mut info = null_mut();
         let (kind, purpose) = (sys::OrtAllocatorType::OrtDeviceAllocator, sys::OrtMemType::OrtMemTypeDefault);
         // SAFETY: a valid string and out-pointer.
@@ -216,7 +221,7 @@ impl MemoryInfo {
         NonNull::new(info).map(Self).ok_or_else(|| err!(Internal, "ONNX Runtime returned no memory info"))
     }
 
-    pub(super) fn as_ptr(&self) -> *const sys::OrtMemoryInfo {
+    pub(in crate::runtime) fn as_ptr(&self) -> *const sys::OrtMemoryInfo {
         self.0.as_ptr()
     }
 }

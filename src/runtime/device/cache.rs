@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::device_memory::{DeviceBlock, DeviceMemory};
-use super::stock::Step;
-use super::tensor::TensorMut;
 use crate::error::{Result, Site, bail, err};
 use crate::kernels::Dtype;
+use crate::runtime::device::memory::{DeviceBlock, DeviceMemory};
+use crate::runtime::run::tensor::TensorMut;
+use crate::runtime::stock::Step;
 
 const WHAT: &str = "a KV cache";
 
@@ -76,12 +76,12 @@ impl DeviceCache {
     }
 
     /// The decode steps that are kept here.
-    pub(super) fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
+    pub(in crate::runtime) fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
         self.steps.lock()
     }
 
     /// The tensors of `slots`: each layer's keys, then its values.
-    pub(super) fn tensors(&self, slots: Range<usize>) -> Result<Vec<TensorMut<'_>>> {
+    pub(in crate::runtime) fn tensors(&self, slots: Range<usize>) -> Result<Vec<TensorMut<'_>>> {
         let CacheShape { dtype, layers, kv_heads, capacity, head_dim, .. } = self.shape;
         let shape = [slots.len(), kv_heads, capacity, head_dim];
         (0..2 * layers).map(|part| self.block.tensor(self.at(part, slots.start, 0), dtype.into(), &shape)).collect()
@@ -150,7 +150,8 @@ impl DeviceCache {
 mod tests {
     use super::*;
     use crate::error::Site;
-    use crate::runtime::{Provider, Runtime, placement};
+    use crate::runtime::device::placement;
+    use crate::runtime::{Provider, Runtime};
 
     const LAYERS: usize = 2;
     const KV_HEADS: usize = 3;

@@ -6,12 +6,13 @@ use std::ptr::{NonNull, null};
 
 use ort::sys;
 
-use super::status::check;
-use super::{Runtime, newer};
 use crate::error::{Result, Site, bail};
+use crate::runtime::Runtime;
+use crate::runtime::process::newer;
+use crate::runtime::process::status::check;
 
 /// The session configuration entry that makes ONNX Runtime keep this information.
-pub(super) const KEY: &CStr = c"session.record_ep_graph_assignment_info";
+pub(in crate::runtime) const KEY: &CStr = c"session.record_ep_graph_assignment_info";
 
 const DOING: &str = "asking where nodes run";
 
@@ -25,7 +26,7 @@ pub(crate) struct Placement {
 }
 
 /// Where the nodes of `session` run. The session must have been made with [`KEY`].
-pub(super) fn of(session: NonNull<sys::OrtSession>) -> Result<Placement> {
+pub(in crate::runtime) fn of(session: NonNull<sys::OrtSession>) -> Result<Placement> {
     let api = newer::nodes()?;
     let (mut subgraphs, mut count) = (null(), 0);
     // SAFETY: a valid session and out-pointers; the list belongs to the session.
@@ -51,7 +52,7 @@ pub(super) fn of(session: NonNull<sys::OrtSession>) -> Result<Placement> {
 }
 
 /// Fails if `runtime` cannot tell where nodes run.
-pub(super) fn known(runtime: &Runtime) -> Result<()> {
+pub(in crate::runtime) fn known(runtime: &Runtime) -> Result<()> {
     const SINCE: u32 = newer::NODES_SINCE;
     if runtime.minor < SINCE {
         bail!(Unsupported, "ONNX Runtime {} cannot tell where nodes run, 1.{SINCE} and later can", runtime.version);

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use ort::{AsPointer, sys};
 use parking_lot::Mutex;
 
-use super::Runtime;
-use super::arena::with_arena;
-use super::cancel::Cancel;
-use super::exit;
-use super::native::Domain;
-use super::newer;
-use super::placement::{self, Placement};
-use super::provider::Provider;
-use super::status::{check, check_on};
-use super::values::Values;
 use crate::error::{ErrorKind, Result, Site, bail, err};
 use crate::graph::{Graph, native, stock};
+use crate::runtime::Runtime;
+use crate::runtime::device::placement::{self, Placement};
+use crate::runtime::device::provider::Provider;
+use crate::runtime::native::Domain;
+use crate::runtime::process::arena::with_arena;
+use crate::runtime::process::exit;
+use crate::runtime::process::newer;
+use crate::runtime::process::status::{check, check_on};
+use crate::runtime::run::cancel::Cancel;
+use crate::runtime::run::values::Values;
 use crate::weights::WeightTable;
 
 const CREATING: &str = "creating the session";
@@ -114,11 +114,11 @@ impl Session {
 
     /// Makes a session and drops it, as a part of loading. ONNX Runtime makes most of its static objects with its
     /// first session, and the process must not end meanwhile (see [`exit`]).
-    pub(super) fn first() -> Result<()> {
+    pub(in crate::runtime) fn first() -> Result<()> {
         Self::new(&stock::probe(), &Options::new()?, None, &Provider::Cpu, None).map(drop)
     }
 
-    pub(super) fn as_ptr(&self) -> *const sys::OrtSession {
+    pub(in crate::runtime) fn as_ptr(&self) -> *const sys::OrtSession {
         self.raw.as_ptr()
     }
 
@@ -165,7 +165,7 @@ impl Session {
     }
 
     /// As [`run`](Self::run), for a run that CUDA captures as a graph.
-    pub(super) fn capture(&self, values: &mut Values, cancel: &Cancel) -> Result<()> {
+    pub(in crate::runtime) fn capture(&self, values: &mut Values, cancel: &Cancel) -> Result<()> {
         let _inside = exit::enter()?;
         let _alone = Runtime::get()?.capturing.write();
         self.run_now(values, cancel, false)
@@ -200,7 +200,7 @@ impl Session {
 
 impl Session {
     /// Makes the device forget the captured graph `graph`, if there is one.
-    pub(super) fn release_graph(&self, graph: i32) {
+    pub(in crate::runtime) fn release_graph(&self, graph: i32) {
         // An error here means that no such graph was captured, which does not matter.
         if let Err(error) = self.released(graph) {
             log::debug!("captured graph {graph}: {}", error.chain());
@@ -208,7 +208,7 @@ impl Session {
     }
 
     /// As [`release_graph`](Self::release_graph), with the error.
-    pub(super) fn released(&self, graph: i32) -> Result<()> {
+    pub(in crate::runtime) fn released(&self, graph: i32) -> Result<()> {
         let _beside = if self.on_cuda { Some(Runtime::get()?.beside_captures()) } else { None };
         newer::release_captured_graph(self.raw, graph)
     }
@@ -247,7 +247,7 @@ impl Drop for Loaded {
 }
 
 /// Stops the creation of a session, if one is being created.
-pub(super) fn stop_loading() {
+pub(in crate::runtime) fn stop_loading() {
     if let Some(Loading(options)) = LOADING.try_lock().as_deref().and_then(Option::as_ref) {
         // SAFETY: see `Loading`.
         let status = unsafe { (ort::api().SessionOptionsSetLoadCancellationFlag)(*options, true) };
@@ -263,10 +263,10 @@ pub(super) fn stop_loading() {
 /// when it is written: ONNX Runtime's alternative takes all of a run's memory at once, as much as an earlier run of
 /// the same shape used. It tells shapes apart by the exclusive or of their sizes, so all runs with as many rows of
 /// logits as tokens look alike, and such a run would take the memory of another one, and then its own.
-pub(super) struct Options(NonNull<sys::OrtSessionOptions>);
+pub(in crate::runtime) struct Options(NonNull<sys::OrtSessionOptions>);
 
 impl Options {
-    pub(super) fn new() -> Result<Self> {
+    pub(in crate::runtime) fn new() -> Result<Self> {
         let api = ort::api();
         let mut options = null_mut();
         // SAFETY: the out-pointer is valid.
@@ -284,7 +284,7 @@ impl Options {
         Ok(options)
     }
 
-    pub(super) fn as_ptr(&self) -> *mut sys::OrtSessionOptions {
+    pub(in crate::runtime) fn as_ptr(&self) -> *mut sys::OrtSessionOptions {
         self.0.as_ptr()
     }
 
@@ -321,7 +321,7 @@ impl Drop for Options {
 }
 
 /// `text` as a C string, for names that come from this library's code.
-pub(super) fn c_string(text: &str) -> Result<CString> {
+pub(in crate::runtime) fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| err!(Malformed, "a name contains a NUL byte: `{}`", text.escape_debug()))
 }
 

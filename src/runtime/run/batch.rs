@@ -9,10 +9,10 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::device_cache::DeviceCache;
 use crate::error::{Result, err};
 use crate::kept::Place;
 use crate::kernels::{RowType, Sequence};
+use crate::runtime::device::cache::DeviceCache;
 
 /// One request's rows in a run.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Batch<'_> {
     ///
     /// # Safety
     /// `address` must come from [`address`](Self::address) of a batch that outlives the run in progress.
-    pub(super) unsafe fn from_address<'a>(address: i64) -> Option<&'a Self> {
+    pub(in crate::runtime) unsafe fn from_address<'a>(address: i64) -> Option<&'a Self> {
         // SAFETY: the caller vouches for the address; NULL is ruled out.
         unsafe { std::ptr::with_exposed_provenance::<Self>(address as usize).as_ref() }
     }
@@ -92,7 +92,12 @@ impl Batch<'_> {
     /// # Safety
     /// One caller at a time per batch and layer. ONNX Runtime runs each node of a graph once per run, so the attention
     /// node of a layer has that layer's rows to itself.
-    pub(super) unsafe fn layer(&self, cache: usize, kv_heads: usize, head_dim: usize) -> Result<Vec<Sequence<'_>>> {
+    pub(in crate::runtime) unsafe fn layer(
+        &self,
+        cache: usize,
+        kv_heads: usize,
+        head_dim: usize,
+    ) -> Result<Vec<Sequence<'_>>> {
         self.segments
             .iter()
             .map(|segment| {

@@ -6,15 +6,15 @@ use std::marker::PhantomData;
 
 use ort::sys;
 
-use super::tensor::{Tensor, TensorMut};
+use crate::runtime::run::tensor::{Tensor, TensorMut};
 
 /// The tensors of one run. Each is borrowed until the run is over.
 #[derive(Debug)]
 pub(crate) struct Values<'a> {
-    pub(super) input_names: Vec<*const c_char>,
-    pub(super) inputs: Vec<*const sys::OrtValue>,
-    pub(super) output_names: Vec<*const c_char>,
-    pub(super) outputs: Vec<*mut sys::OrtValue>,
+    pub(in crate::runtime) input_names: Vec<*const c_char>,
+    pub(in crate::runtime) inputs: Vec<*const sys::OrtValue>,
+    pub(in crate::runtime) output_names: Vec<*const c_char>,
+    pub(in crate::runtime) outputs: Vec<*mut sys::OrtValue>,
     lifetime: PhantomData<&'a mut [u8]>,
 }
 
@@ -37,7 +37,7 @@ impl<'a> Values<'a> {
     }
 
     /// Makes the run read `tensor`, which another run has written.
-    pub(super) fn written(&mut self, name: &'a CStr, tensor: &'a TensorMut) {
+    pub(in crate::runtime) fn written(&mut self, name: &'a CStr, tensor: &'a TensorMut) {
         self.input_names.push(name.as_ptr());
         self.inputs.push(tensor.as_ptr());
     }
@@ -53,7 +53,7 @@ impl<'a> Values<'a> {
     /// # Safety
     /// `name` and the tensor at `value` outlive these values, and nothing else uses the tensor in a way that a borrow
     /// would forbid.
-    pub(super) unsafe fn push_input(&mut self, name: &CStr, value: *const sys::OrtValue) {
+    pub(in crate::runtime) unsafe fn push_input(&mut self, name: &CStr, value: *const sys::OrtValue) {
         self.input_names.push(name.as_ptr());
         self.inputs.push(value);
     }
@@ -62,7 +62,7 @@ impl<'a> Values<'a> {
     ///
     /// # Safety
     /// As for [`push_input`](Self::push_input).
-    pub(super) unsafe fn push_output(&mut self, name: &CStr, value: *mut sys::OrtValue) {
+    pub(in crate::runtime) unsafe fn push_output(&mut self, name: &CStr, value: *mut sys::OrtValue) {
         self.output_names.push(name.as_ptr());
         self.outputs.push(value);
     }

@@ -15,12 +15,12 @@ const TERMINATED: &str = "Exiting due to terminate flag";
 
 /// Turns a status into a result, and releases it. `doing` says what was tried; `site` is where memory would have run
 /// out.
-pub(super) fn check(status: sys::OrtStatusPtr, site: Site, doing: &str) -> Result<()> {
+pub(in crate::runtime) fn check(status: sys::OrtStatusPtr, site: Site, doing: &str) -> Result<()> {
     check_on("cpu", status, site, doing)
 }
 
 /// As [`check`], for work on `device`, whose memory may run out.
-pub(super) fn check_on(device: &str, status: sys::OrtStatusPtr, site: Site, doing: &str) -> Result<()> {
+pub(in crate::runtime) fn check_on(device: &str, status: sys::OrtStatusPtr, site: Site, doing: &str) -> Result<()> {
     // SAFETY: every caller passes the status that a C API function has just returned to it.
     unsafe { ort::Error::result_from_status(status) }.map_err(|e| translate(device, site, doing, e.message()))
 }
@@ -56,7 +56,7 @@ fn out_of_memory(message: &str) -> Option<u64> {
 }
 
 /// Execution providers compiled into the loaded library.
-pub(super) fn providers() -> Result<Vec<String>> {
+pub(in crate::runtime) fn providers() -> Result<Vec<String>> {
     let api = ort::api();
     let mut list = std::ptr::null_mut();
     let mut count = 0;

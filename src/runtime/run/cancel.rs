@@ -9,10 +9,10 @@ use std::sync::{Arc, Weak};
 use ort::sys;
 use parking_lot::Mutex;
 
-use super::exit;
-use super::session::c_string;
-use super::status::check;
 use crate::error::{Result, Site, err};
+use crate::runtime::process::exit;
+use crate::runtime::process::status::check;
+use crate::runtime::run::session::c_string;
 
 /// A request's flag: set from another thread, it stops the request's run.
 #[derive(Debug)]
@@ -34,13 +34,13 @@ impl Cancel {
     }
 
     /// A flag for runs on another device. Large runs under it give back the free memory of `arena`.
-    pub(super) fn on(arena: &CStr) -> Result<Self> {
+    pub(in crate::runtime) fn on(arena: &CStr) -> Result<Self> {
         RunControl::new(arena, None).map(Self::of)
     }
 
     /// As [`on`](Self::on), on a device that captures graphs: for the runs of the captured graph `graph`, or, with
     /// -1, for runs that are not captured.
-    pub(super) fn of_graph(arena: &CStr, graph: i32) -> Result<Self> {
+    pub(in crate::runtime) fn of_graph(arena: &CStr, graph: i32) -> Result<Self> {
         RunControl::new(arena, Some(graph)).map(Self::of)
     }
 
@@ -57,7 +57,7 @@ impl Cancel {
     }
 
     /// Does `work`, a run under the options of `other`. Setting this flag stops that run, too.
-    pub(super) fn through<T>(&self, other: &Self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(in crate::runtime) fn through<T>(&self, other: &Self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         *self.run.through.lock() = Some(Arc::clone(&other.run));
         let done = if self.has_stopped() { other.run.terminate(true).and_then(|()| work()) } else { work() };
         *self.run.through.lock() = None;
@@ -65,7 +65,7 @@ impl Cancel {
         done.and_then(|done| cleared.map(|()| done))
     }
 
-    pub(super) fn options(&self, shrink: bool) -> NonNull<sys::OrtRunOptions> {
+    pub(in crate::runtime) fn options(&self, shrink: bool) -> NonNull<sys::OrtRunOptions> {
         if shrink { self.run.shrinking.0 } else { self.run.plain.0 }
     }
 
@@ -79,7 +79,7 @@ impl Cancel {
     }
 
     /// Whether a run under this flag has been told to stop, by this flag or by one that joined it.
-    pub(super) fn has_stopped(&self) -> bool {
+    pub(in crate::runtime) fn has_stopped(&self) -> bool {
         self.run.stopped.load(Ordering::SeqCst)
     }
 
@@ -150,7 +150,7 @@ impl Controls {
 }
 
 /// Stops every run.
-pub(super) fn stop_all() {
+pub(in crate::runtime) fn stop_all() {
     // Another thread may be adding a control just now. The caller tries again.
     let Some(all) = ALL.try_lock() else { return };
     for control in all.list.iter().filter_map(Weak::upgrade) {

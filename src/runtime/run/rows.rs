@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::stock::DeviceRows;
+use crate::runtime::stock::DeviceRows;
 
 /// The rows that go into a run, or one request's part of them.
 #[derive(Debug, Clone, Copy)]

@@ -10,9 +10,9 @@ use std::ptr::{NonNull, null, null_mut};
 use ort::{AsPointer, sys};
 use parking_lot::Mutex;
 
-use super::Runtime;
-use super::status::check;
 use crate::error::{Result, Site, err};
+use crate::runtime::Runtime;
+use crate::runtime::process::status::check;
 
 const DOING: &str = "creating the session's arena";
 
@@ -22,7 +22,11 @@ static REGISTERED: Mutex<()> = Mutex::new(());
 /// Runs `create` while a fresh arena of at most `limit` bytes is registered.
 ///
 /// The arena grows by the bytes asked for instead of doubling: only then does shrinking give everything back.
-pub(super) fn with_arena<T>(runtime: &Runtime, limit: Option<u64>, create: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(in crate::runtime) fn with_arena<T>(
+    runtime: &Runtime,
+    limit: Option<u64>,
+    create: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let _one = REGISTERED.lock();
     let registration = Registration::new(runtime, limit)?;
     let created = create();

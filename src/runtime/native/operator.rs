@@ -12,20 +12,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ort::sys;
 
-use super::session::c_string;
-use super::status::check;
 use crate::error::{Result, Site, bail, err};
 use crate::graph::names::OPERATION;
 use crate::graph::op::{Operator, Type};
 use crate::kernels::Parallel;
+use crate::runtime::process::status::check;
+use crate::runtime::run::session::c_string;
 
 /// An operator's computation for one node. Called from many threads at once.
-pub(super) trait Kernel: Send + Sync {
+pub(in crate::runtime) trait Kernel: Send + Sync {
     fn compute(&self, call: &Call) -> Result<()>;
 }
 
 /// Makes the kernels of an operator's nodes.
-pub(super) trait Nodes: Send + Sync {
+pub(in crate::runtime) trait Nodes: Send + Sync {
     /// What ONNX Runtime is told of the operator.
     fn operator(&self) -> &'static Operator;
 
@@ -35,19 +35,19 @@ pub(super) trait Nodes: Send + Sync {
 
 /// An operator as ONNX Runtime sees it: the vtable first, then what its functions need.
 #[repr(C)]
-pub(super) struct Registered {
+pub(in crate::runtime) struct Registered {
     vtable: sys::OrtCustomOp,
     nodes: Box<dyn Nodes>,
 }
 
 impl Registered {
     /// The operator of `nodes` behind ONNX Runtime's interface.
-    pub(super) fn new(nodes: Box<dyn Nodes>) -> Box<Self> {
+    pub(in crate::runtime) fn new(nodes: Box<dyn Nodes>) -> Box<Self> {
         Box::new(Self { vtable: VTABLE, nodes })
     }
 
     /// The pointer to register; valid while `self` is.
-    pub(super) fn as_ptr(&self) -> *const sys::OrtCustomOp {
+    pub(in crate::runtime) fn as_ptr(&self) -> *const sys::OrtCustomOp {
         std::ptr::from_ref(self).cast()
     }
 }
@@ -215,18 +215,18 @@ fn operation(info: *const sys::OrtKernelInfo) -> Result<usize> {
 const CALLING: &str = "an operator";
 
 /// One call of a kernel: its inputs, its outputs and the thread pool.
-pub(super) struct Call {
+pub(in crate::runtime) struct Call {
     context: *mut sys::OrtKernelContext,
 }
 
 impl Call {
     /// Input `index` as float32.
-    pub(super) fn f32(&self, index: usize) -> Result<&[f32]> {
+    pub(in crate::runtime) fn f32(&self, index: usize) -> Result<&[f32]> {
         self.input(index)?.ok_or_else(|| err!(Internal, "input {index} is missing"))
     }
 
     /// Input `index` as float32, if the node has it.
-    pub(super) fn optional(&self, index: usize) -> Result<Option<&[f32]>> {
+    pub(in crate::runtime) fn optional(&self, index: usize) -> Result<Option<&[f32]>> {
         let mut count = 0;
         // SAFETY: valid context during the call.
         let status = unsafe { (ort::api().KernelContext_GetInputCount)(self.context, &raw mut count) };
@@ -235,7 +235,7 @@ impl Call {
     }
 
     /// Input `index` as int64.
-    pub(super) fn i64(&self, index: usize) -> Result<&[i64]> {
+    pub(in crate::runtime) fn i64(&self, index: usize) -> Result<&[i64]> {
         self.input(index)?.ok_or_else(|| err!(Internal, "input {index} is missing"))
     }
 
@@ -268,7 +268,7 @@ impl Call {
 
     /// Output `index`, float32 of `rows` x `width`, to be written in full. Ask for each output once.
     #[allow(clippy::mut_from_ref, reason = "each output is its own memory, asked for once per call")]
-    pub(super) fn output(&self, index: usize, rows: usize, width: usize) -> Result<&mut [f32]> {
+    pub(in crate::runtime) fn output(&self, index: usize, rows: usize, width: usize) -> Result<&mut [f32]> {
         let api = ort::api();
         let dims = [rows as i64, width as i64];
         let mut value = null_mut();
@@ -291,7 +291,7 @@ impl Call {
     }
 
     /// The process-wide thread pool, for this call.
-    pub(super) fn pool(&self, threads: usize) -> Pool<'_> {
+    pub(in crate::runtime) fn pool(&self, threads: usize) -> Pool<'_> {
         Pool { call: self, threads, failed: AtomicBool::new(false) }
     }
 }
@@ -305,7 +305,7 @@ unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
 }
 
 /// ONNX Runtime's thread pool as the kernels see it.
-pub(super) struct Pool<'a> {
+pub(in crate::runtime) struct Pool<'a> {
     call: &'a Call,
     threads: usize,
     failed: AtomicBool,
@@ -316,7 +316,7 @@ unsafe impl Sync for Pool<'_> {}
 
 impl Pool<'_> {
     /// Whether all tasks did their work: one may have panicked, or found no place for its results.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(in crate::runtime) fn finish(self) -> Result<()> {
         if self.failed.into_inner() {
             bail!(Internal, "a kernel's task panicked, or its results had no place");
         }

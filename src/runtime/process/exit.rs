@@ -54,26 +54,26 @@ impl Drop for Inside {
 
 /// Whether the process has begun to end. Then objects of ONNX Runtime are not released any more; the system takes
 /// them back.
-pub(super) fn has_begun() -> bool {
+pub(in crate::runtime) fn has_begun() -> bool {
     GATE.load(Ordering::SeqCst) & CLOSED != 0
 }
 
 /// Does `work`, which releases something of ONNX Runtime's, unless the process has begun to end.
-pub(super) fn release(work: impl FnOnce()) {
+pub(in crate::runtime) fn release(work: impl FnOnce()) {
     if let Ok(_inside) = enter() {
         work();
     }
 }
 
 /// Registers the handler, which then runs before all that are registered by now.
-pub(super) fn register() {
+pub(in crate::runtime) fn register() {
     // If the system has no room for another handler, the one that is registered has to do. SAFETY: a function that
     // stays, see `library::load`.
     unsafe { libc::atexit(close) };
 }
 
 /// Registers the handler again after a use of ONNX Runtime: at first after each, then less and less often.
-pub(super) fn register_again() {
+pub(in crate::runtime) fn register_again() {
     static USES: AtomicUsize = AtomicUsize::new(0);
     const EACH: usize = 256;
     let uses = USES.fetch_add(1, Ordering::Relaxed) + 1;
@@ -83,7 +83,7 @@ pub(super) fn register_again() {
 }
 
 /// Makes a child process after a fork count only its one thread's own calls: the other threads do not exist there.
-pub(super) fn heed_forks() {
+pub(in crate::runtime) fn heed_forks() {
     extern "C" fn child() {
         GATE.store(OWN.get() | GATE.load(Ordering::SeqCst) & CLOSED, Ordering::SeqCst);
     }
@@ -103,8 +103,8 @@ extern "C" fn close() {
     let begin = Instant::now();
     // This thread's own calls are not waited for: `exit()` may be called in a log message of a run.
     while GATE.load(Ordering::SeqCst) & !CLOSED > OWN.get() && begin.elapsed() < LONGEST_WAIT {
-        super::cancel::stop_all();
-        super::session::stop_loading();
+        crate::runtime::run::cancel::stop_all();
+        crate::runtime::run::session::stop_loading();
         std::thread::sleep(Duration::from_millis(1));
     }
 }
