@@ -780,7 +780,10 @@ typedef struct ortshard_shard_info {
     uint32_t device_index;
     /** Bytes of its weights, as stored. */
     uint64_t weight_bytes;
-    /** Bytes of KV cache that a token takes in a request. */
+    /**
+     * Bytes of KV cache that a token takes in a request. Layers that see a window of tokens keep that only, so that a
+     * long context takes less: ortshard_engine_get_estimate() says how much.
+     */
     uint64_t kv_bytes_per_token;
     /**
      * What was asked for, by the engine's options or by the environment's ORTSHARD_DEVICE: an ORTSHARD_DEVICE_*
@@ -1066,7 +1069,12 @@ ortshard_status ortshard_request_capacity(const ortshard_request *request, uint6
 /**
  * Forgets every token from `position` on; 0 empties the request.
  *
- * Errors: OUT_OF_RANGE if `position` is past the present one. Threads: one call at a time.
+ * Layers that see a window of tokens (Mistral, Gemma 2, ...) keep that window and at least 256 tokens behind it, not
+ * the whole context: a request can go back by 256 tokens from the furthest position that a call of it has reached, or
+ * to 0. In a model without windows it can go back to any position.
+ *
+ * Errors: OUT_OF_RANGE if `position` is past the present one, or further back than a window has kept; the message says
+ * how far is possible. Threads: one call at a time.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_request_truncate(ortshard_request *request, uint64_t position);

@@ -28,12 +28,25 @@ pub(crate) struct Place {
     pub at: usize,
     /// Tokens it has room for.
     pub capacity: usize,
-    /// The position of its first row: 0, unless a window has moved on.
-    pub first: usize,
+    /// The position that belongs in its first row: 0, unless a window has moved on.
+    pub origin: usize,
+    /// The first position whose row is there.
+    from: usize,
+    /// What the call in progress began with, where its window has left that behind.
+    undo: Option<Undo>,
     /// Bytes of a row.
     row: usize,
     heads: usize,
     window: Option<usize>,
+}
+
+/// Rows at the beginning of a layer, to which a request goes back if its call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Undo {
+    /// The position at which the call began.
+    start: usize,
+    origin: usize,
+    from: usize,
 }
 
 impl KeptShape {
@@ -62,11 +75,16 @@ impl KeptShape {
     }
 }
 
-/// Tokens that a layer has room for in a cache for `capacity` tokens: all of them, or a window, the slack behind it and what a run
-/// adds.
+/// Tokens that a layer has room for in a cache for `capacity` tokens. A layer with a window has room for what that and the slack
+/// behind it are when a call begins and when it ends, since a call may fail, and for what a run adds.
 fn room(kept: &Kept, capacity: usize, chunk: usize) -> usize {
     let Some(window) = kept.window else { return capacity };
-    capacity.min(window.saturating_add(SLACK).saturating_add(chunk.max(FEWEST_NEW)))
+    capacity.min(behind(window).saturating_mul(2).saturating_add(chunk.max(FEWEST_NEW)))
+}
+
+/// Tokens that a layer with a window keeps, at most, for those to come.
+fn behind(window: usize) -> usize {
+    window.saturating_add(SLACK)
 }
 
 /// Keys and values of every layer of a shard for one request, one block of memory.
@@ -97,7 +115,8 @@ impl KvCache {
         let mut at = 0;
         let place = |kept: &Kept| {
             let (row, capacity) = (shape.rows.bytes(kept.head_dim), room(kept, capacity, chunk));
-            let place = Place { at, capacity, first: 0, row, heads: kept.kv_heads, window: kept.window };
+            let (heads, window) = (kept.kv_heads, kept.window);
+            let place = Place { at, capacity, origin: 0, from: 0, undo: None, row, heads, window };
             at += place.bytes();
             place
         };
@@ -115,36 +134,59 @@ impl KvCache {
         (&mut self.memory, &self.layers)
     }
 
-    /// Makes room for `tokens` rows from `position` on: where they do not fit, a layer with a window drops what lies further back
-    /// than its slack.
-    pub(crate) fn make_room(&mut self, position: usize, tokens: usize) -> Result<()> {
+    /// Makes room for `tokens` rows from `position` on, in a call that began at `start`. Where they do not fit, a layer with a window
+    /// drops what lies further back than its slack, but for what [`go_back`](Self::go_back) to `start` needs.
+    pub(crate) fn make_room(&mut self, start: usize, position: usize, tokens: usize) -> Result<()> {
         for place in &mut self.layers {
-            if position + tokens - place.first <= place.capacity {
+            // What another call began with is not gone back to any more.
+            place.undo = place.undo.filter(|undo| undo.start == start);
+            if place.fits(position + tokens) {
                 continue;
             }
-            let kept = place.kept_at(position);
-            if position + tokens - kept.start > place.capacity {
+            if place.undo.is_none() {
+                let first = place.kept_at(start).start;
+                place.move_rows(&mut self.memory, first..position, 0);
+                if place.fits(position + tokens) {
+                    continue;
+                }
+                place.undo = Some(Undo { start, origin: place.origin, from: place.from });
+            }
+            let first = place.kept_at(position).start;
+            place.move_rows(&mut self.memory, first..position, place.window.map_or(0, behind));
+            if !place.fits(position + tokens) {
                 bail!(Internal, "a window has no room for {tokens} tokens at position {position}");
             }
-            let (from, to) = ((kept.start - place.first) * place.row, (position - place.first) * place.row);
-            for head in self.memory[place.range()].chunks_exact_mut(place.capacity * place.row) {
-                head.copy_within(from..to, 0);
-            }
-            place.first = kept.start;
         }
         Ok(())
     }
 
-    /// The earliest position to which a request can go back: what its next token sees must still be kept.
-    pub(crate) fn earliest(&self) -> usize {
-        // At position p a window of w reaches back to p + 1 - w.
-        let earliest = |place: &Place| if place.first == 0 { 0 } else { place.first + place.window.unwrap_or(1) - 1 };
-        self.layers.iter().map(earliest).max().unwrap_or(0)
-    }
-
-    /// Makes room for tokens from position 0 on.
-    pub(crate) fn restart(&mut self) {
-        self.layers.iter_mut().for_each(|place| place.first = 0);
+    /// Makes `position` the one from which a request goes on: the start of a call that failed, one that its layers still keep the
+    /// tokens for, or 0.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](crate::error::ErrorKind::OutOfRange) if windows have moved on; then nothing changes.
+    pub(crate) fn go_back(&mut self, position: usize) -> Result<()> {
+        if position == 0 {
+            for place in &mut self.layers {
+                (place.origin, place.from, place.undo) = (0, 0, None);
+            }
+            return Ok(());
+        }
+        let is_start = |place: &Place| place.undo.is_some_and(|undo| undo.start == position);
+        let moved_on = self.layers.iter().filter(|place| position < place.earliest() && !is_start(place));
+        if let Some(earliest) = moved_on.map(Place::earliest).max() {
+            bail!(
+                OutOfRange,
+                "position {position} is further back than the layers with a window have kept; the earliest is {earliest}, or 0 to \
+                 run the tokens again"
+            );
+        }
+        for place in self.layers.iter_mut().filter(|place| position < place.earliest()) {
+            if let Some(undo) = place.undo.take() {
+                (place.origin, place.from) = (undo.origin, undo.from);
+            }
+        }
+        Ok(())
     }
 
     /// Bytes that [`read`](Self::read) gives.
@@ -198,7 +240,7 @@ impl KvCache {
             bail!(Malformed, "state: {} bytes are left over", rest.len());
         }
         for (place, (first, begin, rows)) in self.layers.iter_mut().zip(parts) {
-            place.first = begin;
+            (place.origin, place.from, place.undo) = (begin, begin, None);
             let (to, left_out) = (place.rows(&(begin..position)), (begin - first) * place.row);
             let heads = self.memory[place.range()].chunks_exact_mut(place.capacity * place.row);
             for (head, rows) in heads.zip(rows.chunks_exact(((position - first) * place.row).max(1))) {
@@ -215,7 +257,7 @@ impl KvCache {
             if kept.len() > to.capacity {
                 bail!(Internal, "a KV cache has no room for another one's rows");
             }
-            to.first = kept.start;
+            (to.origin, to.from, to.undo) = (kept.start, kept.start, None);
             let (target, source) = (to.rows(&kept), from.rows(&kept));
             let heads = self.memory[to.range()].chunks_exact_mut(to.capacity * to.row);
             for (to, from) in heads.zip(other.memory[from.range()].chunks_exact(from.capacity * from.row)) {
@@ -244,7 +286,27 @@ impl Place {
 
     /// Where rows of these positions lie in a head's.
     fn rows(&self, positions: &Range<usize>) -> Range<usize> {
-        (positions.start - self.first) * self.row..(positions.end - self.first) * self.row
+        (positions.start - self.origin) * self.row..(positions.end - self.origin) * self.row
+    }
+
+    /// Whether there is room for rows up to `end`.
+    fn fits(&self, end: usize) -> bool {
+        end - self.origin <= self.capacity
+    }
+
+    /// The earliest position to go on from: what its token sees must still be there. At position p a window of w reaches back to
+    /// p + 1 - w.
+    fn earliest(&self) -> usize {
+        if self.from == 0 { 0 } else { self.from + self.window.unwrap_or(1) - 1 }
+    }
+
+    /// Moves the rows of `positions`, after which there are others no more, to row `to` of each head.
+    fn move_rows(&mut self, memory: &mut [u8], positions: Range<usize>, to: usize) {
+        let rows = self.rows(&positions);
+        for head in memory[self.range()].chunks_exact_mut(self.capacity * self.row) {
+            head.copy_within(rows.clone(), to * self.row);
+        }
+        (self.origin, self.from) = (positions.start - to, positions.start);
     }
 
     /// The first position that the token at `position` sees.
@@ -254,7 +316,7 @@ impl Place {
 
     /// The positions that are kept for certain once a request is at `position`.
     fn kept_at(&self, position: usize) -> Range<usize> {
-        self.behind(position).max(self.first).min(position)..position
+        self.behind(position).max(self.from).min(position)..position
     }
 
     /// The first position that is kept for certain, if it ever was.
@@ -264,5 +326,70 @@ impl Place {
 
     fn state_bytes(&self, tokens: usize) -> usize {
         self.row_bytes(tokens) + if self.window.is_some() { size_of::<u64>() } else { 0 }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
+mod tests {
+    use super::*;
+
+    const WINDOW: usize = 7;
+    const CHUNK: usize = 100;
+
+    fn cache() -> KvCache {
+        let layer = |layer, window| Kept { layer, kv_heads: 2, head_dim: 1, window };
+        let shape = KeptShape { layers: [layer(0, Some(WINDOW)), layer(1, None)].into(), rows: RowType::F32 };
+        KvCache::new(&shape, 5000, CHUNK).unwrap()
+    }
+
+    /// Runs the tokens up to `end` of a call that began at `start`; each row is its position.
+    fn run(cache: &mut KvCache, start: usize, end: usize) {
+        for position in (start..end).step_by(CHUNK) {
+            let tokens = CHUNK.min(end - position);
+            cache.make_room(start, position, tokens).unwrap();
+            for place in cache.layers.clone() {
+                for head in cache.memory[place.range()].chunks_exact_mut(place.capacity * place.row) {
+                    for (i, row) in head[place.rows(&(position..position + tokens))].chunks_exact_mut(4).enumerate() {
+                        row.copy_from_slice(&((position + i) as u32).to_le_bytes());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fails unless every row that the token at `position`, or one up to the slack before it, sees is there.
+    fn check(cache: &KvCache, position: usize, slack: usize) {
+        for place in &cache.layers {
+            let seen = place.seen_at(position).saturating_sub(slack)..position;
+            for head in cache.memory[place.range()].chunks_exact(place.capacity * place.row) {
+                let rows = head[place.rows(&seen)].chunks_exact(4);
+                let rows: Vec<usize> = rows.map(|row| u32::from_le_bytes(row.try_into().unwrap()) as usize).collect();
+                assert_eq!(rows, seen.clone().collect::<Vec<_>>(), "at {position}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_fails_anywhere_leaves_what_it_began_with() {
+        for start in [0, 1, 90, 263, 400, 1203] {
+            for tokens in (1..1500).step_by(83) {
+                let mut cache = cache();
+                (0..start).step_by(211).for_each(|from| run(&mut cache, from, start.min(from + 211)));
+                check(&cache, start, SLACK);
+                for end in [start + tokens, start + tokens / 2, start + 2 * tokens] {
+                    run(&mut cache, start, end);
+                    check(&cache, end, SLACK.min(end - start));
+                    cache.go_back(start).unwrap();
+                    check(&cache, start, 0);
+                }
+                // And goes on from there, whole.
+                run(&mut cache, start, start + tokens);
+                check(&cache, start + tokens, SLACK.min(tokens));
+                let back = (start + tokens).saturating_sub(SLACK.min(tokens));
+                cache.go_back(back).unwrap();
+                check(&cache, back, 0);
+            }
+        }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::common::{Model, assert_same};
 use ndarray::{Array2, s};
-use ortshard::{Engine, EngineOptions, ErrorKind, Input, KvType, Logits, Request, RequestOptions, Shard, ShardSpec};
+use ortshard::{
+    Engine, EngineOptions, ErrorKind, Input, KvType, Logits, Request, RequestOptions, Shard, ShardSpec, infer_chain,
+};
 
 /// Tokens, enough for windows to move on several times.
 const TOKENS: usize = 900;
@@ -92,6 +95,58 @@ fn a_request_goes_back_as_far_as_its_windows_keep_or_says_how_far_that_is() {
     assert_same("from the start", logits(&mut moved, &ids).view(), whole.view());
 }
 
+/// A call that fails after its windows have moved on leaves the request as it was: here the second shard has no room for what the
+/// first one has run, which then goes on alone.
+#[test]
+fn a_call_that_fails_behind_its_windows_can_be_repeated() {
+    let folder = long("mistral_window");
+    let (first, rest) = (shard(folder.path(), KvType::F32, 0, 0), shard(folder.path(), KvType::F32, 1, 2));
+    let ids = ids();
+    let expected = logits(&mut request(&first, TOKENS as u32), &ids);
+    let mut moved = request(&first, 50);
+    let small = RequestOptions { capacity: 200, ..RequestOptions::default() };
+    let mut small = Request::new(&rest, small).unwrap();
+    let _ = infer_chain(&mut [&mut moved, &mut small], Input::Ids(&ids[..100]), Logits::None).unwrap();
+    let error = infer_chain(&mut [&mut moved, &mut small], Input::Ids(&ids[100..]), Logits::None).unwrap_err();
+    assert_eq!((error.kind(), moved.position()), (ErrorKind::ContextFull, 100), "{}", error.chain());
+    let state = moved.export_state().unwrap();
+    assert_same("repeated", logits(&mut moved, &ids[100..]).view(), expected.slice(s![100.., ..]));
+    moved.import_state(&state).unwrap();
+    assert_same("exported", logits(&mut moved, &ids[100..]).view(), expected.slice(s![100.., ..]));
+}
+
+/// A prompt that is cancelled wherever it is then.
+#[test]
+fn a_prompt_that_is_cancelled_can_be_repeated() {
+    let folder = long("qwen3_alternating");
+    let shard = shard(folder.path(), KvType::F32, 0, ShardSpec::LAST);
+    let ids: Vec<i64> = ids().into_iter().cycle().take(1800).collect();
+    let whole = logits(&mut request(&shard, 1800), &ids);
+    let mut moved = request(&shard, 16);
+    let _ = logits(&mut moved, &ids[..40]);
+    let mut cancelled = 0;
+    for delay in 0..400 {
+        let handle = moved.cancel_handle();
+        let done = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(delay));
+                handle.cancel();
+            });
+            moved.infer(Input::Ids(&ids[40..]), Logits::None).map(drop)
+        });
+        match done {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{}", error.chain()),
+            Ok(()) => break,
+        }
+        cancelled += 1;
+        assert_eq!(moved.position(), 40);
+        if delay % 8 == 0 {
+            assert_same("repeated", logits(&mut moved.fork().unwrap(), &ids[40..]).view(), whole.slice(s![40.., ..]));
+        }
+    }
+    assert!(cancelled > 0);
+}
+
 /// And in parts of the model, each with windows of its own.
 #[test]
 fn shards_move_their_windows_each_for_itself() {
@@ -114,8 +169,8 @@ fn a_window_takes_less_memory_than_a_context() {
     let of = |context| engine.estimate(&spec, context, 1).unwrap().kv_bytes;
     let token = shard.info().kv_bytes_per_token;
     assert_eq!(of(500), 500 * token);
-    // The window of 6, the slack, and a run.
-    assert_eq!(of(4096), (6 + SLACK as u64 + 512) * token);
+    // The window of 6 and the slack, twice since a call may fail, and a run.
+    assert_eq!(of(4096), (2 * (6 + SLACK as u64) + 512) * token);
     assert_eq!(of(4096), of(2048));
     // What is estimated is what is taken.
     let before = engine.memory_used();

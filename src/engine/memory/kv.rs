@@ -26,11 +26,11 @@ pub(crate) enum KvStore {
 pub(crate) type KvCell = Mutex<Option<KvStore>>;
 
 impl KvStore {
-    /// The request's part of a run: `tokens` rows that continue `position` cached ones.
-    pub(crate) fn segment(&mut self, position: usize, tokens: usize) -> Result<Segment<'_>> {
+    /// The request's part of a run: `tokens` rows that continue `position` cached ones, in a call that began at `start`.
+    pub(crate) fn segment(&mut self, start: usize, position: usize, tokens: usize) -> Result<Segment<'_>> {
         match self {
             Self::Mapped { cache, .. } => {
-                cache.make_room(position, tokens)?;
+                cache.make_room(start, position, tokens)?;
                 let kind = cache.row_type();
                 let (bytes, places) = cache.parts();
                 Ok(Segment::new(bytes, places, kind, position, tokens))
@@ -39,19 +39,14 @@ impl KvStore {
         }
     }
 
-    /// The earliest position to which the request can go back.
-    pub(crate) fn earliest(&self) -> usize {
+    /// Makes `position` the one from which the request goes on.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](crate::ErrorKind::OutOfRange) if a window has moved on; then nothing changes.
+    pub(crate) fn go_back(&mut self, position: usize) -> Result<()> {
         match self {
-            Self::Mapped { cache, .. } => cache.earliest(),
-            Self::Device(..) => 0,
-        }
-    }
-
-    /// Makes room for tokens from position 0 on.
-    pub(crate) fn restart(&mut self) {
-        match self {
-            Self::Mapped { cache, .. } => cache.restart(),
-            Self::Device(..) => {}
+            Self::Mapped { cache, .. } => cache.go_back(position),
+            Self::Device(..) => Ok(()),
         }
     }
 

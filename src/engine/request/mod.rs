@@ -117,16 +117,7 @@ impl Request {
             bail!(OutOfRange, "position {position} is past the request's position {}", self.position);
         }
         if let Some(cache) = self.cache.lock().as_mut() {
-            let earliest = cache.earliest();
-            if position == 0 {
-                cache.restart();
-            } else if position < earliest {
-                bail!(
-                    OutOfRange,
-                    "position {position} is further back than the layers with a window have kept; the earliest is {earliest}, or 0 \
-                     to run the tokens again"
-                );
-            }
+            cache.go_back(position)?;
         }
         self.position = position;
         if let Some(history) = &mut self.history {
@@ -368,6 +359,9 @@ impl Task<'_, '_> {
             }
             Err(error) => {
                 request.shard.counters.record(&error);
+                if let Some(cache) = request.cache.lock().as_mut() {
+                    cache.go_back(request.position)?;
+                }
                 if error.kind() == ErrorKind::Cancelled {
                     request.cancel.clear()?;
                 }

@@ -102,7 +102,7 @@ impl Batch<'_> {
             .iter()
             .map(|segment| {
                 let misfit = || err!(Internal, "layer {cache} does not fit the request's KV cache");
-                let Place { at, capacity, first, .. } = *segment.places.get(cache).ok_or_else(misfit)?;
+                let Place { at, capacity, origin: first, .. } = *segment.places.get(cache).ok_or_else(misfit)?;
                 let half = kv_heads * capacity * segment.kind.bytes(head_dim);
                 if at + 2 * half > segment.len || segment.position + segment.tokens > first + capacity {
                     return Err(misfit());
