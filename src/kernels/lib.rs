@@ -60,7 +60,7 @@ pub use norm::{Norm, NormKind, norm};
 pub use packed::{LAYOUT_VERSION, codes, pack, scales};
 pub use packing::Packing;
 pub use shared::OutOfMemory;
-pub use simd::portable::narrow_f16;
+pub use simd::narrow::narrow_f16;
 
 /// Spreads a kernel's tasks over threads.
 pub trait Parallel: Sync {

@@ -3,7 +3,7 @@
 use super::matrix::{Dtype, Layout, Matrix};
 use super::packed::unpack;
 use super::packing::Packing;
-use super::simd::portable;
+use super::simd::narrow;
 
 impl Matrix<'_> {
     /// Widens the elements from `from` on, counted in row-major order, into `to`.
@@ -15,8 +15,8 @@ impl Matrix<'_> {
         let bytes = &self.data[from * dtype.size()..][..to.len() * dtype.size()];
         match dtype {
             Dtype::F32 => widen_each(bytes, to, f32::from_le_bytes),
-            Dtype::F16 => widen_each(bytes, to, |b| portable::widen_f16(u16::from_le_bytes(b))),
-            Dtype::BF16 => widen_each(bytes, to, |b| portable::widen_bf16(u16::from_le_bytes(b))),
+            Dtype::F16 => widen_each(bytes, to, |b| narrow::widen_f16(u16::from_le_bytes(b))),
+            Dtype::BF16 => widen_each(bytes, to, |b| narrow::widen_bf16(u16::from_le_bytes(b))),
         }
     }
 

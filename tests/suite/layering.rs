@@ -157,8 +157,6 @@ fn no_file_is_long() {
 
 /// Folders some of whose parts, or of those of a folder in them, still use each other in a circle, and why.
 const CIRCLES: &[(&str, &str)] = &[
-    ("kernels/packed/lines", "the dispatch to an instruction set lies beside the trait that each of them implements"),
-    ("kernels/simd", "elements and registers are defined by each other, and elements are widened by the portable code"),
     ("model", "a family is of a type that lies beside the list of all families"),
     (
         "runtime",

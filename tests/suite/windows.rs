@@ -130,7 +130,7 @@ fn a_prompt_that_is_cancelled_can_be_repeated() {
         let done = std::thread::scope(|scope| {
             scope.spawn(move || {
                 std::thread::sleep(Duration::from_millis(delay));
-                handle.cancel();
+                handle.cancel().unwrap();
             });
             moved.infer(Input::Ids(&ids[40..]), Logits::None).map(drop)
         });

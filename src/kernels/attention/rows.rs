@@ -4,7 +4,7 @@
 //! run that writes them. So whatever is lost is lost alike, however a prompt was cut.
 
 use super::super::simd::Simd;
-use super::super::simd::portable::narrow_f16;
+use super::super::simd::narrow::narrow_f16;
 use super::super::simd::{Element, F16, F32, I8};
 use super::multiply::Ahead;
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use super::super::activation::{ActivateRows, Activation};
 use super::super::packed::activations::Activations;
-use super::super::packed::lines::run_lines;
+use super::super::packed::dispatch::run_lines;
 use super::super::shared::Output;
 use super::super::{Isa, Layout, Matrix, Packing, Parallel};
 use super::block::Block;

@@ -40,6 +40,7 @@
 //! gate of [`gated`](super::gated) meets the other half, in `f32`, may instruction sets differ in the last bits.
 
 pub(super) mod activations;
+pub(super) mod dispatch;
 pub(super) mod lines;
 mod pack;
 #[cfg(test)]

@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::super::packing::{LINE, Packing};
-use super::super::simd::portable::widen_bf16;
+use super::super::simd::narrow::widen_bf16;
 use super::super::simd::{BF16, Element, F16, F32};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Isa, Layout, Matrix};

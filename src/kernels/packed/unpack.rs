@@ -2,7 +2,7 @@
 
 use super::super::Matrix;
 use super::super::packing::{LINE, Packing};
-use super::super::simd::portable::widen_bf16;
+use super::super::simd::narrow::widen_bf16;
 
 /// The values of row `row` from column `col` on, as many as `to` holds. `data` is a whole matrix of `cols` columns.
 pub(crate) fn unpack(packing: Packing, data: &[u8], cols: usize, row: usize, col: usize, to: &mut [f32]) {

@@ -12,6 +12,7 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
+pub(super) mod narrow;
 #[cfg(target_arch = "aarch64")]
 pub(super) mod neon;
 pub(super) mod portable;
@@ -194,7 +195,7 @@ impl Element for F16 {
     #[inline(always)]
     unsafe fn widen(from: *const u8) -> f32 {
         // SAFETY: the caller vouches for the element; its alignment is not assumed.
-        portable::widen_f16(unsafe { from.cast::<u16>().read_unaligned() })
+        narrow::widen_f16(unsafe { from.cast::<u16>().read_unaligned() })
     }
 }
 
@@ -210,7 +211,7 @@ impl Element for BF16 {
     #[inline(always)]
     unsafe fn widen(from: *const u8) -> f32 {
         // SAFETY: the caller vouches for the element; its alignment is not assumed.
-        portable::widen_bf16(unsafe { from.cast::<u16>().read_unaligned() })
+        narrow::widen_bf16(unsafe { from.cast::<u16>().read_unaligned() })
     }
 }
 

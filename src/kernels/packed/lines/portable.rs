@@ -1,6 +1,7 @@
 //! Plain Rust.
 
-use super::super::super::simd::portable::{Portable, widen_bf16};
+use super::super::super::simd::narrow::widen_bf16;
+use super::super::super::simd::portable::Portable;
 use super::Lines;
 use std::array::from_fn;
 
