@@ -77,6 +77,14 @@ impl Qwen3Moe {
     /// Expert `index` of a layer.
     fn expert(&self, c: &ModelConfig, layer: Layer, index: usize) -> Expert {
         let (hidden, inner) = (c.hidden_size, self.inner);
+        if c.stacked_experts {
+            let stacked = |part, out, input| layer.weight(part, [self.experts, out, input]).at(index);
+            let gate_up = stacked("mlp.experts.gate_up_proj", 2 * inner, hidden);
+            let down = stacked("mlp.experts.down_proj", hidden, inner);
+            let [gate, up, down] = [gate_up.rows(0..inner), gate_up.rows(inner..2 * inner), down]
+                .map(|weight| Linear { weight, bias: None });
+            return Expert { gate: Some(gate), up, down };
+        }
         let linear = |part: &str, input, out| layer.linear(&format!("mlp.experts.{index}.{part}"), input, out, false);
         Expert {
             gate: Some(linear("gate_proj", hidden, inner)),
