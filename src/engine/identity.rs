@@ -23,7 +23,8 @@
 //! its layout, and its first and last 4,096 bytes, or all its bytes if there are fewer. So norms and biases are encoded whole.
 //! Fine-tunes of one model differ in these bytes of their matrices, and no gigabytes are read.
 //!
-//! Two fields of config.json change no result and are left out: the dtype, and how long a sequence may be.
+//! Two fields of config.json change no result and are left out: the dtype, and how long a sequence may be. Whether experts are
+//! stacked is left out, too, since the names of the tensors say it.
 
 use sha2::{Digest, Sha256};
 
@@ -77,6 +78,7 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
         mlp_bias,
         windows,
         ropes,
+        stacked_experts: _,
         dtype: _,
         family,
     } = config;

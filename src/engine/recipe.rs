@@ -52,7 +52,7 @@ impl Recipe {
             None => Checkpoint::of(files, report)?,
             Some(path) => Checkpoint::at(path, report)?,
         };
-        let blueprint = blueprint.with_head_of(source.catalogue());
+        let blueprint = blueprint.corrected_by(source.catalogue());
         let wanted = blueprint.graph.weights();
         source.catalogue().tell_unused(&wanted);
         let is_own = checkpoint.is_none();

@@ -14,6 +14,7 @@ const NAMES: &[(&str, Activation)] = &[
     ("gelu_python_tanh", Activation::GeluTanh),
     ("gelu_new", Activation::GeluTanh),
     ("gelu_fast", Activation::GeluTanh),
+    ("gelu_accurate", Activation::GeluTanh),
     ("relu", Activation::Relu),
     ("relu2", Activation::Relu2),
 ];

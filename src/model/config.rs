@@ -54,6 +54,8 @@ pub(crate) struct ModelConfig {
     pub windows: Vec<Option<usize>>,
     /// The rotations of positions that layers have: in most models one.
     pub ropes: Vec<Rope>,
+    /// Whether the checkpoint stacks the experts of a layer, as transformers holds them in memory; the tensors' names decide.
+    pub stacked_experts: bool,
     /// `torch_dtype` or `dtype`, if given; the tensors' own dtype decides.
     pub dtype: Option<StoredDtype>,
 }
@@ -84,6 +86,7 @@ impl ModelConfig {
             mlp_bias: false,
             windows: Vec::new(),
             ropes: Vec::new(),
+            stacked_experts: false,
             dtype: dtype(f),
         })
     }

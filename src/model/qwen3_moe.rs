@@ -39,11 +39,9 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     }
     let slides = f.flag("use_sliding_window")?.unwrap_or(false);
     c.windows = sliding_window(f, 4096)?.filter(|_| slides).map_or(Vec::new(), |window| vec![Some(window); c.layers]);
-    let count = |key, default| Ok(f.integer(key, 1..=1 << 20)?.unwrap_or(default));
-    let experts = match f.integer("num_experts", 0..=1 << 16)? {
-        Some(experts) => experts,
-        None => f.integer("num_local_experts", 0..=1 << 16)?.unwrap_or(128),
-    };
+    let experts = experts(f)?;
+    // Numbers of experts that are not there do not matter.
+    let count = |key, default| Ok(f.integer(key, u64::from(experts > 0)..=1 << 20)?.unwrap_or(default));
     let top_k = count("num_experts_per_tok", 8)?;
     if experts > 0 && top_k > experts {
         bail!(Malformed, "{} is {top_k}, and there are {experts} experts", f.name("num_experts_per_tok"));
@@ -58,6 +56,19 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     }))
 }
 
+/// The experts of a layer, under either name.
+fn experts(f: Fields) -> Result<usize> {
+    let [own, local] = ["num_experts", "num_local_experts"].map(|key| f.integer(key, 0..=1 << 16));
+    match (own?, local?) {
+        (Some(own), Some(local)) if own != local => bail!(
+            Malformed,
+            "{} is {own} and num_local_experts is {local}; keep the one that the tensors have",
+            f.name("num_experts")
+        ),
+        (own, local) => Ok(own.or(local).unwrap_or(128)),
+    }
+}
+
 impl Qwen3Moe {
     fn is_sparse(&self, layer: usize) -> bool {
         self.experts > 0 && !self.dense.contains(&layer) && (layer + 1).is_multiple_of(self.step)
@@ -66,6 +77,14 @@ impl Qwen3Moe {
     /// Expert `index` of a layer.
     fn expert(&self, c: &ModelConfig, layer: Layer, index: usize) -> Expert {
         let (hidden, inner) = (c.hidden_size, self.inner);
+        if c.stacked_experts {
+            let stacked = |part, out, input| layer.weight(part, [self.experts, out, input]).at(index);
+            let gate_up = stacked("mlp.experts.gate_up_proj", 2 * inner, hidden);
+            let down = stacked("mlp.experts.down_proj", hidden, inner);
+            let [gate, up, down] = [gate_up.rows(0..inner), gate_up.rows(inner..2 * inner), down]
+                .map(|weight| Linear { weight, bias: None });
+            return Expert { gate: Some(gate), up, down };
+        }
         let linear = |part: &str, input, out| layer.linear(&format!("mlp.experts.{index}.{part}"), input, out, false);
         Expert {
             gate: Some(linear("gate_proj", hidden, inner)),

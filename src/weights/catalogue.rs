@@ -135,6 +135,11 @@ impl Catalogue {
         self.places.contains_key(name)
     }
 
+    /// Whether a tensor is there whose name ends so.
+    pub(crate) fn holds_any(&self, end: &str) -> bool {
+        self.places.keys().any(|name| name.ends_with(end))
+    }
+
     /// Makes `name` another name of the tensor `other`.
     pub(crate) fn alias(&mut self, name: &str, other: &str) {
         if let Some(place) = self.places.get(other) {

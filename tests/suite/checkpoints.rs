@@ -92,6 +92,39 @@ fn assert_gives(what: &str, copy: &Model, wanted: &Array2<f32>) {
     }
 }
 
+/// transformers saves the experts of a layer one by one, or, with `save_original_format=False`, as it holds them.
+#[test]
+fn stacked_experts_give_the_bits_of_single_ones() {
+    for model in Model::those_that_run(&["qwen3_moe_stacked"]) {
+        let stacked = tensors(&model);
+        let mut single = stacked.clone();
+        for (name, (dtype, shape, data)) in stacked.iter().filter(|(name, _)| name.contains(".experts.")) {
+            let (module, part) = name.rsplit_once('.').unwrap();
+            let parts = if part == "gate_up_proj" { vec!["gate_proj", "up_proj"] } else { vec![part] };
+            for (index, expert) in data.chunks(data.len() / shape[0]).enumerate() {
+                for (part, values) in parts.iter().zip(expert.chunks(expert.len() / parts.len())) {
+                    let shape = vec![shape[1] / parts.len(), shape[2]];
+                    single.insert(format!("{module}.{index}.{part}.weight"), (*dtype, shape, values.to_vec()));
+                }
+            }
+            single.remove(name);
+        }
+        assert_eq!(single.len(), stacked.len() - 2 + 3 * 4, "one layer has four experts");
+        let (copy, _folder) = with(&model, &single);
+        assert_gives("single experts", &copy, &logits(&model));
+        assert_gives("stacked experts", &model, &logits(&model));
+
+        // What is saved is what was there.
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::new(device::options()).unwrap();
+        engine.ensure_shard(&ShardSpec::whole(model.path.to_str().unwrap()), None).unwrap();
+        engine.save_checkpoint(&folder.path().join(WEIGHTS)).unwrap();
+        let mut saved = Model::as_stored(&model.name);
+        folder.path().clone_into(&mut saved.path);
+        assert!(tensors(&saved) == stacked, "saved otherwise");
+    }
+}
+
 #[test]
 fn names_are_read_as_transformers_reads_them() {
     for row in golden("names") {

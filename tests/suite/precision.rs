@@ -10,6 +10,7 @@ use ortshard::{
     Engine, EngineOptions, ErrorKind, Input, KvType, Logits, PackCache, Precision, Progress, Request, RequestOptions,
     Shard, ShardSpec, Stage,
 };
+use safetensors::SafeTensors;
 use tempfile::TempDir;
 
 const QUANTISED: [Precision; 3] = [Precision::Int8, Precision::Int4Fine, Precision::Int4];
@@ -102,7 +103,9 @@ fn quantised_predictions_stay_close_to_exact_ones() {
 
 #[test]
 fn every_partition_chunk_and_batch_gives_the_same_bits_in_every_precision() {
-    for model in [Model::open("qwen2_tied"), Model::open("llama_bias_sharded"), Model::open("qwen3_tied")] {
+    let models =
+        ["qwen2_tied", "llama_bias_sharded", "qwen3_tied", "gemma2_plain", "qwen3_moe_mixed", "qwen3_moe_stacked"];
+    for model in models.map(Model::open) {
         for precision in QUANTISED {
             let what = format!("{} in {precision:?}", model.name);
             let load = |start, end| -> Arc<Shard> {
@@ -124,6 +127,30 @@ fn every_partition_chunk_and_batch_gives_the_same_bits_in_every_precision() {
             let mut requests = [request(&shard, 0), request(&shard, 0)];
             assert_batches(&what, &mut requests, &model.prompt, whole.view());
         }
+    }
+}
+
+/// A router decides which experts a token passes, so a small error in it is a large one in what comes out.
+#[test]
+fn routers_keep_their_values_where_experts_are_quantised() {
+    let model = Model::open("qwen3_moe_mixed");
+    let stored = std::fs::read(model.path.join("model.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&stored).unwrap();
+    for precision in QUANTISED {
+        let folder = TempDir::new().unwrap();
+        let engine = engine(precision, PackCache::Folder(folder.path().to_owned()));
+        engine.ensure_shard(&ShardSpec::whole(model.path.to_str().unwrap()), None).unwrap();
+        let pack = std::fs::read(files(folder.path(), "safetensors").remove(0)).unwrap();
+        let pack = SafeTensors::deserialize(&pack).unwrap();
+        let routers: Vec<String> =
+            pack.names().into_iter().filter(|name| name.ends_with(".mlp.gate.weight")).map(str::to_owned).collect();
+        assert_eq!(routers.len(), 2, "layers 1 and 5 have experts");
+        for router in routers {
+            let (ours, theirs) = (pack.tensor(&router).unwrap(), stored.tensor(&router).unwrap());
+            assert_eq!((ours.dtype(), ours.data()), (theirs.dtype(), theirs.data()), "{router} in {precision:?}");
+        }
+        let expert = "model.layers.1.mlp.experts.0.up_proj.weight";
+        assert_ne!(pack.tensor(expert).unwrap().dtype(), stored.tensor(expert).unwrap().dtype(), "{precision:?}");
     }
 }
 
@@ -171,7 +198,7 @@ fn a_packed_shard_is_written_once_and_mapped_from_then_on() {
     assert_eq!((shards.len(), std::fs::read_dir(path).unwrap().count()), (1, 2));
     assert!(shards[0].file_name().unwrap().to_str().unwrap().starts_with("stories-0-"), "{shards:?}");
     let bytes = std::fs::read(&shards[0]).unwrap();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     assert!(header.tensors().contains_key("model.embed_tokens.weight"));
 
     let engine = engine(Precision::Int4, cache.clone());

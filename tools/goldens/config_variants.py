@@ -22,9 +22,23 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "ministral": {"model_type": "ministral", "architectures": ["MinistralForCausalLM"], "sliding_window": 64},
     "qwen2": {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]},
     "qwen3": {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]},
+    "gemma2": {
+        "model_type": "gemma2",
+        "architectures": ["Gemma2ForCausalLM"],
+        "sliding_window": 64,
+        "tie_word_embeddings": False,
+    },
+    "qwen3_moe": {
+        "model_type": "qwen3_moe",
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+    },
 }
-WINDOWED = ["mistral", "ministral"]
-QWEN = ["qwen2", "qwen3"]
+WINDOWED = ["mistral", "ministral", "gemma2"]
+QWEN = ["qwen2", "qwen3", "qwen3_moe"]
+GEMMA, MOE = ["gemma2"], ["qwen3_moe"]
 FULL, SLIDES = "full_attention", "sliding_attention"
 MIXED = [FULL, SLIDES, FULL]
 
@@ -41,8 +55,8 @@ def case(key: str, *values: Any, families: list[str] = [*FAMILIES], **more: Any)
         add(f"{key} {value!r}" + (f" with {more}" if more else ""), key, families, [], {key: value, **more})
 
 
-def without(key: str, **more: Any) -> None:
-    add(f"no {key}" + (f" with {more}" if more else ""), key, [*FAMILIES], [key], more)
+def without(key: str, families: list[str] = [*FAMILIES], **more: Any) -> None:
+    add(f"no {key}" + (f" with {more}" if more else ""), key, families, [key], more)
 
 
 add("as it is", "model_type", [*FAMILIES], [], {})
@@ -77,7 +91,8 @@ case("head_dim", 4, None, 8.0, 0)
 case("head_dim", 4, num_attention_heads=4, num_key_value_heads=2)
 without("head_dim")
 case("max_position_embeddings", 4096, 64.0, "64", None)
-case("tie_word_embeddings", True, None, "true", 1)
+case("tie_word_embeddings", True, False, None, "true", 1)
+without("tie_word_embeddings", GEMMA)
 case("attention_bias", True, None, 1)
 case("mlp_bias", True, None)
 
@@ -109,7 +124,7 @@ case("use_sliding_window", True, False)
 case("max_window_layers", 0, 2, 3, 28, 1.0, -1, None, **SLIDING, use_sliding_window=True)
 case("max_window_layers", 0)
 case("is_causal", False, True)
-case("use_bidirectional_attention", True)
+case("use_bidirectional_attention", True, False, None)
 case("attention_chunk_size", 4, None)
 case("kv_sharing_modes", ["store", "reuse", "store"], None)
 case("num_kv_shared_layers", 1, 0)
@@ -136,6 +151,7 @@ for key, value in {
     "attn_logit_softcapping": 1.0,
     "final_logit_softcapping": 1.0,
     "query_pre_attn_scalar": 4,
+    "hidden_activation": "relu",
     "logit_scale": 0.5,
     "logits_scaling": 2.0,
     "residual_multiplier": 0.5,
@@ -159,6 +175,11 @@ for key, value in {
     "sliding_window_pattern": 2,
     "num_experts": 2,
     "num_local_experts": 2,
+    "num_experts_per_tok": 1,
+    "norm_topk_prob": True,
+    "moe_intermediate_size": 16,
+    "decoder_sparse_step": 2,
+    "mlp_only_layers": [1],
     "layer_norm_eps": 0.1,
     "use_parallel_residual": True,
     "attn_temperature_tuning": True,
@@ -168,6 +189,55 @@ for key, value in {
     "mup": True,
 }.items():
     case(key, value)
+
+# Gemma 2's own.
+case(
+    "hidden_activation",
+    "silu",
+    "swish",
+    "gelu",
+    "gelu_python",
+    "gelu_new",
+    "gelu_fast",
+    "gelu_python_tanh",
+    "gelu_pytorch_tanh",
+    "gelu_accurate",
+    "quick_gelu",
+    "relu2",
+    "tanh",
+    "GELU",
+    "no_such_activation",
+    None,
+    7,
+    families=GEMMA,
+)
+without("hidden_activation", GEMMA)
+for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+    case(key, 0.5, 1, 1e-3, 1e300, 0, 0.0, -1.0, None, "1.0", True, False, families=GEMMA)
+    without(key, GEMMA)
+case("query_pre_attn_scalar", 256, 4.0, 2.5, 10**30, 0, -4, None, "4", True, families=GEMMA)
+without("query_pre_attn_scalar", GEMMA)
+
+# Qwen3-MoE's own; the weights have four experts.
+case("num_experts", 0, 4, 4.0, 8, 3, -1, None, "4", True, False, families=MOE)
+without("num_experts", MOE)
+for experts in (4, 4.0, 0, 8, None, "4"):
+    without("num_experts", MOE, num_local_experts=experts)
+case("num_local_experts", 4, 0, None, "4", families=MOE)
+case("num_experts", None, families=MOE, num_local_experts=4)
+case("num_experts_per_tok", 2, 3, 4, 5, 0, -1, 2.0, None, "2", True, families=MOE)
+case("num_experts_per_tok", 0, 5, families=MOE, num_experts=0)
+without("num_experts_per_tok", MOE)
+case("norm_topk_prob", False, None, 1, 0, "true", families=MOE)
+case("norm_topk_prob", True, families=MOE, num_experts_per_tok=1)
+case("moe_intermediate_size", 8, 4, 0, 8.0, None, "8", families=MOE)
+case("moe_intermediate_size", 0, None, families=MOE, num_experts=0)
+without("moe_intermediate_size", MOE)
+case("decoder_sparse_step", 1, 3, 4, 28, 0, -1, -2, 2.0, None, "2", True, families=MOE)
+case("decoder_sparse_step", 0, families=MOE, num_experts=0)
+case("mlp_only_layers", [], [0], [0, 1, 2], [2, 0, 2], [7], [-1], [1.0], ["1"], [True], [None], families=MOE)
+case("mlp_only_layers", None, "1", 1, {}, {"1": 1}, families=MOE)
+case("mlp_only_layers", [1], [0], families=MOE, decoder_sparse_step=2)
 
 # What training, other heads and other programs read.
 for key, value in {
@@ -192,6 +262,8 @@ for key, value in {
     "attn_implementation": "sdpa",
     "_attn_implementation": "sdpa",
     "experts_implementation": "eager",
+    "output_router_logits": True,
+    "router_aux_loss_coef": 0.5,
     "id2label": {"0": "no", "1": "yes"},
     "label2id": {"no": 0},
     "num_labels": 3,
@@ -269,7 +341,7 @@ def less(rope: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in rope.items() if key not in keys}
 
 
-for family in ("llama", "mistral", "ministral", "qwen2", "qwen3"):
+for family in FAMILIES:
     rope(f"{family}: plain", family)
     rope(f"{family}: no theta", family, drop=("rope_theta",))
     for place in PLACES:

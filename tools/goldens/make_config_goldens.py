@@ -178,6 +178,21 @@ def weights() -> dict[str, torch.Tensor]:
         ):
             made[f"model.layers.{layer}.{name}.weight"] = tensor(rows, columns, spread=1.6 / columns**0.5)
             made[f"model.layers.{layer}.{name}.bias"] = tensor(rows, spread=0.3)
+    # What one family alone has: behind the others, whose values stay as they were.
+    experts, inner = FAMILIES["qwen3_moe"]["num_experts"], FAMILIES["qwen3_moe"]["moe_intermediate_size"]
+    for layer in range(BASE["num_hidden_layers"]):
+        for norm in ("pre_feedforward_layernorm", "post_feedforward_layernorm"):
+            made[f"model.layers.{layer}.{norm}.weight"] = tensor(hidden, spread=0.2)
+        made[f"model.layers.{layer}.mlp.gate.weight"] = tensor(experts, hidden, spread=1.6 / hidden**0.5)
+        for expert in range(experts):
+            for name, rows, columns in (
+                ("gate_proj", inner, hidden),
+                ("up_proj", inner, hidden),
+                ("down_proj", hidden, inner),
+            ):
+                made[f"model.layers.{layer}.mlp.experts.{expert}.{name}.weight"] = tensor(
+                    rows, columns, spread=1.6 / columns**0.5
+                )
     return made
 
 

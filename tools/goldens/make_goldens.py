@@ -47,6 +47,8 @@ class Spec:
     # Transformers 4's name for the kind of RoPE; None: keep version 5's spelling.
     v4_rope_key: str | None = None
     files: int = 1
+    # All experts of a layer in one tensor, as transformers 5 holds them in memory.
+    stacked: bool = False
     prompt: int = 32
 
 
@@ -201,6 +203,12 @@ SPECS: dict[str, Spec] = {
               decoder_sparse_step=2, mlp_only_layers=[3], attention_bias=True, tie_word_embeddings=True),
         F16,
     ),
+    "qwen3_moe_stacked": Spec(
+        "qwen3_moe",
+        shape(32, 44, 2, 2, 1, 64, head_dim=16, moe_intermediate_size=12, num_experts=4, num_experts_per_tok=2,
+              norm_topk_prob=True, mlp_only_layers=[1]),
+        stacked=True,
+    ),
     # Wide enough for a blocked kernel's main loop as well as its tail.
     "llama_256": Spec(
         "llama",
@@ -246,7 +254,11 @@ def write_folder(model: PreTrainedModel, spec: Spec, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     size = sum(weight.nbytes for weight in model.parameters())
     # Files are filled tensor by tensor, so a little room keeps their number down.
-    model.save_pretrained(folder, max_shard_size=size if spec.files == 1 else int(size / spec.files * 1.15))
+    model.save_pretrained(
+        folder,
+        max_shard_size=size if spec.files == 1 else int(size / spec.files * 1.15),
+        save_original_format=not spec.stacked,
+    )
     assert len(list(folder.glob("model*.safetensors"))) == spec.files, folder
 
     path = folder / "config.json"

@@ -27,8 +27,7 @@ impl Blueprint {
         Ok(Self { config, range, graph })
     }
 
-    /// The blueprint of the layers that `spec` names, from files that are here. Without a `catalogue` config.json decides about the
-    /// head.
+    /// The blueprint of the layers that `spec` names, from files that are here. Without a `catalogue` config.json alone decides.
     pub(crate) fn read_here(
         files: &dyn ModelFiles,
         spec: &ShardSpec,
@@ -36,18 +35,22 @@ impl Blueprint {
     ) -> Result<Self> {
         let blueprint = Self::read(files, spec, &mut |_| Ok(()))?;
         Ok(match catalogue {
-            Some(catalogue) => blueprint.with_head_of(catalogue),
+            Some(catalogue) => blueprint.corrected_by(catalogue),
             None => blueprint,
         })
     }
 
     /// The blueprint, corrected by the tensors that the checkpoint holds.
     ///
+    /// Whether the experts of a layer are stacked is not in config.json: transformers saves them one by one, or, with
+    /// `save_original_format=False`, as it holds them.
+    ///
     /// If config.json ties the head to the embedding, this follows transformers 5:
     /// - If the checkpoint has both a head and an embedding, the head is the head. In many such checkpoints the two are equal, and
     ///   then it makes no difference.
     /// - If the checkpoint has a head alone, the head is the embedding, too.
-    pub(crate) fn with_head_of(self, catalogue: &mut Catalogue) -> Self {
+    pub(crate) fn corrected_by(mut self, catalogue: &mut Catalogue) -> Self {
+        self.config.stacked_experts = catalogue.holds_any(model::STACKED_EXPERTS);
         let tied = self.config.tie_word_embeddings && catalogue.holds(model::HEAD);
         if tied && self.range.is_first() && !catalogue.holds(model::EMBEDDING) {
             catalogue.alias(model::EMBEDDING, model::HEAD);
