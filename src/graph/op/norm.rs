@@ -73,15 +73,21 @@ impl Writer<'_> {
                 self.external(&name, self.style.element, &weight.shape, content)
             }
         };
-        let (kind, bias) = match norm.kind {
-            NormKind::Rms => ("SimplifiedLayerNormalization", None),
-            NormKind::Layer => ("LayerNormalization", bias.map(|bias| self.weight(bias))),
+        let bias = bias.map(|bias| self.weight(bias));
+        // The norm by the root mean square takes no bias.
+        let (kind, inner, outer) = match norm.kind {
+            NormKind::Rms => ("SimplifiedLayerNormalization", None, bias),
+            NormKind::Layer => ("LayerNormalization", bias, None),
         };
-        let node = Node::new("", kind, [x, weight].into_iter().chain(bias).collect(), vec![out])
+        let normed = if outer.is_some() { format!("{out}.unshifted") } else { out.clone() };
+        let node = Node::new("", kind, [x, weight].into_iter().chain(inner).collect(), vec![normed.clone()])
             .with(Attribute::int("axis", -1))
             .with(Attribute::float("epsilon", norm.eps))
             .with(Attribute::int("stash_type", 1));
         self.push(node);
+        if let Some(bias) = outer {
+            self.push(Node::new("", "Add", vec![normed, bias], vec![out]));
+        }
     }
 
     /// Norm of each head: `[.., heads * dim]` seen as `[.., heads, dim]`.
