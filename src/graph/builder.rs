@@ -172,9 +172,10 @@ impl Builder {
     }
 }
 
-/// The module that a tensor belongs to, for the names of values: `layers.7.mlp.down_proj` of `model.layers.7.mlp.down_proj.weight`.
+/// The module that a tensor belongs to, for the names of values: `layers.7.mlp.down_proj` of `model.layers.7.mlp.down_proj.weight` and
+/// of each of its parts.
 fn module(weight: &Weight) -> &str {
-    let name = weight.name.as_str();
+    let name = weight.tensor();
     let name = name.strip_prefix("model.").unwrap_or(name);
     name.strip_suffix(".weight").unwrap_or(name)
 }

@@ -112,10 +112,14 @@ impl Operation for Attend {
             let what = if a.sinks.is_some() { "sinks" } else { "a temperature" };
             bail!(Unsupported, "attention with {what} is not written in ONNX Runtime's own operators");
         }
-        let [mut q, mut k, mut v] = self.qkv.map(|value| w.name(value));
+        let ([mut q, mut k, mut v], out) = (self.qkv.map(|value| w.name(value)), w.name(self.out));
+        // What is made of an input is called after the output: others may read the same input.
+        let part = |name: &str| format!("{out}.{name}");
         if let Some(norm) = s.head_norm {
-            q = w.head_norm(&q, norm, a.query_norm.as_ref(), s.heads, s.head_dim);
-            k = w.head_norm(&k, norm, a.key_norm.as_ref(), s.kv_heads, s.head_dim);
+            let normed = [part("query"), part("key")];
+            w.head_norm(q, norm, a.query_norm.as_ref(), s.heads, s.head_dim, &normed[0]);
+            w.head_norm(k, norm, a.key_norm.as_ref(), s.kv_heads, s.head_dim, &normed[1]);
+            [q, k] = normed;
         }
         let (past, present) = (|part: &str| past(a.layer, part), |part: &str| present(a.layer, part));
         let cache = |length: &str| [dynamic("batch"), fixed(s.kv_heads), dynamic(length), fixed(s.head_dim)];
@@ -123,10 +127,10 @@ impl Operation for Attend {
             w.input(ValueInfo::tensor(&past(part), w.style.element, &cache("past_sequence")));
             w.output(ValueInfo::tensor(&present(part), w.style.element, &cache("total_sequence")));
         }
-        let mut attended = w.name(self.out);
+        let mut attended = out.clone();
         if w.style.form == Form::Session {
-            [q, k, v] = [q, k, v].map(|x| w.in_sequences(&x));
-            attended = format!("{attended}.sequences");
+            [q, k, v] = [(q, "queries"), (k, "keys"), (v, "values")].map(|(x, name)| w.in_sequences(x, part(name)));
+            attended = part("sequences");
         }
         let mut input = vec![q, k, v, past("key"), past("value"), LAST.into(), TOTAL.into()];
         let table = [w.style.positions, pairs];
@@ -148,7 +152,6 @@ impl Operation for Attend {
         if w.style.form == Form::Session {
             let width = s.heads * s.head_dim;
             let rows = w.constant(&format!("rows.{width}"), &[-1, width as i64]);
-            let out = w.name(self.out);
             w.push(Node::new("", "Reshape", vec![attended, rows], vec![out]));
         }
         Ok(())
@@ -157,9 +160,8 @@ impl Operation for Attend {
 
 impl Writer<'_> {
     /// `[rows, width]` as the `[sequences, tokens, width]` that attention takes.
-    fn in_sequences(&mut self, x: &str) -> String {
-        let out = format!("{x}.sequences");
-        self.push(Node::new("", "Reshape", vec![x.to_owned(), SEQUENCES.into()], vec![out.clone()]));
+    fn in_sequences(&mut self, x: String, out: String) -> String {
+        self.push(Node::new("", "Reshape", vec![x, SEQUENCES.into()], vec![out.clone()]));
         out
     }
 }

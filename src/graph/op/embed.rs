@@ -35,7 +35,7 @@ impl Operation for Embed {
 
     fn stock(&self, w: &mut Writer) -> Result<()> {
         let (out, ids) = (w.name(self.out), String::from(INPUT_IDS));
-        if let Some(blocks) = w.style.blocks {
+        if let Some(blocks) = w.style.blocks.filter(|_| self.table.is_quantisable()) {
             w.quantised_embed(&self.table, blocks, ids, out);
             return Ok(());
         }

@@ -48,8 +48,7 @@ impl Operation for Norm {
             w.norm(x, self.kind, self.width, self.weight.as_ref(), self.bias.as_ref(), out);
             return Ok(());
         }
-        let normed = w.head_norm(&x, self.kind, self.weight.as_ref(), self.x.width / self.width, self.width);
-        w.push(Node::new("", "Identity", vec![normed], vec![out]));
+        w.head_norm(x, self.kind, self.weight.as_ref(), self.x.width / self.width, self.width, &out);
         Ok(())
     }
 }
@@ -74,34 +73,41 @@ impl Writer<'_> {
                 self.external(&name, self.style.element, &weight.shape, content)
             }
         };
-        let (kind, bias) = match norm.kind {
-            NormKind::Rms => ("SimplifiedLayerNormalization", None),
-            NormKind::Layer => ("LayerNormalization", bias.map(|bias| self.weight(bias))),
+        let bias = bias.map(|bias| self.weight(bias));
+        // The norm by the root mean square takes no bias.
+        let (kind, inner, outer) = match norm.kind {
+            NormKind::Rms => ("SimplifiedLayerNormalization", None, bias),
+            NormKind::Layer => ("LayerNormalization", bias, None),
         };
-        let node = Node::new("", kind, [x, weight].into_iter().chain(bias).collect(), vec![out])
+        let normed = if outer.is_some() { format!("{out}.unshifted") } else { out.clone() };
+        let node = Node::new("", kind, [x, weight].into_iter().chain(inner).collect(), vec![normed.clone()])
             .with(Attribute::int("axis", -1))
             .with(Attribute::float("epsilon", norm.eps))
             .with(Attribute::int("stash_type", 1));
         self.push(node);
+        if let Some(bias) = outer {
+            self.push(Node::new("", "Add", vec![normed, bias], vec![out]));
+        }
     }
 
     /// Norm of each head: `[.., heads * dim]` seen as `[.., heads, dim]`.
     pub(super) fn head_norm(
         &mut self,
-        x: &str,
+        x: String,
         norm: kernels::Norm,
         weight: Option<&Weight>,
         heads: usize,
         head_dim: usize,
-    ) -> String {
-        let part = |name: &str| format!("{x}.{name}");
+        out: &str,
+    ) {
+        let part = |name: &str| format!("{out}.{name}");
         // A zero keeps the dimension that is there.
         let rows: &[i64] = if self.style.form == Form::File { &[0, 0] } else { &[0] };
-        let split = self.constant(&format!("split.{heads}"), &[rows, &[heads as i64, head_dim as i64]].concat());
-        let join = self.constant(&format!("join.{heads}"), &[rows, &[(heads * head_dim) as i64]].concat());
-        self.push(Node::new("", "Reshape", vec![x.to_owned(), split], vec![part("heads")]));
+        let split =
+            self.constant(&format!("split.{heads}.{head_dim}"), &[rows, &[heads as i64, head_dim as i64]].concat());
+        let join = self.constant(&format!("join.{}", heads * head_dim), &[rows, &[(heads * head_dim) as i64]].concat());
+        self.push(Node::new("", "Reshape", vec![x, split], vec![part("heads")]));
         self.norm(part("heads"), norm, head_dim, weight, None, part("normed"));
-        self.push(Node::new("", "Reshape", vec![part("normed"), join], vec![part("joined")]));
-        part("joined")
+        self.push(Node::new("", "Reshape", vec![part("normed"), join], vec![out.to_owned()]));
     }
 }

@@ -287,9 +287,10 @@ impl Kernel for Attend {
         let width = s.heads * s.head_dim;
         let rows = q.len() / width;
         let out = call.output(0, rows, width)?;
+        // Layers without rotation may stand beside others that have one.
         let (cos, sin) = match batch.angles.get(self.rope) {
+            _ if s.rotary_pairs == 0 => (&[][..], &[][..]),
             Some(angles) => (&angles.cos[..], &angles.sin[..]),
-            None if s.rotary_pairs == 0 => (&[][..], &[][..]),
             None => bail!(Internal, "the batch has no angles of rotation {}", self.rope),
         };
         if cos.len() != rows * s.rotary_pairs || sequences.iter().map(|s| s.tokens).sum::<usize>() != rows {

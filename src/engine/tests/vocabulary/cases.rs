@@ -1,0 +1,410 @@
+//! The cases: what a model file would say, and the same in f64.
+
+use super::reference::{
+    Layer, Member, Rows, activation, attention, both, each, experts, gated, layer, linear, norm, tensor,
+};
+use super::{HEAD_DIM, HEADS, KV_HEADS, WIDTH, exact};
+use crate::graph::{Attention, Builder, Expert, Linear, Routing, Temperature, Value, Weight};
+use crate::kernels::{Activation, AttentionShape, Groups, Norm, Rotation, Score};
+
+type Build = dyn Fn(&mut Builder, Value) -> Value;
+
+/// A small graph from `[tokens, WIDTH]` to the same, and what it gives.
+pub(super) struct Case {
+    pub name: String,
+    pub build: Box<Build>,
+    pub reference: Box<dyn Fn(&Rows) -> Rows>,
+    /// What the error names if stock ONNX Runtime's operators cannot compute it.
+    pub refused: Option<&'static str>,
+}
+
+fn case(
+    name: impl Into<String>,
+    build: impl Fn(&mut Builder, Value) -> Value + 'static,
+    reference: impl Fn(&Rows) -> Rows + 'static,
+) -> Case {
+    Case { name: name.into(), build: Box::new(build), reference: Box::new(reference), refused: None }
+}
+
+impl Case {
+    fn refused(self, what: &'static str) -> Self {
+        Self { refused: Some(what), ..self }
+    }
+}
+
+/// The full name of a tensor or module.
+pub(super) fn full(part: &str) -> String {
+    format!("model.layers.1.{part}")
+}
+
+fn weight(part: &str, shape: impl Into<Vec<usize>>) -> Weight {
+    Weight::new(full(part), shape)
+}
+
+fn plain(part: &str, input: usize, out: usize) -> Linear {
+    Linear::new(&full(part), input, out, false)
+}
+
+const INNER: usize = 48;
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Relu,
+    Activation::Relu2,
+    Activation::ClampedSwiglu { alpha: 1.702, limit: 0.75 },
+];
+
+/// Every case.
+pub(super) fn all() -> Vec<Case> {
+    [elementwise(), norms(), attentions(), layers_of_experts(), parts()].into_iter().flatten().collect()
+}
+
+fn elementwise() -> Vec<Case> {
+    let alone =
+        |kind| case(format!("{kind:?}"), move |g, x| g.activate(x, kind), move |x| each(x, |x| activation(kind, x)));
+    let before_product = |kind| {
+        case(
+            format!("gated {kind:?}"),
+            move |g, x| {
+                let y = g.gated(x, plain("gate", WIDTH, INNER), plain("up", WIDTH, INNER), kind);
+                g.linear(y, plain("down", INNER, WIDTH))
+            },
+            move |x| {
+                let [gate, up] = ["gate", "up"].map(|part| layer(x, &full(part), INNER));
+                layer(&both(&gate, &up, |gate, up| gated(kind, gate, up)), &full("down"), WIDTH)
+            },
+        )
+    };
+    let refuse = |case: Case| if case.name.contains("Clamped") { case.refused("clamped SwiGLU") } else { case };
+    let activations = ACTIVATIONS.into_iter().flat_map(|kind| [alone(kind), before_product(kind)]).map(refuse);
+    let others = [
+        case("scale", |g, x| g.scale(x, -0.375), |x| each(x, |x| -0.375 * x)),
+        case(
+            "add with a factor",
+            |g, x| {
+                let y = g.linear(x, plain("y", WIDTH, WIDTH));
+                g.add(x, y, -1.75)
+            },
+            |x| both(x, &layer(x, &full("y"), WIDTH), |x, y| x - 1.75 * y),
+        ),
+        case("soft cap", |g, x| g.soft_cap(x, 0.5), |x| each(x, |x| 0.5 * (x / 0.5).tanh())),
+        case(
+            "linear with bias onto the residual stream",
+            |g, x| g.linear_onto(x, x, Linear::new(&full("y"), WIDTH, WIDTH, true)),
+            |x| {
+                let (weight, bias) = (tensor(&full("y.weight"), WIDTH * WIDTH), tensor(&full("y.bias"), WIDTH));
+                both(x, &linear(x, &weight, Some(&bias)), |x, y| x + y)
+            },
+        ),
+    ];
+    activations.chain(others).collect()
+}
+
+fn norms() -> Vec<Case> {
+    let row = |name: &str, kind: Norm, weighted: bool, biased: bool| {
+        case(
+            name,
+            move |g, x| {
+                let vector = |part: &str| weight(part, [WIDTH]);
+                g.norm(x, kind, weighted.then(|| vector("norm.weight")), biased.then(|| vector("norm.bias")))
+            },
+            move |x| {
+                let [scale, shift] = ["norm.weight", "norm.bias"].map(|part| tensor(&full(part), WIDTH));
+                norm(x, kind, WIDTH, weighted.then_some(&scale), biased.then_some(&shift))
+            },
+        )
+    };
+    let heads = |name: &str, kind: Norm, weighted: bool| {
+        case(
+            name,
+            move |g, x| {
+                // Two of one value, since a model may normalise it for two ends.
+                let twice = [0, 1].map(|_| {
+                    let scale = weighted.then(|| weight("head.weight", [HEAD_DIM]));
+                    g.head_norm(x, kind, scale, HEAD_DIM)
+                });
+                g.add(twice[0], twice[1], 0.5)
+            },
+            move |x| {
+                let scale = tensor(&full("head.weight"), HEAD_DIM);
+                each(&norm(x, kind, HEAD_DIM, weighted.then_some(&scale), None), |x| 1.5 * x)
+            },
+        )
+    };
+    let two_widths = case(
+        "norms of as many narrower heads beside wider ones",
+        |g, x| {
+            let narrow = g.linear(x, plain("narrow", WIDTH, WIDTH / 2));
+            let narrow = g.head_norm(narrow, Norm::rms(1e-5), None, HEAD_DIM / 2);
+            let wide = g.head_norm(x, Norm::rms(1e-5), None, HEAD_DIM);
+            g.linear_onto(wide, narrow, plain("wide", WIDTH / 2, WIDTH))
+        },
+        |x| {
+            let narrow = norm(&layer(x, &full("narrow"), WIDTH / 2), Norm::rms(1e-5), HEAD_DIM / 2, None, None);
+            let wide = norm(x, Norm::rms(1e-5), HEAD_DIM, None, None);
+            both(&wide, &layer(&narrow, &full("wide"), WIDTH), |a, b| a + b)
+        },
+    );
+    let (rms, layer) = (Norm::rms(1e-5), Norm::layer(1e-5));
+    let off = |kind: Norm| Norm { offset: 1.0, ..kind };
+    vec![
+        row("norm", rms, true, false),
+        row("norm with an offset", off(rms), true, false),
+        row("norm without weight", rms, false, false),
+        row("norm with bias", rms, true, true),
+        row("layer norm", layer, true, false),
+        row("layer norm with bias", layer, true, true),
+        row("layer norm with bias and offset", off(layer), true, true),
+        row("layer norm with bias alone", layer, false, true),
+        row("layer norm without either", layer, false, false),
+        heads("norm of heads", rms, true),
+        heads("norm of heads with an offset", off(rms), true),
+        heads("norm of heads without weight", rms, false),
+        heads("layer norm of heads", layer, true),
+        two_widths,
+    ]
+}
+
+/// The attention that most models have, the `cache`th of the shard.
+pub(super) fn usual(cache: usize) -> Attention {
+    let shape = AttentionShape {
+        heads: HEADS,
+        kv_heads: KV_HEADS,
+        head_dim: HEAD_DIM,
+        rotary_pairs: HEAD_DIM / 2,
+        rotation: Rotation::Halves,
+        scale: 0.25,
+        window: None,
+        soft_cap: None,
+        head_norm: None,
+    };
+    let (query_norm, key_norm, sinks, temperature) = (None, None, None, None);
+    Attention { layer: 1 + cache, cache, shape, rope: 0, query_norm, key_norm, sinks, temperature }
+}
+
+/// One attention after the other, each with projections of its own.
+fn attending<const N: usize>(name: &str, change: impl Fn(usize, &mut Attention) + Copy + 'static) -> Case {
+    let of = move |at: usize| {
+        let mut attention = usual(1 + at);
+        change(at, &mut attention);
+        attention
+    };
+    let widths = [("q", WIDTH), ("k", KV_HEADS * HEAD_DIM), ("v", KV_HEADS * HEAD_DIM)];
+    case(
+        name,
+        move |g, mut x| {
+            for at in 0..N {
+                let qkv = g.qkv(x, widths.map(|(part, out)| plain(&format!("{part}{at}"), WIDTH, out)));
+                x = g.attention(qkv, of(at));
+            }
+            x
+        },
+        move |x| {
+            let mut x = x.clone();
+            for at in 0..N {
+                let [q, k, v] = widths.map(|(part, out)| layer(&x, &full(&format!("{part}{at}")), out));
+                x = attention([&q, &k, &v], &of(at));
+            }
+            x
+        },
+    )
+}
+
+fn attentions() -> Vec<Case> {
+    let head_norms = |a: &mut Attention, kind: Norm| {
+        a.shape.head_norm = Some(kind);
+        a.query_norm = Some(weight("q_norm.weight", [HEAD_DIM]));
+        a.key_norm = Some(weight("k_norm.weight", [HEAD_DIM]));
+    };
+    vec![
+        attending::<1>("attention", |_, _| {}),
+        attending::<1>("window", |_, a| a.shape.window = Some(3)),
+        attending::<1>("scores with a soft cap", |_, a| a.shape.soft_cap = Some(0.75)),
+        attending::<1>("norms of queries and keys", move |_, a| head_norms(a, Norm::rms(1e-5))),
+        attending::<1>("their offset", move |_, a| head_norms(a, Norm { offset: 1.0, ..Norm::rms(1e-5) })),
+        attending::<1>("norms without weight", |_, a| a.shape.head_norm = Some(Norm::rms(1e-5))),
+        attending::<2>("two rotations", |at, a| a.rope = at),
+        attending::<1>("interleaved rotation", |_, a| a.shape.rotation = Rotation::Interleaved).refused("interleaved"),
+        attending::<1>("partial rotation", |_, a| (a.rope, a.shape.rotary_pairs) = (2, 3)).refused("rotation of 3"),
+        attending::<1>("partial interleaved rotation", |_, a| {
+            (a.rope, a.shape.rotary_pairs, a.shape.rotation) = (2, 3, Rotation::Interleaved);
+        })
+        .refused("rotation of 3"),
+        attending::<2>("no rotation beside one", |at, a| {
+            if at == 1 {
+                a.shape.rotary_pairs = 0;
+            }
+        })
+        .refused("rotation of 0"),
+        attending::<1>("sinks", |_, a| a.sinks = Some(weight("sinks", [HEADS]))).refused("sinks"),
+        attending::<1>("temperature", |_, a| {
+            a.temperature = Some(Temperature { beta: 0.5, period: 2.0, shift: 1.0 });
+        })
+        .refused("temperature"),
+        attending::<2>("all of it", move |at, a| {
+            head_norms(a, Norm::layer(1e-5));
+            (a.shape.window, a.shape.soft_cap, a.shape.scale) = (Some(2 + at), Some(0.75), 0.5);
+            (a.shape.rotation, a.rope) = (Rotation::Interleaved, 1);
+            a.sinks = Some(weight("sinks", [HEADS]));
+            a.temperature = Some(Temperature { beta: 0.25, period: 3.0, shift: 0.0 });
+        })
+        .refused("interleaved"),
+    ]
+}
+
+const EXPERTS: usize = 8;
+const ROUTING: Routing =
+    Routing { score: Score::Softmax, top_k: 3, normalise: true, bias: None, groups: None, scale: 1.0 };
+
+/// A layer of experts whose tensors are whole, onto the residual stream if they have no gate.
+fn sparse(name: &str, kind: Activation, has_gate: bool, routing: impl Fn() -> Routing + Copy + 'static) -> Case {
+    let part = |expert: usize, part: &str| format!("experts.{expert}.{part}");
+    case(
+        name,
+        move |g, x| {
+            let scores = g.linear(x, exact(&full("router"), EXPERTS));
+            let expert = |e| Expert {
+                gate: has_gate.then(|| plain(&part(e, "gate"), WIDTH, INNER)),
+                up: plain(&part(e, "up"), WIDTH, INNER),
+                down: plain(&part(e, "down"), INNER, WIDTH),
+            };
+            let residual = (!has_gate).then_some(x);
+            g.experts(x, scores, routing(), (0..EXPERTS).map(expert).collect(), kind, residual)
+        },
+        move |x| {
+            let values = |e, p| (tensor(&full(&format!("{}.weight", part(e, p))), WIDTH * INNER), None);
+            let member = |e| -> Member { (has_gate.then(|| values(e, "gate")), values(e, "up"), values(e, "down")) };
+            let members: Vec<Member> = (0..EXPERTS).map(member).collect();
+            let sum = experts(x, &layer(x, &full("router"), EXPERTS), &routing(), &members, kind);
+            if has_gate { sum } else { both(x, &sum, |x, y| x + y) }
+        },
+    )
+    .refused("experts")
+}
+
+fn layers_of_experts() -> Vec<Case> {
+    const SILU: Activation = Activation::Silu;
+    let bias = || Some(weight("router.bias", [EXPERTS]));
+    let groups = Some(Groups { count: 4, top: 2, best: 2 });
+    vec![
+        sparse("experts by softmax", SILU, true, || ROUTING),
+        sparse("without a sum of one", SILU, true, || Routing { normalise: false, ..ROUTING }),
+        sparse("experts by sigmoid", SILU, true, || Routing { score: Score::Sigmoid, normalise: false, ..ROUTING }),
+        sparse("experts by softmax of the chosen", SILU, true, || Routing {
+            score: Score::SoftmaxOfTopK,
+            normalise: false,
+            ..ROUTING
+        }),
+        sparse("bias for the choice", SILU, true, move || Routing { bias: bias(), score: Score::Sigmoid, ..ROUTING }),
+        sparse("groups", SILU, true, move || Routing { groups, ..ROUTING }),
+        sparse("groups, bias and scale", SILU, true, move || Routing {
+            score: Score::Sigmoid,
+            bias: bias(),
+            groups,
+            scale: 2.5,
+            ..ROUTING
+        }),
+        sparse("experts without a gate", Activation::Relu2, false, || ROUTING),
+        sparse("clamped experts", ACTIVATIONS[5], true, || ROUTING),
+    ]
+}
+
+/// The fused layer of `parts`.
+fn fused() -> Linear {
+    Linear::new(&full("qkv_proj"), WIDTH, WIDTH + 2 * KV_HEADS * HEAD_DIM, true)
+}
+
+/// Parts of tensors.
+pub(super) fn parts() -> Vec<Case> {
+    const KV: usize = KV_HEADS * HEAD_DIM;
+    let rows = case(
+        "rows of a fused layer",
+        |g, x| {
+            let qkv =
+                g.qkv(x, [0..WIDTH, WIDTH..WIDTH + KV, WIDTH + KV..WIDTH + 2 * KV].map(|rows| fused().rows(rows)));
+            g.attention(qkv, usual(1))
+        },
+        |x| {
+            let all = linear(
+                x,
+                &tensor(&full("qkv_proj.weight"), (WIDTH + 2 * KV) * WIDTH),
+                Some(&tensor(&full("qkv_proj.bias"), WIDTH + 2 * KV)),
+            );
+            let slice = |from: usize, len: usize| all.iter().map(|row| row[from..][..len].to_vec()).collect::<Rows>();
+            let [q, k, v] = [slice(0, WIDTH), slice(WIDTH, KV), slice(WIDTH + KV, KV)];
+            attention([&q, &k, &v], &usual(1))
+        },
+    );
+    let gate_and_up = case(
+        "rows of a fused gate",
+        |g, x| {
+            let whole = plain("gate_up_proj", WIDTH, 2 * INNER);
+            let y = g.gated(x, whole.rows(0..INNER), whole.rows(INNER..2 * INNER), Activation::GeluTanh);
+            g.linear(y, plain("down", INNER, WIDTH))
+        },
+        |x| {
+            let both_halves = layer(x, &full("gate_up_proj"), 2 * INNER);
+            let y = |row: &Vec<f64>| (0..INNER).map(|i| gated(Activation::GeluTanh, row[i], row[INNER + i])).collect();
+            layer(&both_halves.iter().map(y).collect(), &full("down"), WIDTH)
+        },
+    );
+    let norms = case(
+        "members of stacked vectors",
+        |g, x| {
+            let [scales, shifts] = ["norms.weight", "norms.bias"].map(|part| weight(part, [3, WIDTH]));
+            g.norm(x, Norm::layer(1e-5), Some(scales.at(2)), Some(shifts.at(1)))
+        },
+        |x| {
+            let [scales, shifts] = ["norms.weight", "norms.bias"].map(|part| tensor(&full(part), 3 * WIDTH));
+            norm(x, Norm::layer(1e-5), WIDTH, Some(&scales[2 * WIDTH..]), Some(&shifts[WIDTH..2 * WIDTH]))
+        },
+    );
+    vec![rows, gate_and_up, norms, stacked()]
+}
+
+/// Experts as GPT-OSS and others store them: all of a layer in one tensor, gate and up in one matrix, and with biases.
+fn stacked() -> Case {
+    case(
+        "members of stacked experts",
+        |g, x| {
+            let scores = g.linear(x, exact(&full("router"), EXPERTS));
+            let both = Linear {
+                weight: weight("experts.gate_up_proj", [EXPERTS, 2 * INNER, WIDTH]),
+                bias: Some(weight("experts.gate_up_proj_bias", [EXPERTS, 2 * INNER])),
+            };
+            let down = Linear {
+                weight: weight("experts.down_proj", [EXPERTS, WIDTH, INNER]),
+                bias: Some(weight("experts.down_proj_bias", [EXPERTS, WIDTH])),
+            };
+            let at = |linear: &Linear, e| Linear {
+                weight: linear.weight.at(e),
+                bias: linear.bias.as_ref().map(|bias| bias.at(e)),
+            };
+            let expert = |e| {
+                let both = at(&both, e);
+                Expert { gate: Some(both.rows(0..INNER)), up: both.rows(INNER..2 * INNER), down: at(&down, e) }
+            };
+            g.experts(x, scores, ROUTING, (0..EXPERTS).map(expert).collect(), Activation::Silu, None)
+        },
+        |x| {
+            let slice = |part: &str, from: usize, len: usize| tensor(&full(part), from + len)[from..].to_vec();
+            let up = |first: usize| -> Layer {
+                (
+                    slice("experts.gate_up_proj", first * WIDTH, INNER * WIDTH),
+                    Some(slice("experts.gate_up_proj_bias", first, INNER)),
+                )
+            };
+            let down = |e: usize| -> Layer {
+                (
+                    slice("experts.down_proj", e * WIDTH * INNER, WIDTH * INNER),
+                    Some(slice("experts.down_proj_bias", e * WIDTH, WIDTH)),
+                )
+            };
+            let member = |e: usize| -> Member { (Some(up(2 * e * INNER)), up((2 * e + 1) * INNER), down(e)) };
+            let members: Vec<Member> = (0..EXPERTS).map(member).collect();
+            experts(x, &layer(x, &full("router"), EXPERTS), &ROUTING, &members, Activation::Silu)
+        },
+    )
+    .refused("experts")
+}
