@@ -13,7 +13,7 @@ use crate::ffi::frame::versioned::{initial, write};
 
 constants! {
     /// What stands for no layer.
-    enum {
+    enum nameless {
         /// In ortshard_engine_estimate: not even one layer fits.
         ORTSHARD_NO_LAYER = -1,
     }

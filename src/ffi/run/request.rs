@@ -222,9 +222,9 @@ pub unsafe extern "C" fn ortshard_request_capacity(
 
 /// Forgets every token from `position` on; 0 empties the request.
 ///
-/// Layers that see a window of tokens (Mistral, Gemma 2, ...) keep that window and at least 256 tokens behind it, not the
-/// whole context: a request can go back by 256 tokens from the furthest position that a call of it has reached, or to 0.
-/// In a model without windows it can go back to any position.
+/// Layers that see a window of tokens (Mistral, Gemma 2, ...) keep that window and at least 256 tokens behind it, not
+/// the whole context: a request can go back by 256 tokens from the furthest position that a call of it has reached, or
+/// to 0. In a model without windows it can go back to any position.
 ///
 /// Errors: OUT_OF_RANGE if `position` is past the present one, or further back than a window has kept; the message says
 /// how far is possible. Threads: one call at a time.

@@ -19,7 +19,7 @@ use crate::{ChatMessage, Tokenizer};
 
 constants! {
     /// What stands for no token id.
-    enum {
+    enum nameless {
         /// The model's files declare none.
         ORTSHARD_NO_ID = -1,
     }
