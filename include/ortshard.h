@@ -210,8 +210,8 @@ uint32_t ortshard_abi_version(void);
 /* ==================================================================================================================
  * Statuses
  *
- * Almost every function returns one. Zero is success; the hundreds group the errors. A value never changes its meaning
- * and is never used again; new ones may appear, so treat an unknown value as an error of its group.
+ * Almost every function returns one. Zero is success; the hundreds group the errors. A value never changes its
+ * meaning and is never used again; new ones may appear, so treat an unknown value as an error of its group.
  * ================================================================================================================== */
 
 /** The outcome of a call: ORTSHARD_OK or one of ORTSHARD_ERROR_*. */
@@ -285,9 +285,9 @@ const char *ortshard_status_name(ortshard_status status);
  *
  * The first is all that C, C++ and Python need, where a call and what follows it stay on one thread. Where a language
  * moves work between threads, such as Node's asynchronous calls and Go's goroutines, its binding takes the second:
- * every object keeps the message of the last call on it that failed, whichever thread made that call. A call on several
- * requests leaves it on each of them; in a batch, on those that failed. Of calls at the same time on one object the
- * last to fail is remembered.
+ * every object keeps the message of the last call on it that failed, whichever thread made that call. A call on
+ * several requests leaves it on each of them; in a batch, on those that failed. Of calls at the same time on one
+ * object the last to fail is remembered.
  *
  * Functions that are on no object yet, ortshard_engine_create(), _sampler_create(), _tokenizer_open(), _runtime_load()
  * and those of model folders, have the first way only: a binding calls them, and ortshard_last_error() after them,
@@ -326,8 +326,8 @@ ortshard_status ortshard_oom_init(ortshard_oom *oom, size_t struct_size);
 /**
  * What went wrong in this thread's last failing call, with every cause below it, as one line of UTF-8.
  *
- * Never NULL; "" if no call of this thread has failed. The text lives until the thread's next failing call; copy it to
- * keep it.
+ * Never NULL; "" if no call of this thread has failed. The text lives until the thread's next failing call; copy it
+ * to keep it.
  */
 ORTSHARD_API
 const char *ortshard_last_error(void);
@@ -445,8 +445,8 @@ enum ortshard_dtype {
 /** Where shards run. */
 enum ortshard_device_kind {
     /**
-     * The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda", "cuda:1" or "coreml"); without it, the
-     * first NVIDIA GPU that can be used, else the processor.
+     * The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda", "cuda:1" or "coreml"); without it,
+     * the first NVIDIA GPU that can be used, else the processor.
      */
     ORTSHARD_DEVICE_AUTO = 0,
     /** The processor. */
@@ -462,8 +462,8 @@ enum ortshard_precision {
     /** The best for the device; on the processor, ORTSHARD_PRECISION_EXACT. */
     ORTSHARD_PRECISION_AUTO = 0,
     /**
-     * The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type, f32 in
-     * bf16.
+     * The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type,
+     * f32 in bf16.
      */
     ORTSHARD_PRECISION_EXACT = 1,
     /** 8 bits a weight, one scale for 128 of a row: nearly exact. */
@@ -480,8 +480,8 @@ enum ortshard_precision {
  * A model is a folder, or a name. Files of a model that is a name come from the hub's cache and, if they are missing
  * there, from the hub; or, with a fetch callback, from wherever the host program keeps them.
  *
- * An engine keeps one shard resident and replaces it as a transaction. Programs that run several shards in one process
- * use one engine for each.
+ * An engine keeps one shard resident and replaces it as a transaction. Programs that run several shards in one
+ * process use one engine for each.
  * ================================================================================================================== */
 
 /**
@@ -512,8 +512,8 @@ typedef struct ortshard_engine_options {
     /** Which device of that kind, from 0. */
     uint32_t device_index;
     /**
-     * Not 0: a device that is not there, or that cannot run a shard, is an error. 0: the processor takes its place, and
-     * the log and the shard's description say so.
+     * Not 0: a device that is not there, or that cannot run a shard, is an error. 0: the processor takes its place,
+     * and the log and the shard's description say so.
      */
     int32_t require_device;
     /** How weights are kept: an ORTSHARD_PRECISION_* constant. */
@@ -528,8 +528,8 @@ typedef struct ortshard_engine_options {
     /**
      * Not 0: another shard is loaded in place of the present one instead of beside it, for when both do not fit.
      *
-     * The present one's memory is given back first. If the new one fails, it is loaded again and its requests go on as
-     * if nothing had been; if the new one succeeds, they are stale.
+     * The present one's memory is given back first. If the new one fails, it is loaded again and its requests go on
+     * as if nothing had been; if the new one succeeds, they are stale.
      */
     int32_t release_first;
     /**
@@ -566,8 +566,8 @@ typedef struct ortshard_engine_options {
      *
      * _F16 takes half the memory of _F32. A value beyond 65504 in magnitude, the largest there is, becomes that;
      * infinities and NaNs stay what they are. _INT8 is 8 bits, and one float32 scale for each head's key or value of
-     * one token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both are
-     * for the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
+     * one token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both
+     * are for the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
      */
     int32_t kv_type;
     /**
@@ -599,8 +599,8 @@ enum {
 };
 
 /**
- * Which layers of which model. Start from ORTSHARD_SHARD_SPEC_INIT: the layers are taken as they stand, zero is layer
- * 0.
+ * Which layers of which model. Start from ORTSHARD_SHARD_SPEC_INIT: the layers are taken as they stand, zero is
+ * layer 0.
  */
 typedef struct ortshard_shard_spec {
     /** sizeof(ortshard_shard_spec). */
@@ -657,12 +657,12 @@ typedef struct ortshard_progress {
 } ortshard_progress;
 
 /**
- * Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else to
- * cancel.
+ * Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
+ * to cancel.
  *
- * Called from the thread that called the loading function. Loading or clearing on the same engine returns INVALID_STATE
- * from there, since it would wait for itself; an engine that is freed there goes when the loading function returns. It
- * must return normally (no longjmp, no C++ exception).
+ * Called from the thread that called the loading function. Loading or clearing on the same engine returns
+ * INVALID_STATE from there, since it would wait for itself; an engine that is freed there goes when the loading
+ * function returns. It must return normally (no longjmp, no C++ exception).
  */
 typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress, void *user_data);
 
@@ -670,8 +670,8 @@ typedef int32_t (*ortshard_progress_callback)(const ortshard_progress *progress,
  * Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
  *
  * Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type
- * that the operators it asks for do not have; INVALID_ARGUMENT for a device_index where there is only one device, or if
- * the environment's ORTSHARD_DEVICE names none.
+ * that the operators it asks for do not have; INVALID_ARGUMENT for a device_index where there is only one device, or
+ * if the environment's ORTSHARD_DEVICE names none.
  * Threads: any. Ownership: free `*engine` with ortshard_engine_free().
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -684,11 +684,11 @@ void ortshard_engine_free(ortshard_engine *engine);
 /**
  * Makes the shard that `spec` names the engine's shard and gives a reference to it.
  *
- * If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with the
- * model's own weights, and the files as they were. Of a model that is a name, the name and the revision count.
+ * If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with
+ * the model's own weights, and the files as they were. Of a model that is a name, the name and the revision count.
  * Otherwise the shard is built beside the present one, which is replaced when the new one is ready: after any failure
- * the old shard is still there. Requests on a replaced shard go on working, and keep it in memory until they are freed;
- * with the option release_first they become stale instead.
+ * the old shard is still there. Requests on a replaced shard go on working, and keep it in memory until they are
+ * freed; with the option release_first they become stale instead.
  *
  * A relative path means what it means now, whatever the working directory is later.
  *
@@ -699,8 +699,8 @@ void ortshard_engine_free(ortshard_engine *engine);
  * INVALID_ARGUMENT if layer_count is not the model's, if the model is the path of a file, or for a bad revision or one
  * of a folder; OFFLINE for files that are not in the cache when the network is off; HASH_MISMATCH for a download that
  * is not what the hub promised; what the fetch callback returned; CANCELLED by `progress`; OUT_OF_MEMORY (site LOAD);
- * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a load
- * on this engine; IO; ONNXRUNTIME.
+ * DEVICE_UNAVAILABLE if the device is required and takes no part of the shard; INVALID_STATE from a callback of a
+ * load on this engine; IO; ONNXRUNTIME.
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -723,8 +723,9 @@ ortshard_status ortshard_engine_current_shard(const ortshard_engine *engine, ort
  * engine can load again.
  *
  * Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD. Until it is
- * freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
- * are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
+ * freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced
+ * before are not the engine's any more: they and their requests go on working, and keep their memory until they are
+ * freed.
  *
  * Errors: INVALID_STATE from a callback of a load on this engine.
  * Threads: many at once; waits for a load and for runs in progress.
@@ -743,8 +744,8 @@ ortshard_status ortshard_engine_clear_pack_cache(const ortshard_engine *engine, 
 /* ==================================================================================================================
  * Shard
  *
- * A shard that starts at layer 0 takes token ids, any other the hidden states of the shard before it. A shard that ends
- * at the last layer gives logits, any other hidden states.
+ * A shard that starts at layer 0 takes token ids, any other the hidden states of the shard before it. A shard that
+ * ends at the last layer gives logits, any other hidden states.
  * ================================================================================================================== */
 
 /** What a shard is and takes. */
@@ -879,8 +880,8 @@ typedef struct ortshard_tensor {
 /* ==================================================================================================================
  * Request
  *
- * A request runs tokens through its shard, continuing where it stopped: its KV cache keeps what the shard computed for
- * the tokens before. A prompt may come in one call or in several, the bits are the same.
+ * A request runs tokens through its shard, continuing where it stopped: its KV cache keeps what the shard computed
+ * for the tokens before. A prompt may come in one call or in several, the bits are the same.
  *
  * On a shard of all layers, ids go in and logits or the next id come out:
  *
@@ -942,9 +943,10 @@ typedef struct ortshard_request_options {
     int32_t no_cache;
     /**
      * What the hidden states that the request gives are: ORTSHARD_DTYPE_AUTO (or 0) or _F32, or _F16 or _BF16, rounded
-     * to nearest: half as much to send to another machine. A shard that computes in that very type, as those on CUDA do
-     * in the checkpoint's, loses nothing; others do, and then a model in shards is not the same bit for bit. As float16
-     * a value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
+     * to nearest: half as much to send to another machine. A shard that computes in that very type, as those on CUDA
+     * do in the checkpoint's, loses nothing; others do, and then a model in shards is not the same bit for bit. As
+     * float16 a value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs stay what
+     * they are.
      *
      * Between the requests of ortshard_chain_infer() nothing is rounded, whatever this says: a chain gives the bits of
      * the whole model.
@@ -978,9 +980,9 @@ void ortshard_request_free(ortshard_request *request);
  * Runs `count` token `ids` through a shard of all layers, continuing at the request's position, moves the position on,
  * and writes the last token's logits.
  *
- * Writes them to `logits`, which has room for `capacity` floats, and their number, vocab_size, to `*needed`. NULL and 0
- * ask for the number, and nothing is run. If the call fails, `logits` and the position are as before, and the call can
- * be repeated.
+ * Writes them to `logits`, which has room for `capacity` floats, and their number, vocab_size, to `*needed`. NULL and
+ * 0 ask for the number, and nothing is run. If the call fails, `logits` and the position are as before, and the call
+ * can be repeated.
  *
  * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or a shard that gives no logits;
  * BUFFER_TOO_SMALL before anything is run, and only `*needed` is written.
@@ -1015,13 +1017,13 @@ ortshard_status ortshard_request_sample(ortshard_request *request,
  * Runs `input` through the shard, continuing at the request's position, and moves the position on.
  *
  * `logits` is an ORTSHARD_LOGITS_* constant; a shard that is not the last gives all hidden states whatever it is.
- * `output` may be the same struct as `input`. If the call fails, `output` is all zero, the position is as before, and
- * the call can be repeated.
+ * `output` may be the same struct as `input`. If the call fails, `output` is all zero, the position is as before,
+ * and the call can be repeated.
  *
  * Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension or
- * byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary; CONTEXT_FULL
- * if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY (site RUN, or KV
- * with the option no_cache); ONNXRUNTIME.
+ * byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary;
+ * CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY
+ * (site RUN, or KV with the option no_cache); ONNXRUNTIME.
  * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1031,8 +1033,8 @@ ortshard_status ortshard_request_infer(ortshard_request *request,
                                        ortshard_tensor *output);
 
 /**
- * Runs `input` through the shard, as ortshard_request_infer() does, and copies the output into `buffer`, which has room
- * for `capacity` bytes and any alignment: output->data is `buffer`, which stays as it is after the next run.
+ * Runs `input` through the shard, as ortshard_request_infer() does, and copies the output into `buffer`, which has
+ * room for `capacity` bytes and any alignment: output->data is `buffer`, which stays as it is after the next run.
  *
  * `buffer` may be the memory that `input` describes. NULL and 0 ask for the size: nothing is run, and `output`
  * describes the tensor that would come, with data NULL; its byte_length is what the buffer needs. If the call fails,
@@ -1097,8 +1099,8 @@ ortshard_status ortshard_request_cancel(const ortshard_request *request);
 /**
  * Takes a cancellation back that no call has returned yet; there may be none.
  *
- * A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
- * next one begins, and a press after the last token of the one before does not stop it. Never waits.
+ * A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when
+ * the next one begins, and a press after the last token of the one before does not stop it. Never waits.
  *
  * Errors: ONNXRUNTIME. Threads: any, also during a run.
  */
@@ -1110,8 +1112,8 @@ ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
  *
  * Chooses the next token from logits. The same seed, options and logits give the same tokens on every platform.
  *
- * Temperature 0 takes the largest logit, among equals the lowest id. Otherwise the answer is drawn from the softmax of
- * logits / temperature over the top_k largest logits (ties with the last of them stay in).
+ * Temperature 0 takes the largest logit, among equals the lowest id. Otherwise the answer is drawn from the softmax
+ * of logits / temperature over the top_k largest logits (ties with the last of them stay in).
  * ================================================================================================================== */
 
 /**
@@ -1215,8 +1217,8 @@ void ortshard_tokenizer_free(ortshard_tokenizer *tokenizer);
  * has to be encoded in one, up to 16 MiB, takes 200 times its size.
  *
  * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
- * UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end after a word, or at all
- * with a normalizer or pre-tokenizer that is rare with language models; OUT_OF_MEMORY.
+ * UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end after a word, or at
+ * all with a normalizer or pre-tokenizer that is rare with language models; OUT_OF_MEMORY.
  * Threads: many at once.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1273,8 +1275,8 @@ ortshard_status ortshard_tokenizer_pad(const ortshard_tokenizer *tokenizer, int6
 
 /**
  * The end-of-sequence ids that the model's files declare; there may be none or several. First those of
- * generation_config.json, or of config.json where that has none; then special tokens that config.json declares, and the
- * tokenizer's own eos_token.
+ * generation_config.json, or of config.json where that has none; then special tokens that config.json declares, and
+ * the tokenizer's own eos_token.
  *
  * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
  *
@@ -1295,8 +1297,8 @@ ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_tokenizer_is_eos(const ortshard_tokenizer *tokenizer, int64_t id, int32_t *is_eos);
 
 /**
- * The prompt that the model's chat template makes of `count` messages. `add_generation_prompt` not 0: it ends where the
- * assistant's answer begins. Encode it with add_special 0.
+ * The prompt that the model's chat template makes of `count` messages. `add_generation_prompt` not 0: it ends where
+ * the assistant's answer begins. Encode it with add_special 0.
  *
  * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
  * `*needed`. NULL and 0 ask for the number.
@@ -1326,9 +1328,9 @@ ortshard_status ortshard_tokenizer_apply_chat_template(const ortshard_tokenizer 
  * gives, are exactly what ortshard_tokenizer_decode() gives for all the ids at once.
  *
  * Text comes as soon as it is certain. What waits: in a byte-level vocabulary (GPT-2, Llama 3, Qwen) the bytes of an
- * incomplete character; in one with byte fallback (Llama 2, Mistral) a run of byte tokens, until another token ends it;
- * and everything, until _finish, for a tokenizer.json whose decoder needs all tokens (BPEDecoder, CTC, or a sequence
- * that changes more than single characters after its tokens were joined), which language models do not have.
+ * incomplete character; in one with byte fallback (Llama 2, Mistral) a run of byte tokens, until another token ends
+ * it; and everything, until _finish, for a tokenizer.json whose decoder needs all tokens (BPEDecoder, CTC, or a
+ * sequence that changes more than single characters after its tokens were joined), which language models do not have.
  * ================================================================================================================== */
 
 /**
@@ -1348,8 +1350,8 @@ void ortshard_text_stream_free(ortshard_text_stream *stream);
 /**
  * Gives the text that `id` makes certain: whole characters, often none, since a character can span tokens.
  *
- * `*text` is UTF-8 followed by a NUL, `*length` its bytes without that NUL; models can produce NUL characters, so only
- * the length tells where the text ends.
+ * `*text` is UTF-8 followed by a NUL, `*length` its bytes without that NUL; models can produce NUL characters, so
+ * only the length tells where the text ends.
  *
  * Errors: OUT_OF_RANGE if `id` is not in the tokenizer's vocabulary, the stream then stays as it was; OUT_OF_MEMORY.
  * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call.
@@ -1358,8 +1360,8 @@ ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_text_stream_push(ortshard_text_stream *stream, int64_t id, const char **text, size_t *length);
 
 /**
- * Gives the text that was still held back, with U+FFFD for an incomplete character. The stream is then at its start and
- * can be used again.
+ * Gives the text that was still held back, with U+FFFD for an incomplete character. The stream is then at its start
+ * and can be used again.
  *
  * Errors: MALFORMED for a tokenizer that fails on these tokens.
  * Threads: one call at a time. Ownership: the text belongs to the stream and lives until its next call.
@@ -1371,8 +1373,8 @@ ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream, const 
  * Chain
  *
  * Requests on consecutive shards, run as one model: what one shard gives, the next takes. It is one call for all of
- * them: if it fails, every position is as it was. Where two neighbouring shards are on one device (not the processor),
- * the hidden states between them stay there.
+ * them: if it fails, every position is as it was. Where two neighbouring shards are on one device (not the
+ * processor), the hidden states between them stay there.
  *
  *     ortshard_chain_sample(requests, count, &prompt, sampler, &id);
  *     while (!done(id)) {
@@ -1385,16 +1387,16 @@ ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream, const 
  * Runs `input` through the shards of `count` requests in turn, and moves their positions on.
  *
  * The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
- * `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as `input`.
- * Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were computed,
- * whatever the requests' hidden_dtype.
+ * `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as
+ * `input`. Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were
+ * computed, whatever the requests' hidden_dtype.
  *
  * If the call fails, `output` is all zero, every position is as before, and the call can be repeated.
  *
  * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
  * another; INVALID_STATE for a request that appears twice.
- * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until that
- * request's next run. The call is a run of the other requests, too: what they gave before is gone.
+ * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
+ * that request's next run. The call is a run of the other requests, too: what they gave before is gone.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_chain_infer(ortshard_request *const *requests,
@@ -1404,8 +1406,8 @@ ortshard_status ortshard_chain_infer(ortshard_request *const *requests,
                                      ortshard_tensor *output);
 
 /**
- * Runs `input` through the shards of `count` requests in turn, as ortshard_chain_infer() does, and has `sampler` choose
- * the next token. The last shard must be the model's last; one request on a whole model is a chain of 1. NULL
+ * Runs `input` through the shards of `count` requests in turn, as ortshard_chain_infer() does, and has `sampler`
+ * choose the next token. The last shard must be the model's last; one request on a whole model is a chain of 1. NULL
  * `sampler`: the id of the largest logit, among equals the lowest.
  *
  * `*id` is what ortshard_sampler_sample() would choose from the logits. These stay where they are: on a device that is
@@ -1428,9 +1430,9 @@ ortshard_status ortshard_chain_sample(ortshard_request *const *requests,
 /* ==================================================================================================================
  * Batch
  *
- * Many requests on one shard, run at once: a run reads every weight once however many requests it serves, so the next
- * tokens of sixteen requests take little longer together than one of them alone. Each request gets the bits that it
- * gets alone.
+ * Many requests on one shard, run at once: a run reads every weight once however many requests it serves, so the
+ * next tokens of sixteen requests take little longer together than one of them alone. Each request gets the bits
+ * that it gets alone.
  *
  *     for (;;) {
  *         ortshard_batch_infer(requests, tensors, NULL, count, tensors, statuses);
@@ -1441,9 +1443,9 @@ ortshard_status ortshard_chain_sample(ortshard_request *const *requests,
 /**
  * Runs `inputs[i]` through the shard for each of `count` requests and moves their positions on.
  *
- * All requests must be on one shard, each only once. Rows of all are run together, about 512 at a time: decode steps in
- * one run, a long prompt among them in several. Inputs and outputs are those of ortshard_request_infer(); `outputs` may
- * be the same array as `inputs`. `logits` holds an ORTSHARD_LOGITS_* constant for each request; NULL:
+ * All requests must be on one shard, each only once. Rows of all are run together, about 512 at a time: decode steps
+ * in one run, a long prompt among them in several. Inputs and outputs are those of ortshard_request_infer();
+ * `outputs` may be the same array as `inputs`. `logits` holds an ORTSHARD_LOGITS_* constant for each request; NULL:
  * ORTSHARD_LOGITS_LAST for all.
  *
  * A request that is refused or cancelled leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says
@@ -1532,8 +1534,8 @@ ortshard_status ortshard_model_get_info(const char *model, ortshard_model_info *
 
 /**
  * The ids that end a sequence, as generation_config.json, or config.json where that has none, of the folder `model`
- * declares them; there may be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos() knows
- * more.
+ * declares them; there may be none or several. For models without a tokenizer; with one, ortshard_tokenizer_eos()
+ * knows more.
  *
  * Writes them to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
  *
@@ -1556,9 +1558,9 @@ ortshard_status ortshard_model_eos(const char *model, int64_t *ids, size_t capac
 /**
  * Describes the model of `spec`, as ortshard_model_get_info() does for a folder.
  *
- * Errors: NOT_FOUND if there is no such model or revision; OFFLINE; HASH_MISMATCH; CANCELLED by `progress`; MALFORMED;
- * UNSUPPORTED for an architecture this library does not run; IO; INVALID_ARGUMENT for a bad revision, or one of a
- * folder.
+ * Errors: NOT_FOUND if there is no such model or revision; OFFLINE; HASH_MISMATCH; CANCELLED by `progress`;
+ * MALFORMED; UNSUPPORTED for an architecture this library does not run; IO; INVALID_ARGUMENT for a bad revision, or
+ * one of a folder.
  * Threads: many at once.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1593,8 +1595,8 @@ ortshard_status ortshard_engine_model_eos(const ortshard_engine *engine,
  * chat_template.jinja. With the network off, what the cache does not hold counts as not there, but for tokenizer.json
  * itself.
  *
- * Errors: those of ortshard_engine_get_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for a
- * file of more than 256 MiB (16 MiB for the others), which is not fetched.
+ * Errors: those of ortshard_engine_get_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for
+ * a file of more than 256 MiB (16 MiB for the others), which is not fetched.
  * Threads: many at once. Ownership: free `*tokenizer` with ortshard_tokenizer_free().
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1630,8 +1632,8 @@ ortshard_status ortshard_request_fork(ortshard_request *request, ortshard_reques
  * how KV rows are kept, and of each tensor its name, shape and type (as stored or quantised) and its first and last
  * 4,096 bytes. So other weights are noticed, but for those that differ from these in the middle of large tensors only.
  *
- * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if the request was made with no_cache, since
- * its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV).
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if the request was made with
+ * no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV).
  * Threads: one call at a time.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1641,8 +1643,9 @@ ortshard_status ortshard_request_export_state(ortshard_request *request, void *b
  * Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
  *
  * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
- * INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it holds
- * more tokens than this request has room for; INVALID_STATE if the request was made with no_cache; STALE_SHARD.
+ * INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it
+ * holds more tokens than this request has room for; INVALID_STATE if the request was made
+ * with no_cache; STALE_SHARD.
  * Threads: one call at a time.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1651,20 +1654,20 @@ ortshard_status ortshard_request_import_state(ortshard_request *request, const v
 /* ==================================================================================================================
  * Checkpoints
  *
- * A shard's weights as a file: saved from the resident shard, or loaded into its place, such as a fine-tune of the same
- * model.
+ * A shard's weights as a file: saved from the resident shard, or loaded into its place, such as a fine-tune of the
+ * same model.
  * ================================================================================================================== */
 
 /**
  * Puts other weights of the same model into the engine's shard's place and gives a reference to the new shard.
  *
- * `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of the
- * shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold more. Like
- * ortshard_engine_ensure_shard() this is a transaction, with the same `progress`, and the same rule for requests on the
- * shard before.
+ * `checkpoint` is a safetensors file, or a folder with model.safetensors or its index. It must hold every tensor of
+ * the shard's layers under a name that transformers takes for it (model.layers.0..., layers.0...), and may hold
+ * more. Like ortshard_engine_ensure_shard() this is a transaction, with the same `progress`, and the same rule for
+ * requests on the shard before.
  *
- * Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or tensor
- * that is missing; INVALID_ARGUMENT for a path that does not end in a file's name; and, also since the model's
+ * Errors: INVALID_STATE if the engine has no shard, or from a callback of a load on it; NOT_FOUND for a file or
+ * tensor that is missing; INVALID_ARGUMENT for a path that does not end in a file's name; and, also since the model's
  * config.json is read again, those of ortshard_engine_ensure_shard().
  * Threads: many at once; loading happens one after another. Ownership: free `*shard` with ortshard_shard_free().
  */
@@ -1677,8 +1680,8 @@ ortshard_status ortshard_engine_load_checkpoint(const ortshard_engine *engine,
 
 /**
  * Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the
- * safetensors file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays; a
- * link is followed.
+ * safetensors file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays;
+ * a link is followed.
  *
  * Errors: INVALID_STATE if the engine has no shard; STALE_SHARD if it is cleared or replaced meanwhile;
  * INVALID_ARGUMENT for a path that is empty, ends in a slash, or names a folder, a device or another thing that is no
@@ -1712,8 +1715,8 @@ typedef struct ortshard_engine_estimate {
     /** The KV caches of all the requests. */
     uint64_t kv_bytes;
     /**
-     * Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its output:
-     * the last token's logits, or all hidden states.
+     * Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its
+     * output: the last token's logits, or all hidden states.
      */
     uint64_t run_bytes;
     /**
@@ -1725,8 +1728,9 @@ typedef struct ortshard_engine_estimate {
     /** Weights, KV caches and one run. */
     uint64_t total_bytes;
     /**
-     * The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used within
-     * the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none can.
+     * The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used
+     * within the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none
+     * can.
      */
     int64_t largest_last_layer;
 } ortshard_engine_estimate;
@@ -1741,8 +1745,8 @@ ortshard_status ortshard_engine_estimate_init(ortshard_engine_estimate *estimate
 /**
  * Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
  *
- * Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must be
- * in the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
+ * Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must
+ * be in the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
  * config.json's dtype decides.
  *
  * Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();
@@ -1925,8 +1929,8 @@ ortshard_status ortshard_runtime_get_info(ortshard_runtime_info *info);
  * What shards can run on here: the processor, and what the loaded ONNX Runtime has an execution provider for.
  *
  * On the processor, shards run in this library's own operators. On another device, and with the engine's option
- * stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32 (on CUDA the checkpoint's own bf16
- * or fp16, and bf16 for f32), or the quantised codes and scales.
+ * stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32 (on CUDA the checkpoint's own
+ * bf16 or fp16, and bf16 for f32), or the quantised codes and scales.
  * ================================================================================================================== */
 
 /** A device. */
@@ -1996,22 +2000,22 @@ enum ortshard_log_level {
  * Takes one message: its ORTSHARD_LOG_* level, the part it comes from, such as "onnxruntime", and one line of UTF-8.
  * The texts live for the length of the call.
  *
- * Called from any thread, from several at once; what it does is added to the time of the call that logs. It must return
- * normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But it
- * must not free engines, shards or requests, and loading, running, clearing and ortshard_log_set_callback() return
- * INVALID_STATE there: the message may come from a call that they would wait for.
+ * Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
+ * return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped.
+ * But it must not free engines, shards or requests, and loading, running, clearing and ortshard_log_set_callback()
+ * return INVALID_STATE there: the message may come from a call that they would wait for.
  */
 typedef void (*ortshard_log_callback)(int32_t level, const char *target, const char *message, void *user_data);
 
 /**
- * Sends log messages up to `level` (an ORTSHARD_LOG_* constant) to `callback`, in the whole process. NULL removes the
- * callback; `level` is not looked at then.
+ * Sends log messages up to `level` (an ORTSHARD_LOG_* constant) to `callback`, in the whole process. NULL removes
+ * the callback; `level` is not looked at then.
  *
- * When this returns, the previous callback is not running and will not be called again: what its `user_data` points to
- * can be freed.
+ * When this returns, the previous callback is not running and will not be called again: what its `user_data` points
+ * to can be freed.
  *
- * Errors: INVALID_STATE if called from a log callback, or in a program that has set up another logger of Rust's log
- * crate.
+ * Errors: INVALID_STATE if called from a log callback, or in a program
+ * that has set up another logger of Rust's log crate.
  * Threads: any.
  */
 ORTSHARD_NODISCARD ORTSHARD_API

@@ -1,9 +1,10 @@
 //! The C API: a thin skin over the public Rust API, and the only `extern "C"` of the crate.
 //!
-//! `build/` writes `include/ortshard.h` from this folder, and `include/ortshard.json` with the same facts for programs:
-//! `preamble.h`, then one section for each file that build/main.rs lists and that has a `//!` text, which is the section's
-//! introduction. `///` is the documentation of an item. `constants!` become C enums, `initial!` a macro and a function. So all
-//! of these speak to the C reader; what concerns only us is in `//`, or in `frame`, which C does not see.
+//! build.rs writes `include/ortshard.h` from this folder with cbindgen, and `include/ortshard.json` with the same facts
+//! for programs: `preamble.h`, then one section for each file that build.rs lists and that has a `//!` text, which is the
+//! section's introduction. `///` is the documentation of an item. `constants!` become C enums, `initial!` a macro and a
+//! function. So all of these speak to the C reader; what concerns only us is in `//`, or in `frame`, which C does not
+//! see.
 //!
 //! Every function has the same frame: `guard` catches panics and records the error, for the thread and for the object that the
 //! function is [`on`](frame::guard::on); `handle`, `strings`, `buffers`, `out` and `versioned` check and convert what crosses
@@ -12,7 +13,7 @@
 //! are not used after they were freed.
 #![allow(unsafe_code, reason = "this is the C boundary")]
 #![allow(clippy::missing_safety_doc, reason = "the header's introduction says it once")]
-#![allow(unreachable_pub, reason = "build/source.rs reads only what is pub")]
+#![allow(unreachable_pub, reason = "build.rs reads only what is pub")]
 #![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links, reason = "the documentation is the C header's")]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test panics"))]
 #![allow(non_camel_case_types, reason = "the types have their C names")]

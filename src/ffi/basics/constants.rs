@@ -1,7 +1,7 @@
 //! Constants of many functions
 //!
-//! Constants are enums with values that never change. Parameters and fields that take one are int32_t, whose size no compiler
-//! chooses. A value that is none of the constants that a function knows is INVALID_ARGUMENT.
+//! Constants are enums with values that never change. Parameters and fields that take one are int32_t, whose size no
+//! compiler chooses. A value that is none of the constants that a function knows is INVALID_ARGUMENT.
 
 use crate::ffi::frame::constants::constants;
 
@@ -30,8 +30,8 @@ constants! {
 constants! {
     /// Where shards run.
     enum ortshard_device_kind {
-        /// The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda", "cuda:1" or "coreml"); without it, the first
-        /// NVIDIA GPU that can be used, else the processor.
+        /// The device that the environment's ORTSHARD_DEVICE names ("cpu", "cuda", "cuda:1" or "coreml"); without it,
+        /// the first NVIDIA GPU that can be used, else the processor.
         ORTSHARD_DEVICE_AUTO = 0,
         /// The processor.
         ORTSHARD_DEVICE_CPU = 1,
@@ -47,7 +47,8 @@ constants! {
     enum ortshard_precision {
         /// The best for the device; on the processor, ORTSHARD_PRECISION_EXACT.
         ORTSHARD_PRECISION_AUTO = 0,
-        /// The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type, f32 in bf16.
+        /// The checkpoint's own bf16, fp16 or f32 weights, in float32 arithmetic; on CUDA in that of their own type,
+        /// f32 in bf16.
         ORTSHARD_PRECISION_EXACT = 1,
         /// 8 bits a weight, one scale for 128 of a row: nearly exact.
         ORTSHARD_PRECISION_INT8 = 2,

@@ -5,14 +5,15 @@
 //!     on the thread that made the call     ortshard_last_error(), or object NULL
 //!     on any thread                        ortshard_error_message(object, ...), by the object that the call was on
 //!
-//! The first is all that C, C++ and Python need, where a call and what follows it stay on one thread. Where a language moves
-//! work between threads, such as Node's asynchronous calls and Go's goroutines, its binding takes the second: every object keeps
-//! the message of the last call on it that failed, whichever thread made that call. A call on several requests leaves it on
-//! each of them; in a batch, on those that failed. Of calls at the same time on one object the last to fail is remembered.
+//! The first is all that C, C++ and Python need, where a call and what follows it stay on one thread. Where a language
+//! moves work between threads, such as Node's asynchronous calls and Go's goroutines, its binding takes the second:
+//! every object keeps the message of the last call on it that failed, whichever thread made that call. A call on
+//! several requests leaves it on each of them; in a batch, on those that failed. Of calls at the same time on one
+//! object the last to fail is remembered.
 //!
-//! Functions that are on no object yet, ortshard_engine_create(), _sampler_create(), _tokenizer_open(), _runtime_load() and
-//! those of model folders, have the first way only: a binding calls them, and ortshard_last_error() after them, without giving
-//! the thread up in between (in Go, between runtime.LockOSThread() and its counterpart).
+//! Functions that are on no object yet, ortshard_engine_create(), _sampler_create(), _tokenizer_open(), _runtime_load()
+//! and those of model folders, have the first way only: a binding calls them, and ortshard_last_error() after them,
+//! without giving the thread up in between (in Go, between runtime.LockOSThread() and its counterpart).
 
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -67,11 +68,12 @@ pub extern "C" fn ortshard_last_error() -> *const c_char {
     of_thread().map_or(c"".as_ptr(), |told| told.message.as_ptr())
 }
 
-/// What went wrong in the last failing call on `object`, a handle of any kind; with NULL, in this thread's last failing call.
-/// "" if there was none.
+/// What went wrong in the last failing call on `object`, a handle of any kind; with NULL, in this thread's last failing
+/// call. "" if there was none.
 ///
 /// Writes the text of ortshard_last_error() and a final NUL to `buffer`, which has room for `capacity` bytes, and their
-/// number, NUL included, to `*needed`. NULL and 0 ask for the number. Leaves all messages as they are, whatever it returns.
+/// number, NUL included, to `*needed`. NULL and 0 ask for the number. Leaves all messages as they are, whatever it
+/// returns.
 ///
 /// Errors: BUFFER_TOO_SMALL, and only `*needed` is written. Threads: any, also during a call on the object.
 #[unsafe(no_mangle)]

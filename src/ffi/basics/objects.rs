@@ -4,9 +4,9 @@
 //! needed by another object stays alive until that is freed too. An object that is freed while a call on it is running,
 //! also from a callback of that call, goes when the call ends.
 //!
-//! A handle of another kind, and one that was freed, is ORTSHARD_ERROR_INVALID_ARGUMENT in every function; freeing it does
-//! nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles after it,
-//! not for ever: set it to NULL.
+//! A handle of another kind, and one that was freed, is ORTSHARD_ERROR_INVALID_ARGUMENT in every function; freeing it
+//! does nothing but leave the error and a message in the log. A freed handle is known as such for thousands of handles
+//! after it, not for ever: set it to NULL.
 
 /// Holds at most one shard of a model and replaces it safely.
 ///
@@ -27,16 +27,17 @@ pub struct ortshard_shard {
 
 /// A sequence of tokens on a shard: a KV cache and a position in it.
 ///
-/// Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel, _clear_cancel,
-/// _fork, _export_state, _import_state; ortshard_chain_infer() and ortshard_chain_sample() for many shards in a row,
-/// ortshard_batch_infer() and ortshard_batch_sample() for many requests at once.
+/// Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel,
+/// _clear_cancel, _fork, _export_state, _import_state; ortshard_chain_infer() and ortshard_chain_sample() for many
+/// shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many requests at once.
 pub struct ortshard_request {
     _private: [u8; 0],
 }
 
 /// A rule and a random stream that choose the next token from logits. Needs no model.
 ///
-/// Functions: _create, _free, _sample, _reset; ortshard_request_sample(), ortshard_chain_sample(), ortshard_batch_sample().
+/// Functions: _create, _free, _sample, _reset; ortshard_request_sample(), ortshard_chain_sample(),
+/// ortshard_batch_sample().
 pub struct ortshard_sampler {
     _private: [u8; 0],
 }

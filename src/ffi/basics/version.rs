@@ -7,23 +7,25 @@
 
 use std::ffi::{CStr, c_char};
 
-/// Numbers that `#if` can compare: build/source.rs makes macros of them.
-macro_rules! versions {
-    ($($(#[doc = $doc:literal])* $name:ident = $variable:literal,)*) => {
-        $($(#[doc = $doc])* #[allow(dead_code, reason = "programs compare them")] pub const $name: u32 = number(env!($variable));)*
-    };
-}
+/// The library version of this header: the first number of 1.2.3.
+pub const ORTSHARD_VERSION_MAJOR: u32 = 0;
 
-versions! {
-    /// The library version of this header: the first number of 1.2.3.
-    ORTSHARD_VERSION_MAJOR = "CARGO_PKG_VERSION_MAJOR",
-    /// The second number of 1.2.3.
-    ORTSHARD_VERSION_MINOR = "CARGO_PKG_VERSION_MINOR",
-    /// The third number of 1.2.3.
-    ORTSHARD_VERSION_PATCH = "CARGO_PKG_VERSION_PATCH",
-    /// The ABI version of this header. It changes only if a program compiled before could no longer work.
-    ORTSHARD_ABI_VERSION = "ORTSHARD_ABI_VERSION",
-}
+/// The second number of 1.2.3.
+pub const ORTSHARD_VERSION_MINOR: u32 = 1;
+
+/// The third number of 1.2.3.
+pub const ORTSHARD_VERSION_PATCH: u32 = 0;
+
+/// The ABI version of this header. It changes only if a program compiled before could no longer work.
+pub const ORTSHARD_ABI_VERSION: u32 = 0;
+
+// cbindgen takes numbers only, so Cargo.toml's are written here once more.
+const _: () = assert!(
+    ORTSHARD_VERSION_MAJOR == number(env!("CARGO_PKG_VERSION_MAJOR"))
+        && ORTSHARD_VERSION_MINOR == number(env!("CARGO_PKG_VERSION_MINOR"))
+        && ORTSHARD_VERSION_PATCH == number(env!("CARGO_PKG_VERSION_PATCH")),
+    "these numbers are not those of Cargo.toml's version"
+);
 
 const fn number(digits: &str) -> u32 {
     match u32::from_str_radix(digits, 10) {

@@ -41,9 +41,9 @@ pub unsafe extern "C" fn ortshard_engine_load_checkpoint(
     unsafe { on(engine) }.guard(|| unsafe { give_loaded(engine, progress, user_data, shard, load) })
 }
 
-/// Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the safetensors
-/// file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays; a link is
-/// followed.
+/// Saves the tensors of the engine's shard, in their stored dtype and under transformers' usual names, as the
+/// safetensors file `path`. The file appears complete or not at all. One that is there is replaced and its mode stays;
+/// a link is followed.
 ///
 /// Errors: INVALID_STATE if the engine has no shard; STALE_SHARD if it is cleared or replaced meanwhile;
 /// INVALID_ARGUMENT for a path that is empty, ends in a slash, or names a folder, a device or another thing that is no

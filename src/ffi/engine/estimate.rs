@@ -13,7 +13,7 @@ use crate::ffi::frame::versioned::{initial, write};
 
 constants! {
     /// What stands for no layer.
-    enum {
+    enum nameless {
         /// In ortshard_engine_estimate: not even one layer fits.
         ORTSHARD_NO_LAYER = -1,
     }
@@ -30,17 +30,18 @@ pub struct ortshard_engine_estimate {
     pub weight_bytes: u64,
     /// The KV caches of all the requests.
     pub kv_bytes: u64,
-    /// Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its output:
-    /// the last token's logits, or all hidden states.
+    /// Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its
+    /// output: the last token's logits, or all hidden states.
     pub run_bytes: u64,
     /// The most that the engine holds while it loads: what it holds now (if it releases first, without its shard), the
-    /// weights, the passing copies of those that are copied and, under a memory_limit, the activations, which are reserved
-    /// then.
+    /// weights, the passing copies of those that are copied and, under a memory_limit, the activations, which are
+    /// reserved then.
     pub load_peak_bytes: u64,
     /// Weights, KV caches and one run.
     pub total_bytes: u64,
-    /// The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used within
-    /// the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none can.
+    /// The last layer (INCLUSIVE) of the largest range from the spec's first layer on that can be loaded and used
+    /// within the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none
+    /// can.
     pub largest_last_layer: i64,
 }
 
@@ -48,8 +49,8 @@ initial!(ortshard_engine_estimate, ortshard_engine_estimate_init);
 
 /// Estimates the memory of the shard that `spec` names and of `requests` requests on it, of `context` tokens each.
 ///
-/// Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must be in
-/// the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
+/// Loads nothing, takes no memory, opens no socket, and waits for no run. Of a model that is a name, config.json must
+/// be in the hub's cache; with a fetch callback that is asked instead. Where the files of the weights are not there,
 /// config.json's dtype decides.
 ///
 /// Errors: NOT_FOUND, MALFORMED, UNSUPPORTED, OUT_OF_RANGE, INVALID_ARGUMENT as for ortshard_engine_ensure_shard();

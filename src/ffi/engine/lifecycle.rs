@@ -20,8 +20,8 @@ impl Handle for ortshard_engine {
 /// Creates an engine without a shard. NULL `options`: the defaults. Loads ONNX Runtime if no call has yet.
 ///
 /// Errors: those of ortshard_runtime_load(); DEVICE_UNAVAILABLE if the device is required; UNSUPPORTED for a kv_type
-/// that the operators it asks for do not have; INVALID_ARGUMENT for a device_index where there is only one device, or if
-/// the environment's ORTSHARD_DEVICE names none.
+/// that the operators it asks for do not have; INVALID_ARGUMENT for a device_index where there is only one device, or
+/// if the environment's ORTSHARD_DEVICE names none.
 /// Threads: any. Ownership: free `*engine` with ortshard_engine_free().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_engine_create(
@@ -46,11 +46,11 @@ pub unsafe extern "C" fn ortshard_engine_free(engine: *mut ortshard_engine) {
 
 /// Makes the shard that `spec` names the engine's shard and gives a reference to it.
 ///
-/// If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with the
-/// model's own weights, and the files as they were. Of a model that is a name, the name and the revision count. Otherwise
-/// the shard is built beside the present one, which is replaced when the new one is ready: after any failure the old shard
-/// is still there. Requests on a replaced shard go on working, and keep it in memory until they are freed; with the
-/// option release_first they become stale instead.
+/// If it is resident already, nothing happens: the same layers of the same folder, however its path is spelled, with
+/// the model's own weights, and the files as they were. Of a model that is a name, the name and the revision count.
+/// Otherwise the shard is built beside the present one, which is replaced when the new one is ready: after any failure
+/// the old shard is still there. Requests on a replaced shard go on working, and keep it in memory until they are
+/// freed; with the option release_first they become stale instead.
 ///
 /// A relative path means what it means now, whatever the working directory is later.
 ///
@@ -104,8 +104,9 @@ pub unsafe extern "C" fn ortshard_engine_current_shard(
 /// engine can load again.
 ///
 /// Handles on the shard and its requests stay valid and are freed as usual; their calls return STALE_SHARD. Until it is
-/// freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced before
-/// are not the engine's any more: they and their requests go on working, and keep their memory until they are freed.
+/// freed, a request keeps its last output and, if it was made with no_cache, its input. Shards that were replaced
+/// before are not the engine's any more: they and their requests go on working, and keep their memory until they are
+/// freed.
 ///
 /// Errors: INVALID_STATE from a callback of a load on this engine.
 /// Threads: many at once; waits for a load and for runs in progress.

@@ -1,9 +1,9 @@
 //! Models of specs
 //!
-//! What ortshard_model_* and ortshard_tokenizer_open() give for a folder, of a model that is found as the files of a shard
-//! are: in a folder, in the hub's cache, at the hub, or
-//! by the fetch callback. Of the spec, only `model` and `revision` matter. Files that are not here are brought here, as
-//! few as needed, and `progress`, unless NULL, is told and may cancel that.
+//! What ortshard_model_* and ortshard_tokenizer_open() give for a folder, of a model that is found as the files of a
+//! shard are: in a folder, in the hub's cache, at the hub, or by the fetch callback. Of the spec, only `model` and
+//! `revision` matter. Files that are not here are brought here, as few as needed, and `progress`, unless NULL, is told
+//! and may cancel that.
 //!
 //! A branch can move between two calls. Name a commit as the revision where all must come from one.
 

@@ -30,8 +30,8 @@ use crate::{EngineOptions, Fetch, KvType, PackCache, Precision, SourceOptions};
 /// (no longjmp, no C++ exception), and must not free engines, shards or requests; loading, running and clearing return
 /// INVALID_STATE from there. The file must stay as it is while the model is in use.
 ///
-/// A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine, all
-/// references to its shards and all requests on these are freed.
+/// A shard keeps the callback, since it may be loaded again. So what `user_data` points to must live until the engine,
+/// all references to its shards and all requests on these are freed.
 pub type ortshard_fetch_callback = Option<
     unsafe extern "C" fn(
         model: *const c_char,
@@ -53,8 +53,8 @@ pub struct ortshard_engine_options {
     pub device: i32,
     /// Which device of that kind, from 0.
     pub device_index: u32,
-    /// Not 0: a device that is not there, or that cannot run a shard, is an error. 0: the processor takes its place, and
-    /// the log and the shard's description say so.
+    /// Not 0: a device that is not there, or that cannot run a shard, is an error. 0: the processor takes its place,
+    /// and the log and the shard's description say so.
     pub require_device: i32,
     /// How weights are kept: an ORTSHARD_PRECISION_* constant.
     pub precision: i32,
@@ -85,24 +85,24 @@ pub struct ortshard_engine_options {
     /// Bytes that the folder may take; the shards not used for longest make room. 0: 64 GiB.
     pub pack_cache_limit: u64,
     /// Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
-    /// library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with results
-    /// that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
+    /// library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with
+    /// results that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
     pub stock_operators: i32,
     /// What the KV caches of requests hold: ORTSHARD_DTYPE_AUTO (or 0), _F32, _F16 or _INT8. AUTO is what the device
     /// computes in: float32 on the processor; on CUDA the checkpoint's own type, bfloat16 where that is float32.
     ///
     /// _F16 takes half the memory of _F32. A value beyond 65504 in magnitude, the largest there is, becomes that;
-    /// infinities and NaNs stay what they are. _INT8 is 8 bits, and one float32 scale for each head's key or value of one
-    /// token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both are for
-    /// the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
+    /// infinities and NaNs stay what they are. _INT8 is 8 bits, and one float32 scale for each head's key or value of
+    /// one token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both
+    /// are for the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
     pub kv_type: i32,
-    /// Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so that
-    /// ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one capacity.
-    /// 0: 1. The processor's own operators run any requests together.
+    /// Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so
+    /// that ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one
+    /// capacity. 0: 1. The processor's own operators run any requests together.
     pub batch_slots: u32,
-    /// Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed. For
-    /// hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses their
-    /// allocations.
+    /// Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed.
+    /// For hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses
+    /// their allocations.
     pub no_graph_capture: i32,
 }
 

@@ -50,9 +50,9 @@ pub struct ortshard_progress {
 /// Is told about each step of loading; `progress` lives for the length of the call. Returns 0 to go on, anything else
 /// to cancel.
 ///
-/// Called from the thread that called the loading function. Loading or clearing on the same engine returns INVALID_STATE
-/// from there, since it would wait for itself; an engine that is freed there goes when the loading function returns. It
-/// must return normally (no longjmp, no C++ exception).
+/// Called from the thread that called the loading function. Loading or clearing on the same engine returns
+/// INVALID_STATE from there, since it would wait for itself; an engine that is freed there goes when the loading
+/// function returns. It must return normally (no longjmp, no C++ exception).
 pub type ortshard_progress_callback =
     Option<unsafe extern "C" fn(progress: *const ortshard_progress, user_data: *mut c_void) -> i32>;
 

@@ -10,7 +10,7 @@ use crate::ffi::frame::versioned::{initial, read};
 
 constants! {
     /// A layer that stands for another.
-    enum {
+    enum nameless {
         /// In ortshard_shard_spec: the model's last layer.
         ORTSHARD_LAST_LAYER = 0x7fff_ffff,
     }

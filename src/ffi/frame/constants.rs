@@ -1,12 +1,14 @@
-//! Constants of the C interface: build/source.rs reads the same lines and makes C enums of them.
+//! Constants of the C interface.
 
-/// `constants! { enum tag { NAME = value, ... } }`: each is an `i32`. With `enum tag as ALL`, `ALL` has them with their names.
+/// `constants! { enum tag { NAME = value, ... } }`: each is an `i32`. build.rs gives the enum in it to cbindgen, which
+/// makes it the C enum; one called `nameless` has no tag there. With `#[named(ALL)]` before the enum, `ALL` has the
+/// constants with their names.
 macro_rules! constants {
-    ($(#[doc = $about:literal])* enum $($tag:ident $(as $all:ident)?)? {
+    ($(#[doc = $about:literal])* $(#[named($all:ident)])? enum $tag:ident {
         $($(#[doc = $doc:literal])* $name:ident = $value:expr,)*
     }) => {
         $($(#[doc = $doc])* pub const $name: i32 = $value;)*
-        constants! { @named [$($($all)?)?] $($name)* }
+        constants! { @named [$($all)?] $($name)* }
     };
     (@named [] $($name:ident)*) => {};
     (@named [$all:ident] $($name:ident)*) => {

@@ -12,7 +12,8 @@ pub type ortshard_status = i32;
 
 constants! {
     /// What an ortshard_status can be.
-    enum ortshard_status_code as CONSTANTS {
+    #[named(CONSTANTS)]
+    enum ortshard_status_code {
         /// The call did what it says.
         ORTSHARD_OK = 0,
 

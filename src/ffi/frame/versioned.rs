@@ -26,7 +26,7 @@ pub(in crate::ffi) unsafe trait Versioned: Copy {
 }
 
 /// `initial!(ortshard_x, ortshard_x_init; field = value; ...)`: the struct's [`Versioned::INITIAL`] and its function. What is
-/// not named is zero. build/source.rs reads the same line and makes the macro `ORTSHARD_X_INIT` of it.
+/// not named is zero. build.rs reads the same line and makes the macro `ORTSHARD_X_INIT` of it.
 macro_rules! initial {
     ($name:ident, $function:ident $(; $field:ident = $value:expr)* $(;)?) => {
         // SAFETY: integers, floats, arrays of them, and pointers and callbacks that may be NULL.

@@ -34,9 +34,9 @@ constants! {
 /// The texts live for the length of the call.
 ///
 /// Called from any thread, from several at once; what it does is added to the time of the call that logs. It must
-/// return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped. But
-/// it must not free engines, shards or requests, and loading, running, clearing and ortshard_log_set_callback() return
-/// INVALID_STATE there: the message may come from a call that they would wait for.
+/// return normally (no longjmp, no C++ exception). It may call this library, and messages of such calls are dropped.
+/// But it must not free engines, shards or requests, and loading, running, clearing and ortshard_log_set_callback()
+/// return INVALID_STATE there: the message may come from a call that they would wait for.
 pub type ortshard_log_callback =
     Option<unsafe extern "C" fn(level: i32, target: *const c_char, message: *const c_char, user_data: *mut c_void)>;
 

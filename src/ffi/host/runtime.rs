@@ -1,7 +1,8 @@
 //! ONNX Runtime
 //!
 //! One ONNX Runtime, with one pool of threads, serves the whole process. It is loaded by the first call that needs it
-//! and stays until the process ends, and so does this library then: dlclose() does not unload it. Calling ortshard_runtime_load() before is needed only to choose file or threads.
+//! and stays until the process ends, and so does this library then: dlclose() does not unload it. Calling
+//! ortshard_runtime_load() before is needed only to choose file or threads.
 
 use std::ffi::{CString, c_char};
 use std::sync::OnceLock;

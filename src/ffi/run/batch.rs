@@ -82,12 +82,12 @@ pub unsafe extern "C" fn ortshard_batch_infer(
 /// Runs `inputs[i]` through the shard, which must be the model's last, for each of `count` requests, as
 /// ortshard_batch_infer() does, and has `samplers[i]` choose the token that follows: `ids[i]`.
 ///
-/// Each request draws from a stream of its own, so that no sampler may appear twice. Where `samplers[i]` is NULL, and for
-/// all where `samplers` is, the id is that of the largest logit, among equals the lowest.
+/// Each request draws from a stream of its own, so that no sampler may appear twice. Where `samplers[i]` is NULL, and
+/// for all where `samplers` is, the id is that of the largest logit, among equals the lowest.
 ///
-/// A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended, and
-/// ortshard_error_message(requests[i], ...) why. `ids[i]` of one that failed is as it was, as are its position and its
-/// sampler. What the requests gave before is gone.
+/// A request that fails leaves the others to go on: `statuses[i]`, where `statuses` is not NULL, says how each ended,
+/// and ortshard_error_message(requests[i], ...) why. `ids[i]` of one that failed is as it was, as are its position and
+/// its sampler. What the requests gave before is gone.
 ///
 /// Returns OK if all succeeded, else the status of the first that failed; the message says which.
 ///

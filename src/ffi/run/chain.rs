@@ -26,8 +26,8 @@ use crate::{Request, infer_chain, next_token};
 ///
 /// The layers of each request's shard must follow those of the one before, and the positions be the same. `input` and
 /// `output` are those of ortshard_request_infer() on the first and the last; `output` may be the same struct as
-/// `input`. Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were computed,
-/// whatever the requests' hidden_dtype.
+/// `input`. Cancelling any of the requests cancels the call. Between the shards hidden states stay as they were
+/// computed, whatever the requests' hidden_dtype.
 ///
 /// If the call fails, `output` is all zero, every position is as before, and the call can be repeated.
 ///
@@ -65,9 +65,9 @@ pub unsafe extern "C" fn ortshard_chain_infer(
     })
 }
 
-/// Runs `input` through the shards of `count` requests in turn, as ortshard_chain_infer() does, and has `sampler` choose
-/// the next token. The last shard must be the model's last; one request on a whole model is a chain of 1. NULL `sampler`:
-/// the id of the largest logit, among equals the lowest.
+/// Runs `input` through the shards of `count` requests in turn, as ortshard_chain_infer() does, and has `sampler`
+/// choose the next token. The last shard must be the model's last; one request on a whole model is a chain of 1. NULL
+/// `sampler`: the id of the largest logit, among equals the lowest.
 ///
 /// `*id` is what ortshard_sampler_sample() would choose from the logits. These stay where they are: on a device that is
 /// not the processor only the largest are copied to the host, if the sampler is greedy or has a top_k.

@@ -48,12 +48,12 @@ pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
     guard(|| unsafe { free(request, "request") });
 }
 
-/// Runs `count` token `ids` through a shard of all layers, continuing at the request's position, moves the position on, and
-/// writes the last token's logits.
+/// Runs `count` token `ids` through a shard of all layers, continuing at the request's position, moves the position on,
+/// and writes the last token's logits.
 ///
-/// Writes them to `logits`, which has room for `capacity` floats, and their number, vocab_size, to `*needed`. NULL and 0 ask
-/// for the number, and nothing is run. If the call fails, `logits` and the position are as before, and the call can be
-/// repeated.
+/// Writes them to `logits`, which has room for `capacity` floats, and their number, vocab_size, to `*needed`. NULL and
+/// 0 ask for the number, and nothing is run. If the call fails, `logits` and the position are as before, and the call
+/// can be repeated.
 ///
 /// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or a shard that gives no logits;
 /// BUFFER_TOO_SMALL before anything is run, and only `*needed` is written.
@@ -88,8 +88,9 @@ pub unsafe extern "C" fn ortshard_request_logits(
     })
 }
 
-/// Runs `count` token `ids` through a shard of all layers, continuing at the request's position, moves the position on, and
-/// has `sampler` choose the token that follows. NULL `sampler`: the id of the largest logit, among equals the lowest.
+/// Runs `count` token `ids` through a shard of all layers, continuing at the request's position, moves the position on,
+/// and has `sampler` choose the token that follows. NULL `sampler`: the id of the largest logit, among equals the
+/// lowest.
 ///
 /// `id` may lie in `ids`. If the call fails, also in sampling, `*id`, the position and the sampler are as before.
 ///
@@ -160,12 +161,12 @@ pub unsafe extern "C" fn ortshard_request_infer(
     unsafe { on(request) }.guard(|| unsafe { infer(request, input, logits, None, output) })
 }
 
-/// Runs `input` through the shard, as ortshard_request_infer() does, and copies the output into `buffer`, which has room for
-/// `capacity` bytes and any alignment: output->data is `buffer`, which stays as it is after the next run.
+/// Runs `input` through the shard, as ortshard_request_infer() does, and copies the output into `buffer`, which has
+/// room for `capacity` bytes and any alignment: output->data is `buffer`, which stays as it is after the next run.
 ///
-/// `buffer` may be the memory that `input` describes. NULL and 0 ask for the size: nothing is run, and `output` describes the
-/// tensor that would come, with data NULL; its byte_length is what the buffer needs. If the call fails, `output` is all zero,
-/// the position is as before, and the call can be repeated.
+/// `buffer` may be the memory that `input` describes. NULL and 0 ask for the size: nothing is run, and `output`
+/// describes the tensor that would come, with data NULL; its byte_length is what the buffer needs. If the call fails,
+/// `output` is all zero, the position is as before, and the call can be repeated.
 ///
 /// Errors: those of ortshard_request_infer(); BUFFER_TOO_SMALL before anything is run, and `output` is as if its size
 /// had been asked for.
@@ -221,9 +222,9 @@ pub unsafe extern "C" fn ortshard_request_capacity(
 
 /// Forgets every token from `position` on; 0 empties the request.
 ///
-/// Layers that see a window of tokens (Mistral, Gemma 2, ...) keep that window and at least 256 tokens behind it, not the
-/// whole context: a request can go back by 256 tokens from the furthest position that a call of it has reached, or to 0.
-/// In a model without windows it can go back to any position.
+/// Layers that see a window of tokens (Mistral, Gemma 2, ...) keep that window and at least 256 tokens behind it, not
+/// the whole context: a request can go back by 256 tokens from the furthest position that a call of it has reached, or
+/// to 0. In a model without windows it can go back to any position.
 ///
 /// Errors: OUT_OF_RANGE if `position` is past the present one, or further back than a window has kept; the message says
 /// how far is possible. Threads: one call at a time.
@@ -247,8 +248,8 @@ pub unsafe extern "C" fn ortshard_request_truncate(request: *mut ortshard_reques
 /// cancellation is never lost, and one that comes when the last run is over meets the next, however much later. Call
 /// ortshard_request_clear_cancel() where something new begins. Never waits.
 ///
-/// In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own part.
-/// Loading is cancelled by its progress callback, which leaves nothing behind.
+/// In a chain any of the requests cancels the call, and it clears all of them; in a batch a request cancels its own
+/// part. Loading is cancelled by its progress callback, which leaves nothing behind.
 ///
 /// Errors: ONNXRUNTIME. Threads: any, also during a run.
 #[unsafe(no_mangle)]
@@ -259,8 +260,8 @@ pub unsafe extern "C" fn ortshard_request_cancel(request: *const ortshard_reques
 
 /// Takes a cancellation back that no call has returned yet; there may be none.
 ///
-/// A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when the
-/// next one begins, and a press after the last token of the one before does not stop it. Never waits.
+/// A run in progress that was told to stop may still return CANCELLED. So where a button stops an answer, clear when
+/// the next one begins, and a press after the last token of the one before does not stop it. Never waits.
 ///
 /// Errors: ONNXRUNTIME. Threads: any, also during a run.
 #[unsafe(no_mangle)]

@@ -27,9 +27,9 @@
 //!     for (int i = 0; i < shard_count; i++)
 //!         ortshard_request_infer(requests[i], &tensor, ORTSHARD_LOGITS_LAST, &tensor);
 //!
-//! An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any call
-//! of _infer, _infer_into, _logits or _sample, of a batch or of a chain with that request, also one that fails. No other
-//! function touches it.
+//! An output's data belongs to the request and lives until the request's next run, or until it is freed. A run is any
+//! call of _infer, _infer_into, _logits or _sample, of a batch or of a chain with that request, also one that fails. No
+//! other function touches it.
 
 use crate::RequestOptions;
 use crate::ffi::basics::constants::{ORTSHARD_DTYPE_AUTO, ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32};
@@ -66,14 +66,14 @@ pub struct ortshard_request_options {
     /// Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
     /// others. Its state cannot be exported or imported.
     pub no_cache: i32,
-    /// What the hidden states that the request gives are: ORTSHARD_DTYPE_AUTO (or 0) or
-    /// _F32, or _F16 or _BF16, rounded to nearest: half as
-    /// much to send to another machine. A shard that computes in that very type, as those on CUDA do in the checkpoint's,
-    /// loses nothing; others do, and then a model in shards is not the same bit for bit. As float16 a value beyond 65504 in
-    /// magnitude, the largest there is, becomes that; infinities and NaNs stay what they are.
+    /// What the hidden states that the request gives are: ORTSHARD_DTYPE_AUTO (or 0) or _F32, or _F16 or _BF16, rounded
+    /// to nearest: half as much to send to another machine. A shard that computes in that very type, as those on CUDA
+    /// do in the checkpoint's, loses nothing; others do, and then a model in shards is not the same bit for bit. As
+    /// float16 a value beyond 65504 in magnitude, the largest there is, becomes that; infinities and NaNs stay what
+    /// they are.
     ///
-    /// Between the requests of ortshard_chain_infer() nothing is rounded, whatever this says: a chain gives the bits of the
-    /// whole model.
+    /// Between the requests of ortshard_chain_infer() nothing is rounded, whatever this says: a chain gives the bits of
+    /// the whole model.
     pub hidden_dtype: i32,
 }
 

@@ -48,8 +48,8 @@ pub struct ortshard_shard_info {
     pub vocab_size: u32,
     /// The longest sequence the model allows, in tokens.
     pub max_positions: u32,
-    /// Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_BF16,
-    /// ORTSHARD_DTYPE_INT8 or ORTSHARD_DTYPE_INT4.
+    /// Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16,
+    /// ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8 or ORTSHARD_DTYPE_INT4.
     pub weight_dtype: i32,
     /// Where it runs: an ORTSHARD_DEVICE_* constant.
     pub device: i32,
@@ -57,8 +57,8 @@ pub struct ortshard_shard_info {
     pub device_index: u32,
     /// Bytes of its weights, as stored.
     pub weight_bytes: u64,
-    /// Bytes of KV cache that a token takes in a request. Layers that see a window of tokens keep that only, so that a long
-    /// context takes less: ortshard_engine_get_estimate() says how much.
+    /// Bytes of KV cache that a token takes in a request. Layers that see a window of tokens keep that only, so that a
+    /// long context takes less: ortshard_engine_get_estimate() says how much.
     pub kv_bytes_per_token: u64,
     /// What was asked for, by the engine's options or by the environment's ORTSHARD_DEVICE: an ORTSHARD_DEVICE_*
     /// constant. If that is neither ORTSHARD_DEVICE_AUTO nor `device`, the processor has taken its place.
@@ -117,9 +117,9 @@ pub unsafe extern "C" fn ortshard_shard_get_info(
     })
 }
 
-/// Saves the shard as a standard ONNX model: the file `path`, and its weights beside it in `path` followed by ".data": as
-/// float32 or, in another precision, matrices as the shard's own codes and scales (MatMulNBits; with 8 bits that needs ONNX
-/// Runtime 1.24).
+/// Saves the shard as a standard ONNX model: the file `path`, and its weights beside it in `path` followed by ".data":
+/// as float32 or, in another precision, matrices as the shard's own codes and scales (MatMulNBits; with 8 bits that
+/// needs ONNX Runtime 1.24).
 ///
 /// Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
 /// complete, or neither does. Those that are there are replaced and their modes stay; links are followed.

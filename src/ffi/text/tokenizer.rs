@@ -19,7 +19,7 @@ use crate::{ChatMessage, Tokenizer};
 
 constants! {
     /// What stands for no token id.
-    enum {
+    enum nameless {
         /// The model's files declare none.
         ORTSHARD_NO_ID = -1,
     }
@@ -76,8 +76,8 @@ pub unsafe extern "C" fn ortshard_tokenizer_free(tokenizer: *mut ortshard_tokeni
 /// Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number,
 /// which takes as long as the ids.
 ///
-/// A text of any length is encoded in memory of some ten times its size, where spaces or line ends follow words. What has to
-/// be encoded in one, up to 16 MiB, takes 200 times its size.
+/// A text of any length is encoded in memory of some ten times its size, where spaces or line ends follow words. What
+/// has to be encoded in one, up to 16 MiB, takes 200 times its size.
 ///
 /// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; MALFORMED if the tokenizer's rules fail on this text;
 /// UNSUPPORTED if more than 16 MiB would have to be encoded in one: without a space or line end after a word, or at
@@ -230,8 +230,8 @@ pub unsafe extern "C" fn ortshard_tokenizer_is_eos(
     })
 }
 
-/// The prompt that the model's chat template makes of `count` messages. `add_generation_prompt` not 0: it ends where the
-/// assistant's answer begins. Encode it with add_special 0.
+/// The prompt that the model's chat template makes of `count` messages. `add_generation_prompt` not 0: it ends where
+/// the assistant's answer begins. Encode it with add_special 0.
 ///
 /// Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
 /// `*needed`. NULL and 0 ask for the number.
