@@ -12,6 +12,7 @@
 //! mapped both, [`load`](super::load) refuses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -34,7 +35,8 @@ const ADAPTER: &str = "adapter_config.json";
 /// The file that holds a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    pub file: String,
+    /// Many tensors share it.
+    pub file: Arc<str>,
     /// The tensor's name in the file.
     pub name: String,
 }
@@ -83,12 +85,13 @@ impl Catalogue {
                 model.require_all(&[&file], &mut |now| on(Event::Fetched(now)))?;
                 let mapping = Mapping::new(&model.open(&file, &mut |_| Ok(()))?, &file)?;
                 let (_, metadata) = header(&file, &mapping)?;
-                let entries = metadata.offset_keys().into_iter().map(|name| Place { file: file.clone(), name });
+                let shared: Arc<str> = file.as_str().into();
+                let entries = metadata.offset_keys().into_iter().map(|name| Place { file: shared.clone(), name });
                 Ok(Self::new(file.clone(), entries.collect()))
             }
             Origin::Index(index, map) => {
                 let entry = |(name, file): (String, Value)| match file {
-                    Value::String(file) => Ok(Place { file: plain_name(&file), name }),
+                    Value::String(file) => Ok(Place { file: plain_name(&file).into(), name }),
                     _ => bail!(Malformed, "{index}: weight_map.{} is not a file name", shown(&name)),
                 };
                 let entries = map.into_iter().map(entry).collect::<Result<_>>()?;
