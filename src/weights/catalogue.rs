@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::checkpoint::{Event, OnEvent, header};
-use super::mapping::Mapping;
+use super::checkpoint::{Event, Header, OnEvent, header};
+use super::mapping::{Identity, Mapping};
 use super::naming::{self, Kind};
 use crate::error::{Error, Result, bail, err};
 use crate::graph::Weight;
@@ -49,6 +49,8 @@ pub(crate) struct Catalogue {
     origin: String,
     /// A tensor with a name that no graph uses, for messages.
     stranger: Option<String>,
+    /// The header of the one file that holds all tensors, if it is to be read again at once.
+    header: Option<(Identity, Header)>,
 }
 
 /// The file that says which tensors there are.
@@ -75,8 +77,29 @@ impl Catalogue {
         let here = |name: &str| Ok(matches!(model.audit(name)?, FileState::Present { .. }));
         match origin(model, &mut |name, _| here(name), &mut |_| Ok(()))? {
             Origin::File(file) if !here(&file)? => Ok(None),
-            origin => Self::of(model, origin, &mut |_| Ok(())).map(Some),
+            Origin::File(file) => {
+                let mapping = Mapping::new(&model.open(&file, &mut |_| Ok(()))?, &file)?;
+                let header = header(&file, &mapping)?;
+                let mut catalogue = Self::of_file(&file, &header);
+                catalogue.header = Some((mapping.identity(), header));
+                Ok(Some(catalogue))
+            }
+            origin @ Origin::Index(..) => Self::of(model, origin, &mut |_| Ok(())).map(Some),
         }
+    }
+
+    /// The header of `file`, which is mapped: as it was read for the catalogue, if the file has not changed since.
+    pub(super) fn header(&self, file: &str, mapping: &Mapping) -> Result<Header> {
+        match &self.header {
+            Some((identity, header)) if *identity == mapping.identity() && self.origin == file => Ok(header.clone()),
+            _ => header(file, mapping),
+        }
+    }
+
+    fn of_file(file: &str, header: &Header) -> Self {
+        let shared: Arc<str> = file.into();
+        let names = header.metadata.offset_keys().into_iter();
+        Self::new(file.to_owned(), names.map(|name| Place { file: Arc::clone(&shared), name }).collect())
     }
 
     fn of(model: &dyn ModelFiles, origin: Origin, on: &mut OnEvent<'_>) -> Result<Self> {
@@ -84,10 +107,7 @@ impl Catalogue {
             Origin::File(file) => {
                 model.require_all(&[&file], &mut |now| on(Event::Fetched(now)))?;
                 let mapping = Mapping::new(&model.open(&file, &mut |_| Ok(()))?, &file)?;
-                let (_, metadata) = header(&file, &mapping)?;
-                let shared: Arc<str> = file.as_str().into();
-                let entries = metadata.offset_keys().into_iter().map(|name| Place { file: shared.clone(), name });
-                Ok(Self::new(file.clone(), entries.collect()))
+                Ok(Self::of_file(&file, &header(&file, &mapping)?))
             }
             Origin::Index(index, map) => {
                 let entry = |(name, file): (String, Value)| match file {

@@ -45,7 +45,7 @@ pub(crate) fn load(
     model.require_all(&names, &mut |now| on(Event::Fetched(now)))?;
     let mut files = Vec::with_capacity(names.len());
     for (file, weights) in &places {
-        let mapped = Mapped::open(model, file)?;
+        let mapped = Mapped::open(model, catalogue, file)?;
         for (weight, name) in weights {
             let stored = mapped.find(weight, name)?;
             bytes += stored.bytes.len() as u64;
@@ -63,7 +63,7 @@ pub(crate) fn load(
 /// Refuses a tensor of `mapped` if the file `later` has it, too, with other values. transformers reads all files in
 /// the order of their names, whatever the index says, and the last one counts.
 fn agree(mapped: &Mapped, later: &Mapped, weights: &[(&Weight, &str)]) -> Result<()> {
-    for (weight, name) in weights.iter().filter(|(_, name)| later.metadata.info(name).is_some()) {
+    for (weight, name) in weights.iter().filter(|(_, name)| later.header.metadata.info(name).is_some()) {
         if mapped.find(weight, name)?.matrix().data != later.find(weight, name)?.matrix().data {
             bail!(
                 Malformed,
@@ -77,9 +77,19 @@ fn agree(mapped: &Mapped, later: &Mapped, weights: &[(&Weight, &str)]) -> Result
     Ok(())
 }
 
-/// The header of a mapped file: its length and its content.
-pub(super) fn header(file: &str, mapping: &Mapping) -> Result<(usize, Metadata)> {
-    SafeTensors::read_metadata(mapping.bytes()).map_err(|e| unsound(file, mapping.bytes(), e))
+/// What a safetensors file says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Header {
+    /// Bytes of it, behind the 8 that say so.
+    pub bytes: usize,
+    pub metadata: Arc<Metadata>,
+}
+
+/// The header of a mapped file.
+pub(super) fn header(file: &str, mapping: &Mapping) -> Result<Header> {
+    let read = SafeTensors::read_metadata(mapping.bytes());
+    let (bytes, metadata) = read.map_err(|e| unsound(file, mapping.bytes(), e))?;
+    Ok(Header { bytes, metadata: Arc::new(metadata) })
 }
 
 /// The error for a `file` that cannot be read. It says what to do where that is known.
@@ -114,22 +124,21 @@ fn declared_length(content: &[u8]) -> Option<u64> {
 struct Mapped<'a> {
     file: &'a str,
     mapping: Arc<Mapping>,
-    /// Bytes of the header.
-    header: usize,
-    metadata: Metadata,
+    header: Header,
 }
 
 impl<'a> Mapped<'a> {
-    fn open(model: &dyn ModelFiles, file: &'a str) -> Result<Self> {
+    fn open(model: &dyn ModelFiles, catalogue: &Catalogue, file: &'a str) -> Result<Self> {
         let mapping = Arc::new(Mapping::new(&model.open(file, &mut |_| Ok(()))?, file)?);
-        let (header, metadata) = header(file, &mapping)?;
-        Ok(Self { file, mapping, header, metadata })
+        let header = catalogue.header(file, &mapping)?;
+        Ok(Self { file, mapping, header })
     }
 
     /// The file's tensor `name`, if its shape and type are those that the graph needs for `weight`.
     fn find(&self, weight: &Weight, name: &str) -> Result<Stored> {
         let file = self.file;
         let info: &TensorInfo = self
+            .header
             .metadata
             .info(name)
             .ok_or_else(|| err!(NotFound, "tensor `{name}` is missing from {file}, which its index names"))?;
@@ -152,8 +161,8 @@ impl<'a> Mapped<'a> {
             );
         }
         // The safetensors crate has checked the offsets, which count from behind the length prefix and the header.
-        let begin = self.header + 8 + info.data_offsets.0;
-        let end = self.header + 8 + info.data_offsets.1;
+        let begin = self.header.bytes + 8 + info.data_offsets.0;
+        let end = self.header.bytes + 8 + info.data_offsets.1;
         let (rows, cols) = match *weight.shape {
             [cols] => (1, cols),
             [rows, cols] => (rows, cols),

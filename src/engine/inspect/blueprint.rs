@@ -50,12 +50,14 @@ impl Blueprint {
     ///   then it makes no difference.
     /// - If the checkpoint has a head alone, the head is the embedding, too.
     pub(crate) fn corrected_by(mut self, catalogue: &mut Catalogue) -> Self {
-        self.config.stacked_experts = catalogue.holds_any(model::STACKED_EXPERTS);
+        let stacked = catalogue.holds_any(model::STACKED_EXPERTS);
+        let changes = stacked != self.config.stacked_experts;
+        self.config.stacked_experts = stacked;
         let tied = self.config.tie_word_embeddings && catalogue.holds(model::HEAD);
         if tied && self.range.is_first() && !catalogue.holds(model::EMBEDDING) {
             catalogue.alias(model::EMBEDDING, model::HEAD);
         }
-        self.with_last(self.range.end, Some(catalogue))
+        if changes || tied { self.with_last(self.range.end, Some(catalogue)) } else { self }
     }
 
     /// The blueprint of the layers from the same first one to `last`.
