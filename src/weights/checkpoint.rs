@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::catalogue::Catalogue;
 use super::mapping::Mapping;
-use super::{Stored, WeightTable};
+use super::{MappedTensor, WeightTable};
 use crate::error::{Error, Result, bail, err};
 use crate::graph::Weight;
 use crate::kernels::{Dtype, Layout};
@@ -135,7 +135,7 @@ impl<'a> Mapped<'a> {
     }
 
     /// The file's tensor `name`, if its shape and type are those that the graph needs for `weight`.
-    fn find(&self, weight: &Weight, name: &str) -> Result<Stored> {
+    fn find(&self, weight: &Weight, name: &str) -> Result<MappedTensor> {
         let file = self.file;
         let info: &TensorInfo = self
             .header
@@ -177,6 +177,6 @@ impl<'a> Mapped<'a> {
         let Some(bytes) = own.filter(|bytes| bytes.end <= end) else {
             bail!(Internal, "`{}` is no part of tensor `{name}`", weight.name);
         };
-        Ok(Stored { mapping: Arc::clone(&self.mapping), bytes, layout, rows, cols })
+        Ok(MappedTensor { mapping: Arc::clone(&self.mapping), bytes, layout, rows, cols })
     }
 }

@@ -28,7 +28,7 @@ use mapping::Mapping;
 
 /// One tensor inside a mapped file.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub(crate) struct MappedTensor {
     mapping: Arc<Mapping>,
     bytes: Range<usize>,
     layout: Layout,
@@ -36,7 +36,7 @@ pub(crate) struct Stored {
     cols: usize,
 }
 
-impl Stored {
+impl MappedTensor {
     /// The tensor as the kernels read it; a vector is one row.
     pub(crate) fn matrix(&self) -> Matrix<'_> {
         let data = &self.mapping.bytes()[self.bytes.clone()];
@@ -129,18 +129,18 @@ pub(crate) fn write_value(value: f32, dtype: Dtype, out: &mut impl Write) -> std
 /// The tensors of one shard, by the checkpoint's names.
 #[derive(Debug, Default)]
 pub(crate) struct WeightTable {
-    tensors: HashMap<String, Stored>,
+    tensors: HashMap<String, MappedTensor>,
 }
 
 impl WeightTable {
     /// The tensor `name`.
-    pub(crate) fn get(&self, name: &str) -> Option<&Stored> {
+    pub(crate) fn get(&self, name: &str) -> Option<&MappedTensor> {
         self.tensors.get(name)
     }
 
     /// Bytes of all tensors, as stored.
     pub(crate) fn bytes(&self) -> u64 {
-        self.tensors.values().map(Stored::len).sum()
+        self.tensors.values().map(MappedTensor::len).sum()
     }
 
     /// The type of most of the checkpoint's own values: where matrices are quantised, those of vectors.
@@ -168,12 +168,12 @@ impl WeightTable {
 
     /// How most of the bytes are laid out.
     pub(crate) fn layout(&self) -> Option<Layout> {
-        self.tensors.values().max_by_key(|t| t.bytes.len()).map(Stored::layout)
+        self.tensors.values().max_by_key(|t| t.bytes.len()).map(MappedTensor::layout)
     }
 }
 
 /// The type of most values of `tensors` that are not quantised.
-fn most<'t>(tensors: impl Iterator<Item = &'t Stored>) -> Option<Dtype> {
+fn most<'t>(tensors: impl Iterator<Item = &'t MappedTensor>) -> Option<Dtype> {
     let plain = tensors.filter_map(|tensor| match tensor.layout {
         Layout::Rows(dtype) => Some((tensor.bytes.len(), dtype)),
         Layout::Tiles(_) => None,

@@ -8,7 +8,7 @@ use crate::graph::{Graph, Weight};
 use crate::kernels::Packing;
 use crate::model::Range;
 use crate::runtime::Runtime;
-use crate::weights::{self, Store, Stored, WeightTable};
+use crate::weights::{self, MappedTensor, Store, WeightTable};
 
 /// How a shard's weights are made from the checkpoint's.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl Packer {
 
     /// Bytes that the weights `wanted` take when they are packed.
     pub(crate) fn bytes(&self, wanted: &[&Weight], exact: &WeightTable) -> u64 {
-        self.precision.bytes(wanted, |weight| exact.get(&weight.name).map_or(0, Stored::len))
+        self.precision.bytes(wanted, |weight| exact.get(&weight.name).map_or(0, MappedTensor::len))
     }
 
     /// Bytes that a run of `rows` tokens keeps for quantised activations.

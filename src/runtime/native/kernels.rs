@@ -7,15 +7,15 @@ use crate::graph::{self, Temperature, op};
 use crate::kernels::{self, Activation, AttentionInputs, AttentionShape, Expert, Map, Matrix, Norm, Routes, Routing};
 use crate::runtime::native::operator::{Call, Kernel};
 use crate::runtime::run::batch::{Batch, Segment};
-use crate::weights::Stored;
+use crate::weights::MappedTensor;
 
 /// The matrix of a tensor that may be left out.
-fn matrix(stored: Option<&Stored>) -> Option<Matrix<'_>> {
-    stored.map(Stored::matrix)
+fn matrix(stored: Option<&MappedTensor>) -> Option<Matrix<'_>> {
+    stored.map(MappedTensor::matrix)
 }
 
 pub(super) struct Embed {
-    table: Stored,
+    table: MappedTensor,
 }
 
 impl Embed {
@@ -36,8 +36,8 @@ impl Kernel for Embed {
 pub(super) struct Normalise {
     norm: Norm,
     width: usize,
-    weight: Option<Stored>,
-    bias: Option<Stored>,
+    weight: Option<MappedTensor>,
+    bias: Option<MappedTensor>,
     row: usize,
     shared: Shared,
 }
@@ -250,9 +250,9 @@ pub(super) struct Attend {
     cache: usize,
     rope: usize,
     shape: AttentionShape,
-    q_norm: Option<Stored>,
-    k_norm: Option<Stored>,
-    sinks: Option<Stored>,
+    q_norm: Option<MappedTensor>,
+    k_norm: Option<MappedTensor>,
+    sinks: Option<MappedTensor>,
     temperature: Option<Temperature>,
     shared: Shared,
 }

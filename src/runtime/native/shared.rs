@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{Result, err};
 use crate::graph::{self, Op};
 use crate::kernels::{Isa, Matrix, Projection};
-use crate::weights::{Stored, WeightTable};
+use crate::weights::{MappedTensor, WeightTable};
 
 /// What every operator of a session shares.
 #[derive(Clone)]
@@ -18,8 +18,8 @@ pub(super) struct Shared {
 
 /// A weight matrix and its bias.
 pub(super) struct Weights {
-    weight: Stored,
-    bias: Option<Stored>,
+    weight: MappedTensor,
+    bias: Option<MappedTensor>,
 }
 
 impl Weights {
@@ -29,17 +29,17 @@ impl Weights {
     }
 
     pub(super) fn matrices(&self) -> (Matrix<'_>, Option<Matrix<'_>>) {
-        (self.weight.matrix(), self.bias.as_ref().map(Stored::matrix))
+        (self.weight.matrix(), self.bias.as_ref().map(MappedTensor::matrix))
     }
 }
 
 impl Shared {
-    pub(super) fn tensor(&self, weight: &graph::Weight) -> Result<Stored> {
+    pub(super) fn tensor(&self, weight: &graph::Weight) -> Result<MappedTensor> {
         let name = &weight.name;
         self.weights.get(name).cloned().ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))
     }
 
-    pub(super) fn optional(&self, weight: Option<&graph::Weight>) -> Result<Option<Stored>> {
+    pub(super) fn optional(&self, weight: Option<&graph::Weight>) -> Result<Option<MappedTensor>> {
         weight.map(|weight| self.tensor(weight)).transpose()
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::checkpoint::OnEvent;
 use super::mapping::{Mapping, Scratch};
-use super::{Stored, WeightTable};
+use super::{MappedTensor, WeightTable};
 use crate::error::{ErrorKind, Result};
 use crate::graph::Weight;
 use crate::kernels::Packing;
@@ -76,7 +76,7 @@ impl Plan<'_> {
     /// The tensors in a mapping of the planned file.
     fn table(&self, mapping: &Arc<Mapping>) -> WeightTable {
         let tensors = self.tensors().iter().map(|tensor| {
-            let stored = Stored {
+            let stored = MappedTensor {
                 mapping: Arc::clone(mapping),
                 bytes: self.place(tensor),
                 layout: tensor.layout,

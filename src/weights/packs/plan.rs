@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::header::Header;
-use super::super::{Stored, WeightTable};
+use super::super::{MappedTensor, WeightTable};
 use super::hex;
 use crate::error::{Result, err};
 use crate::graph::Weight;
@@ -29,7 +29,7 @@ pub(super) struct Plan<'a> {
 #[derive(Debug)]
 pub(super) struct Planned<'a> {
     pub name: &'a str,
-    pub source: &'a Stored,
+    pub source: &'a MappedTensor,
     pub layout: Layout,
     /// The tensor's bytes, counted from the end of the header.
     bytes: Range<usize>,
