@@ -103,20 +103,20 @@ impl Error {
         Self { kind: ErrorKind::OutOfMemory, message, oom: Some(OutOfMemory { site, device, requested }), source: None }
     }
 
-    /// The same error with `source` as its cause.
+    /// The error with `source` as its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The same error as the cause of a message that says where it happened.
+    /// An error whose message says where this error, its cause, happened.
     #[must_use]
     pub fn within(self, place: impl fmt::Display) -> Self {
         Self { kind: self.kind, message: place.to_string(), oom: self.oom.clone(), source: Some(Box::new(self)) }
     }
 
-    /// The same error once more, for another of those it strikes; its causes as text.
+    /// A copy of the error for another call that it fails; its causes are text.
     pub(crate) fn copy(&self) -> Self {
         Self { kind: self.kind, message: self.chain(), oom: self.oom.clone(), source: None }
     }

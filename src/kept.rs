@@ -124,7 +124,7 @@ impl KvCache {
         Ok(Self { memory, rows: shape.rows, layers })
     }
 
-    /// What its rows are kept as.
+    /// The type that rows are kept as.
     pub(crate) fn row_type(&self) -> RowType {
         self.rows
     }

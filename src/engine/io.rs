@@ -31,10 +31,10 @@ impl<'a> Input<'a> {
 /// Which logits the last shard gives. Other shards give all hidden states whatever is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Logits {
-    /// Those of the last token: `[1, vocab_size]`.
+    /// The logits of the last token: `[1, vocab_size]`.
     #[default]
     Last,
-    /// Those of every token: `[tokens, vocab_size]`.
+    /// The logits of every token: `[tokens, vocab_size]`.
     All,
     /// None: `[0, vocab_size]`. Fills the KV cache only.
     None,

@@ -225,7 +225,7 @@ impl Node {
         }
     }
 
-    /// The same node with `attribute`.
+    /// The node with `attribute`.
     pub(crate) fn with(mut self, attribute: Attribute) -> Self {
         self.attribute.push(attribute);
         self

@@ -34,7 +34,7 @@ impl Weight {
         Self { name: name.into(), shape: shape.into(), part: None, exact: false }
     }
 
-    /// The same, never quantised.
+    /// The weight, never quantised.
     pub(crate) fn exact(self) -> Self {
         Self { exact: true, ..self }
     }

@@ -108,7 +108,7 @@ impl Layer {
         }
     }
 
-    /// The same with norms on each query and key head, as Qwen3 has them.
+    /// The attention that most families share, with norms on each query and key head, as Qwen3 has them.
     pub(crate) fn attention_with_head_norms(self, c: &ModelConfig) -> Attention {
         let mut attention = self.attention(c);
         attention.shape.head_norm = Some(Norm::rms(c.rms_norm_eps));

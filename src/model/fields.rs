@@ -92,7 +92,7 @@ impl<'a> Fields<'a> {
         Ok(number)
     }
 
-    /// The same; a `null` counts as absent.
+    /// A number as [`positive`](Self::positive) reads it; a `null` counts as absent.
     pub(crate) fn positive_or_null(&self, key: &str, max: f64) -> Result<Option<f64>> {
         if self.get(key).is_none() { Ok(None) } else { self.positive(key, max) }
     }

@@ -40,10 +40,10 @@ pub(crate) trait Operation {
     /// Its operator in the native dialect.
     fn operator(&self) -> &'static Operator;
 
-    /// What it reads, in the operator's order; an optional value at the end may be left out.
+    /// What the operation reads, in the operator's order. An optional value at the end may be left out.
     fn reads(&self) -> Vec<Read>;
 
-    /// What it writes, likewise. Its node is named after the first.
+    /// What the operation writes, in the operator's order. The node is named after the first value.
     fn writes(&self) -> Vec<Value>;
 
     /// Its tensors of the checkpoint, in order of use.
@@ -56,7 +56,7 @@ pub(crate) trait Operation {
         0
     }
 
-    /// What it keeps between tokens.
+    /// What the operation keeps between tokens.
     fn kept(&self) -> Option<Kept> {
         None
     }
@@ -88,7 +88,7 @@ pub(crate) struct Operator {
 pub(crate) enum Type {
     /// float32 `[rows, width]`.
     F32,
-    /// The same, and it may be left out.
+    /// float32 `[rows, width]`, which may be left out.
     Optional,
     /// int64.
     I64,

@@ -289,7 +289,7 @@ impl<'a> Writer<'a> {
         self.interface(&sequence, &sequence, vec![mask]);
     }
 
-    /// The same for this library's sessions.
+    /// Inputs and outputs besides the KV caches, for this library's sessions.
     fn session_interface(&mut self) {
         let mut lengths = vec![
             ValueInfo::tensor(names::LAST.text(), ElementType::I32, &[dynamic("sequences")]),

@@ -115,7 +115,7 @@ impl HostBuffer {
         &bytemuck::cast_slice(words)[at / size_of::<T>()..][..count]
     }
 
-    /// The same to be written.
+    /// The bound memory, to be written.
     pub(super) fn values_mut<T: bytemuck::Pod>(&mut self, at: usize, count: usize) -> &mut [T] {
         // SAFETY: as above, borrowed exclusively.
         let words = unsafe { std::slice::from_raw_parts_mut(self.words.as_ptr(), self.count) };

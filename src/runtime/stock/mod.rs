@@ -159,7 +159,7 @@ impl DeviceSession {
         self.wiring.width
     }
 
-    /// What it computes in.
+    /// The type that the session computes in.
     pub(crate) fn dtype(&self) -> Dtype {
         self.wiring.dtype
     }
