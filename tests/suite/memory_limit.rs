@@ -96,3 +96,18 @@ fn the_estimate_is_what_is_reserved() {
     assert!(estimate.largest_last_layer < Some(model.layers - 1));
     assert_eq!(self::engine(1000).estimate(&spec(&model), 100, 2).unwrap().largest_last_layer, None);
 }
+
+/// A run is cut into smaller pieces where memory is short, so that a larger limit never has room for less.
+#[test]
+fn a_shard_that_loads_loads_with_more_memory_too() {
+    for model in Model::those_that_run(&["qwen3_moe_mixed", "qwen3_16"]) {
+        let spec = ShardSpec::whole(model.path.to_str().unwrap());
+        let mut fitted = false;
+        for limit in (50_000..2_000_000).step_by(25_000) {
+            let fits = engine(limit).ensure_shard(&spec, None).is_ok();
+            assert!(fits || !fitted, "{}: not with {limit} bytes, and with less", model.name);
+            fitted |= fits;
+        }
+        assert!(fitted, "{}", model.name);
+    }
+}

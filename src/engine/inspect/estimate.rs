@@ -125,13 +125,14 @@ impl Situation<'_> {
         };
         let kv_bytes = each.saturating_mul(requests);
         let held = self.held;
+        let scratch = |rows| if copies.is_some() { 0 } else { precision.scratch_bytes(graph, rows) };
         let (rows, arena) = if let Some(limit) = self.limit {
-            run_within(self.target, graph, limit.saturating_sub(held + weight_bytes + passing))
+            run_within(self.target, graph, scratch, limit.saturating_sub(held + weight_bytes + passing))
         } else {
             let rows = ROWS.min(context.max(1) as usize);
             (rows, run_bytes(graph, rows))
         };
-        let activations = arena + precision.scratch_bytes(graph, rows);
+        let activations = arena + scratch(rows);
         let reserved = if self.limit.is_some() { activations } else { 0 };
         let output = if range.is_last() { config.vocab_size } else { context as usize * config.hidden_size };
         let run_bytes = activations + (output * size_of::<f32>()) as u64;

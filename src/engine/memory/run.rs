@@ -16,28 +16,32 @@ pub(crate) fn run_bytes(graph: &Graph, rows: usize) -> u64 {
     graph.arena_bytes(rows, rows)
 }
 
-/// How many rows a run may have if `left` bytes of a limit are left, and how many bytes its arena gets: at most a quarter of what is
-/// left, unless even the fewest rows need more.
+/// How many rows a run may have where `left` bytes of a limit are left, and the bytes of its arena: with the `scratch` memory of its
+/// operations a quarter of what is left, if enough rows fit into that. So a larger limit never has room for less.
 ///
-/// The stock operators keep a layer's intermediate results as tensors of their own, and attention keeps its scores, whose number
-/// depends on the request. So there a run gets the whole quarter.
-pub(crate) fn run_within(target: &Target, graph: &Graph, left: u64) -> (usize, u64) {
+/// In the stock dialect a layer's intermediate results are tensors of their own and attention keeps its scores, whose
+/// number is the request's matter. There a run gets the whole quarter.
+pub(crate) fn run_within(target: &Target, graph: &Graph, scratch: impl Fn(usize) -> u64, left: u64) -> (usize, u64) {
     let factor = if target.stock() { 4 } else { 1 };
     let mut rows = ROWS;
-    while rows > FEWEST_ROWS && run_bytes(graph, rows) * factor > left / 4 {
+    while rows > FEWEST_ROWS && (run_bytes(graph, rows) * factor).saturating_add(scratch(rows)) > left / 4 {
         rows /= 2;
     }
     let least = run_bytes(graph, rows) * factor;
     (rows, if target.stock() { least.max(left / 4) } else { least })
 }
 
-/// How many rows a run may have, and how many bytes its arena gets, for what `budget` has left. Without a limit a run may have any
-/// number of rows.
-pub(crate) fn run_of(target: &Target, graph: &Graph, budget: &Budget) -> (usize, Option<u64>) {
+/// As [`run_within`], for what `budget` has left; all rows and no limit where it has none.
+pub(crate) fn run_of(
+    target: &Target,
+    graph: &Graph,
+    scratch: impl Fn(usize) -> u64,
+    budget: &Budget,
+) -> (usize, Option<u64>) {
     match budget.limit() {
         None => (usize::MAX, None),
         Some(limit) => {
-            let (rows, arena) = run_within(target, graph, limit.saturating_sub(budget.used()));
+            let (rows, arena) = run_within(target, graph, scratch, limit.saturating_sub(budget.used()));
             (rows, Some(arena))
         }
     }

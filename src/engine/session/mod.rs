@@ -75,8 +75,9 @@ impl Session {
     }
 
     fn native(packer: &Packer, graph: &Graph, weights: &Arc<WeightTable>, budget: &Arc<Budget>) -> Result<Self> {
-        let (rows, limit) = run_of(&Target::PROCESSOR, graph, budget);
-        let run = limit.map_or(0, |limit| limit + packer.scratch_bytes(graph, rows));
+        let scratch = |rows| packer.scratch_bytes(graph, rows);
+        let (rows, limit) = run_of(&Target::PROCESSOR, graph, scratch, budget);
+        let run = limit.map_or(0, |limit| limit + scratch(rows));
         let memory = budget.reserve(run, Site::Load, "the memory of a run")?;
         Self::native_within(limit, graph, weights, rows, vec![memory])
     }
