@@ -296,3 +296,27 @@ fn a_quantised_shard_saves_the_checkpoint_it_was_made_from() {
     };
     assert_eq!(save(Precision::Int4), save(Precision::Exact));
 }
+
+/// Exact weights that are not finite give logits that are not; codes would hide them.
+#[test]
+fn a_weight_that_is_not_finite_is_not_quantised() {
+    let (model, folder) = (Model::open("qwen2_tied"), tempfile::tempdir().unwrap());
+    std::fs::copy(model.path.join("config.json"), folder.path().join("config.json")).unwrap();
+    let mut bytes = std::fs::read(model.path.join("model.safetensors")).unwrap();
+    let name = "model.layers.0.mlp.down_proj.weight";
+    let at = {
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let data = tensors.tensor(name).unwrap().data();
+        data.as_ptr() as usize - bytes.as_ptr() as usize + data.len() - 2
+    };
+    // An infinity in bfloat16.
+    bytes[at..at + 2].copy_from_slice(&[0x80, 0x7f]);
+    std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+    let spec = ShardSpec::whole(folder.path().to_str().unwrap());
+    assert!(engine(Precision::Exact, PackCache::Off).ensure_shard(&spec, None).is_ok());
+    for precision in QUANTISED {
+        let error = engine(precision, PackCache::Off).ensure_shard(&spec, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{}", error.chain());
+        assert!(error.chain().contains(name), "{}", error.chain());
+    }
+}

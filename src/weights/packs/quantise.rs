@@ -9,8 +9,8 @@ use std::thread;
 use super::super::checkpoint::{Event, OnEvent};
 use super::super::mapping::Scratch;
 use super::plan::{Plan, Planned};
-use crate::error::{Error, Result, Site, err};
-use crate::kernels::{Isa, Layout, Packing, pack};
+use crate::error::{Error, Result, Site, bail, err};
+use crate::kernels::{Dtype, Isa, Layout, Packing, pack};
 
 /// Bytes of source weights that a thread takes at a time. More would take more memory for each thread; fewer would
 /// report progress more often than anybody needs.
@@ -99,6 +99,16 @@ pub(super) fn write(plan: &Plan, threads: usize, target: &Target, on: &mut OnEve
     })
 }
 
+/// Whether all values are numbers: an exponent of ones is an infinity or a NaN.
+fn all_finite(bytes: &[u8], dtype: Dtype) -> bool {
+    let narrow = |ones: u16| bytes.as_chunks().0.iter().all(|value| u16::from_le_bytes(*value) & ones != ones);
+    match dtype {
+        Dtype::F32 => bytes.as_chunks().0.iter().all(|value| f32::from_le_bytes(*value).is_finite()),
+        Dtype::F16 => narrow(0x7c00),
+        Dtype::BF16 => narrow(0x7f80),
+    }
+}
+
 /// Some rows of a tensor.
 struct Piece<'a> {
     tensor: &'a Planned<'a>,
@@ -136,6 +146,14 @@ impl<'a> Piece<'a> {
         let Layout::Tiles(packing) = self.tensor.layout else {
             return target.write(self.source(), self.to.start);
         };
+        // Codes would make a plausible number of it, which nobody could tell from a sound one.
+        if matches!(self.tensor.source.layout(), Layout::Rows(dtype) if !all_finite(self.source(), dtype)) {
+            bail!(
+                Malformed,
+                "tensor `{}` has a value that is not finite, which no quantised weight can be: mend the checkpoint, or load it exact",
+                self.tensor.name
+            );
+        }
         memory.clear();
         memory
             .try_reserve(self.to.len())
