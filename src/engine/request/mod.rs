@@ -194,7 +194,10 @@ impl Request {
     pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
         let State { fingerprint, position, kept } = state::read(state)?;
         if fingerprint != self.shard.fingerprint()? {
-            bail!(InvalidArgument, "state: it belongs to another model, layer range, dtype or kv_type");
+            bail!(
+                InvalidArgument,
+                "state: it belongs to another model, other weights, another layer range, precision or kv_type"
+            );
         }
         if position > self.capacity {
             bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity);
