@@ -45,7 +45,8 @@ static ARCHITECTURES: &[Architecture] = &[
 /// Some programs write no `model_type`; then `architectures` decides.
 fn architecture(f: Fields) -> Result<&'static Architecture> {
     let classes = f.texts("architectures")?.unwrap_or_default();
-    let known: Vec<_> = ARCHITECTURES.iter().map(|a| a.model_type).collect();
+    let mut known: Vec<_> = ARCHITECTURES.iter().map(|a| a.model_type).collect();
+    known.sort_unstable();
     let (known, given) = (known.join(", "), classes.join(", "));
     if f.get("model_type").is_some() {
         let model_type = f.text("model_type")?.unwrap_or_default();

@@ -1,11 +1,13 @@
 """Write what transformers makes of config.json, key by key and value by value, into tests/models/configs/.
 
-* keys.json: for each family and each version of transformers, the keys of
-  config.json that its code reads: the fields of the config class, and what the
-  modules that build and run the model read from a config. Read off the sources,
-  so a new version shows its new keys.
-* cases.json: variants of one tiny model's config.json, each with what
-  transformers makes of it in each family: the name of its logits, or its error.
+cases.json has the variants of config.json that every family gets. Each family has a folder:
+
+* answers.json: the config.json that variants change, the family's own variants,
+  and for each version of transformers the keys of config.json that its code
+  reads, and what it makes of every variant: the name of the logits, or an error.
+  The keys are the fields of the config class, and what the modules that build
+  and run the model read from a config. They are read off the sources, so a new
+  version shows its new keys.
 * model.safetensors: the weights that all variants share, with more tensors than
   any one of them needs; logits.safetensors: the answers.
 * rope.json: variants of everything that says how positions are rotated, with the
@@ -15,9 +17,9 @@ The first run is with the newest transformers, the oracle. Runs with older ones
 add where they differ, and change nothing else.
 
     pip install -r tools/goldens/requirements.txt transformers==5.24.0
-    python tools/goldens/make_config_goldens.py
+    python tools/goldens/make_config_goldens.py [family ...]
     pip install transformers==4.57.1
-    python tools/goldens/make_config_goldens.py
+    python tools/goldens/make_config_goldens.py [family ...]
 """
 
 import ast
@@ -25,19 +27,23 @@ import inspect
 import json
 import logging
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from config_variants import BASE, CASES, FAMILIES, ROPE
+from families import FAMILIES
+from rope_variants import COMMON_ROPE
 from safetensors.torch import load_file, save_file
+from tensors import Random, decoder
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GenerationConfig
 from transformers.utils import logging as transformers_logging
+from variants import BASE, COMMON
 
 OUT = Path(__file__).resolve().parents[2] / "tests" / "models" / "configs"
-VERSION = transformers.__version__
+VERSION, ORACLE = transformers.__version__, "5.24.0"
 PACKAGE = Path(transformers.__file__).parent
 # Long enough for a window of 5 to matter on every layer.
 PROMPT = [1, 5, 9, 33, 12, 7, 8, 39, 14, 22, 3, 17]
@@ -47,7 +53,7 @@ PREFILL = 7
 SHARED = ["configuration_utils.py", "modeling_rope_utils.py", "masking_utils.py", "cache_utils.py", "modeling_utils.py"]
 
 
-# ---- keys.json
+# ---- the keys that code reads
 
 
 class Reads(ast.NodeVisitor):
@@ -135,78 +141,34 @@ def is_fixed(member: Any) -> bool:
     return callable(member) or isinstance(member, classmethod | staticmethod)
 
 
-def write_keys() -> None:
-    path = OUT / "keys.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    for family in FAMILIES:
-        if (PACKAGE / "models" / family).exists():
-            known.setdefault(family, {})[VERSION] = keys(family)
-    path.write_text(json.dumps(known, indent=1) + "\n")
+# ---- what becomes of a config.json
 
 
-# ---- cases.json
-
-
-def weights() -> dict[str, torch.Tensor]:
-    """Every tensor that a variant may ask for; its values large enough that dropping one shows."""
+def weights(family: str) -> dict[str, torch.Tensor]:
+    """Every tensor that a variant of the family may ask for."""
     random = torch.Generator().manual_seed(7)
-
-    def tensor(*shape: int, around: float = 0.0, spread: float = 1.0) -> torch.Tensor:
-        return around + spread * torch.randn(shape, generator=random)
-
-    hidden, inner, vocabulary = BASE["hidden_size"], BASE["intermediate_size"], BASE["vocab_size"]
-    head = BASE["head_dim"]
-    query, pair = BASE["num_attention_heads"] * head, BASE["num_key_value_heads"] * head
-    made = {
-        "model.embed_tokens.weight": tensor(vocabulary, hidden, spread=0.5),
-        "lm_head.weight": tensor(vocabulary, hidden, spread=0.5),
-        "model.norm.weight": tensor(hidden, around=1.0, spread=0.2),
+    made: dict[str, Random] = getattr(FAMILIES[family], "tensors", decoder)(base(family))
+    return {
+        name: tensor.around + tensor.spread * torch.randn(tensor.shape, generator=random)
+        for name, tensor in made.items()
     }
-    for layer in range(BASE["num_hidden_layers"]):
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            made[f"model.layers.{layer}.{norm}.weight"] = tensor(hidden, around=1.0, spread=0.2)
-        for norm in ("q_norm", "k_norm"):
-            made[f"model.layers.{layer}.self_attn.{norm}.weight"] = tensor(head, around=1.0, spread=0.2)
-        for name, rows, columns in (
-            ("self_attn.q_proj", query, hidden),
-            ("self_attn.k_proj", pair, hidden),
-            ("self_attn.v_proj", pair, hidden),
-            ("self_attn.o_proj", hidden, query),
-            ("mlp.gate_proj", inner, hidden),
-            ("mlp.up_proj", inner, hidden),
-            ("mlp.down_proj", hidden, inner),
-        ):
-            made[f"model.layers.{layer}.{name}.weight"] = tensor(rows, columns, spread=1.6 / columns**0.5)
-            made[f"model.layers.{layer}.{name}.bias"] = tensor(rows, spread=0.3)
-    # What one family alone has: behind the others, whose values stay as they were.
-    experts, inner = FAMILIES["qwen3_moe"]["num_experts"], FAMILIES["qwen3_moe"]["moe_intermediate_size"]
-    for layer in range(BASE["num_hidden_layers"]):
-        for norm in ("pre_feedforward_layernorm", "post_feedforward_layernorm"):
-            made[f"model.layers.{layer}.{norm}.weight"] = tensor(hidden, spread=0.2)
-        made[f"model.layers.{layer}.mlp.gate.weight"] = tensor(experts, hidden, spread=1.6 / hidden**0.5)
-        for expert in range(experts):
-            for name, rows, columns in (
-                ("gate_proj", inner, hidden),
-                ("up_proj", inner, hidden),
-                ("down_proj", hidden, inner),
-            ):
-                made[f"model.layers.{layer}.mlp.experts.{expert}.{name}.weight"] = tensor(
-                    rows, columns, spread=1.6 / columns**0.5
-                )
-    return made
+
+
+def base(family: str) -> dict[str, Any]:
+    return {**BASE, **FAMILIES[family].CONFIG}
 
 
 def config_of(family: str, case: dict[str, Any]) -> dict[str, Any]:
-    config = {**BASE, **FAMILIES[family], **case["set"]}
+    config = {**base(family), **case["set"]}
     return {key: value for key, value in config.items() if key not in case["drop"]}
 
 
 @torch.no_grad()
-def logits_of(config: dict[str, Any]) -> torch.Tensor:
+def logits_of(config: dict[str, Any], tensors: Path) -> torch.Tensor:
     """The logits of the folder, or an error: also where weights are missing, or a cache changes the answer."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
-        (Path(folder) / "model.safetensors").symlink_to(OUT / "model.safetensors")
+        (Path(folder) / "model.safetensors").symlink_to(tensors)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
         )
@@ -225,10 +187,10 @@ def logits_of(config: dict[str, Any]) -> torch.Tensor:
     return logits
 
 
-def outcome(family: str, case: dict[str, Any], answers: dict[str, torch.Tensor], keep: bool) -> Any:
+def outcome(config: dict[str, Any], tensors: Path, answers: dict[str, torch.Tensor], keep: bool) -> Any:
     """The name of the logits in `answers`, which takes up new ones where it is to `keep` them; or the error."""
     try:
-        logits = logits_of(config_of(family, case))
+        logits = logits_of(config, tensors)
     except Exception as error:
         return {"error": said(error)}
     for name, known in answers.items():
@@ -241,28 +203,26 @@ def outcome(family: str, case: dict[str, Any], answers: dict[str, torch.Tensor],
     return name
 
 
-def write_cases(oracle: str) -> None:
-    path, answers_file = OUT / "cases.json", OUT / "logits.safetensors"
-    first = oracle == VERSION
-    if first:
-        save_file(weights(), OUT / "model.safetensors")
-        cases = [{key: case[key] for key in ("name", "key", "set", "drop")} for case in CASES]
+def write_answers(family: str, folder: Path) -> None:
+    path, tensors, logits = (folder / name for name in ("answers.json", "model.safetensors", "logits.safetensors"))
+    own = getattr(FAMILIES[family], "CASES", [])
+    if VERSION == ORACLE:
+        save_file(weights(family), tensors)
+        known: dict[str, Any] = {"oracle": ORACLE, "prompt": PROMPT, "base": base(family), "keys": {}, "cases": own}
         answers: dict[str, torch.Tensor] = {}
     else:
-        cases = json.loads(path.read_text())["cases"]
-        answers = load_file(answers_file)
-    for case, spec in zip(cases, CASES, strict=True):
-        families = [family for family in spec["families"] if (PACKAGE / "models" / family).exists()]
-        outcomes = {family: outcome(family, spec, answers, keep=first) for family in families}
-        if not first:
-            outcomes = {family: now for family, now in outcomes.items() if kind(now) != kind(case[oracle][family])}
-        if outcomes:
-            case[VERSION] = outcomes
-        print(case["name"], outcomes, flush=True)
-    if first:
-        save_file(answers, answers_file)
-    bases = {family: {**BASE, **own} for family, own in FAMILIES.items()}
-    write_json(path, {"oracle": oracle, "prompt": PROMPT, "bases": bases}, cases)
+        known, answers = json.loads(path.read_text()), load_file(logits)
+    known["keys"][VERSION] = keys(family)
+    outcomes = {}
+    for case in (*COMMON, *own):
+        now = outcome(config_of(family, case), tensors, answers, keep=VERSION == ORACLE)
+        if VERSION == ORACLE or kind(now) != kind(known[ORACLE][case["name"]]):
+            outcomes[case["name"]] = now
+        print(family, case["name"], now, flush=True)
+    known[VERSION] = outcomes
+    if VERSION == ORACLE:
+        save_file(answers, logits)
+    write_json(path, known)
 
 
 def kind(outcome: Any) -> Any:
@@ -270,7 +230,7 @@ def kind(outcome: Any) -> Any:
     return "error" if isinstance(outcome, dict) and "error" in outcome else outcome
 
 
-# ---- rope.json
+# ---- how positions are rotated
 
 
 def rope_of(config: dict[str, Any]) -> tuple[list[float], float]:
@@ -280,7 +240,7 @@ def rope_of(config: dict[str, Any]) -> tuple[list[float], float]:
         loaded = AutoConfig.from_pretrained(folder)
     loaded._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(loaded).eval()
-    rotary = model.model.rotary_emb
+    rotary = model.base_model.rotary_emb
     frequencies, factor = rotary.inv_freq.clone(), float(rotary.attention_scaling)
     if not frequencies.isfinite().all():
         raise ValueError("the frequencies are not finite")
@@ -293,27 +253,27 @@ def rope_of(config: dict[str, Any]) -> tuple[list[float], float]:
     return [float(frequency) for frequency in frequencies], factor
 
 
-def write_rope(oracle: str) -> None:
-    path = OUT / "rope.json"
-    known = {} if oracle == VERSION else json.loads(path.read_text())
-    frequencies: list[list[float]] = known.get("frequencies", [])
-    old = {case["name"]: case for case in known.get("cases", [])}
+def write_rope(family: str, folder: Path) -> None:
+    path = folder / "rope.json"
+    known: dict[str, Any] = {"oracle": ORACLE, "base": base(family), "frequencies": [], "cases": []}
+    if VERSION != ORACLE:
+        known = json.loads(path.read_text())
+    old = {case["name"]: case for case in known["cases"]}
     cases = []
-    for spec in ROPE:
-        config = config_of(spec["family"], spec)
-        case = old.get(spec["name"], {"name": spec["name"], "config": config})
+    for spec in (*COMMON_ROPE, *getattr(FAMILIES[family], "ROPE", [])):
+        case = old.get(spec["name"], dict(spec))
         try:
-            found, factor = rope_of(config)
-            if found not in frequencies:
-                frequencies.append(found)
-            now: dict[str, Any] = {"frequencies": frequencies.index(found), "factor": factor}
+            found, factor = rope_of(config_of(family, spec))
+            if found not in known["frequencies"]:
+                known["frequencies"].append(found)
+            now: dict[str, Any] = {"frequencies": known["frequencies"].index(found), "factor": factor}
         except Exception as error:
             now = {"error": said(error)}
-        if oracle == VERSION or kind(now) != kind(case[oracle]):
+        if VERSION == ORACLE or kind(now) != kind(case[ORACLE]):
             case[VERSION] = now
         cases.append(case)
-        print(spec["name"], now, flush=True)
-    write_json(path, {"oracle": oracle, "frequencies": frequencies}, cases)
+        print(family, spec["name"], now, flush=True)
+    write_json(path, {**known, "cases": cases})
 
 
 def said(error: Exception) -> str:
@@ -322,17 +282,19 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {next(iter(text.splitlines()), '')}"[:90]
 
 
-def newest() -> str:
-    """The newest transformers that the files know, this one included."""
-    known = json.loads((OUT / "keys.json").read_text()).values()
-    versions = {version for family in known for version in family}
-    return max(versions, key=lambda version: [int(part) for part in version.split(".")[:3]])
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """One case, or one answer, a line: a change in one shows as one."""
 
+    def lines(value: Any) -> str:
+        match value:
+            case list() if value and isinstance(value[0], dict):
+                return "[\n" + ",\n".join(json.dumps(item) for item in value) + "\n]"
+            case dict() if any(isinstance(item, dict | str) for item in value.values()):
+                return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(item)}" for key, item in value.items()) + "\n}"
+        return json.dumps(value)
 
-def write_json(path: Path, head: dict[str, Any], cases: list[Any]) -> None:
-    """One case a line: a change in one shows as one."""
-    lines = ",\n".join(json.dumps(case) for case in cases)
-    path.write_text(json.dumps(head)[:-1] + ', "cases": [\n' + lines + "\n]}\n")
+    parts = (f"{json.dumps(key)}: {lines(value)}" for key, value in content.items())
+    path.write_text("{" + ",\n".join(parts) + "}\n")
 
 
 def main() -> None:
@@ -341,10 +303,13 @@ def main() -> None:
     transformers_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     OUT.mkdir(exist_ok=True)
-    write_keys()
-    oracle = newest()
-    write_rope(oracle)
-    write_cases(oracle)
+    write_json(OUT / "cases.json", {"cases": COMMON})
+    for family in sys.argv[1:] or FAMILIES:
+        if (PACKAGE / "models" / family).exists():
+            folder = OUT / family
+            folder.mkdir(exist_ok=True)
+            write_answers(family, folder)
+            write_rope(family, folder)
 
 
 if __name__ == "__main__":

@@ -13,19 +13,20 @@ multiple of a vector register), and half of the configs are spelled as
 transformers 4 did, because most of the published models still are.
 
     pip install -r tools/goldens/requirements.txt
-    python tools/goldens/make_goldens.py [name ...]
+    python tools/goldens/make_goldens.py [model or family ...]
 """
 
 import json
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from families import FAMILIES
 from safetensors.torch import save_file
+from spec import F32, Spec
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 OUT = Path(__file__).resolve().parents[2] / "tests" / "models"
@@ -35,208 +36,27 @@ GREEDY_STEPS = 24
 MIN_MARGIN = 1e-2
 
 
-@dataclass
-class Spec:
-    """One model: what its config says, and how the folder spells it."""
-
-    family: str
-    config: dict[str, Any]
-    dtype: torch.dtype = torch.bfloat16
-    # Keys to leave out of config.json, so that readers need the class default.
-    omit: tuple[str, ...] = ()
-    # Transformers 4's name for the kind of RoPE; None: keep version 5's spelling.
-    v4_rope_key: str | None = None
-    files: int = 1
-    # All experts of a layer in one tensor, as transformers 5 holds them in memory.
-    stacked: bool = False
-    prompt: int = 32
-
-
-def shape(hidden: int, inter: int, layers: int, heads: int, kv: int, vocab: int, **more: Any) -> dict[str, Any]:
-    """The config keys that every model has, with `more` for the others."""
-    return dict(
-        hidden_size=hidden,
-        intermediate_size=inter,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv,
-        vocab_size=vocab,
-        max_position_embeddings=256,
-        bos_token_id=1,
-        eos_token_id=2,
-        **more,
-    )
-
-
-def rope(theta: float = 10000.0, kind: str = "default", **more: Any) -> dict[str, Any]:
-    return {"rope_theta": theta, "rope_type": kind, **more}
-
-
-BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
-
-SPECS: dict[str, Spec] = {
-    # As small as a config gets: everything optional is left to the defaults.
-    "llama_mha": Spec(
-        "llama",
-        shape(36, 70, 2, 6, 6, 101, rms_norm_eps=1e-5),
-        F32,
-        omit=("num_key_value_heads", "head_dim", "tie_word_embeddings", "rope_theta", "rope_scaling", "mlp_bias"),
-        v4_rope_key="rope_type",
-    ),
-    "llama_gqa": Spec("llama", shape(48, 70, 3, 6, 3, 128, head_dim=10, rope_parameters=rope(5e5)), F16),
-    "llama_bias_sharded": Spec(
-        "llama",
-        shape(50, 90, 3, 5, 1, 101, head_dim=18, attention_bias=True, mlp_bias=True),
-        v4_rope_key="type",
-        files=3,
-        prompt=28,
-    ),
-    # Original length 64 puts head_dim 16's waves in all three of llama3's bands.
-    "llama31_tied": Spec(
-        "llama",
-        shape(64, 104, 2, 4, 2, 128, tie_word_embeddings=True, rope_parameters=rope(
-            1e4, "llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64,
-        )) | {"eos_token_id": [2, 3, 5]},
-        v4_rope_key="rope_type",
-        prompt=40,
-    ),
-    "llama_linear": Spec(
-        "llama", shape(48, 64, 2, 4, 2, 96, rope_parameters=rope(1e4, "linear", factor=4.0)), F16, v4_rope_key="type"
-    ),
-    "llama_yarn": Spec(
-        "llama",
-        shape(48, 64, 2, 3, 3, 96, rope_parameters=rope(
-            1e4, "yarn", factor=4.0, original_max_position_embeddings=64,
-        )),
-        F32,
-        prompt=40,
-    ),
-    "llama_yarn_mscale": Spec(
-        "llama",
-        shape(64, 80, 2, 4, 1, 96, rope_parameters=rope(
-            1e4, "yarn", factor=8.0, original_max_position_embeddings=32,
-            beta_fast=4.0, beta_slow=0.5, mscale=1.4, mscale_all_dim=0.7,
-        )),
-        v4_rope_key="type",
-        prompt=40,
-    ),
-    # No original length: it is then max_position_embeddings.
-    "llama_yarn_factor": Spec(
-        "llama",
-        shape(60, 70, 2, 3, 1, 99, rope_parameters=rope(
-            1e4, "yarn", factor=2.0, attention_factor=1.25, beta_fast=8.0, beta_slow=1.0, truncate=False,
-        )),
-        F16,
-        omit=("original_max_position_embeddings",),
-        prompt=40,
-    ),
-    "mistral_window": Spec(
-        "mistral", shape(40, 72, 3, 4, 2, 128, head_dim=16, sliding_window=6), v4_rope_key="rope_type", prompt=24
-    ),
-    # Mistral's default is 8 key/value heads, not as many as there are heads.
-    "mistral_full": Spec(
-        "mistral",
-        shape(64, 72, 2, 16, 8, 104, sliding_window=None, rms_norm_eps=1e-5),
-        omit=("num_key_value_heads", "head_dim"),
-        v4_rope_key="type",
-    ),
-    # A window that use_sliding_window turns off, as the published Qwen2.5 have.
-    "qwen2_tied": Spec(
-        "qwen2",
-        shape(56, 88, 2, 7, 1, 128, tie_word_embeddings=True, rope_parameters=rope(1e6),
-              use_sliding_window=False, sliding_window=4, max_window_layers=1),
-        v4_rope_key="rope_type",
-    ),
-    "qwen2_untied": Spec("qwen2", shape(60, 70, 2, 6, 2, 97, rope_parameters=rope(1e6)), F16),
-    "qwen2_window": Spec(
-        "qwen2",
-        shape(64, 72, 4, 4, 2, 112, use_sliding_window=True, sliding_window=5, max_window_layers=2),
-        v4_rope_key="rope_type",
-    ),
-    "qwen3_tied": Spec(
-        "qwen3", shape(64, 80, 2, 4, 2, 128, head_dim=24, tie_word_embeddings=True, rope_parameters=rope(1e6))
-    ),
-    "qwen3_bias_sharded": Spec(
-        "qwen3",
-        shape(42, 70, 2, 6, 3, 101, head_dim=24, attention_bias=True, rope_parameters=rope(1e6)),
-        F16,
-        v4_rope_key="rope_type",
-        files=2,
-    ),
-    # An explicit layer_types wins over max_window_layers.
-    "qwen3_alternating": Spec(
-        "qwen3",
-        shape(36, 50, 4, 4, 1, 99, head_dim=12, use_sliding_window=True, sliding_window=7,
-              layer_types=["sliding_attention", "full_attention"] * 2),
-        F32,
-    ),
-    # Head norms in front of heads that ONNX Runtime's own attention can rotate.
-    "qwen3_16": Spec(
-        "qwen3", shape(48, 70, 3, 4, 2, 101, head_dim=16, tie_word_embeddings=True, rope_parameters=rope(1e6))
-    ),
-    # Caps low enough to bend what they cap, and heads that ONNX Runtime's own attention can rotate.
-    "gemma2_16": Spec(
-        "gemma2",
-        shape(48, 70, 3, 4, 2, 101, head_dim=16, query_pre_attn_scalar=24, sliding_window=6,
-              attn_logit_softcapping=2.0, final_logit_softcapping=2.0, tie_word_embeddings=False),
-        v4_rope_key="rope_type",
-    ),
-    "gemma2_plain": Spec(
-        "gemma2",
-        shape(60, 90, 2, 6, 3, 99, head_dim=10, query_pre_attn_scalar=7, attention_bias=True, tie_word_embeddings=False,
-              attn_logit_softcapping=None, final_logit_softcapping=None, hidden_activation="gelu",
-              layer_types=["full_attention", "sliding_attention"], sliding_window=9),
-        F16,
-        files=2,
-    ),
-    "qwen3_moe": Spec(
-        "qwen3_moe",
-        shape(48, 70, 3, 4, 2, 101, head_dim=16, moe_intermediate_size=20, num_experts=8, num_experts_per_tok=2,
-              norm_topk_prob=True, rope_parameters=rope(1e6)),
-        v4_rope_key="rope_type",
-        files=2,
-    ),
-    # Experts on every second layer but one, and weights that do not add up to one.
-    "qwen3_moe_mixed": Spec(
-        "qwen3_moe",
-        shape(36, 50, 6, 6, 1, 99, head_dim=10, moe_intermediate_size=12, num_experts=5, num_experts_per_tok=3,
-              decoder_sparse_step=2, mlp_only_layers=[3], attention_bias=True, tie_word_embeddings=True),
-        F16,
-    ),
-    "qwen3_moe_stacked": Spec(
-        "qwen3_moe",
-        shape(32, 44, 2, 2, 1, 64, head_dim=16, moe_intermediate_size=12, num_experts=4, num_experts_per_tok=2,
-              norm_topk_prob=True, mlp_only_layers=[1]),
-        stacked=True,
-    ),
-    # Wide enough for a blocked kernel's main loop as well as its tail.
-    "llama_256": Spec(
-        "llama",
-        shape(256, 688, 2, 4, 2, 512, tie_word_embeddings=True, rope_parameters=rope(5e5), rms_norm_eps=1e-5),
-        prompt=24,
-    ),
-}
-
-
-def random_model(spec: Spec, seed: int) -> PreTrainedModel:
+def random_model(family: str, spec: Spec, seed: int) -> PreTrainedModel:
     """The model with weights that keep activations near 1 and spread the logits.
 
     Every bias and norm is random too: an engine that drops one must show it.
     """
-    config = AutoConfig.for_model(spec.family, **spec.config)
+    config = AutoConfig.for_model(family, **spec.config)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=F32).eval()
     random = torch.Generator().manual_seed(seed)
-    # Gemma's norms multiply by one more than their weight, and its embedding is scaled up.
-    gemma = spec.family.startswith("gemma")
+    own = getattr(FAMILIES[family], "values", lambda name, noise: None)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=random)
-            if "norm" in name:
-                weight.copy_((0 if gemma else 1) + 0.2 * noise)
+            special = own(name, noise)
+            if special is not None:
+                weight.copy_(special)
+            elif "norm" in name:
+                weight.copy_(1 + 0.2 * noise)
             elif name.endswith("bias"):
                 weight.copy_(0.3 * noise)
             elif "embed_tokens" in name or "lm_head" in name:
-                weight.copy_((0.1 if gemma else 0.35) * noise)
+                weight.copy_(0.35 * noise)
             else:
                 weight.copy_(1.6 / weight.shape[-1] ** 0.5 * noise)
     return cast(model, spec.dtype)
@@ -288,7 +108,7 @@ def prompt_pass(model: PreTrainedModel, ids: torch.Tensor) -> dict[str, torch.Te
     answers: dict[str, torch.Tensor] = {}
     hooks = [
         layer.register_forward_hook(lambda _, __, out, n=n: answers.update({f"hidden.{n}": out[0].clone()}))
-        for n, layer in enumerate(model.model.layers)
+        for n, layer in enumerate(model.base_model.layers)
     ]
     answers["logits"] = model(ids, use_cache=False).logits[0]
     for hook in hooks:
@@ -323,11 +143,11 @@ def window_effect(folder: Path, ids: torch.Tensor, logits: torch.Tensor, window:
     return round(change.max().item(), 3)
 
 
-def make(name: str, spec: Spec) -> None:
+def make(family: str, name: str, spec: Spec) -> None:
     """Write one folder, with the first seed whose greedy path has no near tie and no early loop."""
     folder = OUT / name
     for seed in range(1000):
-        built = random_model(spec, seed)
+        built = random_model(family, spec, seed)
         write_folder(built, spec, folder)
         model = load(folder)
         random = torch.Generator().manual_seed(seed)
@@ -349,7 +169,7 @@ def make(name: str, spec: Spec) -> None:
         "prompt_ids": ids[0].tolist(),
         "greedy_ids": greedy_ids,
         "transformers": transformers.__version__,
-        "family": spec.family,
+        "family": family,
         "seed": seed,
         "min_margin": round(margin, 5),
     }
@@ -367,8 +187,11 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    for name in sys.argv[1:] or SPECS:
-        make(name, SPECS[name])
+    wanted = set(sys.argv[1:])
+    for family, module in FAMILIES.items():
+        for name, spec in getattr(module, "MODELS", {}).items():
+            if not wanted or wanted & {family, name}:
+                make(family, name, spec)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::ErrorKind;
 use crate::model::{Rope, read_config};
 
 /// Steps of float32 that a frequency here may be from the one in transformers: the powers of torch and Rust differ by one.
@@ -38,41 +38,51 @@ const REFUSED: &[&str] = &[
 
 #[test]
 fn as_transformers() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/configs/rope.json");
-    let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let oracle = golden["oracle"].as_str().unwrap();
-    let cases = golden["cases"].as_array().unwrap();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/configs");
+    let folders = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path().join("rope.json"));
     let (mut same, mut refused, mut worst, mut wrong) = (0, 0, 0, Vec::new());
-    for case in cases {
-        let name = case["name"].as_str().unwrap();
-        let listed = |list: &[&str]| list.iter().any(|part| name.contains(part));
-        let answer = &case[oracle];
-        let ours: Result<Rope> =
-            read_config(case["config"].to_string().as_bytes()).map(|config| config.ropes[0].clone());
-        match (ours, answer["error"].as_str()) {
-            (Ok(rope), None) if !listed(REFUSED) => {
-                let index = answer["frequencies"].as_u64().unwrap() as usize;
-                let steps = distance(&rope, &golden["frequencies"][index], &answer["factor"]);
-                worst = worst.max(steps);
-                same += 1;
-                if steps > STEPS {
-                    wrong.push(format!("{name}: {steps} steps away: {rope:?}"));
+    for path in folders.filter(|path| path.exists()) {
+        let golden: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let name =
+                format!("{}: {}", golden["base"]["model_type"].as_str().unwrap(), case["name"].as_str().unwrap());
+            match verdict(&golden, case, &name) {
+                Ok(Some(steps)) => {
+                    same += 1;
+                    worst = worst.max(steps);
                 }
+                Ok(None) => refused += 1,
+                Err(why) => wrong.push(format!("{name}: {why}")),
             }
-            (Ok(_), Some(_)) if listed(CLEAR) => {}
-            (Err(error), theirs) if theirs.is_some() || listed(REFUSED) => {
-                let plain = matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported);
-                if !(plain && error.to_string().starts_with("config.json: ")) {
-                    wrong.push(format!("{name}: {}", error.chain()));
-                }
-                refused += 1;
-            }
-            (ours, theirs) => wrong.push(format!("{name}: {ours:?}, transformers: {theirs:?}")),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     println!("{same} the same within {worst} steps, {refused} refused");
     assert!(same > 150 && refused > 50);
+}
+
+/// How many steps a case's rotation is from transformers', `None` where both or this library alone refuse it, or what is wrong.
+fn verdict(golden: &Value, case: &Value, name: &str) -> Result<Option<u32>, String> {
+    let mut config = golden["base"].as_object().unwrap().clone();
+    config.extend(case["set"].as_object().unwrap().clone());
+    config.retain(|key, _| !case["drop"].as_array().unwrap().contains(&Value::from(key.as_str())));
+    let answer = &case[golden["oracle"].as_str().unwrap()];
+    let listed = |list: &[&str]| list.iter().any(|part| name.contains(part));
+    let ours = read_config(Value::Object(config).to_string().as_bytes()).map(|config| config.ropes[0].clone());
+    match (ours, answer["error"].as_str()) {
+        (Ok(rope), None) if !listed(REFUSED) => {
+            let index = answer["frequencies"].as_u64().unwrap() as usize;
+            let steps = distance(&rope, &golden["frequencies"][index], &answer["factor"]);
+            if steps <= STEPS { Ok(Some(steps)) } else { Err(format!("{steps} steps away: {rope:?}")) }
+        }
+        (Ok(_), Some(_)) if listed(CLEAR) => Ok(None),
+        (Err(error), theirs) if theirs.is_some() || listed(REFUSED) => {
+            let plain = matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported);
+            let named = plain && error.to_string().starts_with("config.json: ");
+            if named { Ok(None) } else { Err(error.chain()) }
+        }
+        (ours, theirs) => Err(format!("{ours:?}, transformers: {theirs:?}")),
+    }
 }
 
 /// The largest distance in steps of float32.

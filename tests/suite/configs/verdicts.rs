@@ -1,0 +1,91 @@
+//! The cases in which this library does something else than transformers on purpose, each with the reason.
+//!
+//! `family: case`, the family where it is one alone.
+
+/// Cases that transformers computes, and this library refuses by name.
+pub(super) const REFUSED: &[&str] = &[
+    // No kernel has these.
+    "hidden_act 'gelu'",
+    "hidden_act 'relu'",
+    "hidden_act 'gelu_pytorch_tanh'",
+    "hidden_activation 'quick_gelu'",
+    "hidden_activation 'tanh'",
+    // Not read where layer_types decides, but the key means attention that no layer here has.
+    "attention_chunk_size 4",
+    // Eager attention looks back alone, and other implementations on to what follows.
+    "gemma2: use_bidirectional_attention True",
+    // They change nothing in this family, where others are not what they were.
+    "gemma2: attribute_map {'hidden_act': 'other_act'}",
+    "gemma2: attribute_map {'rms_norm_eps': 'pad_token_id'}",
+    "qwen3_moe: per_layer_config {'1': {'intermediate_size': 16}}",
+    // A cap of nothing or below it, and the root of a number that has none or is no float32.
+    "attn_logit_softcapping 0.0",
+    "attn_logit_softcapping -1.0",
+    "final_logit_softcapping 0.0",
+    "final_logit_softcapping -1.0",
+    "query_pre_attn_scalar 1000000000000000000000000000000",
+    "query_pre_attn_scalar -4",
+    // Two numbers of experts, of which the last one written counts; none for a token, where there are some.
+    "qwen3_moe: num_local_experts 0",
+    "num_experts_per_tok 0",
+    // Numbers that Python takes for others: 0 for none, true for 1, -1 for none; and a layer before the first.
+    "num_experts -1",
+    "decoder_sparse_step -1",
+    "decoder_sparse_step -2",
+    "mlp_only_layers [-1]",
+    "mistral: head_dim 0",
+    "llama: sliding_window True",
+    "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
+];
+
+/// Cases that transformers refuses, and this library runs, since they can mean one thing only.
+pub(super) const CLEAR: &[&str] = &[
+    // Then architectures decides.
+    "no model_type",
+    "model_type None",
+    // A whole number is one, however it is written.
+    "vocab_size 40.0",
+    "hidden_size 16.0",
+    "intermediate_size 24.0",
+    "num_hidden_layers 3.0",
+    "num_attention_heads 2.0",
+    "num_key_value_heads 1.0",
+    "head_dim 8.0",
+    "max_position_embeddings 64.0",
+    "sliding_window 5.0",
+    "max_window_layers 1.0 with {'sliding_window': 5, 'use_sliding_window': True}",
+    "num_experts 4.0",
+    "no num_experts with {'num_local_experts': 4.0}",
+    "num_experts_per_tok 2.0",
+    "moe_intermediate_size 8.0",
+    "decoder_sparse_step 2.0",
+    "mlp_only_layers [1.0]",
+    // And any number may have a fraction or none where it is no count.
+    "rms_norm_eps 1",
+    "rms_norm_eps 0",
+    "attn_logit_softcapping 1",
+    "final_logit_softcapping 1",
+    "query_pre_attn_scalar 4.0",
+    "query_pre_attn_scalar 2.5",
+    // Heads are as wide as in all families.
+    "ministral: no head_dim",
+    "ministral: head_dim None",
+    "qwen2: head_dim None",
+    "qwen3_moe: head_dim None",
+    // What is not said is not so.
+    "tie_word_embeddings None",
+    "attention_bias None",
+    "mlp_bias None",
+    "use_sliding_window None with {'sliding_window': 5, 'max_window_layers': 1}",
+    "norm_topk_prob None",
+    // No layer slides, so none needs a window.
+    "mistral: layer_types None",
+    "mistral: layer_types ['full_attention', 'full_attention', 'full_attention']",
+    "mistral: layer_types ['attention', 'attention', 'attention']",
+    // How Python code hands over what it computed.
+    "return_dict False",
+    "sub_configs {}",
+    // No other names than those of the keys; and how attention is computed, where the answer is the same.
+    "qwen3_moe: attribute_map {}",
+    "gemma2: _attn_implementation 'sdpa'",
+];

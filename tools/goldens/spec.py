@@ -1,0 +1,45 @@
+"""What a tiny model of the goldens is made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Spec:
+    """One model: what its config says, and how the folder spells it."""
+
+    config: dict[str, Any]
+    dtype: torch.dtype = torch.bfloat16
+    # Keys to leave out of config.json, so that readers need the class default.
+    omit: tuple[str, ...] = ()
+    # Transformers 4's name for the kind of RoPE; None: keep version 5's spelling.
+    v4_rope_key: str | None = None
+    files: int = 1
+    # All experts of a layer in one tensor, as transformers 5 holds them in memory.
+    stacked: bool = False
+    prompt: int = 32
+
+
+def shape(hidden: int, inter: int, layers: int, heads: int, kv: int, vocab: int, **more: Any) -> dict[str, Any]:
+    """The config keys that every model has, with `more` for the others."""
+    return dict(
+        hidden_size=hidden,
+        intermediate_size=inter,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv,
+        vocab_size=vocab,
+        max_position_embeddings=256,
+        bos_token_id=1,
+        eos_token_id=2,
+        **more,
+    )
+
+
+def rope(theta: float = 10000.0, kind: str = "default", **more: Any) -> dict[str, Any]:
+    return {"rope_theta": theta, "rope_type": kind, **more}
+
+
+BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32

@@ -1,0 +1,52 @@
+"""The tensors that all variants of one family's config.json share: more than any one of them needs."""
+
+from typing import Any, NamedTuple
+
+
+class Random(NamedTuple):
+    """A tensor of random values; large enough that dropping it shows."""
+
+    shape: tuple[int, ...]
+    around: float = 0.0
+    spread: float = 1.0
+
+
+def matrix(rows: int, columns: int) -> Random:
+    return Random((rows, columns), spread=1.6 / columns**0.5)
+
+
+def bias(width: int) -> Random:
+    return Random((width,), spread=0.3)
+
+
+def norm(width: int, around: float = 1.0) -> Random:
+    return Random((width,), around, 0.2)
+
+
+def decoder(c: dict[str, Any]) -> dict[str, Random]:
+    """Llama's tensors, with every bias, and norms of query and key heads."""
+    hidden, inner, vocabulary, head = c["hidden_size"], c["intermediate_size"], c["vocab_size"], c["head_dim"]
+    query, pair = c["num_attention_heads"] * head, c["num_key_value_heads"] * head
+    made = {
+        "model.embed_tokens.weight": Random((vocabulary, hidden), spread=0.5),
+        "lm_head.weight": Random((vocabulary, hidden), spread=0.5),
+        "model.norm.weight": norm(hidden),
+    }
+    for layer in range(c["num_hidden_layers"]):
+        at = f"model.layers.{layer}"
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            made[f"{at}.{name}.weight"] = norm(hidden)
+        for name in ("q_norm", "k_norm"):
+            made[f"{at}.self_attn.{name}.weight"] = norm(head)
+        for name, rows, columns in (
+            ("self_attn.q_proj", query, hidden),
+            ("self_attn.k_proj", pair, hidden),
+            ("self_attn.v_proj", pair, hidden),
+            ("self_attn.o_proj", hidden, query),
+            ("mlp.gate_proj", inner, hidden),
+            ("mlp.up_proj", inner, hidden),
+            ("mlp.down_proj", hidden, inner),
+        ):
+            made[f"{at}.{name}.weight"] = matrix(rows, columns)
+            made[f"{at}.{name}.bias"] = bias(rows)
+    return made
