@@ -5,6 +5,7 @@
 
 mod activation;
 mod config;
+mod experts;
 mod family;
 mod fields;
 mod gemma2;
@@ -19,6 +20,7 @@ mod rope;
 mod unsupported;
 
 pub(crate) use config::{ModelConfig, StoredDtype};
+pub(crate) use experts::STACKED as STACKED_EXPERTS;
 pub(crate) use family::Encoding;
 pub(crate) use range::Range;
 pub(crate) use rope::Rope;
@@ -74,9 +76,6 @@ fn architecture(f: Fields) -> Result<&'static Architecture> {
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The tensor of a head that is not the embedding.
 pub(crate) const HEAD: &str = "lm_head.weight";
-
-/// How the name of a tensor ends that holds the first projections of all experts of a layer.
-pub(crate) const STACKED_EXPERTS: &str = ".mlp.experts.gate_up_proj";
 
 /// The graph of layers `range` of the model: the embedding in front of the first, norm and head behind the last.
 pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
