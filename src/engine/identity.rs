@@ -77,6 +77,7 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
         o_bias,
         mlp_bias,
         windows,
+        rope: _,
         ropes,
         stacked_experts: _,
         dtype: _,

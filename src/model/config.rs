@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::family::{Architecture, Family};
 use super::fields::Fields;
 use super::llama::Llama;
-use super::rope::Rope;
+use super::rope::{Rope, RopeDefaults};
 use super::unsupported;
 use crate::error::{Result, bail};
 
@@ -52,6 +52,8 @@ pub(crate) struct ModelConfig {
     pub mlp_bias: bool,
     /// Sliding window of each layer; empty: none has one.
     pub windows: Vec<Option<usize>>,
+    /// How the family rotates where config.json does not say.
+    pub rope: RopeDefaults,
     /// The rotations of positions that layers have: in most models one.
     pub ropes: Vec<Rope>,
     /// Whether the checkpoint stacks the experts of a layer, as transformers holds them in memory; the tensors' names decide.
@@ -85,6 +87,7 @@ impl ModelConfig {
             o_bias: false,
             mlp_bias: false,
             windows: Vec::new(),
+            rope: RopeDefaults::default(),
             ropes: Vec::new(),
             stacked_experts: false,
             dtype: dtype(f),

@@ -83,13 +83,18 @@ impl Layer {
         )
     }
 
-    /// The attention that most families share: all pairs rotated, the layer's window, `1 / sqrt(head_dim)`, and no more.
+    /// The attention that most families share: the model's first rotation, the layer's window, `1 / sqrt(head_dim)`, and no more.
     pub(crate) fn attention(self, c: &ModelConfig) -> Attention {
+        self.attention_rotated(c, 0)
+    }
+
+    /// The same with the rotation `c.ropes[rope]`. A layer without any sets `shape.rotary_pairs` to 0.
+    pub(crate) fn attention_rotated(self, c: &ModelConfig, rope: usize) -> Attention {
         let shape = AttentionShape {
             heads: c.heads,
             kv_heads: c.kv_heads,
             head_dim: c.head_dim,
-            rotary_pairs: c.ropes.first().map_or(0, super::Rope::pairs),
+            rotary_pairs: c.ropes.get(rope).map_or(0, super::Rope::pairs),
             rotation: Rotation::Halves,
             scale: 1.0 / (c.head_dim as f32).sqrt(),
             window: c.windows.get(self.index).copied().flatten(),
@@ -100,7 +105,7 @@ impl Layer {
             layer: self.index,
             cache: self.index - self.range.start,
             shape,
-            rope: 0,
+            rope,
             query_norm: None,
             key_norm: None,
             sinks: None,

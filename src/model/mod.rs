@@ -112,7 +112,7 @@ pub(crate) fn read_config(content: &[u8]) -> Result<ModelConfig> {
     config.family = (architecture.family)(fields, &mut config)?;
     config.check()?;
     if config.ropes.is_empty() {
-        config.ropes = vec![Rope::new(fields, config.head_dim, config.max_positions)?];
+        config.ropes = vec![Rope::new(fields, config.head_dim, config.max_positions, config.rope)?];
     }
     Ok(config)
 }

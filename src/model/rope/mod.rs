@@ -4,6 +4,7 @@
 //! the fourth digit from the one every checkpoint was trained and evaluated with. So are the frequencies, in the order in
 //! which torch rounds: `a / x` of a number and a tensor is `a * (1 / x)` there.
 
+mod defaults;
 mod parameters;
 #[cfg(test)]
 mod tests;
@@ -13,16 +14,18 @@ use std::f64::consts::TAU;
 use super::fields::Fields;
 use crate::error::{Result, bail};
 use parameters::{
-    ATTENTION, BETA_FAST, BETA_SLOW, FACTOR, HIGH_FREQ, Kind, LOW_FREQ, MSCALE, MSCALE_ALL, ORIGINAL, Parameters,
-    THETA, TRUNCATE,
+    ATTENTION, BETA_FAST, BETA_SLOW, FACTOR, HIGH_FREQ, Kind, LOW_FREQ, MSCALE, MSCALE_ALL, ORIGINAL, PARTIAL,
+    Parameters, THETA, TRUNCATE,
 };
+
+pub(crate) use defaults::RopeDefaults;
 
 // Limits far beyond any model.
 const MAX_THETA: f64 = 1e15;
 const MAX_FACTOR: f64 = 1e9;
 const MAX_POSITIONS: f64 = 1e12;
 
-/// Frequencies of the rotation of a head's `head_dim / 2` pairs.
+/// Frequencies of the rotation of a head's pairs: of all `head_dim / 2`, or of the first ones.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Rope {
     inv_freq: Vec<f32>,
@@ -31,25 +34,33 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// The rotation that `config` asks for.
-    pub(crate) fn new(config: Fields, head_dim: usize, max_positions: usize) -> Result<Self> {
-        let parameters = Parameters::new(config)?;
+    /// The rotation that `config` asks for, of a family with these `defaults`.
+    pub(crate) fn new(config: Fields, head_dim: usize, max_positions: usize, defaults: RopeDefaults) -> Result<Self> {
+        Self::of(&Parameters::new(config, defaults)?, head_dim, max_positions)
+    }
+
+    /// The rotation with these `parameters`.
+    fn of(parameters: &Parameters, head_dim: usize, max_positions: usize) -> Result<Self> {
         let kind = parameters.kind()?;
-        let theta = parameters.positive(&THETA, MAX_THETA)?.unwrap_or(10_000.0);
+        let theta = parameters.theta(MAX_THETA)?;
+        // Values of a head that are rotated. With an odd number the last pair takes one more, as in transformers.
+        let dim = (head_dim as f64 * parameters.partial(kind)?) as usize;
         // The pairs' wavelengths over a full turn.
         let periods: Vec<f32> =
-            (0..head_dim / 2).map(|i| (theta as f32).powf((2 * i) as f32 / head_dim as f32)).collect();
-        if kind != Kind::Default {
-            parameters.whole_head()?;
-        }
+            (0..dim.div_ceil(2)).map(|i| (theta as f32).powf((2 * i) as f32 / dim as f32)).collect();
         let rope = match kind {
             Kind::Default => Self::unscaled(periods.iter().map(|period| 1.0 / period)),
             Kind::Linear => {
                 let factor = parameters.required(&FACTOR, MAX_FACTOR)? as f32;
                 Self::unscaled(periods.iter().map(|period| 1.0 / period / factor))
             }
-            Kind::Llama3 => llama3(&parameters, &periods, max_positions)?,
-            Kind::Yarn => yarn(&parameters, &periods, theta, max_positions)?,
+            Kind::Llama3 => llama3(parameters, &periods, max_positions)?,
+            Kind::Yarn if !dim.is_multiple_of(2) => {
+                return Err(
+                    parameters.wrong(&PARTIAL, &format!("such that it gives an even part of {head_dim} values"))
+                );
+            }
+            Kind::Yarn => yarn(parameters, &periods, theta, max_positions)?,
         };
         if !rope.inv_freq.iter().all(|frequency| frequency.is_finite()) {
             bail!(Malformed, "config.json: rope_theta {theta} and what scales it give frequencies that are not finite");
@@ -61,7 +72,7 @@ impl Rope {
         Self { inv_freq: inv_freq.collect(), attention_factor: 1.0 }
     }
 
-    /// Pairs that are rotated: `head_dim / 2`.
+    /// Pairs of a head that are rotated.
     pub(crate) fn pairs(&self) -> usize {
         self.inv_freq.len()
     }

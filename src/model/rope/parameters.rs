@@ -4,10 +4,12 @@
 //! empty, else `rope_parameters` (transformers 5). A key is looked for as [`Key`] has it, and counts for the kinds of
 //! rotation that it lists. All this is as transformers 5.24 has it. Version 4.57 differs: it reads no
 //! `rope_parameters` and no `rope_theta` in an object, prefers `type` to `rope_type`, prefers the object's
-//! `original_max_position_embeddings`, and reads `partial_rotary_factor` for the default kind, too.
+//! `original_max_position_embeddings`, and reads `partial_rotary_factor` for the default kind in every family, and at the top
+//! level alone.
 
 use serde_json::Value;
 
+use super::RopeDefaults;
 use crate::error::{Error, Result, err};
 use crate::json;
 use crate::model::fields::Fields;
@@ -78,17 +80,19 @@ static KEYS: [&Key; 13] = [
     &TRUNCATE,
 ];
 
-/// The parameters of one config.json.
+/// The parameters of one rotation.
 pub(super) struct Parameters<'a> {
     top: Fields<'a>,
     object: Option<Fields<'a>>,
+    defaults: RopeDefaults,
 }
 
 impl<'a> Parameters<'a> {
-    pub(super) fn new(top: Fields<'a>) -> Result<Self> {
+    /// Those of the rotation that all layers of a config.json share.
+    pub(super) fn new(top: Fields<'a>, defaults: RopeDefaults) -> Result<Self> {
         let scaling = top.get("rope_scaling").filter(|value| is_true(value));
         let object = top.object(if scaling.is_some() { "rope_scaling" } else { "rope_parameters" })?;
-        Ok(Self { top, object })
+        Ok(Self { top, object, defaults })
     }
 
     /// The kind of rotation. Objects within the object are one for each kind of layer: no layer of ours has its own.
@@ -104,7 +108,7 @@ impl<'a> Parameters<'a> {
             let known: Vec<_> = KINDS.iter().map(|(known, _)| *known).collect();
             return Err(fields.unsupported(spelling, &format!("supported are {}", known.join(", "))));
         };
-        let counts = |key: &&Key| key.kinds.contains(&kind);
+        let counts = |key: &&Key| self.counts(key, kind);
         let read = |name: &str| KEYS.into_iter().filter(counts).any(|key| key.name == name || key.older == Some(name));
         for (key, _) in object.iter().filter(|(key, _)| !read(key)) {
             log::warn!("{} does not count for the rotation `{name}`", object.name(key));
@@ -112,16 +116,30 @@ impl<'a> Parameters<'a> {
         Ok(kind)
     }
 
+    /// Whether `key` changes a rotation of this `kind`. The part of a head changes every kind in the families that rotate parts.
+    fn counts(&self, key: &Key, kind: Kind) -> bool {
+        key.kinds.contains(&kind) || key.name == PARTIAL.name && self.defaults.partial.is_some()
+    }
+
     /// Where `key` is, and how it is spelled there.
     fn find(&self, key: &Key) -> Option<(Fields<'a>, &'static str)> {
-        let spellings = || std::iter::once(key.name).chain(key.older);
         key.places.iter().find_map(|place| {
-            let fields = match place {
-                Place::Object => self.object?,
-                Place::Top => self.top,
+            let (fields, name) = match place {
+                Place::Object => (self.object?, key.name),
+                Place::Top => (self.top, self.name_at_top(key)),
             };
-            spellings().find(|spelling| fields.has(spelling)).map(|spelling| (fields, spelling))
+            let mut spellings = std::iter::once(name).chain(key.older);
+            spellings.find(|spelling| fields.has(spelling)).map(|spelling| (fields, spelling))
         })
+    }
+
+    /// What the top level calls `key`.
+    fn name_at_top(&self, key: &Key) -> &'static str {
+        match key.name {
+            name if name == THETA.name => self.defaults.theta_key,
+            name if name == PARTIAL.name => self.defaults.partial_key,
+            name => name,
+        }
     }
 
     /// A number above 0 and at most `max`.
@@ -157,14 +175,29 @@ impl<'a> Parameters<'a> {
         self.find(key).is_some_and(|(fields, name)| fields.get(name).is_none())
     }
 
-    /// Refuses to rotate a part of a head.
-    pub(super) fn whole_head(&self) -> Result<()> {
-        match self.find(&PARTIAL) {
-            Some((fields, name)) if fields.get(name).is_some() && fields.number(name)? != Some(1.0) => {
-                Err(fields.unsupported(name, "these models rotate the whole head"))
-            }
-            _ => Ok(()),
+    /// The base of the wavelengths, at most `max`.
+    pub(super) fn theta(&self, max: f64) -> Result<f64> {
+        Ok(self.positive(&THETA, max)?.unwrap_or(self.defaults.theta))
+    }
+
+    /// The part of a head that a rotation of this `kind` turns; `null` means the whole.
+    pub(super) fn partial(&self, kind: Kind) -> Result<f64> {
+        let whole = self.defaults.partial.unwrap_or(1.0);
+        let Some((fields, name)) = self.find(&PARTIAL).filter(|_| self.counts(&PARTIAL, kind)) else {
+            return Ok(whole);
+        };
+        if fields.get(name).is_none() {
+            return Ok(1.0);
         }
+        let part = fields.number(name)?;
+        if self.defaults.partial.is_none() && part != Some(1.0) {
+            return Err(fields.unsupported(name, "these models rotate the whole head"));
+        }
+        let part = part.unwrap_or(whole);
+        if !(0.0..=1.0).contains(&part) {
+            return Err(fields.wrong(name, "between 0 and 1"));
+        }
+        Ok(part)
     }
 
     /// What is under `key`, which is there, is not `wanted`.
