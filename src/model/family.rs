@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::{ModelConfig, Range};
 use crate::error::Result;
 use crate::graph::{Attention, Builder, Linear, Value, Weight};
-use crate::kernels::{AttentionShape, Norm, Rotation};
+use crate::kernels::{Activation, AttentionShape, Norm, Rotation};
 
 /// A family as config.json names it.
 pub(crate) struct Architecture {
@@ -122,10 +122,20 @@ impl Layer {
         attention
     }
 
-    /// The projection behind the attention, onto the residual stream `x`.
-    pub(crate) fn output(self, g: &mut Builder, c: &ModelConfig, x: Value, attended: Value) -> Value {
-        let linear = self.linear("self_attn.o_proj", c.heads * c.head_dim, c.hidden_size, c.o_bias);
-        g.linear_onto(x, attended, linear)
+    /// The projection behind the attention.
+    pub(crate) fn o_proj(self, c: &ModelConfig) -> Linear {
+        self.linear("self_attn.o_proj", c.heads * c.head_dim, c.hidden_size, c.o_bias)
+    }
+
+    /// The MLP's first half: `activation(gate(x)) * up(x)`.
+    pub(crate) fn gated(self, g: &mut Builder, c: &ModelConfig, x: Value, activation: Activation) -> Value {
+        let linear = |part| self.linear(part, c.hidden_size, c.intermediate_size, c.mlp_bias);
+        g.gated(x, linear("mlp.gate_proj"), linear("mlp.up_proj"), activation)
+    }
+
+    /// The MLP's second half.
+    pub(crate) fn down_proj(self, c: &ModelConfig) -> Linear {
+        self.linear("mlp.down_proj", c.intermediate_size, c.hidden_size, c.mlp_bias)
     }
 }
 

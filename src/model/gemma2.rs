@@ -60,7 +60,6 @@ impl Family for Gemma2 {
 
     /// `x + norm(attention(norm(x)))`, then `x + norm(mlp(norm(x)))`.
     fn block(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value) -> Value {
-        let (hidden, inner) = (c.hidden_size, c.intermediate_size);
         let mut attention = layer.attention(c);
         attention.shape.scale = 1.0 / self.scalar.sqrt();
         attention.shape.soft_cap = self.attention_cap;
@@ -68,14 +67,13 @@ impl Family for Gemma2 {
         let normed = norm(g, c, x, layer.name("input_layernorm.weight"));
         let qkv = layer.qkv(g, c, normed);
         let attended = g.attention(qkv, attention);
-        let attended = g.linear(attended, layer.linear("self_attn.o_proj", c.heads * c.head_dim, hidden, c.o_bias));
+        let attended = g.linear(attended, layer.o_proj(c));
         let attended = norm(g, c, attended, layer.name("post_attention_layernorm.weight"));
         let x = g.add(x, attended, 1.0);
 
         let normed = norm(g, c, x, layer.name("pre_feedforward_layernorm.weight"));
-        let [gate, up] = ["mlp.gate_proj", "mlp.up_proj"].map(|part| layer.linear(part, hidden, inner, false));
-        let gated = g.gated(normed, gate, up, self.activation);
-        let down = g.linear(gated, layer.linear("mlp.down_proj", inner, hidden, false));
+        let gated = layer.gated(g, c, normed, self.activation);
+        let down = g.linear(gated, layer.down_proj(c));
         let down = norm(g, c, down, layer.name("post_feedforward_layernorm.weight"));
         g.add(x, down, 1.0)
     }

@@ -1,6 +1,6 @@
 //! Which layers attend to a window of tokens only.
 
-use super::config::MAX_POSITIONS;
+use super::config::{MAX_POSITIONS, ModelConfig};
 use super::fields::Fields;
 use crate::error::{Result, bail};
 
@@ -27,6 +27,19 @@ pub(super) fn windows(
         bail!(Malformed, "{} has sliding_attention, and there is no sliding_window", f.name("layer_types"));
     }
     Ok(types.into_iter().map(|slides| window.filter(|_| slides)).collect())
+}
+
+/// Refuses windows where the family has none: transformers' cache drops what lies before one all the same.
+pub(super) fn no_window(f: Fields, c: &ModelConfig) -> Result<()> {
+    let why = format!("no layer of {} slides", c.architecture);
+    let window = f.integer_or_null("sliding_window", 1..=MAX_POSITIONS)?;
+    if window.is_some_and(|window| window < c.max_positions) {
+        return Err(f.unsupported("sliding_window", &why));
+    }
+    if layer_types(f, c.layers)?.is_some_and(|slides| slides.contains(&true)) {
+        return Err(f.unsupported("layer_types", &why));
+    }
+    Ok(())
 }
 
 /// For each layer, whether `layer_types` says that it slides.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::config::MAX_POSITIONS;
-use super::layers::layer_types;
+use super::layers::no_window;
 use super::{Architecture, Family, Fields, Layer, ModelConfig, family::Encoding};
 use crate::error::Result;
 use crate::graph::{Attention, Builder, Value};
@@ -26,18 +25,6 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     Ok(Arc::new(Llama))
 }
 
-/// Transformers' Llama has no window, but its cache drops what lies before one all the same.
-fn no_window(f: Fields, c: &ModelConfig) -> Result<()> {
-    let window = f.integer_or_null("sliding_window", 1..=MAX_POSITIONS)?;
-    if window.is_some_and(|window| window < c.max_positions) {
-        return Err(f.unsupported("sliding_window", "Llama has none; for a window write model_type mistral"));
-    }
-    if layer_types(f, c.layers)?.is_some_and(|slides| slides.contains(&true)) {
-        return Err(f.unsupported("layer_types", "no layer of Llama slides"));
-    }
-    Ok(())
-}
-
 impl Family for Llama {
     fn encode(&self, _: &mut Encoding) {}
 
@@ -57,15 +44,12 @@ pub(super) fn self_attention(g: &mut Builder, c: &ModelConfig, layer: Layer, att
     let normed = g.rms_norm(x, &layer.name("input_layernorm.weight"), c.rms_norm_eps);
     let qkv = layer.qkv(g, c, normed);
     let attended = g.attention(qkv, attention);
-    layer.output(g, c, x, attended)
+    g.linear_onto(x, attended, layer.o_proj(c))
 }
 
 /// `x + down(silu(gate(n)) * up(n))` with `n = norm(x)`.
 pub(super) fn mlp(g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value) -> Value {
-    let (hidden, inner, bias) = (c.hidden_size, c.intermediate_size, c.mlp_bias);
     let normed = g.rms_norm(x, &layer.name("post_attention_layernorm.weight"), c.rms_norm_eps);
-    let (gate, up) =
-        (layer.linear("mlp.gate_proj", hidden, inner, bias), layer.linear("mlp.up_proj", hidden, inner, bias));
-    let gated = g.gated(normed, gate, up, Activation::Silu);
-    g.linear_onto(x, gated, layer.linear("mlp.down_proj", inner, hidden, bias))
+    let gated = layer.gated(g, c, normed, Activation::Silu);
+    g.linear_onto(x, gated, layer.down_proj(c))
 }
