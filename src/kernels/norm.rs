@@ -118,44 +118,61 @@ impl Weighted<'_> {
     /// Normalises one row. `x`, the weights and `y` are equally long.
     #[inline(always)]
     pub(super) fn normalise<S: Simd>(&self, simd: S, x: &[f32], y: &mut [f32]) {
+        // SAFETY: both are as long.
+        unsafe { self.between(simd, x.as_ptr(), y.as_mut_ptr(), x.len().min(y.len())) }
+    }
+
+    /// The same in place.
+    #[inline(always)]
+    pub(super) fn normalise_in_place<S: Simd>(&self, simd: S, x: &mut [f32]) {
+        let x_ptr = x.as_mut_ptr();
+        // SAFETY: the row is as long.
+        unsafe { self.between(simd, x_ptr, x_ptr, x.len()) }
+    }
+
+    /// # Safety
+    /// `x` has `width` values to read and `y` room for as many; they are one place, or do not overlap.
+    #[inline(always)]
+    unsafe fn between<S: Simd>(&self, simd: S, x: *const f32, y: *mut f32, width: usize) {
         let Self { norm, weight, bias } = self;
-        let width = x.len().min(weight.len()).min(y.len()).min(bias.map_or(usize::MAX, <[f32]>::len));
+        let width = width.min(weight.len()).min(bias.map_or(usize::MAX, <[f32]>::len));
         let (whole, rest) = (width / S::LANES * S::LANES, width % S::LANES);
-        let x = &x[..width];
         #[allow(clippy::cast_precision_loss, reason = "no model is 2^24 wide")]
         let count = width as f32;
         // To take off a mean of zero leaves every value as it is.
+        // SAFETY: as above, and nothing is written as long as the row is read as a slice.
+        let row = || unsafe { std::slice::from_raw_parts(x, width) };
         let mean = match norm.kind {
             NormKind::Rms => 0.0,
-            NormKind::Layer => sum::<S, false>(simd, x, [simd.splat(0.0); 2]) / count,
+            NormKind::Layer => sum::<S, false>(simd, row(), [simd.splat(0.0); 2]) / count,
         };
         // Lanes without a value have no mean either.
         let (means, lanes) = (simd.splat(mean), [mean; 16]);
         // SAFETY: rest < LANES <= 16.
         let last_means = unsafe { simd.load_part(lanes.as_ptr(), rest) };
-        let squares = sum::<S, true>(simd, x, [means, last_means]);
+        let squares = sum::<S, true>(simd, row(), [means, last_means]);
         let scale = simd.splat(1.0 / (squares / count + norm.eps).sqrt());
         for at in (0..whole).step_by(S::LANES) {
-            // SAFETY: at + LANES <= whole <= width.
+            // SAFETY: at + LANES <= whole <= width, and values are read before others are written in their place.
             unsafe {
-                let v = simd.mul(simd.sub(simd.load(x.as_ptr().add(at)), means), scale);
+                let v = simd.mul(simd.sub(simd.load(x.add(at)), means), scale);
                 let w = simd.load(weight.as_ptr().add(at));
                 let v = match bias {
                     None => simd.mul(v, w),
                     Some(bias) => simd.mul_add(v, w, simd.load(bias.as_ptr().add(at))),
                 };
-                simd.store(v, y.as_mut_ptr().add(at));
+                simd.store(v, y.add(at));
             }
         }
         // SAFETY: whole + rest == width.
         unsafe {
-            let v = simd.mul(simd.sub(simd.load_part(x.as_ptr().add(whole), rest), last_means), scale);
+            let v = simd.mul(simd.sub(simd.load_part(x.add(whole), rest), last_means), scale);
             let w = simd.load_part(weight.as_ptr().add(whole), rest);
             let v = match bias {
                 None => simd.mul(v, w),
                 Some(bias) => simd.mul_add(v, w, simd.load_part(bias.as_ptr().add(whole), rest)),
             };
-            simd.store_part(v, y.as_mut_ptr().add(whole), rest);
+            simd.store_part(v, y.add(whole), rest);
         }
     }
 }

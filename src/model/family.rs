@@ -100,6 +100,7 @@ impl Layer {
             window: c.windows.get(self.index).copied().flatten(),
             soft_cap: None,
             head_norm: None,
+            norm_after_rotation: false,
         };
         Attention {
             layer: self.index,

@@ -23,7 +23,7 @@ pub(crate) struct Attention {
     pub layer: usize,
     /// Index of its KV cache within the shard, from 0.
     pub cache: usize,
-    /// Heads, rotation, scale, window, soft cap, and whether heads are normalised before they are rotated.
+    /// Heads, rotation, scale, window, soft cap, and whether heads are normalised before or after they are rotated.
     pub shape: AttentionShape,
     /// Which of the model's rotations turns its heads.
     pub rope: usize,
@@ -111,6 +111,12 @@ impl Operation for Attend {
         if a.sinks.is_some() || a.temperature.is_some() {
             let what = if a.sinks.is_some() { "sinks" } else { "a temperature" };
             bail!(Unsupported, "attention with {what} is not written in ONNX Runtime's own operators");
+        }
+        if s.head_norm.is_some() && s.norm_after_rotation {
+            bail!(
+                Unsupported,
+                "attention with norms after the rotation is not written in ONNX Runtime's own operators"
+            );
         }
         let ([mut q, mut k, mut v], out) = (self.qkv.map(|value| w.name(value)), w.name(self.out));
         // What is made of an input is called after the output: others may read the same input.

@@ -153,10 +153,19 @@ impl Input<'_> {
         self.shape.heads / self.shape.kv_heads
     }
 
-    /// The angles of a packed row.
-    fn angles(&self, row: usize) -> (&[f32], &[f32]) {
-        let pairs = self.shape.rotary_pairs;
-        (&self.tensors.cos[row * pairs..][..pairs], &self.tensors.sin[row * pairs..][..pairs])
+    /// What is done to a head of a packed row.
+    #[inline(always)]
+    fn head<'a>(&'a self, norm: Option<Weighted<'a>>, row: usize, scale: f32) -> Head<'a> {
+        let (shape, pairs) = (self.shape, self.shape.rotary_pairs);
+        let angles = |all: &'a [f32]| &all[row * pairs..][..pairs];
+        Head {
+            norm,
+            norm_after_rotation: shape.norm_after_rotation,
+            rotation: shape.rotation,
+            cos: angles(self.tensors.cos),
+            sin: angles(self.tensors.sin),
+            scale,
+        }
     }
 }
 
@@ -216,8 +225,7 @@ impl Kernel for Append<'_> {
         for (i, (key, value)) in rows.enumerate() {
             let row = self.row + i;
             let at = (row * shape.kv_heads + self.head) * dim;
-            let (cos, sin) = self.input.angles(row);
-            let head = Head { norm: *k_norm, rotation: shape.rotation, cos, sin, scale: 1.0 };
+            let head = self.input.head(*k_norm, row, 1.0);
             prepare(simd, &k[at..][..dim], &head, prepared);
             self.kind.write(prepared, key);
             self.kind.write(&v[at..][..dim], value);
@@ -352,9 +360,8 @@ impl Kernel for Prepare<'_> {
         let (dim, group) = (shape.head_dim, input.group());
         for (i, to) in queries.chunks_exact_mut(dim).enumerate() {
             let row = unit.run.row + unit.from + i / group;
-            let (cos, sin) = input.angles(row);
             let scale = temperature.map_or(shape.scale, |temperature| shape.scale * temperature[row]);
-            let head = Head { norm: *q_norm, rotation: shape.rotation, cos, sin, scale };
+            let head = input.head(*q_norm, row, scale);
             let at = (row * shape.heads + unit.kv_head * group + i % group) * dim;
             prepare(simd, &q[at..][..dim], &head, to);
         }

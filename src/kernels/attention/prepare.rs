@@ -7,6 +7,8 @@ use super::shape::Rotation;
 /// What is done to a head.
 pub(super) struct Head<'a> {
     pub(super) norm: Option<Weighted<'a>>,
+    /// The norm comes after the rotation.
+    pub(super) norm_after_rotation: bool,
     pub(super) rotation: Rotation,
     /// The angles of its position, one for each rotated pair.
     pub(super) cos: &'a [f32],
@@ -15,30 +17,39 @@ pub(super) struct Head<'a> {
     pub(super) scale: f32,
 }
 
-/// Normalises, rotates and scales one head.
+/// Normalises, rotates and scales one head, in this order or the first two the other way round.
 ///
 /// The rotation is `RoPE` (Su et al. 2021): a pair `(a, b)` becomes `(a cos - b sin, b cos + a sin)`. Values after the pairs pass.
 #[inline(always)]
 pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], head: &Head, to: &mut [f32]) {
-    match head.norm {
+    let (before, after) = if head.norm_after_rotation { (None, head.norm) } else { (head.norm, None) };
+    match before {
         Some(norm) => norm.normalise(simd, from, to),
         None => to.copy_from_slice(from),
     }
     let pairs = head.cos.len().min(head.sin.len()).min(to.len() / 2);
+    // A norm would take off what heads were scaled by before it.
+    let scale = if after.is_some() { 1.0 } else { head.scale };
     match head.rotation {
-        Rotation::Halves => rotate_halves(simd, pairs, head, to),
-        Rotation::Interleaved => rotate_interleaved(pairs, head, to),
+        Rotation::Halves => rotate_halves(simd, pairs, head, scale, to),
+        Rotation::Interleaved => rotate_interleaved(pairs, head, scale, to),
     }
     for value in &mut to[2 * pairs..] {
-        *value *= head.scale;
+        *value *= scale;
+    }
+    if let Some(norm) = after {
+        norm.normalise_in_place(simd, to);
+        for value in to {
+            *value *= head.scale;
+        }
     }
 }
 
 /// Rotates and scales `pairs` pairs, whose second values are `pairs` after the first.
 #[inline(always)]
-fn rotate_halves<S: Simd>(simd: S, pairs: usize, head: &Head, to: &mut [f32]) {
+fn rotate_halves<S: Simd>(simd: S, pairs: usize, head: &Head, scale: f32, to: &mut [f32]) {
     let (a, b) = (to.as_mut_ptr(), to[pairs..].as_mut_ptr());
-    let scale = simd.splat(head.scale);
+    let scale = simd.splat(scale);
     let mut at = 0;
     // SAFETY: at + count <= pairs, and there are twice as many values; `a` and `b` are `pairs` apart, so each step reads both
     // before it writes either.
@@ -60,8 +71,8 @@ fn rotate_halves<S: Simd>(simd: S, pairs: usize, head: &Head, to: &mut [f32]) {
 
 /// The same for pairs of neighbours.
 #[inline(always)]
-fn rotate_interleaved(pairs: usize, head: &Head, to: &mut [f32]) {
+fn rotate_interleaved(pairs: usize, head: &Head, scale: f32, to: &mut [f32]) {
     for ([a, b], (cos, sin)) in to.as_chunks_mut().0.iter_mut().zip(head.cos.iter().zip(head.sin)).take(pairs) {
-        (*a, *b) = ((*a * cos - *b * sin) * head.scale, (*b * cos + *a * sin) * head.scale);
+        (*a, *b) = ((*a * cos - *b * sin) * scale, (*b * cos + *a * sin) * scale);
     }
 }

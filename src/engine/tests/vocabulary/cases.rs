@@ -178,6 +178,7 @@ pub(super) fn usual(cache: usize) -> Attention {
         window: None,
         soft_cap: None,
         head_norm: None,
+        norm_after_rotation: false,
     };
     let (query_norm, key_norm, sinks, temperature) = (None, None, None, None);
     Attention { layer: 1 + cache, cache, shape, rope: 0, query_norm, key_norm, sinks, temperature }
@@ -224,6 +225,11 @@ fn attentions() -> Vec<Case> {
         attending::<1>("norms of queries and keys", move |_, a| head_norms(a, Norm::rms(1e-5))),
         attending::<1>("their offset", move |_, a| head_norms(a, Norm { offset: 1.0, ..Norm::rms(1e-5) })),
         attending::<1>("norms without weight", |_, a| a.shape.head_norm = Some(Norm::rms(1e-5))),
+        attending::<1>("norms after the rotation", move |_, a| {
+            head_norms(a, Norm::rms(1e-5));
+            a.shape.norm_after_rotation = true;
+        })
+        .refused("norms after the rotation"),
         attending::<2>("two rotations", |at, a| a.rope = at),
         attending::<1>("interleaved rotation", |_, a| a.shape.rotation = Rotation::Interleaved).refused("interleaved"),
         attending::<1>("partial rotation", |_, a| (a.rope, a.shape.rotary_pairs) = (2, 3)).refused("rotation of 3"),

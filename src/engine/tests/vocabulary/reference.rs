@@ -96,11 +96,16 @@ pub(super) fn gated(kind: Activation, gate: f64, up: f64) -> f64 {
 pub(super) fn attention([q, k, v]: [&Rows; 3], a: &Attention) -> Rows {
     let vector = |weight: &Option<crate::graph::Weight>, count| weight.as_ref().map(|w| tensor(&w.name, count));
     let [q, k] = [(q, &a.query_norm), (k, &a.key_norm)].map(|(x, weight)| {
-        let normed = a.shape.head_norm.map(|kind| norm(x, kind, HEAD_DIM, vector(weight, HEAD_DIM).as_deref(), None));
-        let rows = normed.unwrap_or_else(|| x.clone());
-        let turned =
-            |(position, row): (usize, &Vec<f64>)| row.chunks(HEAD_DIM).flat_map(|x| turn(x, position, a)).collect();
-        rows.iter().enumerate().map(turned).collect::<Rows>()
+        let normed = |x: &Rows| match a.shape.head_norm {
+            Some(kind) => norm(x, kind, HEAD_DIM, vector(weight, HEAD_DIM).as_deref(), None),
+            None => x.clone(),
+        };
+        let turned = |x: &Rows| -> Rows {
+            let row =
+                |(position, row): (usize, &Vec<f64>)| row.chunks(HEAD_DIM).flat_map(|x| turn(x, position, a)).collect();
+            x.iter().enumerate().map(row).collect()
+        };
+        if a.shape.norm_after_rotation { normed(&turned(x)) } else { turned(&normed(x)) }
     });
     let sinks = vector(&a.sinks, HEADS);
     let head = |position: usize, head: usize| {

@@ -39,6 +39,7 @@ impl Case {
             window: None,
             soft_cap: None,
             head_norm: None,
+            norm_after_rotation: false,
         };
         let mut random = Random::new(seed);
         let q = random.values(tokens * heads * head_dim).iter().map(|x| x * 3.0).collect();
@@ -66,6 +67,11 @@ impl Case {
 
     pub(super) fn with_norm(mut self, norm: Norm) -> Self {
         self.shape.head_norm = Some(norm);
+        self
+    }
+
+    pub(super) fn normed_after_rotation(mut self) -> Self {
+        self.shape.norm_after_rotation = true;
         self
     }
 
@@ -194,15 +200,27 @@ impl Case {
         out
     }
 
-    pub(super) fn head(&self, x: &[f32], token: usize, norm: Option<&Stored>) -> Vec<f64> {
-        let mut x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+    pub(super) fn head(&self, x: &[f32], token: usize, weight: Option<&Stored>) -> Vec<f64> {
+        let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        if self.shape.norm_after_rotation {
+            self.normed(self.rotated(x, token), weight)
+        } else {
+            self.rotated(self.normed(x, weight), token)
+        }
+    }
+
+    fn normed(&self, mut x: Vec<f64>, weight: Option<&Stored>) -> Vec<f64> {
         if let Some(Norm { offset, eps, .. }) = self.shape.head_norm {
             let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
             for (i, x) in x.iter_mut().enumerate() {
-                let weight = norm.map_or(1.0, |norm| f64::from(norm.values[i]) + f64::from(offset));
+                let weight = weight.map_or(1.0, |weight| f64::from(weight.values[i]) + f64::from(offset));
                 *x *= weight / (mean + f64::from(eps)).sqrt();
             }
         }
+        x
+    }
+
+    fn rotated(&self, mut x: Vec<f64>, token: usize) -> Vec<f64> {
         let pairs = self.shape.rotary_pairs;
         for i in 0..pairs {
             let (cos, sin) = (f64::from(self.cos[token * pairs + i]), f64::from(self.sin[token * pairs + i]));

@@ -31,6 +31,8 @@ fn every_option_agrees_with_f64() {
             let offset = Norm { offset: 1.0, ..Norm::rms(1e-6) };
             case().with_norms().with_norm(offset).check(isa);
             case().with_norm(Norm::rms(1e-6)).check(isa);
+            case().with_norms().normed_after_rotation().check(isa);
+            case().with_all(33).normed_after_rotation().check(isa);
             case().interleaved().check(isa);
             case().interleaved().with_rotary_pairs(head_dim / 4).check(isa);
             case().with_rotary_pairs(0).with_temperature().check(isa);
