@@ -120,9 +120,12 @@ fuzz: runtime
 bench: runtime target/models/qwen2.5-0.5b
 	$(CARGO) bench --locked
 
-# PEERS="--rounds 9 --out docs/peers.md" and the like; `python3 tools/bench/bench_peers.py --help` lists all.
+# SHAPE=qwen3-30b-a3b PROMPT=4096 PEERS="--layers 4 --rounds 9 --out docs/peers.md" and the like; `python3
+# tools/bench/bench_peers.py --help` lists all.
+SHAPE ?= qwen2.5-0.5b
+PROMPT ?= 256
 bench-peers: runtime $(RELEASE)/libortshard.so
-	$(PYTHON) tools/bench/bench_peers.py $(PEERS)
+	$(PYTHON) tools/bench/bench_peers.py --shape $(SHAPE) --prompt $(PROMPT) $(PEERS)
 
 # numpy comes from the system if it is there, else into target/.
 numpy:

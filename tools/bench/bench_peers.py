@@ -27,13 +27,15 @@ from peers import document, engines, setup
 from peers.engines import EXACT, Engine
 from peers.process import run_worker
 from peers.report import BUSY, Rounds, quiet, report
-
+from shapes import SHAPES
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("target/peers"), help="where the peers are kept")
-    parser.add_argument("--model", type=Path, default=Path("target/models/qwen2.5-0.5b"), help="written if missing")
+    parser.add_argument("--shape", choices=SHAPES, default=setup.MAIN_SHAPE, help="whose weights are random")
+    parser.add_argument("--layers", type=int, help="so many instead of all: of a model larger than the memory")
+    parser.add_argument("--model", type=Path, help="the folder, written if missing; target/models/SHAPE unless given")
     parser.add_argument("--library", type=Path, default=Path("target/release/libortshard.so"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
@@ -88,7 +90,7 @@ def measure(engine: Engine, options: argparse.Namespace, python: Path, reference
 
 def bandwidth(options: argparse.Namespace, python: Path, library: Path) -> float:
     """Bytes per second that the memory gives right now."""
-    paths = {"library": str(library), "file": str(options.model / "model.safetensors")}
+    paths = {"library": str(library), "file": str(setup.weights(options.model))}
     job = {"kind": "memory", "options": paths, "threads": options.threads}
     result = run_worker(python, job, options.cache / "memory.log")
     if "refused" in result:
@@ -126,7 +128,7 @@ def run_rounds(todo: list[Engine], options: argparse.Namespace, peers: setup.Pee
         for engine in todo[number % len(todo) :] + todo[: number % len(todo)]:
             if engine.name in missing:
                 continue
-            result = run_worker(engine, options, peers.python, reference)
+            result = measure(engine, options, peers.python, reference)
             after = bandwidth(options, peers.python, peers.memory)
             result["bandwidth"] = (before + after) / 2
             before = after
@@ -149,22 +151,24 @@ def kept(path: Path | None) -> Rounds:
 
 def main() -> None:
     options = parse()
+    options.model = options.model or Path("target/models") / "-".join(filter(None, [options.shape, options.layers and str(options.layers)]))
     for path in ("cache", "model", "library"):
         setattr(options, path, getattr(options, path).resolve())
     if not options.library.exists():
         sys.exit(f"{options.library} is not there: run `make bench-peers`, or name the library with --library")
     print("preparing", flush=True)
-    peers = setup.prepare(options.cache, options.model, options.jobs)
+    peers = setup.prepare(options.cache, options.model, options.shape, options.layers, options.jobs)
     ours, missing = engines.ortshard(options.library, options.model)
-    everything = ours + engines.others(peers)
+    everything = ours + engines.others(peers, options.shape)
     todo = [e for e in everything if options.only in e.name or e.name == EXACT]
     rounds = kept(options.keep) + run_rounds(todo, options, peers, missing)
     if not any(quiet(rounds)):
         sys.exit(f"nothing to report: other programs used more than {BUSY:.0%} of the processors all the time")
-    text = report(rounds, everything, options.threads, missing)
+    targets = engines.targets(options.shape, options.prompt)
+    text = report(rounds, everything, targets, options.threads, missing)
     print(f"\n{text}")
     if options.out:
-        options.out.write_text(document.document(text, everything, options.prompt, options.tokens))
+        options.out.write_text(document.document(text, everything, options))
 
 
 if __name__ == "__main__":

@@ -15,114 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from shapes import SHAPES, Tensors, tensors
 
-# What a config.json on the hub says, as transformers 4 spelled it.
-LLAMA = dict(
-    architectures=["LlamaForCausalLM"],
-    model_type="llama",
-    attention_bias=False,
-    hidden_act="silu",
-    initializer_range=0.02,
-    mlp_bias=False,
-    rms_norm_eps=1e-5,
-    rope_theta=500000.0,
-    rope_scaling=None,
-    use_cache=True,
-)
-LLAMA_3 = LLAMA | dict(vocab_size=128256, bos_token_id=128000, eos_token_id=128001)
-SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": LLAMA | dict(
-        hidden_size=64,
-        intermediate_size=176,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=False,
-        vocab_size=256,
-        bos_token_id=1,
-        eos_token_id=2,
-    ),
-    "qwen2.5-0.5b": dict(
-        architectures=["Qwen2ForCausalLM"],
-        model_type="qwen2",
-        hidden_act="silu",
-        hidden_size=896,
-        initializer_range=0.02,
-        intermediate_size=4864,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
-        max_position_embeddings=32768,
-        max_window_layers=24,
-        rms_norm_eps=1e-6,
-        rope_theta=1000000.0,
-        sliding_window=32768,
-        tie_word_embeddings=True,
-        use_cache=True,
-        use_sliding_window=False,
-        vocab_size=151936,
-        bos_token_id=151643,
-        eos_token_id=151643,
-    ),
-    "llama-3.2-1b": LLAMA_3 | dict(
-        head_dim=64,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=16,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        max_position_embeddings=131072,
-        rope_scaling=dict(
-            factor=32.0,
-            high_freq_factor=4.0,
-            low_freq_factor=1.0,
-            original_max_position_embeddings=8192,
-            rope_type="llama3",
-        ),
-        tie_word_embeddings=True,
-    ),
-    "llama-3-8b": LLAMA_3 | dict(
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        max_position_embeddings=8192,
-        tie_word_embeddings=False,
-    ),
-}
 # The name in config.json, the name in safetensors, and bytes per weight.
 DTYPES = {"bf16": ("bfloat16", "BF16", 2), "f16": ("float16", "F16", 2), "f32": ("float32", "F32", 4)}
 MAX_FILE = 5 * 10**9  # as the hub splits them
 BLOCK = 1 << 22  # weights drawn at a time
-
-Tensors = dict[str, tuple[int, ...]]
-
-
-def tensors(config: dict[str, Any]) -> Tensors:
-    """Every tensor's name and shape, in the order of the layers."""
-    hidden, inter = config["hidden_size"], config["intermediate_size"]
-    head = config.get("head_dim", hidden // config["num_attention_heads"])
-    queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
-    shapes: Tensors = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
-    for n in range(config["num_hidden_layers"]):
-        layer = f"model.layers.{n}."
-        shapes[layer + "input_layernorm.weight"] = (hidden,)
-        for name, width in (("q", queries), ("k", keys), ("v", keys)):
-            shapes[f"{layer}self_attn.{name}_proj.weight"] = (width, hidden)
-            if config["model_type"] == "qwen2":
-                shapes[f"{layer}self_attn.{name}_proj.bias"] = (width,)
-        shapes[layer + "self_attn.o_proj.weight"] = (hidden, queries)
-        shapes[layer + "post_attention_layernorm.weight"] = (hidden,)
-        shapes[layer + "mlp.gate_proj.weight"] = (inter, hidden)
-        shapes[layer + "mlp.up_proj.weight"] = (inter, hidden)
-        shapes[layer + "mlp.down_proj.weight"] = (hidden, inter)
-    shapes["model.norm.weight"] = (hidden,)
-    if not config["tie_word_embeddings"]:
-        shapes["lm_head.weight"] = (config["vocab_size"], hidden)
-    return shapes
-
 
 def split(shapes: Tensors, width: int) -> list[Tensors]:
     """Share the tensors out, in order, to files of at most MAX_FILE bytes."""
@@ -182,11 +80,14 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, required=True)
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--layers", type=int, help="so many instead of all: of a model larger than the memory")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
     torch_dtype, _, width = DTYPES[options.dtype]
     config = SHAPES[options.shape] | {"torch_dtype": torch_dtype}
+    if options.layers:
+        config["num_hidden_layers"] = options.layers
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 

@@ -1,4 +1,4 @@
-"""Write a Qwen2 model folder as GGUF in bf16, and quantised versions of it, without a vocabulary.
+"""Write a model folder as GGUF in bf16, and quantised versions of it, without a vocabulary.
 
     python convert_gguf.py MODEL OUT.gguf
     python convert_gguf.py --quantize q4_0 [--pure] --library DIR --binding DIR BF16.gguf OUT.gguf
@@ -9,10 +9,13 @@ are; vectors become float32, as that converter does it. Quantising is llama.cpp'
 
 import argparse
 import json
+import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,43 +29,78 @@ LAYER_NAMES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "self_attn.o_proj": "attn_output",
     "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
+    "mlp.gate_up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "mlp.gate": "ffn_gate_inp",
 }
+GEMMA_NAMES = LAYER_NAMES | {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+# What llama.cpp calls the architecture of a model_type.
+ARCHITECTURES = {"qwen2": "qwen2", "gemma3_text": "gemma3", "phi3": "phi3", "qwen3_moe": "qwen3moe"}
+EXPERT = re.compile(r"(.*\.mlp)\.experts\.(\d+)\.(gate|up|down)_proj\.weight")
 
 
-def gguf_name(name: str) -> str:
+def gguf_name(name: str, names: dict[str, str]) -> str:
     """What GGUF calls a tensor of the checkpoint."""
     if name in NAMES:
         return NAMES[name]
     _, _, layer, rest = name.split(".", 3)
     part, kind = rest.rsplit(".", 1)
-    return f"blk.{layer}.{LAYER_NAMES[part]}.{kind}"
+    return f"blk.{layer}.{names[part]}.{kind}"
 
 
-def tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """The bf16 tensors of a safetensors file, as their bits."""
-    data = np.memmap(path, dtype=np.uint8, mode="r")
-    length = int.from_bytes(data[:8].tobytes(), "little")
-    header = json.loads(data[8 : 8 + length].tobytes())
-    header.pop("__metadata__", None)
-    for name, tensor in header.items():
-        if tensor["dtype"] != "BF16":
-            sys.exit(f"{path}: {name} is {tensor['dtype']}; only bf16 models are converted")
-        start, end = (8 + length + offset for offset in tensor["data_offsets"])
-        yield name, data[start:end].view(np.uint16).reshape(tensor["shape"])
+def tensors(model: Path) -> dict[str, np.ndarray]:
+    """The bf16 tensors of a model folder, as their bits."""
+    found = {}
+    for path in sorted(model.glob("*.safetensors")):
+        data = np.memmap(path, dtype=np.uint8, mode="r")
+        length = int.from_bytes(data[:8].tobytes(), "little")
+        header = json.loads(data[8 : 8 + length].tobytes())
+        header.pop("__metadata__", None)
+        for name, tensor in header.items():
+            if tensor["dtype"] != "BF16":
+                sys.exit(f"{path}: {name} is {tensor['dtype']}; only bf16 models are converted")
+            start, end = (8 + length + offset for offset in tensor["data_offsets"])
+            found[name] = data[start:end].view(np.uint16).reshape(tensor["shape"])
+    return found
+
+
+def gathered(model: Path, config: dict[str, Any]) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """GGUF's tensors, in one order: each one's name, and the checkpoint's tensors that are stacked in it."""
+    names = GEMMA_NAMES if config["model_type"] == "gemma3_text" else LAYER_NAMES
+    stacks: dict[str, list[np.ndarray]] = {}
+    for name, bits in tensors(model).items():
+        if expert := EXPERT.fullmatch(name):
+            layer = expert[1].split(".")[2]
+            # The experts of a layer lie in the order of their numbers.
+            stacks.setdefault(f"blk.{layer}.ffn_{expert[3]}_exps.weight", []).append(bits)
+        else:
+            yield gguf_name(name, names), [bits]
+    yield from stacks.items()
+
+
+def wide(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def convert(model: Path, out: Path) -> None:
     import gguf
 
     config = json.loads((model / "config.json").read_text())
-    if config["model_type"] != "qwen2":
-        sys.exit(f"{model}: only qwen2 models are converted, this is {config['model_type']}")
-    writer = gguf.GGUFWriter(out, "qwen2")
+    kind = config["model_type"]
+    if kind not in ARCHITECTURES:
+        sys.exit(f"{model}: only {', '.join(ARCHITECTURES)} models are converted, this is {kind}")
+    writer = gguf.GGUFWriter(out, ARCHITECTURES[kind])
     writer.add_tokenizer_model("no_vocab")
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
@@ -74,15 +112,61 @@ def convert(model: Path, out: Path) -> None:
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_rope_freq_base(config["rope_theta"])
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
-    for name, bits in tensors(model / "model.safetensors"):
-        if bits.ndim == 1:
-            writer.add_tensor(gguf_name(name), (bits.astype(np.uint32) << 16).view(np.float32))
-        else:
-            writer.add_tensor(gguf_name(name), bits.view(np.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16)
+    own_keys(writer, config)
+
+    def stored(name: str, parts: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """Matrices as they are; vectors and routers as float32, as llama.cpp's converter has them."""
+        for bits in parts:
+            if bits.ndim == 1:
+                # GGUF has the whole factor of a norm, checkpoints of Gemma what it is above 1.
+                yield wide(bits) + (1 if kind == "gemma3_text" else 0)
+            else:
+                yield wide(bits) if "ffn_gate_inp" in name else bits.view(np.uint8)
+
+    factors = {}
+    if kind == "phi3":
+        scaling = config["rope_scaling"]
+        factors = {
+            f"rope_factors_{length}.weight": np.array(scaling[f"{length}_factor"], np.float32)
+            for length in ("long", "short")
+        }
+    for name, values in factors.items():
+        writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes)
+    for name, parts in gathered(model, config):
+        first = next(stored(name, parts))
+        shape = first.shape if len(parts) == 1 else (len(parts), *first.shape)
+        raw = gguf.GGMLQuantizationType.BF16 if first.dtype == np.uint8 else None
+        writer.add_tensor_info(name, shape, first.dtype, first.nbytes * len(parts), raw_dtype=raw)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
+    writer.write_ti_data_to_file()
+    for values in factors.values():
+        writer.write_tensor_data(values)
+    for name, parts in gathered(model, config):
+        writer.write_tensor_data(np.concatenate([values[None] for values in stored(name, parts)]))
     writer.close()
+
+
+def own_keys(writer: Any, config: dict[str, Any]) -> None:
+    """The keys that not all architectures have."""
+    head = config.get("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    match config["model_type"]:
+        case "gemma3_text":
+            writer.add_key_length(head)
+            writer.add_value_length(head)
+            writer.add_sliding_window(config["sliding_window"])
+        case "phi3":
+            writer.add_rope_dimension_count(int(head * config["partial_rotary_factor"]))
+            original, most = config["original_max_position_embeddings"], config["max_position_embeddings"]
+            writer.add_rope_scaling_orig_ctx_len(original)
+            writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(most / original) / math.log(original)))
+            writer.add_sliding_window(config["sliding_window"])
+        case "qwen3_moe":
+            writer.add_key_length(head)
+            writer.add_value_length(head)
+            writer.add_expert_count(config["num_experts"])
+            writer.add_expert_used_count(config["num_experts_per_tok"])
+            writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
 
 
 def quantize(source: Path, out: Path, kind: str, pure: bool) -> None:

@@ -1,5 +1,7 @@
 """The page docs/peers.md: the tables, and how they came about."""
 
+from argparse import Namespace
+
 from .engines import Engine
 from .setup import BINDING, BINDING_SHA256, GENAI_BUILD, REQUIREMENTS
 
@@ -11,21 +13,24 @@ def versions() -> str:
     return f"{genai}, and the llama.cpp in the source package of llama-cpp-python {BINDING} (sha256 {BINDING_SHA256[:12]}...)"
 
 
-def document(tables: str, engines: list[Engine], prompt: int, tokens: int) -> str:
+def document(tables: str, engines: list[Engine], options: Namespace) -> str:
     """The page."""
     notes = "\n".join(f"- {engine.name}: {engine.note}." for engine in engines if engine.note)
+    layers = f", {options.layers} layers of it" if options.layers else ""
+    more = f" --layers {options.layers}" if options.layers else ""
+    command = f'SHAPE={options.shape} PROMPT={options.prompt} PEERS="--out {options.out}{more}"'
     settings = " ".join(f"`{key}={value}`" for key, value in GENAI_BUILD.items() if key != "hf_token")
     return f"""# Beside other engines
 
-Written by `make bench-peers PEERS="--out docs/peers.md"` (`tools/bench/bench_peers.py`). The numbers are of one machine and one
+Written by `make bench-peers {command}` (`tools/bench/bench_peers.py`). The numbers are of one machine and one
 day; the ratios are what counts.
 
 {tables}
 
 ## How it is measured
 
-- Model: random bf16 weights of Qwen2.5-0.5B's shape (`tools/bench/make_random_model.py`); every engine gets those same weights,
-  converted or quantised by its own tools. Prompt of {prompt} tokens, greedy decoding of {tokens} after the first, batch 1.
+- Model: random bf16 weights of the shape of {options.shape}{layers} (`tools/bench/make_random_model.py`); every engine gets those same weights,
+  converted or quantised by its own tools. Prompt of {options.prompt} tokens, greedy decoding of {options.tokens} after the first, batch 1.
 - Every engine has the same number of threads, and everything else as its makers set it, unless said below.
 - One round measures each engine once, in a process of its own, so that no idle threads of another one are about; the
   order moves on from round to round. Each process warms up with the whole prompt and a few tokens. Ratios are made within

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from . import binding
-from .setup import Peers
+from .setup import MAIN_SHAPE, Peers
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,41 @@ ORTSHARD = [
     ("ortshard int4 fine", "INT4_FINE", 1),
     ("ortshard int8", "INT8", 1),
 ]
-TARGETS = [
-    Target(INT4, "decode", 1.5, GENAI),
-    Target(INT4, "decode", 2.0, Q4_0),
-    Target(INT4, "decode", 0.75),
-    Target(INT4, "prefill", 2.0, GENAI),
-    Target(INT4, "prefill", 1.5, Q4_0),
-    Target(EXACT, "decode", 1.25, BF16),
-    Target(EXACT, "decode", 0.92),
-    Target(EXACT, "prefill", 1.5, BF16),
-    # Without a number to reach, but of interest.
-    Target(INT4, "prefill", None, GENAI_ALL),
-    Target(INT4, "decode", None, Q4_0_PURE),
-    Target("ortshard int8", "decode", None, Q8_0),
-    Target("ortshard int8", "prefill", None, Q8_0),
-    Target(f"{EXACT}, 3 shards", "decode", None, EXACT),
-    Target(f"{EXACT}, 3 shards", "prefill", None, EXACT),
-    Target(f"{INT4}, 3 shards", "decode", None, INT4),
-]
+# The prompt of the main table.
+MAIN_PROMPT = 256
+
+
+def targets(shape: str, prompt: int) -> list[Target]:
+    """What is to be reached with a shape and a prompt of so many tokens; without a number: of interest."""
+    if shape != MAIN_SHAPE:
+        pairs = [(INT4, Q4_0), ("ortshard int8", Q8_0), (EXACT, BF16)]
+        return [Target(ours, what, 1.3, peer) for ours, peer in pairs for what in ("decode", "prefill")]
+    if prompt > MAIN_PROMPT:
+        return [
+            Target(INT4, "prefill", 2.5, GENAI),
+            Target(INT4, "decode", 3.0, GENAI),
+            Target(INT4, "prefill", None, Q4_0),
+            Target(INT4, "decode", None, Q4_0),
+            Target(EXACT, "prefill", None, BF16),
+            Target(EXACT, "decode", None, BF16),
+        ]
+    return [
+        Target(INT4, "decode", 1.5, GENAI),
+        Target(INT4, "decode", 2.0, Q4_0),
+        Target(INT4, "decode", 0.75),
+        Target(INT4, "prefill", 2.0, GENAI),
+        Target(INT4, "prefill", 1.5, Q4_0),
+        Target(EXACT, "decode", 1.25, BF16),
+        Target(EXACT, "decode", 0.92),
+        Target(EXACT, "prefill", 1.5, BF16),
+        Target(INT4, "prefill", None, GENAI_ALL),
+        Target(INT4, "decode", None, Q4_0_PURE),
+        Target("ortshard int8", "decode", None, Q8_0),
+        Target("ortshard int8", "prefill", None, Q8_0),
+        Target(f"{EXACT}, 3 shards", "decode", None, EXACT),
+        Target(f"{EXACT}, 3 shards", "prefill", None, EXACT),
+        Target(f"{INT4}, 3 shards", "decode", None, INT4),
+    ]
 
 
 def precisions() -> dict[str, int]:
@@ -81,7 +98,7 @@ def ortshard(library: Path, model: Path) -> tuple[list[Engine], dict[str, str]]:
     return engines, missing
 
 
-def others(peers: Peers) -> list[Engine]:
+def others(peers: Peers, shape: str) -> list[Engine]:
     """The rows of the peers."""
 
     def llama(name: str, file: str, note: str) -> Engine:
@@ -93,11 +110,16 @@ def others(peers: Peers) -> list[Engine]:
         size = (model / "model.onnx.data").stat().st_size
         return Engine(name, "genai", {"model": str(model), "weight_bytes": size}, note)
 
-    return [
-        genai(GENAI, "genai-int4", "blocks of 32, 4-bit head, `prune_lm_head`: logits of the last token only"),
-        genai(GENAI_ALL, "genai-int4-all-logits", "the same as the builder makes it unasked: logits of every token"),
+    rows = [
         llama(Q4_0, "q4_0.gguf", "blocks of 32, 8-bit head: what it makes of Q4_0 for this shape"),
         llama(Q4_0_PURE, "q4_0-pure.gguf", "with `--pure`: 4-bit head too"),
         llama(Q8_0, "q8_0.gguf", "blocks of 32"),
         llama(BF16, "bf16.gguf", "activations are rounded to bf16 where the processor has bf16 dot products"),
     ]
+    if shape == MAIN_SHAPE:
+        rows = [
+            genai(GENAI, "genai-int4", "blocks of 32, 4-bit head, `prune_lm_head`: logits of the last token only"),
+            genai(GENAI_ALL, "genai-int4-all-logits", "the same as the builder makes it unasked: logits of every token"),
+            *rows,
+        ]
+    return rows

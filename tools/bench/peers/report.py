@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .engines import TARGETS, Engine, Target
+from .engines import Engine, Target
 
 Rounds = list[dict[str, dict[str, Any]]]
 # Measurements while other programs used more of the processors than this do not count.
@@ -80,10 +80,10 @@ def agreement(measured: list[dict[str, Any]]) -> str:
     return f"{min(agrees):.4f}" if agrees else ""
 
 
-def target_table(rounds: Rounds) -> str:
+def target_table(rounds: Rounds, targets: list[Target]) -> str:
     """What was reached of each target whose engines were measured."""
     rows = []
-    for target in TARGETS:
+    for target in targets:
         reached = ratios(rounds, target)
         if not reached:
             continue
@@ -105,7 +105,9 @@ def machine(threads: int) -> str:
     return f"{', '.join(words)}; {threads} threads for every engine"
 
 
-def report(rounds: Rounds, engines: list[Engine], threads: int, missing: dict[str, str]) -> str:
+def report(
+    rounds: Rounds, engines: list[Engine], targets: list[Target], threads: int, missing: dict[str, str]
+) -> str:
     """Both tables and what to know about them. There must be a measurement that counts."""
     measured = sum(map(len, rounds))
     rounds = quiet(rounds)
@@ -116,7 +118,7 @@ def report(rounds: Rounds, engines: list[Engine], threads: int, missing: dict[st
         f"{len(rounds)} rounds; median (min..max). {counted} of {measured} measurements count: during the others, other "
         f"programs used more than {BUSY:.0%} of the processors.",
         engine_table(rounds, engines),
-        target_table(rounds),
+        target_table(rounds, targets),
     ]
     if missing:
         parts.append("\n".join(f"Left out: {name} ({why})." for name, why in missing.items()))

@@ -16,6 +16,8 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parents[1]
 REQUIREMENTS = BENCH / "requirements.txt"
+# The shape that onnxruntime-genai is measured with, too: its builder knows few others.
+MAIN_SHAPE = "qwen2.5-0.5b"
 # The source package of llama.cpp's Python binding holds llama.cpp itself.
 BINDING = "0.3.36"
 BINDING_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -125,18 +127,24 @@ def memory(cache: Path) -> Path:
     return library
 
 
+def weights(model: Path) -> Path:
+    """The first of the model's files of weights."""
+    return min(model.glob("*.safetensors"))
+
+
 def fingerprint(model: Path) -> str:
     """Tells models apart: their config and the begin of their weights."""
-    with (model / "model.safetensors").open("rb") as weights:
-        begin = weights.read(1 << 20)
+    with weights(model).open("rb") as file:
+        begin = file.read(1 << 20)
     return hashlib.sha256((model / "config.json").read_bytes() + begin).hexdigest()[:12]
 
 
-def random_model(python: Path, model: Path, cache: Path) -> None:
-    """The model, if it is not there: named after the shape it has."""
+def random_model(python: Path, model: Path, shape: str, layers: int | None, cache: Path) -> None:
+    """The model, if it is not there."""
     if (model / "config.json").exists():
         return
-    tool = [python, BENCH / "make_random_model.py", "--shape", model.name, "--dtype", "bf16", "--out", model]
+    tool = [python, BENCH / "make_random_model.py", "--shape", shape, "--dtype", "bf16", "--out", model]
+    tool += ["--layers", str(layers)] if layers else []
     run(f"writing the random model {model}", tool, cache / "model.log")
 
 
@@ -181,15 +189,16 @@ def genai(peers: Peers, model: Path, logs: Path) -> None:
         part.rename(out)
 
 
-def prepare(cache: Path, model: Path, jobs: int) -> Peers:
+def prepare(cache: Path, model: Path, shape: str, layers: int | None, jobs: int) -> Peers:
     """Makes whatever is not in the cache yet."""
     cache.mkdir(parents=True, exist_ok=True)
     python = venv(cache)
-    random_model(python, model, cache)
+    random_model(python, model, shape, layers, cache)
     models = cache / "models" / f"{model.name}-{fingerprint(model)}"
     models.mkdir(parents=True, exist_ok=True)
     source = binding(cache, python)
     peers = Peers(python, source, llama_cpp(cache, python, source, jobs), memory(cache), models)
     gguf(peers, model, cache)
-    genai(peers, model, cache)
+    if shape == MAIN_SHAPE:
+        genai(peers, model, cache)
     return peers
