@@ -98,7 +98,7 @@ int main(void)
     CHECK(memcmp(before, after, sizeof before) == 0);
     ortshard_shard_free(shard);
 
-    /* ONNX Runtime's own operators, which other devices run, agree with this library's. */
+    /* Stock operators, which other devices run, agree with native ones. */
     ortshard_runtime_info runtime = ORTSHARD_RUNTIME_INFO_INIT;
     OK(ortshard_runtime_get_info(&runtime));
     if (strtol(runtime.version + 2, NULL, 10) >= 24) {

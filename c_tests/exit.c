@@ -26,7 +26,7 @@ static ortshard_engine *create(int stock)
     return created;
 }
 
-/* A shard of `engine`. Older releases of ONNX Runtime cannot run one in their own operators: then there is nothing to see. */
+/* A shard of `engine`. Older releases of ONNX Runtime cannot run one in stock operators: then there is nothing to see. */
 static ortshard_shard *loaded(void)
 {
     ortshard_shard *shard;

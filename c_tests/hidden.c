@@ -46,7 +46,7 @@ static void saturated(int64_t width)
         CHECK(is == wanted || (value != value && (is & 0x7fff) > 0x7c00));
         beyond += value > 65520 || value < -65520;
     }
-    CHECK(beyond > 0 || !own_operators());
+    CHECK(beyond > 0 || !native_operators());
     free(states);
     ortshard_request_free(full);
     ortshard_request_free(half);

@@ -38,7 +38,7 @@ int main(void)
     OK(ortshard_engine_get_estimate(engine, &spec, TOKENS, 1, &estimate));
     ortshard_engine_free(engine);
     /* All logits, where the estimate has the last. ONNX Runtime's operators keep the attention's scores, which it leaves out. */
-    engine = engine_of(own_operators() ? estimate.total_bytes + sizeof logits : UINT64_C(1) << 30);
+    engine = engine_of(native_operators() ? estimate.total_bytes + sizeof logits : UINT64_C(1) << 30);
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
     OK(ortshard_shard_get_info(shard, &info));

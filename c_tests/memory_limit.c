@@ -29,7 +29,7 @@ int main(void)
     FAILS(OUT_OF_MEMORY, "memory_limit", ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     OK(ortshard_error_get_oom(NULL, &oom));
     CHECK(oom.site == ORTSHARD_OOM_LOAD && oom.requested_bytes <= estimate.weight_bytes);
-    CHECK(!own_operators() || oom.requested_bytes == estimate.weight_bytes); /* Others take them piece by piece. */
+    CHECK(!native_operators() || oom.requested_bytes == estimate.weight_bytes); /* Others take them piece by piece. */
     ortshard_engine_estimate tight = ORTSHARD_ENGINE_ESTIMATE_INIT;
     OK(ortshard_engine_get_estimate(engine, &spec, 64, 1, &tight));
     CHECK(tight.largest_last_layer < estimate.largest_last_layer);

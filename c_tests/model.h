@@ -7,7 +7,7 @@
 enum { MOST = 512 };
 
 /* Options of an engine on the device that ORTSHARD_TEST_DEVICE names, as in tests/suite/common/device.rs: "cpu", as without it,
- * "cuda", "cuda:N", "coreml", or "cpu-stock", the processor with ONNX Runtime's own operators. That anything else runs a shard
+ * "cuda", "cuda:N", "coreml", or "cpu-stock", the processor with stock operators. That anything else runs a shard
  * is an error. */
 static inline ortshard_engine_options on_device(void)
 {
@@ -36,8 +36,8 @@ static inline ortshard_engine *engine_on_device(void)
     return engine;
 }
 
-/* Whether shards run in this library's own operators, which promise the same bits however tokens are cut into calls. */
-static inline int own_operators(void)
+/* Whether shards run in native operators, which promise the same bits however tokens are cut into calls. */
+static inline int native_operators(void)
 {
     ortshard_engine_options options = on_device();
     return options.device == ORTSHARD_DEVICE_CPU && !options.stock_operators;
@@ -54,7 +54,7 @@ static inline int in_this_process(void)
 static inline int same_in_pieces(const void *a, const void *b, size_t bytes, float roundings)
 {
     float scale = 0, apart = 0;
-    if (own_operators()) return memcmp(a, b, bytes) == 0;
+    if (native_operators()) return memcmp(a, b, bytes) == 0;
     for (size_t i = 0; i < bytes; i += sizeof(float)) {
         float x, y;
         memcpy(&x, (const char *)a + i, sizeof x);

@@ -25,7 +25,7 @@ int main(void)
 {
     OK(ortshard_log_set_callback(ORTSHARD_LOG_ERROR, on_message, NULL));
 #ifndef __SANITIZE_ADDRESS__ /* which has such a limit of its own, and uses much address space itself */
-    rlim_t most = (rlim_t)1 << (own_operators() ? 40 : 32);
+    rlim_t most = (rlim_t)1 << (native_operators() ? 40 : 32);
     struct rlimit address_space = {most, most};
     if (in_this_process()) CHECK(setrlimit(RLIMIT_AS, &address_space) == 0); /* a GPU's driver takes what it likes */
 #endif
@@ -44,7 +44,7 @@ int main(void)
     static ortshard_request *filling[REQUESTS];
     size_t filled = 0;
     while (filled < REQUESTS && ortshard_request_create(shard, &options, &filling[filled]) == ORTSHARD_OK) filled++;
-    CHECK(filled < REQUESTS && filling[filled] == NULL && (filled == 0 || !own_operators()));
+    CHECK(filled < REQUESTS && filling[filled] == NULL && (filled == 0 || !native_operators()));
     CHECK(strstr(ortshard_last_error(), "out of memory") != NULL);
 
     ortshard_oom oom = ORTSHARD_OOM_INIT;

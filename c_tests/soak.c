@@ -29,7 +29,7 @@ static void swaps(int count)
 
 int main(void)
 {
-    int many = own_operators() ? 500 : 100;
+    int many = native_operators() ? 500 : 100;
     for (int release_first = 0; release_first <= 1; release_first++) {
         ortshard_engine_options options = on_device();
         options.release_first = release_first;

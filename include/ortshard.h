@@ -555,9 +555,10 @@ typedef struct ortshard_engine_options {
     /** Bytes that the folder may take; the shards not used for longest make room. 0: 64 GiB. */
     uint64_t pack_cache_limit;
     /**
-     * Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
-     * library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with
-     * results that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
+     * Not 0: shards on the processor run in stock operators, those that ONNX Runtime brings, as they do on other
+     * devices, instead of this library's native ones. A reference to compare with: slower, with a copy of the weights,
+     * exact ones as float32, and with results that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in
+     * float32.
      */
     int32_t stock_operators;
     /**
@@ -567,13 +568,13 @@ typedef struct ortshard_engine_options {
      * _F16 takes half the memory of _F32. A value beyond 65504 in magnitude, the largest there is, becomes that;
      * infinities and NaNs stay what they are. _INT8 is 8 bits, and one float32 scale for each head's key or value of
      * one token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both
-     * are for the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
+     * are for native operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
      */
     int32_t kv_type;
     /**
-     * Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so
-     * that ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one
-     * capacity. 0: 1. The processor's own operators run any requests together.
+     * Requests whose KV caches are made side by side where shards run in stock operators (on CUDA), so that
+     * ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one
+     * capacity. 0: 1. Native operators run any requests together.
      */
     uint32_t batch_slots;
     /**
@@ -796,8 +797,8 @@ typedef struct ortshard_shard_info {
     /** Nodes of its graph, as ONNX Runtime has placed them. */
     uint32_t nodes;
     /**
-     * Those of them that run on the processor: all if that is `device`, and on another device those that its provider
-     * does not take.
+     * Nodes that run on the processor: all if that is `device`, and on another device those that its provider does not
+     * take.
      */
     uint32_t cpu_nodes;
     /**
@@ -842,7 +843,7 @@ ortshard_status ortshard_shard_get_info(const ortshard_shard *shard, ortshard_sh
  * as float32 or, in another precision, matrices as the shard's own codes and scales (MatMulNBits; with 8 bits that
  * needs ONNX Runtime 1.24).
  *
- * Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
+ * ONNX Runtime loads the model without this library: its operators are ONNX's and ONNX Runtime's. Both files appear
  * complete, or neither does. Those that are there are replaced and their modes stay; links are followed.
  *
  * Errors: STALE_SHARD; INVALID_ARGUMENT for a path that is empty, ends in a slash, or where one of the two names is
@@ -914,11 +915,11 @@ typedef struct ortshard_tensor {
 
 /** Which logits a last shard gives. */
 enum ortshard_logits {
-    /** Those of the last token: [1, 1, vocab_size]. */
+    /** Logits of the last token: [1, 1, vocab_size]. */
     ORTSHARD_LOGITS_LAST = 0,
-    /** Those of every token: [1, n, vocab_size]. */
+    /** Logits of every token: [1, n, vocab_size]. */
     ORTSHARD_LOGITS_ALL = 1,
-    /** None: [1, 0, vocab_size]. Only fills the KV cache. */
+    /** No logits: [1, 0, vocab_size]. The call only fills the KV cache. */
     ORTSHARD_LOGITS_NONE = 2
 };
 
@@ -1928,9 +1929,9 @@ ortshard_status ortshard_runtime_get_info(ortshard_runtime_info *info);
  *
  * What shards can run on here: the processor, and what the loaded ONNX Runtime has an execution provider for.
  *
- * On the processor, shards run in this library's own operators. On another device, and with the engine's option
- * stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32 (on CUDA the checkpoint's own
- * bf16 or fp16, and bf16 for f32), or the quantised codes and scales.
+ * On the processor, shards run in native operators, this library's own. On another device, and with the engine's option
+ * stock_operators, they run in stock operators, those that ONNX Runtime brings, on copies of the weights: float32 (on
+ * CUDA the checkpoint's own bf16 or fp16, and bf16 for f32), or the quantised codes and scales.
  * ================================================================================================================== */
 
 /** A device. */

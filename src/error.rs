@@ -99,7 +99,9 @@ impl Error {
     /// An out-of-memory error at `site` for `requested` bytes on `device`.
     pub fn oom(site: Site, device: impl Into<String>, requested: u64, what: impl fmt::Display) -> Self {
         let device = device.into();
-        let message = format!("out of memory: {what} needs {requested} bytes on {device} (site: {site})");
+        // ONNX Runtime does not always say how many bytes it has asked for.
+        let amount = if requested == 0 { "nothing".to_owned() } else { format!("no {requested} bytes") };
+        let message = format!("out of memory: {device} has {amount} left for {what} (site: {site})");
         Self { kind: ErrorKind::OutOfMemory, message, oom: Some(OutOfMemory { site, device, requested }), source: None }
     }
 

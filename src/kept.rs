@@ -23,7 +23,7 @@ pub(crate) struct KeptShape {
 
 /// Where a layer's rows lie in the block of a [`KvCache`]: `[2, kv_heads, capacity]` rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct LayerPlace {
     /// Its first byte.
     pub at: usize,
     /// Tokens it has room for.
@@ -98,7 +98,7 @@ fn behind(window: usize) -> usize {
 pub(crate) struct KvCache {
     memory: MmapMut,
     rows: RowType,
-    layers: Vec<Place>,
+    layers: Vec<LayerPlace>,
 }
 
 impl KvCache {
@@ -116,7 +116,7 @@ impl KvCache {
         let place = |kept: &Kept| {
             let (row, capacity) = (shape.rows.bytes(kept.head_dim), room(kept, capacity, chunk));
             let (heads, window) = (kept.kv_heads, kept.window);
-            let place = Place { at, capacity, origin: 0, from: 0, undo: None, row, heads, window };
+            let place = LayerPlace { at, capacity, origin: 0, from: 0, undo: None, row, heads, window };
             at += place.bytes();
             place
         };
@@ -130,7 +130,7 @@ impl KvCache {
     }
 
     /// The whole block, and where in it each layer lies.
-    pub(crate) fn parts(&mut self) -> (&mut [u8], &[Place]) {
+    pub(crate) fn parts(&mut self) -> (&mut [u8], &[LayerPlace]) {
         (&mut self.memory, &self.layers)
     }
 
@@ -172,9 +172,9 @@ impl KvCache {
             }
             return Ok(());
         }
-        let is_start = |place: &Place| place.undo.is_some_and(|undo| undo.start == position);
+        let is_start = |place: &LayerPlace| place.undo.is_some_and(|undo| undo.start == position);
         let moved_on = self.layers.iter().filter(|place| position < place.earliest() && !is_start(place));
-        if let Some(earliest) = moved_on.map(Place::earliest).max() {
+        if let Some(earliest) = moved_on.map(LayerPlace::earliest).max() {
             bail!(
                 OutOfRange,
                 "position {position} is further back than the layers with a window have kept; the earliest is {earliest}, or 0 to \
@@ -268,7 +268,7 @@ impl KvCache {
     }
 }
 
-impl Place {
+impl LayerPlace {
     /// Bytes of the layer.
     fn bytes(&self) -> usize {
         self.row_bytes(self.capacity)

@@ -1,27 +1,10 @@
 //! Runs any contiguous range of a language model's layers (a *shard*) on ONNX Runtime.
 //!
-//! ```text
-//!   C program          Rust program
-//!       |                   |
-//!      ffi  ------------> engine       Engine, Shard, Request: all that can be done
-//!                           |
-//!   +--------+--------+-----+----+----+---------+-----------+
-//! source   model   weights   runtime  kept   sampler    tokenizer
-//! where    config  mapped    the only place   next id    text <-> ids
-//! files    to      tensors   that names ONNX
-//! lie      graph             Runtime
-//!             \        \     /  \      \
-//!            graph    kernels  graph  kernels
-//!        pure data    compute on plain slices
-//! ```
+//! An [`Engine`] loads a [`Shard`]; a [`Request`] on it takes ids or hidden states ([`Request::infer`]) and gives hidden states or
+//! logits; a [`Sampler`] chooses an id from logits, and a [`TextStream`] turns ids into text.
 //!
-//! The path of one token: [`Request::infer`] checks the input and takes the rows of its KV cache; `runtime` lends ids
-//! or hidden states, cache and output buffer to the shard's session; ONNX Runtime walks the graph that `model`
-//! described and `graph` wrote, calling back into `kernels` for each operation; the position is committed; logits go
-//! to [`Sampler`], the id to [`TextStream`].
-//!
-//! On other devices than the processor the graph is written in ONNX Runtime's own operators, and a decode step is bound once to
-//! places on the device that stay; [`infer_chain`] leaves hidden states there, [`next_token`] all logits but the largest.
+//! On other devices than the processor the graph is written in stock operators, those that ONNX Runtime brings, and a decode step is
+//! bound once to places on the device that stay; [`infer_chain`] leaves hidden states there, [`next_token`] all logits but the largest.
 //!
 //! Three ideas carry the design. A shard is *written, not exported*: the graph of exactly its layers is made from
 //! config.json and reads the checkpoint's tensors where they lie in the mapped files. A shard is immutable and shared;

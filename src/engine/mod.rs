@@ -38,7 +38,7 @@ use crate::runtime::{self, Runtime};
 use crate::source::{self, ModelFiles, SourceOptions, absolute};
 use crate::tokenizer::Tokenizer;
 use inspect::Situation;
-use load::{Place, Report};
+use load::{ModelPlace, Report};
 use memory::Budget;
 use options::Target;
 use recipe::Recipe;
@@ -87,7 +87,7 @@ impl Engine {
     /// This thread calls `progress` after each step; [`Break`](std::ops::ControlFlow::Break) cancels.
     pub fn ensure_shard(&self, spec: &ShardSpec, progress: Option<&mut OnProgress<'_>>) -> Result<Arc<Shard>> {
         let _loading = self.begin_loading()?;
-        let (place, old) = (Place::of(spec)?, self.current_shard());
+        let (place, old) = (ModelPlace::of(spec)?, self.current_shard());
         match old {
             Some(old) if old.recipe().is_for(&place, spec) => Ok(old),
             old => self.replace(old, &place, spec, None, progress),
@@ -120,7 +120,7 @@ impl Engine {
     fn replace(
         &self,
         old: Option<Arc<Shard>>,
-        place: &Place,
+        place: &ModelPlace,
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
         progress: Option<&mut OnProgress<'_>>,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::inspect::{Blueprint, range};
-use super::load::{Checkpoint, Packer, Place, Report, Stage, Stamps};
+use super::load::{Checkpoint, ModelPlace, Packer, Report, Stage, Stamps};
 use super::memory::{Budget, Reservation};
 use super::options::{EngineOptions, ShardSpec, Target};
 use super::session::Session;
@@ -14,7 +14,7 @@ use crate::weights::WeightTable;
 /// What a shard is made of: read and checked, but nothing taken for it yet.
 #[derive(Debug)]
 pub(crate) struct Recipe {
-    pub place: Place,
+    pub place: ModelPlace,
     pub spec: ShardSpec,
     /// Whether the weights are the model's own, not a checkpoint's.
     is_own: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Loaded {
 impl Recipe {
     /// The recipe of the layers that `spec` names of the model at `place`, with the model's own weights or those of `checkpoint`.
     pub(crate) fn new(
-        place: &Place,
+        place: &ModelPlace,
         spec: &ShardSpec,
         checkpoint: Option<&Path>,
         options: &EngineOptions,
@@ -57,7 +57,7 @@ impl Recipe {
         source.catalogue().tell_unused(&wanted);
         let is_own = checkpoint.is_none();
         let stamps = match place {
-            Place::Folder(folder) if is_own => source.stamps(folder, &wanted)?,
+            ModelPlace::Folder(folder) if is_own => source.stamps(folder, &wanted)?,
             _ => Stamps::default(),
         };
         let packer = Packer::new(options, &place.name(), blueprint.range);
@@ -67,7 +67,7 @@ impl Recipe {
 
     /// Whether it is for what `spec` names, whose model is at `place`: for those layers, with the model's own weights as they lie
     /// there now.
-    pub(crate) fn is_for(&self, place: &Place, spec: &ShardSpec) -> bool {
+    pub(crate) fn is_for(&self, place: &ModelPlace, spec: &ShardSpec) -> bool {
         let Blueprint { config, range: own, .. } = &self.blueprint;
         let same_range = || range(spec, config).is_ok_and(|range| range == *own);
         self.is_own && self.place == *place && same_range() && self.stamps.are_current()

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::op::{Activate, Add, Attend, Embed, Experts, Gated, Norm, Op, Project, Qkv, Rows, Scale, SoftCap};
+use super::op::{Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Op, Project, Qkv, Scale, SoftCap};
 use super::{Attention, Expert, Graph, Input, Linear, Output, Routing, Value, Weight};
 use crate::kernels::{self, Activation};
 
@@ -162,7 +162,7 @@ impl Builder {
     /// The rows whose logits are wanted.
     pub(crate) fn rows(&mut self, x: Value) -> Value {
         let out = self.value("wanted_rows", x.width);
-        self.push(Rows { x, out });
+        self.push(LogitRows { x, out });
         out
     }
 

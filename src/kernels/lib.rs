@@ -48,7 +48,7 @@ mod testing;
 mod widen;
 
 pub use activation::{Activation, activate};
-pub use attention::{AttentionInputs, AttentionShape, Rotation, RowType, Sequence, attention};
+pub use attention::{AttentionInputs, AttentionSegment, AttentionShape, Rotation, RowType, attention};
 
 pub use elementwise::{add, scale, soft_cap};
 pub use embed::embed;

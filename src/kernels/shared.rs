@@ -99,7 +99,7 @@ impl Scratch {
         Self(block)
     }
 
-    /// The same, or an error where there is not enough memory.
+    /// Takes at least `len` values, or gives an error where there is not enough memory.
     pub(super) fn try_take(len: usize) -> Result<Self, OutOfMemory> {
         let mut scratch = Self::take(0);
         let (have, want) = (scratch.0.len(), len.div_ceil(16));
@@ -118,7 +118,7 @@ impl Scratch {
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) }
     }
 
-    /// The same memory as bytes.
+    /// The values' memory as bytes.
     #[inline(always)]
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the lines are 64 bytes each, one after another, any bytes are a value, and borrowed as long as the result.

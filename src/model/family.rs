@@ -40,7 +40,7 @@ pub(crate) trait Family: Debug + Send + Sync {
         g.rms_norm(x, "model.norm.weight", c.rms_norm_eps)
     }
 
-    /// The logits as the head's product gives them.
+    /// The logits as the output head gives them.
     fn logits(&self, _: &mut Builder, _: &ModelConfig, logits: Value) -> Value {
         logits
     }

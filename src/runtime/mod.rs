@@ -27,7 +27,7 @@ pub(crate) use run::rows::Rows;
 pub(crate) use run::session::{Contents, Session};
 pub(crate) use run::tensor::{Tensor, TensorMut};
 pub(crate) use run::values::Values;
-pub(crate) use stock::{DeviceRows, DeviceSession, Reserved, Step, Take};
+pub(crate) use stock::{DecodeStep, DeviceRows, DeviceSession, Reserved, Take};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

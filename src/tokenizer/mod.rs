@@ -10,10 +10,10 @@ mod jinja;
 mod memory;
 mod patterns;
 mod pieces;
-mod plan;
 mod retries;
 mod special;
 mod split;
+mod stages;
 mod stream;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,8 +28,8 @@ pub use self::stream::TextStream;
 use self::added::Listed;
 use self::files::{Json, SideFiles};
 use self::pieces::Pieces;
-use self::plan::Plan;
 use self::special::{Special, Tokens};
+use self::stages::Stages;
 use self::stream::State;
 use crate::error::{Error, Result, Site, bail, err};
 use crate::source::{Folder, ModelFiles, OnTransfer, Transfer, names};
@@ -51,7 +51,7 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     size: usize,
     special: Special,
-    plan: Plan,
+    stages: Stages,
     /// How to encode long texts, found out when the first comes; `None` if the tokenizer does not let texts be cut.
     pieces: OnceLock<Option<Pieces>>,
     chat_template: Option<String>,
@@ -113,14 +113,14 @@ impl Tokenizer {
         special::refuse_patched(&beside, size)?;
         let is_special = |id| inner.id_to_token(id).is_some_and(|t| inner.get_added_vocabulary().is_special_token(&t));
         let special = Special::new(tokens, &beside, |token| inner.token_to_id(token), is_special)?;
-        let plan = Plan::new(inner.get_decoder());
+        let stages = Stages::new(inner.get_decoder());
         Ok(Self {
             chat_template: beside.into_chat_template(),
             label,
             inner,
             size,
             special,
-            plan,
+            stages,
             pieces: OnceLock::new(),
         })
     }

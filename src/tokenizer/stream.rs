@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plan::Join;
+use super::stages::Join;
 use super::{Tokenizer, guarded, memory};
 use crate::error::{Result, bail};
 
@@ -74,15 +74,15 @@ impl TextStream {
 impl State {
     /// Whether `tokenizer` can give text before all tokens are there.
     pub(super) fn streams(tokenizer: &Tokenizer) -> bool {
-        tokenizer.plan.join != Join::Whole
+        tokenizer.stages.join != Join::Whole
     }
 
     /// The text that `token`, whose id is `id`, makes certain.
     pub(super) fn push(&mut self, tokenizer: &Tokenizer, id: u32, token: String) -> Result<String> {
-        let plan = &tokenizer.plan;
-        let piece = guarded(&tokenizer.label, || plan.apply(token, !self.started))?;
+        let stages = &tokenizer.stages;
+        let piece = guarded(&tokenizer.label, || stages.apply(token, !self.started))?;
         memory::reserve(&mut self.bytes, piece.len())?;
-        let text = match plan.join {
+        let text = match stages.join {
             Join::Spaced if self.started => format!(" {piece}"),
             Join::Text | Join::Spaced => piece,
             Join::ByteLevel => {
@@ -101,22 +101,22 @@ impl State {
                 String::new()
             }
         };
-        let text = guarded(&tokenizer.label, || plan.finish(text))?;
+        let text = guarded(&tokenizer.label, || stages.finish(text))?;
         self.started = true;
-        Ok(self.strip(text, plan.lead))
+        Ok(self.strip(text, stages.lead))
     }
 
     pub(super) fn finish(mut self, tokenizer: &Tokenizer) -> Result<String> {
-        let plan = &tokenizer.plan;
-        let text = match plan.join {
+        let stages = &tokenizer.stages;
+        let text = match stages.join {
             Join::Text | Join::Spaced => String::new(),
             Join::ByteLevel => String::from_utf8_lossy(&self.bytes).into_owned(),
             Join::ByteFallback => take_run(&mut self.bytes)?,
             // Special tokens are left out already.
             Join::Whole => return tokenizer.decode(&self.ids, false),
         };
-        let text = guarded(&tokenizer.label, || plan.finish(text))?;
-        Ok(self.strip(text, plan.lead))
+        let text = guarded(&tokenizer.label, || stages.finish(text))?;
+        Ok(self.strip(text, stages.lead))
     }
 
     /// `text` without those of its characters that are to be stripped from the start of the whole text.

@@ -34,7 +34,7 @@ const ADAPTER: &str = "adapter_config.json";
 
 /// The file that holds a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TensorPlace {
     /// Many tensors share it.
     pub file: Arc<str>,
     /// The tensor's name in the file.
@@ -44,7 +44,7 @@ pub(super) struct Place {
 /// The tensors of a checkpoint, by the names that graphs use.
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
-    places: HashMap<String, Place>,
+    places: HashMap<String, TensorPlace>,
     /// The file that says which tensors there are: the index, or the one file that holds them all.
     origin: String,
     /// A tensor with a name that no graph uses, for messages.
@@ -99,7 +99,7 @@ impl Catalogue {
     fn of_file(file: &str, header: &Header) -> Self {
         let shared: Arc<str> = file.into();
         let names = header.metadata.offset_keys().into_iter();
-        Self::new(file.to_owned(), names.map(|name| Place { file: Arc::clone(&shared), name }).collect())
+        Self::new(file.to_owned(), names.map(|name| TensorPlace { file: Arc::clone(&shared), name }).collect())
     }
 
     fn of(model: &dyn ModelFiles, origin: Origin, on: &mut OnEvent<'_>) -> Result<Self> {
@@ -111,7 +111,7 @@ impl Catalogue {
             }
             Origin::Index(index, map) => {
                 let entry = |(name, file): (String, Value)| match file {
-                    Value::String(file) => Ok(Place { file: plain_name(&file).into(), name }),
+                    Value::String(file) => Ok(TensorPlace { file: plain_name(&file).into(), name }),
                     _ => bail!(Malformed, "{index}: weight_map.{} is not a file name", shown(&name)),
                 };
                 let entries = map.into_iter().map(entry).collect::<Result<_>>()?;
@@ -120,7 +120,7 @@ impl Catalogue {
         }
     }
 
-    fn new(origin: String, mut entries: Vec<Place>) -> Self {
+    fn new(origin: String, mut entries: Vec<TensorPlace>) -> Self {
         // If two names mean one tensor, the one that sorts first counts.
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let mut catalogue = Self { origin, ..Self::default() };
@@ -132,7 +132,7 @@ impl Catalogue {
                 None => catalogue.stranger = catalogue.stranger.take().or(Some(place.name)),
             }
         }
-        // A model with a text part may have its head outside of that part.
+        // A model with a text part may have its output head outside of that part.
         if catalogue.places.keys().all(|name| name.starts_with("lm_head.")) {
             for (name, place) in nested {
                 catalogue.add(name, place);
@@ -141,7 +141,7 @@ impl Catalogue {
         catalogue
     }
 
-    fn add(&mut self, name: String, place: Place) {
+    fn add(&mut self, name: String, place: TensorPlace) {
         match self.places.get(&name) {
             Some(first) => log::warn!(
                 "{}: `{name}` is there twice, as `{}` and `{}`; the first counts, as in transformers",

@@ -142,7 +142,7 @@ fn a_request_of_another_engine_is_refused_and_lends_no_memory() {
     assert!(outcomes[0].is_none());
     assert_eq!(outcomes[1].as_ref().unwrap().kind(), ErrorKind::InvalidArgument);
     // With stock operators the first decode step makes places for itself that stay.
-    if device::own_operators() {
+    if device::native_operators() {
         assert_eq!(engines[0].memory_used(), before, "one row of logits, as in the call before");
     }
     assert_eq!(engines[1].memory_used(), idle[1], "a failed call leaves no output");

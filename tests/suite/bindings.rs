@@ -36,7 +36,7 @@ fn golden(model: &Model) -> String {
 }
 
 fn skipped(what: &str) -> bool {
-    if c::prebuilt() || !device::own_operators() {
+    if c::prebuilt() || !device::native_operators() {
         eprintln!("SKIPPED: {what} is tried on the processor, where the library is built");
         return true;
     }

@@ -88,7 +88,7 @@ fn under_sanitizers() {
 /// Part of `make test-gpu`.
 #[test]
 fn on_the_device() {
-    if device::own_operators() && !c::prebuilt() {
+    if device::native_operators() && !c::prebuilt() {
         skipped("without ORTSHARD_TEST_DEVICE, with_the_shared_library runs the same programs");
         return;
     }

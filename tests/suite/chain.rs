@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 
 /// The two dialects on the processor, the second only where ONNX Runtime can run it; or the device that is asked for.
 fn engines() -> Vec<EngineOptions> {
-    if !device::own_operators() {
+    if !device::native_operators() {
         return vec![device::options()];
     }
     let stock = EngineOptions { stock_operators: true, ..EngineOptions::default() };

@@ -205,7 +205,7 @@ fn a_shard_says_where_its_nodes_run() {
 
 /// The same codes and scales, and activations rounded alike: what is left are values in the middle between two codes.
 #[test]
-fn stock_operators_multiply_quantised_weights_as_our_own_do() {
+fn stock_operators_multiply_quantised_weights_as_native_ones_do() {
     for model in models() {
         for precision in [Precision::Int8, Precision::Int4, Precision::Int4Fine] {
             let run = |stock_operators| {

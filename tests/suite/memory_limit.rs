@@ -83,7 +83,7 @@ fn the_estimate_is_what_is_reserved() {
     let estimate = engine.estimate(&spec(&model), 100, 2).unwrap();
     assert_eq!(engine.memory_used(), 0, "estimating takes nothing");
     let shard = engine.ensure_shard(&spec(&model), None).unwrap();
-    assert!(!device::own_operators() || estimate.weight_bytes == shard.info().weight_bytes, "no copies");
+    assert!(!device::native_operators() || estimate.weight_bytes == shard.info().weight_bytes, "no copies");
     let loaded = engine.memory_used();
     let request = || Request::new(&shard, RequestOptions { capacity: 100, ..RequestOptions::default() }).unwrap();
     let _two = (request(), request());

@@ -45,8 +45,8 @@ impl Blueprint {
     /// Whether the experts of a layer are stacked is not in config.json: transformers saves them one by one, or, with
     /// `save_original_format=False`, as it holds them.
     ///
-    /// If config.json ties the head to the embedding, this follows transformers 5:
-    /// - If the checkpoint has both a head and an embedding, the head is the head. In many such checkpoints the two are equal, and
+    /// If config.json ties the output head to the embedding, this follows transformers 5:
+    /// - If the checkpoint has both an output head and an embedding, the head is its own. In many such checkpoints the two are equal, and
     ///   then it makes no difference.
     /// - If the checkpoint has a head alone, the head is the embedding, too.
     pub(crate) fn corrected_by(mut self, catalogue: &mut Catalogue) -> Self {

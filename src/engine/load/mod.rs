@@ -7,6 +7,6 @@ mod progress;
 
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use packer::Packer;
-pub(crate) use place::{Place, Stamps};
+pub(crate) use place::{ModelPlace, Stamps};
 pub(crate) use progress::Report;
 pub use progress::{OnProgress, Progress, Stage};

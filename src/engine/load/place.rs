@@ -10,14 +10,14 @@ use crate::source::{self, Folder, ModelFiles, SourceOptions};
 
 /// The place of a model, which tells it from other models.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ModelPlace {
     /// A folder, by its real path.
     Folder(PathBuf),
     /// A model of the hub or of the host, by its name.
     Named { model: String, revision: Option<String> },
 }
 
-impl Place {
+impl ModelPlace {
     /// The place of the model that `spec` names.
     pub(crate) fn of(spec: &ShardSpec) -> Result<Self> {
         let (model, revision) = (spec.model.clone(), spec.revision.clone());

@@ -109,7 +109,7 @@ impl KvStore {
                 if u64::from_le_bytes(*first) != 0 {
                     bail!(
                         Unsupported,
-                        "state: it keeps a window of layer {}, and ONNX Runtime's own operators need every token",
+                        "state: it keeps a window of layer {}, and stock operators need every token",
                         kept.layer
                     );
                 }

@@ -25,8 +25,8 @@ pub struct EngineOptions {
     /// Whether a device that is missing or cannot run a shard is an error. If this is not set, the processor takes the device's place,
     /// and the log says so.
     pub require_device: bool,
-    /// Whether shards on the processor run in the stock operators, ONNX Runtime's own, as they do on other devices, and not in this
-    /// library's native ones.
+    /// Whether shards on the processor run in stock operators, those that ONNX Runtime brings, as they do on other devices, and not
+    /// in this library's native ones.
     ///
     /// The stock operators are a reference to compare with. They are slower and keep a copy of the weights, exact ones as float32.
     /// Their results differ from the native ones in the last bits, also between ways to cut a prompt into chunks. They need ONNX

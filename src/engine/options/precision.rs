@@ -7,7 +7,7 @@ use crate::weights;
 
 /// How weights are kept and multiplied.
 ///
-/// The precision is about matrices only, the embedding and the head among them; norms and biases always stay exact. With every
+/// The precision is about matrices only, the embedding and the output head among them; norms and biases always stay exact. With every
 /// precision, each partition of a model, each batch and each number of threads gives the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

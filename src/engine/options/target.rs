@@ -120,7 +120,7 @@ fn check_kv_type(options: &EngineOptions, device: Device, what: impl fmt::Displa
     match options.kv_type {
         KvType::Auto => Ok(()),
         KvType::F32 if !matches!(device, Device::Cuda(_)) => Ok(()),
-        other => Err(err!(Unsupported, "kv_type {other:?} is for the processor's own operators, not for {what}")),
+        other => Err(err!(Unsupported, "kv_type {other:?} is for native operators, not for {what}")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::engine::io::Logits;
 use crate::engine::memory::{KvCell, Reservation};
-use crate::engine::run::{Call, Progress, run};
+use crate::engine::run::{Call, CallProgress, run_calls};
 use crate::engine::session::{Given, Results, Sink};
 use crate::engine::shard::Shard;
 use crate::error::{Error, Result, Site};
@@ -13,12 +13,12 @@ use crate::runtime::{Cancel, Rows};
 /// The input of every token so far: the request's memory between calls.
 #[derive(Debug)]
 pub(super) struct History {
-    input: Kept,
+    input: OwnedRows,
     _memory: Reservation,
 }
 
 #[derive(Debug)]
-enum Kept {
+enum OwnedRows {
     Ids(Vec<i64>),
     /// Hidden states of this width.
     Hidden(Vec<f32>, usize),
@@ -37,11 +37,11 @@ impl History {
         let input = if shard.info().is_first {
             let mut ids = Vec::new();
             ids.try_reserve_exact(capacity).map_err(refused)?;
-            Kept::Ids(ids)
+            OwnedRows::Ids(ids)
         } else {
             let mut values = Vec::new();
             values.try_reserve_exact(capacity.saturating_mul(width)).map_err(refused)?;
-            Kept::Hidden(values, width)
+            OwnedRows::Hidden(values, width)
         };
         Ok(Self { input, _memory: memory })
     }
@@ -49,8 +49,8 @@ impl History {
     /// Adds rows that have been run.
     pub(super) fn push(&mut self, rows: Rows) {
         match (&mut self.input, rows) {
-            (Kept::Ids(ids), Rows::Ids(more)) => ids.extend_from_slice(more),
-            (Kept::Hidden(values, _), Rows::Hidden(more, _)) => values.extend_from_slice(more),
+            (OwnedRows::Ids(ids), Rows::Ids(more)) => ids.extend_from_slice(more),
+            (OwnedRows::Hidden(values, _), Rows::Hidden(more, _)) => values.extend_from_slice(more),
             // The request has checked that the input is of its shard's kind.
             _ => {}
         }
@@ -59,16 +59,16 @@ impl History {
     /// Forgets every token from `position` on.
     pub(super) fn truncate(&mut self, position: usize) {
         match &mut self.input {
-            Kept::Ids(ids) => ids.truncate(position),
-            Kept::Hidden(values, width) => values.truncate(position * *width),
+            OwnedRows::Ids(ids) => ids.truncate(position),
+            OwnedRows::Hidden(values, width) => values.truncate(position * *width),
         }
     }
 
     /// The input of the tokens `range`.
     pub(super) fn rows(&self, range: Range<usize>) -> Rows<'_> {
         match &self.input {
-            Kept::Ids(ids) => Rows::Ids(&ids[range]),
-            Kept::Hidden(values, width) => Rows::Hidden(&values[range.start * width..range.end * width], *width),
+            OwnedRows::Ids(ids) => Rows::Ids(&ids[range]),
+            OwnedRows::Hidden(values, width) => Rows::Hidden(&values[range.start * width..range.end * width], *width),
         }
     }
 }
@@ -89,10 +89,18 @@ pub(super) fn replay(
         if let Some(before) = results.take() {
             sink.reuse(before);
         }
-        let call =
-            Call { rows, logits: Logits::None, best: 0, cache, position, chunk, cancel, progress: Progress::default() };
+        let call = Call {
+            rows,
+            logits: Logits::None,
+            best: 0,
+            cache,
+            position,
+            chunk,
+            cancel,
+            progress: CallProgress::default(),
+        };
         let mut calls = [call];
-        run(shard, &mut calls, &mut sink)?;
+        run_calls(shard, &mut calls, &mut sink)?;
         let [call] = calls;
         if let Given::Rows(given) = call.end(shard, &mut sink, None)? {
             *results = Some(given);

@@ -17,7 +17,7 @@ use ndarray::ArrayView2;
 use super::io::{Input, Logits, Output};
 use super::memory::{KvCell, KvStore};
 use super::options::{DEFAULT_CAPACITY, DEFAULT_CHUNK, RequestOptions};
-use super::run::{Call, Progress, run};
+use super::run::{Call, CallProgress, run_calls};
 use super::session::{Given, Results, Sink};
 use super::shard::Shard;
 use crate::error::{ErrorKind, Result, bail, err};
@@ -299,7 +299,7 @@ fn advance(mut tasks: Vec<Task>, mut sink: Sink) -> Vec<Result<Given>> {
         task.prepare(&shard, &mut sink);
     }
     let mut calls: Vec<Call> = tasks.iter().filter_map(Task::call).collect();
-    let stopped = if calls.is_empty() { None } else { run(&shard, &mut calls, &mut sink).err() };
+    let stopped = if calls.is_empty() { None } else { run_calls(&shard, &mut calls, &mut sink).err() };
     let ended: Vec<_> = calls.into_iter().map(|call| call.end(&shard, &mut sink, stopped.as_ref())).collect();
     let mut ended = ended.into_iter();
     tasks.into_iter().map(|task| task.finish(&mut ended)).collect()
@@ -330,7 +330,7 @@ impl Task<'_, '_> {
             position: request.position,
             chunk: request.chunk,
             cancel: &request.cancel,
-            progress: Progress::default(),
+            progress: CallProgress::default(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! One request's part of a run.
+//! A call of one request.
 
 use crate::engine::io::Logits;
 use crate::engine::memory::KvCell;
@@ -7,7 +7,7 @@ use crate::engine::shard::Shard;
 use crate::error::{Error, Result, err};
 use crate::runtime::{Cancel, Rows};
 
-/// One request's part of a run: what goes in, where its KV cache is, and how far it has come.
+/// A call of one request: what goes in, where the request's KV cache is, and how far the call has come.
 #[derive(Debug)]
 pub(crate) struct Call<'c> {
     pub rows: Rows<'c>,
@@ -20,12 +20,12 @@ pub(crate) struct Call<'c> {
     /// The most rows of the call that go into one piece.
     pub chunk: usize,
     pub cancel: &'c Cancel,
-    pub progress: Progress,
+    pub progress: CallProgress,
 }
 
 /// How far a call has come.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct CallProgress {
     /// Rows that have been run.
     pub(super) done: usize,
     /// The call's first row among the results.

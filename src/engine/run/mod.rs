@@ -10,7 +10,7 @@ mod flags;
 mod gather;
 mod pieces;
 
-pub(crate) use call::{Call, Progress};
+pub(crate) use call::{Call, CallProgress};
 pub(crate) use flags::Flags;
 
 use super::session::Sink;
@@ -21,7 +21,7 @@ use pieces::Pieces;
 /// Runs all rows of `calls`, which are on `shard`, into `sink`.
 ///
 /// A call that is cancelled fails alone, and [`Call::end`] says so. An error that this function returns has failed all calls.
-pub(crate) fn run(shard: &Shard, calls: &mut [Call], sink: &mut Sink) -> Result<()> {
+pub(crate) fn run_calls(shard: &Shard, calls: &mut [Call], sink: &mut Sink) -> Result<()> {
     let shapes = calls.iter().map(|call| call.output_shape(shard));
     let (rows, width) = shapes.fold((0, 0), |(sum, _), (rows, width)| (sum + rows, width));
     sink.reserve(rows, width, &shard.budget)?;

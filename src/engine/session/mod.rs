@@ -1,7 +1,7 @@
 //! A shard's session: its graph in one of two dialects, behind one way to run it.
 //!
 //! On the processor the graph is written in this library's native operators, which read the mapped weights. For any other device it
-//! is written in the stock operators, ONNX Runtime's own, which get the weights in one type or, quantised, as codes and scales. Both
+//! is written in stock operators, those that ONNX Runtime brings, which get the weights in one type or, quantised, as codes and scales. Both
 //! take and give float32 rows, so requests do not see the difference.
 
 mod sink;

@@ -11,14 +11,14 @@ use crate::engine::load::Packer;
 use crate::engine::memory::{Budget, Reservation, SHRINK_FROM, Slot, Slots, run_of};
 use crate::engine::options::Target;
 use crate::error::{Error, ErrorKind, Result, Site, bail};
-use crate::graph::stock::{self, Blocks, Form, Place, Style};
+use crate::graph::stock::{self, Blocks, FileOffset, Form, Style};
 use crate::graph::{self, Graph};
 use crate::kept::KeptShape;
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
 use crate::runtime::{
-    self, Batch, CacheShape, Cancel, Contents, DeviceMemory, DeviceRows, DeviceSession, Placement, Reserved, Rows,
-    Step, Take,
+    self, Batch, CacheShape, Cancel, Contents, DecodeStep, DeviceMemory, DeviceRows, DeviceSession, Placement,
+    Reserved, Rows, Take,
 };
 use crate::weights::{Files, WeightTable};
 
@@ -55,7 +55,7 @@ impl StockSession {
         weights: &WeightTable,
         budget: &Arc<Budget>,
     ) -> Result<(Self, Placement, usize, Vec<Reservation>)> {
-        const KEPT: &str = "the weights of ONNX Runtime's own operators";
+        const KEPT: &str = "the weights of stock operators";
         const PASSING: &str = "passing the weights to ONNX Runtime";
         let (dtype, blocks) = (target.dtype(weights.dtype()), packer.blocks());
         let files = weights.files(dtype);
@@ -99,10 +99,10 @@ impl StockSession {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Remembers how a run of `parts` has ended.
-    fn remember(&self, parts: &[Part], done: &Result<()>) {
-        let rows = parts.iter().map(|part| part.rows.len()).sum();
-        let last = parts.iter().map(|part| part.positions.end).max().unwrap_or(0);
+    /// Remembers how a run of `segments` has ended.
+    fn remember(&self, segments: &[SlotSegment], done: &Result<()>) {
+        let rows = segments.iter().map(|segment| segment.rows.len()).sum();
+        let last = segments.iter().map(|segment| segment.positions.end).max().unwrap_or(0);
         let (most_rows, furthest) = &self.fitted;
         match done {
             Ok(()) => {
@@ -129,7 +129,7 @@ impl StockSession {
             bail!(Internal, "a shard without layers")
         };
         if kept.layers.iter().any(|other| (other.kv_heads, other.head_dim) != (kv_heads, head_dim)) {
-            bail!(Unsupported, "layers with KV heads of different shapes do not run in ONNX Runtime's own operators");
+            bail!(Unsupported, "layers with KV heads of different shapes do not run in stock operators");
         }
         let shape = CacheShape { dtype: self.dtype(), layers, slots: 1, kv_heads, capacity, head_dim };
         slots.take(self.session.memory(), shape, budget)
@@ -146,15 +146,15 @@ impl StockSession {
         cancel: &Cancel,
     ) -> Result<()> {
         let (width, is_last) = (self.session.width(), self.session.is_last());
-        let parts = parts(batch, is_last, wanted)?;
+        let segments = slot_segments(batch, is_last, wanted)?;
         if let Sink::Best(largest) = sink {
             largest.run.resize_with(wanted.len(), || Best::Candidates(Vec::new()));
         }
         // A step runs one row, unless the row is one of many that stay on the device.
         let steps = !matches!(sink, Sink::Device(kept) if kept.total > 1);
-        for group in groups(&parts, steps) {
+        for group in groups(&segments, steps) {
             let done = match group {
-                [part] if !(steps && part.is_single()) => self.pass(width, part, input, wanted, sink, cancel),
+                [segment] if !(steps && segment.is_single()) => self.pass(width, segment, input, wanted, sink, cancel),
                 together => self.step(width, together, input, sink, cancel),
             };
             self.remember(group, &done);
@@ -166,21 +166,21 @@ impl StockSession {
     fn pass(
         &self,
         width: usize,
-        part: &Part,
+        segment: &SlotSegment,
         input: Rows,
         wanted: &[i64],
         sink: &mut Sink,
         cancel: &Cancel,
     ) -> Result<()> {
-        let rows = input.slice(part.rows.clone());
-        let mine: Vec<i64> = wanted[part.wanted.clone()].iter().map(|row| row - part.rows.start as i64).collect();
-        let shrink = part.rows.len() > SHRINK_FROM;
-        let (cache, slot) = part.slot;
+        let rows = input.slice(segment.rows.clone());
+        let mine: Vec<i64> = wanted[segment.wanted.clone()].iter().map(|row| row - segment.rows.start as i64).collect();
+        let shrink = segment.rows.len() > SHRINK_FROM;
+        let (cache, slot) = segment.slot;
         let run =
-            |take: Take| self.session.pass(rows, cache, slot, part.positions.clone(), &mine, take, cancel, shrink);
+            |take: Take| self.session.pass(rows, cache, slot, segment.positions.clone(), &mine, take, cancel, shrink);
         match sink {
-            _ if part.out.is_empty() => run(Take::Nowhere),
-            Sink::Host(host) => run(Take::Host(host.rows_mut(part.out.clone())?)),
+            _ if segment.out.is_empty() => run(Take::Nowhere),
+            Sink::Host(host) => run(Take::Host(host.rows_mut(segment.out.clone())?)),
             Sink::Device(kept) => {
                 if kept.rows.is_none() {
                     let bytes = (kept.total * width * self.dtype().size()) as u64;
@@ -188,11 +188,11 @@ impl StockSession {
                     kept.rows = Some(DeviceRows::new(self.session.memory(), self.dtype(), kept.total, width)?);
                 }
                 let Some(rows) = &kept.rows else { bail!(Internal, "no rows on the device") };
-                run(Take::Device(rows, kept.done..kept.done + part.rows.len()))
+                run(Take::Device(rows, kept.done..kept.done + segment.rows.len()))
             }
             Sink::Best(largest) => {
                 // This is a prompt's last token, and beside the prompt one row of logits costs nothing.
-                for row in part.out.clone() {
+                for row in segment.out.clone() {
                     let mut whole = logits(width)?;
                     run(Take::Host(&mut whole))?;
                     largest.run[row] = Best::Whole(whole);
@@ -202,8 +202,15 @@ impl StockSession {
         }
     }
 
-    fn step(&self, width: usize, parts: &[Part], input: Rows, sink: &mut Sink, cancel: &Cancel) -> Result<()> {
-        let (cache, first) = parts[0].slot;
+    fn step(
+        &self,
+        width: usize,
+        segments: &[SlotSegment],
+        input: Rows,
+        sink: &mut Sink,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let (cache, first) = segments[0].slot;
         let source = match input {
             Rows::Device(rows, ..) => Some(rows),
             Rows::Ids(_) | Rows::Hidden(..) => None,
@@ -211,68 +218,68 @@ impl StockSession {
         let reserve = |bytes| -> Result<Box<dyn Reserved>> {
             Ok(Box::new(self.budget.reserve(bytes, Site::Run, "a decode step's input and output")?))
         };
-        let mut step = Step::of(&self.session, cache, first..first + parts.len(), source, reserve)?;
-        let positions: Vec<usize> = parts.iter().map(|part| part.positions.start).collect();
-        let rows = || parts.iter().map(|part| input.slice(part.rows.clone()));
+        let mut step = DecodeStep::of(&self.session, cache, first..first + segments.len(), source, reserve)?;
+        let positions: Vec<usize> = segments.iter().map(|segment| segment.positions.start).collect();
+        let rows = || segments.iter().map(|segment| input.slice(segment.rows.clone()));
         match input {
-            Rows::Ids(_) if parts.len() > 1 => {
+            Rows::Ids(_) if segments.len() > 1 => {
                 let ids: Vec<i64> = rows().filter_map(Rows::ids).flatten().copied().collect();
                 step.run(&self.session, Rows::Ids(&ids), &positions, cancel)
             }
-            Rows::Hidden(_, width) if parts.len() > 1 => {
+            Rows::Hidden(_, width) if segments.len() > 1 => {
                 let hidden: Vec<f32> = rows().filter_map(Rows::hidden).flatten().copied().collect();
                 step.run(&self.session, Rows::Hidden(&hidden, width), &positions, cancel)
             }
-            _ => step.run(&self.session, input.slice(parts[0].rows.clone()), &positions, cancel),
+            _ => step.run(&self.session, input.slice(segments[0].rows.clone()), &positions, cancel),
         }?;
-        take(&mut step, width, parts, sink)?;
+        take(&mut step, width, segments, sink)?;
         step.put_back(cache);
         Ok(())
     }
 }
 
 /// Takes a step's results.
-fn take(step: &mut Step, width: usize, parts: &[Part], sink: &mut Sink) -> Result<()> {
-    let taken = || parts.iter().enumerate().filter(|(_, part)| !part.out.is_empty());
+fn take(step: &mut DecodeStep, width: usize, segments: &[SlotSegment], sink: &mut Sink) -> Result<()> {
+    let taken = || segments.iter().enumerate().filter(|(_, segment)| !segment.out.is_empty());
     if taken().next().is_none() {
         return Ok(());
     }
     match sink {
         Sink::Host(host) => {
             step.fetch()?;
-            for (row, part) in taken() {
-                step.row(row, host.rows_mut(part.out.clone())?);
+            for (row, segment) in taken() {
+                step.row(row, host.rows_mut(segment.out.clone())?);
             }
         }
         Sink::Device(kept) => kept.rows = Some(step.out().clone()),
         Sink::Best(Largest { run: best, counts, .. }) => {
-            let counts: Vec<usize> = taken().map(|(_, part)| counts[part.out.start]).collect();
+            let counts: Vec<usize> = taken().map(|(_, segment)| counts[segment.out.start]).collect();
             let some = counts.iter().filter(|count| **count < width);
             let most = some.max().map_or(0, |count| (count + TIES).min(width));
             if most > 0 {
                 let found = step.candidates(most)?;
-                for ((row, part), count) in taken().zip(&counts) {
+                for ((row, segment), count) in taken().zip(&counts) {
                     let values = &found.best[row * most..][..most];
                     // If all that were fetched equal the last wanted one, there may be more of them. If the sum is not finite,
                     // sampling looks at all logits one by one.
                     let decide = *count < width && (most == width || values[most - 1] < values[count - 1]);
                     if decide && found.sums[row].is_finite() {
                         let ids = found.ids[row * most..][..most].iter().map(|id| *id as u32);
-                        best[part.out.start] = Best::Candidates(ids.zip(values.iter().copied()).collect());
+                        best[segment.out.start] = Best::Candidates(ids.zip(values.iter().copied()).collect());
                     } else {
-                        best[part.out.start] = Best::Candidates(Vec::new());
+                        best[segment.out.start] = Best::Candidates(Vec::new());
                     }
                 }
             }
             let mut fetched = false;
-            for (row, part) in taken() {
-                if matches!(&best[part.out.start], Best::Candidates(some) if some.is_empty()) {
+            for (row, segment) in taken() {
+                if matches!(&best[segment.out.start], Best::Candidates(some) if some.is_empty()) {
                     if !std::mem::replace(&mut fetched, true) {
                         step.fetch()?;
                     }
                     let mut whole = logits(width)?;
                     step.row(row, &mut whole);
-                    best[part.out.start] = Best::Whole(whole);
+                    best[segment.out.start] = Best::Whole(whole);
                 }
             }
         }
@@ -288,8 +295,8 @@ fn logits(width: usize) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// One request's part of a run.
-struct Part<'a> {
+/// A segment whose KV cache is a slot on the device.
+struct SlotSegment<'a> {
     slot: (&'a runtime::DeviceCache, usize),
     positions: Range<usize>,
     /// The request's rows among the rows of the run.
@@ -300,7 +307,7 @@ struct Part<'a> {
     out: Range<usize>,
 }
 
-impl Part<'_> {
+impl SlotSegment<'_> {
     fn is_single(&self) -> bool {
         self.rows.len() == 1
     }
@@ -310,25 +317,25 @@ impl Part<'_> {
     }
 }
 
-/// The parts of `batch`, sorted by slab and slot.
-fn parts<'a>(batch: &Batch<'a>, is_last: bool, wanted: &[i64]) -> Result<Vec<Part<'a>>> {
+/// The segments of `batch`, sorted by slab and slot.
+fn slot_segments<'a>(batch: &Batch<'a>, is_last: bool, wanted: &[i64]) -> Result<Vec<SlotSegment<'a>>> {
     let (mut first, mut passed) = (0, 0);
-    let part = |segment: &runtime::Segment<'a>| {
+    let with_rows = |segment: &runtime::Segment<'a>| {
         let rows = first..first + segment.rows().len();
         let mine = wanted[passed..].iter().take_while(|row| (**row as usize) < rows.end).count();
         let wanted = passed..passed + mine;
         (first, passed) = (rows.end, wanted.end);
         let out = if is_last { wanted.clone() } else { rows.clone() };
-        Ok(Part { slot: segment.slot()?, positions: segment.rows(), rows, wanted, out })
+        Ok(SlotSegment { slot: segment.slot()?, positions: segment.rows(), rows, wanted, out })
     };
-    let mut parts = batch.segments.iter().map(part).collect::<Result<Vec<_>>>()?;
-    parts.sort_by_key(Part::place);
-    Ok(parts)
+    let mut segments = batch.segments.iter().map(with_rows).collect::<Result<Vec<_>>>()?;
+    segments.sort_by_key(SlotSegment::place);
+    Ok(segments)
 }
 
-/// Groups of parts that run together: single rows in slots side by side if `steps` is set, anything else by itself.
-fn groups<'p, 'a>(parts: &'p [Part<'a>], steps: bool) -> impl Iterator<Item = &'p [Part<'a>]> {
-    parts.chunk_by(move |a, b| {
+/// Groups of segments that run together: single rows in slots side by side if `steps` is set, anything else by itself.
+fn groups<'p, 'a>(segments: &'p [SlotSegment<'a>], steps: bool) -> impl Iterator<Item = &'p [SlotSegment<'a>]> {
+    segments.chunk_by(move |a, b| {
         let ((slab, slot), (same, next)) = (a.place(), b.place());
         steps && a.is_single() && b.is_single() && slab == same && slot + 1 == next
     })
@@ -354,7 +361,7 @@ fn written(
 ) -> Result<stock::StockModel> {
     let place = |name: &str| {
         let (file, offset) = files?.place(name)?;
-        Some(Place { location: stored_in(file), offset })
+        Some(FileOffset { location: stored_in(file), offset })
     };
     let (element, positions) = (export::element(dtype), config.max_positions);
     let style = Style { form: Form::Session, element, blocks, location: DATA, place: &place, positions };

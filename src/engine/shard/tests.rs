@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
 use super::*;
-use crate::engine::load::Place;
+use crate::engine::load::ModelPlace;
 use crate::engine::memory::run_bytes;
 use crate::engine::session::Session;
 use crate::engine::{Device, Engine, EngineOptions, Input, Logits, Request, RequestOptions, ShardSpec};
@@ -14,7 +14,7 @@ fn shard(model: &str) -> Shard {
     let spec = ShardSpec::whole(format!("{}/tests/models/{model}", env!("CARGO_MANIFEST_DIR")));
     let engine = Engine::new(EngineOptions::default()).unwrap();
     let (options, target, report) = (&engine.options, &engine.target, &mut Report::silent());
-    let recipe = Recipe::new(&Place::of(&spec).unwrap(), &spec, None, options, *target, report).unwrap();
+    let recipe = Recipe::new(&ModelPlace::of(&spec).unwrap(), &spec, None, options, *target, report).unwrap();
     Shard::build(recipe, options, &engine.budget, &engine.counters, report).unwrap()
 }
 

@@ -135,7 +135,7 @@ fn half_precision_gives_transformers_answers_to_its_own_accuracy() {
     }
 }
 
-/// Quantised weights with scales and activations in half precision, beside this library's own operators, which round
+/// Quantised weights with scales and activations in half precision, beside native operators, which round
 /// activations to 8 bits: that and random weights move logits by 3 to 5 % of the scale.
 #[test]
 fn quantised_weights_meet_half_precision() {

@@ -17,7 +17,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::half::tells_where_nodes_run;
 use crate::engine::inspect::Blueprint;
-use crate::engine::load::{Checkpoint, Place, Report};
+use crate::engine::load::{Checkpoint, ModelPlace, Report};
 use crate::engine::recipe::Recipe;
 use crate::engine::{
     Engine, EngineOptions, Input, Logits, PackCache, Precision, Request, RequestOptions, Shard, ShardSpec,
@@ -83,7 +83,7 @@ fn checkpoint(graph: &Graph, folder: &Path) -> PathBuf {
 fn shard(graph: Graph, range: Range, path: &Path, engine: &Engine) -> Result<Arc<Shard>> {
     let spec = ShardSpec::whole(format!("{}/tests/models/llama_256", env!("CARGO_MANIFEST_DIR")));
     let (options, target, report) = (&engine.options, engine.target, &mut Report::silent());
-    let mut recipe = Recipe::new(&Place::of(&spec)?, &spec, None, options, target, report)?;
+    let mut recipe = Recipe::new(&ModelPlace::of(&spec)?, &spec, None, options, target, report)?;
     recipe.blueprint = Blueprint { config: config(), range, graph };
     recipe.source = Checkpoint::at(path, report)?;
     Shard::build(recipe, options, &engine.budget, &engine.counters, report).map(Arc::new)

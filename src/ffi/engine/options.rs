@@ -84,9 +84,10 @@ pub struct ortshard_engine_options {
     pub pack_cache: *const c_char,
     /// Bytes that the folder may take; the shards not used for longest make room. 0: 64 GiB.
     pub pack_cache_limit: u64,
-    /// Not 0: shards on the processor run in ONNX Runtime's own operators, as they do on other devices, instead of this
-    /// library's. A reference to compare with: slower, with a copy of the weights, exact ones as float32, and with
-    /// results that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in float32.
+    /// Not 0: shards on the processor run in stock operators, those that ONNX Runtime brings, as they do on other
+    /// devices, instead of this library's native ones. A reference to compare with: slower, with a copy of the weights,
+    /// exact ones as float32, and with results that differ in the last bits. Needs ONNX Runtime 1.24, and KV caches in
+    /// float32.
     pub stock_operators: i32,
     /// What the KV caches of requests hold: ORTSHARD_DTYPE_AUTO (or 0), _F32, _F16 or _INT8. AUTO is what the device
     /// computes in: float32 on the processor; on CUDA the checkpoint's own type, bfloat16 where that is float32.
@@ -94,11 +95,11 @@ pub struct ortshard_engine_options {
     /// _F16 takes half the memory of _F32. A value beyond 65504 in magnitude, the largest there is, becomes that;
     /// infinities and NaNs stay what they are. _INT8 is 8 bits, and one float32 scale for each head's key or value of
     /// one token: little more than a quarter of the memory. A row with a value that is not finite becomes NaNs. Both
-    /// are for the processor's own operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
+    /// are for native operators only, and on CUDA _F32 is refused too: UNSUPPORTED.
     pub kv_type: i32,
-    /// Requests whose KV caches are made side by side where shards run in ONNX Runtime's own operators (on CUDA), so
-    /// that ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one
-    /// capacity. 0: 1. The processor's own operators run any requests together.
+    /// Requests whose KV caches are made side by side where shards run in stock operators (on CUDA), so that
+    /// ortshard_batch_infer() runs their next tokens together. Their memory is taken at once, for requests of one
+    /// capacity. 0: 1. Native operators run any requests together.
     pub batch_slots: u32,
     /// Not 0: decode steps on CUDA are launched operator by operator instead of captured as a CUDA graph and replayed.
     /// For hosts that use CUDA from other threads meanwhile: while a request's first step is captured, CUDA refuses

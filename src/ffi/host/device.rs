@@ -2,9 +2,9 @@
 //!
 //! What shards can run on here: the processor, and what the loaded ONNX Runtime has an execution provider for.
 //!
-//! On the processor, shards run in this library's own operators. On another device, and with the engine's option
-//! stock_operators, they run in ONNX Runtime's own, on copies of the weights: float32 (on CUDA the checkpoint's own
-//! bf16 or fp16, and bf16 for f32), or the quantised codes and scales.
+//! On the processor, shards run in native operators, this library's own. On another device, and with the engine's option
+//! stock_operators, they run in stock operators, those that ONNX Runtime brings, on copies of the weights: float32 (on
+//! CUDA the checkpoint's own bf16 or fp16, and bf16 for f32), or the quantised codes and scales.
 
 use std::ffi::c_char;
 

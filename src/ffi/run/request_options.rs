@@ -40,11 +40,11 @@ use crate::ffi::frame::versioned::{initial, read};
 constants! {
     /// Which logits a last shard gives.
     enum ortshard_logits {
-        /// Those of the last token: [1, 1, vocab_size].
+        /// Logits of the last token: [1, 1, vocab_size].
         ORTSHARD_LOGITS_LAST = 0,
-        /// Those of every token: [1, n, vocab_size].
+        /// Logits of every token: [1, n, vocab_size].
         ORTSHARD_LOGITS_ALL = 1,
-        /// None: [1, 0, vocab_size]. Only fills the KV cache.
+        /// No logits: [1, 0, vocab_size]. The call only fills the KV cache.
         ORTSHARD_LOGITS_NONE = 2,
     }
 }

@@ -67,8 +67,8 @@ pub struct ortshard_shard_info {
     pub requested_device_index: u32,
     /// Nodes of its graph, as ONNX Runtime has placed them.
     pub nodes: u32,
-    /// Those of them that run on the processor: all if that is `device`, and on another device those that its provider
-    /// does not take.
+    /// Nodes that run on the processor: all if that is `device`, and on another device those that its provider does not
+    /// take.
     pub cpu_nodes: u32,
     /// Tensors that come in at a time: 1 for every model of this version. A program that carries tensors between shards
     /// itself must refuse a shard of more, since a later version may run models whose boundaries have several parts.
@@ -121,7 +121,7 @@ pub unsafe extern "C" fn ortshard_shard_get_info(
 /// as float32 or, in another precision, matrices as the shard's own codes and scales (MatMulNBits; with 8 bits that
 /// needs ONNX Runtime 1.24).
 ///
-/// Stock ONNX Runtime loads it: it uses ONNX operators and ONNX Runtime's own contributed ones. Both files appear
+/// ONNX Runtime loads the model without this library: its operators are ONNX's and ONNX Runtime's. Both files appear
 /// complete, or neither does. Those that are there are replaced and their modes stay; links are followed.
 ///
 /// Errors: STALE_SHARD; INVALID_ARGUMENT for a path that is empty, ends in a slash, or where one of the two names is

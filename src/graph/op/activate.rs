@@ -58,7 +58,7 @@ impl Writer<'_> {
                 self.push(Node::new("", "Mul", vec![part("relu"), part("relu")], output));
             }
             Activation::ClampedSwiglu { .. } => {
-                bail!(Unsupported, "a clamped SwiGLU is not written in ONNX Runtime's own operators")
+                bail!(Unsupported, "a clamped SwiGLU is not written in stock operators")
             }
         }
         Ok(())

@@ -103,14 +103,11 @@ impl Operation for Attend {
         let (pairs, all) = (s.rotary_pairs, s.head_dim / 2);
         if pairs != all || s.rotation != Rotation::Halves {
             let how = if s.rotation == Rotation::Halves { "" } else { "interleaved " };
-            bail!(
-                Unsupported,
-                "a rotation of {pairs} of a head's {all} {how}pairs is not written in ONNX Runtime's own operators"
-            );
+            bail!(Unsupported, "a rotation of {pairs} of a head's {all} {how}pairs is not written in stock operators");
         }
         if a.sinks.is_some() || a.temperature.is_some() {
             let what = if a.sinks.is_some() { "sinks" } else { "a temperature" };
-            bail!(Unsupported, "attention with {what} is not written in ONNX Runtime's own operators");
+            bail!(Unsupported, "attention with {what} is not written in stock operators");
         }
         if s.head_norm.is_some() && s.norm_after_rotation {
             bail!(

@@ -78,8 +78,8 @@ impl Operation for Experts {
         experts_scratch(rows, self.routing.top_k, inner, self.x.width)
     }
 
-    /// ONNX Runtime's own experts (`MoE`) want all of a layer stacked in one tensor, which a checkpoint's seldom are.
+    /// The stock operator for experts (`MoE`) wants all of a layer stacked in one tensor, which a checkpoint's seldom are.
     fn stock(&self, _: &mut Writer) -> Result<()> {
-        bail!(Unsupported, "a layer of experts is not written in ONNX Runtime's own operators")
+        bail!(Unsupported, "a layer of experts is not written in stock operators")
     }
 }

@@ -1,5 +1,5 @@
 //! The operations that graphs are made of, one file each: what an operation reads and writes, its weights, what it keeps between
-//! tokens, and how it is written in ONNX Runtime's own operators. Nothing else lists them but the match in `runtime` that finds an
+//! tokens, and how it is written in stock operators. Nothing else lists them but the match in `runtime` that finds an
 //! operation's kernel.
 
 mod activate;
@@ -8,10 +8,10 @@ mod attend;
 mod embed;
 mod experts;
 mod gated;
+mod logit_rows;
 mod norm;
 mod project;
 mod qkv;
-mod rows;
 mod scale;
 mod soft_cap;
 
@@ -28,10 +28,10 @@ pub(crate) use attend::{Attend, Attention, Kept, Temperature};
 pub(crate) use embed::Embed;
 pub(crate) use experts::{Expert, Experts, Routing};
 pub(crate) use gated::Gated;
+pub(crate) use logit_rows::LogitRows;
 pub(crate) use norm::Norm;
 pub(crate) use project::Project;
 pub(crate) use qkv::Qkv;
-pub(crate) use rows::Rows;
 pub(crate) use scale::Scale;
 pub(crate) use soft_cap::SoftCap;
 
@@ -138,4 +138,4 @@ macro_rules! operations {
     };
 }
 
-operations!(Activate, Add, Attend, Embed, Experts, Gated, Norm, Project, Qkv, Rows, Scale, SoftCap);
+operations!(Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Project, Qkv, Scale, SoftCap);

@@ -28,7 +28,7 @@ pub(crate) enum Content {
 
 /// Where a tensor lies: a file and the first byte in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct FileOffset {
     pub location: String,
     pub offset: u64,
 }
@@ -70,12 +70,12 @@ impl<'a> Data<'a> {
             Some(offset) => *offset,
             None => self.add(content, length),
         };
-        let place = Place { location: self.location.into(), offset };
+        let place = FileOffset { location: self.location.into(), offset };
         self.elsewhere(name, element, shape, place)
     }
 
     /// The initialiser `name` whose content lies in some other file.
-    pub(super) fn elsewhere(&mut self, name: &str, element: ElementType, shape: &[usize], place: Place) -> Tensor {
+    pub(super) fn elsewhere(&mut self, name: &str, element: ElementType, shape: &[usize], place: FileOffset) -> Tensor {
         let length = length(element, shape);
         self.held += length;
         let entry = |key: &str, value: String| StringEntry { key: key.into(), value };

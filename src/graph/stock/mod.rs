@@ -30,7 +30,7 @@ use super::onnx::{
 use super::{Graph, Input, Output, Value, Weight, names};
 use crate::error::Result;
 use data::Data;
-pub(crate) use data::{Content, External, Place};
+pub(crate) use data::{Content, External, FileOffset};
 pub(crate) use utility::{chooser, copier, probe};
 
 /// The input with a layer's cached keys (`part` is `key`) or values (`value`).
@@ -72,7 +72,7 @@ pub(crate) struct Style<'a> {
     /// The name of the data file.
     pub location: &'a str,
     /// Where a weight of the element type lies already. `None`: it goes into the data file.
-    pub place: &'a dyn Fn(&str) -> Option<Place>,
+    pub place: &'a dyn Fn(&str) -> Option<FileOffset>,
     /// Rows of the rotation tables.
     pub positions: usize,
 }

@@ -1,4 +1,4 @@
-//! Quantised matrices in ONNX Runtime's own operators: `MatMulNBits`, and `GatherBlockQuantized` on the same bytes.
+//! Quantised matrices in stock operators: `MatMulNBits`, and `GatherBlockQuantized` on the same bytes.
 
 use super::super::onnx::{Attribute, ElementType, MICROSOFT, Node};
 use super::{Blocks, Content, Weight, Writer};

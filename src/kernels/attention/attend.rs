@@ -33,9 +33,9 @@ pub(super) struct Queries<'a> {
     pub(super) soft_cap: Option<SoftCap>,
     /// Position of the first cached token.
     pub(super) start: usize,
-    /// Of all cached tokens, and room for more.
+    /// The keys of all cached tokens, and room for more.
     pub(super) keys: Rows<'a>,
-    /// Likewise.
+    /// The values of the same tokens.
     pub(super) values: Rows<'a>,
 }
 

@@ -1,7 +1,7 @@
 //! Causal grouped-query attention (Vaswani et al. 2017; Ainslie et al. 2023) over a cache of keys and values.
 //!
 //! One call does what lies between the projections: it normalises and rotates queries and keys, appends keys and values to each
-//! sequence's cache, and attends. `plan` cuts the work into tasks, `prepare` has one head's row, `rows` how the cache keeps it,
+//! segment's cache, and attends. `plan` cuts the work into tasks, `prepare` has one head's row, `rows` how the cache keeps it,
 //! `attend` the online softmax over blocks of keys, and [`multiply`] the arithmetic of a block.
 //!
 //! Keys are taken in *chunks* and *blocks* that begin at fixed absolute positions, and what a query gets from each is combined
@@ -23,13 +23,13 @@ use super::shared::{Output, Scratch};
 use super::simd::{Kernel, Simd};
 use super::{Isa, Matrix, Parallel};
 use attend::{Queries, State, attend, merge};
-use plan::{Plan, Run, Unit};
-use prepare::{Head, prepare};
+use plan::{Plan, Unit, Written};
+use prepare::{Preparation, prepare};
 pub use rows::RowType;
 use rows::Rows;
 pub use shape::{AttentionShape, Rotation};
 
-/// The tensors of packed rows: those of the first sequence, then those of the second, and so on, `n` in all.
+/// The tensors of packed rows: those of the first segment, then those of the second, and so on, `n` in all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AttentionInputs<'a> {
     /// Queries, `[n, heads * head_dim]`.
@@ -44,7 +44,7 @@ pub struct AttentionInputs<'a> {
     pub sin: &'a [f32],
     /// Weights of the queries' norm, `1 x head_dim`; without, it has none. Only read with [`AttentionShape::head_norm`].
     pub q_norm: Option<Matrix<'a>>,
-    /// The same for the keys.
+    /// Weights of the keys' norm, laid out as the queries'.
     pub k_norm: Option<Matrix<'a>>,
     /// A score for each head that joins the softmax without a value, `1 x heads` (GPT-OSS).
     pub sinks: Option<Matrix<'a>>,
@@ -52,9 +52,9 @@ pub struct AttentionInputs<'a> {
     pub temperature: Option<&'a [f32]>,
 }
 
-/// One sequence's part of a packed batch.
+/// One segment's part of a packed batch.
 #[derive(Debug)]
-pub struct Sequence<'a> {
+pub struct AttentionSegment<'a> {
     /// Cached keys, `[kv_heads, capacity]` rows of `head_dim` values, normalised and rotated. The first row of a head is the
     /// token at position `first`.
     pub keys: &'a mut [u8],
@@ -82,11 +82,11 @@ pub fn attention(
     par: &dyn Parallel,
     shape: &AttentionShape,
     inputs: &AttentionInputs,
-    sequences: &mut [Sequence],
+    segments: &mut [AttentionSegment],
     out: &mut [f32],
 ) {
     let dim = shape.head_dim;
-    if dim == 0 || shape.kv_heads == 0 || shape.heads < shape.kv_heads || sequences.iter().any(|s| s.position < s.first)
+    if dim == 0 || shape.kv_heads == 0 || shape.heads < shape.kv_heads || segments.iter().any(|s| s.position < s.first)
     {
         par.incomplete();
         return;
@@ -105,14 +105,14 @@ pub fn attention(
         &*sinks
     });
     let input = Input { shape, tensors: inputs, q_norm, k_norm, sinks };
-    append(isa, par, &input, sequences);
+    append(isa, par, &input, segments);
 
     let out = Output::new(par, out);
     let mut row = 0;
-    let runs: Vec<Run> = sequences
+    let written: Vec<Written> = segments
         .iter()
         .map(|s| {
-            let run = Run {
+            let segment = Written {
                 keys: s.keys,
                 values: s.values,
                 kind: s.kind,
@@ -123,15 +123,15 @@ pub fn attention(
                 row,
             };
             row += s.tokens;
-            run
+            segment
         })
         .collect();
-    let plan = Plan::new(shape, &runs, par.threads());
+    let plan = Plan::new(shape, &written, par.threads());
     if plan.chunked {
-        attend_chunked(isa, par, &input, &runs, &plan, &out);
+        attend_chunked(isa, par, &input, &written, &plan, &out);
     } else {
-        par.run(plan.tasks(&runs), &|task| {
-            if let Some(unit) = plan.unit(&runs, task) {
+        par.run(plan.tasks(&written), &|task| {
+            if let Some(unit) = plan.unit(&written, task) {
                 isa.run(Whole { input: &input, unit, out: &out });
             }
         });
@@ -155,10 +155,10 @@ impl Input<'_> {
 
     /// What is done to a head of a packed row.
     #[inline(always)]
-    fn head<'a>(&'a self, norm: Option<Weighted<'a>>, row: usize, scale: f32) -> Head<'a> {
+    fn preparation<'a>(&'a self, norm: Option<Weighted<'a>>, row: usize, scale: f32) -> Preparation<'a> {
         let (shape, pairs) = (self.shape, self.shape.rotary_pairs);
         let angles = |all: &'a [f32]| &all[row * pairs..][..pairs];
-        Head {
+        Preparation {
             norm,
             norm_after_rotation: shape.norm_after_rotation,
             rotation: shape.rotation,
@@ -169,12 +169,12 @@ impl Input<'_> {
     }
 }
 
-/// Writes the new keys and values, a task for each head of each sequence.
-fn append(isa: Isa, par: &dyn Parallel, input: &Input, sequences: &mut [Sequence]) {
+/// Writes the new keys and values, a task for each head of each segment.
+fn append(isa: Isa, par: &dyn Parallel, input: &Input, segments: &mut [AttentionSegment]) {
     let (dim, heads) = (input.shape.head_dim, input.shape.kv_heads);
     let mut row = 0;
     let mut most = 0;
-    let caches: Vec<_> = sequences
+    let caches: Vec<_> = segments
         .iter_mut()
         .map(|s| {
             let first = row;
@@ -195,7 +195,7 @@ fn append(isa: Isa, par: &dyn Parallel, input: &Input, sequences: &mut [Sequence
         let ((keys, values, kind, capacity, cached, tokens, row), head) = (&caches[task / heads], task % heads);
         let stride = kind.bytes(dim);
         let (at, len) = ((head * capacity + cached) * stride, tokens * stride);
-        // SAFETY: every task has its own head of its own sequence's cache.
+        // SAFETY: every task has its own head of its own segment's cache.
         let (keys, values) = unsafe { (keys.slice(at, len), values.slice(at, len)) };
         isa.run(Append { input, row: *row, head, keys, values, kind: *kind });
     };
@@ -225,8 +225,8 @@ impl Kernel for Append<'_> {
         for (i, (key, value)) in rows.enumerate() {
             let row = self.row + i;
             let at = (row * shape.kv_heads + self.head) * dim;
-            let head = self.input.head(*k_norm, row, 1.0);
-            prepare(simd, &k[at..][..dim], &head, prepared);
+            let how = self.input.preparation(*k_norm, row, 1.0);
+            prepare(simd, &k[at..][..dim], &how, prepared);
             self.kind.write(prepared, key);
             self.kind.write(&v[at..][..dim], value);
         }
@@ -265,12 +265,12 @@ impl Kernel for Whole<'_> {
 }
 
 /// Attends with a task for each chunk of each unit, whose states wait in scratch memory and are then merged in order.
-fn attend_chunked(isa: Isa, par: &dyn Parallel, input: &Input, runs: &[Run], plan: &Plan, out: &Output) {
+fn attend_chunked(isa: Isa, par: &dyn Parallel, input: &Input, segments: &[Written], plan: &Plan, out: &Output) {
     let mut tasks = Vec::new();
     let mut states = 0;
     let lanes = 16;
-    for i in 0..plan.tasks(runs) {
-        let Some(unit) = plan.unit(runs, i) else { continue };
+    for i in 0..plan.tasks(segments) {
+        let Some(unit) = plan.unit(segments, i) else { continue };
         // Whole pairs of cache lines: threads that write neighbouring states must not share any.
         let len = State::padded_len(unit.rows(plan.group), input.shape.head_dim, lanes).next_multiple_of(32);
         for chunk in unit.first_chunk..unit.end_chunk {
@@ -324,7 +324,7 @@ impl Kernel for Part<'_> {
 struct Join<'a> {
     input: &'a Input<'a>,
     unit: Unit<'a>,
-    /// Of all its chunks.
+    /// The states of all of the unit's chunks.
     states: &'a mut [f32],
     out: &'a Output<'a>,
 }
@@ -359,11 +359,11 @@ impl Kernel for Prepare<'_> {
         let Input { shape, tensors: AttentionInputs { q, temperature, .. }, q_norm, .. } = input;
         let (dim, group) = (shape.head_dim, input.group());
         for (i, to) in queries.chunks_exact_mut(dim).enumerate() {
-            let row = unit.run.row + unit.from + i / group;
+            let row = unit.segment.row + unit.from + i / group;
             let scale = temperature.map_or(shape.scale, |temperature| shape.scale * temperature[row]);
-            let head = input.head(*q_norm, row, scale);
+            let how = input.preparation(*q_norm, row, scale);
             let at = (row * shape.heads + unit.kv_head * group + i % group) * dim;
-            prepare(simd, &q[at..][..dim], &head, to);
+            prepare(simd, &q[at..][..dim], &how, to);
         }
     }
 }
@@ -372,7 +372,7 @@ impl Kernel for Prepare<'_> {
 #[inline(always)]
 fn queries_of<'a>(input: &Input, unit: &Unit<'a>, rows: &'a [f32]) -> Queries<'a> {
     let dim = input.shape.head_dim;
-    let Run { keys, values, kind, capacity, first, position, .. } = unit.run;
+    let Written { keys, values, kind, capacity, first, position, .. } = unit.segment;
     let len = capacity * kind.bytes(dim);
     let rows_of = |of: &'a [u8]| Rows::new(*kind, dim, &of[unit.kv_head * len..][..len]);
     Queries {
@@ -393,7 +393,7 @@ fn queries_of<'a>(input: &Input, unit: &Unit<'a>, rows: &'a [f32]) -> Queries<'a
 fn write<S: Simd>(simd: S, input: &Input, unit: &Unit, state: &State, out: &Output) {
     let (dim, group) = (input.shape.head_dim, input.group());
     for i in 0..unit.rows(group) {
-        let row = unit.run.row + unit.from + i / group;
+        let row = unit.segment.row + unit.from + i / group;
         let head = unit.kv_head * group + i % group;
         // SAFETY: every unit has its own tokens and heads.
         let to = unsafe { out.slice((row * input.shape.heads + head) * dim, dim) };

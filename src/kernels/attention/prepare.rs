@@ -5,7 +5,7 @@ use super::super::simd::Simd;
 use super::shape::Rotation;
 
 /// What is done to a head.
-pub(super) struct Head<'a> {
+pub(super) struct Preparation<'a> {
     pub(super) norm: Option<Weighted<'a>>,
     /// The norm comes after the rotation.
     pub(super) norm_after_rotation: bool,
@@ -21,18 +21,18 @@ pub(super) struct Head<'a> {
 ///
 /// The rotation is `RoPE` (Su et al. 2021): a pair `(a, b)` becomes `(a cos - b sin, b cos + a sin)`. Values after the pairs pass.
 #[inline(always)]
-pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], head: &Head, to: &mut [f32]) {
-    let (before, after) = if head.norm_after_rotation { (None, head.norm) } else { (head.norm, None) };
+pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], how: &Preparation, to: &mut [f32]) {
+    let (before, after) = if how.norm_after_rotation { (None, how.norm) } else { (how.norm, None) };
     match before {
         Some(norm) => norm.normalise(simd, from, to),
         None => to.copy_from_slice(from),
     }
-    let pairs = head.cos.len().min(head.sin.len()).min(to.len() / 2);
+    let pairs = how.cos.len().min(how.sin.len()).min(to.len() / 2);
     // A norm would take off what heads were scaled by before it.
-    let scale = if after.is_some() { 1.0 } else { head.scale };
-    match head.rotation {
-        Rotation::Halves => rotate_halves(simd, pairs, head, scale, to),
-        Rotation::Interleaved => rotate_interleaved(pairs, head, scale, to),
+    let scale = if after.is_some() { 1.0 } else { how.scale };
+    match how.rotation {
+        Rotation::Halves => rotate_halves(simd, pairs, how, scale, to),
+        Rotation::Interleaved => rotate_interleaved(pairs, how, scale, to),
     }
     for value in &mut to[2 * pairs..] {
         *value *= scale;
@@ -40,14 +40,14 @@ pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], head: &Head, to: &mut [f32
     if let Some(norm) = after {
         norm.normalise_in_place(simd, to);
         for value in to {
-            *value *= head.scale;
+            *value *= how.scale;
         }
     }
 }
 
 /// Rotates and scales `pairs` pairs, whose second values are `pairs` after the first.
 #[inline(always)]
-fn rotate_halves<S: Simd>(simd: S, pairs: usize, head: &Head, scale: f32, to: &mut [f32]) {
+fn rotate_halves<S: Simd>(simd: S, pairs: usize, how: &Preparation, scale: f32, to: &mut [f32]) {
     let (a, b) = (to.as_mut_ptr(), to[pairs..].as_mut_ptr());
     let scale = simd.splat(scale);
     let mut at = 0;
@@ -56,7 +56,7 @@ fn rotate_halves<S: Simd>(simd: S, pairs: usize, head: &Head, scale: f32, to: &m
     unsafe {
         while at < pairs {
             let count = S::LANES.min(pairs - at);
-            let (cos, sin) = (head.cos.as_ptr().add(at), head.sin.as_ptr().add(at));
+            let (cos, sin) = (how.cos.as_ptr().add(at), how.sin.as_ptr().add(at));
             let (cos, sin) = (simd.load_part(cos, count), simd.load_part(sin, count));
             let (x, y) = (simd.load_part(a.add(at), count), simd.load_part(b.add(at), count));
             let minus_y = simd.sub(simd.splat(0.0), y);
@@ -69,10 +69,10 @@ fn rotate_halves<S: Simd>(simd: S, pairs: usize, head: &Head, scale: f32, to: &m
     }
 }
 
-/// The same for pairs of neighbours.
+/// Rotates pairs of neighbours.
 #[inline(always)]
-fn rotate_interleaved(pairs: usize, head: &Head, scale: f32, to: &mut [f32]) {
-    for ([a, b], (cos, sin)) in to.as_chunks_mut().0.iter_mut().zip(head.cos.iter().zip(head.sin)).take(pairs) {
+fn rotate_interleaved(pairs: usize, how: &Preparation, scale: f32, to: &mut [f32]) {
+    for ([a, b], (cos, sin)) in to.as_chunks_mut().0.iter_mut().zip(how.cos.iter().zip(how.sin)).take(pairs) {
         (*a, *b) = ((*a * cos - *b * sin) * scale, (*b * cos + *a * sin) * scale);
     }
 }

@@ -264,7 +264,7 @@ mod tests {
         (ids, weights)
     }
 
-    /// The same in f64, sorted rather than searched.
+    /// The chosen experts and their weights in f64, sorted rather than searched.
     fn exact(logits: &[f32], routing: &Routing) -> Vec<(u32, f64)> {
         let logits: Vec<f64> = logits.iter().map(|x| f64::from(*x)).collect();
         let softmax = |of: &[f64]| -> Vec<f64> {

@@ -1,10 +1,10 @@
-//! One task's block of a layer of quantised weights.
+//! One task's area of a layer of quantised weights.
 //!
 //! The unit is the same as with plain weights: `M` tokens by `N` tiles of rows, whose sums stay in registers from the first column
 //! to the last. A tile is read from end to end, and `N` of them, far apart, side by side: as many streams as memory likes.
 
 use super::super::Matrix;
-use super::super::packed::activations::{Activations, HEAD};
+use super::super::packed::activations::{Activations, HEADER};
 use super::super::packed::lines::{Lines, LinesKernel, NIBBLE_LINES};
 use super::super::packing::{LINE, Packing};
 use super::super::shared::{Output, Scratch};
@@ -19,8 +19,8 @@ const PANEL_TOKENS: usize = 48;
 /// Rows of a tile.
 const ROWS: usize = Packing::TILE_ROWS;
 
-/// A block of one layer: these tokens by these rows of weights, which begin at a tile's first.
-pub(super) struct Block<'a> {
+/// An area of one layer: these tokens by these rows of weights, which begin at a tile's first.
+pub(super) struct CodedArea<'a> {
     pub(super) x: Activations<'a>,
     pub(super) weights: &'a Matrix<'a>,
     pub(super) packing: Packing,
@@ -31,7 +31,7 @@ pub(super) struct Block<'a> {
     pub(super) tokens: Range<usize>,
 }
 
-impl LinesKernel for Block<'_> {
+impl LinesKernel for CodedArea<'_> {
     #[inline(always)]
     fn run<L: Lines>(self, isa: L) {
         match self.packing {
@@ -42,7 +42,7 @@ impl LinesKernel for Block<'_> {
     }
 }
 
-impl Block<'_> {
+impl CodedArea<'_> {
     #[inline(always)]
     fn all<L: Lines, C: Coding>(&self, isa: L) {
         match (self.tokens.len(), L::MANY) {
@@ -91,7 +91,7 @@ impl Block<'_> {
         }
     }
 
-    /// Tiles `tile`, `tile + apart` and so on of the block, all tokens. With `PANEL` their codes are in `panel`.
+    /// Tiles `tile`, `tile + apart` and so on of the area, all tokens. With `PANEL` their codes are in `panel`.
     #[inline(always)]
     fn strip<L: Lines, C: Coding, const N: usize, const PANEL: bool>(
         &self,
@@ -191,7 +191,7 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize, const 
     // SAFETY: every access lies in a block that the caller vouches for; prefetches may lie anywhere.
     unsafe {
         for block in 0..blocks {
-            let x = x.add(block * (HEAD + C::BLOCK));
+            let x = x.add(block * (HEADER + C::BLOCK));
             let codes = tiles.at.add(C::PACKING.place(block).1);
             let panel = tiles.panel.wrapping_add(block * C::LINES * C::PANEL_LINE);
             let mut sums = [[isa.splat(0); N]; M];
@@ -212,7 +212,7 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize, const 
                         let codes =
                             if PANEL { C::kept(isa, panel.add(line * C::PANEL_LINE)) } else { C::load(isa, at) };
                         for m in 0..M {
-                            let x = x.add(m * x_stride + HEAD + line * C::COLS).cast();
+                            let x = x.add(m * x_stride + HEADER + line * C::COLS).cast();
                             products[m][n] = C::dot(isa, products[m][n], codes, x);
                         }
                         if stream {

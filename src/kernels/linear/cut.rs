@@ -1,13 +1,13 @@
-//! How a call is cut into tasks: blocks of tokens and of rows.
+//! How a call is cut into tasks: areas of some tokens by some rows.
 //!
 //! The rows of all the call's layers are counted on from one to the next, each layer's filled up to whole steps, so that a task may
 //! end one layer and begin another.
 
 use super::super::Packing;
-use super::block::DIRECT_TOKENS;
+use super::area::DIRECT_TOKENS;
 use std::ops::Range;
 
-/// Edges of tasks are multiples of this many rows, so that only the last task has rows left over from a block, and quantised
+/// Edges of tasks are multiples of this many rows, so that only the last task has rows left over from a step, and quantised
 /// weights are cut between their tiles.
 const STEP: usize = Packing::TILE_ROWS;
 /// Weights for each thread are at least this many bytes where memory is the limit: waking one takes about as long.

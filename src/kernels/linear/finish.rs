@@ -5,13 +5,13 @@ use super::super::simd::Simd;
 
 /// What happens to a finished sum.
 pub(super) enum Finish<'a> {
-    /// It is the result.
+    /// The sum is the result.
     Store,
-    /// This, `[tokens, rows]`, is added.
+    /// These values, `[tokens, rows]`, are added to the sum.
     Add(&'a [f32]),
     /// The result already holds a factor: `y = y * sum`.
     Multiply,
-    /// The same with the sum held between minus and plus this, and one more.
+    /// The result already holds a factor, and the sum is held between minus and plus this limit: `y = y * (sum + 1)`.
     MultiplyClamped(f32),
 }
 

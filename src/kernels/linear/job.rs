@@ -1,11 +1,12 @@
-//! Linear layers at work: what a task runs a block of.
+//! Linear layers at work: what a task runs an area of.
 
 use super::super::activation::{ActivateRows, Activation};
 use super::super::packed::activations::Activations;
 use super::super::packed::dispatch::run_lines;
 use super::super::shared::Output;
 use super::super::{Isa, Layout, Matrix, Packing, Parallel};
-use super::block::Block;
+use super::area::PlainArea;
+use super::coded::CodedArea;
 use super::finish::Finish;
 use std::ops::Range;
 
@@ -22,10 +23,10 @@ impl Layer<'_> {
         let Self { weights, bias, finish } = self;
         let bias = bias.as_ref();
         match weights.layout {
-            Layout::Rows(dtype) => isa.run(Block { dtype, x, weights, bias, finish, y, rows, tokens }),
+            Layout::Rows(dtype) => isa.run(PlainArea { dtype, x, weights, bias, finish, y, rows, tokens }),
             Layout::Tiles(packing) => {
                 if let Some(x) = coded.iter().flatten().find(|coded| coded.block == packing.block()) {
-                    run_lines(isa, super::coded::Block { x: *x, weights, packing, bias, finish, y, rows, tokens });
+                    run_lines(isa, CodedArea { x: *x, weights, packing, bias, finish, y, rows, tokens });
                 } else {
                     y.incomplete();
                 }

@@ -5,7 +5,7 @@
 //! each product of `x`'s row with `W`'s row is summed in one register from the first column of a panel to the last, the register's
 //! lanes are folded, and the panels added up in order. Nothing else would let a row of a batch equal the row alone.
 
-mod block;
+mod area;
 mod coded;
 #[cfg(test)]
 mod coded_tests;
@@ -94,7 +94,7 @@ pub fn gated(
     run(isa, par, x, &[job]);
 }
 
-/// Cuts the jobs into blocks of tokens and rows and runs them.
+/// Cuts the jobs into areas of tokens and rows and runs them.
 fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
     let cols = jobs.iter().flat_map(Job::layers).map(|layer| layer.weights.cols).max().unwrap_or(0);
     let Some(tokens) = x.len().checked_div(cols) else { return };

@@ -9,7 +9,7 @@ pub(in super::super) struct Part<'a> {
     pub(in super::super) job: Job<'a>,
     /// `tokens` rows.
     pub(in super::super) x: &'a [f32],
-    /// The same for quantised weights.
+    /// The input as quantised weights need it.
     pub(in super::super) coded: Coded<'a>,
     pub(in super::super) tokens: usize,
 }

@@ -15,7 +15,7 @@ use super::super::simd::{Kernel, Simd};
 use super::super::{Isa, Parallel};
 
 /// Bytes in front of a block's codes.
-pub(crate) const HEAD: usize = 8;
+pub(crate) const HEADER: usize = 8;
 /// Values of one task are at least this many: below that a thread is not worth waking.
 const TASK_VALUES: usize = 1 << 15;
 /// `1.5 * 2^23`: adding it rounds to an integer (half to even) and leaves that integer in the low bits.
@@ -25,7 +25,7 @@ const SMALLEST: f32 = 1e-36;
 
 /// Bytes of one token's codes.
 pub(super) const fn row_bytes(block: usize, cols: usize) -> usize {
-    cols.div_ceil(block).saturating_mul(HEAD + block)
+    cols.div_ceil(block).saturating_mul(HEADER + block)
 }
 
 /// The codes of some tokens.
@@ -62,7 +62,7 @@ impl<'a> Activations<'a> {
         Self { block, cols, data }
     }
 
-    /// Those of `count` tokens from `from` on.
+    /// The activations of `count` tokens from `from` on.
     pub(crate) fn part(&self, from: usize, count: usize) -> Self {
         Self { data: &self.data[from * self.stride()..][..count * self.stride()], ..*self }
     }
@@ -95,7 +95,7 @@ impl Kernel for Rows<'_> {
 
 #[inline(always)]
 fn row<const BLOCK: usize>(x: &[f32], to: &mut [u8]) {
-    let mut blocks = to.chunks_exact_mut(HEAD + BLOCK);
+    let mut blocks = to.chunks_exact_mut(HEADER + BLOCK);
     let (whole, rest) = x.as_chunks::<BLOCK>();
     for (x, to) in whole.iter().zip(&mut blocks) {
         code(x, to);
@@ -118,7 +118,7 @@ fn code<const BLOCK: usize>(x: &[f32; BLOCK], to: &mut [u8]) {
     } else {
         (f32::NAN, 0.0)
     };
-    let (head, codes) = to.split_at_mut(HEAD);
+    let (head, codes) = to.split_at_mut(HEADER);
     let mut sum = 0;
     for (x, to) in x.iter().zip(codes) {
         let code = (x * inverse + ROUND).to_bits() as i8;

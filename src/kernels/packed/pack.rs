@@ -22,7 +22,7 @@ const PLACES: [f32; 3] = [-8.0, -9.3, -10.6];
 const NEAR: [[f32; 2]; 3] = [[-7.5, -8.4], [-8.8, -9.9], [-9.9, -11.5]];
 /// The codes there are with four bits.
 const FOUR_BITS: (f32, f32) = (-8.0, 7.0);
-/// Those with eight that are used.
+/// The codes with eight bits that are used.
 const EIGHT_BITS: (f32, f32) = (-127.0, 127.0);
 /// Rows of a tile.
 const ROWS: usize = Packing::TILE_ROWS;

@@ -9,7 +9,7 @@ use crate::error::{Result, Site, bail, err};
 use crate::kernels::Dtype;
 use crate::runtime::device::memory::{DeviceBlock, DeviceMemory};
 use crate::runtime::run::tensor::TensorMut;
-use crate::runtime::stock::Step;
+use crate::runtime::stock::DecodeStep;
 
 const WHAT: &str = "a KV cache";
 
@@ -23,7 +23,7 @@ const WHAT: &str = "a KV cache";
 pub(crate) struct DeviceCache {
     /// The decode steps of the slots' requests, while they do not run. They are bound to the block, so they are
     /// dropped before it.
-    steps: Mutex<Vec<Step>>,
+    steps: Mutex<Vec<DecodeStep>>,
     block: DeviceBlock,
     shape: CacheShape,
 }
@@ -76,7 +76,7 @@ impl DeviceCache {
     }
 
     /// The decode steps that are kept here.
-    pub(in crate::runtime) fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
+    pub(in crate::runtime) fn steps(&self) -> MutexGuard<'_, Vec<DecodeStep>> {
         self.steps.lock()
     }
 

@@ -5,7 +5,7 @@ use super::shared::{Shared, Weights};
 use crate::error::{Error, Result, Site, bail, err};
 use crate::graph::{self, Temperature, op};
 use crate::kernels::{self, Activation, AttentionInputs, AttentionShape, Expert, Map, Matrix, Norm, Routes, Routing};
-use crate::runtime::native::operator::{Call, Kernel};
+use crate::runtime::native::operator::{Context, Kernel};
 use crate::runtime::run::batch::{Batch, Segment};
 use crate::weights::MappedTensor;
 
@@ -25,9 +25,9 @@ impl Embed {
 }
 
 impl Kernel for Embed {
-    fn compute(&self, call: &Call) -> Result<()> {
-        let (ids, table) = (call.i64(0)?, self.table.matrix());
-        let out = call.output(0, ids.len(), table.cols)?;
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (ids, table) = (context.i64(0)?, self.table.matrix());
+        let out = context.output(0, ids.len(), table.cols)?;
         kernels::embed(ids, &table, out)
             .map_err(|index| err!(OutOfRange, "token id {} at index {index} is not in the vocabulary", ids[index]))
     }
@@ -50,11 +50,11 @@ impl Normalise {
 }
 
 impl Kernel for Normalise {
-    fn compute(&self, call: &Call) -> Result<()> {
-        let x = call.f32(0)?;
+    fn compute(&self, context: &Context) -> Result<()> {
+        let x = context.f32(0)?;
         let (weight, bias) = (matrix(self.weight.as_ref()), matrix(self.bias.as_ref()));
-        let out = call.output(0, x.len() / self.row, self.row)?;
-        let pool = call.pool(self.shared.threads);
+        let out = context.output(0, x.len() / self.row, self.row)?;
+        let pool = context.pool(self.shared.threads);
         let isa = self.shared.isa;
         kernels::norm(isa, &pool, &self.norm, x, self.width, weight.as_ref(), bias.as_ref(), out);
         pool.finish()
@@ -73,12 +73,12 @@ impl Project {
 }
 
 impl Kernel for Project {
-    fn compute(&self, call: &Call) -> Result<()> {
+    fn compute(&self, context: &Context) -> Result<()> {
         let (weight, bias) = self.linear.matrices();
-        let x = call.f32(0)?;
-        let out = call.output(0, x.len() / weight.cols, weight.rows)?;
-        let pool = call.pool(self.shared.threads);
-        kernels::linear(self.shared.isa, &pool, x, &weight, bias.as_ref(), call.optional(1)?, out);
+        let x = context.f32(0)?;
+        let out = context.output(0, x.len() / weight.cols, weight.rows)?;
+        let pool = context.pool(self.shared.threads);
+        kernels::linear(self.shared.isa, &pool, x, &weight, bias.as_ref(), context.optional(1)?, out);
         pool.finish()
     }
 }
@@ -96,13 +96,18 @@ impl Qkv {
 }
 
 impl Kernel for Qkv {
-    fn compute(&self, call: &Call) -> Result<()> {
-        let x = call.f32(0)?;
+    fn compute(&self, context: &Context) -> Result<()> {
+        let x = context.f32(0)?;
         let [q, k, v] = [0, 1, 2].map(|i| {
             let (weight, bias) = self.linears[i].matrices();
-            call.output(i, x.len() / weight.cols, weight.rows).map(|y| Map { weights: weight, bias, residual: None, y })
+            context.output(i, x.len() / weight.cols, weight.rows).map(|y| Map {
+                weights: weight,
+                bias,
+                residual: None,
+                y,
+            })
         });
-        let pool = call.pool(self.shared.threads);
+        let pool = context.pool(self.shared.threads);
         kernels::linear_many(self.shared.isa, &pool, x, &mut [q?, k?, v?]);
         pool.finish()
     }
@@ -123,11 +128,11 @@ impl Gated {
 }
 
 impl Kernel for Gated {
-    fn compute(&self, call: &Call) -> Result<()> {
+    fn compute(&self, context: &Context) -> Result<()> {
         let ((gate, gate_bias), (up, up_bias)) = (self.gate.matrices(), self.up.matrices());
-        let x = call.f32(0)?;
-        let out = call.output(0, x.len() / gate.cols, gate.rows)?;
-        let pool = call.pool(self.shared.threads);
+        let x = context.f32(0)?;
+        let out = context.output(0, x.len() / gate.cols, gate.rows)?;
+        let pool = context.pool(self.shared.threads);
         let (isa, activation) = (self.shared.isa, self.activation);
         kernels::gated(isa, &pool, x, &gate, gate_bias.as_ref(), &up, up_bias.as_ref(), activation, out);
         pool.finish()
@@ -169,11 +174,11 @@ impl Experts {
 }
 
 impl Kernel for Experts {
-    fn compute(&self, call: &Call) -> Result<()> {
-        let (x, scores) = (call.f32(0)?, call.f32(1)?);
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (x, scores) = (context.f32(0)?, context.f32(1)?);
         let (rows, top_k) = (x.len() / self.width, self.routing.top_k);
-        let out = call.output(0, rows, self.width)?;
-        let pool = call.pool(self.shared.threads);
+        let out = context.output(0, rows, self.width)?;
+        let pool = context.pool(self.shared.threads);
         let graph::Routing { score, normalise, groups, scale, .. } = self.routing;
         let routing = Routing { score, top_k, normalise, bias_for_choice: self.bias.as_deref(), groups, scale };
         let (mut ids, mut weights) = (vec![0; rows * top_k], vec![0.0; rows * top_k]);
@@ -188,7 +193,7 @@ impl Kernel for Experts {
             })
             .collect();
         let routes = Routes { top_k, ids: &ids, weights: &weights };
-        let residual = call.optional(2)?;
+        let residual = context.optional(2)?;
         kernels::experts(self.shared.isa, &pool, x, &routes, &experts, self.activation, residual, out).map_err(
             |kernels::OutOfMemory { bytes }| {
                 Error::oom(Site::Run, "cpu", bytes as u64, "the rows of a layer of experts")
@@ -232,15 +237,15 @@ impl Elementwise {
 }
 
 impl Kernel for Elementwise {
-    fn compute(&self, call: &Call) -> Result<()> {
-        let x = call.f32(0)?;
-        let out = call.output(0, x.len() / self.width, self.width)?;
-        let (pool, isa) = (call.pool(self.shared.threads), self.shared.isa);
+    fn compute(&self, context: &Context) -> Result<()> {
+        let x = context.f32(0)?;
+        let out = context.output(0, x.len() / self.width, self.width)?;
+        let (pool, isa) = (context.pool(self.shared.threads), self.shared.isa);
         match self.function {
             Function::Activate(activation) => kernels::activate(isa, &pool, x, activation, out),
             Function::Scale(factor) => kernels::scale(isa, &pool, x, factor, out),
             Function::SoftCap(cap) => kernels::soft_cap(isa, &pool, x, cap, out),
-            Function::Add(factor) => kernels::add(isa, &pool, x, call.f32(1)?, factor, out),
+            Function::Add(factor) => kernels::add(isa, &pool, x, context.f32(1)?, factor, out),
         }
         pool.finish()
     }
@@ -276,24 +281,24 @@ impl Attend {
 }
 
 impl Kernel for Attend {
-    fn compute(&self, call: &Call) -> Result<()> {
-        let (q, k, v) = (call.f32(0)?, call.f32(1)?, call.f32(2)?);
-        let [address] = *call.i64(3)? else { bail!(Internal, "the batch input is not one address") };
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (q, k, v) = (context.f32(0)?, context.f32(1)?, context.f32(2)?);
+        let [address] = *context.i64(3)? else { bail!(Internal, "the batch input is not one address") };
         // SAFETY: the engine passes the address of the batch it runs, which outlives the run.
         let batch = unsafe { Batch::from_address(address) }.ok_or_else(|| err!(Internal, "no batch"))?;
         let s = &self.shape;
         // SAFETY: this is the one attention node of its layer.
-        let mut sequences = unsafe { batch.layer(self.cache, s.kv_heads, s.head_dim) }?;
+        let mut segments = unsafe { batch.layer(self.cache, s.kv_heads, s.head_dim) }?;
         let width = s.heads * s.head_dim;
         let rows = q.len() / width;
-        let out = call.output(0, rows, width)?;
+        let out = context.output(0, rows, width)?;
         // Layers without rotation may stand beside others that have one.
         let (cos, sin) = match batch.angles.get(self.rope) {
             _ if s.rotary_pairs == 0 => (&[][..], &[][..]),
             Some(angles) => (&angles.cos[..], &angles.sin[..]),
             None => bail!(Internal, "the batch has no angles of rotation {}", self.rope),
         };
-        if cos.len() != rows * s.rotary_pairs || sequences.iter().map(|s| s.tokens).sum::<usize>() != rows {
+        if cos.len() != rows * s.rotary_pairs || segments.iter().map(|s| s.tokens).sum::<usize>() != rows {
             bail!(Internal, "the batch describes other rows than the run has");
         }
         let [q_norm, k_norm, sinks] = [&self.q_norm, &self.k_norm, &self.sinks].map(|stored| matrix(stored.as_ref()));
@@ -302,26 +307,26 @@ impl Kernel for Attend {
         });
         let temperature = temperature.as_deref();
         let inputs = AttentionInputs { q, k, v, cos, sin, q_norm, k_norm, sinks, temperature };
-        let pool = call.pool(self.shared.threads);
-        kernels::attention(self.shared.isa, &pool, s, &inputs, &mut sequences, out);
+        let pool = context.pool(self.shared.threads);
+        kernels::attention(self.shared.isa, &pool, s, &inputs, &mut segments, out);
         pool.finish()
     }
 }
 
-pub(super) struct Rows {
+pub(super) struct LogitRows {
     width: usize,
 }
 
-impl Rows {
-    pub(super) fn new(op: &op::Rows) -> Self {
+impl LogitRows {
+    pub(super) fn new(op: &op::LogitRows) -> Self {
         Self { width: op.x.width }
     }
 }
 
-impl Kernel for Rows {
-    fn compute(&self, call: &Call) -> Result<()> {
-        let (x, wanted) = (call.f32(0)?, call.i64(1)?);
-        let out = call.output(0, wanted.len(), self.width)?;
+impl Kernel for LogitRows {
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (x, wanted) = (context.f32(0)?, context.i64(1)?);
+        let out = context.output(0, wanted.len(), self.width)?;
         for (out, row) in out.chunks_exact_mut(self.width).zip(wanted) {
             let from = usize::try_from(*row).ok().and_then(|row| x.chunks_exact(self.width).nth(row));
             out.copy_from_slice(from.ok_or_else(|| err!(Internal, "the run has no row {row}"))?);

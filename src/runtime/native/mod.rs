@@ -23,7 +23,7 @@ use crate::runtime::process::exit;
 use crate::runtime::process::status::check;
 use crate::runtime::run::session::c_string;
 use crate::weights::WeightTable;
-use kernels::{Attend, Elementwise, Embed, Experts, Gated, Normalise, Project, Qkv, Rows};
+use kernels::{Attend, Elementwise, Embed, Experts, Gated, LogitRows, Normalise, Project, Qkv};
 use shared::Shared;
 
 /// The operators of one session.
@@ -111,7 +111,7 @@ impl Nodes for Native {
             Op::Norm(op) => Box::new(Normalise::new(op, shared)?),
             Op::Project(op) => Box::new(Project::new(op, shared)?),
             Op::Qkv(op) => Box::new(Qkv::new(op, shared)?),
-            Op::Rows(op) => Box::new(Rows::new(op)),
+            Op::LogitRows(op) => Box::new(LogitRows::new(op)),
             Op::Scale(op) => Box::new(Elementwise::scale(op, shared)),
             Op::SoftCap(op) => Box::new(Elementwise::soft_cap(op, shared)),
         })

@@ -21,7 +21,7 @@ use crate::runtime::run::session::c_string;
 
 /// An operator's computation for one node. Called from many threads at once.
 pub(in crate::runtime) trait Kernel: Send + Sync {
-    fn compute(&self, call: &Call) -> Result<()>;
+    fn compute(&self, context: &Context) -> Result<()>;
 }
 
 /// Makes the kernels of an operator's nodes.
@@ -173,7 +173,7 @@ unsafe extern "system" fn compute(kernel: *mut c_void, context: *mut sys::OrtKer
     guarded(|| {
         // SAFETY: made by `create`, not yet destroyed; only shared references are taken, so calls may overlap.
         let kernel = unsafe { &*kernel.cast::<Box<dyn Kernel>>() };
-        kernel.compute(&Call { context })
+        kernel.compute(&Context { raw: context })
     })
 }
 
@@ -214,12 +214,12 @@ fn operation(info: *const sys::OrtKernelInfo) -> Result<usize> {
 
 const CALLING: &str = "an operator";
 
-/// One call of a kernel: its inputs, its outputs and the thread pool.
-pub(in crate::runtime) struct Call {
-    context: *mut sys::OrtKernelContext,
+/// What a kernel is given when its node runs: inputs, outputs and the thread pool.
+pub(in crate::runtime) struct Context {
+    raw: *mut sys::OrtKernelContext,
 }
 
-impl Call {
+impl Context {
     /// Input `index` as float32.
     pub(in crate::runtime) fn f32(&self, index: usize) -> Result<&[f32]> {
         self.input(index)?.ok_or_else(|| err!(Internal, "input {index} is missing"))
@@ -229,7 +229,7 @@ impl Call {
     pub(in crate::runtime) fn optional(&self, index: usize) -> Result<Option<&[f32]>> {
         let mut count = 0;
         // SAFETY: valid context during the call.
-        let status = unsafe { (ort::api().KernelContext_GetInputCount)(self.context, &raw mut count) };
+        let status = unsafe { (ort::api().KernelContext_GetInputCount)(self.raw, &raw mut count) };
         check(status, Site::Run, CALLING)?;
         if index < count { self.input(index) } else { Ok(None) }
     }
@@ -244,7 +244,7 @@ impl Call {
         let api = ort::api();
         let mut value = null();
         // SAFETY: valid context during the call.
-        check(unsafe { (api.KernelContext_GetInput)(self.context, index, &raw mut value) }, Site::Run, CALLING)?;
+        check(unsafe { (api.KernelContext_GetInput)(self.raw, index, &raw mut value) }, Site::Run, CALLING)?;
         if value.is_null() {
             return Ok(None);
         }
@@ -274,7 +274,7 @@ impl Call {
         let mut value = null_mut();
         // SAFETY: valid context and dims.
         let status =
-            unsafe { (api.KernelContext_GetOutput)(self.context, index, dims.as_ptr(), dims.len(), &raw mut value) };
+            unsafe { (api.KernelContext_GetOutput)(self.raw, index, dims.as_ptr(), dims.len(), &raw mut value) };
         check(status, Site::Run, CALLING)?;
         let Some(value) = NonNull::new(value) else { bail!(Internal, "output {index} is missing") };
         let mut data = null_mut();
@@ -292,7 +292,7 @@ impl Call {
 
     /// The process-wide thread pool, for this call.
     pub(in crate::runtime) fn pool(&self, threads: usize) -> Pool<'_> {
-        Pool { call: self, threads, failed: AtomicBool::new(false) }
+        Pool { context: self, threads, failed: AtomicBool::new(false) }
     }
 }
 
@@ -306,7 +306,7 @@ unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
 
 /// ONNX Runtime's thread pool as the kernels see it.
 pub(in crate::runtime) struct Pool<'a> {
-    call: &'a Call,
+    context: &'a Context,
     threads: usize,
     failed: AtomicBool,
 }
@@ -351,7 +351,7 @@ impl Parallel for Pool<'_> {
         // SAFETY: the call returns after every task has, so `task` outlives its use; 0 batches lets threads take tasks
         // one by one.
         let status = unsafe {
-            (ort::api().KernelContext_ParallelFor)(self.call.context, run_task, tasks, 0, (&raw mut task).cast())
+            (ort::api().KernelContext_ParallelFor)(self.context.raw, run_task, tasks, 0, (&raw mut task).cast())
         };
         if check(status, Site::Run, CALLING).is_err() {
             self.failed.store(true, Ordering::Relaxed);
@@ -370,9 +370,9 @@ mod tests {
 
     #[test]
     fn a_result_without_a_place_fails_the_operator() {
-        let call = Call { context: null_mut() };
-        call.pool(1).finish().unwrap();
-        let pool = call.pool(1);
+        let context = Context { raw: null_mut() };
+        context.pool(1).finish().unwrap();
+        let pool = context.pool(1);
         pool.incomplete();
         assert!(pool.finish().is_err());
     }

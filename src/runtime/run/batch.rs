@@ -10,8 +10,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::error::{Result, err};
-use crate::kept::Place;
-use crate::kernels::{RowType, Sequence};
+use crate::kept::LayerPlace;
+use crate::kernels::{AttentionSegment, RowType};
 use crate::runtime::device::cache::DeviceCache;
 
 /// One request's rows in a run.
@@ -20,7 +20,7 @@ pub(crate) struct Segment<'a> {
     /// The keys and values of all layers, at `places`.
     kv: *mut u8,
     len: usize,
-    places: &'a [Place],
+    places: &'a [LayerPlace],
     kind: RowType,
     position: usize,
     tokens: usize,
@@ -31,7 +31,13 @@ pub(crate) struct Segment<'a> {
 
 impl<'a> Segment<'a> {
     /// `tokens` rows that continue a request of `position` cached tokens, whose rows are kept at `places` of `kv`, as `kind` says.
-    pub(crate) fn new(kv: &'a mut [u8], places: &'a [Place], kind: RowType, position: usize, tokens: usize) -> Self {
+    pub(crate) fn new(
+        kv: &'a mut [u8],
+        places: &'a [LayerPlace],
+        kind: RowType,
+        position: usize,
+        tokens: usize,
+    ) -> Self {
         let (kv, len) = (kv.as_mut_ptr(), kv.len());
         Self { kv, len, places, kind, position, tokens, slot: None, lifetime: PhantomData }
     }
@@ -97,12 +103,12 @@ impl Batch<'_> {
         cache: usize,
         kv_heads: usize,
         head_dim: usize,
-    ) -> Result<Vec<Sequence<'_>>> {
+    ) -> Result<Vec<AttentionSegment<'_>>> {
         self.segments
             .iter()
             .map(|segment| {
                 let misfit = || err!(Internal, "layer {cache} does not fit the request's KV cache");
-                let Place { at, capacity, origin: first, .. } = *segment.places.get(cache).ok_or_else(misfit)?;
+                let LayerPlace { at, capacity, origin: first, .. } = *segment.places.get(cache).ok_or_else(misfit)?;
                 let half = kv_heads * capacity * segment.kind.bytes(head_dim);
                 if at + 2 * half > segment.len || segment.position + segment.tokens > first + capacity {
                     return Err(misfit());
@@ -114,7 +120,7 @@ impl Batch<'_> {
                     (std::slice::from_raw_parts_mut(keys, half), std::slice::from_raw_parts_mut(keys.add(half), half))
                 };
                 let Segment { kind, position, tokens, .. } = *segment;
-                Ok(Sequence { keys, values, kind, capacity, first, position, tokens })
+                Ok(AttentionSegment { keys, values, kind, capacity, first, position, tokens })
             })
             .collect()
     }

@@ -1,7 +1,7 @@
 //! Sessions in the stock dialect: how rows and KV caches get into them and results out.
 //!
 //! There are two kinds of run. A [pass](DeviceSession::pass) takes the rows of one request, any number, and makes what it
-//! needs. A [step](Step) takes one row of each of several requests whose caches lie side by side; all that it needs is made once
+//! needs. A [decode step](DecodeStep) takes one row of each of several requests whose caches lie side by side; all that it needs is made once
 //! and stays at its place, so that on CUDA its launches can be captured as a graph and replayed.
 
 mod bound;
@@ -30,7 +30,7 @@ use crate::runtime::run::tensor::{Tensor, TensorMut};
 use crate::runtime::run::values::Values;
 pub(crate) use choose::Candidates;
 pub(crate) use rows::DeviceRows;
-pub(crate) use step::{Reserved, Step};
+pub(crate) use step::{DecodeStep, Reserved};
 
 /// Where a pass leaves its rows.
 #[derive(Debug)]

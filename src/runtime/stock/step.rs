@@ -20,7 +20,7 @@ use crate::runtime::run::tensor::Kind;
 
 /// One row of each request in some slots that lie side by side, to be run again and again.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct DecodeStep {
     // What is bound goes before what it lies in.
     captured: Option<Captured>,
     run: Bound,
@@ -63,7 +63,7 @@ impl Drop for Captured {
     }
 }
 
-impl Step {
+impl DecodeStep {
     /// The step of `session` for `slots` of `cache`, whose rows come from this process or are `source`: the one that has been made,
     /// or a new one, for which `reserve` takes so many bytes. It is the caller's until [`put_back`](Self::put_back).
     pub(crate) fn of(

@@ -3,7 +3,7 @@
 //! The layout inside each tensor is that of `kernels::packed`, so the file needs nothing but mapping. Where no file
 //! can be kept, each load makes the same bytes in memory.
 
-mod plan;
+mod pack;
 mod quantise;
 mod seal;
 mod store;
@@ -17,7 +17,7 @@ use super::{MappedTensor, WeightTable};
 use crate::error::{ErrorKind, Result};
 use crate::graph::Weight;
 use crate::kernels::Packing;
-use plan::Plan;
+use pack::Pack;
 use quantise::Target;
 pub(crate) use store::{DEFAULT_LIMIT, Store};
 
@@ -34,10 +34,10 @@ pub(crate) fn packed(
     threads: usize,
     on: &mut OnEvent<'_>,
 ) -> Result<WeightTable> {
-    let plan = Plan::new(table, wanted, packing)?;
+    let pack = Pack::new(table, wanted, packing)?;
     if let Some(store) = store {
-        match store.take(&plan, name, threads, on) {
-            Ok(mapping) => return Ok(plan.table(&Arc::new(mapping))),
+        match store.take(&pack, name, threads, on) {
+            Ok(mapping) => return Ok(pack.table(&Arc::new(mapping))),
             // A pack cache that cannot be used costs time; the shard is still loaded.
             Err(error) if error.kind() == ErrorKind::Io => {
                 log::warn!("the packed shard is kept in memory only: {}", error.chain());
@@ -45,10 +45,10 @@ pub(crate) fn packed(
             Err(error) => return Err(error),
         }
     }
-    let scratch = Scratch::new(plan.len())?;
-    scratch.write(plan.header(), 0);
-    quantise::write(&plan, threads, &Target::Memory(&scratch), on)?;
-    Ok(plan.table(&Arc::new(scratch.freeze()?)))
+    let scratch = Scratch::new(pack.len())?;
+    scratch.write(pack.header(), 0);
+    quantise::write(&pack, threads, &Target::Memory(&scratch), on)?;
+    Ok(pack.table(&Arc::new(scratch.freeze()?)))
 }
 
 /// Bytes that the packed weights `wanted` take, told from their shapes alone. `stored` gives the bytes of a weight
@@ -72,8 +72,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-impl Plan<'_> {
-    /// The tensors in a mapping of the planned file.
+impl Pack<'_> {
+    /// The tensors in a mapping of its file.
     fn table(&self, mapping: &Arc<Mapping>) -> WeightTable {
         let tensors = self.tensors().iter().map(|tensor| {
             let stored = MappedTensor {

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::super::checkpoint::{Event, OnEvent};
 use super::super::mapping::Scratch;
-use super::plan::{Plan, Planned};
+use super::pack::{Pack, PackedTensor};
 use crate::error::{Error, Result, Site, bail, err};
 use crate::kernels::{Dtype, Isa, Layout, Packing, pack};
 
@@ -52,9 +52,9 @@ fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<(
     Ok(())
 }
 
-/// Writes the tensors of `plan`, but not its header. Calls `on` after each piece.
-pub(super) fn write(plan: &Plan, threads: usize, target: &Target, on: &mut OnEvent<'_>) -> Result<()> {
-    let pieces: Vec<Piece> = plan.tensors().iter().flat_map(|tensor| Piece::all(plan, tensor)).collect();
+/// Writes the tensors of `pack`, but not its header. Calls `on` after each piece.
+pub(super) fn write(pack: &Pack, threads: usize, target: &Target, on: &mut OnEvent<'_>) -> Result<()> {
+    let pieces: Vec<Piece> = pack.tensors().iter().flat_map(|tensor| Piece::all(pack, tensor)).collect();
     let total: usize = pieces.iter().map(|piece| piece.source().len()).sum();
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (tell, hear) = mpsc::channel();
@@ -111,15 +111,15 @@ fn all_finite(bytes: &[u8], dtype: Dtype) -> bool {
 
 /// Some rows of a tensor.
 struct Piece<'a> {
-    tensor: &'a Planned<'a>,
+    tensor: &'a PackedTensor<'a>,
     rows: Range<usize>,
     /// The bytes of the pack that they become.
     to: Range<usize>,
 }
 
 impl<'a> Piece<'a> {
-    fn all(plan: &Plan, tensor: &'a Planned<'a>) -> Vec<Self> {
-        let place = plan.place(tensor);
+    fn all(pack: &Pack, tensor: &'a PackedTensor<'a>) -> Vec<Self> {
+        let place = pack.place(tensor);
         let Layout::Tiles(packing) = tensor.layout else {
             return vec![Self { tensor, rows: 0..tensor.source.rows, to: place }];
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::super::checkpoint::OnEvent;
 use super::super::mapping::Mapping;
 use super::super::new_file::NewFile;
-use super::plan::Plan;
+use super::pack::Pack;
 use super::quantise::{self, Target};
 use super::seal;
 use crate::error::{Result, err};
@@ -33,27 +33,27 @@ impl Store {
         Self { folder, limit }
     }
 
-    /// The pack that `plan` describes: mapped if it is there and whole, else quantised, written and mapped.
-    pub(super) fn take(&self, plan: &Plan, name: &str, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
-        let path = self.folder.join(format!("{}-{}.{EXTENSION}", tidy(name), &plan.key()[..16]));
-        match open(&path, plan) {
+    /// The file of `pack`: mapped if it is there and whole, else quantised, written and mapped.
+    pub(super) fn take(&self, pack: &Pack, name: &str, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
+        let path = self.folder.join(format!("{}-{}.{EXTENSION}", tidy(name), &pack.key()[..16]));
+        match open(&path, pack) {
             Ok(Some(mapping)) => return Ok(mapping),
             Ok(None) => {}
             Err(error) => log::warn!("`{}` cannot be used: {}", path.display(), error.chain()),
         }
-        let mapping = self.create(&path, plan, threads, on)?;
+        let mapping = self.create(&path, pack, threads, on)?;
         self.make_room(&path);
         Ok(mapping)
     }
 
-    fn create(&self, path: &Path, plan: &Plan, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
+    fn create(&self, path: &Path, pack: &Pack, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
         let failed = |e: std::io::Error| err!(Io, "`{}` cannot be written", path.display()).with_source(e);
         std::fs::create_dir_all(&self.folder).map_err(failed)?;
         let file = NewFile::with_prefix(path, UNFINISHED)?;
-        file.as_file().set_len(plan.len() as u64).map_err(failed)?;
+        file.as_file().set_len(pack.len() as u64).map_err(failed)?;
         let target = Target::File(file.as_file());
-        target.write(plan.header(), 0)?;
-        quantise::write(plan, threads, &target, on)?;
+        target.write(pack.header(), 0)?;
+        quantise::write(pack, threads, &target, on)?;
         // A pack without a seal is not used. So the old seal goes first, and no moment has it beside a new pack.
         let seal = path.with_extension(SEAL);
         let _ = std::fs::remove_file(&seal);
@@ -122,8 +122,8 @@ impl Entry {
     }
 }
 
-/// The mapping of the pack at `path`, if it is the one that `plan` describes, whole and sealed.
-fn open(path: &Path, plan: &Plan) -> Result<Option<Mapping>> {
+/// The mapping of the file at `path`, if it is the one of `pack`, whole and sealed.
+fn open(path: &Path, pack: &Pack) -> Result<Option<Mapping>> {
     // Opening a pipe would wait for ever.
     if !path.is_file() {
         return Ok(None);
@@ -132,7 +132,7 @@ fn open(path: &Path, plan: &Plan) -> Result<Option<Mapping>> {
     let mapping = Mapping::new(&file, &path.to_string_lossy())?;
     let bytes = mapping.bytes();
     let seal = path.with_extension(SEAL);
-    if bytes.len() != plan.len() || !bytes.starts_with(plan.header()) || !seal::holds(&seal, &mapping)? {
+    if bytes.len() != pack.len() || !bytes.starts_with(pack.header()) || !seal::holds(&seal, &mapping)? {
         log::warn!("`{}` is damaged or of another version; it is made anew", path.display());
         return Ok(None);
     }

@@ -11,7 +11,7 @@ use crate::common::synthetic::Shape;
 /// A context whose KV cache no machine has the memory for; off this library's operators, which need no table of all positions,
 /// one whose cache takes gigabytes.
 fn long_context() -> u64 {
-    if device::own_operators() { 1 << 31 } else { 1 << 22 }
+    if device::native_operators() { 1 << 31 } else { 1 << 22 }
 }
 
 /// A text and its ids by [`tokenizer`].

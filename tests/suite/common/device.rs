@@ -28,8 +28,8 @@ pub(crate) fn options() -> EngineOptions {
     EngineOptions { device: device(), require_device: true, stock_operators, ..EngineOptions::default() }
 }
 
-/// Whether shards run in this library's own operators, which promise the same bits however tokens are cut into calls.
-pub(crate) fn own_operators() -> bool {
+/// Whether shards run in native operators, which promise the same bits however tokens are cut into calls.
+pub(crate) fn native_operators() -> bool {
     name() == "cpu"
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn tolerance_in(dtype: &str) -> f32 {
     }
 }
 
-/// Whether ONNX Runtime is new enough, 1.24, to say where nodes run, which all but the processor's own operators need. Where it
+/// Whether ONNX Runtime is new enough, 1.24, to say where nodes run, which all but native operators need. Where it
 /// is not, that part of the test is skipped.
 pub(crate) fn tells_where_nodes_run() -> bool {
     let version = Runtime::get().unwrap().version();
@@ -73,7 +73,7 @@ pub(crate) fn tells_where_nodes_run() -> bool {
     tells
 }
 
-/// Whether ONNX Runtime's own operators cannot compute a model, as its operations say.
+/// Whether stock operators cannot compute a model, as its operations say.
 pub(crate) fn has_no_stock_form(error: &Error) -> bool {
     let known = ["rotates heads in multiples of 16 only", "a layer of experts is not written in"];
     error.kind() == ErrorKind::Unsupported && known.iter().any(|reason| error.chain().contains(reason))
@@ -82,7 +82,7 @@ pub(crate) fn has_no_stock_form(error: &Error) -> bool {
 /// Whether the device can run a model, tried with its first layer. What has no stock form it cannot; anything else that it cannot
 /// run fails.
 pub(crate) fn runs(model: &Model) -> bool {
-    if own_operators() {
+    if native_operators() {
         return true;
     }
     let engine = Engine::new(options()).unwrap();

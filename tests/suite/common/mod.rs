@@ -215,7 +215,7 @@ pub(crate) fn assert_within(tolerance: f32, what: &str, ours: ArrayView2<f32>, t
 /// Fails unless `a` and `b`, the same tokens cut into calls or runs in two ways, are the same: bit for bit in this library's
 /// operators, which promise that, and as close as to transformers in ONNX Runtime's.
 pub(crate) fn assert_same_in_pieces(what: &str, a: ArrayView2<f32>, b: ArrayView2<f32>) {
-    if device::own_operators() { assert_same(what, a, b) } else { assert_close(what, a, b) }
+    if device::native_operators() { assert_same(what, a, b) } else { assert_close(what, a, b) }
 }
 
 /// Fails unless every bit is the same.

@@ -20,7 +20,7 @@ pub(super) fn stored(name: &str, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// The same as f64.
+/// The values of [`stored`] in f64.
 pub(super) fn tensor(name: &str, count: usize) -> Vec<f64> {
     stored(name, count).into_iter().map(f64::from).collect()
 }

@@ -287,7 +287,7 @@ pub(super) struct Cache {
     pub(super) position: usize,
 }
 
-/// Runs some tokens of several sequences in one call and moves their positions.
+/// Runs some tokens of several segments in one call and moves their positions.
 pub(super) fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut Cache, usize)]) -> Vec<Vec<f32>> {
     let case = parts[0].0;
     let AttentionShape { heads, kv_heads, head_dim, rotary_pairs, .. } = case.shape;
@@ -321,9 +321,9 @@ pub(super) fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut 
         temperature: case.temperature.is_some().then_some(&temperature),
     };
     let mut out = vec![f32::NAN; q.len()];
-    let mut sequences: Vec<Sequence> = parts
+    let mut segments: Vec<AttentionSegment> = parts
         .iter_mut()
-        .map(|(case, cache, tokens)| Sequence {
+        .map(|(case, cache, tokens)| AttentionSegment {
             keys: &mut cache.keys[cache.from..],
             values: &mut cache.values[cache.from..],
             kind: case.kind,
@@ -333,7 +333,7 @@ pub(super) fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut 
             tokens: *tokens,
         })
         .collect();
-    attention(isa, par, &case.shape, &inputs, &mut sequences, &mut out);
+    attention(isa, par, &case.shape, &inputs, &mut segments, &mut out);
     let mut rest = &out[..];
     parts
         .iter_mut()

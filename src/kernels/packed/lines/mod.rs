@@ -1,6 +1,6 @@
 //! Integer vectors as wide as a line of codes: sixteen lanes, a row of weights each.
 //!
-//! The same arrangement as [`simd`](super::super::simd): a kernel is generic over [`Lines`], and a value of an implementing type
+//! Arranged as [`simd`](super::super::simd): a kernel is generic over [`Lines`], and a value of an implementing type
 //! is a proof that the processor has the instructions. Unlike there the width is fixed, by the file format; an instruction set
 //! with narrower registers takes several for a line.
 
@@ -98,6 +98,6 @@ pub(crate) trait Lines: Copy {
     /// Asks for the cache line at `at`, which need not be valid to read, into the second-level cache.
     fn prefetch(self, at: *const u8);
 
-    /// Likewise, into the first-level cache.
+    /// Asks for the cache line at `at`, which need not be valid to read, into the first-level cache.
     fn prefetch_near(self, at: *const u8);
 }

@@ -18,16 +18,16 @@ const ALIGN: usize = 64;
 
 /// A pack: a safetensors header and the tensors behind it.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(super) struct Pack<'a> {
     header: Vec<u8>,
-    tensors: Vec<Planned<'a>>,
+    tensors: Vec<PackedTensor<'a>>,
     key: String,
     len: usize,
 }
 
 /// One tensor of a pack.
 #[derive(Debug)]
-pub(super) struct Planned<'a> {
+pub(super) struct PackedTensor<'a> {
     pub name: &'a str,
     pub source: &'a MappedTensor,
     pub layout: Layout,
@@ -35,7 +35,7 @@ pub(super) struct Planned<'a> {
     bytes: Range<usize>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> Pack<'a> {
     /// Matrices of `wanted` are packed; vectors, and matrices that are to stay exact, are as they were.
     pub(super) fn new(table: &'a WeightTable, wanted: &[&'a Weight], packing: Packing) -> Result<Self> {
         let mut tensors = Vec::with_capacity(wanted.len());
@@ -49,7 +49,7 @@ impl<'a> Plan<'a> {
             let layout = if weight.is_quantisable() { Layout::Tiles(packing) } else { source.layout };
             let end = layout.bytes(source.rows, source.cols).and_then(|bytes| at.checked_add(bytes));
             let end = end.ok_or_else(|| err!(OutOfRange, "tensor `{name}` is larger than any memory"))?;
-            tensors.push(Planned { name, source, layout, bytes: at..end });
+            tensors.push(PackedTensor { name, source, layout, bytes: at..end });
             at = end;
         }
         let key = key(&tensors, packing);
@@ -63,12 +63,12 @@ impl<'a> Plan<'a> {
         &self.header
     }
 
-    pub(super) fn tensors(&self) -> &[Planned<'a>] {
+    pub(super) fn tensors(&self) -> &[PackedTensor<'a>] {
         &self.tensors
     }
 
     /// The tensor's bytes, counted from the beginning of the pack.
-    pub(super) fn place(&self, tensor: &Planned) -> Range<usize> {
+    pub(super) fn place(&self, tensor: &PackedTensor) -> Range<usize> {
         self.header.len() + tensor.bytes.start..self.header.len() + tensor.bytes.end
     }
 
@@ -85,7 +85,7 @@ impl<'a> Plan<'a> {
 
 /// A hash that tells this content from any other without reading gigabytes. It covers names, shapes and types, each
 /// source file's size and time of change, and the beginning and end of each tensor.
-fn key(tensors: &[Planned], packing: Packing) -> String {
+fn key(tensors: &[PackedTensor], packing: Packing) -> String {
     const SAMPLE: usize = 4096;
     let mut hash = Sha256::new();
     hash.update(format!("{LAYOUT_VERSION} {}", packing.name()));
@@ -104,7 +104,7 @@ fn key(tensors: &[Planned], packing: Packing) -> String {
 }
 
 /// The header of the file.
-fn header(tensors: &[Planned], packing: Packing, key: &str) -> Result<Vec<u8>> {
+fn header(tensors: &[PackedTensor], packing: Packing, key: &str) -> Result<Vec<u8>> {
     let mut header = Header::about(json!({
         "format": "ortshard packed shard",
         "layout": LAYOUT_VERSION.to_string(),

@@ -9,14 +9,14 @@ use crate::graph::stock::{Form, Writer};
 
 /// `out = x[logit_rows]`. In a file, where logits come for every position, nothing.
 #[derive(Debug, Clone)]
-pub(crate) struct Rows {
+pub(crate) struct LogitRows {
     pub x: Value,
     pub out: Value,
 }
 
-static OPERATOR: Operator = Operator { name: Name::new(c"Rows"), inputs: &[Type::F32, Type::I64], outputs: 1 };
+static OPERATOR: Operator = Operator { name: Name::new(c"LogitRows"), inputs: &[Type::F32, Type::I64], outputs: 1 };
 
-impl Operation for Rows {
+impl Operation for LogitRows {
     fn operator(&self) -> &'static Operator {
         &OPERATOR
     }

@@ -11,7 +11,7 @@ use DecoderWrapper as Stage;
 
 /// A decoder, taken apart into stages that stream.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Stages {
     each: Vec<Stage>,
     /// How tokens become one text.
     pub(super) join: Join,
@@ -36,7 +36,7 @@ pub(super) enum Join {
     Whole,
 }
 
-impl Plan {
+impl Stages {
     pub(super) fn new(decoder: Option<&Stage>) -> Self {
         let Some(decoder) = decoder else {
             return Self { each: Vec::new(), join: Join::Spaced, then: Vec::new(), lead: (' ', 0) };

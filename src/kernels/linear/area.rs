@@ -1,4 +1,4 @@
-//! One task's block of a layer: some tokens by some rows of weights, cut into tiles in one of two ways.
+//! One task's area of a layer: some tokens by some rows of weights, cut into tiles in one of two ways.
 
 use super::super::shared::{Output, Scratch};
 use super::super::simd::{BF16, Element, F16, F32};
@@ -17,8 +17,8 @@ const TILE_TOKENS: usize = 3;
 /// 229 KB, stay in the second-level cache of 256 or 512 KB that such processors have. With 32 registers it is all of a task.
 const PANEL_TOKENS: usize = 64;
 
-/// A block of one layer: these tokens by these rows of weights.
-pub(super) struct Block<'a> {
+/// An area of one layer: these tokens by these rows of weights.
+pub(super) struct PlainArea<'a> {
     pub(super) dtype: Dtype,
     pub(super) x: &'a [f32],
     pub(super) weights: &'a Matrix<'a>,
@@ -29,7 +29,7 @@ pub(super) struct Block<'a> {
     pub(super) tokens: Range<usize>,
 }
 
-impl Kernel for Block<'_> {
+impl Kernel for PlainArea<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match self.dtype {
@@ -40,7 +40,7 @@ impl Kernel for Block<'_> {
     }
 }
 
-impl Block<'_> {
+impl PlainArea<'_> {
     /// As many rows at once as the registers hold beside three tokens: 3 x 8 or 3 x 4 sums.
     #[inline(always)]
     fn strips<S: Simd, E: Element>(&self, simd: S) {
@@ -83,7 +83,7 @@ impl Block<'_> {
         }
     }
 
-    /// Rows `row`, `row + apart` and so on of the block, all tokens.
+    /// Rows `row`, `row + apart` and so on of the area, all tokens.
     #[inline(always)]
     fn direct_strip<S: Simd, E: Element, const N: usize>(&self, simd: S, row: usize, apart: usize, totals: &mut [f32]) {
         let mut token = 0;
@@ -137,14 +137,14 @@ impl Block<'_> {
     fn shared<S: Simd, E: Element, const N: usize>(&self, simd: S, panel: &mut [f32], totals: &mut [f32]) {
         let (rows, cols, all) = (self.rows.len(), self.weights.cols, self.tokens.len());
         let panel_cols = panel_cols(cols);
-        let blocks = if S::REGISTERS >= 32 { 1 } else { all.div_ceil(PANEL_TOKENS) };
-        let each = all.div_ceil(blocks).next_multiple_of(TILE_TOKENS);
+        let parts = if S::REGISTERS >= 32 { 1 } else { all.div_ceil(PANEL_TOKENS) };
+        let each = all.div_ceil(parts).next_multiple_of(TILE_TOKENS);
         totals.fill(0.0);
         for from in (0..cols).step_by(panel_cols) {
             let count = panel_cols.min(cols - from);
             for token in (0..all).step_by(each) {
                 let tokens = token..(token + each).min(all);
-                let mut part = Part { row: 0, tokens, from, count };
+                let mut part = PanelPart { row: 0, tokens, from, count };
                 while part.row + N <= rows {
                     self.shared_strip::<S, E, N>(simd, &part, panel, totals);
                     part.row += N;
@@ -162,7 +162,7 @@ impl Block<'_> {
     fn shared_strip<S: Simd, E: Element, const N: usize>(
         &self,
         simd: S,
-        part: &Part,
+        part: &PanelPart,
         panel: &mut [f32],
         totals: &mut [f32],
     ) {
@@ -214,7 +214,7 @@ impl Block<'_> {
     fn panel_tile<S: Simd, const M: usize, const N: usize>(
         &self,
         simd: S,
-        part: &Part,
+        part: &PanelPart,
         token: usize,
         panel: &[f32],
         totals: &mut [f32],
@@ -249,8 +249,8 @@ fn share(left: usize) -> usize {
     if left == TILE_TOKENS + 1 { 2 } else { left.min(TILE_TOKENS) }
 }
 
-/// Part of a panel's work: its first row and tokens, counted from the block's first, and the panel's columns.
-struct Part {
+/// Part of a panel's work: its first row and tokens, counted from the area's first, and the panel's columns.
+struct PanelPart {
     row: usize,
     tokens: Range<usize>,
     from: usize,
