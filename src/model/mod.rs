@@ -77,10 +77,6 @@ pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The tensor of a head that is not the embedding.
 pub(crate) const HEAD: &str = "lm_head.weight";
 
-/// The graph of layers `range` of the model: the embedding in front of the first, norm and head behind the last.
-/// How the name of a tensor ends that holds the first projections of all experts of a layer.
-pub(crate) const STACKED_EXPERTS: &str = ".mlp.experts.gate_up_proj";
-
 /// The graph of layers `range` of the model: the embedding in front of the first, norm and output head behind the last.
 pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
     let mut g = Builder::new();
