@@ -1,7 +1,8 @@
 //! Which instructions to use, decided once at run time.
 //!
 //! A fuzzer's build (`cfg(fuzzing)`) has the portable code alone: its subject is what reads files and calls, and the others
-//! would take most of the time to compile.
+//! would take most of the time to compile. For the same reason a build with `ORTSHARD_NO_AVX512` in its environment leaves
+//! AVX-512 out: for developers whose processor has none.
 
 use super::simd::{Kernel, portable::Portable};
 
@@ -19,6 +20,9 @@ pub enum Isa {
     /// 64-bit Arm.
     Neon,
 }
+
+/// Whether AVX-512 is compiled. What a constant rules out costs no time to compile.
+pub(super) const AVX512: bool = option_env!("ORTSHARD_NO_AVX512").is_none();
 
 impl Isa {
     /// Every instruction set there is code for, the best first.
@@ -57,7 +61,7 @@ impl Isa {
             #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
             Self::Avx2 => super::simd::avx2::Avx2::detect().is_some(),
             #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
-            Self::Avx512 => super::simd::avx512::Avx512::detect().is_some(),
+            Self::Avx512 => AVX512 && super::simd::avx512::Avx512::detect().is_some(),
             #[cfg(all(target_arch = "aarch64", not(fuzzing)))]
             Self::Neon => super::simd::neon::Neon::detect().is_some(),
             _ => false,
@@ -69,7 +73,7 @@ impl Isa {
     pub(super) fn run<K: Kernel>(self, kernel: K) {
         match self {
             #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
-            Self::Avx512 => {
+            Self::Avx512 if AVX512 => {
                 if let Some(simd) = super::simd::avx512::Avx512::detect() {
                     return simd.run(kernel);
                 }

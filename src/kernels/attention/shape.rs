@@ -32,6 +32,6 @@ pub struct AttentionShape {
     pub soft_cap: Option<f32>,
     /// Every head of queries and keys is normalised so before it is rotated, if at all (Qwen 3).
     pub head_norm: Option<Norm>,
-    /// The norm comes after the rotation instead (HunYuan).
+    /// The norm comes after the rotation instead (`HunYuan`).
     pub norm_after_rotation: bool,
 }

@@ -1,6 +1,7 @@
 //! From an instruction set to the lines of codes that it works on.
 
 use super::super::Isa;
+use super::super::isa::AVX512;
 use super::super::simd::portable::Portable;
 use super::lines::LinesKernel;
 
@@ -8,7 +9,8 @@ use super::lines::LinesKernel;
 pub(crate) fn run_lines<K: LinesKernel>(isa: Isa, kernel: K) {
     #[cfg(all(target_arch = "x86_64", not(fuzzing)))]
     {
-        if isa == Isa::Avx512
+        if AVX512
+            && isa == Isa::Avx512
             && let Some(simd) = super::lines::avx512::Vnni::detect()
         {
             return simd.run_lines(kernel);
