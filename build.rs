@@ -1,4 +1,4 @@
-//! Writes the C header, and the same facts as JSON for programs, into `OUT_DIR`, where tests/suite/header.rs compares
+//! Writes the C header, and the same facts as JSON for programs, into `OUT_DIR`, where tests/suite/house/header.rs compares
 //! them with include/; and names the shared library.
 //!
 //! cbindgen makes the C of every declaration. It is given one at a time, because it sorts what it is given by kind, and

@@ -1,4 +1,4 @@
-/* What every test here uses: checks that end the program, and the settings that tests/suite/c_tests.rs passes. */
+/* What every test here uses: checks that end the program, and the settings that tests/suite/host/c_tests.rs passes. */
 #ifndef CHECK_H
 #define CHECK_H
 

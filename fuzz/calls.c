@@ -1,5 +1,5 @@
 /* Reads bytes as a sequence of calls of the C interface, with any arguments that C allows: any number where a number
- * goes, NULL or a live object where a pointer goes, and memory as long as the call says. c_tests/corpus.c does the same
+ * goes, NULL or a live object where a pointer goes, and memory as long as the call says. c_tests/process/corpus.c does the same
  * with the corpus.
  *
  * Every call must return a status that its caller can act upon; a failing one leaves a message, and what it gives is

@@ -1,4 +1,4 @@
-//! What a fuzz target does with one input. tests/suite/corpus.rs does the same with every input of the corpus.
+//! What a fuzz target does with one input. tests/suite/host/corpus.rs does the same with every input of the corpus.
 //!
 //! Inputs are files that a stranger could have written, so each target puts its input where such a file lies and then
 //! goes the way of a program: look, load, run. Whatever the file holds, the answer is a value or an error of a kind

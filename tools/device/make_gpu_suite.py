@@ -51,7 +51,7 @@ def strip(program: Path, out: Path) -> None:
 
 def compile_c(source: Path, out: Path) -> None:
     """A C program that finds libortshard in the folder, wherever that lies."""
-    command = [os.environ.get("CC", "cc"), *CFLAGS, "-I", ROOT / "include", source, "-o", out]
+    command = [os.environ.get("CC", "cc"), *CFLAGS, "-I", ROOT / "include", "-I", ROOT / "c_tests", source, "-o", out]
     command += ["-L", out.parent.parent / "lib", "-lortshard", "-lpthread", "-lm", "-ldl", "-Wl,-rpath,$ORIGIN/../lib"]
     subprocess.run(command, check=True)
 
@@ -71,7 +71,7 @@ def main() -> None:
     for library in options.runtime.glob("lib*.so*"):
         shutil.copy2(library, out / "lib")
     strip(built(), out / "bin/suite")
-    for source in sorted((ROOT / "c_tests").glob("*.c")):
+    for source in sorted((ROOT / "c_tests").glob("*/*.c")):
         if source.stem not in ("two_units", "handles"):  # half of it is C++; half of it is made by the tests
             compile_c(source, out / "c" / source.stem)
     for name in ("devices", "generate"):

@@ -3,7 +3,7 @@ r"""Writes tests/tokenizers/patterns.json: regular expressions of tokenizers, an
 The answers are an independent oracle. Run from the repository root; needs `tokenizers` 0.23. Each pattern becomes the
 `Split` of a tokenizer whose ids show every cut: a WordPiece with one token for each byte at the start of a part, and
 another for each byte within one. For each: a hash of the ids of 10,000 texts (of the first 2,000 for mere constructs), the ids of the first texts in full, and
-`error` for patterns that are refused. The texts come from the generator of texts.py, which tests/suite/patterns.rs has, too.
+`error` for patterns that are refused. The texts come from the generator of texts.py, which tests/suite/text/patterns.rs has, too.
 """
 
 import json

@@ -7,7 +7,7 @@ For each tokenizer NAME: NAME/tokenizer.json and NAME/golden.json:
   encode: [{text, ids (with special tokens), plain (without)}]
   decode: [{ids, text, skip (without special tokens)}], among them random ids that split or break UTF-8
 For each chat template NAME.jinja in chat/: chat/golden.json has {template, messages, generate, text | error}.
-It also prints the ids that tests/suite/sampler.rs expects of the default sampler.
+It also prints the ids that tests/suite/text/sampler.rs expects of the default sampler.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Texts that are hard to cut, from a generator that tests/suite/{patterns,long_texts}.rs have, too."""
+"""Texts that are hard to cut, from a generator that tests/suite/text/{patterns,long_texts}.rs have, too."""
 
 MASK = (1 << 64) - 1
 

@@ -110,10 +110,7 @@ impl Operation for Attend {
             bail!(Unsupported, "attention with {what} is not written in stock operators");
         }
         if s.head_norm.is_some() && s.norm_after_rotation {
-            bail!(
-                Unsupported,
-                "attention with norms after the rotation is not written in ONNX Runtime's own operators"
-            );
+            bail!(Unsupported, "attention with norms after the rotation is not written in stock operators");
         }
         let ([mut q, mut k, mut v], out) = (self.qkv.map(|value| w.name(value)), w.name(self.out));
         // What is made of an input is called after the output: others may read the same input.

@@ -1,4 +1,4 @@
-//! `calls.h` for `c_tests/handles.c`: a call of each function of the header with each handle that it takes.
+//! `calls.h` for `c_tests/abi/handles.c`: a call of each function of the header with each handle that it takes.
 
 use std::fmt::Write as _;
 

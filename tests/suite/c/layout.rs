@@ -1,4 +1,4 @@
-//! `layout.h` for `c_tests/header_c11.c`: the compiler's view of every number in include/ortshard.json.
+//! `layout.h` for `c_tests/abi/header_c11.c`: the compiler's view of every number in include/ortshard.json.
 
 use std::fmt::Write as _;
 

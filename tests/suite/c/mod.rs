@@ -64,11 +64,20 @@ pub(crate) fn prebuilt() -> bool {
     std::env::var_os("ORTSHARD_TEST_ROOT").is_some()
 }
 
+/// The programs of `c_tests/`, in whichever of its folders.
+pub(crate) fn sources() -> impl Iterator<Item = PathBuf> {
+    let inside = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    inside(root().join("c_tests")).filter(|path| path.is_dir()).flat_map(inside)
+}
+
+/// The file of `c_tests/` of this name.
+fn source(name: &str) -> PathBuf {
+    sources().find(|path| path.file_name() == Some(OsStr::new(name))).unwrap_or_else(|| panic!("no c_tests/*/{name}"))
+}
+
 /// The names of the programs in `c_tests/` that are one file.
 pub(crate) fn programs() -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(root().join("c_tests"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+    let mut names: Vec<String> = sources()
         .filter(|path| path.extension() == Some(OsStr::new("c")) && path.file_stem() != Some(OsStr::new("two_units")))
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
@@ -130,17 +139,17 @@ impl Setup {
         Self { build, folder, libraries }
     }
 
-    /// Compiles `c_tests/{name}.c`, unless that is done.
+    /// Compiles the program `name` of `c_tests/`, unless that is done.
     pub(crate) fn compile(&self, name: &str) -> Program {
         if prebuilt() {
             return Program { name: name.to_owned(), path: root().join("c").join(name) };
         }
-        self.compile_file(name, &root().join("c_tests").join(name).with_extension("c"))
+        self.compile_file(name, &source(&format!("{name}.c")))
     }
 
-    /// Compiles `c_tests/{name}.c` to a program of another name, for a test beside the one that runs them all.
+    /// Compiles the program `name` of `c_tests/` under another name, for a test beside the one that runs them all.
     pub(crate) fn compile_as(&self, name: &str, program: &str) -> Program {
-        self.compile_file(program, &root().join("c_tests").join(name).with_extension("c"))
+        self.compile_file(program, &source(&format!("{name}.c")))
     }
 
     pub(crate) fn compile_source(&self, name: &str, source: &str) -> Program {
@@ -157,8 +166,8 @@ impl Setup {
     fn compile_file(&self, name: &str, source: &Path) -> Program {
         let path = self.folder.join(name);
         let mut command = compiler();
-        command.args(C11).args(STRICT).arg("-I").arg(root().join("include")).arg("-I").arg(&self.folder);
-        command.arg(source).arg("-o").arg(&path);
+        command.args(C11).args(STRICT).arg("-I").arg(root().join("include")).arg("-I").arg(root().join("c_tests"));
+        command.arg("-I").arg(&self.folder).arg(source).arg("-o").arg(&path);
         if self.build == Build::Sanitized {
             command.args(SANITIZERS);
         }
@@ -178,13 +187,13 @@ impl Setup {
     /// `two_units.c` and `header_cpp.cc` as one program.
     pub(crate) fn compile_two_units(&self) -> Program {
         let (object, path) = (self.folder.join("header_cpp.o"), self.folder.join("two_units"));
-        let (folder, include) = (root().join("c_tests"), root().join("include"));
+        let (checks, include) = (root().join("c_tests"), root().join("include"));
         let mut cpp = Command::new("c++");
-        cpp.arg("-std=c++17").args(STRICT).arg("-I").arg(&include).arg("-c");
-        succeed(cpp.arg(folder.join("header_cpp.cc")).arg("-o").arg(&object), "header_cpp");
+        cpp.arg("-std=c++17").args(STRICT).arg("-I").arg(&include).arg("-I").arg(&checks).arg("-c");
+        succeed(cpp.arg(source("header_cpp.cc")).arg("-o").arg(&object), "header_cpp");
         let mut c = compiler();
-        c.args(C11).args(STRICT).arg("-I").arg(&include).arg(folder.join("two_units.c")).arg(&object);
-        c.arg("-o").arg(&path);
+        c.args(C11).args(STRICT).arg("-I").arg(&include).arg("-I").arg(&checks);
+        c.arg(source("two_units.c")).arg(&object).arg("-o").arg(&path);
         self.link(&mut c);
         succeed(&mut c, "two_units");
         Program { name: "two_units".to_owned(), path }

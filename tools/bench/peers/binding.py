@@ -73,7 +73,7 @@ def load(path: str) -> ctypes.CDLL:
 
 
 if __name__ == "__main__":
-    # What tests/suite/bindings.rs runs: every function is there, and takes what the JSON says.
+    # What tests/suite/host/bindings.rs runs: every function is there, and takes what the JSON says.
     import sys
 
     loaded = load(sys.argv[1])

@@ -1,4 +1,4 @@
-//! What was taken is given back: after clear the process is as large as before. (`c_tests/soak.c` swaps 500 times.)
+//! What was taken is given back: after clear the process is as large as before. (`c_tests/memory/soak.c` swaps 500 times.)
 #![cfg(target_os = "linux")]
 
 use crate::common::process::{child, mapped, memory};

@@ -1,5 +1,5 @@
 /* Memory that runs out is an ordinary answer: site, device and bytes are told, and what was there goes on.
- * tests/suite/c_tests.rs makes a model that claims a very long context: longer than any memory, or on a device, which keeps a table
+ * tests/suite/host/c_tests.rs makes a model that claims a very long context: longer than any memory, or on a device, which keeps a table
  * of all positions, long enough for a few requests to fill it. */
 #include <sys/resource.h>
 

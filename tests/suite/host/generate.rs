@@ -2,7 +2,7 @@
 
 #[cfg(feature = "download")]
 #[allow(dead_code, reason = "the toy hub of the library's own tests")]
-#[path = "../../src/source/testing.rs"]
+#[path = "../../../src/source/testing.rs"]
 mod testing;
 
 use std::io::{BufRead, BufReader};

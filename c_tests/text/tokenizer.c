@@ -30,7 +30,7 @@ int main(void)
     OK(ortshard_tokenizer_vocab_size(tokenizer, &vocab_size));
     CHECK(vocab_size > 100);
 
-    /* tests/suite/c_tests.rs wrote the files that declare these. */
+    /* tests/suite/host/c_tests.rs wrote the files that declare these. */
     int64_t id = 0;
     int32_t is_eos = -1;
     OK(ortshard_tokenizer_bos(tokenizer, &id));

@@ -1,7 +1,7 @@
 /* The inputs that fuzzing has gathered for the C interface do no harm. */
 #include <dirent.h>
 
-#include "../fuzz/calls.c"
+#include "../../fuzz/calls.c"
 #include "check.h"
 
 int main(void)

@@ -1,5 +1,5 @@
 /* A model that is missing or broken is refused with a message that says where, and the engine stays as it was.
- * tests/suite/c_tests.rs makes the broken folders from the test model. */
+ * tests/suite/host/c_tests.rs makes the broken folders from the test model. */
 #include "model.h"
 
 int main(void)

@@ -26,17 +26,18 @@ fn files(folder: &str, end: &str) -> Vec<String> {
     names.into_iter().map(|name| format!("{folder}/{name}")).collect()
 }
 
+/// The folders in `folder`, sorted; both are paths from the root of the repository.
+fn folders(folder: &str) -> Vec<String> {
+    let paths = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let mut folders: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders.iter().map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect()
+}
+
 /// The files of unit tests below `folder`: `tests.rs`, `..._tests.rs`, and all in folders called `tests`.
 fn unit_tests(folder: &str) -> Vec<String> {
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(root().join(folder)).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            folders.push(path);
-        }
-    }
-    folders.sort();
-    let below = folders.iter().flat_map(|path| unit_tests(path.strip_prefix(root()).unwrap().to_str().unwrap()));
+    let folders = folders(folder);
+    let below = folders.iter().flat_map(|folder| unit_tests(folder));
     let end = if folder.ends_with("/tests") { ".rs" } else { "tests.rs" };
     files(folder, end).into_iter().chain(below).collect()
 }
@@ -71,10 +72,21 @@ fn rows(table: &mut String, heading: &str, folder: &str, paths: &[String]) {
     }
 }
 
+/// The files in the folders of `folder` whose names end in `end`, sorted.
+fn grouped(folder: &str, end: &str) -> Vec<String> {
+    folders(folder).iter().flat_map(|folder| files(folder, end)).collect()
+}
+
+/// The files of the suite that hold tests.
+fn suite() -> Vec<String> {
+    let mut suite = grouped("tests/suite", ".rs");
+    suite.retain(|path| !["tests/suite/c/", "tests/suite/common/"].iter().any(|helps| path.starts_with(helps)));
+    suite.retain(|path| !path.ends_with("/mod.rs"));
+    suite
+}
+
 fn table() -> String {
-    let mut suite = files("tests/suite", ".rs");
-    suite.retain(|path| path != "tests/suite/main.rs");
-    let c = files("c_tests", ".c");
+    let (suite, c) = (suite(), grouped("c_tests", ".c"));
     let mut units = unit_tests("src");
     // Many need none: they test what the file beside them says. Others only help.
     units.retain(|path| promise(path).is_some() && read(path).contains("#[test]\n"));
@@ -103,13 +115,19 @@ fn the_table_is_made_from_the_tests() {
     assert!(old == new, "{README} is out of date at {wrong:?}; run `make promises` and commit the result");
 }
 
-/// A file that main.rs does not name would never run.
+/// A file that no module names would never run.
 #[test]
 fn every_file_of_the_suite_is_part_of_it() {
-    let main = read("tests/suite/main.rs");
-    for path in files("tests/suite", ".rs") {
-        let name = path.trim_start_matches("tests/suite/").trim_end_matches(".rs");
-        assert!(name == "main" || main.lines().any(|line| line == format!("mod {name};")), "{path} is not in main.rs");
+    let names = |parent: &str, name: &str| {
+        let declared = [format!("mod {name};"), format!("pub(crate) mod {name};")];
+        assert!(read(parent).lines().any(|line| declared.iter().any(|mods| mods == line)), "{parent} lacks {name}");
+    };
+    for folder in folders("tests/suite") {
+        names("tests/suite/main.rs", folder.rsplit('/').next().unwrap());
+    }
+    for path in suite() {
+        let (folder, name) = path.trim_end_matches(".rs").rsplit_once('/').unwrap();
+        names(&format!("{folder}/mod.rs"), name);
     }
 }
 
@@ -121,7 +139,8 @@ fn the_list_of_device_tests_names_what_exists() {
     assert!(lines.len() >= 10, "{lines:?}");
     for line in lines {
         let mut names = line.split(' ');
-        let path = format!("tests/suite/{}.rs", names.next().unwrap());
+        let file = format!("/{}.rs", names.next().unwrap());
+        let path = suite().into_iter().find(|path| path.ends_with(&file)).unwrap_or_else(|| panic!("no file {file}"));
         let text = read(&path);
         for left_out in names {
             assert!(text.contains(&format!("#[test]\nfn {left_out}() {{\n")), "{path} has no test {left_out}");
@@ -136,7 +155,7 @@ fn architecture_md_tells_who_may_use_whom() {
     let begin = page.find("| module | may use |\n").unwrap();
     let end = begin + page[begin..].find("\n\n").unwrap();
     let mut table = String::from("| module | may use |\n|---|---|");
-    for (module, used) in crate::layering::USES.iter().filter(|(_, used)| !used.is_empty()) {
+    for (module, used) in crate::house::layering::USES.iter().filter(|(_, used)| !used.is_empty()) {
         write!(table, "\n| {module} | {} |", used.join(", ")).unwrap();
     }
     if updates() {

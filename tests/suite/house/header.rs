@@ -7,6 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::c;
+
 const HEADER: &str = include_str!(env!("ORTSHARD_GENERATED_HEADER"));
 const JSON: &str = include_str!(env!("ORTSHARD_GENERATED_JSON"));
 
@@ -140,7 +142,7 @@ fn errors_that_tests_provoke_are_listed() {
     let everywhere = everywhere();
     assert!(everywhere.contains("NULL_ARGUMENT") && everywhere.contains("PANIC"), "{everywhere:?}");
     let (mut provoked, mut unlisted) = (0, BTreeSet::new());
-    for file in std::fs::read_dir(root().join("c_tests")).unwrap().map(|entry| entry.unwrap().path()) {
+    for file in c::sources() {
         let text = std::fs::read_to_string(&file).unwrap();
         for call in text.split("FAILS(").skip(1) {
             let status = call.split(',').next().unwrap();

@@ -1,7 +1,7 @@
 //! What fuzzing has gathered harms nothing: every input of `fuzz/corpus` goes through the body of its target again. Those of
-//! `calls` are tried by `c_tests/corpus.c`, also under the sanitizers. A failing test prints its input's path.
+//! `calls` are tried by `c_tests/process/corpus.c`, also under the sanitizers. A failing test prints its input's path.
 
-#[path = "../../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, dead_code, clippy::doc_markdown, reason = "a library of its own, as the fuzz targets see it")]
 mod targets;
 

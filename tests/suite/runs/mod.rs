@@ -1,0 +1,10 @@
+//! How requests run: in any cuts, batches and chains, on any thread and device, while shards come and go.
+
+mod batch;
+mod chain;
+mod devices;
+mod partitions;
+mod state;
+mod swaps;
+mod threads;
+mod without_cache;

@@ -1,0 +1,7 @@
+//! From text to ids, from logits to an id, and back to text.
+
+mod long_texts;
+mod patterns;
+mod sampler;
+mod special_tokens;
+mod tokenizers;
