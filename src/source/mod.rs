@@ -16,11 +16,11 @@ mod formats;
 mod host;
 mod hub;
 mod name;
+pub(crate) mod names;
 mod options;
 #[cfg(all(test, feature = "download"))]
 mod testing;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,24 +34,7 @@ pub use options::{NetworkOptions, SourceOptions};
 
 use crate::error::{Result, bail, err};
 use host::Host;
-use hub::{HubCache, HubId, Revision};
-
-/// Names of the files of a model folder.
-pub(crate) mod names {
-    /// The model's shape.
-    pub(crate) const CONFIG: &str = "config.json";
-    /// The authors' settings for generation, which may say where a text ends.
-    pub(crate) const GENERATION: &str = "generation_config.json";
-    /// The weights, when one file holds them all.
-    pub(crate) const WEIGHTS: &str = "model.safetensors";
-    /// Which file holds which tensor, when there are several.
-    pub(crate) const INDEX: &str = "model.safetensors.index.json";
-    /// Text to token ids and back.
-    pub(crate) const TOKENIZER: &str = "tokenizer.json";
-}
-
-/// A look-up of environment variables; tests pass their own.
-type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+use hub::{HubCache, HubId, Revision, Variables};
 
 /// The real path of the folder that `model` names; `None` if nothing is there.
 ///

@@ -61,12 +61,14 @@ impl Session {
     ) -> Result<Self> {
         let native = || Self::native(packer, graph, weights, budget);
         let session = if target.stock() {
-            match Self::stock(target, packer, graph, config, weights, budget) {
+            match StockSession::new(target, packer, graph, config, weights, budget) {
                 Err(error) if target.may_fall_back() && is_device_failure(&error) => {
                     log::warn!("the shard cannot run on {}: {}; using cpu", target.device, error.chain());
                     native()
                 }
-                other => other,
+                made => made.map(|(session, placement, rows, memory)| {
+                    Self::of(Dialect::Stock(session), graph, rows, target.device, placement, memory)
+                }),
             }
         } else {
             native()
@@ -93,18 +95,6 @@ impl Session {
         let session = runtime::Session::native(graph, Arc::clone(weights), limit)?;
         let placement = Placement { nodes: graph.ops.len(), cpu_nodes: graph.ops.len() };
         Ok(Self::of(Dialect::Native(session), graph, rows, Device::Cpu, placement, memory))
-    }
-
-    fn stock(
-        target: &Target,
-        packer: &Packer,
-        graph: &Graph,
-        config: &ModelConfig,
-        weights: &Arc<WeightTable>,
-        budget: &Arc<Budget>,
-    ) -> Result<Self> {
-        let (session, placement, rows, memory) = StockSession::new(target, packer, graph, config, weights, budget)?;
-        Ok(Self::of(Dialect::Stock(session), graph, rows, target.device, placement, memory))
     }
 
     /// Bytes that the session has taken from the budget.

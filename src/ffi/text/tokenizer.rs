@@ -157,19 +157,32 @@ pub unsafe extern "C" fn ortshard_tokenizer_vocab_size(
     })
 }
 
+/// Writes the id that `of` gives for `tokenizer`, or `ORTSHARD_NO_ID`, to `id`.
+///
+/// # Safety
+/// As the header says of the functions that call it.
+unsafe fn declared(
+    tokenizer: *const ortshard_tokenizer,
+    id: *mut i64,
+    of: impl Fn(&Tokenizer) -> Option<u32>,
+) -> ortshard_status {
+    // SAFETY: the caller's promise.
+    unsafe { on(tokenizer) }.guard(|| {
+        // SAFETY: as above.
+        let out = unsafe { Out::new(id, "id") }?;
+        // SAFETY: as above.
+        out.set(of(&*unsafe { borrow(tokenizer, "tokenizer") }?).map_or(i64::from(ORTSHARD_NO_ID), i64::from));
+        Ok(())
+    })
+}
+
 /// The beginning-of-sequence id that the model's files declare, or ORTSHARD_NO_ID.
 ///
 /// Threads: many at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_bos(tokenizer: *const ortshard_tokenizer, id: *mut i64) -> ortshard_status {
     // SAFETY: the header's contract.
-    unsafe { on(tokenizer) }.guard(|| {
-        // SAFETY: the header's contract.
-        let out = unsafe { Out::new(id, "id") }?;
-        // SAFETY: as above.
-        out.set(unsafe { borrow(tokenizer, "tokenizer") }?.bos().map_or(i64::from(ORTSHARD_NO_ID), i64::from));
-        Ok(())
-    })
+    unsafe { declared(tokenizer, id, Tokenizer::bos) }
 }
 
 /// The padding id that the model's files declare, or ORTSHARD_NO_ID.
@@ -178,13 +191,7 @@ pub unsafe extern "C" fn ortshard_tokenizer_bos(tokenizer: *const ortshard_token
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_pad(tokenizer: *const ortshard_tokenizer, id: *mut i64) -> ortshard_status {
     // SAFETY: the header's contract.
-    unsafe { on(tokenizer) }.guard(|| {
-        // SAFETY: the header's contract.
-        let out = unsafe { Out::new(id, "id") }?;
-        // SAFETY: as above.
-        out.set(unsafe { borrow(tokenizer, "tokenizer") }?.pad().map_or(i64::from(ORTSHARD_NO_ID), i64::from));
-        Ok(())
-    })
+    unsafe { declared(tokenizer, id, Tokenizer::pad) }
 }
 
 /// The end-of-sequence ids that the model's files declare; there may be none or several. First those of

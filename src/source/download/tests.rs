@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::source::hub::Variables;
 use crate::source::hub::{HubCache, NoNetwork};
 use crate::source::testing::{Asked, COMMIT, Model, Reply, Server, git_hash, sha256};
-use crate::source::{NetworkOptions, SourceOptions, Variables, open_with};
+use crate::source::{NetworkOptions, SourceOptions, open_with};
 
 /// 3 MiB and a bit, for more than one report of progress.
 pub(super) fn weights() -> Vec<u8> {

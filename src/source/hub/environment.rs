@@ -29,10 +29,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Result, bail};
-use crate::source::{SourceOptions, Variables};
+use crate::source::SourceOptions;
 
 const HUB: &str = "https://huggingface.co";
 const STAGING: &str = "https://hub-ci.huggingface.co";
+
+/// A look-up of environment variables; tests pass their own.
+pub(in crate::source) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// The settings that the environment gives.
 #[derive(Debug, PartialEq, Eq)]

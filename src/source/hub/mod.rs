@@ -7,7 +7,7 @@ mod id;
 mod repository;
 
 pub(super) use cache::{HubCache, NoNetwork};
-pub(super) use environment::Environment;
+pub(super) use environment::{Environment, Variables};
 #[cfg(feature = "download")]
 pub(super) use id::Etag;
 pub(super) use id::{Commit, HubId, Revision};

@@ -162,7 +162,6 @@ const CIRCLES: &[(&str, &str)] = &[
         "runtime",
         "everything needs the loaded runtime, which holds everything, and the end of a process stops all of it",
     ),
-    ("source", "names of files and ways to them lie in the mod.rs that opens them"),
     ("tokenizer", "a stream needs the tokenizer that makes it"),
     ("tokenizer/jinja", "values, calls and scopes of an interpreter need each other by nature"),
     ("tokenizer/jinja/filters", "`map` and `select` find other filters by name"),
