@@ -72,7 +72,12 @@ pub(crate) fn estimate(
             return Ok(within(&estimate));
         }
         let blueprint = blueprint.with_last(last, catalogue.as_ref());
-        engine.predict(&mut headers, &blueprint, context, requests).map(|of_range| within(&of_range))
+        match engine.predict(&mut headers, &blueprint, context, requests) {
+            Ok(of_range) => Ok(within(&of_range)),
+            // More layers may have some that stock operators cannot compute: that range does not load.
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(error),
+        }
     };
     // More layers take more memory, so that the range is halved until it is known where memory ends. Mostly all fit.
     let (mut least, mut most) = if fits(layers - 1)? { (layers, layers) } else { (first, layers - 1) };
@@ -112,7 +117,7 @@ impl Situation<'_> {
         };
         let weight_bytes = precision.bytes(&wanted, bytes);
         let dtype = self.target.dtype(stored);
-        let copies = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table);
+        let copies = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table)?;
         let (copied, passing) = copies.unwrap_or_default();
         let weight_bytes = weight_bytes + copied;
         let kept = KeptShape::new(graph, self.options.kv_type.rows());

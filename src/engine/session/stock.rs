@@ -369,7 +369,10 @@ fn written(
 }
 
 /// Bytes of the copies that a session on `target` keeps besides the mapped weights, and of the copies that exist only while the session
-/// is made. `None` if there is no such session.
+/// is made. `None` if the session is native, also since `target` gives way to the processor.
+///
+/// # Errors
+/// `Unsupported` if the graph cannot be written for a `target` that does not give way.
 pub(crate) fn copied_bytes(
     target: &Target,
     dtype: Dtype,
@@ -377,11 +380,14 @@ pub(crate) fn copied_bytes(
     graph: &Graph,
     config: &ModelConfig,
     weights: Option<&WeightTable>,
-) -> Option<(u64, u64)> {
+) -> Result<Option<(u64, u64)>> {
     if !target.stock() {
-        return None;
+        return Ok(None);
     }
     let files = weights.map(|weights| weights.files(dtype));
-    let written = written(dtype, blocks, graph, config, files.as_ref()).ok()?;
-    Some((written.kept_bytes, written.passing_bytes))
+    match written(dtype, blocks, graph, config, files.as_ref()) {
+        Ok(written) => Ok(Some((written.kept_bytes, written.passing_bytes))),
+        Err(error) if target.may_fall_back() && is_device_failure(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -79,15 +79,15 @@ pub(crate) fn has_no_stock_form(error: &Error) -> bool {
     error.kind() == ErrorKind::Unsupported && known.iter().any(|reason| error.chain().contains(reason))
 }
 
-/// Whether the device can run a model, tried with its first layer. What has no stock form it cannot; anything else that it cannot
+/// Whether the device can run a model, all of its layers. What has no stock form it cannot; anything else that it cannot
 /// run fails.
 pub(crate) fn runs(model: &Model) -> bool {
     if native_operators() {
         return true;
     }
     let engine = Engine::new(options()).unwrap();
-    let first = ShardSpec::layers(model.path.to_str().unwrap(), 0, 0);
-    match engine.ensure_shard(&first, None) {
+    let whole = ShardSpec::layers(model.path.to_str().unwrap(), 0, model.layers - 1);
+    match engine.ensure_shard(&whole, None) {
         Ok(_) => true,
         Err(error) => {
             assert!(has_no_stock_form(&error), "{} on {}: {}", model.name, name(), error.chain());

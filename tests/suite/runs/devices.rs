@@ -36,7 +36,7 @@ fn pipeline(model: &Model, cuts: &[u32], options: RequestOptions) -> Pipeline {
 /// The models that have a stock form, or none where it is too old to say where nodes run.
 fn models() -> Vec<Model> {
     let mut models = Model::all();
-    models.retain(|model| match load(model, 0, 0, stock()) {
+    models.retain(|model| match load(model, 0, model.layers - 1, stock()) {
         Ok(_) => true,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{}: {}", model.name, error.chain());
@@ -48,6 +48,23 @@ fn models() -> Vec<Model> {
     });
     assert!(models.len() >= 3 || !device::tells_where_nodes_run());
     models
+}
+
+#[test]
+fn an_estimate_refuses_what_has_no_stock_form() {
+    if !device::tells_where_nodes_run() {
+        return;
+    }
+    let mut refused = 0;
+    for model in Model::all() {
+        let spec = ShardSpec::layers(model.path.to_str().unwrap(), 0, model.layers - 1);
+        let engine = Engine::new(stock()).unwrap();
+        let (estimate, shard) = (engine.estimate(&spec, 8, 1), engine.ensure_shard(&spec, None));
+        let [estimate, shard] = [estimate.err(), shard.err()].map(|error| error.map(|error| error.chain()));
+        refused += usize::from(shard.is_some());
+        assert_eq!(estimate, shard, "{}", model.name);
+    }
+    assert!(refused > 0);
 }
 
 #[test]
