@@ -12,21 +12,23 @@ use crate::json;
 
 /// Characters of a value that a message shows.
 const SHOWN: usize = 80;
+/// Objects within objects that are read.
+const DEPTH: usize = 3;
 
 /// A JSON object and where it came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a> {
     object: &'a Map<String, Value>,
     file: &'a str,
-    /// The key that holds the object, where it is not the file's own.
-    holder: Option<&'a str>,
+    /// The keys that hold the object, the outermost first; empty at the end.
+    holders: [&'a str; DEPTH],
 }
 
 impl<'a> Fields<'a> {
     /// The fields of `value`, which must be an object.
     pub(crate) fn new(value: &'a Value, file: &'a str) -> Result<Self> {
         match value {
-            Value::Object(object) => Ok(Self { object, file, holder: None }),
+            Value::Object(object) => Ok(Self { object, file, holders: [""; DEPTH] }),
             _ => Err(err!(Malformed, "{file}: the top level is not an object")),
         }
     }
@@ -51,10 +53,19 @@ impl<'a> Fields<'a> {
         match self.get(key) {
             None => Ok(None),
             Some(value @ Value::Object(object)) if json::not_finite(value).is_none() => {
-                Ok(Some(Self { object, file: self.file, holder: Some(key) }))
+                Ok(Some(self.within(key, object)))
             }
             Some(_) => Err(self.wrong(key, "an object")),
         }
+    }
+
+    /// The fields of `object`, which stands for what is under `key`.
+    pub(crate) fn within(&self, key: &'a str, object: &'a Map<String, Value>) -> Self {
+        let mut holders = self.holders;
+        if let Some(free) = holders.iter_mut().find(|holder| holder.is_empty()) {
+            *free = key;
+        }
+        Self { object, file: self.file, holders }
     }
 
     /// An integer within `range`.
@@ -152,10 +163,9 @@ impl<'a> Fields<'a> {
 
     /// How messages name `key`.
     pub(crate) fn name(&self, key: &str) -> String {
-        match self.holder {
-            None => format!("{}: {key}", self.file),
-            Some(holder) => format!("{}: {holder}.{key}", self.file),
-        }
+        let holders: String =
+            self.holders.iter().filter(|holder| !holder.is_empty()).map(|holder| format!("{holder}.")).collect();
+        format!("{}: {holders}{key}", self.file)
     }
 
     /// `key` and what is under it.

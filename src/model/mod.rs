@@ -9,6 +9,7 @@ mod experts;
 mod family;
 mod fields;
 mod gemma2;
+mod gemma3;
 mod layers;
 mod llama;
 mod mistral;
@@ -35,6 +36,7 @@ use fields::Fields;
 #[rustfmt::skip]
 static ARCHITECTURES: &[Architecture] = &[
     gemma2::GEMMA2,
+    gemma3::GEMMA3,
     llama::LLAMA,
     mistral::MISTRAL,
     mistral::MINISTRAL,

@@ -38,7 +38,14 @@ from families import FAMILIES
 from rope_variants import COMMON_ROPE
 from safetensors.torch import load_file, save_file
 from tensors import Random, decoder
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GenerationConfig
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 from variants import BASE, COMMON
 
@@ -119,9 +126,9 @@ def generation_parameters() -> set[str]:
 
 
 def keys(family: str) -> list[str]:
-    module = PACKAGE / "models" / family
-    config_class = transformers.models.auto.configuration_auto.CONFIG_MAPPING[family]
-    found = reads(module / f"configuration_{family}.py") | reads(module / f"modeling_{family}.py")
+    config_class = CONFIG_MAPPING[family]
+    module = Path(inspect.getfile(config_class)).parent
+    found = reads(module / f"configuration_{module.name}.py") | reads(module / f"modeling_{module.name}.py")
     for name in SHARED:
         found |= reads(PACKAGE / name)
     for base in config_class.__mro__[:-1]:
@@ -233,24 +240,38 @@ def kind(outcome: Any) -> Any:
 # ---- how positions are rotated
 
 
-def rope_of(config: dict[str, Any]) -> tuple[list[float], float]:
-    """Frequencies and factor of the real model class, which a head must be able to use."""
+def rope_of(config: dict[str, Any]) -> dict[str, tuple[list[float], float]]:
+    """Frequencies and factor of the real model class, which a head must be able to use; one for each kind of layer, or one for all."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
         loaded = AutoConfig.from_pretrained(folder)
     loaded._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(loaded).eval()
-    rotary = model.base_model.rotary_emb
-    frequencies, factor = rotary.inv_freq.clone(), float(rotary.attention_scaling)
-    if not frequencies.isfinite().all():
+    places = rotations(model)
+    before = {kind: getattr(module, f"{prefix}inv_freq").clone() for kind, (module, prefix) in places.items()}
+    if not all(frequencies.isfinite().all() for frequencies in before.values()):
         raise ValueError("the frequencies are not finite")
     with torch.no_grad():
         model(torch.tensor([[1, 2, 3]]))
         # Frequencies that depend on how long the text is.
         model(torch.zeros((1, config["max_position_embeddings"] + 1), dtype=torch.int64))
-    if not torch.equal(rotary.inv_freq, frequencies):
+    if not all(torch.equal(getattr(module, f"{prefix}inv_freq"), before[kind]) for kind, (module, prefix) in places.items()):
         raise ValueError("the frequencies depend on the length of the text")
-    return [float(frequency) for frequency in frequencies], factor
+    return {
+        kind: (before[kind].tolist(), float(getattr(module, f"{prefix}attention_scaling")))
+        for kind, (module, prefix) in places.items()
+    }
+
+
+def rotations(model: PreTrainedModel) -> dict[str, tuple[torch.nn.Module, str]]:
+    """For each kind of layer, or for "" where one is for all, the module and the beginning of the names there."""
+    decoder = model.model if hasattr(model, "model") else model.base_model
+    rotary = decoder.rotary_emb
+    if hasattr(decoder, "rotary_emb_local"):
+        return {"full_attention": (rotary, ""), "sliding_attention": (decoder.rotary_emb_local, "")}
+    if hasattr(rotary, "inv_freq"):
+        return {"": (rotary, "")}
+    return {kind: (rotary, f"{kind}_") for kind in rotary.rope_type}
 
 
 def write_rope(family: str, folder: Path) -> None:
@@ -263,10 +284,12 @@ def write_rope(family: str, folder: Path) -> None:
     for spec in (*COMMON_ROPE, *getattr(FAMILIES[family], "ROPE", [])):
         case = old.get(spec["name"], dict(spec))
         try:
-            found, factor = rope_of(config_of(family, spec))
-            if found not in known["frequencies"]:
-                known["frequencies"].append(found)
-            now: dict[str, Any] = {"frequencies": known["frequencies"].index(found), "factor": factor}
+            each: dict[str, Any] = {}
+            for layers, (found, factor) in rope_of(config_of(family, spec)).items():
+                if found not in known["frequencies"]:
+                    known["frequencies"].append(found)
+                each[layers] = {"frequencies": known["frequencies"].index(found), "factor": factor}
+            now = each.get("", {"kinds": each})
         except Exception as error:
             now = {"error": said(error)}
         if VERSION == ORACLE or kind(now) != kind(case[ORACLE]):
@@ -305,7 +328,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     write_json(OUT / "cases.json", {"cases": COMMON})
     for family in sys.argv[1:] or FAMILIES:
-        if (PACKAGE / "models" / family).exists():
+        if family in CONFIG_MAPPING:
             folder = OUT / family
             folder.mkdir(exist_ok=True)
             write_answers(family, folder)

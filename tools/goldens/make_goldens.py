@@ -94,6 +94,9 @@ def write_folder(model: PreTrainedModel, spec: Spec, folder: Path) -> None:
 def respell_as_v4(config: dict[str, Any], rope_key: str) -> None:
     """Turn a config.json of transformers 5 into what version 4 wrote."""
     scaling = config.pop("rope_parameters")
+    if "full_attention" in scaling:
+        config["rope_local_base_freq"] = scaling["sliding_attention"]["rope_theta"]
+        scaling = scaling["full_attention"]
     config["rope_theta"] = scaling.pop("rope_theta")
     kind = scaling.pop("rope_type")
     config["rope_scaling"] = None if kind == "default" else {rope_key: kind, **scaling}

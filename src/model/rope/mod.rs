@@ -39,6 +39,17 @@ impl Rope {
         Self::of(&Parameters::new(config, defaults)?, head_dim, max_positions)
     }
 
+    /// The rotation of the layers of one kind, such as `full_attention`, in a family in which each kind has its own.
+    pub(crate) fn of_layers(
+        config: Fields,
+        kind: &'static str,
+        head_dim: usize,
+        max_positions: usize,
+        defaults: RopeDefaults,
+    ) -> Result<Self> {
+        Self::of(&Parameters::of_layers(config, kind, defaults)?, head_dim, max_positions)
+    }
+
     /// The rotation with these `parameters`.
     fn of(parameters: &Parameters, head_dim: usize, max_positions: usize) -> Result<Self> {
         let kind = parameters.kind()?;

@@ -80,10 +80,15 @@ static KEYS: [&Key; 13] = [
     &TRUNCATE,
 ];
 
+/// The kind of layers that `rope_scaling` is for, where kinds differ.
+const FULL: &str = "full_attention";
+
 /// The parameters of one rotation.
 pub(super) struct Parameters<'a> {
     top: Fields<'a>,
     object: Option<Fields<'a>>,
+    /// Whether they are those of one kind of layers.
+    of_kind: bool,
     defaults: RopeDefaults,
 }
 
@@ -92,7 +97,21 @@ impl<'a> Parameters<'a> {
     pub(super) fn new(top: Fields<'a>, defaults: RopeDefaults) -> Result<Self> {
         let scaling = top.get("rope_scaling").filter(|value| is_true(value));
         let object = top.object(if scaling.is_some() { "rope_scaling" } else { "rope_parameters" })?;
-        Ok(Self { top, object, defaults })
+        Ok(Self { top, object, of_kind: false, defaults })
+    }
+
+    /// Those of the layers of one `kind`, in a family in which each kind has its own: in an object within `rope_parameters`. In the
+    /// older spelling layers with full attention alone have a scaling, as `rope_scaling`.
+    pub(super) fn of_layers(top: Fields<'a>, kind: &'static str, defaults: RopeDefaults) -> Result<Self> {
+        let own = top.object("rope_parameters")?.map_or(Ok(None), |kinds| kinds.object(kind))?;
+        let scaling = top.object("rope_scaling")?.filter(|object| kind == FULL && object.iter().next().is_some());
+        if own.is_some() && scaling.is_some() {
+            return Err(top.unsupported("rope_scaling", &format!("rope_parameters.{kind} is there, too: keep one")));
+        }
+        if let Some(scaling) = scaling.filter(|object| object.has("type") && !object.has("rope_type")) {
+            return Err(scaling.unsupported("type", "transformers 4 scales by it and 5 does not: write rope_type"));
+        }
+        Ok(Self { top, object: own.or(scaling), of_kind: true, defaults })
     }
 
     /// The kind of rotation. Objects within the object are one for each kind of layer: no layer of ours has its own.
@@ -126,6 +145,8 @@ impl<'a> Parameters<'a> {
         key.places.iter().find_map(|place| {
             let (fields, name) = match place {
                 Place::Object => (self.object?, key.name),
+                // The length of the first training stands beside the kinds' own scaling only.
+                Place::Top if self.of_kind && key.name == ORIGINAL.name => return None,
                 Place::Top => (self.top, self.name_at_top(key)),
             };
             let mut spellings = std::iter::once(name).chain(key.older);

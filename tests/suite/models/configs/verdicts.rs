@@ -14,9 +14,14 @@ pub(super) const REFUSED: &[&str] = &[
     "attention_chunk_size 4",
     // Eager attention looks back alone, and other implementations on to what follows.
     "gemma2: use_bidirectional_attention True",
+    // Transformers 4 scales by these, and 5 does not.
+    "gemma3_text: rope_scaling {'type': 'linear', 'factor': 2.0}",
+    "gemma3_text: original_max_position_embeddings 16 with {'rope_scaling': {'type': 'yarn', 'factor': 4.0}}",
     // They change nothing in this family, where others are not what they were.
     "gemma2: attribute_map {'hidden_act': 'other_act'}",
     "gemma2: attribute_map {'rms_norm_eps': 'pad_token_id'}",
+    "gemma3_text: attribute_map {'hidden_act': 'other_act'}",
+    "gemma3_text: attribute_map {'rms_norm_eps': 'pad_token_id'}",
     "qwen3_moe: per_layer_config {'1': {'intermediate_size': 16}}",
     // A cap of nothing or below it, and the root of a number that has none or is no float32.
     "attn_logit_softcapping 0.0",
@@ -30,6 +35,7 @@ pub(super) const REFUSED: &[&str] = &[
     "num_experts_per_tok 0",
     // Numbers that Python takes for others: 0 for none, true for 1, -1 for none; and a layer before the first.
     "num_experts -1",
+    "sliding_window_pattern -2 with {'sliding_window': 5}",
     "decoder_sparse_step -1",
     "decoder_sparse_step -2",
     "mlp_only_layers [-1]",
@@ -78,7 +84,12 @@ pub(super) const CLEAR: &[&str] = &[
     "mlp_bias None",
     "use_sliding_window None with {'sliding_window': 5, 'max_window_layers': 1}",
     "norm_topk_prob None",
+    // It caps nothing in this family.
+    "gemma3_text: attn_logit_softcapping 0",
+    "gemma3_text: attn_logit_softcapping '1.0'",
+    "gemma3_text: attn_logit_softcapping True",
     // No layer slides, so none needs a window.
+    "sliding_window None with {'sliding_window_pattern': 1}",
     "mistral: layer_types None",
     "mistral: layer_types ['full_attention', 'full_attention', 'full_attention']",
     "mistral: layer_types ['attention', 'attention', 'attention']",
