@@ -100,10 +100,9 @@ impl Operation for Attend {
                 s.head_dim
             );
         }
-        let (pairs, all) = (s.rotary_pairs, s.head_dim / 2);
-        if pairs != all || s.rotation != Rotation::Halves {
-            let how = if s.rotation == Rotation::Halves { "" } else { "interleaved " };
-            bail!(Unsupported, "a rotation of {pairs} of a head's {all} {how}pairs is not written in stock operators");
+        let pairs = s.rotary_pairs;
+        if pairs != 0 && pairs != s.head_dim / 2 {
+            bail!(Unsupported, "a rotation of a part of each head is not written in stock operators");
         }
         if a.sinks.is_some() || a.temperature.is_some() {
             let what = if a.sinks.is_some() { "sinks" } else { "a temperature" };
@@ -133,15 +132,20 @@ impl Operation for Attend {
             attended = part("sequences");
         }
         let mut input = vec![q, k, v, past("key"), past("value"), LAST.into(), TOTAL.into()];
-        let table = [w.style.positions, pairs];
-        input.push(w.external(&rotary("cos", a.rope), w.style.element, &table, Content::Cosines(a.rope)));
-        input.push(w.external(&rotary("sin", a.rope), w.style.element, &table, Content::Sines(a.rope)));
+        if pairs > 0 {
+            let table = [w.style.positions, pairs];
+            input.push(w.external(&rotary("cos", a.rope), w.style.element, &table, Content::Cosines(a.rope)));
+            input.push(w.external(&rotary("sin", a.rope), w.style.element, &table, Content::Sines(a.rope)));
+        }
         let output = vec![attended.clone(), present("key"), present("value")];
         let mut node = Node::new(MICROSOFT, "GroupQueryAttention", input, output)
             .with(Attribute::int("num_heads", s.heads as i64))
             .with(Attribute::int("kv_num_heads", s.kv_heads as i64))
             .with(Attribute::float("scale", s.scale))
-            .with(Attribute::int("do_rotary", 1));
+            .with(Attribute::int("do_rotary", (pairs > 0).into()));
+        if s.rotation == Rotation::Interleaved {
+            node = node.with(Attribute::int("rotary_interleaved", 1));
+        }
         if let Some(window) = s.window {
             node = node.with(Attribute::int("local_window_size", window as i64));
         }

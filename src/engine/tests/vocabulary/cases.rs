@@ -231,18 +231,17 @@ fn attentions() -> Vec<Case> {
         })
         .refused("norms after the rotation"),
         attending::<2>("two rotations", |at, a| a.rope = at),
-        attending::<1>("interleaved rotation", |_, a| a.shape.rotation = Rotation::Interleaved).refused("interleaved"),
-        attending::<1>("partial rotation", |_, a| (a.rope, a.shape.rotary_pairs) = (2, 3)).refused("rotation of 3"),
+        attending::<1>("interleaved rotation", |_, a| a.shape.rotation = Rotation::Interleaved),
+        attending::<1>("partial rotation", |_, a| (a.rope, a.shape.rotary_pairs) = (2, 3)).refused("part of each head"),
         attending::<1>("partial interleaved rotation", |_, a| {
             (a.rope, a.shape.rotary_pairs, a.shape.rotation) = (2, 3, Rotation::Interleaved);
         })
-        .refused("rotation of 3"),
+        .refused("part of each head"),
         attending::<2>("no rotation beside one", |at, a| {
             if at == 1 {
                 a.shape.rotary_pairs = 0;
             }
-        })
-        .refused("rotation of 0"),
+        }),
         attending::<1>("sinks", |_, a| a.sinks = Some(weight("sinks", [HEADS]))).refused("sinks"),
         attending::<1>("temperature", |_, a| {
             a.temperature = Some(Temperature { beta: 0.5, period: 2.0, shift: 1.0 });
@@ -255,7 +254,7 @@ fn attentions() -> Vec<Case> {
             a.sinks = Some(weight("sinks", [HEADS]));
             a.temperature = Some(Temperature { beta: 0.25, period: 3.0, shift: 0.0 });
         })
-        .refused("interleaved"),
+        .refused("sinks"),
     ]
 }
 
