@@ -13,6 +13,7 @@ mod gemma3;
 mod layers;
 mod llama;
 mod mistral;
+mod olmo;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
@@ -40,6 +41,7 @@ static ARCHITECTURES: &[Architecture] = &[
     llama::LLAMA,
     mistral::MISTRAL,
     mistral::MINISTRAL,
+    olmo::OLMO2,
     qwen2::QWEN2,
     qwen3::QWEN3,
     qwen3_moe::QWEN3_MOE,

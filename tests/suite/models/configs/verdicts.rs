@@ -23,6 +23,8 @@ pub(super) const REFUSED: &[&str] = &[
     "gemma3_text: attribute_map {'hidden_act': 'other_act'}",
     "gemma3_text: attribute_map {'rms_norm_eps': 'pad_token_id'}",
     "qwen3_moe: per_layer_config {'1': {'intermediate_size': 16}}",
+    // An epsilon by the name of a token's id.
+    "olmo2: attribute_map {'rms_norm_eps': 'pad_token_id'}",
     // A cap of nothing or below it, and the root of a number that has none or is no float32.
     "attn_logit_softcapping 0.0",
     "attn_logit_softcapping -1.0",
@@ -41,6 +43,7 @@ pub(super) const REFUSED: &[&str] = &[
     "mlp_only_layers [-1]",
     "mistral: head_dim 0",
     "llama: sliding_window True",
+    "olmo2: sliding_window True",
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
 ];
 
@@ -76,6 +79,7 @@ pub(super) const CLEAR: &[&str] = &[
     // Heads are as wide as in all families.
     "ministral: no head_dim",
     "ministral: head_dim None",
+    "olmo2: head_dim None",
     "qwen2: head_dim None",
     "qwen3_moe: head_dim None",
     // What is not said is not so.
