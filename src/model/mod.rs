@@ -10,6 +10,7 @@ mod family;
 mod fields;
 mod gemma2;
 mod gemma3;
+mod granite;
 mod layers;
 mod llama;
 mod mistral;
@@ -38,6 +39,7 @@ use fields::Fields;
 static ARCHITECTURES: &[Architecture] = &[
     gemma2::GEMMA2,
     gemma3::GEMMA3,
+    granite::GRANITE,
     llama::LLAMA,
     mistral::MISTRAL,
     mistral::MINISTRAL,

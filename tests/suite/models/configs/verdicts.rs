@@ -25,6 +25,16 @@ pub(super) const REFUSED: &[&str] = &[
     "qwen3_moe: per_layer_config {'1': {'intermediate_size': 16}}",
     // An epsilon by the name of a token's id.
     "olmo2: attribute_map {'rms_norm_eps': 'pad_token_id'}",
+    // Factors that leave nothing, or turn it round.
+    "granite: embedding_multiplier 0",
+    "granite: embedding_multiplier -1.0",
+    "granite: attention_multiplier 0",
+    "granite: attention_multiplier -1.0",
+    "granite: residual_multiplier 0",
+    "granite: residual_multiplier -1.0",
+    "granite: logits_scaling 0",
+    "granite: logits_scaling -1.0",
+    "granite: logits_scaling 1e+300",
     // A cap of nothing or below it, and the root of a number that has none or is no float32.
     "attn_logit_softcapping 0.0",
     "attn_logit_softcapping -1.0",
@@ -44,6 +54,7 @@ pub(super) const REFUSED: &[&str] = &[
     "mistral: head_dim 0",
     "llama: sliding_window True",
     "olmo2: sliding_window True",
+    "granite: sliding_window True",
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
 ];
 
@@ -79,6 +90,7 @@ pub(super) const CLEAR: &[&str] = &[
     // Heads are as wide as in all families.
     "ministral: no head_dim",
     "ministral: head_dim None",
+    "granite: head_dim None",
     "olmo2: head_dim None",
     "qwen2: head_dim None",
     "qwen3_moe: head_dim None",
