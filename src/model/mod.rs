@@ -5,6 +5,7 @@
 
 mod activation;
 mod config;
+mod exaone4;
 mod experts;
 mod family;
 mod fields;
@@ -37,6 +38,7 @@ use fields::Fields;
 /// Every family, a line each.
 #[rustfmt::skip]
 static ARCHITECTURES: &[Architecture] = &[
+    exaone4::EXAONE4,
     gemma2::GEMMA2,
     gemma3::GEMMA3,
     granite::GRANITE,

@@ -55,6 +55,7 @@ pub(super) const REFUSED: &[&str] = &[
     "llama: sliding_window True",
     "olmo2: sliding_window True",
     "granite: sliding_window True",
+    "exaone4: sliding_window_pattern -2 with {'sliding_window': 5}",
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
 ];
 
@@ -80,6 +81,7 @@ pub(super) const CLEAR: &[&str] = &[
     "moe_intermediate_size 8.0",
     "decoder_sparse_step 2.0",
     "mlp_only_layers [1.0]",
+    "sliding_window_pattern 2.0 with {'sliding_window': 5}",
     // And any number may have a fraction or none where it is no count.
     "rms_norm_eps 1",
     "rms_norm_eps 0",
@@ -90,6 +92,7 @@ pub(super) const CLEAR: &[&str] = &[
     // Heads are as wide as in all families.
     "ministral: no head_dim",
     "ministral: head_dim None",
+    "exaone4: head_dim None",
     "granite: head_dim None",
     "olmo2: head_dim None",
     "qwen2: head_dim None",
@@ -104,6 +107,12 @@ pub(super) const CLEAR: &[&str] = &[
     "gemma3_text: attn_logit_softcapping 0",
     "gemma3_text: attn_logit_softcapping '1.0'",
     "gemma3_text: attn_logit_softcapping True",
+    // The letters of a pattern, where all readers agree on the last layer; and no window needs none.
+    "sliding_window_pattern 'LLG' with {'sliding_window': 5}",
+    "sliding_window_pattern 'LLGL' with {'sliding_window': 5}",
+    "sliding_window_pattern 'G' with {'sliding_window': 5}",
+    "exaone4: sliding_window None",
+    "sliding_window_pattern 2 with {'sliding_window': None}",
     // No layer slides, so none needs a window.
     "sliding_window None with {'sliding_window_pattern': 1}",
     "mistral: layer_types None",
