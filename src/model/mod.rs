@@ -21,6 +21,7 @@ mod qwen3;
 mod qwen3_moe;
 mod range;
 mod rope;
+mod seed_oss;
 mod unsupported;
 
 pub(crate) use config::{ModelConfig, StoredDtype};
@@ -49,6 +50,7 @@ static ARCHITECTURES: &[Architecture] = &[
     qwen2::QWEN2,
     qwen3::QWEN3,
     qwen3_moe::QWEN3_MOE,
+    seed_oss::SEED_OSS,
 ];
 
 /// The architecture that transformers' `AutoModelForCausalLM` takes: that of `model_type`, whatever `architectures` says.

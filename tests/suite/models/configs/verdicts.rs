@@ -25,6 +25,7 @@ pub(super) const REFUSED: &[&str] = &[
     "qwen3_moe: per_layer_config {'1': {'intermediate_size': 16}}",
     // An epsilon by the name of a token's id.
     "olmo2: attribute_map {'rms_norm_eps': 'pad_token_id'}",
+    "seed_oss: attribute_map {'rms_norm_eps': 'pad_token_id'}",
     // Factors that leave nothing, or turn it round.
     "granite: embedding_multiplier 0",
     "granite: embedding_multiplier -1.0",
@@ -55,6 +56,7 @@ pub(super) const REFUSED: &[&str] = &[
     "llama: sliding_window True",
     "olmo2: sliding_window True",
     "granite: sliding_window True",
+    "seed_oss: sliding_window True",
     "exaone4: sliding_window_pattern -2 with {'sliding_window': 5}",
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
 ];
@@ -100,6 +102,7 @@ pub(super) const CLEAR: &[&str] = &[
     // What is not said is not so.
     "tie_word_embeddings None",
     "attention_bias None",
+    "attention_out_bias None",
     "mlp_bias None",
     "use_sliding_window None with {'sliding_window': 5, 'max_window_layers': 1}",
     "norm_topk_prob None",
