@@ -5,6 +5,7 @@
 
 mod activation;
 mod config;
+mod ernie;
 mod exaone4;
 mod experts;
 mod family;
@@ -39,6 +40,7 @@ use fields::Fields;
 /// Every family, a line each.
 #[rustfmt::skip]
 static ARCHITECTURES: &[Architecture] = &[
+    ernie::ERNIE4_5,
     exaone4::EXAONE4,
     gemma2::GEMMA2,
     gemma3::GEMMA3,

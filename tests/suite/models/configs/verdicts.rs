@@ -26,6 +26,7 @@ pub(super) const REFUSED: &[&str] = &[
     // An epsilon by the name of a token's id.
     "olmo2: attribute_map {'rms_norm_eps': 'pad_token_id'}",
     "seed_oss: attribute_map {'rms_norm_eps': 'pad_token_id'}",
+    "ernie4_5: attribute_map {'rms_norm_eps': 'pad_token_id'}",
     // Factors that leave nothing, or turn it round.
     "granite: embedding_multiplier 0",
     "granite: embedding_multiplier -1.0",
@@ -57,6 +58,7 @@ pub(super) const REFUSED: &[&str] = &[
     "olmo2: sliding_window True",
     "granite: sliding_window True",
     "seed_oss: sliding_window True",
+    "ernie4_5: sliding_window True",
     "exaone4: sliding_window_pattern -2 with {'sliding_window': 5}",
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
 ];
