@@ -12,6 +12,7 @@
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
 # make header  regenerate include/ortshard.h and ortshard.json after a change to src/ffi
+# make models    regenerate the models in README.md and docs/models.md after a change to the families
 # make promises  regenerate the table of tests/README.md after a change to what a test promises
 # make bindings  tools of other languages on the header: cffi, ctypesgen, bindgen and, where it is installed, cgo (into target/)
 # make install PREFIX=/usr/local
@@ -34,7 +35,7 @@ PROMPT   ?= One rainy morning, a small fox
 DEVICE   ?= cpu
 GPU      ?= cuda
 
-.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header promises bindings runtime \
+.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header models promises bindings runtime \
 	onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
@@ -147,6 +148,9 @@ header:
 
 promises:
 	ORTSHARD_UPDATE_PROMISES=1 $(CARGO) test --locked --test suite -- promises::
+
+models:
+	ORTSHARD_UPDATE_MODELS=1 $(CARGO) test --locked --lib -- engine::tests::models
 
 BINDINGS := $(CURDIR)/target/bindings
 

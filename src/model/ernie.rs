@@ -8,8 +8,13 @@ use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::kernels::Rotation;
 
-pub(super) const ERNIE4_5: Architecture =
-    Architecture { model_type: "ernie4_5", name: "Ernie4_5ForCausalLM", honours: &[], family };
+pub(super) const ERNIE4_5: Architecture = Architecture {
+    model_type: "ernie4_5",
+    name: "Ernie4_5ForCausalLM",
+    covers: "ERNIE 4.5 (0.3B)",
+    honours: &[],
+    family,
+};
 
 #[derive(Debug)]
 struct Ernie;

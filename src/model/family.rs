@@ -15,6 +15,9 @@ pub(crate) struct Architecture {
     pub model_type: &'static str,
     /// The name of its class in transformers.
     pub name: &'static str,
+    /// Published models, for the lists in the documents. Those whose config.json differs in values only need no class of their own.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the documents are made from it, by a test"))]
+    pub covers: &'static str,
     /// Keys that other families are refused with, and this one reads.
     pub honours: &'static [&'static str],
     /// Reads the keys that this family treats in its own way, into the numbers that all share and into its own.

@@ -12,7 +12,7 @@ use crate::graph::{Attention, Builder, Value, Weight};
 use crate::kernels::{Activation, Norm};
 
 pub(super) const GEMMA2: Architecture =
-    Architecture { model_type: "gemma2", name: "Gemma2ForCausalLM", honours: &[], family };
+    Architecture { model_type: "gemma2", name: "Gemma2ForCausalLM", covers: "Gemma 2", honours: &[], family };
 
 /// What Gemma 2 and 3 compute alike.
 #[derive(Debug)]

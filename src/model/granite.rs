@@ -9,8 +9,13 @@ use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::kernels::Activation;
 
-pub(super) const GRANITE: Architecture =
-    Architecture { model_type: "granite", name: "GraniteForCausalLM", honours: &[], family };
+pub(super) const GRANITE: Architecture = Architecture {
+    model_type: "granite",
+    name: "GraniteForCausalLM",
+    covers: "Granite 3.0 to 3.3",
+    honours: &[],
+    family,
+};
 
 #[derive(Debug)]
 struct Granite {

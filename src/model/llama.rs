@@ -8,8 +8,13 @@ use crate::error::Result;
 use crate::graph::{Attention, Builder, Value};
 use crate::kernels::Activation;
 
-pub(super) const LLAMA: Architecture =
-    Architecture { model_type: "llama", name: "LlamaForCausalLM", honours: &[], family };
+pub(super) const LLAMA: Architecture = Architecture {
+    model_type: "llama",
+    name: "LlamaForCausalLM",
+    covers: "Llama 2, 3, 3.1, 3.2 and 3.3, Code Llama, TinyLlama, Vicuna, Yi, SOLAR, Falcon 3, SmolLM and SmolLM2, DeepSeek-R1-Distill-Llama, Hermes 3",
+    honours: &[],
+    family,
+};
 
 /// Llama's block, which others share.
 #[derive(Debug)]

@@ -8,12 +8,22 @@ use super::llama::Llama;
 use super::{Architecture, Family, Fields, ModelConfig};
 use crate::error::Result;
 
-pub(super) const MISTRAL: Architecture =
-    Architecture { model_type: "mistral", name: "MistralForCausalLM", honours: &[], family };
+pub(super) const MISTRAL: Architecture = Architecture {
+    model_type: "mistral",
+    name: "MistralForCausalLM",
+    covers: "Mistral 7B, Nemo, Small (2409, 2501) and Large 2, Codestral 22B, Mathstral, Devstral Small 2505, Zephyr",
+    honours: &[],
+    family,
+};
 
 /// Also what transformers makes of `mistral` with `layer_types`, as Ministral-8B has it.
-pub(super) const MINISTRAL: Architecture =
-    Architecture { model_type: "ministral", name: "MinistralForCausalLM", honours: &[], family };
+pub(super) const MINISTRAL: Architecture = Architecture {
+    model_type: "ministral",
+    name: "MinistralForCausalLM",
+    covers: "Ministral 8B",
+    honours: &[],
+    family,
+};
 
 /// The window is 4096 where the key is absent, none where it is null. Eight key-value heads by default.
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {

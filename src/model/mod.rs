@@ -39,7 +39,7 @@ use fields::Fields;
 
 /// Every family, a line each.
 #[rustfmt::skip]
-static ARCHITECTURES: &[Architecture] = &[
+pub(crate) static ARCHITECTURES: &[Architecture] = &[
     ernie::ERNIE4_5,
     exaone4::EXAONE4,
     gemma2::GEMMA2,

@@ -7,8 +7,13 @@ use super::llama::Llama;
 use super::{Architecture, Family, Fields, ModelConfig};
 use crate::error::Result;
 
-pub(super) const QWEN2: Architecture =
-    Architecture { model_type: "qwen2", name: "Qwen2ForCausalLM", honours: &[], family };
+pub(super) const QWEN2: Architecture = Architecture {
+    model_type: "qwen2",
+    name: "Qwen2ForCausalLM",
+    covers: "Qwen2, Qwen2.5, its Coder and Math, QwQ, DeepSeek-R1-Distill-Qwen",
+    honours: &[],
+    family,
+};
 
 /// The q, k, v bias is always there and has no key; the window applies only with `use_sliding_window`.
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {

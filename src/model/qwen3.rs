@@ -7,8 +7,13 @@ use super::{Architecture, Family, Fields, Layer, ModelConfig, family::Encoding, 
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 
-pub(super) const QWEN3: Architecture =
-    Architecture { model_type: "qwen3", name: "Qwen3ForCausalLM", honours: &[], family };
+pub(super) const QWEN3: Architecture = Architecture {
+    model_type: "qwen3",
+    name: "Qwen3ForCausalLM",
+    covers: "Qwen3, DeepSeek-R1-0528-Qwen3",
+    honours: &[],
+    family,
+};
 
 #[derive(Debug)]
 struct Qwen3;

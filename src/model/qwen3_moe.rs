@@ -10,8 +10,13 @@ use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::kernels::Score;
 
-pub(super) const QWEN3_MOE: Architecture =
-    Architecture { model_type: "qwen3_moe", name: "Qwen3MoeForCausalLM", honours: &[], family };
+pub(super) const QWEN3_MOE: Architecture = Architecture {
+    model_type: "qwen3_moe",
+    name: "Qwen3MoeForCausalLM",
+    covers: "Qwen3-MoE (30B-A3B, 235B-A22B), Qwen3-Coder",
+    honours: &[],
+    family,
+};
 
 #[derive(Debug)]
 struct Qwen3Moe {

@@ -1,5 +1,6 @@
-//! What only shows from inside: devices that the processor stands in for, and operations that no family uses so far.
+//! What only shows from inside: devices that the processor stands in for, operations that no family uses so far, and the list of families.
 
 mod half;
+mod models;
 mod recovery;
 mod vocabulary;
