@@ -87,10 +87,10 @@
  *               output that a request gave last, after a run of it that failed.
  *
  *               Any function may return these, which the lists do not repeat: NULL_ARGUMENT; INVALID_ARGUMENT for a
- *               handle of another kind or that was freed, a struct_size that is none, or a value that is none of the
- *               constants; INVALID_UTF8; VERSION_MISMATCH; INVALID_STATE where the object is in use by another call,
- *               where the call comes from a callback of a call that it would wait for, or when the process ends;
- *               INTERNAL; PANIC.
+ *               handle of another kind or that was freed, a struct_size that is none, a value that is none of the
+ *               constants, or a count of more values than memory can hold; INVALID_UTF8; VERSION_MISMATCH;
+ *               INVALID_STATE where the object is in use by another call, where the call comes from a callback of a
+ *               call that it would wait for, or when the process ends; INTERNAL; PANIC.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
  *               for being one, and every handle for being of the right kind and not freed. `int32_t` switches are off
  *               at 0 and on at anything else.
@@ -982,8 +982,8 @@ void ortshard_request_free(ortshard_request *request);
  * and writes the last token's logits.
  *
  * Writes them to `logits`, which has room for `capacity` floats, and their number, vocab_size, to `*needed`. NULL and
- * 0 ask for the number, and nothing is run. If the call fails, `logits` and the position are as before, and the call
- * can be repeated.
+ * 0 ask for the number: nothing is run, and whether the ids are the model's and the request has room for them is seen
+ * by the call that runs them. If the call fails, `logits` and the position are as before, and the call can be repeated.
  *
  * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or a shard that gives no logits;
  * BUFFER_TOO_SMALL before anything is run, and only `*needed` is written.
@@ -1073,8 +1073,9 @@ ortshard_status ortshard_request_capacity(const ortshard_request *request, uint6
  * Forgets every token from `position` on; 0 empties the request.
  *
  * Layers that see a window of tokens (Mistral, Gemma 2, ...) keep that window and at least 256 tokens behind it, not
- * the whole context: a request can go back by 256 tokens from the furthest position that a call of it has reached, or
- * to 0. In a model without windows it can go back to any position.
+ * the whole context: a request can go back by 256 tokens from the furthest position that it has reached, or to 0. A
+ * fork has reached what its original had, and a request that imported a state what the one that exported it had. In a
+ * model without windows a request can go back to any position.
  *
  * Errors: OUT_OF_RANGE if `position` is past the present one, or further back than a window has kept; the message says
  * how far is possible. Threads: one call at a time.
@@ -1456,7 +1457,7 @@ ortshard_status ortshard_chain_sample(ortshard_request *const *requests,
  * Returns OK if all requests succeeded, else the status of the first that failed; the message says which.
  *
  * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a request on another shard than the first, which is
- * refused alone, or a `count` that no memory holds; INVALID_STATE for a request that appears twice.
+ * refused alone; INVALID_STATE for a request that appears twice.
  * Threads: one call at a time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that
  * request's next run.
  */

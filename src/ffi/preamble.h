@@ -61,10 +61,10 @@
  *               output that a request gave last, after a run of it that failed.
  *
  *               Any function may return these, which the lists do not repeat: NULL_ARGUMENT; INVALID_ARGUMENT for a
- *               handle of another kind or that was freed, a struct_size that is none, or a value that is none of the
- *               constants; INVALID_UTF8; VERSION_MISMATCH; INVALID_STATE where the object is in use by another call,
- *               where the call comes from a callback of a call that it would wait for, or when the process ends;
- *               INTERNAL; PANIC.
+ *               handle of another kind or that was freed, a struct_size that is none, a value that is none of the
+ *               constants, or a count of more values than memory can hold; INVALID_UTF8; VERSION_MISMATCH;
+ *               INVALID_STATE where the object is in use by another call, where the call comes from a callback of a
+ *               call that it would wait for, or when the process ends; INTERNAL; PANIC.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
  *               for being one, and every handle for being of the right kind and not freed. `int32_t` switches are off
  *               at 0 and on at anything else.

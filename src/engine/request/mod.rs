@@ -108,7 +108,9 @@ impl Request {
 
     /// Forgets every token from `position` on.
     ///
-    /// A layer that sees a window of tokens keeps that and at least 256 tokens behind it. A request can go back so far, and to 0.
+    /// A layer that sees a window of tokens keeps that and at least 256 tokens behind it. A request can go back so far from the
+    /// furthest position that it has reached, and to 0. A fork has reached what its original had, and a request that imported a
+    /// state what the one that exported it had.
     ///
     /// # Errors
     /// [`OutOfRange`](ErrorKind::OutOfRange) past the request's position, or where a window has moved on; nothing changes then.

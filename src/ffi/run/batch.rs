@@ -35,7 +35,7 @@ use crate::{Logits, SampleStep, Step, infer_batch, next_tokens};
 /// Returns OK if all requests succeeded, else the status of the first that failed; the message says which.
 ///
 /// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a request on another shard than the first, which is
-/// refused alone, or a `count` that no memory holds; INVALID_STATE for a request that appears twice.
+/// refused alone; INVALID_STATE for a request that appears twice.
 /// Threads: one call at a time on each request. Ownership: `outputs[i].data` belongs to request i and lives until that
 /// request's next run.
 #[unsafe(no_mangle)]

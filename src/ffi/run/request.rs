@@ -52,8 +52,8 @@ pub unsafe extern "C" fn ortshard_request_free(request: *mut ortshard_request) {
 /// and writes the last token's logits.
 ///
 /// Writes them to `logits`, which has room for `capacity` floats, and their number, vocab_size, to `*needed`. NULL and
-/// 0 ask for the number, and nothing is run. If the call fails, `logits` and the position are as before, and the call
-/// can be repeated.
+/// 0 ask for the number: nothing is run, and whether the ids are the model's and the request has room for them is seen
+/// by the call that runs them. If the call fails, `logits` and the position are as before, and the call can be repeated.
 ///
 /// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or a shard that gives no logits;
 /// BUFFER_TOO_SMALL before anything is run, and only `*needed` is written.
@@ -223,8 +223,9 @@ pub unsafe extern "C" fn ortshard_request_capacity(
 /// Forgets every token from `position` on; 0 empties the request.
 ///
 /// Layers that see a window of tokens (Mistral, Gemma 2, ...) keep that window and at least 256 tokens behind it, not
-/// the whole context: a request can go back by 256 tokens from the furthest position that a call of it has reached, or
-/// to 0. In a model without windows it can go back to any position.
+/// the whole context: a request can go back by 256 tokens from the furthest position that it has reached, or to 0. A
+/// fork has reached what its original had, and a request that imported a state what the one that exported it had. In a
+/// model without windows a request can go back to any position.
 ///
 /// Errors: OUT_OF_RANGE if `position` is past the present one, or further back than a window has kept; the message says
 /// how far is possible. Threads: one call at a time.
