@@ -11,8 +11,13 @@ use super::{Architecture, Family, Fields, Layer, ModelConfig};
 use crate::error::{Result, bail};
 use crate::graph::{Builder, Value};
 
-pub(super) const GEMMA3: Architecture =
-    Architecture { model_type: "gemma3_text", name: "Gemma3ForCausalLM", covers: "Gemma 3 (270M, 1B), and text-only fine-tunes", honours: &[], family };
+pub(super) const GEMMA3: Architecture = Architecture {
+    model_type: "gemma3_text",
+    name: "Gemma3ForCausalLM",
+    covers: "Gemma 3 (270M, 1B), and text-only fine-tunes",
+    honours: &[],
+    family,
+};
 
 /// Where the rotations stand in [`ModelConfig::ropes`].
 const FULL: usize = 0;
