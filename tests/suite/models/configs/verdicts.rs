@@ -59,7 +59,6 @@ pub(super) const REFUSED: &[&str] = &[
     "granite: sliding_window True",
     "seed_oss: sliding_window True",
     "ernie4_5: sliding_window True",
-    "exaone4: sliding_window_pattern -2 with {'sliding_window': 5}",
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
 ];
 
