@@ -118,12 +118,14 @@ struct pipeline {
     struct stage *stages;
     ortshard_request **requests; /* one on each shard */
     size_t count;
+    ortshard_request_options request;
+    uint64_t short_context; /* of more tokens than that the model makes something else; 0: it does not */
 };
 
 /* Which layers each shard has. */
 static struct pipeline cut(const struct options *o, uint32_t layer_count)
 {
-    struct pipeline p = {NULL, NULL, o->split.data != NULL ? o->split.count + 1 : (size_t)o->n_shards};
+    struct pipeline p = {.count = o->split.data != NULL ? o->split.count + 1 : (size_t)o->n_shards, .request = o->request};
     if (p.count < 1 || p.count > layer_count) fail(BAD_USAGE, "there must be at least 1 shard, and a layer for each", "");
     p.stages = allocate(p.count, sizeof *p.stages);
     p.requests = allocate(p.count, sizeof *p.requests);
@@ -139,11 +141,9 @@ static struct pipeline cut(const struct options *o, uint32_t layer_count)
     return p;
 }
 
-static void load(struct pipeline *p, const struct options *o, uint64_t capacity)
+static void load(struct pipeline *p, const struct options *o)
 {
     ortshard_shard_spec spec = o->model;
-    ortshard_request_options request = o->request;
-    request.capacity = (uint32_t)capacity;
     for (size_t i = 0; i < p->count; i++) {
         struct stage *stage = &p->stages[i];
         char what[64];
@@ -152,9 +152,27 @@ static void load(struct pipeline *p, const struct options *o, uint64_t capacity)
         spec.last_layer = stage->last;
         if (stage->engine == NULL) check(ortshard_engine_create(&o->engine, &stage->engine));
         check(ortshard_engine_ensure_shard(stage->engine, &spec, on_progress, what, &stage->shard));
-        check(ortshard_request_create(stage->shard, &request, &p->requests[i]));
     }
+    ortshard_shard_info shard = ORTSHARD_SHARD_INFO_INIT;
+    check(ortshard_shard_get_info(p->stages[0].shard, &shard));
+    p->short_context = shard.short_context;
     wipe_progress();
+}
+
+/* Whether so many tokens are a long text, and the requests are made for a short one. */
+static int outgrows(const struct pipeline *p, size_t tokens)
+{
+    return p->short_context != 0 && tokens > p->short_context && !p->request.long_context;
+}
+
+/* New requests, for a text that has so many tokens so far. */
+static void begin_text(struct pipeline *p, size_t tokens)
+{
+    p->request.long_context = outgrows(p, tokens);
+    for (size_t i = 0; i < p->count; i++) {
+        ortshard_request_free(p->requests[i]);
+        check(ortshard_request_create(p->stages[i].shard, &p->request, &p->requests[i]));
+    }
 }
 
 static void release(struct pipeline *p)
@@ -230,19 +248,30 @@ static void write_logits(const char *path, const ortshard_tensor *logits)
     if (file == NULL || fclose(file) != 0 || !written) fail(FAILED, "cannot write ", path);
 }
 
-/* The logits after the prompt. Ctrl-C ends it early; then they are of no use. */
-static ortshard_tensor prefill(struct pipeline *p, struct ids prompt)
+/* Runs ids, and gives the logits after the last one. Ctrl-C ends it early; then they are of no use. */
+static ortshard_tensor prefill(struct pipeline *p, struct ids ids)
 {
     ortshard_tensor logits = {0, 0, {0}, NULL, 0};
-    for (size_t done = 0; done < prompt.count && !interrupted;) {
-        size_t count = prompt.count - done < PIECE ? prompt.count - done : PIECE;
-        int last = done + count == prompt.count;
-        ortshard_tensor ids = {ORTSHARD_DTYPE_I64, 1, {(int64_t)count}, prompt.data + done, count * sizeof *prompt.data};
+    for (size_t done = 0; done < ids.count && !interrupted;) {
+        size_t count = ids.count - done < PIECE ? ids.count - done : PIECE;
+        int last = done + count == ids.count;
+        ortshard_tensor piece = {ORTSHARD_DTYPE_I64, 1, {(int64_t)count}, ids.data + done, count * sizeof *ids.data};
         int32_t wanted = last ? ORTSHARD_LOGITS_LAST : ORTSHARD_LOGITS_NONE;
-        check(ortshard_chain_infer(p->requests, p->count, &ids, wanted, &logits));
+        check(ortshard_chain_infer(p->requests, p->count, &piece, wanted, &logits));
         done += count;
     }
     return logits;
+}
+
+/* Runs all tokens but the last once more if they have become a long text, of which the model makes something else. */
+static void outgrow(struct pipeline *p, const struct result *r)
+{
+    size_t tokens = r->prompt.count + r->ids.count;
+    if (!outgrows(p, tokens)) return;
+    struct ids before_last = {r->ids.data, r->ids.count - 1};
+    begin_text(p, tokens);
+    (void)prefill(p, r->prompt);
+    (void)prefill(p, before_last);
 }
 
 /* The ids that end a text: the tokenizer knows them best, the model's config knows them without one. */
@@ -281,7 +310,11 @@ static void generate(struct result *r, struct pipeline *p, const struct options 
         int is_eos = 0;
         if (r->ids.count == 0)
             check(ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id));
-        else check(ortshard_chain_sample(p->requests, p->count, &next, sampler, &id));
+        else {
+            outgrow(p, r);
+            if (interrupted) break;
+            check(ortshard_chain_sample(p->requests, p->count, &next, sampler, &id));
+        }
         add_id(r, o, stream, id);
         for (size_t i = 0; i < n_eos; i++) is_eos |= id == eos[i];
         if (is_eos) break;
@@ -405,7 +438,9 @@ int main(int argc, char **argv)
     wipe_progress();
     if (o.prompt != NULL) r.prompt = encode(tokenizer, o.prompt);
     uint64_t max_tokens = room(&o, r.prompt.count, model.max_positions);
-    load(&p, &o, r.prompt.count + (max_tokens > 0 ? max_tokens - 1 : 0));
+    load(&p, &o);
+    p.request.capacity = (uint32_t)(r.prompt.count + (max_tokens > 0 ? max_tokens - 1 : 0));
+    begin_text(&p, r.prompt.count);
     r.load_s = seconds() - begin;
 
     generate(&r, &p, &o, max_tokens, tokenizer);

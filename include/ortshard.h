@@ -808,11 +808,17 @@ typedef struct ortshard_shard_info {
     uint32_t input_parts;
     /** Tensors that come out at a time, likewise. */
     uint32_t output_parts;
+    /**
+     * Tokens that a text may have for its positions to be rotated as in short texts (LongRoPE: Phi-3.5, Phi-4-mini). In
+     * a text of more all positions are rotated in another way: see ortshard_request_options's long_context. 0: the
+     * model makes no difference.
+     */
+    uint64_t short_context;
 } ortshard_shard_info;
 
 /** Initialises an ortshard_shard_info. */
 #define ORTSHARD_SHARD_INFO_INIT \
-    { sizeof(ortshard_shard_info), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(ortshard_shard_info), "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_SHARD_INFO_INIT does, for languages without macros: `struct_size` is sizeof *info. */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -953,10 +959,21 @@ typedef struct ortshard_request_options {
      * the whole model.
      */
     int32_t hidden_dtype;
+    /**
+     * Not 0: positions are rotated as in a long text from the first token on. This is for models with
+     * ortshard_shard_info's short_context, such as Phi-3.5 and Phi-4-mini; in others it changes nothing.
+     *
+     * 0: the request's first run decides, its call as a whole: with more than short_context tokens the text is a long
+     * one. So a long prompt that comes in several calls needs this, in the requests on all shards. A short text that
+     * becomes long must be run again: that call is OUT_OF_RANGE, and nothing changes.
+     */
+    int32_t long_context;
+    /** Must be 0. */
+    int32_t reserved;
 } ortshard_request_options;
 
 /** Initialises an ortshard_request_options. */
-#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0 }
+#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_REQUEST_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1022,9 +1039,9 @@ ortshard_status ortshard_request_sample(ortshard_request *request,
  * and the call can be repeated.
  *
  * Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension or
- * byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary;
- * CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY
- * (site RUN, or KV with the option no_cache); ONNXRUNTIME.
+ * byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary, or if a short
+ * text becomes a long one (ortshard_request_options's long_context); CONTEXT_FULL if the tokens do not fit into what is
+ * left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY (site RUN, or KV with the option no_cache); ONNXRUNTIME.
  * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1395,8 +1412,8 @@ ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream, const 
  *
  * If the call fails, `output` is all zero, every position is as before, and the call can be repeated.
  *
- * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0 or requests that do not follow one
- * another; INVALID_STATE for a request that appears twice.
+ * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0, requests that do not follow one
+ * another, or some whose text is a long one beside others (long_context); INVALID_STATE for a request that appears twice.
  * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
  * that request's next run. The call is a run of the other requests, too: what they gave before is gone.
  */

@@ -9,24 +9,25 @@ use super::{repository, sound};
 
 const CAPACITY: u32 = 8;
 
-/// A shard and what every state of it begins with: all but the position, the rows and the hash.
+/// A shard and what every state of it begins with: all but the numbers, the rows and the hash.
 static SHARD: LazyLock<(Arc<Shard>, Vec<u8>)> = LazyLock::new(|| {
     let model = repository("tests/models/mistral_window");
     let engine = Engine::new(EngineOptions::default()).unwrap();
     let shard = engine.ensure_shard(&ShardSpec::layers(model.to_str().unwrap(), 0, 0), None).unwrap();
     let mut head = request(&shard).export_state().unwrap();
-    head.truncate(head.len() - HASH - POSITION);
+    head.truncate(head.len() - HASH - NUMBERS);
     (shard, head)
 });
 
-const POSITION: usize = 8;
+/// The position, and whether the text is a long one.
+const NUMBERS: usize = 16;
 const HASH: usize = 32;
 
 fn request(shard: &Arc<Shard>) -> Request {
     Request::new(shard, RequestOptions { capacity: CAPACITY, ..RequestOptions::default() }).unwrap()
 }
 
-/// The first byte says whether the rest is a whole state, or position and rows between a sound head and hash.
+/// The first byte says whether the rest is a whole state, or numbers and rows between a sound head and hash.
 pub fn run(data: &[u8]) {
     let (shard, head) = &*SHARD;
     let Some((kind, rest)) = data.split_first() else { return };

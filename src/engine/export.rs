@@ -93,7 +93,7 @@ fn write_rotation(
     for position in 0..positions {
         cos.clear();
         sin.clear();
-        rope.rotation(position, &mut cos, &mut sin);
+        rope.rotation(position, false, &mut cos, &mut sin);
         half(&cos, &sin).iter().try_for_each(|value| weights::write_value(*value, dtype, out))?;
     }
     Ok(())

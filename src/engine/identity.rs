@@ -13,7 +13,8 @@
 //! numbers   0 or 1: tied head; bias of query, key and value; of the output projection; of the MLP
 //! numbers   how many layers have a window given, and each one's, 0 for none
 //! number    how many rotations there are, and of each:
-//! numbers   rotated pairs, each one's frequency, and the factor on cosines and sines, as below
+//! numbers   rotated pairs; the border between short and long texts, 0 for none; and of the one or the two sets of frequencies:
+//! numbers   each pair's frequency and the factor on cosines and sines: the bits as float32, rounded to the upper 24
 //! ...       what only this family has, as its file in `model` says
 //! numbers   first and last layer
 //! text      what KV rows are kept as
@@ -33,7 +34,7 @@ use crate::model::{Encoding, ModelConfig, Range};
 use crate::weights::WeightTable;
 
 /// The version rises with every change of the encoding.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 const SAMPLE: usize = 4096;
 
 pub(crate) type Fingerprint = [u8; 32];
@@ -101,10 +102,11 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
     e.number(ropes.len());
     for rope in ropes {
         e.number(rope.pairs());
-        for frequency in rope.frequencies() {
-            e.computed(*frequency);
+        e.number(rope.border().unwrap_or(0));
+        for set in rope.sets() {
+            set.inv_freq.iter().for_each(|frequency| e.computed(*frequency));
+            e.computed(set.attention_factor);
         }
-        e.computed(rope.attention_factor());
     }
     family.encode(&mut e);
     e.number(range.start);
@@ -133,7 +135,7 @@ mod tests {
         let numbers = |numbers: &[u64]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
         expected.extend(numbers(&[14]));
         expected.extend(b"ortshard shard");
-        expected.extend(numbers(&[2, 18]));
+        expected.extend(numbers(&[3, 18]));
         expected.extend(b"MistralForCausalLM");
         expected.extend(numbers(&[8, 16, 3, 2, 1, 4, 10]));
         // 1e-5 as float32.
@@ -141,7 +143,7 @@ mod tests {
         expected.extend(numbers(&[1, 0, 0, 0]));
         expected.extend(numbers(&[3, 5, 5, 5]));
         // 10000^-(0/4) and 10000^-(2/4) are 0x3f800000 and 0x3c23d70a, the factor is 1.
-        expected.extend(numbers(&[1, 2, 0x003f_8000, 0x003c_23d7, 0x003f_8000]));
+        expected.extend(numbers(&[1, 2, 0, 0x003f_8000, 0x003c_23d7, 0x003f_8000]));
         expected.extend(numbers(&[1, 2, 4]));
         expected.extend(b"int8");
         assert_eq!(model(&config, Range::new(1, 2, 3).unwrap(), "int8").0, expected);

@@ -43,6 +43,10 @@ pub struct ShardInfo {
     pub nodes: u32,
     /// Nodes that run on the processor. On another device these are the nodes that its execution provider does not take.
     pub cpu_nodes: u32,
+    /// How many tokens a text may have for the model to rotate its positions as in short texts; longer ones are rotated at other
+    /// frequencies, all their tokens (`LongRoPE`). 0: the model makes no difference. See
+    /// [`RequestOptions::long_context`](super::RequestOptions::long_context).
+    pub short_context: u32,
 }
 
 /// Element type of weights.
@@ -89,6 +93,7 @@ impl ShardInfo {
             requested_device: target.requested,
             nodes: session.placement.nodes as u32,
             cpu_nodes: session.placement.cpu_nodes as u32,
+            short_context: config.border().unwrap_or(0) as u32,
         }
     }
     /// The `[rows, width]` of what a call of so many tokens gives.

@@ -110,6 +110,23 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// How many tokens a text may have before its positions are rotated at other frequencies; `None`: any number.
+    pub(crate) fn border(&self) -> Option<usize> {
+        self.ropes.iter().find_map(Rope::border)
+    }
+
+    /// All rotations have one border between short and long texts, or none.
+    pub(super) fn check_ropes(&self) -> Result<()> {
+        let borders: Vec<usize> = self.ropes.iter().filter_map(Rope::border).collect();
+        if borders.windows(2).any(|pair| pair[0] != pair[1]) {
+            bail!(
+                Unsupported,
+                "config.json: original_max_position_embeddings is not the same for all kinds of layers, but {borders:?}"
+            );
+        }
+        Ok(())
+    }
+
     /// Relations between the numbers.
     pub(super) fn check(&self) -> Result<()> {
         if !self.heads.is_multiple_of(self.kv_heads) {

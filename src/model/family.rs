@@ -110,6 +110,7 @@ impl Layer {
             cache: self.index - self.range.start,
             shape,
             rope,
+            border: c.ropes.get(rope).and_then(super::Rope::border),
             query_norm: None,
             key_norm: None,
             sinks: None,
@@ -135,6 +136,13 @@ impl Layer {
     pub(crate) fn gated(self, g: &mut Builder, c: &ModelConfig, x: Value, activation: Activation) -> Value {
         let linear = |part| self.linear(part, c.hidden_size, c.intermediate_size, c.mlp_bias);
         g.gated(x, linear("mlp.gate_proj"), linear("mlp.up_proj"), activation)
+    }
+
+    /// The same with gate and up as the halves of one tensor.
+    pub(crate) fn gated_fused(self, g: &mut Builder, c: &ModelConfig, x: Value, activation: Activation) -> Value {
+        let inner = c.intermediate_size;
+        let fused = self.linear("mlp.gate_up_proj", c.hidden_size, 2 * inner, c.mlp_bias);
+        g.gated(x, fused.rows(0..inner), fused.rows(inner..2 * inner), activation)
     }
 
     /// The MLP's second half.

@@ -12,17 +12,20 @@ mod family;
 mod fields;
 mod gemma2;
 mod gemma3;
+mod glm4;
 mod granite;
 mod layers;
 mod llama;
 mod mistral;
 mod olmo;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
 mod range;
 mod rope;
 mod seed_oss;
+mod smollm3;
 mod unsupported;
 
 pub(crate) use config::{ModelConfig, StoredDtype};
@@ -44,15 +47,19 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     exaone4::EXAONE4,
     gemma2::GEMMA2,
     gemma3::GEMMA3,
+    glm4::GLM,
+    glm4::GLM4,
     granite::GRANITE,
     llama::LLAMA,
     mistral::MISTRAL,
     mistral::MINISTRAL,
     olmo::OLMO2,
+    phi3::PHI3,
     qwen2::QWEN2,
     qwen3::QWEN3,
     qwen3_moe::QWEN3_MOE,
     seed_oss::SEED_OSS,
+    smollm3::SMOLLM3,
 ];
 
 /// The architecture that transformers' `AutoModelForCausalLM` takes: that of `model_type`, whatever `architectures` says.
@@ -126,5 +133,6 @@ pub(crate) fn read_config(content: &[u8]) -> Result<ModelConfig> {
     if config.ropes.is_empty() {
         config.ropes = vec![Rope::new(fields, config.head_dim, config.max_positions, config.rope)?];
     }
+    config.check_ropes()?;
     Ok(config)
 }

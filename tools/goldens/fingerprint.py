@@ -37,11 +37,11 @@ def model(config, first, last, kv):
     theta = config["rope_parameters"]["rope_theta"]
     frequencies = [theta ** -(2 * pair / dim) for pair in range(dim // 2)]
     return b"".join(
-        [text("ortshard shard"), number(2), text(config["architectures"][0])]
+        [text("ortshard shard"), number(3), text(config["architectures"][0])]
         + [number(size) for size in sizes]
         + [number(float_bits(config["rms_norm_eps"]))]
         + [number(int(flag)) for flag in flags]
-        + [number(0), number(1), number(len(frequencies))]
+        + [number(0), number(1), number(len(frequencies)), number(0)]
         + [computed(frequency) for frequency in frequencies]
         + [computed(1.0), number(first), number(last), text(kv)]
     )

@@ -29,6 +29,7 @@ import logging
 import re
 import sys
 import tempfile
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
@@ -240,27 +241,38 @@ def kind(outcome: Any) -> Any:
 # ---- how positions are rotated
 
 
-def rope_of(config: dict[str, Any]) -> dict[str, tuple[list[float], float]]:
-    """Frequencies and factor of the real model class, which a head must be able to use; one for each kind of layer, or one for all."""
+@torch.no_grad()
+def rope_of(config: dict[str, Any]) -> dict[str, tuple[list[list[float]], dict[str, Any]]]:
+    """Frequencies and factor of the real model class, which a head must be able to use; and where it takes others for texts of more
+    tokens than some border, these and the border. One for each kind of layer, or one for all."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
         loaded = AutoConfig.from_pretrained(folder)
     loaded._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(loaded).eval()
-    places = rotations(model)
-    before = {kind: getattr(module, f"{prefix}inv_freq").clone() for kind, (module, prefix) in places.items()}
-    if not all(frequencies.isfinite().all() for frequencies in before.values()):
-        raise ValueError("the frequencies are not finite")
-    with torch.no_grad():
-        model(torch.tensor([[1, 2, 3]]))
-        # Frequencies that depend on how long the text is.
-        model(torch.zeros((1, config["max_position_embeddings"] + 1), dtype=torch.int64))
-    if not all(torch.equal(getattr(module, f"{prefix}inv_freq"), before[kind]) for kind, (module, prefix) in places.items()):
-        raise ValueError("the frequencies depend on the length of the text")
-    return {
-        kind: (before[kind].tolist(), float(getattr(module, f"{prefix}attention_scaling")))
-        for kind, (module, prefix) in places.items()
-    }
+    longest = config["max_position_embeddings"]
+    model(torch.tensor([[1, 2, 3]]))
+    model(torch.zeros((1, longest), dtype=torch.int64))
+    return {kind: sets_of(module, prefix, longest) for kind, (module, prefix) in rotations(model).items()}
+
+
+def sets_of(module: torch.nn.Module, prefix: str, longest: int) -> tuple[list[list[float]], dict[str, Any]]:
+    """The one or two sets of frequencies for texts of up to `longest` tokens."""
+
+    def of(tokens: int) -> list[float]:
+        module(torch.zeros(1), torch.tensor([[tokens - 1]]), *filter(None, [prefix[:-1]]))
+        frequencies = getattr(module, f"{prefix}inv_freq")
+        if not frequencies.isfinite().all():
+            raise ValueError("the frequencies are not finite")
+        return [float(frequency) for frequency in frequencies]
+
+    sets, about = [of(1)], {"factor": float(getattr(module, f"{prefix}attention_scaling"))}
+    if of(longest) != sets[0]:
+        about["border"] = bisect_left(range(1, longest), True, key=lambda tokens: of(tokens) != sets[0])
+        sets.append(of(about["border"] + 1))
+        if of(longest) != sets[1]:
+            raise ValueError("the frequencies depend on the length of the text")
+    return sets, about
 
 
 def rotations(model: PreTrainedModel) -> dict[str, tuple[torch.nn.Module, str]]:
@@ -285,10 +297,10 @@ def write_rope(family: str, folder: Path) -> None:
         case = old.get(spec["name"], dict(spec))
         try:
             each: dict[str, Any] = {}
-            for layers, (found, factor) in rope_of(config_of(family, spec)).items():
-                if found not in known["frequencies"]:
-                    known["frequencies"].append(found)
-                each[layers] = {"frequencies": known["frequencies"].index(found), "factor": factor}
+            for layers, (sets, about) in rope_of(config_of(family, spec)).items():
+                known["frequencies"] += [found for found in sets if found not in known["frequencies"]]
+                names = zip(("frequencies", "long"), sets, strict=False)
+                each[layers] = {**{name: known["frequencies"].index(found) for name, found in names}, **about}
             now = each.get("", {"kinds": each})
         except Exception as error:
             now = {"error": said(error)}

@@ -8,6 +8,8 @@ tokenizer) plus two files of answers:
 * golden.safetensors: `logits` at every prompt position, and `hidden.N`, the
   residual stream after layer N (so before the final norm), all in float32.
 
+A model may have more prompts under names, which are in both files.
+
 The shapes are odd on purpose (head counts, head sizes and widths that are no
 multiple of a vector register), and half of the configs are spelled as
 transformers 4 did, because most of the published models still are.
@@ -88,6 +90,7 @@ def write_folder(model: PreTrainedModel, spec: Spec, folder: Path) -> None:
     for part in (config, config.get("rope_parameters") or config.get("rope_scaling") or {}):
         for key in spec.omit:
             part.pop(key, None)
+    config |= spec.written
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -99,6 +102,8 @@ def respell_as_v4(config: dict[str, Any], rope_key: str) -> None:
         scaling = scaling["full_attention"]
     config["rope_theta"] = scaling.pop("rope_theta")
     kind = scaling.pop("rope_type")
+    if "partial_rotary_factor" in scaling:
+        config["partial_rotary_factor"] = scaling.pop("partial_rotary_factor")
     config["rope_scaling"] = None if kind == "default" else {rope_key: kind, **scaling}
     config["torch_dtype"] = config.pop("dtype")
     config["transformers_version"] = "4.46.0"
@@ -133,6 +138,31 @@ def greedy(model: PreTrainedModel, ids: torch.Tensor) -> tuple[list[int], float]
     return chosen, margin
 
 
+@torch.no_grad()
+def generated(model: PreTrainedModel, ids: torch.Tensor) -> tuple[list[int], float]:
+    """Greedy ids as `generate` finds them, which may begin anew in between, and the path's narrowest relative margin."""
+    model.generation_config.eos_token_id = None
+    made = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=GREEDY_STEPS,
+        return_dict_in_generate=True,
+        output_logits=True,
+        pad_token_id=0,
+    )
+    margin = float("inf")
+    for logits in made.logits:
+        best, second = logits[0].topk(2).values
+        margin = min(margin, ((best - second) / logits.abs().max()).item())
+    chosen = made.sequences[0, ids.shape[1] :].tolist()
+    # Without a cache everything is computed anew for each token.
+    for count in range(GREEDY_STEPS):
+        so_far = torch.cat([ids, torch.tensor([chosen[:count]], dtype=torch.int64)], 1)
+        assert torch.allclose(model(so_far, use_cache=False).logits[0, -1], made.logits[count][0], atol=1e-3)
+    return chosen, margin
+
+
 def load(folder: Path, **overrides: Any) -> PreTrainedModel:
     """The model in float32, from the folder alone, as any reader would see it."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=F32, attn_implementation="eager", **overrides).eval()
@@ -156,7 +186,12 @@ def make(family: str, name: str, spec: Spec) -> None:
         random = torch.Generator().manual_seed(seed)
         ids = torch.randint(model.config.vocab_size, (1, spec.prompt), generator=random)
         greedy_ids, margin = greedy(model, ids)
-        if margin > MIN_MARGIN and len(set(greedy_ids)) >= GREEDY_STEPS // 2:
+        others = {}
+        for what, tokens in spec.generated.items():
+            prompt = torch.randint(model.config.vocab_size, (1, tokens), generator=random)
+            others[what] = (prompt, *generated(model, prompt))
+        paths = [(greedy_ids, margin), *((chosen, own) for _, chosen, own in others.values())]
+        if all(own > MIN_MARGIN and len(set(chosen)) >= GREEDY_STEPS // 2 for chosen, own in paths):
             break
     else:
         raise RuntimeError(f"{name}: no seed will do")
@@ -176,6 +211,9 @@ def make(family: str, name: str, spec: Spec) -> None:
         "seed": seed,
         "min_margin": round(margin, 5),
     }
+    for what, (prompt, chosen, _) in others.items():
+        golden[what] = {"prompt_ids": prompt[0].tolist(), "greedy_ids": chosen}
+        answers[f"{what}.logits"] = prompt_pass(model, prompt)["logits"]
     window = getattr(model.config, "sliding_window", None)
     if window:
         golden["window_effect"] = window_effect(folder, ids, answers["logits"], window)

@@ -12,6 +12,13 @@ LLAMA3 = {
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 LINEAR = {"rope_type": "linear", "factor": 4.0}
+LONGROPE = {
+    "type": "longrope",
+    "factor": 4.0,
+    "short_factor": [1.0 + 0.01 * pair for pair in range(16)],
+    "long_factor": [2.0 + 0.5 * pair for pair in range(16)],
+    "original_max_position_embeddings": 16,
+}
 # Heads of 16 pairs, so that every band of a scaling has some.
 WIDE = {"head_dim": 32, "rope_theta": 10000.0}
 

@@ -1,6 +1,6 @@
 """What a tiny model of the goldens is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,10 @@ class Spec:
     # All experts of a layer in one tensor, as transformers 5 holds them in memory.
     stacked: bool = False
     prompt: int = 32
+    # What config.json says otherwise than transformers would write it.
+    written: dict[str, Any] = field(default_factory=dict)
+    # Tokens of more prompts, under names, which are generated from as `generate` does it.
+    generated: dict[str, int] = field(default_factory=dict)
 
 
 def shape(hidden: int, inter: int, layers: int, heads: int, kv: int, vocab: int, **more: Any) -> dict[str, Any]:

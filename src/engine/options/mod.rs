@@ -82,4 +82,9 @@ pub struct RequestOptions {
     /// The request keeps its input instead: 8 bytes a token on a shard that takes ids, 4 x `hidden_size` on others. For a few layers
     /// with narrow heads that can be more than the cache. The request's state cannot be exported or imported.
     pub no_cache: bool,
+    /// Whether the request rotates positions as in long texts from its first token on, in a model that rotates short texts in another
+    /// way ([`ShardInfo::short_context`](super::ShardInfo::short_context)). If this is not set, the first run decides: its tokens are
+    /// a short text or a long one. So a long prompt that comes in several calls needs this, and so does a text that has grown from
+    /// short to long, which must be run again from its first token. In other models it changes nothing.
+    pub long_context: bool,
 }

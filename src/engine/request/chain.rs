@@ -36,7 +36,7 @@ pub(super) fn run_chain<T>(
     sink: (Sink, usize),
     finish: impl FnOnce(&Request, Given) -> Result<T>,
 ) -> Result<T> {
-    check(requests)?;
+    check(requests, input.rows()?.len())?;
     let before = requests[0].position;
     let flags: Vec<Arc<Cancel>> = requests.iter().map(|request| Arc::clone(&request.cancel)).collect();
     let done = run_shards(requests, &flags, input, logits, sink).and_then(|given| {
@@ -55,7 +55,7 @@ pub(super) fn run_chain<T>(
     done
 }
 
-fn check(requests: &[&mut Request]) -> Result<()> {
+fn check(requests: &[&mut Request], tokens: usize) -> Result<()> {
     if requests.is_empty() {
         bail!(InvalidArgument, "no requests");
     }
@@ -87,6 +87,13 @@ fn check(requests: &[&mut Request]) -> Result<()> {
                 "requests[{next}] is at position {}, the one before it at {}",
                 pair[1].position(),
                 pair[0].position()
+            );
+        }
+        if pair[0].is_long_with(tokens)? != pair[1].is_long_with(tokens)? {
+            bail!(
+                InvalidArgument,
+                "requests[{next}] and the one before it rotate positions in different ways, one as in a long text and one as in a \
+                 short one: all need the same option long_context, and tokens that were run alike"
             );
         }
     }

@@ -46,6 +46,11 @@ impl History {
         Ok(Self { input, _memory: memory })
     }
 
+    /// Whether the input is the text itself, from which everything can be computed anew. Hidden states have been computed from it.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.input, OwnedRows::Ids(_))
+    }
+
     /// Adds rows that have been run.
     pub(super) fn push(&mut self, rows: Rows) {
         match (&mut self.input, rows) {
@@ -73,33 +78,27 @@ impl History {
     }
 }
 
-/// Runs `rows` again to fill `cache`. Since every cut of a sequence into runs gives the same bits, the cache is the one that the request
+/// How a request's input is run again.
+pub(super) struct Replay<'r> {
+    /// What it is to fill.
+    pub cache: &'r KvCell,
+    pub is_long: bool,
+    pub chunk: usize,
+    pub cancel: &'r Cancel,
+}
+
+/// Runs `rows` again to fill a cache. Since every cut of a sequence into runs gives the same bits, the cache is the one that the request
 /// would have kept. What the shard gives besides goes into the memory of the request's `results`.
-pub(super) fn replay(
-    shard: &Shard,
-    rows: Rows,
-    cache: &KvCell,
-    chunk: usize,
-    cancel: &Cancel,
-    results: &mut Option<Results>,
-) -> Result<()> {
+pub(super) fn replay(shard: &Shard, rows: Rows, replay: &Replay, results: &mut Option<Results>) -> Result<()> {
+    let Replay { cache, is_long, chunk, cancel } = *replay;
     for position in (0..rows.len()).step_by(chunk) {
         let rows = rows.slice(position..rows.len().min(position + chunk));
         let mut sink = Sink::host();
         if let Some(before) = results.take() {
             sink.reuse(before);
         }
-        let call = Call {
-            rows,
-            logits: Logits::None,
-            best: 0,
-            cache,
-            position,
-            chunk,
-            cancel,
-            progress: CallProgress::default(),
-        };
-        let mut calls = [call];
+        let (logits, progress) = (Logits::None, CallProgress::default());
+        let mut calls = [Call { rows, logits, best: 0, cache, position, is_long, chunk, cancel, progress }];
         run_calls(shard, &mut calls, &mut sink)?;
         let [call] = calls;
         if let Given::Rows(given) = call.end(shard, &mut sink, None)? {

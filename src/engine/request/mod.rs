@@ -3,6 +3,7 @@
 mod batch;
 mod chain;
 mod history;
+mod long_text;
 mod next_token;
 mod state;
 
@@ -22,7 +23,7 @@ use super::session::{Given, Results, Sink};
 use super::shard::Shard;
 use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::{Cancel, Rows};
-use history::History;
+use history::{History, Replay};
 use state::State;
 
 /// A request: a KV cache of fixed capacity, or what replaces it, and the number of tokens in it. One call at a time;
@@ -34,6 +35,10 @@ pub struct Request {
     capacity: usize,
     position: usize,
     chunk: usize,
+    /// Whether it is to be a long text from its first token on.
+    long_context: bool,
+    /// Whether the tokens behind it were rotated as those of a long text.
+    is_long: bool,
     /// What the request keeps if it was made without a KV cache.
     history: Option<History>,
     results: Option<Results>,
@@ -76,19 +81,30 @@ impl Request {
             0 => DEFAULT_CHUNK,
             chunk => chunk,
         };
-        Self::with_capacity(shard, capacity, chunk, options.no_cache)
+        Self::with_capacity(shard, capacity, chunk, options)
     }
 
-    fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize, no_cache: bool) -> Result<Self> {
+    fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize, options: RequestOptions) -> Result<Self> {
         let memory = || {
-            if no_cache {
+            if options.no_cache {
                 return Ok((Arc::default(), Some(History::new(shard, capacity)?)));
             }
             Ok((shard.new_cache(capacity, chunk)?, None))
         };
         let (cache, history) = memory().inspect_err(|error| shard.counters.record(error))?;
         let cancel = Arc::new(Cancel::new()?);
-        Ok(Self { shard: Arc::clone(shard), cache, capacity, position: 0, chunk, history, results: None, cancel })
+        Ok(Self {
+            shard: Arc::clone(shard),
+            cache,
+            capacity,
+            position: 0,
+            chunk,
+            long_context: options.long_context,
+            is_long: false,
+            history,
+            results: None,
+            cancel,
+        })
     }
 
     /// The shard it runs on.
@@ -137,6 +153,10 @@ impl Request {
     ///
     /// A long input is run in chunks. The same tokens give the same bits, however they are cut into chunks or calls. If the call
     /// fails, the position is as it was before and the call can be repeated.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](ErrorKind::OutOfRange) if a text that began as a short one becomes a long one, in a model that makes a
+    /// difference: see [`RequestOptions::long_context`].
     pub fn infer(&mut self, input: Input, logits: Logits) -> Result<Output<'_>> {
         for outcome in advance(vec![Task { request: self, rows: input.rows(), logits, best: 0 }], Sink::host()) {
             outcome?;
@@ -160,12 +180,14 @@ impl Request {
     /// Makes another request with the same tokens behind it. That costs a copy of the KV cache, or of the input if there is no cache.
     /// Both requests go their own way from here.
     pub fn fork(&self) -> Result<Self> {
-        let mut fork = Self::with_capacity(&self.shard, self.capacity, self.chunk, self.history.is_some())?;
+        let (no_cache, long_context) = (self.history.is_some(), self.long_context);
+        let options = RequestOptions { no_cache, long_context, ..RequestOptions::default() };
+        let mut fork = Self::with_capacity(&self.shard, self.capacity, self.chunk, options)?;
         match (&self.history, &mut fork.history) {
             (Some(from), Some(to)) => to.push(from.rows(0..self.position)),
             _ => self.with_cache(|from| fork.with_cache(|to| to.copy(from, self.position)))?,
         }
-        fork.position = self.position;
+        (fork.position, fork.is_long) = (self.position, self.is_long);
         Ok(fork)
     }
 
@@ -183,7 +205,7 @@ impl Request {
     /// [`import_state`](Self::import_state): its state is its input, to be run again.
     pub fn export_state(&self) -> Result<Vec<u8>> {
         let fingerprint = self.shard.fingerprint()?;
-        self.with_cache(|cache| state::write(fingerprint, self.position, cache))
+        self.with_cache(|cache| state::write(fingerprint, self.position, self.is_long, cache))
     }
 
     /// Puts the request where the one that exported `state` was. If `state` is refused, nothing changes.
@@ -194,7 +216,7 @@ impl Request {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range, dtype or KV type;
     /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
     pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
-        let State { fingerprint, position, kept } = state::read(state)?;
+        let State { fingerprint, position, is_long, kept } = state::read(state)?;
         if fingerprint != self.shard.fingerprint()? {
             bail!(
                 InvalidArgument,
@@ -204,8 +226,9 @@ impl Request {
         if position > self.capacity {
             bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity);
         }
+        self.check_length(position, is_long)?;
         self.with_cache(|cache| cache.write(position, kept))?;
-        self.position = position;
+        (self.position, self.is_long) = (position, is_long);
         Ok(())
     }
 
@@ -224,6 +247,7 @@ impl Request {
             bail!(InvalidArgument, "the request is on another shard than the first one of the batch");
         }
         self.check(rows)?;
+        self.is_long = self.is_long_with(rows.len())?;
         self.lend_cache(rows.len())
     }
 
@@ -276,8 +300,8 @@ impl Request {
     fn lend_cache(&mut self, tokens: usize) -> Result<()> {
         let Some(history) = &self.history else { return Ok(()) };
         self.cache = self.shard.new_cache(self.position + tokens, self.chunk)?;
-        let rows = history.rows(0..self.position);
-        history::replay(&self.shard, rows, &self.cache, self.chunk, &self.cancel, &mut self.results)
+        let call = Replay { cache: &self.cache, is_long: self.is_long, chunk: self.chunk, cancel: &self.cancel };
+        history::replay(&self.shard, history.rows(0..self.position), &call, &mut self.results)
     }
 }
 
@@ -330,6 +354,7 @@ impl Task<'_, '_> {
             best: self.best,
             cache: &request.cache,
             position: request.position,
+            is_long: request.is_long,
             chunk: request.chunk,
             cancel: &request.cancel,
             progress: CallProgress::default(),

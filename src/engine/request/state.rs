@@ -1,7 +1,8 @@
 //! A request's state as bytes, for another process or another time.
 //!
-//! The bytes: magic, version, the shard's fingerprint, the position, what every layer keeps ([`KvCache::read`]: rows as they lie in
-//! the cache, little-endian values or `kernels::RowType`), and the SHA-256 of all that.
+//! The bytes: magic, version, the shard's fingerprint, the position, whether positions are rotated as in a long text (0 or 1, 8 bytes),
+//! what every layer keeps ([`KvCache::read`]: rows as they lie in the cache, little-endian values or `kernels::RowType`), and the
+//! SHA-256 of all that.
 //!
 //! [`KvCache::read`]: crate::kept::KvCache::read
 
@@ -12,18 +13,18 @@ use crate::engine::memory::KvStore;
 use crate::error::{Error, Result, Site, bail, err};
 
 const MAGIC: &[u8; 8] = b"ORTSHKV\0";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const HASH: usize = 32;
-/// Magic, version, fingerprint, position.
-const HEADER: usize = 8 + 4 + HASH + 8;
+/// Magic, version, fingerprint, position, whether the text is a long one.
+const HEADER: usize = 8 + 4 + HASH + 8 + 8;
 
 /// Bytes of the state of a request at `position` with `cache`.
 pub(super) fn size(position: usize, cache: &KvStore) -> usize {
     HEADER + cache.state_bytes(position) + HASH
 }
 
-/// The state of a request at `position` with `cache`.
-pub(super) fn write(fingerprint: &Fingerprint, position: usize, cache: &KvStore) -> Result<Vec<u8>> {
+/// The state of a request at `position` with `cache`, whose text is a long one or not.
+pub(super) fn write(fingerprint: &Fingerprint, position: usize, is_long: bool, cache: &KvStore) -> Result<Vec<u8>> {
     let size = size(position, cache);
     let mut state = Vec::new();
     state.try_reserve_exact(size).map_err(|_| Error::oom(Site::Kv, "cpu", size as u64, "the exported state"))?;
@@ -31,6 +32,7 @@ pub(super) fn write(fingerprint: &Fingerprint, position: usize, cache: &KvStore)
     state.extend_from_slice(&VERSION.to_le_bytes());
     state.extend_from_slice(fingerprint);
     state.extend_from_slice(&(position as u64).to_le_bytes());
+    state.extend_from_slice(&u64::from(is_long).to_le_bytes());
     cache.read(position, &mut state)?;
     let hash = Sha256::digest(&state);
     state.extend_from_slice(&hash);
@@ -41,6 +43,7 @@ pub(super) fn write(fingerprint: &Fingerprint, position: usize, cache: &KvStore)
 pub(super) struct State<'s> {
     pub fingerprint: &'s [u8],
     pub position: usize,
+    pub is_long: bool,
     /// What the layers keep.
     pub kept: &'s [u8],
 }
@@ -62,8 +65,15 @@ pub(super) fn read(state: &[u8]) -> Result<State<'_>> {
     if Sha256::digest(content).as_slice() != hash {
         bail!(Malformed, "state: the bytes are damaged, their hash does not match");
     }
-    let (fingerprint, position) = head[12..].split_at(HASH);
-    let position = position.iter().rev().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    let (fingerprint, numbers) = head[12..].split_at(HASH);
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    let (position, is_long) = numbers.split_at(8);
+    let position = number(position);
     let position = usize::try_from(position).map_err(|_| err!(Malformed, "state: position {position}"))?;
-    Ok(State { fingerprint, position, kept })
+    let is_long = match number(is_long) {
+        0 => false,
+        1 => true,
+        other => bail!(Malformed, "state: {other}, where it says whether the text is long (0 or 1)"),
+    };
+    Ok(State { fingerprint, position, is_long, kept })
 }

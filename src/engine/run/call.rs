@@ -17,6 +17,8 @@ pub(crate) struct Call<'c> {
     pub cache: &'c KvCell,
     /// Tokens in the cache.
     pub position: usize,
+    /// Whether positions are rotated as those of long texts are.
+    pub is_long: bool,
     /// The most rows of the call that go into one piece.
     pub chunk: usize,
     pub cancel: &'c Cancel,

@@ -45,8 +45,10 @@ pub(super) fn rotated<'a>(ropes: &[Rope], segments: Vec<Segment<'a>>) -> Batch<'
     let angles = ropes.iter().map(|rope| {
         let count = rows * rope.pairs();
         let mut angles = Angles { cos: Vec::with_capacity(count), sin: Vec::with_capacity(count) };
-        for position in segments.iter().flat_map(Segment::rows) {
-            rope.rotation(position, &mut angles.cos, &mut angles.sin);
+        for segment in &segments {
+            for position in segment.rows() {
+                rope.rotation(position, segment.is_long, &mut angles.cos, &mut angles.sin);
+            }
         }
         angles
     });

@@ -72,7 +72,9 @@ impl<'r, 'c> Pieces<'r, 'c> {
             if tokens.start == 0 {
                 call.progress.first = self.sink.written() + if is_last { self.wanted.len() } else { row };
             }
-            segments.push(cache.segment(call.position, call.position + tokens.start, tokens.len())?);
+            let mut segment = cache.segment(call.position, call.position + tokens.start, tokens.len())?;
+            segment.is_long = call.is_long;
+            segments.push(segment);
             match call.logits {
                 Logits::All => self.wanted.extend(row as i64..(row + tokens.len()) as i64),
                 Logits::Last if tokens.end == call.rows.len() => {

@@ -146,9 +146,9 @@ unsafe fn enter_with<'a>(
 /// and the call can be repeated.
 ///
 /// Errors: INVALID_ARGUMENT for ids where hidden states belong or the reverse, a wrong rank, width, batch dimension or
-/// byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary;
-/// CONTEXT_FULL if the tokens do not fit into what is left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY
-/// (site RUN, or KV with the option no_cache); ONNXRUNTIME.
+/// byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary, or if a short
+/// text becomes a long one (ortshard_request_options's long_context); CONTEXT_FULL if the tokens do not fit into what is
+/// left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY (site RUN, or KV with the option no_cache); ONNXRUNTIME.
 /// Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_infer(

@@ -75,6 +75,13 @@ pub struct ortshard_request_options {
     /// Between the requests of ortshard_chain_infer() nothing is rounded, whatever this says: a chain gives the bits of
     /// the whole model.
     pub hidden_dtype: i32,
+    /// Not 0: positions are rotated as in a long text from the first token on. This is for models with
+    /// ortshard_shard_info's short_context, such as Phi-3.5 and Phi-4-mini; in others it changes nothing.
+    ///
+    /// 0: the request's first run decides, its call as a whole: with more than short_context tokens the text is a long
+    /// one. So a long prompt that comes in several calls needs this, in the requests on all shards. A short text that
+    /// becomes long must be run again: that call is OUT_OF_RANGE, and nothing changes.
+    pub long_context: i64,
 }
 
 initial!(ortshard_request_options, ortshard_request_options_init);
@@ -96,6 +103,7 @@ pub(in crate::ffi) unsafe fn request_options(
             return Err(Failure::invalid(message));
         }
     };
-    let no_cache = options.no_cache != 0;
-    Ok((RequestOptions { capacity: options.capacity, prefill_chunk: options.prefill_chunk, no_cache }, hidden))
+    let ortshard_request_options { capacity, prefill_chunk, .. } = options;
+    let (no_cache, long_context) = (options.no_cache != 0, options.long_context != 0);
+    Ok((RequestOptions { capacity, prefill_chunk, no_cache, long_context }, hidden))
 }

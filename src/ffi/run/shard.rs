@@ -75,6 +75,10 @@ pub struct ortshard_shard_info {
     pub input_parts: u32,
     /// Tensors that come out at a time, likewise.
     pub output_parts: u32,
+    /// Tokens that a text may have for its positions to be rotated as in short texts (LongRoPE: Phi-3.5, Phi-4-mini). In
+    /// a text of more all positions are rotated in another way: see ortshard_request_options's long_context. 0: the
+    /// model makes no difference.
+    pub short_context: u64,
 }
 
 initial!(ortshard_shard_info, ortshard_shard_info_init);
@@ -174,5 +178,6 @@ fn describe(info: &ShardInfo) -> ortshard_shard_info {
         cpu_nodes: info.cpu_nodes,
         input_parts: 1,
         output_parts: 1,
+        short_context: info.short_context.into(),
     }
 }

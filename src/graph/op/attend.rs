@@ -27,6 +27,8 @@ pub(crate) struct Attention {
     pub shape: AttentionShape,
     /// Which of the model's rotations turns its heads.
     pub rope: usize,
+    /// How many tokens a text may have before that rotation takes other frequencies, if it ever does.
+    pub border: Option<usize>,
     /// Weight `[head_dim]` of the norm of each query head; `None`: ones.
     pub query_norm: Option<Weight>,
     /// Weight `[head_dim]` of the norm of each key head; `None`: ones.
@@ -101,8 +103,18 @@ impl Operation for Attend {
             );
         }
         let pairs = s.rotary_pairs;
-        if pairs != 0 && pairs != s.head_dim / 2 {
-            bail!(Unsupported, "a rotation of a part of each head is not written in stock operators");
+        if !pairs.is_multiple_of(8) {
+            bail!(
+                Unsupported,
+                "a rotation of pairs whose number is no multiple of 8 is not written in stock operators"
+            );
+        }
+        // The tables of angles are the model's, and requests of both kinds run in one session.
+        if a.border.is_some() && pairs > 0 {
+            bail!(
+                Unsupported,
+                "a rotation at other frequencies in long texts (longrope) is not written in stock operators"
+            );
         }
         if a.sinks.is_some() || a.temperature.is_some() {
             let what = if a.sinks.is_some() { "sinks" } else { "a temperature" };

@@ -1,5 +1,26 @@
 //! What families have in common with Llama in how they rotate, and what not.
 
+/// How frequencies are scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Default,
+    Linear,
+    Dynamic,
+    Llama3,
+    Yarn,
+    LongRope,
+}
+
+/// The names of the kinds.
+const KINDS: &[(&str, Kind)] = &[
+    ("default", Kind::Default),
+    ("linear", Kind::Linear),
+    ("dynamic", Kind::Dynamic),
+    ("llama3", Kind::Llama3),
+    ("yarn", Kind::Yarn),
+    ("longrope", Kind::LongRope),
+];
+
 /// How a family's rotation is spelled, and what it is where config.json says nothing of it.
 ///
 /// A family whose own differ sets them in its `family` function, before the rotation is read:
@@ -15,10 +36,22 @@ pub(crate) struct RopeDefaults {
     pub partial: Option<f64>,
     /// What the top level of config.json calls it. In an object it is `partial_rotary_factor`.
     pub partial_key: &'static str,
+    /// `original_max_position_embeddings`. `None`: where no place has it, it is the longest text; else the top level alone may have
+    /// another one.
+    pub original: Option<f64>,
+    /// The kinds of rotation, by the names that `rope_type` may have.
+    pub kinds: &'static [(&'static str, Kind)],
 }
 
 impl Default for RopeDefaults {
     fn default() -> Self {
-        Self { theta: 10_000.0, theta_key: "rope_theta", partial: None, partial_key: "partial_rotary_factor" }
+        Self {
+            theta: 10_000.0,
+            theta_key: "rope_theta",
+            partial: None,
+            partial_key: "partial_rotary_factor",
+            original: None,
+            kinds: KINDS,
+        }
     }
 }

@@ -14,23 +14,33 @@ use std::f64::consts::TAU;
 use super::fields::Fields;
 use crate::error::{Result, bail};
 use parameters::{
-    ATTENTION, BETA_FAST, BETA_SLOW, FACTOR, HIGH_FREQ, Kind, LOW_FREQ, MSCALE, MSCALE_ALL, ORIGINAL, PARTIAL,
-    Parameters, THETA, TRUNCATE,
+    ATTENTION, BETA_FAST, BETA_SLOW, FACTOR, HIGH_FREQ, LONG_FACTOR, LOW_FREQ, MSCALE, MSCALE_ALL, ORIGINAL, PARTIAL,
+    Parameters, SHORT_FACTOR, THETA, TRUNCATE,
 };
 
-pub(crate) use defaults::RopeDefaults;
+pub(crate) use defaults::{Kind, RopeDefaults};
 
 // Limits far beyond any model.
 const MAX_THETA: f64 = 1e15;
 const MAX_FACTOR: f64 = 1e9;
 const MAX_POSITIONS: f64 = 1e12;
 
-/// Frequencies of the rotation of a head's pairs: of all `head_dim / 2`, or of the first ones.
+/// The rotation of a head's pairs: of all `head_dim / 2`, or of the first ones.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Rope {
-    inv_freq: Vec<f32>,
+    /// The only frequencies, or those of short texts.
+    short: Frequencies,
+    /// Those of texts with more tokens than a border (`LongRoPE`).
+    long: Option<(usize, Frequencies)>,
+}
+
+/// How fast each pair turns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Frequencies {
+    /// The angle of each pair at position 1.
+    pub inv_freq: Vec<f32>,
     /// Factor on cosines and sines (`YaRN`'s attention temperature).
-    attention_factor: f32,
+    pub attention_factor: f32,
 }
 
 impl Rope {
@@ -60,7 +70,8 @@ impl Rope {
         let periods: Vec<f32> =
             (0..dim.div_ceil(2)).map(|i| (theta as f32).powf((2 * i) as f32 / dim as f32)).collect();
         let rope = match kind {
-            Kind::Default => Self::unscaled(periods.iter().map(|period| 1.0 / period)),
+            // No text is longer than the model's maximum, from which on the dynamic kind scales.
+            Kind::Default | Kind::Dynamic => Self::unscaled(periods.iter().map(|period| 1.0 / period)),
             Kind::Linear => {
                 let factor = parameters.required(&FACTOR, MAX_FACTOR)? as f32;
                 Self::unscaled(periods.iter().map(|period| 1.0 / period / factor))
@@ -72,44 +83,50 @@ impl Rope {
                 );
             }
             Kind::Yarn => yarn(parameters, &periods, theta, max_positions)?,
+            Kind::LongRope => longrope(parameters, &periods, max_positions)?,
         };
-        if !rope.inv_freq.iter().all(|frequency| frequency.is_finite()) {
+        if !rope.sets().flat_map(|set| &set.inv_freq).all(|frequency| frequency.is_finite()) {
             bail!(Malformed, "config.json: rope_theta {theta} and what scales it give frequencies that are not finite");
         }
         Ok(rope)
     }
 
     fn unscaled(inv_freq: impl Iterator<Item = f32>) -> Self {
-        Self { inv_freq: inv_freq.collect(), attention_factor: 1.0 }
+        Self::scaled(inv_freq, 1.0)
+    }
+
+    fn scaled(inv_freq: impl Iterator<Item = f32>, attention_factor: f32) -> Self {
+        Self { short: Frequencies { inv_freq: inv_freq.collect(), attention_factor }, long: None }
     }
 
     /// Pairs of a head that are rotated.
     pub(crate) fn pairs(&self) -> usize {
-        self.inv_freq.len()
+        self.short.inv_freq.len()
     }
 
-    /// The angle of each pair at position 1.
-    pub(crate) fn frequencies(&self) -> &[f32] {
-        &self.inv_freq
+    /// How many tokens a text may have before it takes other frequencies; `None`: any number.
+    pub(crate) fn border(&self) -> Option<usize> {
+        self.long.as_ref().map(|(border, _)| *border)
     }
 
-    /// The factor on cosines and sines.
-    pub(crate) fn attention_factor(&self) -> f32 {
-        self.attention_factor
+    /// The frequencies, and those of long texts.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &Frequencies> {
+        std::iter::once(&self.short).chain(self.long.as_ref().map(|(_, long)| long))
     }
 
-    /// Appends the cosines and sines of one position, [`pairs`](Self::pairs) of each.
-    pub(crate) fn rotation(&self, position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
-        for frequency in &self.inv_freq {
+    /// Appends the cosines and sines of one position of a text, [`pairs`](Self::pairs) of each.
+    pub(crate) fn rotation(&self, position: usize, is_long: bool, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
+        let set = self.long.as_ref().filter(|_| is_long).map_or(&self.short, |(_, long)| long);
+        for frequency in &set.inv_freq {
             let angle = position as f32 * frequency;
-            cos.push(angle.cos() * self.attention_factor);
-            sin.push(angle.sin() * self.attention_factor);
+            cos.push(angle.cos() * set.attention_factor);
+            sin.push(angle.sin() * set.attention_factor);
         }
     }
 }
 
 fn original_positions(parameters: &Parameters, max_positions: usize) -> Result<f64> {
-    Ok(parameters.positive(&ORIGINAL, MAX_POSITIONS)?.unwrap_or(max_positions as f64))
+    Ok(parameters.original(MAX_POSITIONS)?.unwrap_or(max_positions as f64))
 }
 
 /// Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between interpolated.
@@ -172,14 +189,36 @@ fn yarn(parameters: &Parameters, periods: &[f32], theta: f64, max_positions: usi
         let keep = 1.0 - interpolated;
         1.0 / (factor as f32 * period) * (1.0 - keep) + 1.0 / period * keep
     });
-    Ok(Rope { inv_freq: inv_freq.collect(), attention_factor: attention_factor as f32 })
+    Ok(Rope::scaled(inv_freq, attention_factor as f32))
+}
+
+/// `LongRoPE` (Ding et al., 2024): a factor for each pair's wavelength, one for short texts and one for long ones.
+fn longrope(parameters: &Parameters, periods: &[f32], max_positions: usize) -> Result<Rope> {
+    let original = original_positions(parameters, max_positions)?;
+    let border = original as usize;
+    if border == 0 {
+        return Err(parameters.wrong(&ORIGINAL, "at least 1"));
+    }
+    let factor = parameters.positive_or_null(&FACTOR, MAX_FACTOR)?.unwrap_or(max_positions as f64 / original);
+    let attention_factor = match parameters.positive_or_null(&ATTENTION, MAX_FACTOR)? {
+        Some(given) => given,
+        None if factor <= 1.0 => 1.0,
+        None if original <= 1.0 => return Err(parameters.wrong(&ORIGINAL, "above 1")),
+        None => (1.0 + factor.ln() / original.ln()).sqrt(),
+    };
+    let rope = |key| {
+        let factors = parameters.numbers(key, periods.len(), MAX_FACTOR)?;
+        let inv_freq = factors.into_iter().zip(periods).map(|(factor, period)| 1.0 / (factor as f32 * period));
+        Ok(Rope::scaled(inv_freq, attention_factor as f32))
+    };
+    let (short, long) = (rope(&SHORT_FACTOR)?, rope(&LONG_FACTOR)?);
+    // No text is longer than the model's maximum.
+    Ok(Rope { long: (border < max_positions).then_some((border, long.short)), ..short })
 }
 
 /// `YaRN`'s factor on cosines and sines.
 fn attention_factor(parameters: &Parameters, factor: f64) -> Result<f64> {
-    if !parameters.is_null(&ATTENTION)
-        && let Some(given) = parameters.positive(&ATTENTION, MAX_FACTOR)?
-    {
+    if let Some(given) = parameters.positive_or_null(&ATTENTION, MAX_FACTOR)? {
         return Ok(given);
     }
     let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };

@@ -9,21 +9,10 @@
 
 use serde_json::Value;
 
-use super::RopeDefaults;
+use super::{Kind, RopeDefaults};
 use crate::error::{Error, Result, err};
 use crate::json;
 use crate::model::fields::Fields;
-
-/// How frequencies are scaled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Default,
-    Linear,
-    Llama3,
-    Yarn,
-}
-
-const KINDS: [(&str, Kind); 4] = [("default", Default), ("linear", Linear), ("llama3", Llama3), ("yarn", Yarn)];
 
 #[derive(Clone, Copy)]
 enum Place {
@@ -45,26 +34,28 @@ const fn key(name: &'static str, places: &'static [Place], kinds: &'static [Kind
     Key { name, older: None, places, kinds }
 }
 
-use Kind::{Default, Linear, Llama3, Yarn};
+use Kind::{Default, Dynamic, Linear, Llama3, LongRope, Yarn};
 use Place::{Object, Top};
-const ALL: &[Kind] = &[Default, Linear, Llama3, Yarn];
-const SCALED: &[Kind] = &[Linear, Llama3, Yarn];
+const ALL: &[Kind] = &[Default, Linear, Dynamic, Llama3, Yarn, LongRope];
+const SCALED: &[Kind] = &[Linear, Dynamic, Llama3, Yarn, LongRope];
 
 pub(super) static TYPE: Key = Key { name: "rope_type", older: Some("type"), places: &[Object], kinds: ALL };
 pub(super) static THETA: Key = key("rope_theta", &[Object, Top], ALL);
 pub(super) static PARTIAL: Key = key("partial_rotary_factor", &[Object, Top], SCALED);
 pub(super) static FACTOR: Key = key("factor", &[Object], SCALED);
-pub(super) static ORIGINAL: Key = key("original_max_position_embeddings", &[Top, Object], &[Llama3, Yarn]);
+pub(super) static ORIGINAL: Key = key("original_max_position_embeddings", &[Top, Object], &[Llama3, Yarn, LongRope]);
 pub(super) static LOW_FREQ: Key = key("low_freq_factor", &[Object], &[Llama3]);
 pub(super) static HIGH_FREQ: Key = key("high_freq_factor", &[Object], &[Llama3]);
 pub(super) static BETA_FAST: Key = key("beta_fast", &[Object], &[Yarn]);
 pub(super) static BETA_SLOW: Key = key("beta_slow", &[Object], &[Yarn]);
-pub(super) static ATTENTION: Key = key("attention_factor", &[Object], &[Yarn]);
+pub(super) static ATTENTION: Key = key("attention_factor", &[Object], &[Yarn, LongRope]);
 pub(super) static MSCALE: Key = key("mscale", &[Object], &[Yarn]);
 pub(super) static MSCALE_ALL: Key = key("mscale_all_dim", &[Object], &[Yarn]);
 pub(super) static TRUNCATE: Key = key("truncate", &[Object], &[Yarn]);
+pub(super) static SHORT_FACTOR: Key = key("short_factor", &[Object], &[LongRope]);
+pub(super) static LONG_FACTOR: Key = key("long_factor", &[Object], &[LongRope]);
 
-static KEYS: [&Key; 13] = [
+static KEYS: [&Key; 15] = [
     &TYPE,
     &THETA,
     &PARTIAL,
@@ -78,6 +69,8 @@ static KEYS: [&Key; 13] = [
     &MSCALE,
     &MSCALE_ALL,
     &TRUNCATE,
+    &SHORT_FACTOR,
+    &LONG_FACTOR,
 ];
 
 /// The kind of layers that `rope_scaling` is for, where kinds differ.
@@ -123,8 +116,9 @@ impl<'a> Parameters<'a> {
         }
         let Some((fields, spelling)) = self.find(&TYPE) else { return Ok(Default) };
         let name = fields.text(spelling)?.unwrap_or_default();
-        let Some((_, kind)) = KINDS.into_iter().find(|(known, _)| *known == name) else {
-            let known: Vec<_> = KINDS.iter().map(|(known, _)| *known).collect();
+        let kinds = self.defaults.kinds;
+        let Some((_, kind)) = kinds.iter().copied().find(|(known, _)| *known == name) else {
+            let known: Vec<_> = kinds.iter().map(|(known, _)| *known).collect();
             return Err(fields.unsupported(spelling, &format!("supported are {}", known.join(", "))));
         };
         let counts = |key: &&Key| self.counts(key, kind);
@@ -173,8 +167,33 @@ impl<'a> Parameters<'a> {
 
     /// A number above 0 and at most `max` that must be there.
     pub(super) fn required(&self, key: &Key, max: f64) -> Result<f64> {
-        let holder = self.object.unwrap_or(self.top);
-        self.positive(key, max)?.ok_or_else(|| err!(Malformed, "{} is missing", holder.name(key.name)))
+        self.positive(key, max)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn missing(&self, key: &Key) -> Error {
+        err!(Malformed, "{} is missing", self.object.unwrap_or(self.top).name(key.name))
+    }
+
+    /// A number as [`positive`](Self::positive) reads it; a `null` counts as absent.
+    pub(super) fn positive_or_null(&self, key: &Key, max: f64) -> Result<Option<f64>> {
+        if self.is_null(key) { Ok(None) } else { self.positive(key, max) }
+    }
+
+    /// A list of `count` numbers above 0 and at most `max`, which must be there.
+    pub(super) fn numbers(&self, key: &Key, count: usize, max: f64) -> Result<Vec<f64>> {
+        let Some((fields, name)) = self.find(key) else { return Err(self.missing(key)) };
+        let list = fields.get(name).and_then(Value::as_array).filter(|list| list.len() == count);
+        let number = |value: &Value| value.as_f64().filter(|number| *number > 0.0 && *number <= max);
+        let wanted = format!("a list of {count} numbers above 0, one for each pair of values that is rotated");
+        list.and_then(|list| list.iter().map(number).collect()).ok_or_else(|| fields.wrong(name, &wanted))
+    }
+
+    /// How long the texts were that the model was first trained on, at most `max`.
+    pub(super) fn original(&self, max: f64) -> Result<Option<f64>> {
+        match self.defaults.original {
+            Some(_) if !self.top.has(ORIGINAL.name) => Ok(self.defaults.original),
+            _ => self.positive(&ORIGINAL, max),
+        }
     }
 
     /// Whether `key` is there, and true as Python has it.

@@ -4,14 +4,16 @@
 
 use serde_json::Value;
 
+use super::{Frequencies, Rope};
 use crate::error::ErrorKind;
-use crate::model::{Rope, read_config};
+use crate::model::read_config;
 
 /// Steps of float32 that a frequency here may be from the one in transformers: the powers of torch and Rust differ by one.
 const STEPS: u32 = 2;
 
-/// What transformers refuses and this library reads, since it can mean one thing only: `null` for a part of a head.
-const CLEAR: &[&str] = &["partial None inside", "head_dim null"];
+/// What transformers refuses and this library reads, since it can mean one thing only: `null` for a part of a head, and the older name
+/// of Phi-3's `longrope`, which version 5.24 renames too late.
+const CLEAR: &[&str] = &["partial None", "head_dim null", "longrope as su", "longrope as rope_type su"];
 
 /// What transformers computes and this library refuses: numbers with which there is no rotation to speak of, and what is
 /// no number.
@@ -26,6 +28,8 @@ const REFUSED: &[&str] = &[
     "low_freq_factor -1.0",
     "high_freq_factor 0",
     "high_freq_factor -1.0",
+    "short_factor [-1.0",
+    "long_factor [-1.0",
     "equal bands",
     "bands the wrong way round",
     "attention_factor 0",
@@ -74,8 +78,12 @@ fn verdict(golden: &Value, case: &Value, name: &str) -> Result<Option<u32>, Stri
     match (ours, answer["error"].as_str()) {
         (Ok(ropes), None) if !listed(REFUSED) => {
             let distance = |theirs: &Value, rope: &Rope| {
-                let index = theirs["frequencies"].as_u64().unwrap() as usize;
-                distance(rope, &golden["frequencies"][index], &theirs["factor"])
+                let sets = rope.sets().zip(["frequencies", "long"]).map(|(set, which)| {
+                    let theirs_of = |index| distance(set, &golden["frequencies"][index as usize], &theirs["factor"]);
+                    theirs[which].as_u64().map_or(u32::MAX, theirs_of)
+                });
+                let border = theirs["border"].as_u64().map(|border| border as usize);
+                if border == rope.border() { sets.max().unwrap() } else { u32::MAX }
             };
             let steps = match answer["kinds"].as_object() {
                 None => distance(answer, &ropes[0]),
@@ -98,10 +106,10 @@ fn verdict(golden: &Value, case: &Value, name: &str) -> Result<Option<u32>, Stri
 }
 
 /// The largest distance in steps of float32.
-fn distance(rope: &Rope, frequencies: &Value, factor: &Value) -> u32 {
+fn distance(set: &Frequencies, frequencies: &Value, factor: &Value) -> u32 {
     let theirs: Vec<f32> = frequencies.as_array().unwrap().iter().map(|f| f.as_f64().unwrap() as f32).collect();
-    assert_eq!(rope.inv_freq.len(), theirs.len());
-    let pairs = rope.inv_freq.iter().copied().zip(theirs);
-    let all = pairs.chain([(rope.attention_factor, factor.as_f64().unwrap() as f32)]);
+    assert_eq!(set.inv_freq.len(), theirs.len());
+    let pairs = set.inv_freq.iter().copied().zip(theirs);
+    let all = pairs.chain([(set.attention_factor, factor.as_f64().unwrap() as f32)]);
     all.map(|(ours, theirs)| ours.to_bits().abs_diff(theirs.to_bits())).max().unwrap()
 }

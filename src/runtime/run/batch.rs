@@ -24,6 +24,8 @@ pub(crate) struct Segment<'a> {
     kind: RowType,
     position: usize,
     tokens: usize,
+    /// Whether the request's positions are rotated as those of long texts are, where there is a difference.
+    pub is_long: bool,
     /// The slot that holds them, if they are on a device instead of in this process's memory.
     slot: Option<(&'a DeviceCache, usize)>,
     lifetime: PhantomData<&'a mut [u8]>,
@@ -39,14 +41,15 @@ impl<'a> Segment<'a> {
         tokens: usize,
     ) -> Self {
         let (kv, len) = (kv.as_mut_ptr(), kv.len());
-        Self { kv, len, places, kind, position, tokens, slot: None, lifetime: PhantomData }
+        Self { kv, len, places, kind, position, tokens, is_long: false, slot: None, lifetime: PhantomData }
     }
 
     /// As [`new`](Self::new), for a request whose KV cache is a slot on a device.
     pub(crate) fn on_device(cache: &'a DeviceCache, slot: usize, position: usize, tokens: usize) -> Self {
         let (kv, len) = (std::ptr::null_mut(), 0);
         let slot = Some((cache, slot));
-        Self { kv, len, places: &[], kind: RowType::F32, position, tokens, slot, lifetime: PhantomData }
+        let kind = RowType::F32;
+        Self { kv, len, places: &[], kind, position, tokens, is_long: false, slot, lifetime: PhantomData }
     }
 
     /// The slot on a device that holds the request's KV cache.

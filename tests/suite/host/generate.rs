@@ -116,6 +116,22 @@ fn the_same_ids_from_every_cut() {
     assert_eq!(printed.trim_end(), c::list(&model.greedy));
 }
 
+/// Of a text that crosses the border between short and long ones the model makes what transformers makes, though it is run in pieces.
+#[test]
+fn a_text_grows_long() {
+    let (generate, model) = (Generate::get(), Model::open("phi3_longrope_16"));
+    let golden: Value = serde_json::from_slice(&std::fs::read(model.path.join("golden.json")).unwrap()).unwrap();
+    for what in ["crossing", "long"] {
+        let [prompt, greedy] = ["prompt_ids", "greedy_ids"].map(|key| ids(&golden[what][key]));
+        let (path, prompt, n) = (model.path.to_str().unwrap(), c::list(&prompt), greedy.len().to_string());
+        let base = ["--model", path, "--prompt-ids", &prompt, "--max-tokens", &n, "--ignore-eos"];
+        for more in [&[][..], &["--shards", "2"], &["--shards", "2", "--no-cache"]] {
+            let answer = generate.json(&[&base, more].concat());
+            assert_eq!(ids(&answer["ids"]), greedy, "{what} {more:?}");
+        }
+    }
+}
+
 #[test]
 fn every_precision_generates_and_the_cut_does_not_matter() {
     let (generate, model) = (Generate::get(), Model::open(MODEL));

@@ -103,8 +103,15 @@ fn quantised_predictions_stay_close_to_exact_ones() {
 
 #[test]
 fn every_partition_chunk_and_batch_gives_the_same_bits_in_every_precision() {
-    let models =
-        ["qwen2_tied", "llama_bias_sharded", "qwen3_tied", "gemma2_plain", "qwen3_moe_mixed", "qwen3_moe_stacked"];
+    let models = [
+        "qwen2_tied",
+        "llama_bias_sharded",
+        "qwen3_tied",
+        "gemma2_plain",
+        "phi3_partial",
+        "qwen3_moe_mixed",
+        "qwen3_moe_stacked",
+    ];
     for model in models.map(Model::open) {
         for precision in QUANTISED {
             let what = format!("{} in {precision:?}", model.name);

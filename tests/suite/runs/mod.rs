@@ -3,6 +3,7 @@
 mod batch;
 mod chain;
 mod devices;
+mod long_context;
 mod partitions;
 mod state;
 mod swaps;

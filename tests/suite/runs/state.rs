@@ -32,11 +32,11 @@ fn a_state_says_what_it_belongs_to() {
         engine.ensure_shard(&ShardSpec::layers(model.path.to_str().unwrap(), start, 1), None).unwrap()
     };
     for (shard, fingerprint) in [
-        (shard(KvType::Auto, 0), "955bb5c93ef6e1c99297693a88ac9bb48ea7894c4b519388c02a12c8bd0b4ae0"),
-        (shard(KvType::Int8, 1), "d534972b7fb71fde2827503a07016bb306c26615fe65deae7d17f3402954bf14"),
+        (shard(KvType::Auto, 0), "75354212b0fee4417afa4c0ef340dc636b5bf1556753371269124ffefd13a358"),
+        (shard(KvType::Int8, 1), "8dc52434648e331a1455b29bb4b5fdcc065ccf4fc5baae945a269df76f022c6c"),
     ] {
         let state = Request::new(&shard, options(8)).unwrap().export_state().unwrap();
-        assert_eq!(state[..12], *b"ORTSHKV\0\x03\0\0\0");
+        assert_eq!(state[..12], *b"ORTSHKV\0\x04\0\0\0");
         let hex: Vec<String> = state[12..44].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex.concat(), fingerprint);
     }

@@ -7,7 +7,7 @@ use ortshard::{
     Engine, EngineOptions, ErrorKind, Input, Logits, Request, RequestOptions, Shard, ShardSpec, Site, Step, infer_batch,
 };
 
-const OFF: RequestOptions = RequestOptions { capacity: 0, prefill_chunk: 0, no_cache: true };
+const OFF: RequestOptions = RequestOptions { capacity: 0, prefill_chunk: 0, no_cache: true, long_context: false };
 
 /// Holds the test models many times.
 const LIMIT: u64 = 32 << 20;

@@ -1,6 +1,6 @@
 """Llama, and all that says how positions are rotated."""
 
-from rope_variants import LINEAR, LLAMA3, PLACES, YARN, Ropes, changed, less
+from rope_variants import LINEAR, LLAMA3, LONGROPE, PLACES, YARN, Ropes, changed, less
 from spec import F16, F32, Spec, rope, shape
 from variants import FULL, MIXED, SLIDES, SLIDING
 
@@ -119,16 +119,27 @@ for kind in ("ntk", "su", "mrope", "axial", "longrope", "Linear", "", 3):
     variant(f"kind {kind!r}", rope_scaling={"rope_type": kind, "factor": 4.0})
 variant("dynamic", rope_scaling={"type": "dynamic", "factor": 4.0})
 variant("proportional", rope_scaling={"type": "proportional", "partial_rotary_factor": 0.5})
-variant(
-    "longrope",
-    rope_scaling={
-        "type": "longrope",
-        "factor": 4.0,
-        "short_factor": [1.0] * 16,
-        "long_factor": [2.0] * 16,
-        "original_max_position_embeddings": 16,
-    },
-)
+
+# Two sets of factors.
+variant("longrope", rope_scaling=LONGROPE)
+for value in (8, 0.5, 1.0, None, "8", -2.0):
+    variant(f"longrope: factor {value!r}", rope_scaling=changed(LONGROPE, factor=value))
+variant("longrope: no factor", rope_scaling=less(LONGROPE, "factor"))
+for value in (1.25, 1, 0, None, "1", -1.0):
+    variant(f"longrope: attention_factor {value!r}", rope_scaling=changed(LONGROPE, attention_factor=value))
+for length in (1, 2, 12.5, 63, 64, 128, 0, None, "16", -16):
+    variant(f"longrope: original {length!r}", rope_scaling=changed(LONGROPE, original_max_position_embeddings=length))
+    variant(
+        f"longrope: original {length!r} and a factor for attention",
+        rope_scaling=changed(LONGROPE, original_max_position_embeddings=length, attention_factor=1.5),
+    )
+variant("longrope: no original", rope_scaling=less(LONGROPE, "original_max_position_embeddings"))
+variant("longrope: two originals", rope_scaling=LONGROPE, original_max_position_embeddings=24)
+for key in ("short_factor", "long_factor"):
+    variant(f"longrope: no {key}", rope_scaling=less(LONGROPE, key))
+    for value in ([1.5] * 15, [1.5] * 17, [], None, 2.0, [0.0] * 16, [-1.0] * 16, ["2"] * 16, [None] * 16):
+        variant(f"longrope: {key} {value!r}", rope_scaling=changed(LONGROPE, **{key: value}))
+variant("longrope: partial 0.5", rope_scaling=changed(LONGROPE, partial_rotary_factor=0.5))
 
 # The factor.
 for factor in (8, 8.0, 1, 0.5, 1.5, 0, -2.0, None, "8", True, 1e300):

@@ -181,7 +181,7 @@ pub(super) fn usual(cache: usize) -> Attention {
         norm_after_rotation: false,
     };
     let (query_norm, key_norm, sinks, temperature) = (None, None, None, None);
-    Attention { layer: 1 + cache, cache, shape, rope: 0, query_norm, key_norm, sinks, temperature }
+    Attention { layer: 1 + cache, cache, shape, rope: 0, border: None, query_norm, key_norm, sinks, temperature }
 }
 
 /// One attention after the other, each with projections of its own.
@@ -232,11 +232,11 @@ fn attentions() -> Vec<Case> {
         .refused("norms after the rotation"),
         attending::<2>("two rotations", |at, a| a.rope = at),
         attending::<1>("interleaved rotation", |_, a| a.shape.rotation = Rotation::Interleaved),
-        attending::<1>("partial rotation", |_, a| (a.rope, a.shape.rotary_pairs) = (2, 3)).refused("part of each head"),
+        attending::<1>("partial rotation", |_, a| (a.rope, a.shape.rotary_pairs) = (2, 3)).refused("no multiple of 8"),
         attending::<1>("partial interleaved rotation", |_, a| {
             (a.rope, a.shape.rotary_pairs, a.shape.rotation) = (2, 3, Rotation::Interleaved);
         })
-        .refused("part of each head"),
+        .refused("no multiple of 8"),
         attending::<2>("no rotation beside one", |at, a| {
             if at == 1 {
                 a.shape.rotary_pairs = 0;

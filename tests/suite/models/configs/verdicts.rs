@@ -8,6 +8,7 @@ pub(super) const REFUSED: &[&str] = &[
     "hidden_act 'gelu'",
     "hidden_act 'relu'",
     "hidden_act 'gelu_pytorch_tanh'",
+    "hidden_act 'quick_gelu'",
     "hidden_activation 'quick_gelu'",
     "hidden_activation 'tanh'",
     // Not read where layer_types decides, but the key means attention that no layer here has.
@@ -55,6 +56,10 @@ pub(super) const REFUSED: &[&str] = &[
     "mlp_only_layers [-1]",
     "mistral: head_dim 0",
     "llama: sliding_window True",
+    "glm: sliding_window True",
+    "glm4: sliding_window True",
+    "smollm3: no_rope_layers [2, 0, -1]",
+    "smollm3: no_rope_layer_interval -1 with {'no_rope_layers': None}",
     "olmo2: sliding_window True",
     "granite: sliding_window True",
     "seed_oss: sliding_window True",
@@ -84,6 +89,10 @@ pub(super) const CLEAR: &[&str] = &[
     "moe_intermediate_size 8.0",
     "decoder_sparse_step 2.0",
     "mlp_only_layers [1.0]",
+    "no_rope_layers [1.0, 0.0, 1.0]",
+    "no_rope_layer_interval 2.0 with {'no_rope_layers': None}",
+    "phi3: original_max_position_embeddings 6.0 with {'rope_scaling': {'type': 'longrope', 'short_factor': [1.0, 1.1, 1.2, 1.3], \
+     'long_factor': [2.0, 3.0, 4.0, 5.0]}}",
     "sliding_window_pattern 2.0 with {'sliding_window': 5}",
     // And any number may have a fraction or none where it is no count.
     "rms_norm_eps 1",
@@ -100,13 +109,22 @@ pub(super) const CLEAR: &[&str] = &[
     "olmo2: head_dim None",
     "qwen2: head_dim None",
     "qwen3_moe: head_dim None",
+    "phi3: head_dim None",
+    "smollm3: head_dim None",
     // What is not said is not so.
     "tie_word_embeddings None",
     "attention_bias None",
     "attention_out_bias None",
     "mlp_bias None",
     "use_sliding_window None with {'sliding_window': 5, 'max_window_layers': 1}",
+    "use_sliding_window None with {'sliding_window': 5}",
     "norm_topk_prob None",
+    "phi3: partial_rotary_factor None",
+    // The older name of longrope, which version 5.24 renames too late.
+    "phi3: rope_scaling {'type': 'su', 'short_factor': [1.0, 1.1, 1.2, 1.3], 'long_factor': [2.0, 3.0, 4.0, 5.0]} with \
+     {'original_max_position_embeddings': 6}",
+    "phi3: rope_scaling {'rope_type': 'su', 'short_factor': [1.0, 1.1, 1.2, 1.3], 'long_factor': [2.0, 3.0, 4.0, 5.0]} with \
+     {'original_max_position_embeddings': 6}",
     // It caps nothing in this family.
     "gemma3_text: attn_logit_softcapping 0",
     "gemma3_text: attn_logit_softcapping '1.0'",
