@@ -24,8 +24,8 @@
 //! its layout, and its first and last 4,096 bytes, or all its bytes if there are fewer. So norms and biases are encoded whole.
 //! Fine-tunes of one model differ in these bytes of their matrices, and no gigabytes are read.
 //!
-//! Two fields of config.json change no result and are left out: the dtype, and how long a sequence may be. Whether experts are
-//! stacked is left out, too, since the names of the tensors say it.
+//! Two fields of config.json change no result and are left out: the dtype, and how long a sequence may be. What tensors
+//! are called, whether experts are stacked and whether the head has a bias is left out, too, since the tensors say it.
 
 use sha2::{Digest, Sha256};
 
@@ -64,6 +64,7 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
     // The pattern has no `..`, so that whoever adds a field decides whether it belongs here.
     let ModelConfig {
         architecture,
+        names: _,
         hidden_size,
         intermediate_size,
         layers,
@@ -77,6 +78,7 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
         qkv_bias,
         o_bias,
         mlp_bias,
+        head_bias: _,
         windows,
         rope: _,
         ropes,

@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::op::{Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Op, Project, Qkv, Scale, SoftCap};
+use super::op::{
+    Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Op, Project, Qkv, Scale, SoftCap, SplitHeads,
+};
 use super::{Attention, Expert, Graph, Input, Linear, Output, Routing, Value, Weight};
 use crate::kernels::{self, Activation};
 
@@ -72,11 +74,19 @@ impl Builder {
         out
     }
 
-    /// A norm of each `width` values of a row, such as a head, with the scale `weight` `[width]`.
-    pub(crate) fn head_norm(&mut self, x: Value, norm: kernels::Norm, weight: Option<Weight>, width: usize) -> Value {
+    /// A norm of each `width` values of a row, such as a head, with the scale `weight` and the shift `bias`, both `[width]`. Where
+    /// there is no bias, each head may have a scale of its own, `[heads, width]`.
+    pub(crate) fn head_norm(
+        &mut self,
+        x: Value,
+        norm: kernels::Norm,
+        weight: Option<Weight>,
+        bias: Option<Weight>,
+        width: usize,
+    ) -> Value {
         let name = weight.as_ref().map_or_else(|| self.after(x, "norm"), |weight| module(weight).to_owned());
         let out = self.value(&name, x.width);
-        self.push(Norm { x, kind: norm, width, weight, bias: None, out });
+        self.push(Norm { x, kind: norm, width, weight, bias, out });
         out
     }
 
@@ -98,6 +108,13 @@ impl Builder {
     pub(crate) fn qkv(&mut self, x: Value, linears: [Linear; 3]) -> [Value; 3] {
         let out = [0, 1, 2].map(|i| self.value(module(&linears[i].weight), linears[i].out()));
         self.push(Qkv { x, linears, out });
+        out
+    }
+
+    /// Query, key and value out of rows in which those of each of `heads` heads lie together.
+    pub(crate) fn split_heads(&mut self, x: Value, heads: usize) -> [Value; 3] {
+        let out = ["query", "key", "value"].map(|part| self.value(&self.after(x, part), x.width / 3));
+        self.push(SplitHeads { x, heads, out });
         out
     }
 
@@ -176,7 +193,7 @@ impl Builder {
 /// of each of its parts.
 fn module(weight: &Weight) -> &str {
     let name = weight.tensor();
-    let name = name.strip_prefix("model.").unwrap_or(name);
+    let name = ["model.", "gpt_neox."].iter().find_map(|base| name.strip_prefix(base)).unwrap_or(name);
     name.strip_suffix(".weight").unwrap_or(name)
 }
 

@@ -54,7 +54,8 @@ impl Norm {
 
 /// Normalises each row of `width` values of `x`, multiplies it by `weight` and adds `bias`, both `1 x width`, all in `f32`.
 ///
-/// A row may also be one head of several: heads that share a weight are rows one after another.
+/// A row may also be one head of several: heads that share a weight are rows one after another. A `weight` of `heads x width` has a
+/// row for each head in turn.
 #[allow(clippy::too_many_arguments, reason = "it is the formula")]
 pub fn norm(
     isa: Isa,
@@ -72,36 +73,45 @@ pub fn norm(
     let rows = x.len() / width;
     let per_task = (TASK_VALUES / width).max(1);
     let y = Output::new(par, y);
-    let mut scratch = Scratch::take(2 * width);
-    let (wide_weight, wide_bias) = scratch.values()[..2 * width].split_at_mut(width);
-    norm.widen(weight, wide_weight);
+    let heads = weight.map_or(1, |weight| (weight.rows * weight.cols / width).max(1));
+    let mut scratch = Scratch::take((heads + 1) * width);
+    let (weights, wide_bias) = scratch.values()[..(heads + 1) * width].split_at_mut(heads * width);
+    norm.widen(weight, weights);
     if let Some(bias) = bias {
         bias.widen(0, wide_bias);
     }
-    let weighted = Weighted { norm: *norm, weight: &*wide_weight, bias: bias.map(|_| &*wide_bias) };
+    let (weights, bias) = (&*weights, bias.map(|_| &*wide_bias));
     par.run(rows.div_ceil(per_task), &|task| {
         let from = task * per_task;
         let count = per_task.min(rows - from);
         let x = &x[from * width..][..count * width];
         // SAFETY: every task has its own rows.
         let y = unsafe { y.slice(from * width, count * width) };
-        isa.run(Rows { x, weighted, y });
+        isa.run(Rows { norm: *norm, x, width, first: from, weights, bias, y });
     });
 }
 
 /// Some rows to normalise.
 struct Rows<'a> {
+    norm: Norm,
     x: &'a [f32],
-    weighted: Weighted<'a>,
+    width: usize,
+    /// The number of the first one.
+    first: usize,
+    /// A row for each head.
+    weights: &'a [f32],
+    bias: Option<&'a [f32]>,
     y: &'a mut [f32],
 }
 
 impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let width = self.weighted.weight.len();
-        for (x, y) in self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)) {
-            self.weighted.normalise(simd, x, y);
+        let Self { norm, x, width, first, weights, bias, y } = self;
+        let heads = weights.len() / width;
+        for (row, (x, y)) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).enumerate() {
+            let weight = &weights[(first + row) % heads * width..][..width];
+            Weighted { norm, weight, bias }.normalise(simd, x, y);
         }
     }
 }
@@ -198,7 +208,7 @@ fn sum<S: Simd, const SQUARES: bool>(simd: S, x: &[f32], means: [S::V; 2]) -> f3
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Random, Stored, Threads, bits};
-    use super::super::{Dtype, Serial};
+    use super::super::{Dtype, Layout, Serial};
     use super::*;
 
     /// Compares every row with f64 and with the row alone.
@@ -248,6 +258,30 @@ mod tests {
                     for has in [[true, true], [true, false], [false, true], [false, false]] {
                         check(isa, &norm, width, Dtype::F32, has);
                     }
+                }
+            }
+        }
+    }
+
+    /// A head's row is what it is under its own weight alone, whichever task it is in.
+    #[test]
+    fn heads_may_have_weights_of_their_own() {
+        const HEADS: usize = 3;
+        for isa in Isa::available() {
+            for (width, tokens) in [(7, 4), (48, 600)] {
+                let x = Random::new(1).values(tokens * HEADS * width);
+                let weights: Vec<_> =
+                    (0..HEADS as u64).map(|head| Stored::new(1, width, Dtype::F32, 2 + head)).collect();
+                let data: Vec<u8> =
+                    weights.iter().flat_map(|weight| &weight.values).flat_map(|value| value.to_le_bytes()).collect();
+                let all = Matrix { layout: Layout::Rows(Dtype::F32), rows: HEADS, cols: width, data: &data };
+                let mut y = vec![f32::NAN; x.len()];
+                norm(isa, &Threads(3), &Norm::layer(1e-5), &x, width, Some(&all), None, &mut y);
+                for (row, (x, y)) in x.chunks(width).zip(y.chunks(width)).enumerate() {
+                    let mut alone = vec![f32::NAN; width];
+                    let weight = weights[row % HEADS].matrix();
+                    norm(isa, &Serial, &Norm::layer(1e-5), x, width, Some(&weight), None, &mut alone);
+                    assert_eq!(bits(&alone), bits(y), "{isa:?} {width} {row}");
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::family::{Architecture, Family};
 use super::fields::Fields;
 use super::llama::Llama;
 use super::rope::{Rope, RopeDefaults};
-use super::unsupported;
+use super::{EMBEDDING, unsupported};
 use crate::error::{Result, bail};
 
 // Limits far above any model, far below what would overflow a size computed from them.
@@ -25,12 +25,21 @@ pub(crate) enum StoredDtype {
     Bf16,
 }
 
+/// What a checkpoint calls its embedding and its layers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names {
+    pub embedding: &'static str,
+    /// The module that holds the layers.
+    pub layers: &'static str,
+}
+
 /// A decoder's shape.
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in config.json")]
 #[derive(Debug, Clone)]
 pub(crate) struct ModelConfig {
     /// The name of its class in transformers.
     pub architecture: &'static str,
+    pub names: Names,
     /// What the family computes its own way.
     pub family: Arc<dyn Family>,
     pub hidden_size: usize,
@@ -42,6 +51,7 @@ pub(crate) struct ModelConfig {
     pub vocab_size: usize,
     /// `max_position_embeddings`: no request may pass it.
     pub max_positions: usize,
+    /// The epsilon of its norms. NaN while config.json is read: the family has not read it under a key of its own.
     pub rms_norm_eps: f32,
     pub tie_word_embeddings: bool,
     /// Bias on the query, key and value projections.
@@ -50,6 +60,8 @@ pub(crate) struct ModelConfig {
     pub o_bias: bool,
     /// Bias on the three MLP projections.
     pub mlp_bias: bool,
+    /// Bias on the output head.
+    pub head_bias: bool,
     /// Sliding window of each layer; empty: none has one.
     pub windows: Vec<Option<usize>>,
     /// How the family rotates where config.json does not say.
@@ -72,6 +84,7 @@ impl ModelConfig {
         let head_dim = f.integer_or_null("head_dim", 1..=MAX_HEAD_DIM)?.unwrap_or((hidden_size / heads).max(1));
         Ok(Self {
             architecture: architecture.name,
+            names: Names { embedding: EMBEDDING, layers: "model.layers" },
             family: Arc::new(Llama),
             hidden_size,
             intermediate_size: f.required("intermediate_size", 1..=MAX_WIDTH)?,
@@ -81,11 +94,12 @@ impl ModelConfig {
             head_dim,
             vocab_size: f.required("vocab_size", 1..=MAX_VOCABULARY)?,
             max_positions,
-            rms_norm_eps: rms_norm_eps(f)?,
+            rms_norm_eps: f32::NAN,
             tie_word_embeddings: f.flag("tie_word_embeddings")?.unwrap_or(false),
             qkv_bias: false,
             o_bias: false,
             mlp_bias: false,
+            head_bias: false,
             windows: Vec::new(),
             rope: RopeDefaults::default(),
             ropes: Vec::new(),
@@ -152,10 +166,11 @@ impl ModelConfig {
     }
 }
 
-fn rms_norm_eps(f: Fields) -> Result<f32> {
-    let eps = f.number("rms_norm_eps")?.unwrap_or(1e-6);
+/// The epsilon of norms under `key`, `default` where there is none.
+pub(super) fn norm_eps(f: Fields, key: &str, default: f64) -> Result<f32> {
+    let eps = f.number(key)?.unwrap_or(default);
     if !(0.0..=1.0).contains(&eps) {
-        return Err(f.wrong("rms_norm_eps", "between 0 and 1"));
+        return Err(f.wrong(key, "between 0 and 1"));
     }
     Ok(eps as f32)
 }

@@ -55,12 +55,14 @@ pub(crate) struct Layer {
     /// Its number in the whole model.
     pub index: usize,
     pub range: Range,
+    /// What the checkpoint calls the module that holds the layers.
+    pub module: &'static str,
 }
 
 impl Layer {
     /// The full name of the layer's module or tensor `part`.
     pub(crate) fn name(self, part: &str) -> String {
-        format!("model.layers.{}.{part}", self.index)
+        format!("{}.{}.{part}", self.module, self.index)
     }
 
     /// The linear layer `part`.

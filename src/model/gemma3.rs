@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::family::Encoding;
 use super::gemma2::{self, Gemma};
-use super::layers::{sliding_window, windows};
+use super::layers::windows_but_each;
 use super::rope::{Rope, RopeDefaults};
 use super::{Architecture, Family, Fields, Layer, ModelConfig};
-use crate::error::{Result, bail};
+use crate::error::Result;
 use crate::graph::{Builder, Value};
 
 pub(super) const GEMMA3: Architecture = Architecture {
@@ -28,13 +28,7 @@ struct Gemma3(Gemma);
 
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     c.set_default(f, "max_position_embeddings", |c| &mut c.max_positions, 131_072)?;
-    let pattern = f.integer("sliding_window_pattern", 1..=1 << 20)?.unwrap_or(6);
-    let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
-    let window = sliding_window(f, 4096)?;
-    c.windows = windows(f, c.layers, window, slides)?;
-    if window.is_none() && f.get("layer_types").is_none() && (0..c.layers).any(slides) {
-        bail!(Malformed, "{} is null, and there are layers with a window", f.name("sliding_window"));
-    }
+    c.windows = windows_but_each(f, c.layers, 6)?;
     // Transformers has `attn_logit_softcapping`, and caps nothing by it.
     let gemma = Gemma::read(f, c, None, f.positive_or_null("final_logit_softcapping", 1e9)?)?;
     c.ropes = vec![

@@ -4,6 +4,7 @@
 //! paper: what its config keys default to, and what one block computes. It stands in the list below, and nowhere else.
 
 mod activation;
+mod cohere;
 mod config;
 mod ernie;
 mod exaone4;
@@ -13,12 +14,16 @@ mod fields;
 mod gemma2;
 mod gemma3;
 mod glm4;
+mod gpt_neox;
 mod granite;
 mod layers;
 mod llama;
 mod mistral;
+mod nemotron;
 mod olmo;
+mod phi;
 mod phi3;
+mod plain;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
@@ -26,6 +31,7 @@ mod range;
 mod rope;
 mod seed_oss;
 mod smollm3;
+mod starcoder2;
 mod unsupported;
 
 pub(crate) use config::{ModelConfig, StoredDtype};
@@ -43,23 +49,29 @@ use fields::Fields;
 /// Every family, a line each.
 #[rustfmt::skip]
 pub(crate) static ARCHITECTURES: &[Architecture] = &[
+    cohere::COHERE,
+    cohere::COHERE2,
     ernie::ERNIE4_5,
     exaone4::EXAONE4,
     gemma2::GEMMA2,
     gemma3::GEMMA3,
     glm4::GLM,
     glm4::GLM4,
+    gpt_neox::GPT_NEOX,
     granite::GRANITE,
     llama::LLAMA,
     mistral::MISTRAL,
     mistral::MINISTRAL,
+    nemotron::NEMOTRON,
     olmo::OLMO2,
     phi3::PHI3,
+    phi::PHI,
     qwen2::QWEN2,
     qwen3::QWEN3,
     qwen3_moe::QWEN3_MOE,
     seed_oss::SEED_OSS,
     smollm3::SMOLLM3,
+    starcoder2::STARCODER2,
 ];
 
 /// The architecture that transformers' `AutoModelForCausalLM` takes: that of `model_type`, whatever `architectures` says.
@@ -91,10 +103,11 @@ fn architecture(f: Fields) -> Result<&'static Architecture> {
     })
 }
 
-/// The tensor of the embedding.
+/// The tensor of the embedding in most families.
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The tensor of a head that is not the embedding.
 pub(crate) const HEAD: &str = "lm_head.weight";
+const HEAD_BIAS: &str = "lm_head.bias";
 
 /// The graph of layers `range` of the model: the embedding in front of the first, norm and output head behind the last.
 pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
@@ -102,21 +115,24 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
     let family = &*config.family;
     let table = |name: &str| Weight::new(name, [config.vocab_size, config.hidden_size]);
     let (input, mut x) = if range.is_first() {
-        let x = g.embed(table(EMBEDDING));
+        let x = g.embed(table(config.names.embedding));
         (Input::Ids, family.embedded(&mut g, config, x))
     } else {
         let x = g.input(config.hidden_size);
         (Input::Hidden(x), x)
     };
     for index in range.start..=range.end {
-        x = family.block(&mut g, config, Layer { index, range }, x);
+        x = family.block(&mut g, config, Layer { index, range, module: config.names.layers }, x);
     }
     if !range.is_last() {
         return g.finish(input, Output::Hidden(x));
     }
     let x = g.rows(x);
     let x = family.final_norm(&mut g, config, x);
-    let head = Linear { weight: table(if config.tie_word_embeddings { EMBEDDING } else { HEAD }), bias: None };
+    let head = Linear {
+        weight: table(if config.tie_word_embeddings { config.names.embedding } else { HEAD }),
+        bias: config.head_bias.then(|| Weight::new(HEAD_BIAS, [config.vocab_size])),
+    };
     let logits = g.linear(x, head);
     let logits = family.logits(&mut g, config, logits);
     g.finish(input, Output::Logits(logits))
@@ -130,6 +146,9 @@ pub(crate) fn read_config(content: &[u8]) -> Result<ModelConfig> {
     let mut config = ModelConfig::read(fields, architecture)?;
     config.family = (architecture.family)(fields, &mut config)?;
     config.check()?;
+    if config.rms_norm_eps.is_nan() {
+        config.rms_norm_eps = config::norm_eps(fields, "rms_norm_eps", 1e-6)?;
+    }
     if config.ropes.is_empty() {
         config.ropes = vec![Rope::new(fields, config.head_dim, config.max_positions, config.rope)?];
     }

@@ -32,6 +32,9 @@ const CONFIG_LIMIT: u64 = 4 << 20;
 /// The file that describes an adapter, which transformers applies if peft is installed.
 const ADAPTER: &str = "adapter_config.json";
 
+/// How tensors end that older programs stored, and that config.json implies: frequencies of the rotation, and masks of GPT-NeoX.
+const COMPUTED: [&str; 3] = ["rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"];
+
 /// The file that holds a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TensorPlace {
@@ -204,7 +207,8 @@ impl Catalogue {
         let modules: BTreeSet<String> = wanted.iter().map(|weight| module(weight.tensor())).collect();
         let used: BTreeSet<&str> = wanted.iter().map(|weight| weight.tensor()).collect();
         let strange = |name: &&String| {
-            !used.contains(name.as_str()) && modules.contains(&module(name)) && !name.ends_with("rotary_emb.inv_freq")
+            let computed = COMPUTED.iter().any(|end| name.ends_with(end));
+            !used.contains(name.as_str()) && modules.contains(&module(name)) && !computed
         };
         let unused: BTreeSet<&String> = self.places.keys().filter(strange).collect();
         if let Some(first) = unused.first() {

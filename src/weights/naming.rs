@@ -12,6 +12,9 @@
 //! | `language_model.model.layers...`                  | the text part of an older image-text model | `model.layers...` |
 //! | `model.language_model.layers...`                  | the text part of a newer one              | `model.layers...` |
 //!
+//! Phi has `model.final_layernorm...`, and GPT-NeoX has `gpt_neox.layers.0...`, `gpt_neox.embed_in.weight` and
+//! `gpt_neox.final_layer_norm...`; so have their graphs. GPT-NeoX's `embed_out.weight` is read as `lm_head.weight`, as in transformers 5.
+//!
 //! If a checkpoint has one tensor in two of the first spellings, the name that sorts first counts, as in
 //! transformers. The last two spellings mean nothing to transformers, which would go on with random weights. Here
 //! they count, in a checkpoint that has no tensor in one of the first spellings.
@@ -29,6 +32,13 @@ pub(super) enum Kind {
 pub(super) fn standard(stored: &str) -> Option<(Kind, String)> {
     const NESTED: [&str; 4] =
         ["model.language_model.model.", "model.language_model.", "language_model.model.", "language_model."];
+    if let Some(part) = stored.strip_prefix("gpt_neox.") {
+        let body = ["layers.", "embed_in.", "final_layer_norm."].iter().any(|begin| part.starts_with(begin));
+        return body.then(|| (Kind::Own, stored.to_owned()));
+    }
+    if let Some(part) = stored.strip_prefix("embed_out.") {
+        return Some((Kind::Own, format!("lm_head.{part}")));
+    }
     let nested = NESTED.iter().find_map(|prefix| stored.strip_prefix(prefix));
     let (kind, part) = match nested {
         Some(part) => (Kind::Nested, part),
@@ -38,7 +48,7 @@ pub(super) fn standard(stored: &str) -> Option<(Kind, String)> {
         return Some((kind, part.to_owned()));
     }
     let part = part.strip_prefix("model.").filter(|_| kind == Kind::Own).unwrap_or(part);
-    let body = ["layers.", "embed_tokens.", "norm."].iter().any(|begin| part.starts_with(begin));
+    let body = ["layers.", "embed_tokens.", "norm.", "final_layernorm."].iter().any(|begin| part.starts_with(begin));
     body.then(|| (kind, format!("model.{part}")))
 }
 
@@ -55,6 +65,10 @@ mod tests {
             ("embed_tokens.weight", Kind::Own, "model.embed_tokens.weight"),
             ("lm_head.weight", Kind::Own, "lm_head.weight"),
             ("model.lm_head.weight", Kind::Own, "lm_head.weight"),
+            ("model.final_layernorm.bias", Kind::Own, "model.final_layernorm.bias"),
+            ("gpt_neox.layers.0.attention.dense.bias", Kind::Own, "gpt_neox.layers.0.attention.dense.bias"),
+            ("gpt_neox.embed_in.weight", Kind::Own, "gpt_neox.embed_in.weight"),
+            ("embed_out.weight", Kind::Own, "lm_head.weight"),
             ("language_model.model.norm.weight", Kind::Nested, "model.norm.weight"),
             ("model.language_model.norm.weight", Kind::Nested, "model.norm.weight"),
             ("language_model.norm.weight", Kind::Nested, "model.norm.weight"),
@@ -68,6 +82,8 @@ mod tests {
             "model.model.model.norm.weight",
             "model.rotary_emb.inv_freq",
             "normal.weight",
+            "gpt_neox.rotary_emb.inv_freq",
+            "embed_in.weight",
             "score.weight",
             "model.vision.lm_head.weight",
             "",

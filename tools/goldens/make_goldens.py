@@ -53,10 +53,10 @@ def random_model(family: str, spec: Spec, seed: int) -> PreTrainedModel:
             special = own(name, noise)
             if special is not None:
                 weight.copy_(special)
-            elif "norm" in name:
-                weight.copy_(1 + 0.2 * noise)
             elif name.endswith("bias"):
                 weight.copy_(0.3 * noise)
+            elif "norm" in name:
+                weight.copy_(1 + 0.2 * noise)
             elif "embed_tokens" in name or "lm_head" in name:
                 weight.copy_(0.35 * noise)
             else:
@@ -86,7 +86,7 @@ def write_folder(model: PreTrainedModel, spec: Spec, folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text())
     if spec.v4_rope_key:
-        respell_as_v4(config, spec.v4_rope_key)
+        respell_as_v4(config, spec.v4_rope_key, spec.v4_names)
     for part in (config, config.get("rope_parameters") or config.get("rope_scaling") or {}):
         for key in spec.omit:
             part.pop(key, None)
@@ -94,13 +94,15 @@ def write_folder(model: PreTrainedModel, spec: Spec, folder: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def respell_as_v4(config: dict[str, Any], rope_key: str) -> None:
+def respell_as_v4(config: dict[str, Any], rope_key: str, names: dict[str, str]) -> None:
     """Turn a config.json of transformers 5 into what version 4 wrote."""
     scaling = config.pop("rope_parameters")
     if "full_attention" in scaling:
         config["rope_local_base_freq"] = scaling["sliding_attention"]["rope_theta"]
         scaling = scaling["full_attention"]
-    config["rope_theta"] = scaling.pop("rope_theta")
+    for key in ("rope_theta", "partial_rotary_factor"):
+        if key in scaling:
+            config[names.get(key, key)] = scaling.pop(key)
     kind = scaling.pop("rope_type")
     if "partial_rotary_factor" in scaling:
         config["partial_rotary_factor"] = scaling.pop("partial_rotary_factor")

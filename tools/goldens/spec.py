@@ -16,8 +16,10 @@ class Spec:
     omit: tuple[str, ...] = ()
     # Transformers 4's name for the kind of RoPE; None: keep version 5's spelling.
     v4_rope_key: str | None = None
+    # What transformers 4 called keys that version 5 has in rope_parameters.
+    v4_names: dict[str, str] = field(default_factory=dict)
     files: int = 1
-    # All experts of a layer in one tensor, as transformers 5 holds them in memory.
+    # Tensors as transformers 5 holds them in memory: all experts of a layer in one, and under its own names.
     stacked: bool = False
     prompt: int = 32
     # What config.json says otherwise than transformers would write it.

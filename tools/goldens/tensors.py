@@ -55,3 +55,9 @@ def decoder(c: dict[str, Any]) -> dict[str, Random]:
 def quiet(made: dict[str, Random], c: dict[str, Any]) -> dict[str, Random]:
     """With so small an embedding that the epsilon of a norm shows."""
     return made | {"model.embed_tokens.weight": Random((c["vocab_size"], c["hidden_size"]), spread=0.02)}
+
+
+def with_norm_biases(made: dict[str, Random]) -> dict[str, Random]:
+    """The same, and a bias for each norm of a whole row."""
+    norms = [name for name in made if "norm." in name and "self_attn" not in name]
+    return made | {f"{name.removesuffix('weight')}bias": bias(*made[name].shape) for name in norms}

@@ -54,8 +54,9 @@ impl Blueprint {
         let changes = stacked != self.config.stacked_experts;
         self.config.stacked_experts = stacked;
         let tied = self.config.tie_word_embeddings && catalogue.holds(model::HEAD);
-        if tied && self.range.is_first() && !catalogue.holds(model::EMBEDDING) {
-            catalogue.alias(model::EMBEDDING, model::HEAD);
+        let embedding = self.config.names.embedding;
+        if tied && self.range.is_first() && !catalogue.holds(embedding) {
+            catalogue.alias(embedding, model::HEAD);
         }
         if changes || tied { self.with_last(self.range.end, Some(catalogue)) } else { self }
     }
@@ -63,7 +64,7 @@ impl Blueprint {
     /// The blueprint of the layers from the same first one to `last`.
     pub(crate) fn with_last(&self, last: usize, catalogue: Option<&Catalogue>) -> Self {
         let (mut config, range) = (self.config.clone(), Range { end: last, ..self.range });
-        if config.tie_word_embeddings && range.is_last() && catalogue.is_some_and(|c| has_own_head(range, c)) {
+        if config.tie_word_embeddings && range.is_last() && catalogue.is_some_and(|c| has_own_head(&config, range, c)) {
             config.tie_word_embeddings = false;
         }
         let graph = model::graph(&config, range);
@@ -72,8 +73,8 @@ impl Blueprint {
 }
 
 /// Whether the checkpoint of a model with a tied head has a head of its own all the same.
-fn has_own_head(range: Range, catalogue: &Catalogue) -> bool {
-    let one = range.is_first() && catalogue.are_one(model::HEAD, model::EMBEDDING);
+fn has_own_head(config: &ModelConfig, range: Range, catalogue: &Catalogue) -> bool {
+    let one = range.is_first() && catalogue.are_one(model::HEAD, config.names.embedding);
     catalogue.holds(model::HEAD) && !one
 }
 

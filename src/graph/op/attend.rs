@@ -103,10 +103,11 @@ impl Operation for Attend {
             );
         }
         let pairs = s.rotary_pairs;
+        // GroupQueryAttention takes pairs in multiples of 8 only.
         if !pairs.is_multiple_of(8) {
             bail!(
                 Unsupported,
-                "a rotation of pairs whose number is no multiple of 8 is not written in stock operators"
+                "a rotation of a part of each head in no multiple of 16 values is not written in stock operators"
             );
         }
         // The tables of angles are the model's, and requests of both kinds run in one session.
@@ -128,8 +129,8 @@ impl Operation for Attend {
         let part = |name: &str| format!("{out}.{name}");
         if let Some(norm) = s.head_norm {
             let normed = [part("query"), part("key")];
-            w.head_norm(q, norm, a.query_norm.as_ref(), s.heads, s.head_dim, &normed[0]);
-            w.head_norm(k, norm, a.key_norm.as_ref(), s.kv_heads, s.head_dim, &normed[1]);
+            w.head_norm(q, norm, [a.query_norm.as_ref(), None], s.heads, s.head_dim, &normed[0]);
+            w.head_norm(k, norm, [a.key_norm.as_ref(), None], s.kv_heads, s.head_dim, &normed[1]);
             [q, k] = normed;
         }
         let (past, present) = (|part: &str| past(a.layer, part), |part: &str| present(a.layer, part));

@@ -14,6 +14,7 @@ mod project;
 mod qkv;
 mod scale;
 mod soft_cap;
+mod split_heads;
 
 use std::ops::Deref;
 
@@ -34,6 +35,7 @@ pub(crate) use project::Project;
 pub(crate) use qkv::Qkv;
 pub(crate) use scale::Scale;
 pub(crate) use soft_cap::SoftCap;
+pub(crate) use split_heads::SplitHeads;
 
 /// What the graph knows of an operation.
 pub(crate) trait Operation {
@@ -138,4 +140,4 @@ macro_rules! operations {
     };
 }
 
-operations!(Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Project, Qkv, Scale, SoftCap);
+operations!(Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Project, Qkv, Scale, SoftCap, SplitHeads);

@@ -16,9 +16,9 @@ pub(crate) struct Norm {
     pub kind: kernels::Norm,
     /// Values that are normalised together: the whole row, or one head of it.
     pub width: usize,
-    /// `[width]`; `None`: ones.
+    /// `[width]`, or `[heads, width]` if each head has its own; `None`: ones.
     pub weight: Option<Weight>,
-    /// `[width]`; `None`: zeros.
+    /// `[width]`, beside one weight for all heads; `None`: zeros.
     pub bias: Option<Weight>,
     pub out: Value,
 }
@@ -48,7 +48,8 @@ impl Operation for Norm {
             w.norm(x, self.kind, self.width, self.weight.as_ref(), self.bias.as_ref(), out);
             return Ok(());
         }
-        w.head_norm(x, self.kind, self.weight.as_ref(), self.x.width / self.width, self.width, &out);
+        let weights = [self.weight.as_ref(), self.bias.as_ref()];
+        w.head_norm(x, self.kind, weights, self.x.width / self.width, self.width, &out);
         Ok(())
     }
 }
@@ -66,12 +67,7 @@ impl Writer<'_> {
     ) {
         let weight = match weight {
             None => self.ones(width),
-            Some(weight) if norm.offset == 0.0 => self.weight(weight),
-            Some(weight) => {
-                let name = format!("{} + {}", weight.name, norm.offset);
-                let content = Content::Plus(weight.name.clone(), norm.offset.to_bits());
-                self.external(&name, self.style.element, &weight.shape, content)
-            }
+            Some(weight) => self.scale_of(norm, weight),
         };
         let bias = bias.map(|bias| self.weight(bias));
         // The norm by the root mean square takes no bias.
@@ -90,12 +86,23 @@ impl Writer<'_> {
         }
     }
 
-    /// Norm of each head: `[.., heads * dim]` seen as `[.., heads, dim]`.
+    /// What `norm` multiplies by: its weight, with its offset.
+    fn scale_of(&mut self, norm: kernels::Norm, weight: &Weight) -> String {
+        if norm.offset == 0.0 {
+            return self.weight(weight);
+        }
+        let name = format!("{} + {}", weight.name, norm.offset);
+        let content = Content::Plus(weight.name.clone(), norm.offset.to_bits());
+        self.external(&name, self.style.element, &weight.shape, content)
+    }
+
+    /// Norm of each head: `[.., heads * dim]` seen as `[.., heads, dim]`. The weight is `[dim]`, or, where there is
+    /// no bias, may be `[heads, dim]`.
     pub(super) fn head_norm(
         &mut self,
         x: String,
         norm: kernels::Norm,
-        weight: Option<&Weight>,
+        [weight, bias]: [Option<&Weight>; 2],
         heads: usize,
         head_dim: usize,
         out: &str,
@@ -107,7 +114,15 @@ impl Writer<'_> {
             self.constant(&format!("split.{heads}.{head_dim}"), &[rows, &[heads as i64, head_dim as i64]].concat());
         let join = self.constant(&format!("join.{}", heads * head_dim), &[rows, &[(heads * head_dim) as i64]].concat());
         self.push(Node::new("", "Reshape", vec![x, split], vec![part("heads")]));
-        self.norm(part("heads"), norm, head_dim, weight, None, part("normed"));
+        match weight.filter(|weight| weight.shape.len() > 1) {
+            None => self.norm(part("heads"), norm, head_dim, weight, bias, part("normed")),
+            // The operators multiply all heads by one weight.
+            Some(weight) => {
+                self.norm(part("heads"), norm, head_dim, None, None, part("plain"));
+                let scale = self.scale_of(norm, weight);
+                self.push(Node::new("", "Mul", vec![part("plain"), scale], vec![part("normed")]));
+            }
+        }
         self.push(Node::new("", "Reshape", vec![part("normed"), join], vec![out.to_owned()]));
     }
 }

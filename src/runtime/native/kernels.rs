@@ -313,6 +313,31 @@ impl Kernel for Attend {
     }
 }
 
+pub(super) struct SplitHeads {
+    heads: usize,
+    /// Values of a head.
+    width: usize,
+}
+
+impl SplitHeads {
+    pub(super) fn new(op: &op::SplitHeads) -> Self {
+        Self { heads: op.heads, width: op.out[0].width / op.heads }
+    }
+}
+
+impl Kernel for SplitHeads {
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (x, joined) = (context.f32(0)?, self.heads * self.width);
+        for i in 0..3 {
+            let out = context.output(i, x.len() / (3 * joined), joined)?;
+            for (out, head) in out.chunks_exact_mut(self.width).zip(x.chunks_exact(3 * self.width)) {
+                out.copy_from_slice(&head[i * self.width..][..self.width]);
+            }
+        }
+        Ok(())
+    }
+}
+
 pub(super) struct LogitRows {
     width: usize,
 }

@@ -88,6 +88,25 @@ fn elementwise() -> Vec<Case> {
             },
             |x| both(x, &layer(x, &full("y"), WIDTH), |x, y| x - 1.75 * y),
         ),
+        case(
+            "queries, keys and values head by head",
+            |g, x| {
+                let fused = g.linear(x, plain("fused", WIDTH, 3 * WIDTH));
+                let [query, key, value] = g.split_heads(fused, HEADS);
+                let sum = g.add(query, key, -2.0);
+                g.add(sum, value, 0.5)
+            },
+            |x| {
+                let heads = |row: &Vec<f64>| {
+                    let head = |h: &[f64]| -> Vec<f64> {
+                        let parts = h[..HEAD_DIM].iter().zip(&h[HEAD_DIM..]).zip(&h[2 * HEAD_DIM..]);
+                        parts.map(|((q, k), v)| q - 2.0 * k + 0.5 * v).collect()
+                    };
+                    row.chunks(3 * HEAD_DIM).flat_map(head).collect()
+                };
+                layer(x, &full("fused"), 3 * WIDTH).iter().map(heads).collect()
+            },
+        ),
         case("soft cap", |g, x| g.soft_cap(x, 0.5), |x| each(x, |x| 0.5 * (x / 0.5).tanh())),
         case(
             "linear with bias onto the residual stream",
@@ -122,7 +141,7 @@ fn norms() -> Vec<Case> {
                 // Two of one value, since a model may normalise it for two ends.
                 let twice = [0, 1].map(|_| {
                     let scale = weighted.then(|| weight("head.weight", [HEAD_DIM]));
-                    g.head_norm(x, kind, scale, HEAD_DIM)
+                    g.head_norm(x, kind, scale, None, HEAD_DIM)
                 });
                 g.add(twice[0], twice[1], 0.5)
             },
@@ -132,12 +151,38 @@ fn norms() -> Vec<Case> {
             },
         )
     };
+    let biased_heads = case(
+        "layer norm of heads with bias",
+        |g, x| {
+            let [scale, shift] = ["head.weight", "head.bias"].map(|part| Some(weight(part, [HEAD_DIM])));
+            g.head_norm(x, Norm::layer(1e-5), scale, shift, HEAD_DIM)
+        },
+        |x| {
+            let [scale, shift] = ["head.weight", "head.bias"].map(|part| tensor(&full(part), HEAD_DIM));
+            norm(x, Norm::layer(1e-5), HEAD_DIM, Some(&scale), Some(&shift))
+        },
+    );
+    let own_weights = |name: &str, kind: Norm| {
+        case(
+            name,
+            move |g, x| {
+                let scales = weight("heads.weight", [HEADS, HEAD_DIM]).exact();
+                g.head_norm(x, kind, Some(scales), None, HEAD_DIM)
+            },
+            move |x| {
+                let scales = tensor(&full("heads.weight"), WIDTH);
+                let scaled =
+                    |row: &Vec<f64>| row.iter().zip(&scales).map(|(x, w)| x * (w + f64::from(kind.offset))).collect();
+                norm(x, Norm { offset: 0.0, ..kind }, HEAD_DIM, None, None).iter().map(scaled).collect()
+            },
+        )
+    };
     let two_widths = case(
         "norms of as many narrower heads beside wider ones",
         |g, x| {
             let narrow = g.linear(x, plain("narrow", WIDTH, WIDTH / 2));
-            let narrow = g.head_norm(narrow, Norm::rms(1e-5), None, HEAD_DIM / 2);
-            let wide = g.head_norm(x, Norm::rms(1e-5), None, HEAD_DIM);
+            let narrow = g.head_norm(narrow, Norm::rms(1e-5), None, None, HEAD_DIM / 2);
+            let wide = g.head_norm(x, Norm::rms(1e-5), None, None, HEAD_DIM);
             g.linear_onto(wide, narrow, plain("wide", WIDTH / 2, WIDTH))
         },
         |x| {
@@ -162,6 +207,9 @@ fn norms() -> Vec<Case> {
         heads("norm of heads with an offset", off(rms), true),
         heads("norm of heads without weight", rms, false),
         heads("layer norm of heads", layer, true),
+        biased_heads,
+        own_weights("norm of heads with a weight for each", rms),
+        own_weights("layer norm of heads with a weight for each and an offset", off(layer)),
         two_widths,
     ]
 }
@@ -232,11 +280,11 @@ fn attentions() -> Vec<Case> {
         .refused("norms after the rotation"),
         attending::<2>("two rotations", |at, a| a.rope = at),
         attending::<1>("interleaved rotation", |_, a| a.shape.rotation = Rotation::Interleaved),
-        attending::<1>("partial rotation", |_, a| (a.rope, a.shape.rotary_pairs) = (2, 3)).refused("no multiple of 8"),
+        attending::<1>("partial rotation", |_, a| (a.rope, a.shape.rotary_pairs) = (2, 3)).refused("no multiple of 16"),
         attending::<1>("partial interleaved rotation", |_, a| {
             (a.rope, a.shape.rotary_pairs, a.shape.rotation) = (2, 3, Rotation::Interleaved);
         })
-        .refused("no multiple of 8"),
+        .refused("no multiple of 16"),
         attending::<2>("no rotation beside one", |at, a| {
             if at == 1 {
                 a.shape.rotary_pairs = 0;

@@ -18,16 +18,12 @@ pub(super) const REFUSED: &[&str] = &[
     // Transformers 4 scales by these, and 5 does not.
     "gemma3_text: rope_scaling {'type': 'linear', 'factor': 2.0}",
     "gemma3_text: original_max_position_embeddings 16 with {'rope_scaling': {'type': 'yarn', 'factor': 4.0}}",
-    // They change nothing in this family, where others are not what they were.
+    // They change nothing in some families, where others are not what they were.
     "gemma2: attribute_map {'hidden_act': 'other_act'}",
-    "gemma2: attribute_map {'rms_norm_eps': 'pad_token_id'}",
     "gemma3_text: attribute_map {'hidden_act': 'other_act'}",
-    "gemma3_text: attribute_map {'rms_norm_eps': 'pad_token_id'}",
+    "attribute_map {'rms_norm_eps': 'pad_token_id'}",
+    "per_layer_config {'1': {'rms_norm_eps': 0.1}}",
     "qwen3_moe: per_layer_config {'1': {'intermediate_size': 16}}",
-    // An epsilon by the name of a token's id.
-    "olmo2: attribute_map {'rms_norm_eps': 'pad_token_id'}",
-    "seed_oss: attribute_map {'rms_norm_eps': 'pad_token_id'}",
-    "ernie4_5: attribute_map {'rms_norm_eps': 'pad_token_id'}",
     // Factors that leave nothing, or turn it round.
     "granite: embedding_multiplier 0",
     "granite: embedding_multiplier -1.0",
@@ -64,6 +60,18 @@ pub(super) const REFUSED: &[&str] = &[
     "granite: sliding_window True",
     "seed_oss: sliding_window True",
     "ernie4_5: sliding_window True",
+    "starcoder2: head_dim 0",
+    "sliding_window True",
+    "sliding_window_pattern -1",
+    "sliding_window_pattern True",
+    // Not read where layer_types decides.
+    "sliding_window_pattern 0 with {'layer_types': ['full_attention', 'sliding_attention', 'full_attention']}",
+    // The rotation reads it and the attention does not.
+    "gpt_neox: head_dim 0",
+    "gpt_neox: head_dim 4",
+    "gpt_neox: num_key_value_heads None with {'num_attention_heads': 1, 'head_dim': 8, 'hidden_size': 16}",
+    // A base of nothing turns the first pair of a head all the same, and there is no other.
+    "rotary_emb_base 0",
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
 ];
 
@@ -97,6 +105,13 @@ pub(super) const CLEAR: &[&str] = &[
     // And any number may have a fraction or none where it is no count.
     "rms_norm_eps 1",
     "rms_norm_eps 0",
+    "layer_norm_eps 1",
+    "layer_norm_eps 0",
+    "norm_eps 1",
+    "norm_eps 0",
+    "norm_epsilon 1",
+    "norm_epsilon 0",
+    "logit_scale 1",
     "attn_logit_softcapping 1",
     "final_logit_softcapping 1",
     "query_pre_attn_scalar 4.0",
@@ -111,11 +126,15 @@ pub(super) const CLEAR: &[&str] = &[
     "qwen3_moe: head_dim None",
     "phi3: head_dim None",
     "smollm3: head_dim None",
+    "head_dim None",
     // What is not said is not so.
     "tie_word_embeddings None",
     "attention_bias None",
     "attention_out_bias None",
     "mlp_bias None",
+    "use_bias None",
+    "use_parallel_residual None",
+    "qk_layernorm None",
     "use_sliding_window None with {'sliding_window': 5, 'max_window_layers': 1}",
     "use_sliding_window None with {'sliding_window': 5}",
     "norm_topk_prob None",
@@ -140,6 +159,7 @@ pub(super) const CLEAR: &[&str] = &[
     "mistral: layer_types None",
     "mistral: layer_types ['full_attention', 'full_attention', 'full_attention']",
     "mistral: layer_types ['attention', 'attention', 'attention']",
+    "cohere2: layer_types ['full_attention', 'full_attention', 'full_attention'] with {'sliding_window': None}",
     // How Python code hands over what it computed.
     "return_dict False",
     "sub_configs {}",
