@@ -279,6 +279,15 @@ fn initial_macro(name: &str, set: &[(String, String)], facts: &json::Facts) -> R
     });
     let values = values.collect::<Vec<_>>().join(", ");
     let define = format!("#define {}", json::initial(name));
-    let split = if define.len() + values.len() + 5 > WIDTH { " \\\n   " } else { "" };
-    Ok(format!("/** Initialises an {name}. */\n{define}{split} {{ {values} }}"))
+    if define.len() + values.len() + 5 <= WIDTH {
+        return Ok(format!("/** Initialises an {name}. */\n{define} {{ {values} }}"));
+    }
+    let mut lines = vec![String::from("    {")];
+    for word in values.split(' ').chain(["}"]) {
+        match lines.last_mut().filter(|last| last.len() + word.len() + 3 <= WIDTH) {
+            Some(last) => last.extend([" ", word]),
+            None => lines.push(format!("      {word}")),
+        }
+    }
+    Ok(format!("/** Initialises an {name}. */\n{define} \\\n{}", lines.join(" \\\n")))
 }

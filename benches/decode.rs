@@ -1,8 +1,8 @@
 //! One decode step after 256 tokens: beside the machine's read speed, in one shard and in three.
 //!
 //! A step reads every weight once, so weight bytes over read speed is the least time it can take. `read` moves
-//! as many bytes with as many threads; the ratio of the two times is what the library reaches of the limit. `sample` is what
-//! choosing the next id from the step's logits adds.
+//! as many bytes with as many threads; the ratio of the two times is what the library reaches of the limit.
+//! What choosing the next id from the step's logits adds: the bench `sample`.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
 mod common;
@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ortshard::{ModelInfo, Runtime, Sampler, SamplerOptions};
+use ortshard::{ModelInfo, Runtime};
 
 fn decode(c: &mut Criterion) {
     let info = ModelInfo::read(&common::model()).unwrap();
@@ -38,9 +38,6 @@ fn decode(c: &mut Criterion) {
             });
         }
     }
-    let logits = common::run(&mut common::pipeline(1, common::PRECISIONS[0].1), &prompt);
-    let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
-    c.bench_function("sample", |b| b.iter(|| sampler.sample(logits.as_slice().unwrap()).unwrap()));
 }
 
 /// Reads `memory` once with `threads` threads, each walking eight parts side by side: a processor reads more streams

@@ -57,14 +57,14 @@
  *   Tensor
  *   Request                request_create request_free request_logits request_sample request_infer request_infer_into
  *                          request_position request_capacity request_truncate request_cancel request_clear_cancel
- *   Sampler                sampler_create sampler_free sampler_sample sampler_reset
+ *   Sampler                sampler_create sampler_free sampler_accept sampler_sample sampler_reset
  *   Tokenizer              tokenizer_open tokenizer_free tokenizer_encode tokenizer_decode tokenizer_vocab_size
  *                          tokenizer_bos tokenizer_pad tokenizer_eos tokenizer_is_eos tokenizer_apply_chat_template
  *   Text stream            text_stream_create text_stream_free text_stream_push text_stream_finish
  *   Chain                  chain_infer chain_sample
  *   Batch                  batch_infer batch_sample
- *   Model folders          model_get_info model_eos
- *   Models of specs        engine_get_model_info engine_model_eos engine_open_tokenizer
+ *   Model folders          model_get_info model_eos model_get_sampler_options
+ *   Models of specs        engine_get_model_info engine_model_eos engine_get_sampler_options engine_open_tokenizer
  *   Request state          request_fork request_export_state request_import_state
  *   Checkpoints            engine_load_checkpoint engine_save_checkpoint
  *   Memory estimate        engine_get_estimate
@@ -370,7 +370,7 @@ ortshard_status ortshard_error_get_oom(const void *object, ortshard_oom *oom);
  * Holds at most one shard of a model and replaces it safely.
  *
  * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
- * _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
+ * _get_sampler_options, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
@@ -395,7 +395,7 @@ typedef struct ortshard_request ortshard_request;
 /**
  * A rule and a random stream that choose the next token from logits. Needs no model.
  *
- * Functions: _create, _free, _sample, _reset; ortshard_request_sample(), ortshard_chain_sample(),
+ * Functions: _create, _free, _accept, _sample, _reset; ortshard_request_sample(), ortshard_chain_sample(),
  * ortshard_batch_sample().
  */
 typedef struct ortshard_sampler ortshard_sampler;
@@ -1131,13 +1131,43 @@ ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
  *
  * Chooses the next token from logits. The same seed, options and logits give the same tokens on every platform.
  *
- * Temperature 0 takes the largest logit, among equals the lowest id. Otherwise the answer is drawn from the softmax
- * of logits / temperature over the top_k largest logits (ties with the last of them stay in).
+ * The controls work in this order, that of transformers, each on what the one before it has left; at their zeros they
+ * do nothing:
+ *
+ *     forced                 the token is taken as it is, and nothing else is looked at
+ *     biases                 are added to logits
+ *     repetition_penalty, then frequency_penalty and presence_penalty
+ *     no_repeat_ngram        rules tokens out
+ *     min_new_tokens         rules eos out
+ *     banned                 rules tokens out
+ *     temperature            0 takes the largest logit, among equals the lowest id, and the rest is not looked at; any
+ *                            other divides the logits
+ *     top_n_sigma            leaves the tokens not below the largest logit less so many standard deviations of all
+ *     top_k                  leaves the largest; ties with the last of them stay in
+ *     top_p                  leaves the fewest of the most probable that reach it; among equals the lowest ids
+ *     min_p                  leaves those at least so many times as probable as the most probable
+ *     typical_p              leaves the fewest whose surprise is nearest to the entropy that reach it; ties stay in
+ *
+ * Then the answer is drawn from the softmax of what is left. Penalties and n-grams look at the text so far: the tokens
+ * that ortshard_sampler_accept() was given, and those that the sampler has chosen since.
  * ================================================================================================================== */
 
 /**
- * How a sampler chooses. Unlike in other options zero is not "default" here, since it means something: start from
- * ORTSHARD_SAMPLER_OPTIONS_INIT or pass NULL to get the defaults.
+ * A number that is added to the logit of the last token of a sequence, where the tokens before it are those that the
+ * text so far ends with. Its layout is final, so it has no struct_size.
+ */
+typedef struct ortshard_bias {
+    /** The sequence. One token of its own is one that always gets the bias. */
+    const int64_t *ids;
+    /** Tokens of it, at least 1. */
+    size_t count;
+    /** Finite, or -INFINITY for a sequence that must not come. */
+    double bias;
+} ortshard_bias;
+
+/**
+ * How a sampler chooses. Unlike in other options zero is not "default" in the first three, since it means something:
+ * start from ORTSHARD_SAMPLER_OPTIONS_INIT or pass NULL to get the defaults. Lists are read during the call only.
  */
 typedef struct ortshard_sampler_options {
     /** sizeof(ortshard_sampler_options). */
@@ -1148,19 +1178,68 @@ typedef struct ortshard_sampler_options {
     uint32_t top_k;
     /** Seed of the random stream. */
     uint64_t seed;
+    /** The most probable tokens that together reach this probability can be chosen. 0 to 1; 0 or 1: all. */
+    float top_p;
+    /** Tokens at least this many times as probable as the most probable one can be chosen. 0 to 1; 0: all. */
+    float min_p;
+    /**
+     * Locally typical sampling: the tokens of the least surprising surprise that together reach this probability can
+     * be chosen. 0 to 1; 0 or 1: all.
+     */
+    float typical_p;
+    /**
+     * Tokens whose logits lie at most this many standard deviations of all logits below the largest can be chosen.
+     * Finite, not negative; 0: all.
+     */
+    float top_n_sigma;
+    /**
+     * Divides the logit of each token of the text so far if it is positive, and multiplies it if not. Finite, not
+     * negative; 0 or 1: changes nothing.
+     */
+    float repetition_penalty;
+    /** Is subtracted from the logit of each token that the sampler has chosen so far. -2 to 2. */
+    float presence_penalty;
+    /** Is subtracted from a token's logit once for each time that the sampler has chosen it so far. -2 to 2. */
+    float frequency_penalty;
+    /** How many tokens at the end of the text so far the three penalties look at; 0: all. */
+    uint32_t penalty_window;
+    /** No sequence of so many tokens comes twice in the text; 0: any may. */
+    uint32_t no_repeat_ngram;
+    /** How many tokens are chosen before one of `eos` may be. */
+    uint32_t min_new_tokens;
+    /** Added to logits; NULL if there are none. No sequence may come twice. */
+    const ortshard_bias *biases;
+    /** Number of `biases`. */
+    size_t bias_count;
+    /** Tokens that are never chosen; NULL if there are none. */
+    const int64_t *banned;
+    /** Number of `banned`. */
+    size_t banned_count;
+    /** The tokens that are chosen first, whatever the logits; NULL if there are none. */
+    const int64_t *forced;
+    /** Number of `forced`. */
+    size_t forced_count;
+    /** The tokens that end a text; NULL if there are none. Only min_new_tokens, and a generation, look at them. */
+    const int64_t *eos;
+    /** Number of `eos`. */
+    size_t eos_count;
 } ortshard_sampler_options;
 
 /** Initialises an ortshard_sampler_options. */
-#define ORTSHARD_SAMPLER_OPTIONS_INIT { sizeof(ortshard_sampler_options), 0.6f, 35, 1234 }
+#define ORTSHARD_SAMPLER_OPTIONS_INIT \
+    { sizeof(ortshard_sampler_options), 0.6f, 35, 1234, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0, 0, 0, NULL, 0, \
+      NULL, 0, NULL, 0, NULL, 0 }
 
 /** What ORTSHARD_SAMPLER_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_sampler_options_init(ortshard_sampler_options *options, size_t struct_size);
 
 /**
- * Creates a sampler at the start of its random stream. NULL `options`: temperature 0.6, top_k 35, seed 1234.
+ * Creates a sampler at the start of its random stream, of a text without tokens. NULL `options`: temperature 0.6,
+ * top_k 35, seed 1234.
  *
- * Errors: INVALID_ARGUMENT for a temperature that is negative or not finite.
+ * Errors: INVALID_ARGUMENT for a value outside its range, or two that contradict each other; the message names them;
+ * OUT_OF_RANGE for an id that is none.
  * Threads: any. Ownership: free `*sampler` with ortshard_sampler_free().
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1171,17 +1250,28 @@ ORTSHARD_API
 void ortshard_sampler_free(ortshard_sampler *sampler);
 
 /**
- * Chooses the next token from `count` `logits`: one row of a last shard's output, so that count is vocab_size.
+ * Adds `count` tokens to the text so far that the sampler has not chosen: a prompt. `forced` and `min_new_tokens` count
+ * from here. Not needed where no option looks at the text so far.
  *
- * Errors: INVALID_ARGUMENT if a logit is not a number or plus infinity, if all are minus infinity, or if count is 0;
- * the random stream then stays where it was.
+ * Errors: OUT_OF_RANGE for an id that is none; OUT_OF_MEMORY. Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_sampler_accept(ortshard_sampler *sampler, const int64_t *ids, size_t count);
+
+/**
+ * Chooses the next token from `count` `logits`: one row of a last shard's output, so that count is vocab_size. The
+ * token becomes part of the text so far.
+ *
+ * Errors: INVALID_ARGUMENT if a logit is not a number or plus infinity, if all are minus infinity, if the controls
+ * leave none, or if count is 0; OUT_OF_RANGE for an option that names a token which is not in the vocabulary;
+ * OUT_OF_MEMORY. The sampler then stays as it was.
  * Threads: one call at a time.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_sampler_sample(ortshard_sampler *sampler, const float *logits, size_t count, int64_t *id);
 
 /**
- * Puts a sampler back to the start of its random stream.
+ * Puts a sampler back to the start of its random stream, and makes it forget the text so far.
  *
  * Threads: one call at a time.
  */
@@ -1563,6 +1653,20 @@ ortshard_status ortshard_model_get_info(const char *model, ortshard_model_info *
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_model_eos(const char *model, int64_t *ids, size_t capacity, size_t *needed);
 
+/**
+ * How the folder `model` wants its tokens chosen: what its generation_config.json says, as transformers' `generate`
+ * reads it. Without do_sample, or without the file, temperature is 0.
+ *
+ * Read are do_sample, temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size and
+ * min_new_tokens. The seed is the default's, and the lists are NULL: those that end a text tells ortshard_model_eos().
+ *
+ * Errors: UNSUPPORTED, naming the key, if the file chooses in another way, or bans or biases tokens, for which
+ * `options` have no memory; MALFORMED; NOT_FOUND if there is no such folder; IO; INVALID_ARGUMENT if it is not a
+ * folder, or for a value outside its range. Threads: any.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_model_get_sampler_options(const char *model, ortshard_sampler_options *options);
+
 /* ==================================================================================================================
  * Models of specs
  *
@@ -1605,6 +1709,20 @@ ortshard_status ortshard_engine_model_eos(const ortshard_engine *engine,
                                           int64_t *ids,
                                           size_t capacity,
                                           size_t *needed);
+
+/**
+ * How the model of `spec` wants its tokens chosen; see ortshard_model_get_sampler_options().
+ *
+ * Errors: those of ortshard_engine_get_model_info(), and of ortshard_model_get_sampler_options() for
+ * generation_config.json.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_get_sampler_options(const ortshard_engine *engine,
+                                                    const ortshard_shard_spec *spec,
+                                                    ortshard_progress_callback progress,
+                                                    void *user_data,
+                                                    ortshard_sampler_options *options);
 
 /**
  * Opens the tokenizer of the model of `spec`.

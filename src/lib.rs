@@ -46,6 +46,6 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use runtime::{Runtime, RuntimeOptions};
-pub use sampler::{Sampler, SamplerOptions};
+pub use sampler::{Bias, Constraint, Sampler, SamplerOptions};
 pub use source::{Fetch, NetworkOptions, SourceOptions};
 pub use tokenizer::{ChatMessage, TextStream, Tokenizer};

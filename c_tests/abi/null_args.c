@@ -37,11 +37,14 @@ int main(void)
     OK(ortshard_device_count(&count));
 
     ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
+    ortshard_sampler_options chosen = ORTSHARD_SAMPLER_OPTIONS_INIT;
     NULL_("model", ortshard_model_get_info(NULL, &model));
     NULL_("info", ortshard_model_get_info("x", NULL));
     NULL_("model", ortshard_model_eos(NULL, ids, 4, &needed));
     NULL_("ids", ortshard_model_eos("x", NULL, 4, &needed));
     NULL_("needed", ortshard_model_eos("x", ids, 4, NULL));
+    NULL_("model", ortshard_model_get_sampler_options(NULL, &chosen));
+    NULL_("options", ortshard_model_get_sampler_options("x", NULL));
 
     /* Sampler. */
     ortshard_sampler *sampler;
@@ -51,6 +54,8 @@ int main(void)
     NULL_("logits", ortshard_sampler_sample(sampler, NULL, 1, &id));
     NULL_("id", ortshard_sampler_sample(sampler, &logit, 1, NULL));
     NULL_("sampler", ortshard_sampler_reset(NULL));
+    NULL_("sampler", ortshard_sampler_accept(NULL, ids, 1));
+    NULL_("ids", ortshard_sampler_accept(sampler, NULL, 1));
     ortshard_sampler_free(sampler);
 
     /* Tokenizer and text stream. */
@@ -135,6 +140,9 @@ int main(void)
     NULL_("spec", ortshard_engine_model_eos(engine, NULL, NULL, NULL, ids, 4, &needed));
     NULL_("ids", ortshard_engine_model_eos(engine, &spec, NULL, NULL, NULL, 4, &needed));
     NULL_("needed", ortshard_engine_model_eos(engine, &spec, NULL, NULL, ids, 4, NULL));
+    NULL_("engine", ortshard_engine_get_sampler_options(NULL, &spec, NULL, NULL, &chosen));
+    NULL_("spec", ortshard_engine_get_sampler_options(engine, NULL, NULL, NULL, &chosen));
+    NULL_("options", ortshard_engine_get_sampler_options(engine, &spec, NULL, NULL, NULL));
     tokenizer = (ortshard_tokenizer *)(void *)buffer;
     NULL_("engine", ortshard_engine_open_tokenizer(NULL, &spec, NULL, NULL, &tokenizer));
     CHECK(tokenizer == NULL);

@@ -50,6 +50,9 @@ static void look_up(void)
     OK(ortshard_engine_model_eos(engine, &spec, NULL, NULL, NULL, 0, &needed));
     OK(ortshard_engine_model_eos(engine, &spec, NULL, NULL, ids, MOST, &needed));
     CHECK(needed >= 2 && ids[0] == 5 && ids[1] == 7);
+    ortshard_sampler_options chosen = ORTSHARD_SAMPLER_OPTIONS_INIT;
+    OK(ortshard_engine_get_sampler_options(engine, &spec, NULL, NULL, &chosen));
+    CHECK(chosen.temperature == 0 && chosen.top_k == 50 && chosen.seed == 1234);
 
     ortshard_tokenizer *tokenizer;
     OK(ortshard_engine_open_tokenizer(engine, &spec, NULL, NULL, &tokenizer));

@@ -35,6 +35,7 @@ use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use crate::error::{ErrorKind, Result, bail, err};
 use crate::runtime::{self, Runtime};
+use crate::sampler::SamplerOptions;
 use crate::source::{self, ModelFiles, SourceOptions, absolute};
 use crate::tokenizer::Tokenizer;
 use inspect::Situation;
@@ -229,6 +230,18 @@ impl Engine {
         let mut report = Report::new(progress);
         report.stage(Stage::Inspect)?;
         ModelInfo::of(&*self.files(spec)?, &mut |_| report.waiting())
+    }
+
+    /// How the model of `spec` wants its tokens chosen, as [`ModelInfo::published_sampling`] reads it. Fetches
+    /// `generation_config.json` at most. `progress` may cancel that.
+    pub fn published_sampling(
+        &self,
+        spec: &ShardSpec,
+        progress: Option<&mut OnProgress<'_>>,
+    ) -> Result<SamplerOptions> {
+        let mut report = Report::new(progress);
+        report.stage(Stage::Inspect)?;
+        inspect::published_sampling(&*self.files(spec)?, &mut |_| report.waiting())
     }
 
     /// Opens the tokenizer of the model of `spec`. Its files are found as [`model_info`](Self::model_info) finds config.json.

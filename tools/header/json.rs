@@ -157,7 +157,7 @@ impl Facts {
         Ok(match kind {
             "char" => (1, 1),
             "int32_t" | "uint32_t" | "float" => (4, 4),
-            "int64_t" | "uint64_t" => (8, 8),
+            "int64_t" | "uint64_t" | "double" => (8, 8),
             "size_t" => (POINTER, POINTER),
             _ if is_pointer(kind) => (POINTER, POINTER),
             _ => self.layout(self.aliases.get(kind).ok_or_else(|| format!("{kind} as a field has no known size"))?)?,
@@ -195,6 +195,7 @@ impl Field {
             kind if is_pointer(kind) => "NULL",
             kind if kind.ends_with(']') => "\"\"",
             "float" => "0.0f",
+            "double" => "0.0",
             _ => "0",
         }
     }

@@ -4,6 +4,7 @@ mod audit;
 mod blueprint;
 mod estimate;
 mod model_info;
+mod sampling;
 
 pub(crate) use audit::audit_files;
 pub use audit::{AuditedFile, FileState};
@@ -11,3 +12,4 @@ pub(crate) use blueprint::{Blueprint, range};
 pub use estimate::Estimate;
 pub(crate) use estimate::{Situation, estimate};
 pub use model_info::ModelInfo;
+pub(crate) use sampling::published_sampling;

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::blueprint::read_config;
+use super::sampling::published_sampling;
 use crate::error::Result;
+use crate::sampler::SamplerOptions;
 use crate::source::{Folder, ModelFiles, OnTransfer};
 use crate::tokenizer;
 
@@ -29,6 +31,16 @@ impl ModelInfo {
     /// folder: [`Engine::model_info`](crate::Engine::model_info).
     pub fn read(model: &Path) -> Result<Self> {
         Self::of(&Folder::open(model)?, &mut |_| Ok(()))
+    }
+
+    /// How the folder `model` wants its tokens chosen: the options that its `generation_config.json` asks for, as transformers'
+    /// `generate` reads it, among them the tokens that end a text. Of the random stream it says nothing. For a model that is no
+    /// folder: [`Engine::published_sampling`](crate::Engine::published_sampling).
+    ///
+    /// # Errors
+    /// `Unsupported`, naming the key, for a way to choose that this library does not know; `Malformed`.
+    pub fn published_sampling(model: &Path) -> Result<SamplerOptions> {
+        published_sampling(&Folder::open(model)?, &mut |_| Ok(()))
     }
 
     /// The shape of the model of `files`.

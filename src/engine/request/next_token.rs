@@ -7,16 +7,21 @@ use super::{Request, Task, advance};
 use crate::engine::io::{Input, Logits, Output};
 use crate::engine::session::{Best, Given, Sink};
 use crate::error::{Result, bail, err};
-use crate::sampler::Sampler;
+use crate::sampler::{Choose, Sampler};
 
 /// Runs `input` like [`infer_chain`](crate::infer_chain), and samples the token that follows it.
 ///
 /// The id is the one that `sampler` would choose from the last token's logits. On a device, if `sampler` is greedy or has a `top_k`,
 /// only the largest logits are copied to this process. If sampling fails, every position is as it was.
 pub fn next_token(requests: &mut [&mut Request], input: Input, sampler: &mut Sampler) -> Result<u32> {
+    next_choice(requests, input, sampler)
+}
+
+/// Does what [`next_token`] does with anything that chooses.
+pub(crate) fn next_choice(requests: &mut [&mut Request], input: Input, choose: &mut dyn Choose) -> Result<u32> {
     let Some(last) = requests.last() else { bail!(InvalidArgument, "no requests") };
-    let sink = (sink(last)?, candidates(last, sampler));
-    run_chain(requests, input, Logits::Last, sink, |last, given| choose(last, given, sampler))
+    let sink = (sink(last)?, candidates(last, choose));
+    run_chain(requests, input, Logits::Last, sink, |last, given| chosen(last, given, choose))
 }
 
 /// One request's part of [`next_tokens`].
@@ -34,6 +39,23 @@ pub struct SampleStep<'r, 'i> {
 ///
 /// Returns the token of each step, or why the step failed, in the order of the steps.
 pub fn next_tokens(steps: &mut [SampleStep]) -> Vec<Result<u32>> {
+    let steps = steps.iter_mut().map(|SampleStep { request, input, sampler }| ChoiceStep {
+        request,
+        input: *input,
+        choose: *sampler,
+    });
+    next_choices(&mut steps.collect::<Vec<_>>())
+}
+
+/// One request's part of [`next_choices`].
+pub(crate) struct ChoiceStep<'r, 'i> {
+    pub(crate) request: &'r mut Request,
+    pub(crate) input: Input<'i>,
+    pub(crate) choose: &'r mut dyn Choose,
+}
+
+/// Does what [`next_tokens`] does with anything that chooses.
+pub(crate) fn next_choices(steps: &mut [ChoiceStep]) -> Vec<Result<u32>> {
     let Some(first) = steps.first() else { return Vec::new() };
     let sink = match sink(first.request) {
         Ok(sink) => sink,
@@ -41,7 +63,7 @@ pub fn next_tokens(steps: &mut [SampleStep]) -> Vec<Result<u32>> {
     };
     let before: Vec<usize> = steps.iter().map(|step| step.request.position).collect();
     let tasks = steps.iter_mut().map(|step| Task {
-        best: candidates(step.request, step.sampler),
+        best: candidates(step.request, step.choose),
         request: step.request,
         rows: step.input.rows(),
         logits: Logits::Last,
@@ -50,7 +72,7 @@ pub fn next_tokens(steps: &mut [SampleStep]) -> Vec<Result<u32>> {
     let sampled = steps.iter_mut().zip(outcomes).zip(before);
     sampled
         .map(|((step, given), before)| {
-            let chosen = choose(step.request, given?, step.sampler);
+            let chosen = chosen(step.request, given?, step.choose);
             if chosen.is_err() {
                 step.request.results = None;
                 step.request.truncate(before)?;
@@ -75,19 +97,19 @@ fn sink(last: &Request) -> Result<Sink> {
     Ok(if is_on_device { Sink::best() } else { Sink::host() })
 }
 
-/// How many of the largest logits `sampler` looks at.
-fn candidates(request: &Request, sampler: &Sampler) -> usize {
-    sampler.candidates(request.shard.info().vocab_size as usize)
+/// How many of the largest logits `choose` looks at.
+fn candidates(request: &Request, choose: &dyn Choose) -> usize {
+    choose.candidates(request.shard.info().vocab_size as usize)
 }
 
-fn choose(request: &Request, given: Given, sampler: &mut Sampler) -> Result<u32> {
+fn chosen(request: &Request, given: Given, choose: &mut dyn Choose) -> Result<u32> {
     match given {
-        Given::Best(Best::Candidates(mut candidates)) => Ok(sampler.choose(&mut candidates)),
-        Given::Best(Best::Whole(logits)) => sampler.sample(&logits),
+        Given::Best(Best::Candidates(mut candidates)) => choose.choose_of_largest(&mut candidates),
+        Given::Best(Best::Whole(logits)) => choose.choose(&logits),
         Given::Nothing | Given::Device(_) => {
             let output = request.output().map(Output::values);
             let logits = output.as_ref().and_then(ArrayView2::to_slice);
-            sampler.sample(logits.ok_or_else(|| err!(Internal, "a run without logits"))?)
+            choose.choose(logits.ok_or_else(|| err!(Internal, "a run without logits"))?)
         }
         Given::Rows(_) => bail!(Internal, "rows that are nobody's"),
     }

@@ -11,7 +11,7 @@
 /// Holds at most one shard of a model and replaces it safely.
 ///
 /// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
-/// _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
+/// _get_sampler_options, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
 pub struct ortshard_engine {
     _private: [u8; 0],
 }
@@ -36,7 +36,7 @@ pub struct ortshard_request {
 
 /// A rule and a random stream that choose the next token from logits. Needs no model.
 ///
-/// Functions: _create, _free, _sample, _reset; ortshard_request_sample(), ortshard_chain_sample(),
+/// Functions: _create, _free, _accept, _sample, _reset; ortshard_request_sample(), ortshard_chain_sample(),
 /// ortshard_batch_sample().
 pub struct ortshard_sampler {
     _private: [u8; 0],

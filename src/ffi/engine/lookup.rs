@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::ModelInfo;
 use crate::ffi::basics::objects::{ortshard_engine, ortshard_tokenizer};
 use crate::ffi::engine::model::ortshard_model_info;
-use crate::ffi::engine::progress::{ortshard_progress_callback, reporting};
+use crate::ffi::engine::progress::{Told, ortshard_progress_callback, reporting};
 use crate::ffi::engine::spec::{ortshard_shard_spec, shard_spec};
 use crate::ffi::frame::buffers::Buffer;
 use crate::ffi::frame::failure::Failure;
@@ -22,6 +22,7 @@ use crate::ffi::frame::handle::{borrow, give};
 use crate::ffi::frame::out::Out;
 use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::versioned::write;
+use crate::ffi::text::sampler::ortshard_sampler_options;
 
 /// Describes the model of `spec`, as ortshard_model_get_info() does for a folder.
 ///
@@ -71,6 +72,35 @@ pub unsafe extern "C" fn ortshard_engine_model_eos(
         // SAFETY: as above.
         let info = unsafe { model_info(engine, spec, progress, user_data) }?;
         buffer.fill(&info.eos_ids.into_iter().map(i64::from).collect::<Vec<_>>())
+    })
+}
+
+/// How the model of `spec` wants its tokens chosen; see ortshard_model_get_sampler_options().
+///
+/// Errors: those of ortshard_engine_get_model_info(), and of ortshard_model_get_sampler_options() for
+/// generation_config.json.
+/// Threads: many at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_engine_get_sampler_options(
+    engine: *const ortshard_engine,
+    spec: *const ortshard_shard_spec,
+    progress: ortshard_progress_callback,
+    user_data: *mut c_void,
+    options: *mut ortshard_sampler_options,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
+    unsafe { on(engine) }.guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(options, "options") }?;
+        // SAFETY: as above.
+        let engine = unsafe { borrow(engine, "engine") }?;
+        // SAFETY: as above.
+        let spec = unsafe { shard_spec(spec) }?;
+        let read = |progress: Told<'_>| Ok(engine.published_sampling(&spec, progress)?);
+        // SAFETY: as above.
+        let options = unsafe { reporting(progress, user_data, read) }?;
+        // SAFETY: as above.
+        unsafe { write(&out, ortshard_sampler_options::of(&options)?) }
     })
 }
 

@@ -12,6 +12,7 @@ use crate::ffi::frame::out::Out;
 use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::strings::{fixed, path};
 use crate::ffi::frame::versioned::{initial, write};
+use crate::ffi::text::sampler::ortshard_sampler_options;
 
 /// The shape of a model.
 #[repr(C)]
@@ -86,5 +87,29 @@ pub unsafe extern "C" fn ortshard_model_eos(
         // SAFETY: as above.
         let info = ModelInfo::read(unsafe { path(model, "model") }?)?;
         buffer.fill(&info.eos_ids.into_iter().map(i64::from).collect::<Vec<_>>())
+    })
+}
+
+/// How the folder `model` wants its tokens chosen: what its generation_config.json says, as transformers' `generate`
+/// reads it. Without do_sample, or without the file, temperature is 0.
+///
+/// Read are do_sample, temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size and
+/// min_new_tokens. The seed is the default's, and the lists are NULL: those that end a text tells ortshard_model_eos().
+///
+/// Errors: UNSUPPORTED, naming the key, if the file chooses in another way, or bans or biases tokens, for which
+/// `options` have no memory; MALFORMED; NOT_FOUND if there is no such folder; IO; INVALID_ARGUMENT if it is not a
+/// folder, or for a value outside its range. Threads: any.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_model_get_sampler_options(
+    model: *const c_char,
+    options: *mut ortshard_sampler_options,
+) -> ortshard_status {
+    guard(|| {
+        // SAFETY: the header's contract.
+        let out = unsafe { Out::new(options, "options") }?;
+        // SAFETY: as above.
+        let options = ModelInfo::published_sampling(unsafe { path(model, "model") }?)?;
+        // SAFETY: as above.
+        unsafe { write(&out, ortshard_sampler_options::of(&options)?) }
     })
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ptr::copy_nonoverlapping;
 
+use crate::error::{Error, Site};
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::out::Out;
 use crate::ffi::frame::status::{ORTSHARD_ERROR_BUFFER_TOO_SMALL, ORTSHARD_ERROR_OUT_OF_RANGE};
@@ -96,6 +97,20 @@ impl<T: Copy> Buffer<T> {
 pub(in crate::ffi) fn token_id(id: i64, index: usize) -> Result<u32, Failure> {
     u32::try_from(id)
         .map_err(|_| Failure::new(ORTSHARD_ERROR_OUT_OF_RANGE, format!("id {id} at index {index} is no token id")))
+}
+
+/// All `ids` in another width. There can be as many as memory holds, so that more memory is asked for, not taken.
+pub(in crate::ffi) fn converted<T: Copy, U>(
+    ids: &[T],
+    convert: impl Fn(T, usize) -> Result<U, Failure>,
+) -> Result<Vec<U>, Failure> {
+    let mut converted = Vec::new();
+    let bytes = (ids.len() * size_of::<U>()) as u64;
+    converted.try_reserve_exact(ids.len()).map_err(|_| Error::oom(Site::Run, "cpu", bytes, "token ids"))?;
+    for (index, id) in ids.iter().enumerate() {
+        converted.push(convert(*id, index)?);
+    }
+    Ok(converted)
 }
 
 #[cfg(test)]

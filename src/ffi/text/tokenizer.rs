@@ -5,9 +5,8 @@
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use crate::error::{Error, Site};
 use crate::ffi::basics::objects::ortshard_tokenizer;
-use crate::ffi::frame::buffers::{Buffer, array, token_id};
+use crate::ffi::frame::buffers::{Buffer, array, converted, token_id};
 use crate::ffi::frame::constants::constants;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::{guard, on};
@@ -284,15 +283,4 @@ unsafe fn message(index: usize, message: &ortshard_chat_message) -> Result<ChatM
     // SAFETY: as above.
     let content = unsafe { text(message.content, &format!("messages[{index}].content")) }?;
     Ok(ChatMessage::new(role, content))
-}
-
-/// All `ids` in another width. There can be as many as memory holds, so that more memory is asked for, not taken.
-fn converted<T: Copy, U>(ids: &[T], convert: impl Fn(T, usize) -> Result<U, Failure>) -> Result<Vec<U>, Failure> {
-    let mut converted = Vec::new();
-    let bytes = (ids.len() * size_of::<U>()) as u64;
-    converted.try_reserve_exact(ids.len()).map_err(|_| Error::oom(Site::Run, "cpu", bytes, "token ids"))?;
-    for (index, id) in ids.iter().enumerate() {
-        converted.push(convert(*id, index)?);
-    }
-    Ok(converted)
 }

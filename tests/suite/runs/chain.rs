@@ -31,7 +31,7 @@ fn all(pipeline: &mut Pipeline) -> Vec<&mut Request> {
 }
 
 fn sampler(temperature: f32, top_k: usize) -> Sampler {
-    Sampler::new(SamplerOptions { temperature, top_k, seed: 7 }).unwrap()
+    Sampler::new(SamplerOptions { temperature, top_k, seed: 7, ..SamplerOptions::default() }).unwrap()
 }
 
 /// `count` ids after the prompt, each chosen from logits that came to this process.

@@ -1,11 +1,14 @@
-//! The sampler follows its written rule.
+//! The sampler follows its written rule, and each control leaves the tokens that transformers' processors leave.
 
-use ortshard::{ErrorKind, Sampler, SamplerOptions};
+use ortshard::{Bias, Constraint, ErrorKind, ModelInfo, Result, Sampler, SamplerOptions};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde_json::Value;
+
+use crate::common;
 
 fn sampler(temperature: f32, top_k: usize, seed: u64) -> Sampler {
-    Sampler::new(SamplerOptions { temperature, top_k, seed }).unwrap()
+    Sampler::new(SamplerOptions { temperature, top_k, seed, ..SamplerOptions::default() }).unwrap()
 }
 
 /// Logits that look like a model's: a few large ones.
@@ -15,7 +18,7 @@ fn logits(count: usize, seed: u64) -> Vec<f32> {
 }
 
 /// The rule, as the documentation of `Sampler` states it, with a sort and no shortcuts.
-fn reference(logits: &[f32], options: SamplerOptions, random: &mut ChaCha8Rng) -> usize {
+fn reference(logits: &[f32], options: &SamplerOptions, random: &mut ChaCha8Rng) -> usize {
     let mut sorted = logits.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
     let k = if options.top_k == 0 { logits.len() } else { options.top_k.min(logits.len()) };
@@ -46,10 +49,10 @@ fn follows_the_written_rule() {
         (40, 40, 1e-9),
         (40, 99, 9.0),
     ] {
-        let options = SamplerOptions { temperature, top_k, seed: 42 };
+        let options = SamplerOptions { temperature, top_k, seed: 42, ..SamplerOptions::default() };
         let mut key = [0; 32];
         key[0] = 42;
-        let (mut ours, mut random) = (Sampler::new(options).unwrap(), ChaCha8Rng::from_seed(key));
+        let (mut ours, mut random) = (Sampler::new(options.clone()).unwrap(), ChaCha8Rng::from_seed(key));
         for round in 0..50 {
             let mut logits = logits(count, round);
             if round % 3 == 0 {
@@ -61,7 +64,7 @@ fn follows_the_written_rule() {
             for logit in logits.iter_mut().skip(1).step_by(4) {
                 *logit = f32::NEG_INFINITY;
             }
-            assert_eq!(ours.sample(&logits).unwrap() as usize, reference(&logits, options, &mut random));
+            assert_eq!(ours.sample(&logits).unwrap() as usize, reference(&logits, &options, &mut random));
         }
     }
 }
@@ -172,6 +175,203 @@ fn refuses_what_cannot_be_sampled_and_stays_where_it_was() {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains("temperature"));
     }
+}
+
+/// The tokens that may come.
+#[derive(Debug, Clone)]
+struct Allowed(Vec<u32>);
+
+impl Constraint for Allowed {
+    fn mask(&mut self, logits: &mut [f32]) -> Result<()> {
+        let others = (0..).zip(logits).filter(|(id, _)| !self.0.contains(id));
+        others.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+        Ok(())
+    }
+
+    fn advance(&mut self, _: u32) {}
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().map_or_else(Vec::new, |ids| ids.iter().map(|id| id.as_u64().unwrap() as u32).collect())
+}
+
+fn options(value: &Value) -> SamplerOptions {
+    let number = |name: &str| value[name].as_f64().unwrap_or_default() as f32;
+    let count = |name: &str| value[name].as_u64().unwrap_or_default() as usize;
+    let bias = |bias: &Value| Bias {
+        ids: ids(&bias["ids"]),
+        bias: bias["bias"].as_f64().map_or(f32::NEG_INFINITY, |bias| bias as f32),
+    };
+    SamplerOptions {
+        temperature: number("temperature"),
+        top_k: count("top_k"),
+        seed: 9,
+        top_p: number("top_p"),
+        min_p: number("min_p"),
+        typical_p: number("typical_p"),
+        top_n_sigma: number("top_n_sigma"),
+        repetition_penalty: number("repetition_penalty"),
+        presence_penalty: number("presence_penalty"),
+        frequency_penalty: number("frequency_penalty"),
+        penalty_window: count("penalty_window"),
+        no_repeat_ngram: count("no_repeat_ngram"),
+        biases: value["biases"].as_array().map_or_else(Vec::new, |biases| biases.iter().map(bias).collect()),
+        banned: ids(&value["banned"]),
+        forced: Vec::new(),
+        min_new_tokens: count("min_new_tokens"),
+        eos: ids(&value["eos"]),
+    }
+}
+
+/// The goldens are in float64, the sampler's logits in float32: probabilities agree to 2e-5 of themselves, tokens exactly.
+#[test]
+fn every_control_leaves_what_transformers_leaves() {
+    let golden = std::fs::read(common::root().join("tests/sampler.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&golden).unwrap();
+    let row = |row: &Value| -> Vec<f32> {
+        let logit = |logit: &Value| logit.as_f64().map_or(f32::NEG_INFINITY, |logit| logit as f32);
+        row.as_array().unwrap().iter().map(logit).collect()
+    };
+    let rows: Vec<Vec<f32>> = golden["rows"].as_array().unwrap().iter().map(row).collect();
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() > 400);
+    for case in cases {
+        let mut sampler = Sampler::new(options(&case["options"])).unwrap();
+        sampler.accept(&ids(&case["prompt"])).unwrap();
+        sampler.accept_chosen(&ids(&case["chosen"])).unwrap();
+        let logits = &rows[case["row"].as_u64().unwrap() as usize];
+        let mut allowed = Allowed(ids(&case["options"]["allowed"]));
+        let constraint = (!allowed.0.is_empty()).then_some(&mut allowed as &mut dyn Constraint);
+        let left = sampler.probabilities(constraint, logits).unwrap();
+        assert_eq!(left.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids(&case["ids"]), "{case}");
+        for ((id, ours), theirs) in left.iter().zip(case["probabilities"].as_array().unwrap()) {
+            let theirs = theirs.as_f64().unwrap();
+            assert!((ours - theirs).abs() <= 2e-5 * theirs, "{id}: {ours}, not {theirs}: {case}");
+        }
+        // What is drawn is one of them.
+        for _ in 0..5 {
+            let mut snapshot = sampler.clone();
+            let constraint = (!allowed.0.is_empty()).then_some(&mut allowed as &mut dyn Constraint);
+            let id = snapshot.sample_under(constraint, logits).unwrap();
+            assert!(left.iter().any(|(candidate, _)| *candidate == id), "{id}: {case}");
+        }
+    }
+}
+
+/// What a model's publisher wants is what transformers' `generate` takes from its file; other ways to choose are refused.
+#[test]
+fn generation_config_is_read_as_transformers_does() {
+    let golden = std::fs::read(common::root().join("tests/sampler.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&golden).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let read = |text: &str| {
+        std::fs::write(folder.path().join("generation_config.json"), text).unwrap();
+        ModelInfo::published_sampling(folder.path())
+    };
+    // Off in two ways.
+    let plain = |mut options: SamplerOptions| {
+        for share in [&mut options.top_p, &mut options.typical_p, &mut options.repetition_penalty] {
+            *share = if [1.0].contains(share) { 0.0 } else { *share };
+        }
+        SamplerOptions { seed: 0, ..options }
+    };
+    for case in golden["published"].as_array().unwrap() {
+        let asked = read(&case["file"].to_string()).unwrap();
+        assert_eq!(plain(asked), plain(options(&case["options"])), "{case}");
+    }
+    for (text, kind, word) in [
+        (r#"{"num_beams": 4}"#, ErrorKind::Unsupported, "num_beams"),
+        (r#"{"penalty_alpha": 0.6}"#, ErrorKind::Unsupported, "penalty_alpha"),
+        (r#"{"begin_suppress_tokens": [1]}"#, ErrorKind::Unsupported, "begin_suppress_tokens"),
+        (r#"{"do_sample": true, "temperature": "hot"}"#, ErrorKind::Malformed, "temperature"),
+        (r#"{"do_sample": true, "temperature": 0}"#, ErrorKind::Malformed, "temperature"),
+        (r#"{"top_k": -1}"#, ErrorKind::Malformed, "top_k"),
+        (r#"{"bad_words_ids": [1]}"#, ErrorKind::Malformed, "bad_words_ids"),
+        (r#"{"top_p": 7}"#, ErrorKind::InvalidArgument, "top_p"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.kind() == kind && error.chain().contains(word), "{}", error.chain());
+        assert!(error.chain().contains("generation_config.json"), "{}", error.chain());
+    }
+    // A file that is none is left out.
+    assert_eq!(read("{").unwrap(), read("{}").unwrap());
+}
+
+/// The filters leave the same tokens of a whole vocabulary by selection as a sort leaves.
+#[test]
+fn filters_of_a_large_vocabulary_leave_what_a_sort_leaves() {
+    for (round, (temperature, top_p)) in [(0.7, 0.3), (1.0, 0.9), (1.5, 0.99), (30.0, 0.5)].into_iter().enumerate() {
+        let logits = logits(20_000, round as u64);
+        let options = SamplerOptions { temperature, top_k: 0, top_p, ..SamplerOptions::default() };
+        let left = Sampler::new(options).unwrap().probabilities(None, &logits).unwrap();
+        let weight = |logit: f32| (f64::from(logit) / f64::from(temperature)).exp();
+        let mut falling: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        falling.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+        let mut before = 0.0;
+        let wanted = falling.iter().take_while(|(_, logit)| {
+            let stays = before < f64::from(top_p) * total;
+            before += weight(*logit);
+            stays
+        });
+        let wanted = wanted.count();
+        // float32 may put the border one or two of thousands further.
+        assert!(left.len().abs_diff(wanted) <= wanted / 1000, "{} of {wanted}", left.len());
+        let lowest = falling[left.len() - 1].1;
+        assert!(left.iter().all(|(id, _)| logits[*id as usize] >= lowest));
+    }
+}
+
+#[test]
+fn forced_tokens_come_first_and_draw_nothing() {
+    let forced = SamplerOptions { forced: vec![7, 7, 3], ..SamplerOptions::default() };
+    let (mut sampler, mut other) = (Sampler::new(forced).unwrap(), Sampler::new(SamplerOptions::default()).unwrap());
+    for _ in 0..2 {
+        let chosen: Vec<u32> = (0..6).map(|round| sampler.sample(&logits(100, round)).unwrap()).collect();
+        let after: Vec<u32> = (3..6).map(|round| other.sample(&logits(100, round)).unwrap()).collect();
+        assert_eq!(chosen, [&[7, 7, 3], &after[..]].concat());
+        // Of the next turn as well.
+        sampler.accept(&[1]).unwrap();
+    }
+}
+
+/// Every field's range, and pairs that cannot both be meant.
+#[test]
+fn contradictions_are_refused_by_both_names() {
+    let plain = SamplerOptions::default;
+    let bias = |ids: &[u32], bias| Bias { ids: ids.to_vec(), bias };
+    for (options, words) in [
+        (SamplerOptions { top_p: 1.5, ..plain() }, &["top_p is 1.5"][..]),
+        (SamplerOptions { top_p: f32::NAN, ..plain() }, &["top_p"]),
+        (SamplerOptions { min_p: -0.1, ..plain() }, &["min_p"]),
+        (SamplerOptions { typical_p: 2.0, ..plain() }, &["typical_p"]),
+        (SamplerOptions { top_n_sigma: f32::INFINITY, ..plain() }, &["top_n_sigma"]),
+        (SamplerOptions { repetition_penalty: -1.0, ..plain() }, &["repetition_penalty"]),
+        (SamplerOptions { presence_penalty: 2.5, ..plain() }, &["presence_penalty", "-2 to 2"]),
+        (SamplerOptions { frequency_penalty: f32::NAN, ..plain() }, &["frequency_penalty"]),
+        (SamplerOptions { biases: vec![bias(&[], 1.0)], ..plain() }, &["biases[0]"]),
+        (SamplerOptions { biases: vec![bias(&[1], f32::INFINITY)], ..plain() }, &["biases[0]", "inf"]),
+        (
+            SamplerOptions { biases: vec![bias(&[1, 2], 1.0), bias(&[2], 1.0), bias(&[1, 2], 3.0)], ..plain() },
+            &["biases[2]", "biases[0]"],
+        ),
+        (SamplerOptions { biases: vec![bias(&[4], 1.0)], banned: vec![4], ..plain() }, &["biases[0]", "banned"]),
+        (SamplerOptions { forced: vec![1, 4], banned: vec![4], ..plain() }, &["forced[1]", "banned"]),
+        (
+            SamplerOptions { forced: vec![1, 4], eos: vec![4], min_new_tokens: 2, ..plain() },
+            &["forced[1]", "min_new_tokens is 2"],
+        ),
+    ] {
+        let error = Sampler::new(options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+    }
+    let mut sampler = Sampler::new(SamplerOptions { banned: vec![2, 9], ..plain() }).unwrap();
+    let error = sampler.sample(&[0.0; 9]).unwrap_err();
+    assert!(error.kind() == ErrorKind::OutOfRange && error.to_string().contains("banned names token 9"), "{error}");
+    let mut sampler = Sampler::new(SamplerOptions { banned: vec![0, 1], ..plain() }).unwrap();
+    let error = sampler.sample(&[0.0; 2]).unwrap_err();
+    assert!(error.to_string().contains("leave none of the 2 tokens"), "{error}");
 }
 
 /// `cargo test --release --test sampler -- --ignored --nocapture` prints the cost per token.

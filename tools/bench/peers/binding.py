@@ -3,7 +3,7 @@
 import ctypes
 import json
 import re
-from ctypes import c_char, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_char, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ SCALARS = {
     "int64_t": c_int64,
     "uint64_t": c_uint64,
     "size_t": c_size_t,
+    "double": c_double,
     "float": c_float,
     "char": c_char,
 }
@@ -55,7 +56,7 @@ def initial(name: str, **fields: Any) -> Any:
         if "default" in field:
             default = field["default"]
             value = CONSTANTS.get(default, default)
-            setattr(made, field["name"], float(value) if field["type"] == "float" else int(value))
+            setattr(made, field["name"], float(value) if field["type"] in ("double", "float") else int(value))
     for field, value in fields.items():
         setattr(made, field, value)
     return made
