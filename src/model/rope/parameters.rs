@@ -220,13 +220,13 @@ impl<'a> Parameters<'a> {
         Ok(self.positive(&THETA, max)?.unwrap_or(self.defaults.theta))
     }
 
-    /// The part of a head that a rotation of this `kind` turns; `null` means the whole, but not where the family rotates parts.
+    /// The part of a head that a rotation of this `kind` turns; `null` means the whole.
     pub(super) fn partial(&self, kind: Kind) -> Result<f64> {
         let whole = self.defaults.partial.unwrap_or(1.0);
         let Some((fields, name)) = self.find(&PARTIAL).filter(|_| self.counts(&PARTIAL, kind)) else {
             return Ok(whole);
         };
-        if fields.get(name).is_none() && self.defaults.partial.is_none() {
+        if fields.get(name).is_none() {
             return Ok(1.0);
         }
         let part = fields.number(name)?;

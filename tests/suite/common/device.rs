@@ -75,12 +75,7 @@ pub(crate) fn tells_where_nodes_run() -> bool {
 
 /// Whether stock operators cannot compute a model, as its operations say.
 pub(crate) fn has_no_stock_form(error: &Error) -> bool {
-    let known = [
-        "rotates heads in multiples of 16 only",
-        "a rotation of pairs whose number is no multiple of 8 is not written in",
-        "(longrope) is not written in",
-        "a layer of experts is not written in",
-    ];
+    let known = ["rotates heads in multiples of 16 only", "is not written in stock operators"];
     error.kind() == ErrorKind::Unsupported && known.iter().any(|reason| error.chain().contains(reason))
 }
 

@@ -6,8 +6,13 @@ use ortshard::{Engine, ErrorKind, Input, Logits, Request, RequestOptions, Shard,
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// A text that crosses a model's border between short and long ones would have to be run again: these are long from the start.
+fn long() -> RequestOptions {
+    RequestOptions { long_context: true, ..RequestOptions::default() }
+}
+
 fn request(shard: &Arc<Shard>, prefill_chunk: u32) -> Request {
-    Request::new(shard, RequestOptions { prefill_chunk, ..RequestOptions::default() }).unwrap()
+    Request::new(shard, RequestOptions { prefill_chunk, ..long() }).unwrap()
 }
 
 /// One call for all of `requests`; every one must succeed.
@@ -32,7 +37,7 @@ fn prompts_and_single_tokens_side_by_side_give_the_bits_of_each_alone() {
             // Chunks of one request end in the middle of a run of the others.
             let mut batch: Vec<Vec<Request>> =
                 shards.iter().map(|shard| [0, 3, 2, 5].map(|chunk| request(shard, chunk)).into()).collect();
-            let mut alone: Vec<_> = inputs.iter().map(|_| model.pipeline(&cuts)).collect();
+            let mut alone: Vec<_> = inputs.iter().map(|_| model.pipeline_with(&cuts, long())).collect();
             for (ids, logits) in
                 [(inputs, Logits::Last), (next, Logits::All), (inputs, Logits::None), (next, Logits::Last)]
             {

@@ -77,6 +77,10 @@ pub(super) const REFUSED: &[&str] = &[
 
 /// Cases that transformers refuses, and this library runs, since they can mean one thing only.
 pub(super) const CLEAR: &[&str] = &[
+    // Null means the whole of a head, as in the families that transformers takes it from.
+    "gpt_neox: rotary_pct None",
+    "nemotron: partial_rotary_factor None",
+    "phi: partial_rotary_factor None",
     // Then architectures decides.
     "no model_type",
     "model_type None",
