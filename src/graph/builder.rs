@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 
 use super::op::{
-    Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Op, Project, Qkv, Scale, SoftCap, SplitHeads,
+    Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Op, Project, Qkv, Scale, SigmoidGate, SoftCap,
+    SplitHeads,
 };
 use super::{Attention, Expert, Graph, Input, Linear, Output, Routing, Value, Weight};
 use crate::kernels::{self, Activation};
@@ -143,6 +144,13 @@ impl Builder {
     pub(crate) fn add(&mut self, a: Value, b: Value, factor: f32) -> Value {
         let out = self.value(&self.after(b, "added"), a.width);
         self.push(Add { a, b, factor, out });
+        out
+    }
+
+    /// `sigmoid(gate) * x`, with a gate for each row.
+    pub(crate) fn sigmoid_gate(&mut self, x: Value, gate: Value) -> Value {
+        let out = self.value(&self.after(x, "gated"), x.width);
+        self.push(SigmoidGate { x, gate, out });
         out
     }
 

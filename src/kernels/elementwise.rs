@@ -1,6 +1,6 @@
 //! Functions of each value on its own.
 
-use super::math::tanh;
+use super::math::{sigmoid, tanh};
 use super::shared::Output;
 use super::simd::{Kernel, Simd};
 use super::{Isa, Parallel};
@@ -23,6 +23,24 @@ pub fn add(isa: Isa, par: &dyn Parallel, a: &[f32], b: &[f32], factor: f32, y: &
         // SAFETY: every task has its own values.
         let y = unsafe { y.slice(from, count) };
         isa.run(Add { a: &a[from..][..count], b: &b[from..][..count], factor, y });
+    });
+}
+
+/// `y = x * sigmoid(gate)` in rows of `width` values, each with its own gate.
+pub fn sigmoid_gate(isa: Isa, par: &dyn Parallel, x: &[f32], width: usize, gates: &[f32], y: &mut [f32]) {
+    if x.len() != gates.len() * width {
+        par.incomplete();
+        return;
+    }
+    let y = Output::new(par, y);
+    let per_task = (TASK_VALUES / width.max(1)).max(1);
+    par.run(gates.len().div_ceil(per_task), &|task| {
+        let rows = task * per_task..gates.len().min((task + 1) * per_task);
+        for row in rows {
+            // SAFETY: every task has its own rows.
+            let y = unsafe { y.slice(row * width, width) };
+            isa.run(SigmoidGate { x: &x[row * width..][..width], gate: gates[row], y });
+        }
     });
 }
 
@@ -93,6 +111,29 @@ impl Function for SoftCap {
     }
 }
 
+struct SigmoidGate<'a> {
+    x: &'a [f32],
+    gate: f32,
+    y: &'a mut [f32],
+}
+
+impl Kernel for SigmoidGate<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, gate, y } = self;
+        let factor = sigmoid(simd, simd.splat(gate));
+        let len = x.len().min(y.len());
+        for at in (0..len).step_by(S::LANES) {
+            let count = S::LANES.min(len - at);
+            // SAFETY: at + count <= len.
+            unsafe {
+                let v = simd.mul(factor, simd.load_part(x.as_ptr().add(at), count));
+                simd.store_part(v, y.as_mut_ptr().add(at), count);
+            }
+        }
+    }
+}
+
 struct Add<'a> {
     a: &'a [f32],
     b: &'a [f32],
@@ -124,6 +165,28 @@ mod tests {
 
     type Operation = fn(Isa, &dyn Parallel, &[f32], &mut [f32]);
     type Exact = fn(f64) -> f64;
+
+    #[test]
+    fn gated_rows_agree_with_f64_and_are_independent() {
+        for isa in Isa::available() {
+            for (rows, width) in [(1, 1), (3, 7), (5, 33), (0, 4), (3, TASK_VALUES + 5)] {
+                let (x, gates) = (Random::new(1).values(rows * width), Random::new(2).values(rows));
+                let gates: Vec<f32> = gates.iter().map(|gate| 8.0 * gate).collect();
+                let mut y = vec![f32::NAN; x.len()];
+                sigmoid_gate(isa, &Threads(3), &x, width, &gates, &mut y);
+                for ((x, y), gate) in x.chunks(width).zip(y.chunks(width)).zip(&gates) {
+                    for (x, y) in x.iter().zip(y) {
+                        let expected = f64::from(*x) / (1.0 + f64::from(-gate).exp());
+                        let error = (f64::from(*y) - expected).abs();
+                        assert!(error <= 6.0 * f64::from(f32::EPSILON) * expected.abs(), "{isa:?} {x} {gate}: {y}");
+                    }
+                    let mut alone = vec![f32::NAN; width];
+                    sigmoid_gate(isa, &Serial, x, width, &[*gate], &mut alone);
+                    assert_eq!(bits(&alone), bits(y), "{isa:?} {rows} {width}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_length_agrees_with_f64_and_values_are_independent() {

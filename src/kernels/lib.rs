@@ -50,7 +50,7 @@ mod widen;
 pub use activation::{Activation, activate};
 pub use attention::{AttentionInputs, AttentionSegment, AttentionShape, Rotation, RowType, attention};
 
-pub use elementwise::{add, scale, soft_cap};
+pub use elementwise::{add, scale, sigmoid_gate, soft_cap};
 pub use embed::embed;
 pub use experts::{Expert, Groups, Projection, Routes, Routing, Score, experts, experts_scratch, route};
 pub use isa::Isa;

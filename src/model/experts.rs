@@ -5,16 +5,16 @@ use std::ops::RangeInclusive;
 
 use super::family::Encoding;
 use super::{Fields, Layer, ModelConfig};
-use crate::error::{Result, bail};
+use crate::error::{Result, bail, err};
 use crate::graph::{Builder, Expert, Linear, Routing, Value};
 use crate::kernels::{Activation, Groups, Score};
 
 /// How the name of a tensor ends that holds the first projections of all experts of a layer, in checkpoints that are in the spelling
 /// [`Spellings::held`].
-pub(crate) const STACKED: &str = ".experts.gate_up_proj";
+pub(crate) const STACKED_EXPERTS: &str = ".experts.gate_up_proj";
 
 /// The most experts that a layer may have.
-const MAX_EXPERTS: u64 = 1 << 16;
+pub(super) const MAX_EXPERTS: u64 = 1 << 16;
 /// The most that any other number of experts may be.
 pub(super) const MAX_NUMBER: u64 = 1 << 20;
 
@@ -32,10 +32,26 @@ pub(super) struct Experts {
     pub score: Score,
     /// Whether the weights of a token's experts add up to one.
     pub normalise: bool,
+    /// The least that they are divided by for that.
+    pub least_sum: f32,
     /// Groups of experts, of which only some may be chosen from.
     pub groups: Option<Groups>,
     /// Multiplies the weights.
     pub scale: f32,
+    /// What every token passes besides.
+    pub shared: Option<Shared>,
+}
+
+/// An MLP beside the experts, which every token passes.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub module: &'static str,
+    /// Its inner width.
+    pub inner: usize,
+    /// Whether its projections have biases.
+    pub bias: bool,
+    /// The vector whose product with the token says, through a sigmoid, how much the MLP counts.
+    pub gate: Option<&'static str>,
 }
 
 /// The two spellings that checkpoints of a family have. [`ModelConfig::stacked_experts`] says which one counts.
@@ -53,8 +69,17 @@ pub(super) struct Names {
     /// The router's matrix.
     pub router: &'static str,
     /// What is added to the scores when experts are chosen, if anything is.
-    pub bias: Option<&'static str>,
+    pub bias: Option<Bias>,
     pub experts: Stored,
+}
+
+/// A value for each expert.
+#[derive(Debug)]
+pub(super) enum Bias {
+    /// `[experts]`.
+    Vector(&'static str),
+    /// `[1, experts]`.
+    Row(&'static str),
 }
 
 /// How a layer's experts are stored.
@@ -66,30 +91,165 @@ pub(super) enum Stored {
     Stacked { gate_up: &'static str, down: &'static str },
 }
 
-/// How transformers 5 holds the experts of most families.
-pub(super) const HELD: Stored = Stored::Stacked { gate_up: "mlp.experts.gate_up_proj", down: "mlp.experts.down_proj" };
+/// How most families publish the experts of a layer.
+const SINGLE: Stored = Stored::Single { module: "mlp.experts", parts: ["gate_proj", "up_proj", "down_proj"] };
+/// How Mixtral's are published, and those of families that took them over.
+const MIXTRAL_SINGLE: Stored = Stored::Single { module: "block_sparse_moe.experts", parts: ["w1", "w3", "w2"] };
+/// How transformers 5 holds both.
+const STACKED: Stored = Stored::Stacked { gate_up: "mlp.experts.gate_up_proj", down: "mlp.experts.down_proj" };
 
-/// As Qwen's models have it.
-pub(super) const QWEN: Spellings = Spellings {
-    published: Names {
-        router: "mlp.gate.weight",
-        bias: None,
-        experts: Stored::Single { module: "mlp.experts", parts: ["gate_proj", "up_proj", "down_proj"] },
-    },
-    held: Names { router: "mlp.gate.weight", bias: None, experts: HELD },
+const fn names(router: &'static str, bias: Option<Bias>, experts: Stored) -> Names {
+    Names { router, bias, experts }
+}
+
+pub(super) const QWEN: Spellings =
+    Spellings { published: names("mlp.gate.weight", None, SINGLE), held: names("mlp.gate.weight", None, STACKED) };
+
+pub(super) const DEEPSEEK: Spellings = Spellings {
+    published: names("mlp.gate.weight", Some(Bias::Vector("mlp.gate.e_score_correction_bias")), SINGLE),
+    held: names("mlp.gate.weight", Some(Bias::Vector("mlp.gate.e_score_correction_bias")), STACKED),
+};
+
+pub(super) const ERNIE: Spellings = Spellings {
+    published: names("mlp.gate.weight", Some(Bias::Row("mlp.moe_statics.e_score_correction_bias")), SINGLE),
+    held: names("mlp.gate.weight", Some(Bias::Row("mlp.gate.moe_statics.e_score_correction_bias")), STACKED),
+};
+
+pub(super) const PHI: Spellings = Spellings {
+    published: names("block_sparse_moe.gate.weight", None, MIXTRAL_SINGLE),
+    held: names("mlp.router.weight", None, STACKED),
+};
+
+/// Published stacked, too, under names of its own.
+pub(super) const GRANITE: Spellings = Spellings {
+    published: names(
+        "block_sparse_moe.router.layer.weight",
+        None,
+        Stored::Stacked {
+            gate_up: "block_sparse_moe.input_linear.weight",
+            down: "block_sparse_moe.output_linear.weight",
+        },
+    ),
+    held: names(
+        "block_sparse_moe.router.weight",
+        None,
+        Stored::Stacked {
+            gate_up: "block_sparse_moe.experts.gate_up_proj",
+            down: "block_sparse_moe.experts.down_proj",
+        },
+    ),
+};
+
+pub(super) const MINIMAX: Spellings = Spellings {
+    published: names(
+        "block_sparse_moe.gate.weight",
+        Some(Bias::Vector("block_sparse_moe.e_score_correction_bias")),
+        MIXTRAL_SINGLE,
+    ),
+    held: names("mlp.gate.weight", Some(Bias::Vector("mlp.e_score_correction_bias")), STACKED),
+};
+
+pub(super) const MIXTRAL: Spellings = Spellings {
+    published: names("block_sparse_moe.gate.weight", None, MIXTRAL_SINGLE),
+    held: names("mlp.gate.weight", None, STACKED),
 };
 
 impl Experts {
-    /// The numbers that every family reads, in the order that the family's [encoding](super::Family::encode) begins with. What only
-    /// some have, they encode.
-    pub(super) fn encode(&self, e: &mut Encoding) {
-        for number in [self.count, self.top_k, self.inner, self.normalise.into()] {
-            e.number(number);
+    /// Experts by the softmax of the router's logits, and nothing beside them.
+    pub(super) fn by_softmax(
+        spellings: &'static Spellings,
+        [count, top_k, inner]: [usize; 3],
+        normalise: bool,
+    ) -> Self {
+        Self {
+            spellings,
+            count,
+            top_k,
+            inner,
+            score: Score::Softmax,
+            normalise,
+            least_sum: 0.0,
+            groups: None,
+            scale: 1.0,
+            shared: None,
         }
     }
 
-    /// `onto + the sum of weight * expert(n)` over the experts that the router's scores choose.
-    pub(super) fn onto(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, onto: Value, n: Value) -> Value {
+    /// Experts as in `DeepSeek` V3 (2024): the sigmoids of the router's logits and a bias choose them, in the best groups, and beside
+    /// them are some that every token passes. `defaults` are how many there are, how many of them a token passes, and how many every
+    /// token does; without them the keys must be there.
+    pub(super) fn deepseek(f: Fields, normalise: bool, defaults: Option<[usize; 3]>) -> Result<Self> {
+        let number = |keys: [&str; 2], place: usize, range: RangeInclusive<u64>| {
+            let missing = || err!(Malformed, "{} is missing", f.name(keys[0]));
+            either(f, keys, range)?.or(defaults.map(|defaults| defaults[place])).ok_or_else(missing)
+        };
+        let count = number(["n_routed_experts", "num_local_experts"], 0, 1..=MAX_EXPERTS)?;
+        let top_k = number(["num_experts_per_tok"; 2], 1, 1..=MAX_NUMBER)?;
+        let shared = number(["n_shared_experts"; 2], 2, 0..=MAX_EXPERTS)?;
+        let inner = f.integer("moe_intermediate_size", 1..=MAX_NUMBER)?.unwrap_or(1408);
+        let [groups, top] = ["n_group", "topk_group"].map(|key| f.integer(key, 1..=MAX_EXPERTS));
+        let groups = Groups { count: groups?.unwrap_or(1), top: top?.unwrap_or(1), best: 2 };
+        let Groups { count: all, top, best } = groups;
+        if !count.is_multiple_of(all) || count / all < best {
+            bail!(
+                Malformed,
+                "{} is {all}: n_routed_experts {count} is no multiple of it from {best} on",
+                f.name("n_group")
+            );
+        }
+        if top > all {
+            bail!(Malformed, "{} is {top}, and n_group is {all}", f.name("topk_group"));
+        }
+        let open = count / all * top;
+        if top_k > open {
+            let name = f.name("num_experts_per_tok");
+            bail!(Malformed, "{name} is {top_k}, and topk_group {top} of n_group {all} groups hold {open} experts");
+        }
+        Ok(Self {
+            score: Score::Sigmoid,
+            groups: Some(groups).filter(|groups| groups.count > 1),
+            scale: factor(f, "routed_scaling_factor", 1.0)?,
+            shared: (shared > 0).then(|| Shared::new(shared * inner)),
+            ..Self::by_softmax(&DEEPSEEK, [count, top_k, inner], f.flag("norm_topk_prob")?.unwrap_or(normalise))
+        })
+    }
+
+    /// The numbers, in the order that the family's [encoding](super::Family::encode) begins with.
+    #[allow(clippy::float_cmp, reason = "what is exactly as usual is left out")]
+    pub(super) fn encode(&self, e: &mut Encoding) {
+        // The pattern has no `..`, so that whoever adds a field decides whether it belongs here.
+        let Self { spellings: _, count, top_k, inner, score, normalise, least_sum, groups, scale, shared } = self;
+        for number in [*count, *top_k, *inner, (*normalise).into()] {
+            e.number(number);
+        }
+        // What only some families have is left out in the others.
+        if let Some(Groups { count, top, best }) = groups {
+            for number in [count, top, best] {
+                e.number(*number);
+            }
+        }
+        if let Some(shared) = shared {
+            e.number(shared.inner);
+        }
+        if let Score::SparseMixer { jitter } = score {
+            e.float(*jitter);
+        }
+        for (value, usual) in [(*least_sum, 0.0), (*scale, 1.0)] {
+            if value != usual {
+                e.float(value);
+            }
+        }
+    }
+
+    /// `x + the sum of weight * expert(n)` over the experts that the router chooses, and what is shared, with `n = norm(x)`.
+    pub(super) fn block(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value) -> Value {
+        let n = g.rms_norm(x, &layer.name("post_attention_layernorm.weight"), c.rms_norm_eps);
+        self.onto(g, c, layer, x, n)
+    }
+
+    /// `x + the sum of weight * expert(n)` over the experts that the router chooses, and what is shared.
+    pub(super) fn onto(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value, n: Value) -> Value {
+        let x = self.shared.as_ref().map_or(x, |shared| shared.onto(g, c, layer, x, n));
         let Spellings { published, held } = self.spellings;
         let names = if c.stacked_experts { held } else { published };
         let router = layer.weight(names.router, [self.count, c.hidden_size]).exact();
@@ -98,12 +258,16 @@ impl Experts {
             score: self.score,
             top_k: self.top_k,
             normalise: self.normalise,
-            bias: names.bias.map(|bias| layer.weight(bias, [self.count])),
+            least_sum: self.least_sum,
+            bias: names.bias.as_ref().map(|bias| match *bias {
+                Bias::Vector(name) => layer.weight(name, [self.count]),
+                Bias::Row(name) => layer.weight(name, [1, self.count]).exact(),
+            }),
             groups: self.groups,
             scale: self.scale,
         };
         let members = (0..self.count).map(|index| self.member(c, layer, &names.experts, index)).collect();
-        g.experts(n, scores, routing, members, Activation::Silu, Some(onto))
+        g.experts(n, scores, routing, members, Activation::Silu, Some(x))
     }
 
     /// Expert `index` of a layer.
@@ -125,16 +289,36 @@ impl Experts {
     }
 }
 
+impl Shared {
+    /// As most families have it, `inner` wide.
+    pub(super) fn new(inner: usize) -> Self {
+        Self { module: "mlp.shared_experts", inner, bias: false, gate: None }
+    }
+
+    /// `x + down(silu(gate(n)) * up(n))`, or `x +` a share of that.
+    fn onto(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value, n: Value) -> Value {
+        let (hidden, inner) = (c.hidden_size, self.inner);
+        let linear = |part: &str, input, out| layer.linear(&format!("{}.{part}", self.module), input, out, self.bias);
+        let gated = g.gated(n, linear("gate_proj", hidden, inner), linear("up_proj", hidden, inner), Activation::Silu);
+        let down = linear("down_proj", inner, hidden);
+        let Some(gate) = self.gate else { return g.linear_onto(x, gated, down) };
+        let y = g.linear(gated, down);
+        let gate = g.linear(n, Linear { weight: layer.weight(gate, [1, hidden]).exact(), bias: None });
+        let y = g.sigmoid_gate(y, gate);
+        g.add(x, y, 1.0)
+    }
+}
+
 /// How many experts a layer has, by either of two names: transformers gives some numbers a second one.
 pub(super) fn count(f: Fields, [own, other]: [&str; 2], default: usize, from: u64) -> Result<usize> {
     Ok(either(f, [own, other], from..=MAX_EXPERTS)?.unwrap_or(default))
 }
 
 /// How many of `experts` experts a token passes. If there are none, it does not matter.
-pub(super) fn top_k(f: Fields, key: &str, default: usize, experts: usize) -> Result<usize> {
-    let top_k = f.integer(key, u64::from(experts > 0)..=MAX_NUMBER)?.unwrap_or(default);
+pub(super) fn top_k(f: Fields, keys: [&str; 2], default: usize, experts: usize) -> Result<usize> {
+    let top_k = either(f, keys, u64::from(experts > 0)..=MAX_NUMBER)?.unwrap_or(default);
     if experts > 0 && top_k > experts {
-        bail!(Malformed, "{} is {top_k}, and there are {experts} experts", f.name(key));
+        bail!(Malformed, "{} is {top_k}, and there are {experts} experts", f.name(keys[0]));
     }
     Ok(top_k)
 }
@@ -147,4 +331,13 @@ pub(super) fn either(f: Fields, [own, other]: [&str; 2], range: RangeInclusive<u
         }
         (a, b) => Ok(a.or(b)),
     }
+}
+
+/// A factor of any sign.
+fn factor(f: Fields, key: &str, default: f64) -> Result<f32> {
+    let factor = f.number(key)?.unwrap_or(default);
+    if !(-1e9..=1e9).contains(&factor) {
+        return Err(f.wrong(key, "between -1e9 and 1e9"));
+    }
+    Ok(factor as f32)
 }

@@ -1,13 +1,14 @@
 //! Granite 3 (IBM, 2024): Llama's block, with a factor on the embedding, on the scores, on what each half of a layer adds, and on the
-//! logits.
+//! logits; and Granite 3 with a layer of experts in place of the MLP.
 
 use std::sync::Arc;
 
+use super::experts::{self, Experts};
 use super::layers::no_window;
 use super::{Architecture, Family, Fields, Layer, ModelConfig, family::Encoding};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
-use crate::kernels::Activation;
+use crate::kernels::{Activation, Score};
 
 pub(super) const GRANITE: Architecture = Architecture {
     model_type: "granite",
@@ -15,6 +16,14 @@ pub(super) const GRANITE: Architecture = Architecture {
     covers: "Granite 3.0 to 3.3",
     honours: &[],
     family,
+};
+
+pub(super) const GRANITE_MOE: Architecture = Architecture {
+    model_type: "granitemoe",
+    name: "GraniteMoeForCausalLM",
+    covers: "Granite 3.0 and 3.1 (1B-A400M, 3B-A800M)",
+    honours: &[],
+    family: with_experts,
 };
 
 #[derive(Debug)]
@@ -27,30 +36,56 @@ struct Granite {
     residual: f32,
     /// `logits_scaling`: logits are divided by it.
     logits: f32,
+    /// In place of the MLP.
+    experts: Option<Experts>,
 }
 
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
-    f.silu_only()?;
-    no_window(f, c)?;
-    let bias = f.flag("attention_bias")?.unwrap_or(false);
-    (c.qkv_bias, c.o_bias) = (bias, bias);
     c.mlp_bias = f.flag("mlp_bias")?.unwrap_or(false);
-    let factor = |key| match f.number(key)?.unwrap_or(1.0) {
-        factor if (1e-9..=1e9).contains(&factor) => Ok(factor as f32),
-        _ => Err(f.wrong(key, "between 1e-9 and 1e9")),
+    Ok(Arc::new(Granite::read(f, c)?))
+}
+
+/// The weights of a token's experts add up to what each half of a layer is multiplied by.
+fn with_experts(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
+    let granite = Granite::read(f, c)?;
+    let count = experts::count(f, ["num_local_experts"; 2], 8, 1)?;
+    let top_k = experts::top_k(f, ["num_experts_per_tok"; 2], 2, count)?;
+    let experts = Experts {
+        score: Score::SoftmaxOfTopK,
+        scale: granite.residual,
+        ..Experts::by_softmax(&experts::GRANITE, [count, top_k, c.intermediate_size], false)
     };
-    Ok(Arc::new(Granite {
-        embedding: factor("embedding_multiplier")?,
-        scores: factor("attention_multiplier")?,
-        residual: factor("residual_multiplier")?,
-        logits: factor("logits_scaling")?,
-    }))
+    Ok(Arc::new(Granite { experts: Some(experts), ..granite }))
+}
+
+impl Granite {
+    /// What both have in common.
+    fn read(f: Fields, c: &mut ModelConfig) -> Result<Self> {
+        f.silu_only()?;
+        no_window(f, c)?;
+        let bias = f.flag("attention_bias")?.unwrap_or(false);
+        (c.qkv_bias, c.o_bias) = (bias, bias);
+        let factor = |key| match f.number(key)?.unwrap_or(1.0) {
+            factor if (1e-9..=1e9).contains(&factor) => Ok(factor as f32),
+            _ => Err(f.wrong(key, "between 1e-9 and 1e9")),
+        };
+        Ok(Self {
+            embedding: factor("embedding_multiplier")?,
+            scores: factor("attention_multiplier")?,
+            residual: factor("residual_multiplier")?,
+            logits: factor("logits_scaling")?,
+            experts: None,
+        })
+    }
 }
 
 impl Family for Granite {
     fn encode(&self, e: &mut Encoding) {
         for factor in [self.embedding, self.scores, self.residual, self.logits] {
             e.float(factor);
+        }
+        if let Some(experts) = &self.experts {
+            experts.encode(e);
         }
     }
 
@@ -69,6 +104,9 @@ impl Family for Granite {
         let attended = g.linear(attended, layer.o_proj(c));
         let x = g.add(x, attended, self.residual);
 
+        if let Some(experts) = &self.experts {
+            return experts.block(g, c, layer, x);
+        }
         let normed = g.rms_norm(x, &layer.name("post_attention_layernorm.weight"), c.rms_norm_eps);
         let gated = layer.gated(g, c, normed, Activation::Silu);
         let down = g.linear(gated, layer.down_proj(c));

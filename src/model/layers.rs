@@ -9,6 +9,20 @@ pub(super) fn sliding_window(f: Fields, default: usize) -> Result<Option<usize>>
     if f.has("sliding_window") { f.integer_or_null("sliding_window", 1..=MAX_POSITIONS) } else { Ok(Some(default)) }
 }
 
+/// `sliding_window`, of a class that has none by default.
+pub(super) fn sliding_window_or_none(f: Fields) -> Result<Option<usize>> {
+    f.integer_or_null("sliding_window", 1..=MAX_POSITIONS)
+}
+
+/// `window` on all of `layers` layers, of a class that does not read `layer_types`; transformers' caches do.
+pub(super) fn one_window(f: Fields, layers: usize, window: Option<usize>) -> Result<Vec<Option<usize>>> {
+    let slides = layer_types(f, layers)?.unwrap_or_default();
+    if slides.contains(&true) && (window.is_none() || slides.contains(&false)) {
+        return Err(f.unsupported("layer_types", "all layers slide, with sliding_window, or none"));
+    }
+    Ok(window.map_or(Vec::new(), |window| vec![Some(window); layers]))
+}
+
 /// The window of each of `layers` layers: `window` on those that `layer_types` says slide, or, where that is absent,
 /// on those for which `slides` holds. Empty: none has one.
 pub(super) fn windows(

@@ -6,7 +6,9 @@
 mod activation;
 mod cohere;
 mod config;
+mod dots1;
 mod ernie;
+mod ernie_moe;
 mod exaone4;
 mod experts;
 mod family;
@@ -14,19 +16,24 @@ mod fields;
 mod gemma2;
 mod gemma3;
 mod glm4;
+mod glm4_moe;
 mod gpt_neox;
 mod granite;
 mod layers;
 mod llama;
+mod minimax;
 mod mistral;
+mod mixtral;
 mod nemotron;
 mod olmo;
+mod olmoe;
 mod phi;
 mod phi3;
+mod phimoe;
 mod plain;
 mod qwen2;
 mod qwen3;
-mod qwen3_moe;
+mod qwen_moe;
 mod range;
 mod rope;
 mod seed_oss;
@@ -35,7 +42,7 @@ mod starcoder2;
 mod unsupported;
 
 pub(crate) use config::{ModelConfig, StoredDtype};
-pub(crate) use experts::STACKED as STACKED_EXPERTS;
+pub(crate) use experts::STACKED_EXPERTS;
 pub(crate) use family::Encoding;
 pub(crate) use range::Range;
 pub(crate) use rope::Rope;
@@ -51,24 +58,33 @@ use fields::Fields;
 pub(crate) static ARCHITECTURES: &[Architecture] = &[
     cohere::COHERE,
     cohere::COHERE2,
+    dots1::DOTS1,
     ernie::ERNIE4_5,
+    ernie_moe::ERNIE4_5_MOE,
     exaone4::EXAONE4,
     gemma2::GEMMA2,
     gemma3::GEMMA3,
     glm4::GLM,
     glm4::GLM4,
+    glm4_moe::GLM4_MOE,
     gpt_neox::GPT_NEOX,
     granite::GRANITE,
+    granite::GRANITE_MOE,
     llama::LLAMA,
+    minimax::MINIMAX_M2,
     mistral::MISTRAL,
     mistral::MINISTRAL,
+    mixtral::MIXTRAL,
     nemotron::NEMOTRON,
     olmo::OLMO2,
-    phi3::PHI3,
+    olmoe::OLMOE,
     phi::PHI,
+    phi3::PHI3,
+    phimoe::PHIMOE,
     qwen2::QWEN2,
+    qwen_moe::QWEN2_MOE,
     qwen3::QWEN3,
-    qwen3_moe::QWEN3_MOE,
+    qwen_moe::QWEN3_MOE,
     seed_oss::SEED_OSS,
     smollm3::SMOLLM3,
     starcoder2::STARCODER2,

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use super::activation::{self, activation};
-use super::config::MAX_POSITIONS;
 use super::family::Encoding;
-use super::layers::layer_types;
+use super::layers::{one_window, sliding_window_or_none};
 use super::rope::{Kind, RopeDefaults};
 use super::{Architecture, Family, Fields, Layer, ModelConfig};
 use crate::error::Result;
@@ -35,7 +34,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
         c.rms_norm_eps = 1e-5;
     }
     c.set_default(f, "max_position_embeddings", |c| &mut c.max_positions, 4096)?;
-    c.windows = windows(f, c.layers)?;
+    c.windows = one_window(f, c.layers, sliding_window_or_none(f)?)?;
     c.rope = RopeDefaults {
         // In this family transformers lets config.json say so.
         theta: f.positive("default_theta", 1e15)?.unwrap_or(10_000.0),
@@ -45,16 +44,6 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
         ..RopeDefaults::default()
     };
     Ok(Arc::new(Phi3 { activation: activation(f, "hidden_act", Activation::Silu)? }))
-}
-
-/// `sliding_window`, where there is one, is every layer's.
-fn windows(f: Fields, layers: usize) -> Result<Vec<Option<usize>>> {
-    let window = f.integer_or_null("sliding_window", 1..=MAX_POSITIONS)?;
-    let slides = layer_types(f, layers)?.unwrap_or_default();
-    if slides.contains(&true) && (window.is_none() || slides.contains(&false)) {
-        return Err(f.unsupported("layer_types", "all layers of Phi-3 slide, or none (sliding_window)"));
-    }
-    Ok(window.map_or(Vec::new(), |window| vec![Some(window); layers]))
 }
 
 impl Family for Phi3 {

@@ -37,6 +37,17 @@ def configs():
                 "intermediate_size", "max_position_embeddings", "sliding_window", "rms_norm_eps", "rope_theta"]:
         for name, value in [("zero", 0), ("negative", -1), ("huge", 2**63), ("float", 1e308), ("text", "9"), ("list", [1])]:
             seed("config", f"{key}_{name}", base | {key: value})
+    for name, keys in [
+        ("glm4_moe_groups", ["n_routed_experts", "num_experts_per_tok", "n_shared_experts", "moe_intermediate_size", "n_group",
+                             "topk_group", "first_k_dense_replace", "routed_scaling_factor"]),
+        ("ernie_moe_16", ["moe_num_experts", "moe_k", "moe_num_shared_experts", "moe_layer_start_index",
+                          "moe_layer_end_index", "moe_layer_interval", "moe_norm_min"]),
+        ("minimax_16", ["num_local_experts", "rotary_dim"]),
+        ("qwen2_moe_window", ["shared_expert_intermediate_size", "decoder_sparse_step", "max_window_layers"]),
+    ]:
+        for key in keys:
+            for kind, value in [("zero", 0), ("negative", -1), ("large", 2**20), ("float", 1e308), ("null", None)]:
+                seed("config", f"{key}_{kind}", config(name) | {key: value})
     for kind in ["linear", "llama3", "yarn", "longrope"]:
         seed("config", f"rope_{kind}", base | {"rope_scaling": {"rope_type": kind, "factor": 1e-30}})
     seed("config", "rope_parameters", base | {"rope_parameters": {"rope_theta": 1.0000001, "rope_type": "yarn", "factor": 8.0}})

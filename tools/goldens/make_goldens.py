@@ -47,8 +47,10 @@ def random_model(family: str, spec: Spec, seed: int) -> PreTrainedModel:
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=F32).eval()
     random = torch.Generator().manual_seed(seed)
     own = getattr(FAMILIES[family], "values", lambda name, noise: None)
+    stored = model.state_dict()
+    buffers = [(name, buffer) for name, buffer in model.named_buffers() if name in stored]
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for name, weight in (*model.named_parameters(), *buffers):
             noise = torch.randn(weight.shape, generator=random)
             special = own(name, noise)
             if special is not None:
@@ -74,7 +76,9 @@ def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
 def write_folder(model: PreTrainedModel, spec: Spec, folder: Path) -> None:
     """Save the model as `spec` wants it spelled and split."""
     shutil.rmtree(folder, ignore_errors=True)
-    size = sum(weight.nbytes for weight in model.parameters())
+    stored = model.state_dict()
+    buffers = [buffer for name, buffer in model.named_buffers() if name in stored]
+    size = sum(weight.nbytes for weight in (*model.parameters(), *buffers))
     # Files are filled tensor by tensor, so a little room keeps their number down.
     model.save_pretrained(
         folder,

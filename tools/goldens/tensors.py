@@ -61,3 +61,23 @@ def with_norm_biases(made: dict[str, Random]) -> dict[str, Random]:
     """The same, and a bias for each norm of a whole row."""
     norms = [name for name in made if "norm." in name and "self_attn" not in name]
     return made | {f"{name.removesuffix('weight')}bias": bias(*made[name].shape) for name in norms}
+
+
+def mlp(at: str, hidden: int, inner: int, *, biased: bool = False) -> dict[str, Random]:
+    """A gated layer of that width, under the module `at`."""
+    made = {}
+    for name, rows, columns in (("gate_proj", inner, hidden), ("up_proj", inner, hidden), ("down_proj", hidden, inner)):
+        made[f"{at}.{name}.weight"] = matrix(rows, columns)
+        if biased:
+            made[f"{at}.{name}.bias"] = bias(rows)
+    return made
+
+
+def experts(at: str, count: int, hidden: int, inner: int, parts: tuple[str, str, str]) -> dict[str, Random]:
+    """So many experts under the module `at`, whose gate, up and down are called `parts`."""
+    gate, up, down = parts
+    return {
+        f"{at}.{expert}.{name}.weight": matrix(rows, columns)
+        for expert in range(count)
+        for name, rows, columns in ((gate, inner, hidden), (up, inner, hidden), (down, hidden, inner))
+    }

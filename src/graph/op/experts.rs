@@ -29,6 +29,8 @@ pub(crate) struct Routing {
     pub top_k: usize,
     /// Whether the scores of a token's experts are divided by their sum.
     pub normalise: bool,
+    /// The least that they are divided by.
+    pub least_sum: f32,
     /// Added to the scores when experts are chosen, not when they are weighed: `[experts]`.
     pub bias: Option<Weight>,
     /// Groups of experts, of which only some may be chosen from.

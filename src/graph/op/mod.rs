@@ -13,6 +13,7 @@ mod norm;
 mod project;
 mod qkv;
 mod scale;
+mod sigmoid_gate;
 mod soft_cap;
 mod split_heads;
 
@@ -34,6 +35,7 @@ pub(crate) use norm::Norm;
 pub(crate) use project::Project;
 pub(crate) use qkv::Qkv;
 pub(crate) use scale::Scale;
+pub(crate) use sigmoid_gate::SigmoidGate;
 pub(crate) use soft_cap::SoftCap;
 pub(crate) use split_heads::SplitHeads;
 
@@ -140,4 +142,19 @@ macro_rules! operations {
     };
 }
 
-operations!(Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Project, Qkv, Scale, SoftCap, SplitHeads);
+operations!(
+    Activate,
+    Add,
+    Attend,
+    Embed,
+    Experts,
+    Gated,
+    LogitRows,
+    Norm,
+    Project,
+    Qkv,
+    Scale,
+    SigmoidGate,
+    SoftCap,
+    SplitHeads
+);

@@ -11,7 +11,7 @@ use super::super::simd::{Simd, portable::Portable};
 const TASK_TOKENS: usize = 64;
 
 /// What a router's logits become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Score {
     /// Their softmax over all experts (Qwen, `OLMoE`, `DeepSeek` V2).
     Softmax,
@@ -19,6 +19,12 @@ pub enum Score {
     Sigmoid,
     /// Their softmax over the chosen experts alone (GPT-OSS, Mixtral, Granite).
     SoftmaxOfTopK,
+    /// For each chosen one its softmax over those that are not chosen before it and whose logits are close to its own: not further
+    /// below than `2 jitter` times the larger of their magnitude and its logit (`SparseMixer`, Liu et al., 2023; Phi-MoE).
+    SparseMixer {
+        /// Half of how far a logit may be below, as a share.
+        jitter: f32,
+    },
 }
 
 /// Experts in groups of equal size, of which only some may be chosen from.
@@ -41,6 +47,8 @@ pub struct Routing<'a> {
     pub top_k: usize,
     /// The scores of a token's experts are divided by their sum.
     pub normalise: bool,
+    /// The least that they are divided by.
+    pub least_sum: f32,
     /// Added to the scores when experts are chosen, not when they are weighed: one for each expert.
     pub bias_for_choice: Option<&'a [f32]>,
     /// The groups, if there are any.
@@ -123,12 +131,12 @@ struct Router<'a> {
 
 impl Router<'_> {
     fn token(&mut self, logits: &[f32], ids: &mut [u32], weights: &mut [f32]) {
-        let Routing { score, normalise, bias_for_choice, groups, scale, .. } = *self.routing;
+        let Routing { score, normalise, least_sum, bias_for_choice, groups, scale, .. } = *self.routing;
         self.scores.copy_from_slice(logits);
         match score {
             Score::Softmax => softmax(&mut self.scores),
             Score::Sigmoid => sigmoid(&mut self.scores),
-            Score::SoftmaxOfTopK => {}
+            Score::SoftmaxOfTopK | Score::SparseMixer { .. } => {}
         }
         match bias_for_choice {
             Some(bias) => {
@@ -148,7 +156,11 @@ impl Router<'_> {
         }
         for (id, weight) in ids.iter_mut().zip(&mut *weights) {
             let best = largest(&mut self.keys);
-            (*id, *weight) = (best as u32, self.scores[best]);
+            *id = best as u32;
+            *weight = match score {
+                Score::SparseMixer { jitter } => self.share_of_close(best, 2.0 * jitter),
+                _ => self.scores[best],
+            };
         }
         if score == Score::SoftmaxOfTopK {
             softmax(weights);
@@ -156,6 +168,8 @@ impl Router<'_> {
         if normalise {
             // As DeepSeek has it; beside any sum that is not nearly zero it is nothing.
             let sum = weights.iter().sum::<f32>() + 1e-20;
+            // What is no number stays so.
+            let sum = if sum < least_sum { least_sum } else { sum };
             for weight in weights.iter_mut() {
                 *weight /= sum;
             }
@@ -163,6 +177,19 @@ impl Router<'_> {
         for weight in weights.iter_mut() {
             *weight *= scale;
         }
+    }
+
+    /// The softmax of the logit of `best` over it and those still to be chosen from that are at most `share` below it.
+    fn share_of_close(&mut self, best: usize, share: f32) -> f32 {
+        let most = self.scores[best];
+        for (i, (value, score)) in self.choice.iter_mut().zip(&self.scores).enumerate() {
+            // What is no number is not far.
+            let far = (most - score) / score.abs().max(most) > share;
+            let counts = i == best || (self.keys[i] != OUT && !far);
+            *value = if counts { score - most } else { f32::NEG_INFINITY };
+        }
+        exps(&mut self.choice);
+        1.0 / self.choice.iter().sum::<f32>()
     }
 
     /// Takes the experts of all groups but the best out of the choice.
@@ -254,8 +281,18 @@ mod tests {
     use super::super::super::testing::{Random, Threads, bits};
     use super::*;
 
-    const PLAIN: Routing =
-        Routing { score: Score::Softmax, top_k: 4, normalise: false, bias_for_choice: None, groups: None, scale: 1.0 };
+    /// The last one's share is wide enough for some experts, and too narrow for others.
+    const SCORES: [Score; 4] =
+        [Score::Softmax, Score::Sigmoid, Score::SoftmaxOfTopK, Score::SparseMixer { jitter: 0.3 }];
+    const PLAIN: Routing = Routing {
+        score: Score::Softmax,
+        top_k: 4,
+        normalise: false,
+        least_sum: 0.0,
+        bias_for_choice: None,
+        groups: None,
+        scale: 1.0,
+    };
 
     fn routed(logits: &[f32], experts: usize, routing: &Routing) -> (Vec<u32>, Vec<f32>) {
         let places = logits.len() / experts * routing.top_k;
@@ -274,7 +311,7 @@ mod tests {
         let scores = match routing.score {
             Score::Softmax => softmax(&logits),
             Score::Sigmoid => logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect(),
-            Score::SoftmaxOfTopK => logits.clone(),
+            Score::SoftmaxOfTopK | Score::SparseMixer { .. } => logits.clone(),
         };
         let mut choice = scores.clone();
         for (choice, bias) in choice.iter_mut().zip(routing.bias_for_choice.unwrap_or_default()) {
@@ -301,7 +338,18 @@ mod tests {
         if routing.score == Score::SoftmaxOfTopK {
             weights = softmax(&weights);
         }
+        if let Score::SparseMixer { jitter } = routing.score {
+            let share = |place: usize| {
+                let (before, most) = (&chosen[..place], logits[chosen[place]]);
+                let close = |score: &f64| (most - score) / score.abs().max(most) <= 2.0 * f64::from(jitter);
+                let open = |id: &usize| !before.contains(id) && choice[*id] > f64::NEG_INFINITY;
+                let left = (0..logits.len()).filter(open).map(|id| logits[id]).filter(close);
+                1.0 / left.map(|score| (score - most).exp()).sum::<f64>()
+            };
+            weights = (0..chosen.len()).map(share).collect();
+        }
         let sum: f64 = if routing.normalise { weights.iter().sum() } else { 1.0 };
+        let sum = sum.max(f64::from(routing.least_sum));
         let scale = f64::from(routing.scale);
         chosen.iter().zip(weights).map(|(id, weight)| (*id as u32, weight / sum * scale)).collect()
     }
@@ -312,13 +360,14 @@ mod tests {
         let bias = Random::new(2).values(experts);
         let groups = |count, top, best| Some(Groups { count, top, best });
         let logits: Vec<f32> = Random::new(1).values(200 * experts).iter().map(|x| 4.0 * x).collect();
-        for score in [Score::Softmax, Score::Sigmoid, Score::SoftmaxOfTopK] {
+        for score in SCORES {
             for routing in [
                 Routing { score, ..PLAIN },
                 Routing { score, top_k: 1, ..PLAIN },
                 Routing { score, top_k: 24, normalise: true, ..PLAIN },
                 Routing { score, normalise: true, scale: 2.5, ..PLAIN },
                 Routing { score, bias_for_choice: Some(&bias), ..PLAIN },
+                Routing { score, normalise: true, least_sum: 0.75, bias_for_choice: Some(&bias), ..PLAIN },
                 Routing { score, groups: groups(4, 2, 1), ..PLAIN },
                 Routing { score, groups: groups(8, 3, 2), bias_for_choice: Some(&bias), normalise: true, ..PLAIN },
             ] {
@@ -339,7 +388,7 @@ mod tests {
 
     #[test]
     fn of_equal_scores_the_lower_number_comes_first() {
-        for score in [Score::Softmax, Score::Sigmoid, Score::SoftmaxOfTopK] {
+        for score in SCORES {
             let routing = Routing { score, top_k: 3, ..PLAIN };
             assert_eq!(routed(&[0.0, 1.0, -0.0, 1.0, 0.0], 5, &routing).0, [1, 3, 0]);
             let groups = Some(Groups { count: 3, top: 2, best: 2 });
@@ -353,7 +402,7 @@ mod tests {
     fn a_bad_logit_shows_in_its_token_and_nowhere_else() {
         let bias = [0.0; 8];
         let groups = Some(Groups { count: 4, top: 2, best: 2 });
-        for score in [Score::Softmax, Score::Sigmoid, Score::SoftmaxOfTopK] {
+        for score in SCORES {
             for routing in [
                 Routing { score, ..PLAIN },
                 Routing { score, bias_for_choice: Some(&bias), groups, normalise: true, ..PLAIN },

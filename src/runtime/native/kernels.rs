@@ -179,8 +179,9 @@ impl Kernel for Experts {
         let (rows, top_k) = (x.len() / self.width, self.routing.top_k);
         let out = context.output(0, rows, self.width)?;
         let pool = context.pool(self.shared.threads);
-        let graph::Routing { score, normalise, groups, scale, .. } = self.routing;
-        let routing = Routing { score, top_k, normalise, bias_for_choice: self.bias.as_deref(), groups, scale };
+        let graph::Routing { score, normalise, least_sum, groups, scale, .. } = self.routing;
+        let routing =
+            Routing { score, top_k, normalise, least_sum, bias_for_choice: self.bias.as_deref(), groups, scale };
         let (mut ids, mut weights) = (vec![0; rows * top_k], vec![0.0; rows * top_k]);
         kernels::route(&pool, scores, self.members.len(), &routing, &mut ids, &mut weights);
         let experts: Vec<Expert> = self
@@ -247,6 +248,27 @@ impl Kernel for Elementwise {
             Function::SoftCap(cap) => kernels::soft_cap(isa, &pool, x, cap, out),
             Function::Add(factor) => kernels::add(isa, &pool, x, context.f32(1)?, factor, out),
         }
+        pool.finish()
+    }
+}
+
+pub(super) struct SigmoidGate {
+    width: usize,
+    shared: Shared,
+}
+
+impl SigmoidGate {
+    pub(super) fn new(op: &op::SigmoidGate, shared: Shared) -> Self {
+        Self { width: op.x.width, shared }
+    }
+}
+
+impl Kernel for SigmoidGate {
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (x, gates) = (context.f32(0)?, context.f32(1)?);
+        let out = context.output(0, gates.len(), self.width)?;
+        let pool = context.pool(self.shared.threads);
+        kernels::sigmoid_gate(self.shared.isa, &pool, x, self.width, gates, out);
         pool.finish()
     }
 }

@@ -23,7 +23,9 @@ use crate::runtime::process::exit;
 use crate::runtime::process::status::check;
 use crate::runtime::run::session::c_string;
 use crate::weights::WeightTable;
-use kernels::{Attend, Elementwise, Embed, Experts, Gated, LogitRows, Normalise, Project, Qkv, SplitHeads};
+use kernels::{
+    Attend, Elementwise, Embed, Experts, Gated, LogitRows, Normalise, Project, Qkv, SigmoidGate, SplitHeads,
+};
 use shared::Shared;
 
 /// The operators of one session.
@@ -113,6 +115,7 @@ impl Nodes for Native {
             Op::Qkv(op) => Box::new(Qkv::new(op, shared)?),
             Op::LogitRows(op) => Box::new(LogitRows::new(op)),
             Op::Scale(op) => Box::new(Elementwise::scale(op, shared)),
+            Op::SigmoidGate(op) => Box::new(SigmoidGate::new(op, shared)),
             Op::SoftCap(op) => Box::new(Elementwise::soft_cap(op, shared)),
             Op::SplitHeads(op) => Box::new(SplitHeads::new(op)),
         })

@@ -10,7 +10,7 @@ use super::super::new_file::NewFile;
 use super::pack::Pack;
 use super::quantise::{self, Target};
 use super::seal;
-use crate::error::{Result, err};
+use crate::error::{ErrorKind, Result, err};
 
 /// Bytes that a pack cache may take unless the caller chose a limit.
 pub(crate) const DEFAULT_LIMIT: u64 = 64 << 30;
@@ -36,9 +36,10 @@ impl Store {
     /// The file of `pack`: mapped if it is there and whole, else quantised, written and mapped.
     pub(super) fn take(&self, pack: &Pack, name: &str, threads: usize, on: &mut OnEvent<'_>) -> Result<Mapping> {
         let path = self.folder.join(format!("{}-{}.{EXTENSION}", tidy(name), &pack.key()[..16]));
-        match open(&path, pack) {
+        match open(&path, pack, on) {
             Ok(Some(mapping)) => return Ok(mapping),
             Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
             Err(error) => log::warn!("`{}` cannot be used: {}", path.display(), error.chain()),
         }
         let mapping = self.create(&path, pack, threads, on)?;
@@ -54,12 +55,13 @@ impl Store {
         let target = Target::File(file.as_file());
         target.write(pack.header(), 0)?;
         quantise::write(pack, threads, &target, on)?;
+        let hash = seal::hash(&Mapping::new(file.as_file(), &path.to_string_lossy())?, on)?;
         // A pack without a seal is not used. So the old seal goes first, and no moment has it beside a new pack.
         let seal = path.with_extension(SEAL);
         let _ = std::fs::remove_file(&seal);
         let file = file.publish()?;
         let mapping = Mapping::new(&file, &path.to_string_lossy())?;
-        seal::put(&seal, &mapping)?;
+        seal::put(&seal, &hash, &mapping)?;
         Ok(mapping)
     }
 
@@ -123,7 +125,7 @@ impl Entry {
 }
 
 /// The mapping of the file at `path`, if it is the one of `pack`, whole and sealed.
-fn open(path: &Path, pack: &Pack) -> Result<Option<Mapping>> {
+fn open(path: &Path, pack: &Pack, on: &mut OnEvent<'_>) -> Result<Option<Mapping>> {
     // Opening a pipe would wait for ever.
     if !path.is_file() {
         return Ok(None);
@@ -132,7 +134,7 @@ fn open(path: &Path, pack: &Pack) -> Result<Option<Mapping>> {
     let mapping = Mapping::new(&file, &path.to_string_lossy())?;
     let bytes = mapping.bytes();
     let seal = path.with_extension(SEAL);
-    if bytes.len() != pack.len() || !bytes.starts_with(pack.header()) || !seal::holds(&seal, &mapping)? {
+    if bytes.len() != pack.len() || !bytes.starts_with(pack.header()) || !seal::holds(&seal, &mapping, on)? {
         log::warn!("`{}` is damaged or of another version; it is made anew", path.display());
         return Ok(None);
     }

@@ -2,12 +2,16 @@
 //! not even exist.
 #![cfg(target_os = "linux")]
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::process::{child, mapped, memory};
 use crate::common::synthetic::{self, Content, Shape, Tensor};
-use ortshard::{Engine, EngineOptions, Input, Logits, PackCache, Precision, Request, RequestOptions, Shard, ShardSpec};
+use ortshard::{
+    Engine, EngineOptions, ErrorKind, Input, Logits, PackCache, Precision, Progress, Request, RequestOptions, Shard,
+    ShardSpec, Stage,
+};
 
 const SHAPE: Shape =
     Shape { layers: 8, hidden: 1024, inner: 4096, heads: 16, kv_heads: 4, vocabulary: 32_000, positions: 2048 };
@@ -81,6 +85,45 @@ fn loaded(folder: &Path, packed: &Path, precision: Precision) -> (Arc<Shard>, u6
     let mut request = Request::new(&shard, RequestOptions { capacity: 64, ..RequestOptions::default() }).unwrap();
     let _ = request.infer(Input::Ids(&[1, 2, 3]), Logits::Last).unwrap();
     (shard, bytes)
+}
+
+/// However large a checkpoint is, packing it takes little memory of this process, and the caller can stop it to the end.
+#[test]
+fn a_pack_is_written_in_pieces() {
+    child(module_path!(), "child_packs", &[]);
+}
+
+#[test]
+#[ignore = "a child's part"]
+fn child_packs() {
+    let (folder, packed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = model(folder.path());
+    let options = EngineOptions {
+        precision: Precision::Int4,
+        pack_cache: PackCache::Folder(packed.path().to_owned()),
+        ..EngineOptions::default()
+    };
+    let (engine, spec) = (Engine::new(options).unwrap(), ShardSpec::whole(folder.path().to_str().unwrap()));
+    // What is packed is hashed, and then whole.
+    let mut hashed = 0;
+    let mut stop = |now: &Progress| {
+        hashed += u32::from(now.stage == Stage::Pack && now.bytes_done == now.bytes_total);
+        if hashed == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let error = engine.ensure_shard(&spec, Some(&mut stop)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{}", error.chain());
+    assert_eq!((engine.memory_used(), packed.path().read_dir().unwrap().count()), (0, 0));
+
+    let (before, mut most, mut calls) = (memory("RssAnon"), 0, 0);
+    let mut watch = |now: &Progress| {
+        most = most.max(memory("RssAnon"));
+        calls += u64::from(now.stage == Stage::Pack);
+        ControlFlow::Continue(())
+    };
+    let shard = engine.ensure_shard(&spec, Some(&mut watch)).unwrap();
+    let (own, packed) = (most.saturating_sub(before), shard.info().weight_bytes);
+    assert!(own < packed / 10, "{own} bytes of private memory to make a pack of {packed} bytes");
+    assert!(calls > bytes >> 22, "{calls} reports for {bytes} bytes");
 }
 
 #[test]

@@ -35,7 +35,8 @@ fn logits_stay_close_to_transformers() {
             worst.sort_by(f32::total_cmp);
             // Where rounding sends a token to another expert its logits jump, and so do those behind it: of experts the half of
             // the tokens that is closest counts.
-            let worst = worst[if model.name.contains("moe") { worst.len() / 2 } else { worst.len() - 1 }];
+            let config = std::fs::read_to_string(model.path.join("config.json")).unwrap();
+            let worst = worst[if config.contains("_experts") { worst.len() / 2 } else { worst.len() - 1 }];
             if worst > most.0 {
                 most = (worst, model.name);
             }

@@ -113,6 +113,8 @@ fn every_partition_chunk_and_batch_gives_the_same_bits_in_every_precision() {
         "qwen3_moe_stacked",
         "cohere_norms",
         "gpt_neox_serial",
+        "qwen2_moe_stacked",
+        "glm4_moe_groups",
     ];
     for model in models.map(Model::open) {
         for precision in QUANTISED {

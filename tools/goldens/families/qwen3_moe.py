@@ -3,7 +3,7 @@
 from typing import Any
 
 from spec import F16, Spec, rope, shape
-from tensors import Random, decoder, matrix
+from tensors import Random, decoder, experts, matrix
 from variants import Cases
 
 MODELS = {
@@ -39,8 +39,8 @@ case("sliding_window", None, use_sliding_window=True, max_window_layers=1)
 # The weights have four experts.
 case("num_experts", 0, 4, 4.0, 8, 3, -1, None, "4", True, False)
 without("num_experts")
-for experts in (4, 4.0, 0, 8, None, "4"):
-    without("num_experts", num_local_experts=experts)
+for count in (4, 4.0, 0, 8, None, "4"):
+    without("num_experts", num_local_experts=count)
 case("num_local_experts", 4, 0, None, "4")
 case("num_experts", None, num_local_experts=4)
 case("num_experts_per_tok", 2, 3, 4, 5, 0, -1, 2.0, None, "2", True)
@@ -63,11 +63,5 @@ def tensors(c: dict[str, Any]) -> dict[str, Random]:
     for layer in range(c["num_hidden_layers"]):
         mlp = f"model.layers.{layer}.mlp"
         made[f"{mlp}.gate.weight"] = matrix(c["num_experts"], hidden)
-        for expert in range(c["num_experts"]):
-            for name, rows, columns in (
-                ("gate_proj", inner, hidden),
-                ("up_proj", inner, hidden),
-                ("down_proj", hidden, inner),
-            ):
-                made[f"{mlp}.experts.{expert}.{name}.weight"] = matrix(rows, columns)
+        made |= experts(f"{mlp}.experts", c["num_experts"], hidden, inner, ("gate_proj", "up_proj", "down_proj"))
     return made

@@ -1,7 +1,7 @@
 //! The cases: what a model file would say, and the same in f64.
 
 use super::reference::{
-    Layer, Member, Rows, activation, attention, both, each, experts, gated, layer, linear, norm, tensor,
+    Layer, Member, Rows, activation, attention, both, each, experts, gated, layer, linear, norm, sigmoid, tensor,
 };
 use super::{HEAD_DIM, HEADS, KV_HEADS, WIDTH, exact};
 use crate::graph::{Attention, Builder, Expert, Linear, Routing, Temperature, Value, Weight};
@@ -105,6 +105,17 @@ fn elementwise() -> Vec<Case> {
                     row.chunks(3 * HEAD_DIM).flat_map(head).collect()
                 };
                 layer(x, &full("fused"), 3 * WIDTH).iter().map(heads).collect()
+            },
+        ),
+        case(
+            "gate of each row",
+            |g, x| {
+                let gate = g.linear(x, exact(&full("gate"), 1));
+                g.sigmoid_gate(x, gate)
+            },
+            |x| {
+                let gates = layer(x, &full("gate"), 1);
+                x.iter().zip(&gates).map(|(x, gate)| x.iter().map(|x| x * sigmoid(gate[0])).collect()).collect()
             },
         ),
         case("soft cap", |g, x| g.soft_cap(x, 0.5), |x| each(x, |x| 0.5 * (x / 0.5).tanh())),
@@ -308,7 +319,7 @@ fn attentions() -> Vec<Case> {
 
 const EXPERTS: usize = 8;
 const ROUTING: Routing =
-    Routing { score: Score::Softmax, top_k: 3, normalise: true, bias: None, groups: None, scale: 1.0 };
+    Routing { score: Score::Softmax, top_k: 3, normalise: true, least_sum: 0.0, bias: None, groups: None, scale: 1.0 };
 
 /// A layer of experts whose tensors are whole, onto the residual stream if they have no gate.
 fn sparse(name: &str, kind: Activation, has_gate: bool, routing: impl Fn() -> Routing + Copy + 'static) -> Case {
@@ -350,6 +361,12 @@ fn layers_of_experts() -> Vec<Case> {
             ..ROUTING
         }),
         sparse("bias for the choice", SILU, true, move || Routing { bias: bias(), score: Score::Sigmoid, ..ROUTING }),
+        sparse("a sum that is too small", SILU, true, move || Routing { bias: bias(), least_sum: 0.75, ..ROUTING }),
+        sparse("experts by SparseMixer", SILU, true, || Routing {
+            score: Score::SparseMixer { jitter: 0.25 },
+            normalise: false,
+            ..ROUTING
+        }),
         sparse("groups", SILU, true, move || Routing { groups, ..ROUTING }),
         sparse("groups, bias and scale", SILU, true, move || Routing {
             score: Score::Sigmoid,

@@ -185,7 +185,7 @@ fn routed(logits: &[f64], routing: &Routing) -> Vec<(usize, f64)> {
     let scores = match routing.score {
         Score::Softmax => softmax(logits),
         Score::Sigmoid => logits.iter().map(|x| sigmoid(*x)).collect(),
-        Score::SoftmaxOfTopK => logits.to_vec(),
+        Score::SoftmaxOfTopK | Score::SparseMixer { .. } => logits.to_vec(),
     };
     let bias = routing.bias.as_ref().map_or(vec![0.0; logits.len()], |bias| tensor(&bias.name, logits.len()));
     let mut choice: Vec<f64> = scores.iter().zip(&bias).map(|(score, bias)| score + bias).collect();
@@ -202,6 +202,16 @@ fn routed(logits: &[f64], routing: &Routing) -> Vec<(usize, f64)> {
     if routing.score == Score::SoftmaxOfTopK {
         weights = softmax(&weights);
     }
-    let sum = if routing.normalise { weights.iter().sum() } else { 1.0 };
+    if let Score::SparseMixer { jitter } = routing.score {
+        let share = |place: usize| {
+            let most = logits[chosen[place]];
+            let close = |score: &f64| (most - score) / score.abs().max(most) <= 2.0 * f64::from(jitter);
+            let left = (0..logits.len()).filter(|id| !chosen[..place].contains(id)).map(|id| logits[id]);
+            1.0 / left.filter(close).map(|score| (score - most).exp()).sum::<f64>()
+        };
+        weights = (0..chosen.len()).map(share).collect();
+    }
+    let sum: f64 = if routing.normalise { weights.iter().sum() } else { 1.0 };
+    let sum = sum.max(f64::from(routing.least_sum));
     chosen.iter().zip(weights).map(|(id, weight)| (*id, weight / sum * f64::from(routing.scale))).collect()
 }
