@@ -118,7 +118,7 @@ impl Shard {
     pub(crate) fn save_checkpoint(&self, path: &Path) -> Result<()> {
         let Recipe { blueprint, source, packer, .. } = &self.recipe;
         let (path, loaded, wanted) = (&absolute(path), self.loaded()?, blueprint.graph.weights());
-        if packer.changes() {
+        if packer.changes(&wanted) {
             weights::save(&source.load(&wanted, &mut Report::silent())?, &wanted, path)
         } else {
             weights::save(&loaded.weights, &wanted, path)

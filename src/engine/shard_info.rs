@@ -63,6 +63,8 @@ pub enum WeightType {
     Int8,
     /// 4 bits, and a scale for each block of weights.
     Int4,
+    /// Four-bit floats, and a scale for each 32 of a row, as the checkpoint has them.
+    Mxfp4,
 }
 
 impl ShardInfo {
@@ -85,7 +87,8 @@ impl ShardInfo {
                 Some(Layout::Rows(Dtype::BF16)) => WeightType::Bf16,
                 Some(Layout::Rows(Dtype::F32)) | None => WeightType::F32,
                 Some(Layout::Tiles(Packing::Int4 | Packing::Int4Fine)) => WeightType::Int4,
-                Some(Layout::Tiles(Packing::Int8)) => WeightType::Int8,
+                Some(Layout::Mxfp4(_) | Layout::Scales) => WeightType::Mxfp4,
+                Some(Layout::Tiles(Packing::Int8 | Packing::Int8Fine)) => WeightType::Int8,
             },
             weight_bytes: weights.bytes(),
             kv_bytes_per_token: session.kv_bytes_per_token(kept),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use crate::kernels::Packing;
 pub(crate) use builder::Builder;
 pub(crate) use op::{Attention, Expert, Kept, Op, Routing, Temperature};
-pub(crate) use weight::{Linear, Weight};
+pub(crate) use weight::{Format, Linear, MXFP4_BLOCK, Strides, Weight};
 
 /// A tensor that flows between operations, float32 of shape `[tokens, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,23 +15,65 @@ pub(crate) struct Weight {
     pub part: Option<Part>,
     /// Whether it keeps its values where others are quantised: small matrices that decide much, such as routers.
     pub exact: bool,
+    pub format: Format,
+    /// The scales of a weight that has some.
+    pub scales: Option<Box<Weight>>,
 }
 
-/// Which part of a tensor a [`Weight`] is. Its values lie one after another there.
+/// What a checkpoint stores values as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Numbers: float32, float16 or bfloat16.
+    Numbers,
+    /// Four-bit floats, two to a byte: blocks of 32 of a row, which have a scale each.
+    Mxfp4,
+    /// Those scales: a byte each.
+    Scales,
+}
+
+/// Columns of [`Format::Mxfp4`] that share a scale.
+pub(crate) const MXFP4_BLOCK: usize = 32;
+
+/// Which part of a tensor a [`Weight`] is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     /// The tensor's name in the checkpoint.
     pub tensor: String,
     /// The tensor's shape.
     pub shape: Vec<usize>,
-    /// The values in front of the part.
+    /// The values in front of the part's first one.
     pub offset: usize,
+    /// Where its values lie; `None`: one after another.
+    pub strides: Option<Strides>,
+}
+
+/// Where values lie that are not one after another: that of row `r` and column `c` at `r * row + c * column`, counted in values from
+/// the first. The values of a vector are its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Strides {
+    /// From one row to the next.
+    pub row: usize,
+    /// From one column to the next.
+    pub column: usize,
 }
 
 impl Weight {
     /// The tensor `name` of `shape`.
     pub(crate) fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
-        Self { name: name.into(), shape: shape.into(), part: None, exact: false }
+        let (name, shape, format) = (name.into(), shape.into(), Format::Numbers);
+        Self { name, shape, part: None, exact: false, format, scales: None }
+    }
+
+    /// Four-bit floats of `shape`, whose last dimension is a multiple of [`MXFP4_BLOCK`]: the tensors `{name}_blocks` and
+    /// `{name}_scales`. They stay as they are where others are quantised.
+    pub(crate) fn mxfp4(name: &str, shape: impl Into<Vec<usize>>) -> Self {
+        let blocks = Self::new(format!("{name}_blocks"), shape);
+        let mut scales = Self::new(format!("{name}_scales"), blocks.shape.clone());
+        if let Some(columns) = scales.shape.last_mut() {
+            *columns /= MXFP4_BLOCK;
+        }
+        let scales = Box::new(Self { exact: true, format: Format::Scales, ..scales });
+        Self { exact: true, format: Format::Mxfp4, scales: Some(scales), ..blocks }
     }
 
     /// The weight, never quantised.
@@ -41,25 +83,64 @@ impl Weight {
 
     /// These rows of a matrix, or values of a vector: one of several that a checkpoint stores as one.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
-        let row: usize = self.shape[1..].iter().product();
         let mut shape = self.shape.clone();
         shape[0] = rows.len();
-        self.part(shape, rows.start * row, &format!("[{}..{}]", rows.start, rows.end))
+        let scales = self.scales.as_ref().map(|scales| scales.rows(rows.clone()));
+        let which = format!("[{}..{}]", rows.start, rows.end);
+        self.part(shape, rows.start * self.own_strides().row, self.strides(), &which, scales)
+    }
+
+    /// Every `step`th row of a matrix, or value of a vector, from `first` on: one of several whose rows lie in turns.
+    pub(crate) fn every(&self, step: usize, first: usize) -> Self {
+        let own = self.own_strides();
+        let mut shape = self.shape.clone();
+        shape[0] /= step.max(1);
+        let scales = self.scales.as_ref().map(|scales| scales.every(step, first));
+        let strides = Strides { row: step * own.row, ..own };
+        self.part(shape, first * own.row, Some(strides), &format!("[{first}::{step}]"), scales)
     }
 
     /// Member `index` of what is stacked along the first dimension.
     pub(crate) fn at(&self, index: usize) -> Self {
-        let shape = self.shape[1..].to_vec();
-        let offset = index * shape.iter().product::<usize>();
-        self.part(shape, offset, &format!("[{index}]"))
+        let scales = self.scales.as_ref().map(|scales| scales.at(index));
+        self.part(self.shape[1..].to_vec(), index * self.row_len(), None, &format!("[{index}]"), scales)
     }
 
-    fn part(&self, shape: Vec<usize>, offset: usize, which: &str) -> Self {
+    /// A matrix of numbers that is stored column after column.
+    pub(crate) fn transposed(&self) -> Self {
+        let Strides { row, column } = self.own_strides();
+        let shape: Vec<usize> = self.shape.iter().rev().copied().collect();
+        self.part(shape, 0, Some(Strides { row: column, column: row }), ".T", None)
+    }
+
+    fn part(
+        &self,
+        shape: Vec<usize>,
+        offset: usize,
+        strides: Option<Strides>,
+        which: &str,
+        scales: Option<Self>,
+    ) -> Self {
         let part = match &self.part {
-            Some(part) => Part { offset: part.offset + offset, ..part.clone() },
-            None => Part { tensor: self.name.clone(), shape: self.shape.clone(), offset },
+            Some(part) => Part { offset: part.offset + offset, strides, ..part.clone() },
+            None => Part { tensor: self.name.clone(), shape: self.shape.clone(), offset, strides },
         };
-        Self { name: format!("{}{which}", self.name), shape, part: Some(part), exact: self.exact }
+        let (name, scales) = (format!("{}{which}", self.name), scales.map(Box::new));
+        Self { name, shape, part: Some(part), exact: self.exact, format: self.format, scales }
+    }
+
+    /// Values of a row, or of a member of what is stacked.
+    fn row_len(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    fn own_strides(&self) -> Strides {
+        self.strides().unwrap_or_else(|| Strides { row: self.row_len(), column: 1 })
+    }
+
+    /// Where its values lie in the tensor; `None`: one after another.
+    pub(crate) fn strides(&self) -> Option<Strides> {
+        self.part.as_ref().and_then(|part| part.strides)
     }
 
     /// The name of its tensor in the checkpoint.
@@ -67,9 +148,34 @@ impl Weight {
         self.part.as_ref().map_or(&self.name, |part| &part.tensor)
     }
 
-    /// The shape of that tensor.
+    /// The shape of that tensor, counted in values.
     pub(crate) fn tensor_shape(&self) -> &[usize] {
         self.part.as_ref().map_or(&self.shape, |part| &part.shape)
+    }
+
+    /// The shape of that tensor as the checkpoint has it: of four-bit floats in bytes, with blocks apart.
+    pub(crate) fn stored_shape(&self) -> Vec<usize> {
+        let mut shape = self.tensor_shape().to_vec();
+        if let (Format::Mxfp4, Some(columns)) = (self.format, shape.last_mut()) {
+            *columns /= MXFP4_BLOCK;
+            shape.push(MXFP4_BLOCK / 2);
+        }
+        shape
+    }
+
+    /// Bytes that its values take in the checkpoint, where a number takes so many.
+    pub(crate) fn stored_bytes(&self, number: usize) -> u64 {
+        let values = self.shape.iter().product::<usize>() as u64;
+        match self.format {
+            Format::Numbers => values * number as u64,
+            Format::Mxfp4 => values / 2,
+            Format::Scales => values,
+        }
+    }
+
+    /// Whether it is copied before kernels read it: numbers that do not lie one after another.
+    pub(crate) fn is_gathered(&self) -> bool {
+        self.format == Format::Numbers && self.strides().is_some()
     }
 
     /// Whether it is quantised where matrices are.
@@ -99,13 +205,18 @@ impl Linear {
         Self { weight: self.weight.rows(rows.clone()), bias: self.bias.as_ref().map(|bias| bias.rows(rows)) }
     }
 
+    /// The part of a fused layer that gives every `step`th value of `y`, from `first` on.
+    pub(crate) fn every(&self, step: usize, first: usize) -> Self {
+        Self { weight: self.weight.every(step, first), bias: self.bias.as_ref().map(|bias| bias.every(step, first)) }
+    }
+
     /// Width of `y`.
     pub(crate) fn out(&self) -> usize {
         self.weight.shape[0]
     }
 
-    /// The matrix, then the bias.
+    /// The matrix and its scales, then the bias.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
-        std::iter::once(&self.weight).chain(&self.bias)
+        std::iter::once(&self.weight).chain(self.weight.scales.as_deref()).chain(&self.bias)
     }
 }

@@ -37,6 +37,7 @@ mod isa;
 mod linear;
 mod math;
 mod matrix;
+mod mxfp4;
 mod norm;
 mod packed;
 mod packing;
@@ -56,6 +57,7 @@ pub use experts::{Expert, Groups, Projection, Routes, Routing, Score, experts, e
 pub use isa::Isa;
 pub use linear::{Map, gated, linear, linear_many};
 pub use matrix::{Dtype, Layout, Matrix};
+pub use mxfp4::Mxfp4;
 pub use norm::{Norm, NormKind, norm};
 pub use packed::{LAYOUT_VERSION, codes, pack, scales};
 pub use packing::Packing;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::mxfp4::{BLOCK, BLOCK_BYTES, Mxfp4};
 use super::packing::Packing;
 
 /// Element type of stored weights, little-endian.
@@ -44,6 +45,10 @@ pub enum Layout {
     Rows(Dtype),
     /// Quantised, as [`Packing`] says: `packing.bytes(rows, cols)` bytes.
     Tiles(Packing),
+    /// Four-bit floats, whose scales are [`Matrix::scales`].
+    Mxfp4(Mxfp4),
+    /// The scales of such: a byte each.
+    Scales,
 }
 
 /// Just the name of the type of its elements.
@@ -52,6 +57,7 @@ impl fmt::Debug for Layout {
         match self {
             Self::Rows(dtype) => dtype.fmt(f),
             Self::Tiles(packing) => packing.fmt(f),
+            Self::Mxfp4(_) | Self::Scales => f.write_str(self.name()),
         }
     }
 }
@@ -63,6 +69,9 @@ impl Layout {
         match self {
             Self::Rows(dtype) => dtype.name(),
             Self::Tiles(packing) => packing.name(),
+            Self::Mxfp4(Mxfp4 { coded: false, .. }) => "mxfp4",
+            Self::Mxfp4(Mxfp4 { coded: true, .. }) => "mxfp4 by codes",
+            Self::Scales => "e8m0",
         }
     }
 
@@ -74,6 +83,9 @@ impl Layout {
                 None => None,
             },
             Self::Tiles(packing) => packing.bytes(rows, cols),
+            Self::Mxfp4(_) if cols.is_multiple_of(BLOCK) => rows.checked_mul(cols / BLOCK * BLOCK_BYTES),
+            Self::Mxfp4(_) => None,
+            Self::Scales => rows.checked_mul(cols),
         }
     }
 }
@@ -91,9 +103,25 @@ pub struct Matrix<'a> {
     pub cols: usize,
     /// The elements.
     pub data: &'a [u8],
+    /// Of [four-bit floats](Layout::Mxfp4) the scales, of others nothing.
+    pub scales: &'a [u8],
+}
+
+impl<'a> Matrix<'a> {
+    /// The codes of row `row` of a matrix of such weights from column `col` on, a multiple of 32, and their scales.
+    pub(crate) fn mxfp4_row(&self, mxfp4: Mxfp4, row: usize, col: usize) -> (&'a [u8], &'a [u8]) {
+        let (blocks, at) = (self.cols / BLOCK, row * mxfp4.step * (self.cols / BLOCK));
+        let (from, to) = (at + col / BLOCK, at + blocks);
+        (&self.data[from * BLOCK_BYTES..to * BLOCK_BYTES], &self.scales[from..to])
+    }
 }
 
 impl Matrix<'_> {
+    /// Bytes of its elements.
+    pub(crate) fn bytes(&self) -> usize {
+        self.layout.bytes(self.rows, self.cols).unwrap_or(usize::MAX)
+    }
+
     /// Some of the rows as a matrix: one of several that lie one after another. Of quantised weights the range begins at a
     /// multiple of [`Packing::TILE_ROWS`] and ends at one or at the last row. None if it does not, or if there are no such rows.
     #[must_use]
@@ -103,9 +131,15 @@ impl Matrix<'_> {
         }
         let tile = Packing::TILE_ROWS;
         let (from, to) = match self.layout {
-            Layout::Rows(dtype) => {
-                let row = self.cols.checked_mul(dtype.size())?;
-                (range.start.checked_mul(row)?, range.end.checked_mul(row)?)
+            Layout::Rows(_) | Layout::Scales => {
+                (self.layout.bytes(range.start, self.cols)?, self.layout.bytes(range.end, self.cols)?)
+            }
+            Layout::Mxfp4(mxfp4) => {
+                // Nothing lies behind the last row.
+                let [from, to] = [range.start, range.end].map(|row| row * mxfp4.step * (self.cols / BLOCK));
+                let [codes, scales] = [(self.data, BLOCK_BYTES), (self.scales, 1)]
+                    .map(|(all, block)| all.get(from * block..(to * block).min(all.len())));
+                return Some(Self { rows: range.len(), data: codes?, scales: scales?, ..*self });
             }
             Layout::Tiles(packing) => {
                 let edge = |row: usize| row.is_multiple_of(tile) || row == self.rows;
@@ -121,13 +155,25 @@ impl Matrix<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Packed, Stored};
+    use super::super::testing::{Fours, Packed, Stored};
     use super::*;
 
     fn values(matrix: &Matrix) -> Vec<f32> {
         let mut values = vec![f32::NAN; matrix.rows * matrix.cols];
         matrix.widen(0, &mut values);
         values
+    }
+
+    #[test]
+    fn rows_in_turns_are_a_matrix_of_their_own() {
+        for step in [1, 2, 3] {
+            let all = Fours::new(50, 64, step, false, 1);
+            for range in [0..50, 3..4, 49..50, 17..17] {
+                let part = all.matrix().rows(range.clone()).unwrap();
+                assert_eq!(values(&part), &all.values[range.start * 64..range.end * 64], "{step} {range:?}");
+            }
+            assert!(all.matrix().rows(40..51).is_none());
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum Packing {
     Int4Fine,
     /// Eight bits, a scale for 128 columns: close to the original.
     Int8,
+    /// Eight bits, a scale for 32 columns: what [`Mxfp4`](super::Mxfp4) weights become while many tokens meet them.
+    Int8Fine,
 }
 
 impl Packing {
@@ -25,6 +27,7 @@ impl Packing {
             Self::Int4 => "int4",
             Self::Int4Fine => "int4fine",
             Self::Int8 => "int8",
+            Self::Int8Fine => "int8fine",
         }
     }
 
@@ -32,7 +35,7 @@ impl Packing {
     pub const fn bits(self) -> usize {
         match self {
             Self::Int4 | Self::Int4Fine => 4,
-            Self::Int8 => 8,
+            Self::Int8 | Self::Int8Fine => 8,
         }
     }
 
@@ -40,7 +43,7 @@ impl Packing {
     pub const fn block(self) -> usize {
         match self {
             Self::Int4 | Self::Int8 => 128,
-            Self::Int4Fine => 32,
+            Self::Int4Fine | Self::Int8Fine => 32,
         }
     }
 
@@ -48,7 +51,7 @@ impl Packing {
     pub(crate) const fn line_cols(self) -> usize {
         match self {
             Self::Int4 | Self::Int4Fine => 8,
-            Self::Int8 => 4,
+            Self::Int8 | Self::Int8Fine => 4,
         }
     }
 
@@ -56,7 +59,7 @@ impl Packing {
     pub(crate) const fn zero(self) -> u8 {
         match self {
             Self::Int4 | Self::Int4Fine => 8,
-            Self::Int8 => 128,
+            Self::Int8 | Self::Int8Fine => 128,
         }
     }
 

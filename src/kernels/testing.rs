@@ -1,6 +1,7 @@
 //! What the kernels' tests share.
 
-use super::{Dtype, Isa, Layout, Matrix, Packing, Parallel, pack};
+use super::mxfp4::{BLOCK, BLOCK_BYTES};
+use super::{Dtype, Isa, Layout, Matrix, Mxfp4, Packing, Parallel, pack};
 use half::{bf16, f16};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -68,7 +69,13 @@ impl Stored {
     }
 
     pub(super) fn matrix(&self) -> Matrix<'_> {
-        Matrix { layout: Layout::Rows(self.dtype), rows: self.rows, cols: self.cols, data: &self.bytes[1..] }
+        Matrix {
+            layout: Layout::Rows(self.dtype),
+            rows: self.rows,
+            cols: self.cols,
+            data: &self.bytes[1..],
+            scales: &[],
+        }
     }
 }
 
@@ -99,7 +106,43 @@ impl Packed {
 
     pub(super) fn matrix(&self) -> Matrix<'_> {
         let layout = Layout::Tiles(self.packing);
-        Matrix { layout, rows: self.rows, cols: self.cols, data: &self.bytes[1..] }
+        Matrix { layout, rows: self.rows, cols: self.cols, data: &self.bytes[1..], scales: &[] }
+    }
+}
+
+/// Four-bit floats, each matrix one of `step` whose rows lie in turns, beside the values that they stand for.
+pub(super) struct Fours {
+    pub(super) values: Vec<f32>,
+    mxfp4: Mxfp4,
+    rows: usize,
+    cols: usize,
+    codes: Vec<u8>,
+    scales: Vec<u8>,
+}
+
+impl Fours {
+    pub(super) fn new(rows: usize, cols: usize, step: usize, coded: bool, seed: u64) -> Self {
+        let (mut random, blocks) = (Random::new(seed), rows * step * cols / BLOCK);
+        let mut byte = |least: f32, most: f32| (least + (random.value() + 1.0) / 2.0 * (most + 1.0 - least)) as u8;
+        let codes = (0..=blocks * BLOCK_BYTES).map(|_| byte(0.0, 255.0)).collect();
+        let scales = (0..=blocks).map(|_| byte(120.0, 130.0)).collect();
+        let mut fours = Self { values: Vec::new(), mxfp4: Mxfp4 { step, coded }, rows, cols, codes, scales };
+        let place = |i: usize| i / cols * step * cols + i % cols;
+        let value = |i: usize| {
+            let code = fours.codes[1 + place(i) / 2] >> (place(i) % 2 * 4) & 15;
+            let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][usize::from(code & 7)];
+            let scale = 2_f32.powi(i32::from(fours.scales[1 + place(i) / BLOCK]) - 127);
+            if code < 8 { magnitude * scale } else { -magnitude * scale }
+        };
+        fours.values = (0..rows * cols).map(value).collect();
+        fours
+    }
+
+    pub(super) fn matrix(&self) -> Matrix<'_> {
+        // Rows between the last of this matrix and the end belong to others.
+        let blocks = if self.rows == 0 { 0 } else { ((self.rows - 1) * self.mxfp4.step + 1) * self.cols / BLOCK };
+        let (data, scales) = (&self.codes[1..][..blocks * BLOCK_BYTES], &self.scales[1..][..blocks]);
+        Matrix { layout: Layout::Mxfp4(self.mxfp4), rows: self.rows, cols: self.cols, data, scales }
     }
 }
 

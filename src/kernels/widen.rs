@@ -1,8 +1,8 @@
 //! How stored weights become `f32`.
 
 use super::matrix::{Dtype, Layout, Matrix};
+use super::mxfp4::{BLOCK, Mxfp4, VALUES, scale};
 use super::packed::unpack;
-use super::packing::Packing;
 use super::simd::narrow;
 
 impl Matrix<'_> {
@@ -10,7 +10,13 @@ impl Matrix<'_> {
     pub fn widen(&self, from: usize, to: &mut [f32]) {
         let dtype = match self.layout {
             Layout::Rows(dtype) => dtype,
-            Layout::Tiles(packing) => return self.unpack(packing, from, to),
+            Layout::Tiles(packing) => {
+                return self.row_by_row(from, to, |row, col, to| unpack(packing, self.data, self.cols, row, col, to));
+            }
+            Layout::Mxfp4(mxfp4) => {
+                return self.row_by_row(from, to, |row, col, to| self.widen_mxfp4(mxfp4, row, col, to));
+            }
+            Layout::Scales => return widen_each(&self.data[from..], to, |[byte]| scale(byte)),
         };
         let bytes = &self.data[from * dtype.size()..][..to.len() * dtype.size()];
         match dtype {
@@ -20,13 +26,21 @@ impl Matrix<'_> {
         }
     }
 
-    /// Unpacks quantised weights, row by row.
-    fn unpack(&self, packing: Packing, from: usize, mut to: &mut [f32]) {
+    /// Widens the elements from `from` on by a function that takes those of row and column from there on.
+    fn row_by_row(&self, from: usize, mut to: &mut [f32], widen: impl Fn(usize, usize, &mut [f32])) {
         let (mut row, mut col) = (from / self.cols.max(1), from % self.cols.max(1));
         while !to.is_empty() {
             let (part, rest) = to.split_at_mut(to.len().min(self.cols - col));
-            unpack(packing, self.data, self.cols, row, col, part);
+            widen(row, col, part);
             (row, col, to) = (row + 1, 0, rest);
+        }
+    }
+
+    /// The values of row `row` from column `col` on.
+    fn widen_mxfp4(&self, mxfp4: Mxfp4, row: usize, col: usize, to: &mut [f32]) {
+        let (codes, scales) = self.mxfp4_row(mxfp4, row, 0);
+        for (col, to) in (col..).zip(to) {
+            *to = VALUES[usize::from(codes[col / 2] >> (col % 2 * 4) & 15)] * scale(scales[col / BLOCK]);
         }
     }
 }

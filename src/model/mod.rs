@@ -18,6 +18,7 @@ mod gemma3;
 mod glm4;
 mod glm4_moe;
 mod gpt_neox;
+mod gpt_oss;
 mod granite;
 mod layers;
 mod llama;
@@ -70,6 +71,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     gpt_neox::GPT_NEOX,
     granite::GRANITE,
     granite::GRANITE_MOE,
+    gpt_oss::GPT_OSS,
     llama::LLAMA,
     minimax::MINIMAX_M2,
     mistral::MISTRAL,

@@ -77,7 +77,7 @@ fn exact_layers_are_those_of_matmul() {
         let w = values(rows * cols, 1);
         let transposed: Vec<f32> = (0..cols * rows).map(|i| w[i % rows * cols + i / rows]).collect();
         let stored = bytes(&w);
-        let weights = Matrix { layout: Layout::Rows(Dtype::F32), rows, cols, data: &stored };
+        let weights = Matrix { layout: Layout::Rows(Dtype::F32), rows, cols, data: &stored, scales: &[] };
         for tokens in TOKENS {
             let x = values(tokens * cols, 2);
             let node = Node::new("", "MatMul", vec!["x".into(), "w".into()], vec!["y".into()]);
@@ -102,10 +102,10 @@ fn quantised_layers_are_those_of_matmulnbits() {
     for packing in known.iter().copied() {
         for (rows, cols) in SHAPES {
             let source = bytes(&values(rows * cols, 3));
-            let source = Matrix { layout: Layout::Rows(Dtype::F32), rows, cols, data: &source };
+            let source = Matrix { layout: Layout::Rows(Dtype::F32), rows, cols, data: &source, scales: &[] };
             let mut packed = vec![0; packing.bytes(rows, cols).unwrap()];
             kernels::pack(Isa::Portable, packing, &source, 0..rows, &mut packed);
-            let weights = Matrix { layout: Layout::Tiles(packing), rows, cols, data: &packed };
+            let weights = Matrix { layout: Layout::Tiles(packing), rows, cols, data: &packed, scales: &[] };
             let (bits, block) = (packing.bits(), packing.block());
             let (mut codes, mut scales) = (Vec::new(), Vec::new());
             for row in 0..rows {

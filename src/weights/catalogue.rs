@@ -222,9 +222,15 @@ impl Catalogue {
 
     fn missing(&self, name: &str) -> Error {
         let module = name.strip_suffix("weight").unwrap_or(name);
-        let beside =
-            self.places.keys().filter(|other| other.strip_prefix(module).is_some_and(|rest| rest != "bias")).min();
+        let beside = self
+            .places
+            .keys()
+            .filter(|other| other.strip_prefix(module).is_some_and(|rest| !rest.ends_with("bias")))
+            .min();
         let hint = match (beside, &self.stranger) {
+            (Some(fours), _) if fours.ends_with("_blocks") => {
+                format!("; there is `{}`, which is read where quantization_config says mxfp4", shown(fours))
+            }
             (Some(beside), _) => {
                 format!(
                     "; there is `{}`: quantised weights and adapters are not read, use the model they were made from",

@@ -10,8 +10,8 @@ use super::catalogue::Catalogue;
 use super::mapping::Mapping;
 use super::{MappedTensor, WeightTable};
 use crate::error::{Error, Result, bail, err};
-use crate::graph::Weight;
-use crate::kernels::{Dtype, Layout};
+use crate::graph::{Format, Weight};
+use crate::kernels::{Dtype, Layout, Mxfp4};
 use crate::source::{ModelFiles, Transfer, mistaken_content};
 
 /// What happens while weights are loaded.
@@ -48,7 +48,7 @@ pub(crate) fn load(
         let mapped = Mapped::open(model, catalogue, file)?;
         for (weight, name) in weights {
             let stored = mapped.find(weight, name)?;
-            bytes += stored.bytes.len() as u64;
+            bytes += stored.len();
             table.tensors.insert(weight.name.clone(), stored);
         }
         files.push((mapped, weights));
@@ -64,7 +64,7 @@ pub(crate) fn load(
 /// the order of their names, whatever the index says, and the last one counts.
 fn agree(mapped: &Mapped, later: &Mapped, weights: &[(&Weight, &str)]) -> Result<()> {
     for (weight, name) in weights.iter().filter(|(_, name)| later.header.metadata.info(name).is_some()) {
-        if mapped.find(weight, name)?.matrix().data != later.find(weight, name)?.matrix().data {
+        if mapped.find(weight, name)?.data() != later.find(weight, name)?.data() {
             bail!(
                 Malformed,
                 "tensor `{name}` is in {}, which the index names for it, and with other values in {}, from which transformers \
@@ -142,28 +142,38 @@ impl<'a> Mapped<'a> {
             .metadata
             .info(name)
             .ok_or_else(|| err!(NotFound, "tensor `{name}` is missing from {file}, which its index names"))?;
-        let layout = match info.dtype {
-            FileDtype::F32 => Layout::Rows(Dtype::F32),
-            FileDtype::F16 => Layout::Rows(Dtype::F16),
-            FileDtype::BF16 => Layout::Rows(Dtype::BF16),
-            other => bail!(
+        // From one row to the next, where rows of two matrices lie in turns.
+        let step = weight.strides().map_or(1, |strides| strides.row / weight.shape.last().copied().unwrap_or(1).max(1));
+        let layout = match (info.dtype, weight.format) {
+            (FileDtype::F32, Format::Numbers) => Layout::Rows(Dtype::F32),
+            (FileDtype::F16, Format::Numbers) => Layout::Rows(Dtype::F16),
+            (FileDtype::BF16, Format::Numbers) => Layout::Rows(Dtype::BF16),
+            (FileDtype::U8, Format::Mxfp4) => Layout::Mxfp4(Mxfp4 { step, coded: false }),
+            (FileDtype::U8, Format::Scales) => Layout::Scales,
+            (other, Format::Mxfp4 | Format::Scales) => bail!(
+                Unsupported,
+                "tensor `{name}` in {file} has dtype {other:?}, and four-bit floats and their scales are stored as U8"
+            ),
+            (other, Format::Numbers) => bail!(
                 Unsupported,
                 "tensor `{name}` in {file} has dtype {other:?} (supported: F32, F16, BF16; for quantised weights use the model \
                  they were made from)"
             ),
         };
-        if info.shape != weight.tensor_shape() {
+        if info.shape != weight.stored_shape() {
             bail!(
                 Malformed,
                 "tensor `{name}` in {file} has shape {:?}, config.json implies {:?}",
                 info.shape,
-                weight.tensor_shape()
+                weight.stored_shape()
             );
         }
         // The safetensors crate has checked the offsets, which count from behind the length prefix and the header.
         let begin = self.header.bytes + 8 + info.data_offsets.0;
         let end = self.header.bytes + 8 + info.data_offsets.1;
+        let strides = weight.strides();
         let (rows, cols) = match *weight.shape {
+            [values] if strides.is_some() => (values, 1),
             [cols] => (1, cols),
             [rows, cols] => (rows, cols),
             _ => bail!(Internal, "tensor `{name}`: rank {} in the graph", weight.shape.len()),
@@ -173,10 +183,17 @@ impl<'a> Mapped<'a> {
             bail!(Malformed, "tensor `{name}` in {file}: bytes {begin}..{end} do not match its shape or the file");
         }
         let part = weight.part.as_ref().map_or(Some(0), |part| layout.bytes(1, part.offset));
-        let own = part.zip(layout.bytes(rows, cols)).map(|(before, length)| begin + before..begin + before + length);
+        let length = match strides {
+            Some(strides) if rows > 0 && cols > 0 => {
+                layout.bytes(1, (rows - 1) * strides.row + (cols - 1) * strides.column + 1)
+            }
+            _ => layout.bytes(rows, cols),
+        };
+        let own = part.zip(length).map(|(before, length)| begin + before..begin + before + length);
         let Some(bytes) = own.filter(|bytes| bytes.end <= end) else {
             bail!(Internal, "`{}` is no part of tensor `{name}`", weight.name);
         };
-        Ok(MappedTensor { mapping: Arc::clone(&self.mapping), bytes, layout, rows, cols })
+        let strides = strides.filter(|_| weight.is_gathered());
+        Ok(MappedTensor { mapping: Arc::clone(&self.mapping), bytes, layout, rows, cols, strides })
     }
 }

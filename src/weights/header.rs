@@ -24,7 +24,7 @@ impl Header {
     /// that other readers know.
     pub(super) fn add(&mut self, name: &str, layout: Layout, shape: &[usize], bytes: Range<usize>) {
         let dtype = match layout {
-            Layout::Tiles(_) => "U8",
+            Layout::Tiles(_) | Layout::Mxfp4(_) | Layout::Scales => "U8",
             Layout::Rows(Dtype::F32) => "F32",
             Layout::Rows(Dtype::F16) => "F16",
             Layout::Rows(Dtype::BF16) => "BF16",

@@ -8,6 +8,7 @@ mod naming;
 mod new_file;
 mod packs;
 mod save;
+mod strided;
 
 pub(crate) use catalogue::Catalogue;
 pub(crate) use checkpoint::{Event, load};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
-use crate::graph::Weight;
+use crate::graph::{Strides, Weight};
 use crate::kernels::{self, Dtype, Layout, Matrix, Packing};
 use mapping::Mapping;
 
@@ -30,17 +31,24 @@ use mapping::Mapping;
 #[derive(Debug, Clone)]
 pub(crate) struct MappedTensor {
     mapping: Arc<Mapping>,
+    /// From the first value's to the last one's.
     bytes: Range<usize>,
     layout: Layout,
     rows: usize,
     cols: usize,
+    /// Where the values lie; `None`: one after another. Others are gathered before a kernel reads them.
+    strides: Option<Strides>,
 }
 
 impl MappedTensor {
     /// The tensor as the kernels read it; a vector is one row.
     pub(crate) fn matrix(&self) -> Matrix<'_> {
-        let data = &self.mapping.bytes()[self.bytes.clone()];
-        Matrix { layout: self.layout, rows: self.rows, cols: self.cols, data }
+        Matrix { layout: self.layout, rows: self.rows, cols: self.cols, data: self.data(), scales: &[] }
+    }
+
+    /// The bytes from its first value to its last one.
+    fn data(&self) -> &[u8] {
+        &self.mapping.bytes()[self.bytes.clone()]
     }
 
     /// The bytes of the tensor that it is, or a part of, as `weight` says.
@@ -55,9 +63,9 @@ impl MappedTensor {
         self.mapping.bytes().get(begin..begin + length)
     }
 
-    /// Bytes of the tensor as it is stored.
+    /// Bytes of the tensor's values as they are stored.
     pub(crate) fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.layout.bytes(self.rows, self.cols).map_or(u64::MAX, |bytes| bytes as u64)
     }
 
     /// Writes the tensor's values as little-endian `dtype`.
@@ -106,7 +114,7 @@ impl MappedTensor {
     fn packing(&self) -> std::io::Result<Packing> {
         match self.layout {
             Layout::Tiles(packing) => Ok(packing),
-            Layout::Rows(_) => Err(std::io::Error::other("the tensor is not quantised")),
+            _ => Err(std::io::Error::other("the tensor is not quantised")),
         }
     }
 
@@ -168,15 +176,15 @@ impl WeightTable {
 
     /// How most of the bytes are laid out.
     pub(crate) fn layout(&self) -> Option<Layout> {
-        self.tensors.values().max_by_key(|t| t.bytes.len()).map(MappedTensor::layout)
+        self.tensors.values().max_by_key(|t| t.len()).map(MappedTensor::layout)
     }
 }
 
 /// The type of most values of `tensors` that are not quantised.
 fn most<'t>(tensors: impl Iterator<Item = &'t MappedTensor>) -> Option<Dtype> {
     let plain = tensors.filter_map(|tensor| match tensor.layout {
-        Layout::Rows(dtype) => Some((tensor.bytes.len(), dtype)),
-        Layout::Tiles(_) => None,
+        Layout::Rows(dtype) => Some((tensor.len(), dtype)),
+        Layout::Tiles(_) | Layout::Mxfp4(_) | Layout::Scales => None,
     });
     plain.max_by_key(|(bytes, _)| *bytes).map(|(_, dtype)| dtype)
 }
@@ -193,7 +201,8 @@ impl<'a> Files<'a> {
     /// The number of the file that holds the tensor `name`, and the tensor's first byte there; `None` if it is of
     /// another type.
     pub(crate) fn place(&self, name: &str) -> Option<(usize, u64)> {
-        let tensor = self.table.get(name).filter(|tensor| tensor.layout == Layout::Rows(self.dtype))?;
+        let own = |tensor: &&MappedTensor| tensor.layout == Layout::Rows(self.dtype) && tensor.strides.is_none();
+        let tensor = self.table.get(name).filter(own)?;
         let file = self.mappings.iter().position(|mapping| Arc::ptr_eq(mapping, &tensor.mapping))?;
         Some((file, tensor.bytes.start as u64))
     }

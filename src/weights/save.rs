@@ -34,7 +34,7 @@ pub(crate) fn save(table: &WeightTable, wanted: &[&Weight], path: &Path) -> Resu
     let (mut header, mut at) = (Header::default(), 0);
     for (weight, layout, data) in &tensors {
         let end = at + data.len();
-        header.add(weight.tensor(), *layout, weight.tensor_shape(), at..end);
+        header.add(weight.tensor(), *layout, &weight.stored_shape(), at..end);
         at = end;
     }
     let header = header.bytes(ALIGN)?;

@@ -22,12 +22,19 @@ DTYPES = {"bf16": ("bfloat16", "BF16", 2), "f16": ("float16", "F16", 2), "f32": 
 MAX_FILE = 5 * 10**9  # as the hub splits them
 BLOCK = 1 << 22  # weights drawn at a time
 
-def split(shapes: Tensors, width: int) -> list[Tensors]:
+
+def stored(name: str, dtype: str) -> tuple[str, int]:
+    """The type of a tensor in safetensors, and bytes per element: of four-bit floats and their scales bytes."""
+    _, kind, width = DTYPES[dtype]
+    return ("U8", 1) if name.endswith(("_blocks", "_scales")) else (kind, width)
+
+
+def split(shapes: Tensors, dtype: str) -> list[Tensors]:
     """Share the tensors out, in order, to files of at most MAX_FILE bytes."""
     files: list[Tensors] = [{}]
     room = MAX_FILE
     for name, shape in shapes.items():
-        size = math.prod(shape) * width
+        size = math.prod(shape) * stored(name, dtype)[1]
         if size > room:
             files.append({})
             room = MAX_FILE
@@ -53,6 +60,12 @@ def write_tensor(out: BinaryIO, name: str, shape: tuple[int, ...], dtype: str, r
     scale = math.sqrt(3 / shape[-1]) if len(shape) == 2 else 0.1
     count = math.prod(shape)
     for start in range(0, count, BLOCK):
+        if stored(name, dtype)[0] == "U8":
+            # Random codes are around 3, and scales are powers of two that bring so many of them to 1.
+            exponent = 127 - round(math.log2(3 * math.sqrt(32 * shape[-1])))
+            low, high = (exponent, exponent + 2) if name.endswith("_scales") else (0, 256)
+            out.write(random.integers(low, high, min(BLOCK, count - start), dtype=np.uint8).data)
+            continue
         values = random.random(min(BLOCK, count - start), dtype=np.float32)
         values *= 2 * scale
         values += center - scale
@@ -61,10 +74,10 @@ def write_tensor(out: BinaryIO, name: str, shape: tuple[int, ...], dtype: str, r
 
 def write_file(path: Path, shapes: Tensors, dtype: str, random: np.random.Generator) -> None:
     """Write one safetensors file: the header's length, the header, and the tensors."""
-    _, kind, width = DTYPES[dtype]
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in shapes.items():
+        kind, width = stored(name, dtype)
         start, end = end, end + math.prod(shape) * width
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
@@ -84,7 +97,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    torch_dtype, _, width = DTYPES[options.dtype]
+    torch_dtype, _, _ = DTYPES[options.dtype]
     config = SHAPES[options.shape] | {"torch_dtype": torch_dtype}
     if options.layers:
         config["num_hidden_layers"] = options.layers
@@ -93,7 +106,7 @@ def main() -> None:
 
     random = np.random.Generator(np.random.SFC64(options.seed))
     shapes = tensors(config)
-    files = split(shapes, width)
+    files = split(shapes, options.dtype)
     if len(files) == 1:
         return write_file(options.out / "model.safetensors", shapes, options.dtype, random)
     weight_map: dict[str, str] = {}
@@ -101,7 +114,7 @@ def main() -> None:
         name = f"model-{number:05}-of-{len(files):05}.safetensors"
         write_file(options.out / name, part, options.dtype, random)
         weight_map |= dict.fromkeys(part, name)
-    total = sum(math.prod(shape) for shape in shapes.values()) * width
+    total = sum(math.prod(shape) * stored(name, options.dtype)[1] for name, shape in shapes.items())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (options.out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
 

@@ -162,6 +162,41 @@ SHAPES: dict[str, dict[str, Any]] = {
         bos_token_id=151643,
         eos_token_id=151645,
     ),
+    # Experts as published: four-bit floats.
+    "gpt-oss-20b": dict(
+        architectures=["GptOssForCausalLM"],
+        model_type="gpt_oss",
+        attention_bias=True,
+        head_dim=64,
+        hidden_act="silu",
+        hidden_size=2880,
+        initializer_range=0.02,
+        intermediate_size=2880,
+        num_hidden_layers=24,
+        num_attention_heads=64,
+        num_experts_per_tok=4,
+        num_key_value_heads=8,
+        num_local_experts=32,
+        max_position_embeddings=131072,
+        quantization_config=dict(quant_method="mxfp4", modules_to_not_convert=[]),
+        rms_norm_eps=1e-5,
+        rope_scaling=dict(
+            beta_fast=32.0,
+            beta_slow=1.0,
+            factor=32.0,
+            original_max_position_embeddings=4096,
+            rope_type="yarn",
+            truncate=False,
+        ),
+        rope_theta=150000.0,
+        sliding_window=128,
+        swiglu_limit=7.0,
+        tie_word_embeddings=False,
+        use_cache=True,
+        vocab_size=201088,
+        bos_token_id=199998,
+        eos_token_id=200002,
+    ),
 }
 
 
@@ -174,7 +209,7 @@ def tensors(config: dict[str, Any]) -> Tensors:
         norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
     for n in range(config["num_hidden_layers"]):
         layer = attention(config) | {f"{norm}.weight": (hidden,) for norm in norms}
-        layer |= experts(config) if "num_experts" in config else mlp(config)
+        layer |= feed_forward(config)
         shapes |= {f"model.layers.{n}.{name}": shape for name, shape in layer.items()}
     shapes["model.norm.weight"] = (hidden,)
     if not config["tie_word_embeddings"]:
@@ -191,11 +226,19 @@ def attention(config: dict[str, Any]) -> Tensors:
         return shapes | {"self_attn.qkv_proj.weight": (queries + 2 * keys, hidden)}
     for name, width in (("q", queries), ("k", keys), ("v", keys)):
         shapes[f"self_attn.{name}_proj.weight"] = (width, hidden)
-        if kind == "qwen2":
+        if kind in ("qwen2", "gpt_oss"):
             shapes[f"self_attn.{name}_proj.bias"] = (width,)
+    if kind == "gpt_oss":
+        shapes |= {"self_attn.o_proj.bias": (hidden,), "self_attn.sinks": (heads,)}
     if kind in ("gemma3_text", "qwen3_moe"):
         shapes |= {f"self_attn.{name}_norm.weight": (head,) for name in "qk"}
     return shapes
+
+
+def feed_forward(config: dict[str, Any]) -> Tensors:
+    if config["model_type"] == "gpt_oss":
+        return four_bit_experts(config)
+    return experts(config) if "num_experts" in config else mlp(config)
 
 
 def mlp(config: dict[str, Any]) -> Tensors:
@@ -215,4 +258,16 @@ def experts(config: dict[str, Any]) -> Tensors:
     shapes: Tensors = {"mlp.gate.weight": (count, hidden)}
     for expert in range(count):
         shapes |= gated(f"mlp.experts.{expert}", hidden, inner)
+    return shapes
+
+
+def four_bit_experts(config: dict[str, Any]) -> Tensors:
+    """Blocks of 32 weights of a row, two to a byte, and a scale for each block; gate and up row by row in turns."""
+    hidden, inner, count = config["hidden_size"], config["intermediate_size"], config["num_local_experts"]
+    shapes: Tensors = {"mlp.router.weight": (count, hidden), "mlp.router.bias": (count,)}
+    for name, rows, columns in (("gate_up_proj", 2 * inner, hidden), ("down_proj", hidden, inner)):
+        module = f"mlp.experts.{name}"
+        shapes[f"{module}_blocks"] = (count, rows, columns // 32, 16)
+        shapes[f"{module}_scales"] = (count, rows, columns // 32)
+        shapes[f"{module}_bias"] = (count, rows)
     return shapes

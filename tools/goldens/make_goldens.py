@@ -63,7 +63,10 @@ def random_model(family: str, spec: Spec, seed: int) -> PreTrainedModel:
                 weight.copy_(0.35 * noise)
             else:
                 weight.copy_(1.6 / weight.shape[-1] ** 0.5 * noise)
-    return cast(model, spec.dtype)
+    cast(model, spec.dtype)
+    if spec.published:
+        FAMILIES[family].prepare(model)
+    return model
 
 
 def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -73,7 +76,7 @@ def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     return model
 
 
-def write_folder(model: PreTrainedModel, spec: Spec, folder: Path) -> None:
+def write_folder(family: str, model: PreTrainedModel, spec: Spec, folder: Path) -> None:
     """Save the model as `spec` wants it spelled and split."""
     shutil.rmtree(folder, ignore_errors=True)
     stored = model.state_dict()
@@ -95,6 +98,8 @@ def write_folder(model: PreTrainedModel, spec: Spec, folder: Path) -> None:
         for key in spec.omit:
             part.pop(key, None)
     config |= spec.written
+    if spec.published:
+        FAMILIES[family].publish(folder, config)
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -174,9 +179,11 @@ def load(folder: Path, **overrides: Any) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=F32, attn_implementation="eager", **overrides).eval()
 
 
-def window_effect(folder: Path, ids: torch.Tensor, logits: torch.Tensor, window: int) -> float:
+def window_effect(
+    folder: Path, ids: torch.Tensor, logits: torch.Tensor, window: int, reading: dict[str, Any]
+) -> float:
     """How much the sliding window changes the logits, and that only beyond it."""
-    without = prompt_pass(load(folder, sliding_window=4096), ids)["logits"]
+    without = prompt_pass(load(folder, sliding_window=4096, **reading), ids)["logits"]
     change = (logits - without).abs().amax(-1)
     assert change[:window].max() < 1e-4 < 0.1 < change[window:].max(), folder
     return round(change.max().item(), 3)
@@ -187,8 +194,9 @@ def make(family: str, name: str, spec: Spec) -> None:
     folder = OUT / name
     for seed in range(1000):
         built = random_model(family, spec, seed)
-        write_folder(built, spec, folder)
-        model = load(folder)
+        write_folder(family, built, spec, folder)
+        reading = FAMILIES[family].reading() if spec.published else {}
+        model = load(folder, **reading)
         random = torch.Generator().manual_seed(seed)
         ids = torch.randint(model.config.vocab_size, (1, spec.prompt), generator=random)
         greedy_ids, margin = greedy(model, ids)
@@ -222,7 +230,7 @@ def make(family: str, name: str, spec: Spec) -> None:
         answers[f"{what}.logits"] = prompt_pass(model, prompt)["logits"]
     window = getattr(model.config, "sliding_window", None)
     if window:
-        golden["window_effect"] = window_effect(folder, ids, answers["logits"], window)
+        golden["window_effect"] = window_effect(folder, ids, answers["logits"], window, reading)
     save_file({key: value.contiguous() for key, value in answers.items()}, folder / "golden.safetensors")
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
     print(name, f"seed {seed}", f"margin {margin:.4f}", f"logits' std {answers['logits'].std():.2f}")

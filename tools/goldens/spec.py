@@ -21,6 +21,9 @@ class Spec:
     files: int = 1
     # Tensors as transformers 5 holds them in memory: all experts of a layer in one, and under its own names.
     stacked: bool = False
+    # Whether weights are rounded and respelled as published, which the family's own functions do: `prepare` the
+    # model, `publish` its folder, and what `reading` it takes.
+    published: bool = False
     prompt: int = 32
     # What config.json says otherwise than transformers would write it.
     written: dict[str, Any] = field(default_factory=dict)

@@ -113,7 +113,7 @@ impl Situation<'_> {
         let stored = table.and_then(|table| table.dtype_of(&wanted)).or(said);
         let bytes = |weight: &Weight| match table.and_then(|table| table.get(&weight.name)) {
             Some(stored) => stored.len(),
-            None => weight.shape.iter().product::<usize>() as u64 * said.map_or(4, |dtype| dtype.size() as u64),
+            None => weight.stored_bytes(said.map_or(4, Dtype::size)),
         };
         let weight_bytes = precision.bytes(&wanted, bytes);
         let dtype = self.target.dtype(stored);

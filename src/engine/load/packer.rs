@@ -44,17 +44,16 @@ impl Packer {
         self.precision.blocks()
     }
 
-    /// Packs the weights `wanted`, if the shard is quantised.
+    /// The weights `wanted` as kernels read them: packed, if the shard is quantised.
     pub(crate) fn pack(&self, exact: WeightTable, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
-        let Some(packing) = self.precision.packing() else { return Ok(exact) };
-        let threads = Runtime::get()?.threads();
-        weights::packed(&exact, wanted, packing, &self.name, self.store.as_ref(), threads, &mut |event| {
+        let (packing, threads) = (self.precision.packing(), Runtime::get()?.threads());
+        weights::packed(exact, wanted, packing, &self.name, self.store.as_ref(), threads, &mut |event| {
             report.event(event)
         })
     }
 
-    /// Whether the packed weights differ from the checkpoint's.
-    pub(crate) fn changes(&self) -> bool {
-        self.precision.packing().is_some()
+    /// Whether the weights `wanted` lie elsewhere than in the checkpoint when they are packed.
+    pub(crate) fn changes(&self, wanted: &[&Weight]) -> bool {
+        self.precision.packing().is_some() || wanted.iter().any(|weight| weight.is_gathered())
     }
 }

@@ -24,6 +24,8 @@ constants! {
         ORTSHARD_DTYPE_INT8 = 16,
         /// 4 bits a value, with scales. Weights; no tensor of a call.
         ORTSHARD_DTYPE_INT4 = 17,
+        /// Four-bit floats (E2M1) with a scale for each 32, as GPT-OSS is published in. Weights; no tensor of a call.
+        ORTSHARD_DTYPE_MXFP4 = 18,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::ffi::basics::constants::{
     ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_INT4, ORTSHARD_DTYPE_INT8,
+    ORTSHARD_DTYPE_MXFP4,
 };
 use crate::ffi::basics::objects::ortshard_shard;
 use crate::ffi::frame::guard::{guard, on};
@@ -49,7 +50,7 @@ pub struct ortshard_shard_info {
     /// The longest sequence the model allows, in tokens.
     pub max_positions: u32,
     /// Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16,
-    /// ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8 or ORTSHARD_DTYPE_INT4.
+    /// ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8, ORTSHARD_DTYPE_INT4 or ORTSHARD_DTYPE_MXFP4.
     pub weight_dtype: i32,
     /// Where it runs: an ORTSHARD_DEVICE_* constant.
     pub device: i32,
@@ -167,6 +168,7 @@ fn describe(info: &ShardInfo) -> ortshard_shard_info {
             WeightType::Bf16 => ORTSHARD_DTYPE_BF16,
             WeightType::Int8 => ORTSHARD_DTYPE_INT8,
             WeightType::Int4 => ORTSHARD_DTYPE_INT4,
+            WeightType::Mxfp4 => ORTSHARD_DTYPE_MXFP4,
         },
         device,
         device_index,

@@ -1,11 +1,12 @@
 //! One task's area of a layer: some tokens by some rows of weights, cut into tiles in one of two ways.
 
 use super::super::shared::{Output, Scratch};
-use super::super::simd::{BF16, Element, F16, F32};
+use super::super::simd::{BF16, F16, F32};
 use super::super::simd::{Kernel, Simd};
-use super::super::{Dtype, Matrix};
+use super::super::{Dtype, Layout, Matrix};
 use super::finish::Finish;
-use super::tile::{Ahead, Rows, accumulate, fold, panel_cols};
+use super::source::{Fours, Plain, Source};
+use super::tile::{Rows, accumulate, fold};
 use std::ops::Range;
 
 /// Up to this many tokens the weights are widened where they are used, again for every three tokens; beyond, once into a panel
@@ -19,7 +20,6 @@ const PANEL_TOKENS: usize = 64;
 
 /// An area of one layer: these tokens by these rows of weights.
 pub(super) struct PlainArea<'a> {
-    pub(super) dtype: Dtype,
     pub(super) x: &'a [f32],
     pub(super) weights: &'a Matrix<'a>,
     pub(super) bias: Option<&'a Matrix<'a>>,
@@ -32,10 +32,12 @@ pub(super) struct PlainArea<'a> {
 impl Kernel for PlainArea<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.dtype {
-            Dtype::F32 => self.strips::<S, F32>(simd),
-            Dtype::F16 => self.strips::<S, F16>(simd),
-            Dtype::BF16 => self.strips::<S, BF16>(simd),
+        match self.weights.layout {
+            Layout::Rows(Dtype::F32) => self.strips(simd, Plain::<F32>::new(self.weights)),
+            Layout::Rows(Dtype::F16) => self.strips(simd, Plain::<F16>::new(self.weights)),
+            Layout::Rows(Dtype::BF16) => self.strips(simd, Plain::<BF16>::new(self.weights)),
+            Layout::Mxfp4(mxfp4) => self.strips(simd, Fours::new(self.weights, mxfp4)),
+            Layout::Tiles(_) | Layout::Scales => self.y.incomplete(),
         }
     }
 }
@@ -43,19 +45,19 @@ impl Kernel for PlainArea<'_> {
 impl PlainArea<'_> {
     /// As many rows at once as the registers hold beside three tokens: 3 x 8 or 3 x 4 sums.
     #[inline(always)]
-    fn strips<S: Simd, E: Element>(&self, simd: S) {
+    fn strips<S: Simd, W: Source>(&self, simd: S, source: W) {
         let (rows, tokens) = (self.rows.len(), self.tokens.len());
-        let panel_len = 8 * panel_cols(self.weights.cols);
+        let panel_len = 8 * source.panel_cols();
         let bias_len = rows.next_multiple_of(16);
         let mut scratch = Scratch::take(panel_len + bias_len + tokens * rows);
         let (panel, rest) = scratch.values().split_at_mut(panel_len);
         let (bias, totals) = rest.split_at_mut(bias_len);
         let totals = &mut totals[..tokens * rows];
         match (tokens <= DIRECT_TOKENS, S::REGISTERS >= 32) {
-            (true, true) => self.direct::<S, E, 8>(simd, totals),
-            (true, false) => self.direct::<S, E, 4>(simd, totals),
-            (false, true) => self.shared::<S, E, 8>(simd, panel, totals),
-            (false, false) => self.shared::<S, E, 4>(simd, &mut panel[..panel_len / 2], totals),
+            (true, true) => self.direct::<S, W, 8>(simd, source, totals),
+            (true, false) => self.direct::<S, W, 4>(simd, source, totals),
+            (false, true) => self.shared::<S, W, 8>(simd, source, panel, totals),
+            (false, false) => self.shared::<S, W, 4>(simd, source, &mut panel[..panel_len / 2], totals),
         }
         let bias = &mut bias[..rows];
         match self.bias {
@@ -72,53 +74,56 @@ impl PlainArea<'_> {
     /// Few tokens, straight from the weights. A tile's rows lie far apart, each the next of its own run of rows: memory serves
     /// several long streams faster than one (measured: 16 GB/s a core against 11).
     #[inline(always)]
-    fn direct<S: Simd, E: Element, const N: usize>(&self, simd: S, totals: &mut [f32]) {
+    fn direct<S: Simd, W: Source, const N: usize>(&self, simd: S, source: W, totals: &mut [f32]) {
         let rows = self.rows.len();
         let apart = rows / N;
         for row in 0..apart {
-            self.direct_strip::<S, E, N>(simd, row, apart, totals);
+            self.direct_strip::<S, W, N>(simd, source, (row, apart), totals);
         }
         for row in apart * N..rows {
-            self.direct_strip::<S, E, 1>(simd, row, 1, totals);
+            self.direct_strip::<S, W, 1>(simd, source, (row, 1), totals);
         }
     }
 
     /// Rows `row`, `row + apart` and so on of the area, all tokens.
     #[inline(always)]
-    fn direct_strip<S: Simd, E: Element, const N: usize>(&self, simd: S, row: usize, apart: usize, totals: &mut [f32]) {
+    fn direct_strip<S: Simd, W: Source, const N: usize>(
+        &self,
+        simd: S,
+        source: W,
+        rows: (usize, usize),
+        totals: &mut [f32],
+    ) {
         let mut token = 0;
         while token < self.tokens.len() {
             let take = share(self.tokens.len() - token);
             match take {
-                1 => self.direct_tile::<S, E, 1, N>(simd, row, apart, token, totals),
-                2 => self.direct_tile::<S, E, 2, N>(simd, row, apart, token, totals),
-                _ => self.direct_tile::<S, E, 3, N>(simd, row, apart, token, totals),
+                1 => self.direct_tile::<S, W, 1, N>(simd, source, rows, token, totals),
+                2 => self.direct_tile::<S, W, 2, N>(simd, source, rows, token, totals),
+                _ => self.direct_tile::<S, W, 3, N>(simd, source, rows, token, totals),
             }
             token += take;
         }
     }
 
     #[inline(always)]
-    fn direct_tile<S: Simd, E: Element, const M: usize, const N: usize>(
+    fn direct_tile<S: Simd, W: Source, const M: usize, const N: usize>(
         &self,
         simd: S,
-        row: usize,
-        apart: usize,
+        source: W,
+        (row, apart): (usize, usize),
         token: usize,
         totals: &mut [f32],
     ) {
         let (rows, cols) = (self.rows.len(), self.weights.cols);
-        let row_bytes = cols * E::SIZE;
         let x = self.x[(self.tokens.start + token) * cols..][..M * cols].as_ptr();
-        let w = self.weights.data[(self.rows.start + row) * row_bytes..][..((N - 1) * apart + 1) * row_bytes].as_ptr();
-        let panel_cols = panel_cols(cols);
+        let panel_cols = source.panel_cols();
         for from in (0..cols).step_by(panel_cols) {
             let count = panel_cols.min(cols - from);
-            // SAFETY: the slices hold M rows and N rows `apart` of cols elements. Only the first tokens meet the weights in memory.
+            // SAFETY: the slice holds M rows of cols values. Only the first tokens meet the weights in memory.
             let sums = unsafe {
                 let x = Rows { at: x.add(from), stride: cols };
-                let w = Rows { at: w.add(from * E::SIZE), stride: apart * row_bytes };
-                accumulate::<S, E, M, N>(simd, x, w, count, token == 0)
+                source.sums::<S, M, N>(simd, x, (self.rows.start + row, apart), (from, count), token == 0)
             };
             for (m, sums) in sums.iter().enumerate() {
                 let totals = totals[(token + m) * rows + row..].iter_mut().step_by(apart);
@@ -134,9 +139,9 @@ impl PlainArea<'_> {
     /// that the tokens' columns of one panel stay in the second-level cache while the weights pass by; the folded sums wait in
     /// scratch memory.
     #[inline(always)]
-    fn shared<S: Simd, E: Element, const N: usize>(&self, simd: S, panel: &mut [f32], totals: &mut [f32]) {
+    fn shared<S: Simd, W: Source, const N: usize>(&self, simd: S, source: W, panel: &mut [f32], totals: &mut [f32]) {
         let (rows, cols, all) = (self.rows.len(), self.weights.cols, self.tokens.len());
-        let panel_cols = panel_cols(cols);
+        let panel_cols = source.panel_cols();
         let parts = if S::REGISTERS >= 32 { 1 } else { all.div_ceil(PANEL_TOKENS) };
         let each = all.div_ceil(parts).next_multiple_of(TILE_TOKENS);
         totals.fill(0.0);
@@ -146,11 +151,11 @@ impl PlainArea<'_> {
                 let tokens = token..(token + each).min(all);
                 let mut part = PanelPart { row: 0, tokens, from, count };
                 while part.row + N <= rows {
-                    self.shared_strip::<S, E, N>(simd, &part, panel, totals);
+                    self.shared_strip::<S, W, N>(simd, source, &part, panel, totals);
                     part.row += N;
                 }
                 while part.row < rows {
-                    self.shared_strip::<S, E, 1>(simd, &part, &mut panel[..panel_cols], totals);
+                    self.shared_strip::<S, W, 1>(simd, source, &part, &mut panel[..panel_cols], totals);
                     part.row += 1;
                 }
             }
@@ -159,17 +164,21 @@ impl PlainArea<'_> {
 
     /// `N` rows of one panel, some tokens.
     #[inline(always)]
-    fn shared_strip<S: Simd, E: Element, const N: usize>(
+    fn shared_strip<S: Simd, W: Source, const N: usize>(
         &self,
         simd: S,
+        source: W,
         part: &PanelPart,
         panel: &mut [f32],
         totals: &mut [f32],
     ) {
         let row = self.rows.start + part.row;
-        self.widen::<S, E, N>(simd, row, part.from, part.count, panel);
+        let stride = panel.len() / N;
+        for n in 0..N {
+            source.widen(simd, row + n, part.from, &mut panel[n * stride..][..part.count]);
+        }
         let times = part.tokens.len().div_ceil(TILE_TOKENS);
-        let mut ahead = Ahead::new::<E, N>(self.weights, row + N, part.from, part.count, times);
+        let mut ahead = source.ahead::<N>(row + N, part.from, part.count, times);
         let mut token = part.tokens.start;
         while token < part.tokens.end {
             ahead.ask(simd);
@@ -180,32 +189,6 @@ impl PlainArea<'_> {
                 _ => self.panel_tile::<S, 3, N>(simd, part, token, panel, totals),
             }
             token += take;
-        }
-    }
-
-    /// Widens `count` columns of `N` rows into a panel.
-    #[inline(always)]
-    fn widen<S: Simd, E: Element, const N: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        from: usize,
-        count: usize,
-        panel: &mut [f32],
-    ) {
-        let cols = self.weights.cols;
-        let (whole, rest) = (count / S::LANES * S::LANES, count % S::LANES);
-        let stride = panel.len() / N;
-        for n in 0..N {
-            let w = self.weights.data[((row + n) * cols + from) * E::SIZE..][..count * E::SIZE].as_ptr();
-            let to = panel[n * stride..][..count].as_mut_ptr();
-            // SAFETY: both slices hold count elements.
-            unsafe {
-                for at in (0..whole).step_by(S::LANES) {
-                    simd.store(E::load(simd, w.add(at * E::SIZE)), to.add(at));
-                }
-                simd.store_part(E::load_part(simd, w.add(whole * E::SIZE), rest), to.add(whole), rest);
-            }
         }
     }
 

@@ -27,8 +27,18 @@ pub(super) struct CodedArea<'a> {
     pub(super) bias: Option<&'a Matrix<'a>>,
     pub(super) finish: &'a Finish<'a>,
     pub(super) y: &'a Output<'a>,
+    pub(super) part_of: PartOf,
     pub(super) rows: Range<usize>,
     pub(super) tokens: Range<usize>,
+}
+
+/// The layer that `weights` may be only a part of.
+#[derive(Clone, Copy)]
+pub(super) struct PartOf {
+    /// All its rows.
+    pub(super) rows: usize,
+    /// The row that the first one of `weights` is.
+    pub(super) first: usize,
 }
 
 impl LinesKernel for CodedArea<'_> {
@@ -37,7 +47,8 @@ impl LinesKernel for CodedArea<'_> {
         match self.packing {
             Packing::Int4 => self.all::<L, Nibbles<128>>(isa),
             Packing::Int4Fine => self.all::<L, Nibbles<32>>(isa),
-            Packing::Int8 => self.all::<L, Bytes>(isa),
+            Packing::Int8 => self.all::<L, Bytes<128>>(isa),
+            Packing::Int8Fine => self.all::<L, Bytes<32>>(isa),
         }
     }
 }
@@ -149,11 +160,11 @@ impl CodedArea<'_> {
             let count = ROWS.min(self.rows.end - row);
             let mut bias = [0.0; ROWS];
             if let Some(matrix) = self.bias {
-                matrix.widen(row, &mut bias[..count]);
+                matrix.widen(self.part_of.first + row, &mut bias[..count]);
             }
             for (m, totals) in totals.iter().enumerate() {
                 let sums = isa.store(totals[n]);
-                let from = (first + m) * self.weights.rows + row;
+                let from = (first + m) * self.part_of.rows + self.part_of.first + row;
                 // SAFETY: no other task has these tokens of these rows.
                 unsafe { self.finish.write(isa.float(), self.y, from, &sums[..count], &bias[..count]) };
             }

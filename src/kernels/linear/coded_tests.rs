@@ -3,10 +3,10 @@ use super::super::testing::{Packed, Random, Stored, Threads, bits};
 use super::super::{Dtype, Packing, Serial};
 use super::*;
 
-const PACKINGS: [Packing; 3] = [Packing::Int4, Packing::Int4Fine, Packing::Int8];
+const PACKINGS: [Packing; 4] = [Packing::Int4, Packing::Int4Fine, Packing::Int8, Packing::Int8Fine];
 
 /// Activations as the documentation says they are coded, back to values.
-fn coded(x: &[f32], cols: usize, block: usize) -> Vec<f64> {
+pub(super) fn coded(x: &[f32], cols: usize, block: usize) -> Vec<f64> {
     let mut values = Vec::new();
     for block in x.chunks(cols).flat_map(|x| x.chunks(block)) {
         let most = block.iter().fold(0.0_f32, |most, x| x.abs().max(most));
@@ -17,7 +17,7 @@ fn coded(x: &[f32], cols: usize, block: usize) -> Vec<f64> {
 }
 
 /// `x W^T + b + r` in f64, and for each element the sum of magnitudes that its rounding errors are relative to.
-fn reference(x: &[f64], w: &[f32], cols: usize, others: [Option<&[f32]>; 2]) -> Vec<(f64, f64)> {
+pub(super) fn reference(x: &[f64], w: &[f32], cols: usize, others: [Option<&[f32]>; 2]) -> Vec<(f64, f64)> {
     let mut result = Vec::new();
     let rows = w.len() / cols;
     for x in x.chunks(cols) {
@@ -35,7 +35,7 @@ fn reference(x: &[f64], w: &[f32], cols: usize, others: [Option<&[f32]>; 2]) -> 
     result
 }
 
-fn check(y: &[f32], expected: &[(f64, f64)], cols: usize, what: &str) {
+pub(super) fn check(y: &[f32], expected: &[(f64, f64)], cols: usize, what: &str) {
     // A handful of roundings for each block, and sums over blocks.
     let tolerance = (cols as f64 / 32.0 + 8.0) * f64::from(f32::EPSILON);
     for (i, (y, (value, magnitude))) in y.iter().zip(expected).enumerate() {
@@ -121,7 +121,8 @@ fn layers_of_every_kind_at_once_have_the_bits_of_each_alone() {
     let cols = 150;
     let plain = Stored::new(70, cols, Dtype::BF16, 10);
     let packed = PACKINGS.map(|packing| Packed::new(40, cols, packing, 11));
-    let matrices = [packed[0].matrix(), plain.matrix(), packed[1].matrix(), packed[2].matrix()];
+    let matrices = [&packed[0], &packed[1], &packed[2], &packed[3]].map(Packed::matrix);
+    let matrices = [matrices[0], plain.matrix(), matrices[1], matrices[2], matrices[3]];
     for isa in Isa::available() {
         for (tokens, threads) in [(1, 1), (1, 4), (3, 2), (20, 3)] {
             let x = Random::new(12).values(tokens * cols);

@@ -58,7 +58,7 @@ pub(super) trait Coding {
 /// Four bits.
 pub(super) struct Nibbles<const BLOCK: usize>;
 /// Eight bits.
-pub(super) struct Bytes;
+pub(super) struct Bytes<const BLOCK: usize>;
 
 impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
     const PACKING: Packing = if BLOCK == Packing::Int4.block() { Packing::Int4 } else { Packing::Int4Fine };
@@ -109,8 +109,8 @@ impl<const BLOCK: usize> Coding for Nibbles<BLOCK> {
     }
 }
 
-impl Coding for Bytes {
-    const PACKING: Packing = Packing::Int8;
+impl<const BLOCK: usize> Coding for Bytes<BLOCK> {
+    const PACKING: Packing = if BLOCK == Packing::Int8.block() { Packing::Int8 } else { Packing::Int8Fine };
     const PANEL_LINE: usize = LINE;
     type Line<L: Lines> = L::Codes;
     type Products<L: Lines> = L::Sums;

@@ -4,10 +4,11 @@ use super::super::activation::{ActivateRows, Activation};
 use super::super::packed::activations::Activations;
 use super::super::packed::dispatch::run_lines;
 use super::super::shared::Output;
-use super::super::{Isa, Layout, Matrix, Packing, Parallel};
+use super::super::{Isa, Layout, Matrix, Mxfp4, Packing, Parallel, mxfp4};
 use super::area::PlainArea;
-use super::coded::CodedArea;
+use super::coded::{CodedArea, PartOf};
 use super::finish::Finish;
+use super::fours::FoursArea;
 use std::ops::Range;
 
 /// One linear layer of a job.
@@ -23,15 +24,35 @@ impl Layer<'_> {
         let Self { weights, bias, finish } = self;
         let bias = bias.as_ref();
         match weights.layout {
-            Layout::Rows(dtype) => isa.run(PlainArea { dtype, x, weights, bias, finish, y, rows, tokens }),
-            Layout::Tiles(packing) => {
-                if let Some(x) = coded.iter().flatten().find(|coded| coded.block == packing.block()) {
-                    run_lines(isa, CodedArea { x: *x, weights, packing, bias, finish, y, rows, tokens });
-                } else {
-                    y.incomplete();
+            Layout::Rows(_) | Layout::Mxfp4(Mxfp4 { coded: false, .. }) => {
+                isa.run(PlainArea { x, weights, bias, finish, y, rows, tokens });
+            }
+            Layout::Tiles(_) | Layout::Mxfp4(_) | Layout::Scales => {
+                let block = coded_block(weights.layout);
+                let Some(x) = coded.iter().flatten().copied().find(|coded| block == Some(coded.block)) else {
+                    return y.incomplete();
+                };
+                match weights.layout {
+                    Layout::Mxfp4(mxfp4) => {
+                        run_lines(isa, FoursArea { x, weights, mxfp4, bias, finish, y, rows, tokens });
+                    }
+                    Layout::Tiles(packing) => {
+                        let part_of = PartOf { rows: weights.rows, first: 0 };
+                        run_lines(isa, CodedArea { x, weights, packing, bias, finish, y, part_of, rows, tokens });
+                    }
+                    Layout::Rows(_) | Layout::Scales => y.incomplete(),
                 }
             }
         }
+    }
+}
+
+/// How wide the blocks of activations are that such weights meet; `None`: they meet values.
+fn coded_block(layout: Layout) -> Option<usize> {
+    match layout {
+        Layout::Tiles(packing) => Some(packing.block()),
+        Layout::Mxfp4(Mxfp4 { coded, .. }) => coded.then_some(mxfp4::BLOCK),
+        Layout::Rows(_) | Layout::Scales => None,
     }
 }
 
@@ -46,7 +67,7 @@ pub(in super::super) fn coded_bytes(layouts: impl Iterator<Item = Layout>, token
     let mut bytes = [0; 2];
     for layout in layouts {
         for (block, bytes) in BLOCKS.into_iter().zip(&mut bytes) {
-            if matches!(layout, Layout::Tiles(packing) if packing.block() == block) {
+            if coded_block(layout) == Some(block) {
                 *bytes = Activations::bytes(block, tokens, cols);
             }
         }
@@ -112,7 +133,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.layers().map(|layer| layer.weights.data.len()).sum()
+        self.layers().map(|layer| layer.weights.bytes()).sum()
     }
 
     /// Writes these rows of the result for these tokens.

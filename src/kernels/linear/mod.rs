@@ -12,8 +12,12 @@ mod coded_tests;
 mod coding;
 mod cut;
 mod finish;
+mod fours;
+#[cfg(test)]
+mod fours_tests;
 mod job;
 mod parts;
+mod source;
 #[cfg(test)]
 mod tests;
 mod tile;

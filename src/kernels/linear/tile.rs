@@ -4,20 +4,19 @@
 //! column of a panel to the last by one fused multiply-add per register of columns, then folded to one value and added to those of
 //! the panels before. The order of additions is therefore the same in every tile shape.
 
-use super::super::Matrix;
 use super::super::simd::Element;
 use super::super::simd::Simd;
 
 /// Most columns of a panel: its rows and a tile's tokens stay in the first-level cache together (8 rows of 28 KB, 3 of 11 KB).
-const PANEL_COLS: usize = 896;
+pub(super) const PANEL_COLS: usize = 896;
 /// How far ahead of its use a weight is asked for, in each row of a tile.
 const PREFETCH_BYTES: usize = 1 << 10;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Columns of a panel: equal shares of all, so it depends on the layer alone.
-pub(super) fn panel_cols(cols: usize) -> usize {
-    cols.div_ceil(cols.div_ceil(PANEL_COLS).max(1)).next_multiple_of(16)
+/// Columns of a panel: equal shares of all, each a multiple of `step`, which [`PANEL_COLS`] is.
+pub(super) fn panel_cols(cols: usize, step: usize) -> usize {
+    cols.div_ceil(cols.div_ceil(PANEL_COLS).max(1)).next_multiple_of(step)
 }
 
 /// The sums over the lanes of one token's registers of a tile.
@@ -48,17 +47,10 @@ pub(super) struct Ahead {
 
 impl Ahead {
     #[inline(always)]
-    pub(super) fn new<E: Element, const N: usize>(
-        weights: &Matrix,
-        row: usize,
-        from: usize,
-        count: usize,
-        times: usize,
-    ) -> Self {
-        let row_bytes = count * E::SIZE;
+    pub(super) fn new<const N: usize>(start: *const u8, stride: usize, row_bytes: usize, times: usize) -> Self {
         Self {
-            start: weights.data.as_ptr().wrapping_add((row * weights.cols + from) * E::SIZE),
-            stride: weights.cols * E::SIZE,
+            start,
+            stride,
             row_bytes,
             row: 0,
             byte: 0,

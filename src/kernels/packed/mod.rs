@@ -7,8 +7,8 @@
 //! model that are quantised at different times belong together.
 //!
 //! A matrix of `rows x cols` is a sequence of *tiles* of 16 rows, without gaps, the last one filled up with rows of zeros. A tile
-//! holds *blocks* of 128 columns ([`Packing::Int4`], [`Packing::Int8`]) or 32 ([`Packing::Int4Fine`]), the last one filled up
-//! with columns of zeros. Two blocks at a time follow each other:
+//! holds *blocks* of 128 columns ([`Packing::Int4`], [`Packing::Int8`]) or 32 ([`Packing::Int4Fine`], [`Packing::Int8Fine`]), the
+//! last one filled up with columns of zeros. Two blocks at a time follow each other:
 //!
 //! ```text
 //! 64 bytes   the scales: bfloat16 little-endian, 16 of the first block's rows, then 16 of the second's
@@ -21,7 +21,7 @@
 //!
 //! ```text
 //! Int4, Int4Fine   8 columns a line: byte j of a row has column j in its low four bits and column 4 + j in its high ones
-//! Int8             4 columns a line: byte j of a row is column j
+//! Int8, Int8Fine   4 columns a line: byte j of a row is column j
 //! ```
 //!
 //! A code is unsigned, and means `(code - 8) * scale` for four bits and `(code - 128) * scale` for eight, which is never below

@@ -52,7 +52,7 @@ impl Kernel for Pack<'_> {
     fn run<S: Simd>(self, simd: S) {
         match self.packing {
             Packing::Int4 | Packing::Int8 => self.tiles::<S, 128>(simd),
-            Packing::Int4Fine => self.tiles::<S, 32>(simd),
+            Packing::Int4Fine | Packing::Int8Fine => self.tiles::<S, 32>(simd),
         }
     }
 }
@@ -94,7 +94,7 @@ impl Pack<'_> {
                     unsafe { block.fill::<S, F32>(simd, values.as_ptr().cast(), BLOCK * F32::SIZE) };
                 }
                 let (scales, inverses) = match packing {
-                    Packing::Int8 => block.widest_scales(),
+                    Packing::Int8 | Packing::Int8Fine => block.widest_scales(),
                     Packing::Int4 | Packing::Int4Fine => block.best_scales(simd),
                 };
                 let (scales_at, codes_at) = packing.place(number);
@@ -103,7 +103,7 @@ impl Pack<'_> {
                 }
                 let lines = tile[codes_at..][..packing.block_bytes()].as_chunks_mut::<LINE>().0;
                 match packing {
-                    Packing::Int8 => block.eight_bits(&inverses, lines),
+                    Packing::Int8 | Packing::Int8Fine => block.eight_bits(&inverses, lines),
                     Packing::Int4 | Packing::Int4Fine => block.four_bits(&inverses, lines),
                 }
             }

@@ -11,7 +11,7 @@ fn matrix(values: &[f32], cols: usize) -> (Vec<u8>, usize, usize) {
 
 fn packed(values: &[f32], cols: usize, packing: Packing) -> Packed {
     let (data, rows, cols) = matrix(values, cols);
-    Packed::of(&Matrix { layout: Layout::Rows(Dtype::F32), rows, cols, data: &data }, packing)
+    Packed::of(&Matrix { layout: Layout::Rows(Dtype::F32), rows, cols, data: &data, scales: &[] }, packing)
 }
 
 /// Weights that need no rounding, so that every byte is known: the file format as the documentation has it.

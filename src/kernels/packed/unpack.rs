@@ -22,7 +22,7 @@ pub fn codes(packing: Packing, matrix: &Matrix, row: usize, to: &mut Vec<u8>) {
         for line in lines.as_chunks::<LINE>().0 {
             let [a, b, c, d] = line.as_chunks().0[tile.lane];
             match packing {
-                Packing::Int8 => to.extend([a, b, c, d]),
+                Packing::Int8 | Packing::Int8Fine => to.extend([a, b, c, d]),
                 // The low halves are four columns, the high ones the next four.
                 Packing::Int4 | Packing::Int4Fine => {
                     to.extend([a & 0x0f | b << 4, c & 0x0f | d << 4, a >> 4 | b & 0xf0, c >> 4 | d & 0xf0]);
@@ -62,7 +62,7 @@ impl<'a> Tile<'a> {
         let (line, within) = (within / packing.line_cols(), within % packing.line_cols());
         let byte = self.bytes[codes + line * LINE + 4 * self.lane + within % 4];
         match packing {
-            Packing::Int8 => byte,
+            Packing::Int8 | Packing::Int8Fine => byte,
             Packing::Int4 | Packing::Int4Fine => byte >> (within / 4 * 4) & 15,
         }
     }

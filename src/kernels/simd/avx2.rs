@@ -1,5 +1,6 @@
 //! AVX2 with FMA and F16C (Haswell, Zen and later): eight lanes, sixteen registers.
 
+use super::super::mxfp4::VALUES;
 use super::{Element, Simd};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::x86_64::*;
@@ -30,6 +31,8 @@ impl Avx2 {
 // SAFETY of every block below: `self` proves the instructions; pointers are the caller's promise.
 impl Simd for Avx2 {
     type V = __m256;
+    /// The eight magnitudes.
+    type Fours = __m256;
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
 
@@ -89,6 +92,24 @@ impl Simd for Avx2 {
     unsafe fn load_i8(self, from: *const u8) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
+    fn fours(self, scale: f32) -> __m256 {
+        // SAFETY: see above; there are sixteen values.
+        unsafe { _mm256_mul_ps(_mm256_loadu_ps(VALUES.as_ptr()), _mm256_set1_ps(scale)) }
+    }
+
+    // Four bytes in every lane, shifted down by another code each; of a lane the lowest three bits choose, and the fourth is the sign.
+    #[inline(always)]
+    unsafe fn load_fours(self, fours: __m256, block: *const u8, part: usize) -> __m256 {
+        // SAFETY: see above; a part is four bytes.
+        unsafe {
+            let bytes = _mm256_set1_epi32(block.add(4 * part).cast::<i32>().read_unaligned());
+            let codes = _mm256_srlv_epi32(bytes, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+            let signs = _mm256_and_si256(_mm256_slli_epi32::<28>(codes), _mm256_set1_epi32(i32::MIN));
+            _mm256_xor_ps(_mm256_permutevar8x32_ps(fours, codes), _mm256_castsi256_ps(signs))
+        }
     }
 
     #[inline(always)]

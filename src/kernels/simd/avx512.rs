@@ -1,5 +1,6 @@
 //! AVX-512 (F, BW, DQ, VL: Skylake-X, Zen 4 and later): sixteen lanes, thirty-two registers.
 
+use super::super::mxfp4::VALUES;
 use super::{Element, Simd};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::x86_64::*;
@@ -41,6 +42,8 @@ fn first(count: usize) -> __mmask16 {
 // SAFETY of every block below: `self` proves the instructions; pointers are the caller's promise.
 impl Simd for Avx512 {
     type V = __m512;
+    /// One for each code.
+    type Fours = __m512;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
 
@@ -92,6 +95,25 @@ impl Simd for Avx512 {
     unsafe fn load_i8(self, from: *const u8) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
+    fn fours(self, scale: f32) -> __m512 {
+        // SAFETY: see above; there are sixteen values.
+        unsafe { _mm512_mul_ps(_mm512_loadu_ps(VALUES.as_ptr()), _mm512_set1_ps(scale)) }
+    }
+
+    // Each byte in two lanes, in the second one shifted down; of a lane the lowest four bits count.
+    #[inline(always)]
+    unsafe fn load_fours(self, fours: __m512, block: *const u8, part: usize) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let first = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            let bytes = _mm512_broadcast_i32x4(_mm_loadu_si128(block.cast()));
+            let bytes = _mm512_shuffle_epi8(bytes, _mm512_add_epi32(first, _mm512_set1_epi32(8 * part as i32)));
+            let codes = _mm512_srlv_epi32(bytes, _mm512_set1_epi64(4 << 32));
+            _mm512_permutexvar_ps(codes, fours)
+        }
     }
 
     #[inline(always)]

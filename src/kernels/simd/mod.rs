@@ -29,6 +29,8 @@ pub(super) trait Kernel {
 pub(super) trait Simd: Copy {
     /// A register of [`LANES`](Self::LANES) values.
     type V: Copy;
+    /// What four-bit floats of one scale stand for.
+    type Fours: Copy;
     /// Values in one register.
     const LANES: usize;
     /// Vector registers there are: how large a block of accumulators a kernel may keep.
@@ -69,6 +71,15 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// `from` is valid for reading `LANES` bytes.
     unsafe fn load_i8(self, from: *const u8) -> Self::V;
+
+    /// What four-bit floats with this scale stand for.
+    fn fours(self, scale: f32) -> Self::Fours;
+
+    /// Widens the `part`th `LANES` of a block of 32 four-bit floats.
+    ///
+    /// # Safety
+    /// `block` is valid for reading 16 bytes.
+    unsafe fn load_fours(self, fours: Self::Fours, block: *const u8, part: usize) -> Self::V;
 
     /// Writes `LANES` values.
     ///
@@ -234,6 +245,7 @@ impl Element for I8 {
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
+    use super::super::mxfp4::VALUES;
     use super::super::testing::Random;
     use super::*;
 
@@ -272,6 +284,20 @@ mod tests {
             check_widening::<S, F16>(simd, isa);
             check_widening::<S, BF16>(simd, isa);
             check_widening::<S, I8>(simd, isa);
+            for (round, scale) in [1.0, 0.125, f32::from_bits(1 << 22), 1e38].into_iter().enumerate() {
+                let block: [u8; 16] = std::array::from_fn(|i| (i * 17 + round * 5 + i / 3) as u8);
+                let fours = simd.fours(scale);
+                for part in 0..32 / n {
+                    let mut out = [0.0_f32; 16];
+                    // SAFETY: a block, and a register.
+                    unsafe { simd.store(simd.load_fours(fours, block.as_ptr(), part), out.as_mut_ptr()) };
+                    for (i, out) in out[..n].iter().enumerate() {
+                        let col = part * n + i;
+                        let expected = VALUES[usize::from(block[col / 2] >> (col % 2 * 4) & 15)] * scale;
+                        assert_eq!(out.to_bits(), expected.to_bits(), "{isa:?} four-bit floats, column {col}");
+                    }
+                }
+            }
             let bytes: Vec<i8> = (i8::MIN..=i8::MAX).collect();
             for from in (0..256).step_by(n) {
                 let mut out = [0.0_f32; 16];

@@ -1,5 +1,6 @@
 //! NEON (every 64-bit Arm): four lanes, thirty-two registers.
 
+use super::super::mxfp4::VALUES;
 use super::{Element, Simd};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::aarch64::*;
@@ -30,6 +31,8 @@ impl Neon {
 #[allow(unused_unsafe, reason = "which intrinsics are safe to call depends on the compiler's version")]
 impl Simd for Neon {
     type V = float32x4_t;
+    /// Their scale.
+    type Fours = f32;
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
 
@@ -96,6 +99,20 @@ impl Simd for Neon {
             let bytes = vreinterpret_s8_u32(vdup_n_u32(from.cast::<u32>().read_unaligned()));
             vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
         }
+    }
+
+    #[inline(always)]
+    fn fours(self, scale: f32) -> f32 {
+        scale
+    }
+
+    #[inline(always)]
+    unsafe fn load_fours(self, scale: f32, block: *const u8, part: usize) -> float32x4_t {
+        // SAFETY: the caller vouches for the block, of which a part is two bytes.
+        let [a, b] = unsafe { block.add(2 * part).cast::<[u8; 2]>().read() };
+        let values = [a & 15, a >> 4, b & 15, b >> 4].map(|code| VALUES[usize::from(code)] * scale);
+        // SAFETY: see above; the array holds the register.
+        unsafe { vld1q_f32(values.as_ptr()) }
     }
 
     #[inline(always)]

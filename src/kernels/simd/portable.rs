@@ -1,5 +1,6 @@
 //! Plain Rust, four lanes in an array: the reference, and what runs where nothing better is known.
 
+use super::super::mxfp4::VALUES;
 use super::narrow::{widen_bf16, widen_f16};
 use super::{Element, Simd};
 
@@ -19,6 +20,8 @@ fn zip(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
 
 impl Simd for Portable {
     type V = Lanes;
+    /// Their scale.
+    type Fours = f32;
     const LANES: usize = 4;
     const REGISTERS: usize = 16;
 
@@ -66,6 +69,19 @@ impl Simd for Portable {
     unsafe fn load_i8(self, from: *const u8) -> Lanes {
         // SAFETY: the caller vouches for four bytes.
         Lanes(unsafe { from.cast::<[i8; 4]>().read() }.map(f32::from))
+    }
+
+    #[inline(always)]
+    fn fours(self, scale: f32) -> f32 {
+        scale
+    }
+
+    #[inline(always)]
+    unsafe fn load_fours(self, scale: f32, block: *const u8, part: usize) -> Lanes {
+        // SAFETY: the caller vouches for the block, of which a part is two bytes.
+        let [a, b] = unsafe { block.add(2 * part).cast::<[u8; 2]>().read() };
+        let values = [a & 15, a >> 4, b & 15, b >> 4].map(|code| VALUES[usize::from(code)] * scale);
+        Lanes(values)
     }
 
     #[inline(always)]

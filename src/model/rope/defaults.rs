@@ -1,5 +1,7 @@
 //! What families have in common with Llama in how they rotate, and what not.
 
+use serde_json::{Map, Value};
+
 /// How frequencies are scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -41,6 +43,8 @@ pub(crate) struct RopeDefaults {
     pub original: Option<f64>,
     /// The kinds of rotation, by the names that `rope_type` may have.
     pub kinds: &'static [(&'static str, Kind)],
+    /// The object of parameters where config.json has none.
+    pub object: Option<&'static Map<String, Value>>,
 }
 
 impl Default for RopeDefaults {
@@ -52,6 +56,7 @@ impl Default for RopeDefaults {
             partial_key: "partial_rotary_factor",
             original: None,
             kinds: KINDS,
+            object: None,
         }
     }
 }

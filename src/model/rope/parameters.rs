@@ -90,6 +90,7 @@ impl<'a> Parameters<'a> {
     pub(super) fn new(top: Fields<'a>, defaults: RopeDefaults) -> Result<Self> {
         let scaling = top.get("rope_scaling").filter(|value| is_true(value));
         let object = top.object(if scaling.is_some() { "rope_scaling" } else { "rope_parameters" })?;
+        let object = object.or_else(|| Some(top.within("rope_parameters", defaults.object?)));
         Ok(Self { top, object, of_kind: false, defaults })
     }
 

@@ -16,9 +16,10 @@ pub(super) struct Shared {
     pub isa: Isa,
 }
 
-/// A weight matrix and its bias.
+/// A weight matrix with its scales, where it has some, and its bias.
 pub(super) struct Weights {
     weight: MappedTensor,
+    scales: Option<MappedTensor>,
     bias: Option<MappedTensor>,
 }
 
@@ -29,7 +30,8 @@ impl Weights {
     }
 
     pub(super) fn matrices(&self) -> (Matrix<'_>, Option<Matrix<'_>>) {
-        (self.weight.matrix(), self.bias.as_ref().map(MappedTensor::matrix))
+        let scales = self.scales.as_ref().map_or(&[][..], |scales| scales.matrix().data);
+        (Matrix { scales, ..self.weight.matrix() }, self.bias.as_ref().map(MappedTensor::matrix))
     }
 }
 
@@ -44,6 +46,7 @@ impl Shared {
     }
 
     pub(super) fn linear(&self, linear: &graph::Linear) -> Result<Weights> {
-        Ok(Weights { weight: self.tensor(&linear.weight)?, bias: self.optional(linear.bias.as_ref())? })
+        let (weight, scales) = (self.tensor(&linear.weight)?, self.optional(linear.weight.scales.as_deref())?);
+        Ok(Weights { weight, scales, bias: self.optional(linear.bias.as_ref())? })
     }
 }

@@ -1,5 +1,8 @@
 //! Packed shards: quantised weights as one safetensors file (a pack), written once and mapped from then on.
 //!
+//! A shard that stays exact needs none, but for weights whose values do not lie one after another in the checkpoint: these are
+//! gathered in memory. Weights that the checkpoint has in four bits stay where they are in any case.
+//!
 //! The layout inside each tensor is that of `kernels::packed`, so the file needs nothing but mapping. Where no file
 //! can be kept, each load makes the same bytes in memory.
 
@@ -15,20 +18,47 @@ use super::checkpoint::OnEvent;
 use super::mapping::{Mapping, Scratch};
 use super::{MappedTensor, WeightTable};
 use crate::error::{ErrorKind, Result};
-use crate::graph::Weight;
-use crate::kernels::Packing;
+use crate::graph::{Format, Weight};
+use crate::kernels::{Layout, Packing};
 use pack::Pack;
 use quantise::Target;
 pub(crate) use store::{DEFAULT_LIMIT, Store};
 
-/// The shard's weights `wanted` of `table`, with matrices packed as `packing` says. They come from `store` if it has
-/// them; else `threads` threads quantise them and `store` keeps the result.
+/// The shard's weights `wanted` of `table` as kernels read them, with matrices packed as `packing` says, or exact without one. Packed
+/// ones come from `store` if it has them; else `threads` threads quantise them and `store` keeps the result.
 ///
 /// `name` begins the name of the file, for people who look into the folder.
 pub(crate) fn packed(
+    mut table: WeightTable,
+    wanted: &[&Weight],
+    packing: Option<Packing>,
+    name: &str,
+    store: Option<&Store>,
+    threads: usize,
+    on: &mut OnEvent<'_>,
+) -> Result<WeightTable> {
+    let (numbers, fours): (Vec<&Weight>, Vec<&Weight>) =
+        wanted.iter().copied().partition(|weight| weight.format == Format::Numbers);
+    let is_made = |weight: &&Weight| packing.is_some() || weight.is_gathered();
+    let made: Vec<&Weight> = numbers.into_iter().filter(is_made).collect();
+    if !made.is_empty() {
+        let made = make(&table, &made, packing, name, store, threads, on)?;
+        table.extend(made);
+    }
+    // Beside quantised weights they meet activations that are quantised, too.
+    for weight in fours.iter().filter(|_| packing.is_some()) {
+        if let Some(Layout::Mxfp4(mxfp4)) = table.tensors.get_mut(&weight.name).map(|tensor| &mut tensor.layout) {
+            mxfp4.coded = true;
+        }
+    }
+    Ok(table)
+}
+
+/// The weights that are not read as they lie in the checkpoint.
+fn make(
     table: &WeightTable,
     wanted: &[&Weight],
-    packing: Packing,
+    packing: Option<Packing>,
     name: &str,
     store: Option<&Store>,
     threads: usize,
@@ -80,8 +110,9 @@ impl Pack<'_> {
                 mapping: Arc::clone(mapping),
                 bytes: self.place(tensor),
                 layout: tensor.layout,
-                rows: tensor.source.rows,
-                cols: tensor.source.cols,
+                rows: tensor.rows,
+                cols: tensor.cols,
+                strides: None,
             };
             (tensor.name.to_owned(), stored)
         });

@@ -31,27 +31,35 @@ pub(super) struct PackedTensor<'a> {
     pub name: &'a str,
     pub source: &'a MappedTensor,
     pub layout: Layout,
+    /// As kernels read it, where a vector is one row.
+    pub rows: usize,
+    pub cols: usize,
     /// The tensor's bytes, counted from the end of the header.
     bytes: Range<usize>,
 }
 
 impl<'a> Pack<'a> {
-    /// Matrices of `wanted` are packed; vectors, and matrices that are to stay exact, are as they were.
-    pub(super) fn new(table: &'a WeightTable, wanted: &[&'a Weight], packing: Packing) -> Result<Self> {
+    /// Matrices of `wanted` are packed; vectors, and matrices that are to stay exact, are as they were. Without a `packing` all are.
+    pub(super) fn new(table: &'a WeightTable, wanted: &[&'a Weight], packing: Option<Packing>) -> Result<Self> {
         let mut tensors = Vec::with_capacity(wanted.len());
         let (packed, rest): (Vec<&'a Weight>, Vec<&'a Weight>) =
-            wanted.iter().copied().partition(|weight| weight.is_quantisable());
+            wanted.iter().copied().partition(|weight| packing.is_some() && weight.is_quantisable());
         let mut at = 0_usize;
         // Packed tensors take whole cache lines. Others may not, so they come last.
         for weight in packed.into_iter().chain(rest) {
             let name = weight.name.as_str();
             let source = table.get(name).ok_or_else(|| err!(Internal, "the shard has no tensor `{name}`"))?;
-            let layout = if weight.is_quantisable() { Layout::Tiles(packing) } else { source.layout };
-            let end = layout.bytes(source.rows, source.cols).and_then(|bytes| at.checked_add(bytes));
+            let layout = match packing.filter(|_| weight.is_quantisable()) {
+                Some(packing) => Layout::Tiles(packing),
+                None => source.layout,
+            };
+            let (rows, cols) = if let [values] = *weight.shape { (1, values) } else { (source.rows, source.cols) };
+            let end = layout.bytes(rows, cols).and_then(|bytes| at.checked_add(bytes));
             let end = end.ok_or_else(|| err!(OutOfRange, "tensor `{name}` is larger than any memory"))?;
-            tensors.push(PackedTensor { name, source, layout, bytes: at..end });
+            tensors.push(PackedTensor { name, source, layout, rows, cols, bytes: at..end });
             at = end;
         }
+        let packing = packing.map_or("exact", Packing::name);
         let key = key(&tensors, packing);
         let header = header(&tensors, packing, &key)?;
         let len = header.len() + at;
@@ -85,12 +93,12 @@ impl<'a> Pack<'a> {
 
 /// A hash that tells this content from any other without reading gigabytes. It covers names, shapes and types, each
 /// source file's size and time of change, and the beginning and end of each tensor.
-fn key(tensors: &[PackedTensor], packing: Packing) -> String {
+fn key(tensors: &[PackedTensor], packing: &str) -> String {
     const SAMPLE: usize = 4096;
     let mut hash = Sha256::new();
-    hash.update(format!("{LAYOUT_VERSION} {}", packing.name()));
+    hash.update(format!("{LAYOUT_VERSION} {packing}"));
     for tensor in tensors {
-        let (source, data) = (tensor.source, tensor.source.matrix().data);
+        let (source, data) = (tensor.source, tensor.source.data());
         let file = source.mapping.identity();
         let (name, layout) = (tensor.name, source.layout.name());
         // A name may hold any character, so its length comes first: no two lists of names look alike.
@@ -104,17 +112,17 @@ fn key(tensors: &[PackedTensor], packing: Packing) -> String {
 }
 
 /// The header of the file.
-fn header(tensors: &[PackedTensor], packing: Packing, key: &str) -> Result<Vec<u8>> {
+fn header(tensors: &[PackedTensor], packing: &str, key: &str) -> Result<Vec<u8>> {
     let mut header = Header::about(json!({
         "format": "ortshard packed shard",
         "layout": LAYOUT_VERSION.to_string(),
-        "packing": packing.name(),
+        "packing": packing,
         "key": key,
     }));
     for tensor in tensors {
         let shape = match tensor.layout {
-            Layout::Tiles(_) => tensor.bytes.len(),
-            Layout::Rows(_) => tensor.source.rows * tensor.source.cols,
+            Layout::Rows(_) => tensor.rows * tensor.cols,
+            _ => tensor.bytes.len(),
         };
         header.add(tensor.name, tensor.layout, &[shape], tensor.bytes.clone());
     }

@@ -10,7 +10,7 @@ use super::super::checkpoint::{Event, OnEvent};
 use super::super::mapping::Scratch;
 use super::pack::{Pack, PackedTensor};
 use crate::error::{Error, Result, Site, bail, err};
-use crate::kernels::{Dtype, Isa, Layout, Packing, pack};
+use crate::kernels::{Dtype, Isa, Layout, Matrix, Packing, pack};
 
 /// Bytes of source weights that a thread takes at a time. More would take more memory for each thread; fewer would
 /// report progress more often than anybody needs.
@@ -55,14 +55,14 @@ fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<(
 /// Writes the tensors of `pack`, but not its header. Calls `on` after each piece.
 pub(super) fn write(pack: &Pack, threads: usize, target: &Target, on: &mut OnEvent<'_>) -> Result<()> {
     let pieces: Vec<Piece> = pack.tensors().iter().flat_map(|tensor| Piece::all(pack, tensor)).collect();
-    let total: usize = pieces.iter().map(|piece| piece.source().len()).sum();
+    let total: usize = pieces.iter().map(|piece| piece.len()).sum();
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (tell, hear) = mpsc::channel();
     let work = |tell: &mpsc::Sender<Result<usize>>| {
-        let mut memory = Vec::new();
+        let mut memory = Memory::default();
         while !stop.load(Ordering::Relaxed) {
             let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-            let done = piece.write(target, &mut memory).map(|()| piece.source().len());
+            let done = piece.write(target, &mut memory).map(|()| piece.len());
             if tell.send(done).is_err() {
                 return;
             }
@@ -109,6 +109,14 @@ fn all_finite(bytes: &[u8], dtype: Dtype) -> bool {
     }
 }
 
+/// What a thread works with.
+#[derive(Default)]
+struct Memory {
+    /// The rows of a piece, one after another.
+    rows: Vec<u8>,
+    packed: Vec<u8>,
+}
+
 /// Some rows of a tensor.
 struct Piece<'a> {
     tensor: &'a PackedTensor<'a>,
@@ -119,15 +127,19 @@ struct Piece<'a> {
 
 impl<'a> Piece<'a> {
     fn all(pack: &Pack, tensor: &'a PackedTensor<'a>) -> Vec<Self> {
-        let place = pack.place(tensor);
-        let Layout::Tiles(packing) = tensor.layout else {
-            return vec![Self { tensor, rows: 0..tensor.source.rows, to: place }];
+        let (place, source) = (pack.place(tensor), tensor.source);
+        let row_bytes = (source.len() as usize / source.rows.max(1)).max(1);
+        let (rows, bytes) = match tensor.layout {
+            Layout::Tiles(packing) => {
+                let tiles = (PIECE_BYTES / (row_bytes * Packing::TILE_ROWS)).max(1);
+                (tiles * Packing::TILE_ROWS, tiles * packing.tile_bytes(source.cols))
+            }
+            _ if source.strides.is_none() => return vec![Self { tensor, rows: 0..source.rows, to: place }],
+            _ => {
+                let rows = (PIECE_BYTES / row_bytes).max(1);
+                (rows, rows * row_bytes)
+            }
         };
-        let source = tensor.source;
-        let row_bytes = (source.matrix().data.len() / source.rows.max(1)).max(1);
-        let tiles = (PIECE_BYTES / (row_bytes * Packing::TILE_ROWS)).max(1);
-        let rows = tiles * Packing::TILE_ROWS;
-        let bytes = tiles * packing.tile_bytes(source.cols);
         let piece = |index: usize| Self {
             tensor,
             rows: index * rows..((index + 1) * rows).min(source.rows),
@@ -136,30 +148,40 @@ impl<'a> Piece<'a> {
         (0..source.rows.div_ceil(rows)).map(piece).collect()
     }
 
-    fn source(&self) -> &'a [u8] {
-        let (source, data) = (self.tensor.source, self.tensor.source.matrix().data);
-        let row = data.len() / source.rows.max(1);
-        &data[self.rows.start * row..self.rows.end * row]
+    /// Bytes of the rows as the checkpoint has them.
+    fn len(&self) -> usize {
+        self.tensor.source.len() as usize / self.tensor.source.rows.max(1) * self.rows.len()
     }
 
-    fn write(&self, target: &Target, memory: &mut Vec<u8>) -> Result<()> {
-        let Layout::Tiles(packing) = self.tensor.layout else {
-            return target.write(self.source(), self.to.start);
+    fn write(&self, target: &Target, Memory { rows, packed }: &mut Memory) -> Result<()> {
+        let source = self.tensor.source;
+        let bytes = if source.strides.is_none() {
+            source.rows(self.rows.clone())
+        } else {
+            reserve(rows, self.len(), "a piece of gathered weights")?;
+            source.gather(self.rows.clone(), rows);
+            rows
         };
+        let Layout::Tiles(packing) = self.tensor.layout else { return target.write(bytes, self.to.start) };
         // Codes would make a plausible number of it, which nobody could tell from a sound one.
-        if matches!(self.tensor.source.layout(), Layout::Rows(dtype) if !all_finite(self.source(), dtype)) {
+        if matches!(source.layout, Layout::Rows(dtype) if !all_finite(bytes, dtype)) {
             bail!(
                 Malformed,
                 "tensor `{}` has a value that is not finite, which no quantised weight can be: mend the checkpoint, or load it exact",
                 self.tensor.name
             );
         }
-        memory.clear();
-        memory
-            .try_reserve(self.to.len())
-            .map_err(|_| Error::oom(Site::Load, "cpu", self.to.len() as u64, "a piece of quantised weights"))?;
-        memory.resize(self.to.len(), 0);
-        pack(Isa::detect(), packing, &self.tensor.source.matrix(), self.rows.clone(), memory);
-        target.write(memory, self.to.start)
+        reserve(packed, self.to.len(), "a piece of quantised weights")?;
+        packed.resize(self.to.len(), 0);
+        let matrix =
+            Matrix { layout: source.layout, rows: self.rows.len(), cols: source.cols, data: bytes, scales: &[] };
+        pack(Isa::detect(), packing, &matrix, 0..self.rows.len(), packed);
+        target.write(packed, self.to.start)
     }
+}
+
+/// Empties `memory`, with room for `len` bytes of `what`.
+fn reserve(memory: &mut Vec<u8>, len: usize, what: &str) -> Result<()> {
+    memory.clear();
+    memory.try_reserve(len).map_err(|_| Error::oom(Site::Load, "cpu", len as u64, what))
 }

@@ -125,6 +125,74 @@ fn stacked_experts_give_the_bits_of_single_ones() {
     }
 }
 
+/// GPT-OSS is published in four-bit floats.
+#[test]
+fn four_bit_floats_are_saved_as_they_were_and_named_where_they_are_not_whole() {
+    const DOWN: &str = "model.layers.1.mlp.experts.down_proj";
+    for model in Model::those_that_run(&["gpt_oss_mxfp4"]) {
+        assert_gives("four-bit floats", &model, &logits(&model));
+        let (engine, folder) = (Engine::new(device::options()).unwrap(), tempfile::tempdir().unwrap());
+        engine.ensure_shard(&ShardSpec::whole(model.path.to_str().unwrap()), None).unwrap();
+        engine.save_checkpoint(&folder.path().join(WEIGHTS)).unwrap();
+        let mut saved = Model::as_stored(&model.name);
+        folder.path().clone_into(&mut saved.path);
+        let own = tensors(&model);
+        assert!(tensors(&saved) == own, "saved otherwise");
+
+        let changed = |name: &str, change: &dyn Fn(&mut (Dtype, Vec<usize>, Vec<u8>))| {
+            let mut tensors = own.clone();
+            tensors.entry(format!("{DOWN}_{name}")).and_modify(change);
+            tensors
+        };
+        let without = |name: &str| {
+            let mut tensors = own.clone();
+            tensors.remove(&format!("{DOWN}_{name}"));
+            tensors
+        };
+        let cases: [(Tensors, Value, ErrorKind, &[&str]); 6] = [
+            (without("scales"), json!({}), ErrorKind::NotFound, &["down_proj_scales` is missing"]),
+            (without("blocks"), json!({}), ErrorKind::NotFound, &["down_proj_blocks` is missing"]),
+            (
+                changed("blocks", &|tensor| tensor.0 = Dtype::I8),
+                json!({}),
+                ErrorKind::Unsupported,
+                &["down_proj_blocks", "I8", "U8"],
+            ),
+            (
+                changed("scales", &|tensor| tensor.1.push(1)),
+                json!({}),
+                ErrorKind::Malformed,
+                &["down_proj_scales", "[5, 96, 1, 1]", "[5, 96, 1]"],
+            ),
+            (
+                own.clone(),
+                json!({ "quantization_config": null }),
+                ErrorKind::NotFound,
+                &["gate_up_proj` is missing", "gate_up_proj_blocks", "quantization_config"],
+            ),
+            (
+                own.clone(),
+                json!({ "quantization_config": { "quant_method": "fp8" } }),
+                ErrorKind::Unsupported,
+                &["quantization_config.quant_method", "fp8", "mxfp4"],
+            ),
+        ];
+        for (tensors, config, kind, words) in cases {
+            let (copy, _folder) = without_weights(&model, &config);
+            write(&tensors, &copy.path.join(WEIGHTS));
+            let spec = ShardSpec::whole(copy.path.to_str().unwrap());
+            let error = Engine::new(device::options()).unwrap().ensure_shard(&spec, None).unwrap_err();
+            let said = error.chain();
+            assert_eq!(error.kind(), kind, "{said}");
+            assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+        }
+
+        // A scale that is no number is not hidden.
+        let (copy, _folder) = with(&model, &changed("scales", &|tensor| tensor.2.fill(255)));
+        assert!(logits(&copy).iter().all(|logit| !logit.is_finite()));
+    }
+}
+
 #[test]
 fn names_are_read_as_transformers_reads_them() {
     for row in golden("names") {

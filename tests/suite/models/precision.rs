@@ -115,6 +115,8 @@ fn every_partition_chunk_and_batch_gives_the_same_bits_in_every_precision() {
         "gpt_neox_serial",
         "qwen2_moe_stacked",
         "glm4_moe_groups",
+        "gpt_oss_columns",
+        "gpt_oss_mxfp4",
     ];
     for model in models.map(Model::open) {
         for precision in QUANTISED {
@@ -162,6 +164,25 @@ fn routers_keep_their_values_where_experts_are_quantised() {
         }
         let expert = "model.layers.1.mlp.experts.0.up_proj.weight";
         assert_ne!(pack.tensor(expert).unwrap().dtype(), stored.tensor(expert).unwrap().dtype(), "{precision:?}");
+    }
+}
+
+/// They are small already, and a copy of them would be most of the checkpoint.
+#[test]
+fn four_bit_floats_of_a_checkpoint_are_in_no_pack() {
+    let model = Model::open("gpt_oss_mxfp4");
+    for precision in QUANTISED {
+        let folder = TempDir::new().unwrap();
+        let engine = engine(precision, PackCache::Folder(folder.path().to_owned()));
+        engine.ensure_shard(&ShardSpec::whole(model.path.to_str().unwrap()), None).unwrap();
+        let pack = std::fs::read(files(folder.path(), "safetensors").remove(0)).unwrap();
+        let pack = SafeTensors::deserialize(&pack).unwrap();
+        let names = pack.names();
+        assert!(names.iter().any(|name| name.ends_with("self_attn.q_proj.weight")), "{precision:?}: {names:?}");
+        assert!(
+            !names.iter().any(|name| name.contains("_blocks") || name.contains("_scales")),
+            "{precision:?}: {names:?}"
+        );
     }
 }
 

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,39 @@ GEMMA_NAMES = LAYER_NAMES | {
     "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
+GPT_OSS_NAMES = LAYER_NAMES | {
+    "self_attn": "attn_sinks",
+    "post_attention_layernorm": "post_attention_norm",
+    "mlp.router": "ffn_gate_inp",
+}
+NAMES_OF = {"gemma3_text": GEMMA_NAMES, "gpt_oss": GPT_OSS_NAMES}
 # What llama.cpp calls the architecture of a model_type.
-ARCHITECTURES = {"qwen2": "qwen2", "gemma3_text": "gemma3", "phi3": "phi3", "qwen3_moe": "qwen3moe"}
+ARCHITECTURES = {
+    "qwen2": "qwen2",
+    "gemma3_text": "gemma3",
+    "phi3": "phi3",
+    "qwen3_moe": "qwen3moe",
+    "gpt_oss": "gpt-oss",
+}
 EXPERT = re.compile(r"(.*\.mlp)\.experts\.(\d+)\.(gate|up|down)_proj\.weight")
+FOURS = re.compile(r"model\.layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj_(blocks|bias)")
+
+
+@dataclass
+class Fours:
+    """Four-bit floats of one expert as the checkpoint has them: codes [rows, blocks, 16], and scales [rows, blocks]."""
+
+    codes: np.ndarray
+    scales: np.ndarray
+
+    def packed(self) -> np.ndarray:
+        """As GGUF has them: a block's scale, and bytes whose high four bits are 16 columns on."""
+        columns = np.stack([self.codes & 15, self.codes >> 4], -1).reshape(*self.scales.shape, 32)
+        codes = columns[..., :16] | columns[..., 16:] << 4
+        return np.concatenate([self.scales[..., None], codes], -1).reshape(len(self.scales), -1)
+
+
+Part = np.ndarray | Fours
 
 
 def gguf_name(name: str, names: dict[str, str]) -> str:
@@ -56,11 +87,11 @@ def gguf_name(name: str, names: dict[str, str]) -> str:
         return NAMES[name]
     _, _, layer, rest = name.split(".", 3)
     part, kind = rest.rsplit(".", 1)
-    return f"blk.{layer}.{names[part]}.{kind}"
+    return f"blk.{layer}.{names[part]}.{'weight' if kind == 'sinks' else kind}"
 
 
 def tensors(model: Path) -> dict[str, np.ndarray]:
-    """The bf16 tensors of a model folder, as their bits."""
+    """The bf16 tensors of a model folder, as their bits, and bytes."""
     found = {}
     for path in sorted(model.glob("*.safetensors")):
         data = np.memmap(path, dtype=np.uint8, mode="r")
@@ -68,25 +99,44 @@ def tensors(model: Path) -> dict[str, np.ndarray]:
         header = json.loads(data[8 : 8 + length].tobytes())
         header.pop("__metadata__", None)
         for name, tensor in header.items():
-            if tensor["dtype"] != "BF16":
+            if tensor["dtype"] not in ("BF16", "U8"):
                 sys.exit(f"{path}: {name} is {tensor['dtype']}; only bf16 models are converted")
             start, end = (8 + length + offset for offset in tensor["data_offsets"])
-            found[name] = data[start:end].view(np.uint16).reshape(tensor["shape"])
+            bits = data[start:end] if tensor["dtype"] == "U8" else data[start:end].view(np.uint16)
+            found[name] = bits.reshape(tensor["shape"])
     return found
 
 
-def gathered(model: Path, config: dict[str, Any]) -> Iterator[tuple[str, list[np.ndarray]]]:
+def gathered(model: Path, config: dict[str, Any]) -> Iterator[tuple[str, list[Part]]]:
     """GGUF's tensors, in one order: each one's name, and the checkpoint's tensors that are stacked in it."""
-    names = GEMMA_NAMES if config["model_type"] == "gemma3_text" else LAYER_NAMES
-    stacks: dict[str, list[np.ndarray]] = {}
-    for name, bits in tensors(model).items():
-        if expert := EXPERT.fullmatch(name):
+    names = NAMES_OF.get(config["model_type"], LAYER_NAMES)
+    stacks: dict[str, list[Part]] = {}
+    found = tensors(model)
+    for name, bits in found.items():
+        if fours := FOURS.fullmatch(name):
+            yield from four_bit(fours, found)
+        elif name.endswith("_scales"):
+            continue
+        elif expert := EXPERT.fullmatch(name):
             layer = expert[1].split(".")[2]
             # The experts of a layer lie in the order of their numbers.
             stacks.setdefault(f"blk.{layer}.ffn_{expert[3]}_exps.weight", []).append(bits)
         else:
             yield gguf_name(name, names), [bits]
     yield from stacks.items()
+
+
+def four_bit(name: re.Match[str], found: dict[str, np.ndarray]) -> Iterator[tuple[str, list[Part]]]:
+    """The experts of a layer, whose gate and up lie row by row in turns, or their biases."""
+    layer, part, kind = name.groups()
+    halves = {"ffn_gate_exps": 0, "ffn_up_exps": 1} if part == "gate_up" else {"ffn_down_exps": None}
+    for out, first in halves.items():
+        rows = np.s_[:] if first is None else np.s_[first::2]
+        if kind == "bias":
+            yield f"blk.{layer}.{out}.bias", [found[name[0]][:, rows]]
+        else:
+            both = zip(found[name[0]], found[name[0].replace("_blocks", "_scales")], strict=True)
+            yield f"blk.{layer}.{out}.weight", [Fours(codes[rows], scales[rows]) for codes, scales in both]
 
 
 def wide(bits: np.ndarray) -> np.ndarray:
@@ -114,14 +164,16 @@ def convert(model: Path, out: Path) -> None:
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
     own_keys(writer, config)
 
-    def stored(name: str, parts: list[np.ndarray]) -> Iterator[np.ndarray]:
-        """Matrices as they are; vectors and routers as float32, as llama.cpp's converter has them."""
+    def stored(name: str, parts: list[Part]) -> Iterator[np.ndarray]:
+        """Matrices as they are; vectors, biases and routers as float32, as llama.cpp's converter has them."""
         for bits in parts:
-            if bits.ndim == 1:
+            if isinstance(bits, Fours):
+                yield bits.packed()
+            elif bits.ndim == 1:
                 # GGUF has the whole factor of a norm, checkpoints of Gemma what it is above 1.
                 yield wide(bits) + (1 if kind == "gemma3_text" else 0)
             else:
-                yield wide(bits) if "ffn_gate_inp" in name else bits.view(np.uint8)
+                yield wide(bits) if "ffn_gate_inp" in name or name.endswith(".bias") else bits.view(np.uint8)
 
     factors = {}
     if kind == "phi3":
@@ -135,7 +187,8 @@ def convert(model: Path, out: Path) -> None:
     for name, parts in gathered(model, config):
         first = next(stored(name, parts))
         shape = first.shape if len(parts) == 1 else (len(parts), *first.shape)
-        raw = gguf.GGMLQuantizationType.BF16 if first.dtype == np.uint8 else None
+        kinds = gguf.GGMLQuantizationType
+        raw = (kinds.MXFP4 if isinstance(parts[0], Fours) else kinds.BF16) if first.dtype == np.uint8 else None
         writer.add_tensor_info(name, shape, first.dtype, first.nbytes * len(parts), raw_dtype=raw)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -149,6 +202,8 @@ def convert(model: Path, out: Path) -> None:
 
 def own_keys(writer: Any, config: dict[str, Any]) -> None:
     """The keys that not all architectures have."""
+    import gguf
+
     head = config.get("head_dim", config["hidden_size"] // config["num_attention_heads"])
     match config["model_type"]:
         case "gemma3_text":
@@ -167,6 +222,17 @@ def own_keys(writer: Any, config: dict[str, Any]) -> None:
             writer.add_expert_count(config["num_experts"])
             writer.add_expert_used_count(config["num_experts_per_tok"])
             writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+        case "gpt_oss":
+            writer.add_key_length(head)
+            writer.add_value_length(head)
+            writer.add_expert_count(config["num_local_experts"])
+            writer.add_expert_used_count(config["num_experts_per_tok"])
+            writer.add_expert_feed_forward_length(config["intermediate_size"])
+            writer.add_sliding_window(config["sliding_window"])
+            scaling = config["rope_scaling"]
+            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+            writer.add_rope_scaling_factor(scaling["factor"])
+            writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
 
 
 def quantize(source: Path, out: Path, kind: str, pure: bool) -> None:
@@ -175,7 +241,12 @@ def quantize(source: Path, out: Path, kind: str, pure: bool) -> None:
     import llama_cpp.llama_cpp as llama
 
     params = llama.llama_model_quantize_default_params()
-    params.ftype = {"q4_0": llama.LLAMA_FTYPE_MOSTLY_Q4_0, "q8_0": llama.LLAMA_FTYPE_MOSTLY_Q8_0}[kind]
+    params.ftype = {
+        "q4_0": llama.LLAMA_FTYPE_MOSTLY_Q4_0,
+        "q8_0": llama.LLAMA_FTYPE_MOSTLY_Q8_0,
+        # Experts that are MXFP4 stay so, and the rest becomes Q8_0.
+        "mxfp4": llama.LLAMA_FTYPE_MOSTLY_MXFP4_MOE,
+    }[kind]
     params.pure = pure
     if llama.llama_model_quantize(str(source).encode(), str(out).encode(), ctypes.byref(params)):
         sys.exit(f"llama.cpp cannot quantise {source} to {kind}")
@@ -185,7 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--quantize", choices=["q4_0", "q8_0"])
+    parser.add_argument("--quantize", choices=["q4_0", "q8_0", "mxfp4"])
     parser.add_argument("--pure", action="store_true", help="the head, too, in the type asked for")
     parser.add_argument("--library", help="the folder with libllama")
     parser.add_argument("--binding", help="the folder with the package llama_cpp")

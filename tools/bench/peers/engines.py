@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from . import binding
-from .setup import MAIN_SHAPE, Peers
+from .setup import FOUR_BIT_SHAPES, MAIN_SHAPE, Peers
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Target:
 GENAI = "onnxruntime-genai int4"
 GENAI_ALL = "onnxruntime-genai int4, all logits"
 Q4_0, Q4_0_PURE, Q8_0, BF16 = (f"llama.cpp {name}" for name in ("Q4_0", "Q4_0 pure", "Q8_0", "BF16"))
+MXFP4 = "llama.cpp MXFP4 and Q8_0"
 EXACT = "ortshard exact"
 INT4 = "ortshard int4"
 # Name in the table, constant in the header, shards. Those that the library does not have are left out with a line.
@@ -48,6 +49,15 @@ MAIN_PROMPT = 256
 
 def targets(shape: str, prompt: int) -> list[Target]:
     """What is to be reached with a shape and a prompt of so many tokens; without a number: of interest."""
+    if shape in FOUR_BIT_SHAPES:
+        return [
+            Target("ortshard int8", "prefill", 1.3, MXFP4),
+            Target("ortshard int8", "decode", 1.3, MXFP4),
+            Target(INT4, "prefill", None, MXFP4),
+            Target(INT4, "decode", None, MXFP4),
+            Target(EXACT, "prefill", None, BF16),
+            Target(EXACT, "decode", None, BF16),
+        ]
     if shape != MAIN_SHAPE:
         pairs = [(INT4, Q4_0), ("ortshard int8", Q8_0), (EXACT, BF16)]
         return [Target(ours, what, 1.3, peer) for ours, peer in pairs for what in ("decode", "prefill")]
@@ -110,6 +120,11 @@ def others(peers: Peers, shape: str) -> list[Engine]:
         size = (model / "model.onnx.data").stat().st_size
         return Engine(name, "genai", {"model": str(model), "weight_bytes": size}, note)
 
+    if shape in FOUR_BIT_SHAPES:
+        return [
+            llama(MXFP4, "mxfp4.gguf", "experts in MXFP4 as published, the rest in blocks of 32"),
+            llama(BF16, "bf16.gguf", "experts in MXFP4 as published; other activations are rounded to bf16 where that is faster"),
+        ]
     rows = [
         llama(Q4_0, "q4_0.gguf", "blocks of 32, 8-bit head: what it makes of Q4_0 for this shape"),
         llama(Q4_0_PURE, "q4_0-pure.gguf", "with `--pure`: 4-bit head too"),

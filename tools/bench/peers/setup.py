@@ -18,6 +18,8 @@ BENCH = Path(__file__).resolve().parents[1]
 REQUIREMENTS = BENCH / "requirements.txt"
 # The shape that onnxruntime-genai is measured with, too: its builder knows few others.
 MAIN_SHAPE = "qwen2.5-0.5b"
+# Shapes whose experts are published in four-bit floats.
+FOUR_BIT_SHAPES = ("gpt-oss-20b",)
 # The source package of llama.cpp's Python binding holds llama.cpp itself.
 BINDING = "0.3.36"
 BINDING_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -148,17 +150,16 @@ def random_model(python: Path, model: Path, shape: str, layers: int | None, cach
     run(f"writing the random model {model}", tool, cache / "model.log")
 
 
-def gguf(peers: Peers, model: Path, logs: Path) -> None:
-    """The model as llama.cpp reads it, in bf16 and quantised."""
+def gguf(peers: Peers, model: Path, shape: str, logs: Path) -> None:
+    """The model as llama.cpp reads it, in bf16 and quantised. What is published in four-bit floats stays so."""
     tool = [peers.python, BENCH / "peers/convert_gguf.py"]
     libraries = ["--library", peers.llama_cpp, "--binding", peers.binding]
     source = peers.models / "bf16.gguf"
-    for name, arguments in [
-        ("bf16", [model]),
-        ("q8_0", ["--quantize", "q8_0", *libraries, source]),
-        ("q4_0", ["--quantize", "q4_0", *libraries, source]),
-        ("q4_0-pure", ["--quantize", "q4_0", "--pure", *libraries, source]),
-    ]:
+    quantised = [("q8_0", ["q8_0"]), ("q4_0", ["q4_0"]), ("q4_0-pure", ["q4_0", "--pure"])]
+    if shape in FOUR_BIT_SHAPES:
+        quantised = [("mxfp4", ["mxfp4"])]
+    made = [(name, ["--quantize", *arguments, *libraries, source]) for name, arguments in quantised]
+    for name, arguments in [("bf16", [model]), *made]:
         out, part = peers.models / f"{name}.gguf", peers.models / f"{name}.part"
         if not out.exists():
             gguf_package = str(peers.binding / "vendor/llama.cpp/gguf-py")
@@ -198,7 +199,7 @@ def prepare(cache: Path, model: Path, shape: str, layers: int | None, jobs: int)
     models.mkdir(parents=True, exist_ok=True)
     source = binding(cache, python)
     peers = Peers(python, source, llama_cpp(cache, python, source, jobs), memory(cache), models)
-    gguf(peers, model, cache)
+    gguf(peers, model, shape, cache)
     if shape == MAIN_SHAPE:
         genai(peers, model, cache)
     return peers

@@ -1,11 +1,14 @@
 //! The cases: what a model file would say, and the same in f64.
 
+mod parts;
+
 use super::reference::{
-    Layer, Member, Rows, activation, attention, both, each, experts, gated, layer, linear, norm, sigmoid, tensor,
+    Member, Rows, activation, attention, both, each, experts, gated, layer, linear, norm, sigmoid, tensor,
 };
 use super::{HEAD_DIM, HEADS, KV_HEADS, WIDTH, exact};
 use crate::graph::{Attention, Builder, Expert, Linear, Routing, Temperature, Value, Weight};
 use crate::kernels::{Activation, AttentionShape, Groups, Norm, Rotation, Score};
+pub(super) use parts::parts;
 
 type Build = dyn Fn(&mut Builder, Value) -> Value;
 
@@ -378,103 +381,4 @@ fn layers_of_experts() -> Vec<Case> {
         sparse("experts without a gate", Activation::Relu2, false, || ROUTING),
         sparse("clamped experts", ACTIVATIONS[5], true, || ROUTING),
     ]
-}
-
-/// The fused layer of `parts`.
-fn fused() -> Linear {
-    Linear::new(&full("qkv_proj"), WIDTH, WIDTH + 2 * KV_HEADS * HEAD_DIM, true)
-}
-
-/// Parts of tensors.
-pub(super) fn parts() -> Vec<Case> {
-    const KV: usize = KV_HEADS * HEAD_DIM;
-    let rows = case(
-        "rows of a fused layer",
-        |g, x| {
-            let qkv =
-                g.qkv(x, [0..WIDTH, WIDTH..WIDTH + KV, WIDTH + KV..WIDTH + 2 * KV].map(|rows| fused().rows(rows)));
-            g.attention(qkv, usual(1))
-        },
-        |x| {
-            let all = linear(
-                x,
-                &tensor(&full("qkv_proj.weight"), (WIDTH + 2 * KV) * WIDTH),
-                Some(&tensor(&full("qkv_proj.bias"), WIDTH + 2 * KV)),
-            );
-            let slice = |from: usize, len: usize| all.iter().map(|row| row[from..][..len].to_vec()).collect::<Rows>();
-            let [q, k, v] = [slice(0, WIDTH), slice(WIDTH, KV), slice(WIDTH + KV, KV)];
-            attention([&q, &k, &v], &usual(1))
-        },
-    );
-    let gate_and_up = case(
-        "rows of a fused gate",
-        |g, x| {
-            let whole = plain("gate_up_proj", WIDTH, 2 * INNER);
-            let y = g.gated(x, whole.rows(0..INNER), whole.rows(INNER..2 * INNER), Activation::GeluTanh);
-            g.linear(y, plain("down", INNER, WIDTH))
-        },
-        |x| {
-            let both_halves = layer(x, &full("gate_up_proj"), 2 * INNER);
-            let y = |row: &Vec<f64>| (0..INNER).map(|i| gated(Activation::GeluTanh, row[i], row[INNER + i])).collect();
-            layer(&both_halves.iter().map(y).collect(), &full("down"), WIDTH)
-        },
-    );
-    let norms = case(
-        "members of stacked vectors",
-        |g, x| {
-            let [scales, shifts] = ["norms.weight", "norms.bias"].map(|part| weight(part, [3, WIDTH]));
-            g.norm(x, Norm::layer(1e-5), Some(scales.at(2)), Some(shifts.at(1)))
-        },
-        |x| {
-            let [scales, shifts] = ["norms.weight", "norms.bias"].map(|part| tensor(&full(part), 3 * WIDTH));
-            norm(x, Norm::layer(1e-5), WIDTH, Some(&scales[2 * WIDTH..]), Some(&shifts[WIDTH..2 * WIDTH]))
-        },
-    );
-    vec![rows, gate_and_up, norms, stacked()]
-}
-
-/// Experts as GPT-OSS and others store them: all of a layer in one tensor, gate and up in one matrix, and with biases.
-fn stacked() -> Case {
-    case(
-        "members of stacked experts",
-        |g, x| {
-            let scores = g.linear(x, exact(&full("router"), EXPERTS));
-            let both = Linear {
-                weight: weight("experts.gate_up_proj", [EXPERTS, 2 * INNER, WIDTH]),
-                bias: Some(weight("experts.gate_up_proj_bias", [EXPERTS, 2 * INNER])),
-            };
-            let down = Linear {
-                weight: weight("experts.down_proj", [EXPERTS, WIDTH, INNER]),
-                bias: Some(weight("experts.down_proj_bias", [EXPERTS, WIDTH])),
-            };
-            let at = |linear: &Linear, e| Linear {
-                weight: linear.weight.at(e),
-                bias: linear.bias.as_ref().map(|bias| bias.at(e)),
-            };
-            let expert = |e| {
-                let both = at(&both, e);
-                Expert { gate: Some(both.rows(0..INNER)), up: both.rows(INNER..2 * INNER), down: at(&down, e) }
-            };
-            g.experts(x, scores, ROUTING, (0..EXPERTS).map(expert).collect(), Activation::Silu, None)
-        },
-        |x| {
-            let slice = |part: &str, from: usize, len: usize| tensor(&full(part), from + len)[from..].to_vec();
-            let up = |first: usize| -> Layer {
-                (
-                    slice("experts.gate_up_proj", first * WIDTH, INNER * WIDTH),
-                    Some(slice("experts.gate_up_proj_bias", first, INNER)),
-                )
-            };
-            let down = |e: usize| -> Layer {
-                (
-                    slice("experts.down_proj", e * WIDTH * INNER, WIDTH * INNER),
-                    Some(slice("experts.down_proj_bias", e * WIDTH, WIDTH)),
-                )
-            };
-            let member = |e: usize| -> Member { (Some(up(2 * e * INNER)), up((2 * e + 1) * INNER), down(e)) };
-            let members: Vec<Member> = (0..EXPERTS).map(member).collect();
-            experts(x, &layer(x, &full("router"), EXPERTS), &ROUTING, &members, Activation::Silu)
-        },
-    )
-    .refused("experts")
 }

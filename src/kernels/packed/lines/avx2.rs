@@ -1,5 +1,6 @@
 //! AVX2: a line is two registers.
 
+use super::super::super::mxfp4::doubled;
 use super::super::super::simd::avx2::Avx2;
 use super::{Lines, LinesKernel};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
@@ -28,6 +29,22 @@ unsafe fn four(x: *const i8) -> __m256i {
     unsafe { _mm256_set1_epi32(x.cast::<i32>().read_unaligned()) }
 }
 
+/// In each half of four registers a square of 4 x 4 values of 32 bits, transposed.
+#[inline(always)]
+fn squares([a, b, c, d]: [__m256i; 4]) -> [__m256i; 4] {
+    // SAFETY: as above.
+    unsafe {
+        let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+        let (ab_high, cd_high) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab, cd),
+            _mm256_unpackhi_epi64(ab, cd),
+            _mm256_unpacklo_epi64(ab_high, cd_high),
+            _mm256_unpackhi_epi64(ab_high, cd_high),
+        ]
+    }
+}
+
 // SAFETY of every block below: `self` proves the instructions; pointers are the caller's promise.
 impl Lines for Avx2 {
     type Codes = [__m256i; 2];
@@ -35,6 +52,8 @@ impl Lines for Avx2 {
     /// 16 bits each, half of a lane's products.
     type Products = [__m256i; 2];
     type Totals = [__m256; 2];
+    /// Even and odd columns, first of rows q and 4 + q, then of rows 8 + q and 12 + q, half a register each.
+    type Fours = [[[__m256i; 2]; 4]; 2];
     type Float = Self;
     const MANY: bool = false;
     const BYTE_ZERO: i32 = 0;
@@ -125,6 +144,71 @@ impl Lines for Avx2 {
                 result[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(pairs, ones));
             }
             result
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fours<const ZERO: u8>(self, from: *const u8, stride: usize) -> [[[__m256i; 2]; 4]; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let codes = const { doubled(ZERO) };
+            let codes = _mm256_broadcastsi128_si256(_mm_loadu_si128(codes.as_ptr().cast()));
+            let mask = _mm256_set1_epi8(15);
+            let row = |row: usize| _mm_loadu_si128(from.add(row * stride).cast());
+            let mut fours = [[[mask; 2]; 4]; 2];
+            for (half, fours) in fours.iter_mut().enumerate() {
+                for (q, fours) in fours.iter_mut().enumerate() {
+                    let rows = _mm256_set_m128i(row(8 * half + 4 + q), row(8 * half + q));
+                    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(rows), mask);
+                    *fours =
+                        [_mm256_shuffle_epi8(codes, _mm256_and_si256(rows, mask)), _mm256_shuffle_epi8(codes, high)];
+                }
+            }
+            fours
+        }
+    }
+
+    // Four products of at most 24 * 127 fit into 16 bits.
+    #[inline(always)]
+    unsafe fn dot_fours(self, fours: [[[__m256i; 2]; 4]; 2], x: *const i8, start: i32) -> [__m256i; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let by_turns =
+                _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+            let x = _mm256_shuffle_epi8(_mm256_loadu_si256(x.cast()), by_turns);
+            let (even, odd) =
+                (_mm256_permute4x64_epi64::<0b10_00_10_00>(x), _mm256_permute4x64_epi64::<0b11_01_11_01>(x));
+            let (ones, mut result) = (_mm256_set1_epi16(1), [x; 2]);
+            for (fours, result) in fours.iter().zip(&mut result) {
+                let mut sums = [x; 4];
+                for ([low, high], sums) in fours.iter().zip(&mut sums) {
+                    let pairs = _mm256_add_epi16(_mm256_maddubs_epi16(*low, even), _mm256_maddubs_epi16(*high, odd));
+                    *sums = _mm256_madd_epi16(pairs, ones);
+                }
+                // Half of register q has four sums of row 4 i + q, which become one in lane 4 i + q.
+                let [a, b, c, d] = sums;
+                let ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+                let cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+                let all = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+                *result = _mm256_add_epi32(all, _mm256_set1_epi32(start));
+            }
+            result
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn keep_fours(self, fours: [[[__m256i; 2]; 4]; 2], to: *mut u8) {
+        // SAFETY: see above; eight lines, of which each half of the rows has a half.
+        unsafe {
+            for (half, fours) in fours.into_iter().enumerate() {
+                let [first, second] = [
+                    fours.map(|[even, odd]| _mm256_unpacklo_epi8(even, odd)),
+                    fours.map(|[even, odd]| _mm256_unpackhi_epi8(even, odd)),
+                ];
+                for (line, codes) in squares(first).into_iter().chain(squares(second)).enumerate() {
+                    _mm256_storeu_si256(to.add(64 * line + 32 * half).cast(), codes);
+                }
+            }
         }
     }
 

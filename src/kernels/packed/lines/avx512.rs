@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI (Cascade Lake, Ice Lake, Zen 4 and later): a line is one register, and one instruction multiplies and adds
 //! its 64 bytes. Processors with AVX-512 but without VNNI use AVX2 here.
 
+use super::super::super::mxfp4::doubled;
 use super::super::super::simd::{Simd, avx512::Avx512};
 use super::{Lines, LinesKernel};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
@@ -38,12 +39,30 @@ unsafe fn four(x: *const i8) -> __m512i {
     unsafe { _mm512_set1_epi32(x.cast::<i32>().read_unaligned()) }
 }
 
+/// In each quarter of four registers a square of 4 x 4 values of 32 bits, transposed.
+#[inline(always)]
+fn squares([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    // SAFETY: as above.
+    unsafe {
+        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+        let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+        [
+            _mm512_unpacklo_epi64(ab, cd),
+            _mm512_unpackhi_epi64(ab, cd),
+            _mm512_unpacklo_epi64(ab_high, cd_high),
+            _mm512_unpackhi_epi64(ab_high, cd_high),
+        ]
+    }
+}
+
 // SAFETY of every block below: `self` proves the instructions; pointers are the caller's promise.
 impl Lines for Vnni {
     type Codes = __m512i;
     type Sums = __m512i;
     type Products = __m512i;
     type Totals = __m512;
+    /// Even and odd columns of rows q, 4 + q, 8 + q and 12 + q, a quarter of a register each.
+    type Fours = [[__m512i; 2]; 4];
     type Float = Avx512;
     const MANY: bool = true;
     const BYTE_ZERO: i32 = 128;
@@ -100,6 +119,64 @@ impl Lines for Vnni {
     unsafe fn dot_bytes(self, sums: __m512i, codes: __m512i, x: *const i8) -> __m512i {
         // SAFETY: see above.
         unsafe { _mm512_dpbusd_epi32(sums, codes, four(x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn fours<const ZERO: u8>(self, from: *const u8, stride: usize) -> [[__m512i; 2]; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let codes = const { doubled(ZERO) };
+            let codes = _mm512_broadcast_i32x4(_mm_loadu_si128(codes.as_ptr().cast()));
+            let mask = _mm512_set1_epi8(15);
+            let row = |row: usize| _mm_loadu_si128(from.add(row * stride).cast());
+            let mut fours = [[mask; 2]; 4];
+            for (q, fours) in fours.iter_mut().enumerate() {
+                let rows = _mm512_castsi128_si512(row(q));
+                let rows = _mm512_inserti32x4::<1>(rows, row(4 + q));
+                let rows = _mm512_inserti32x4::<2>(rows, row(8 + q));
+                let rows = _mm512_inserti32x4::<3>(rows, row(12 + q));
+                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(rows), mask);
+                *fours = [_mm512_shuffle_epi8(codes, _mm512_and_si512(rows, mask)), _mm512_shuffle_epi8(codes, high)];
+            }
+            fours
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_fours(self, fours: [[__m512i; 2]; 4], x: *const i8, start: i32) -> __m512i {
+        // SAFETY: see above.
+        unsafe {
+            let by_turns =
+                _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+            let x = _mm256_shuffle_epi8(_mm256_loadu_si256(x.cast()), by_turns);
+            let x = _mm256_permute4x64_epi64::<0b11_01_10_00>(x);
+            let even = _mm512_broadcast_i32x4(_mm256_castsi256_si128(x));
+            let odd = _mm512_broadcast_i32x4(_mm256_extracti128_si256::<1>(x));
+            let mut sums = [_mm512_setzero_si512(); 4];
+            for (sums, [low, high]) in sums.iter_mut().zip(fours) {
+                *sums = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(*sums, low, even), high, odd);
+            }
+            // A quarter of register q has four sums of row 4 i + q, which become one in lane 4 i + q.
+            let [a, b, c, d] = sums;
+            let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+            _mm512_add_epi32(all, _mm512_set1_epi32(start))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn keep_fours(self, fours: [[__m512i; 2]; 4], to: *mut u8) {
+        // SAFETY: see above; eight lines.
+        unsafe {
+            let [first, second] = [
+                fours.map(|[even, odd]| _mm512_unpacklo_epi8(even, odd)),
+                fours.map(|[even, odd]| _mm512_unpackhi_epi8(even, odd)),
+            ];
+            for (line, codes) in squares(first).into_iter().chain(squares(second)).enumerate() {
+                self.keep(codes, to.add(64 * line));
+            }
+        }
     }
 
     #[inline(always)]

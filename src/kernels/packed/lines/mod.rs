@@ -34,6 +34,8 @@ pub(crate) trait Lines: Copy {
     type Products: Copy;
     /// Sixteen `f32`.
     type Totals: Copy;
+    /// The codes of a block of four-bit floats of sixteen rows.
+    type Fours: Copy;
     /// The instructions for what happens in `f32` afterwards.
     type Float: Simd;
     /// Whether there are registers for a dozen `Sums` and as many `Totals`.
@@ -79,6 +81,24 @@ pub(crate) trait Lines: Copy {
     /// # Safety
     /// `x` is valid for reading four values, of -127..=127.
     unsafe fn dot_bytes(self, sums: Self::Sums, codes: Self::Codes, x: *const i8) -> Self::Sums;
+
+    /// Reads 32 four-bit floats of each of sixteen rows, `stride` bytes from each other, as twice their values plus `ZERO`.
+    ///
+    /// # Safety
+    /// `from` is valid for reading sixteen rows of 16 bytes.
+    unsafe fn fours<const ZERO: u8>(self, from: *const u8, stride: usize) -> Self::Fours;
+
+    /// `start` plus the 32 products of each row's codes, which are at most 24, and of `x`.
+    ///
+    /// # Safety
+    /// `x` is valid for reading 32 values, of -127..=127.
+    unsafe fn dot_fours(self, fours: Self::Fours, x: *const i8, start: i32) -> Self::Sums;
+
+    /// Writes them as eight lines of bytes, four columns each.
+    ///
+    /// # Safety
+    /// `to` is valid for writing 512 bytes.
+    unsafe fn keep_fours(self, fours: Self::Fours, to: *mut u8);
 
     /// Sixteen zeros.
     fn zeros(self) -> Self::Totals;

@@ -1,5 +1,6 @@
 //! Plain Rust.
 
+use super::super::super::mxfp4::doubled;
 use super::super::super::simd::narrow::widen_bf16;
 use super::super::super::simd::portable::Portable;
 use super::Lines;
@@ -10,6 +11,7 @@ impl Lines for Portable {
     type Sums = [i32; 16];
     type Products = [i32; 16];
     type Totals = [f32; 16];
+    type Fours = [[u8; 32]; 16];
     type Float = Self;
     const MANY: bool = false;
     const BYTE_ZERO: i32 = 0;
@@ -67,6 +69,32 @@ impl Lines for Portable {
         // SAFETY: the caller vouches for four values.
         let x = unsafe { x.cast::<[i8; 4]>().read() }.map(i32::from);
         from_fn(|lane| (0..4).fold(sums[lane], |sum, j| sum + (i32::from(codes[4 * lane + j]) - 128) * x[j]))
+    }
+
+    #[inline(always)]
+    unsafe fn fours<const ZERO: u8>(self, from: *const u8, stride: usize) -> [[u8; 32]; 16] {
+        from_fn(|row| {
+            // SAFETY: the caller vouches for sixteen rows of 16 bytes.
+            let bytes = unsafe { from.add(row * stride).cast::<[u8; 16]>().read() };
+            from_fn(|col| const { doubled(ZERO) }[usize::from(bytes[col / 2] >> (col % 2 * 4) & 15)])
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn dot_fours(self, fours: [[u8; 32]; 16], x: *const i8, start: i32) -> [i32; 16] {
+        // SAFETY: the caller vouches for 32 values.
+        let x = unsafe { x.cast::<[i8; 32]>().read() };
+        let dot = |row: [u8; 32]| row.iter().zip(x).map(|(code, x)| i32::from(*code) * i32::from(x)).sum::<i32>();
+        fours.map(|row| start + dot(row))
+    }
+
+    #[inline(always)]
+    unsafe fn keep_fours(self, fours: [[u8; 32]; 16], to: *mut u8) {
+        for line in 0..8 {
+            let codes: [u8; 64] = from_fn(|i| fours[i / 4][4 * line + i % 4]);
+            // SAFETY: the caller vouches for eight lines.
+            unsafe { self.keep(codes, to.add(64 * line)) };
+        }
     }
 
     #[inline(always)]

@@ -41,6 +41,10 @@ pub(super) const REFUSED: &[&str] = &[
     "final_logit_softcapping -1.0",
     "query_pre_attn_scalar 1000000000000000000000000000000",
     "query_pre_attn_scalar -4",
+    // The same for what a gate is held below; and a method that nobody has.
+    "swiglu_limit 0.0",
+    "swiglu_limit -1.0",
+    "gpt_oss: quantization_config {'quant_method': 4}",
     // Two numbers of experts, of which the last one written counts; none for a token, where there are some.
     "qwen3_moe: num_local_experts 0",
     "ernie4_5_moe: num_experts_per_tok 1",
@@ -144,6 +148,8 @@ pub(super) const CLEAR: &[&str] = &[
     "rms_norm_eps 1",
     "routed_scaling_factor 2",
     "moe_norm_min 2",
+    "swiglu_alpha 0",
+    "swiglu_limit 1",
     "rms_norm_eps 0",
     "layer_norm_eps 1",
     "layer_norm_eps 0",
@@ -212,4 +218,5 @@ pub(super) const CLEAR: &[&str] = &[
     // No other names than those of the keys; and how attention is computed, where the answer is the same.
     "attribute_map {}",
     "gemma2: _attn_implementation 'sdpa'",
+    "gpt_oss: _attn_implementation 'sdpa'",
 ];
