@@ -274,7 +274,8 @@ mod tests {
                     (0..HEADS as u64).map(|head| Stored::new(1, width, Dtype::F32, 2 + head)).collect();
                 let data: Vec<u8> =
                     weights.iter().flat_map(|weight| &weight.values).flat_map(|value| value.to_le_bytes()).collect();
-                let all = Matrix { layout: Layout::Rows(Dtype::F32), rows: HEADS, cols: width, data: &data };
+                let all =
+                    Matrix { layout: Layout::Rows(Dtype::F32), rows: HEADS, cols: width, data: &data, scales: &[] };
                 let mut y = vec![f32::NAN; x.len()];
                 norm(isa, &Threads(3), &Norm::layer(1e-5), &x, width, Some(&all), None, &mut y);
                 for (row, (x, y)) in x.chunks(width).zip(y.chunks(width)).enumerate() {
