@@ -967,13 +967,11 @@ typedef struct ortshard_request_options {
      * one. So a long prompt that comes in several calls needs this, in the requests on all shards. A short text that
      * becomes long must be run again: that call is OUT_OF_RANGE, and nothing changes.
      */
-    int32_t long_context;
-    /** Must be 0. */
-    int32_t reserved;
+    int64_t long_context;
 } ortshard_request_options;
 
 /** Initialises an ortshard_request_options. */
-#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0, 0, 0 }
+#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_REQUEST_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1502,8 +1500,9 @@ ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream, const 
  *
  * If the call fails, `output` is all zero, every position is as before, and the call can be repeated.
  *
- * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0, requests that do not follow one
- * another, or some whose text is a long one beside others (long_context); INVALID_STATE for a request that appears twice.
+ * Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0, for requests that do not follow one
+ * another, or for some that take the text for a long one where others do not (long_context); INVALID_STATE for a
+ * request that appears twice.
  * Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
  * that request's next run. The call is a run of the other requests, too: what they gave before is gone.
  */

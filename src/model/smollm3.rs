@@ -1,4 +1,4 @@
-//! SmolLM3 (Bakouch et al., 2025): Llama with layers in between that do not rotate their heads, and may have a window.
+//! `SmolLM3` (Bakouch et al., 2025): Llama with layers in between that do not rotate their heads, and may have a window.
 
 use std::sync::Arc;
 

@@ -32,7 +32,8 @@ use crate::{Request, infer_chain, next_token};
 /// If the call fails, `output` is all zero, every position is as before, and the call can be repeated.
 ///
 /// Errors: those of ortshard_request_infer(); INVALID_ARGUMENT for a `count` of 0, for requests that do not follow one
-/// another, or for some that take the text for a long one where others do not (long_context); INVALID_STATE for a request that appears twice.
+/// another, or for some that take the text for a long one where others do not (long_context); INVALID_STATE for a
+/// request that appears twice.
 /// Threads: one call at a time on each request. Ownership: output->data belongs to the last request and lives until
 /// that request's next run. The call is a run of the other requests, too: what they gave before is gone.
 #[unsafe(no_mangle)]

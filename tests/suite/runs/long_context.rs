@@ -13,7 +13,7 @@ const LONG: RequestOptions = RequestOptions { capacity: 0, prefill_chunk: 0, no_
 
 /// The models, and the tokens that a short text may have in each.
 fn models() -> Vec<(Model, usize)> {
-    [("phi3_longrope", 100), ("phi3_longrope_16", 64)]
+    [("phi3_longrope", 100), ("phi3_longrope_16", 80)]
         .into_iter()
         .filter(|_| device::native_operators())
         .map(|(name, border)| (Model::open(name), border))
