@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::activation::{self, activation};
 use super::config::norm_eps;
 use super::family::Encoding;
-use super::layers::{no_window, windows_but_each};
+use super::layers::{no_window, sliding_window_pattern, windows_but_each};
 use super::rope::RopeDefaults;
 use super::{Architecture, Family, Fields, Layer, ModelConfig};
 use crate::error::Result;
@@ -48,7 +48,7 @@ fn first(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
 }
 
 fn second(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
-    c.windows = windows_but_each(f, c.layers, 4)?;
+    c.windows = windows_but_each(f, c.layers, sliding_window_pattern(f, 4)?)?;
     Ok(Arc::new(common(f, c)?))
 }
 

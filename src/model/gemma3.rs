@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::family::Encoding;
 use super::gemma2::{self, Gemma};
-use super::layers::windows_but_each;
+use super::layers::{sliding_window_pattern, windows_but_each};
 use super::rope::{Rope, RopeDefaults};
 use super::{Architecture, Family, Fields, Layer, ModelConfig};
 use crate::error::Result;
@@ -28,7 +28,7 @@ struct Gemma3(Gemma);
 
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     c.set_default(f, "max_position_embeddings", |c| &mut c.max_positions, 131_072)?;
-    c.windows = windows_but_each(f, c.layers, 6)?;
+    c.windows = windows_but_each(f, c.layers, sliding_window_pattern(f, 6)?)?;
     // Transformers has `attn_logit_softcapping`, and caps nothing by it.
     let gemma = Gemma::read(f, c, None, f.positive_or_null("final_logit_softcapping", 1e9)?)?;
     c.ropes = vec![

@@ -43,10 +43,13 @@ pub(super) fn windows(
     Ok(types.into_iter().map(|slides| window.filter(|_| slides)).collect())
 }
 
-/// The windows of families in which every layer but each `pattern`th slides, unless `sliding_window_pattern` or `layer_types` says
-/// otherwise.
+/// `sliding_window_pattern`: with 4 every layer slides but each fourth.
+pub(super) fn sliding_window_pattern(f: Fields, default: usize) -> Result<usize> {
+    Ok(f.integer("sliding_window_pattern", 1..=1 << 20)?.unwrap_or(default))
+}
+
+/// The windows of families in which every layer but each `pattern`th slides, unless `layer_types` says otherwise.
 pub(super) fn windows_but_each(f: Fields, layers: usize, pattern: usize) -> Result<Vec<Option<usize>>> {
-    let pattern = f.integer("sliding_window_pattern", 1..=1 << 20)?.unwrap_or(pattern);
     let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
     let window = sliding_window(f, 4096)?;
     if window.is_none() && f.get("layer_types").is_none() && (0..layers).any(slides) {

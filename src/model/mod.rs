@@ -20,6 +20,7 @@ mod glm4_moe;
 mod gpt_neox;
 mod gpt_oss;
 mod granite;
+mod hunyuan;
 mod layers;
 mod llama;
 mod minimax;
@@ -72,6 +73,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     granite::GRANITE,
     granite::GRANITE_MOE,
     gpt_oss::GPT_OSS,
+    hunyuan::HUNYUAN_V1_DENSE,
     llama::LLAMA,
     minimax::MINIMAX_M2,
     mistral::MISTRAL,
@@ -79,6 +81,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     mixtral::MIXTRAL,
     nemotron::NEMOTRON,
     olmo::OLMO2,
+    olmo::OLMO3,
     olmoe::OLMOE,
     phi::PHI,
     phi3::PHI3,

@@ -1,9 +1,10 @@
 //! `OLMo` 2 (`OLMo` team, 2025): norms behind attention and MLP instead of in front of them, and norms of queries and keys over all
-//! heads.
+//! heads; and `OLMo` 3 (2025), where three of four layers have a window and a rotation of their own.
 
 use std::sync::Arc;
 
-use super::layers::no_window;
+use super::layers::{no_window, windows_but_each};
+use super::rope::Rope;
 use super::{Architecture, Family, Fields, Layer, ModelConfig, family::Encoding};
 use crate::error::Result;
 use crate::graph::{Attention, Builder, Value};
@@ -12,11 +13,39 @@ use crate::kernels::Activation;
 pub(super) const OLMO2: Architecture =
     Architecture { model_type: "olmo2", name: "Olmo2ForCausalLM", covers: "OLMo 2", honours: &[], family };
 
+pub(super) const OLMO3: Architecture = Architecture {
+    model_type: "olmo3",
+    name: "Olmo3ForCausalLM",
+    covers: "Olmo 3",
+    honours: &[],
+    family: family_of_kinds,
+};
+
+/// Where the rotations stand in [`ModelConfig::ropes`]; `OLMo` 2 has the first alone.
+const FULL: usize = 0;
+const SLIDING: usize = 1;
+
 #[derive(Debug)]
 struct Olmo;
 
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     no_window(f, c)?;
+    configure(f, c)
+}
+
+fn family_of_kinds(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
+    const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
+    c.windows = windows_but_each(f, c.layers, 4)?;
+    c.rope.theta = 500_000.0;
+    let top = f.number("rope_theta")?;
+    let own = f.object("rope_parameters")?.map_or(Ok(None), |kinds| kinds.object(KINDS[SLIDING]))?;
+    let differs = top.is_some() && top != Some(c.rope.theta);
+    if differs && c.windows.iter().any(Option::is_some) && !own.is_some_and(|own| own.has("rope_theta")) {
+        let why = "transformers 4 takes it for all layers, and 5 for those without a window: write rope_parameters";
+        return Err(f.unsupported("rope_theta", why));
+    }
+    let rope = |kind| Rope::of_layers(f, kind, c.head_dim, c.max_positions, c.rope);
+    c.ropes = vec![rope(KINDS[FULL])?, rope(KINDS[SLIDING])?];
     configure(f, c)
 }
 
@@ -39,7 +68,9 @@ impl Family for Olmo {
         let [q, k, v] = layer.qkv(g, c, x);
         let q = g.rms_norm(q, &layer.name("self_attn.q_norm.weight"), c.rms_norm_eps);
         let k = g.rms_norm(k, &layer.name("self_attn.k_norm.weight"), c.rms_norm_eps);
-        block(g, c, layer, layer.attention(c), [q, k, v], x)
+        let slides = c.windows.get(layer.index).is_some_and(Option::is_some);
+        let attention = layer.attention_rotated(c, if slides { SLIDING } else { FULL });
+        block(g, c, layer, attention, [q, k, v], x)
     }
 }
 

@@ -107,8 +107,9 @@ def respell_as_v4(config: dict[str, Any], rope_key: str, names: dict[str, str]) 
     """Turn a config.json of transformers 5 into what version 4 wrote."""
     scaling = config.pop("rope_parameters")
     if "full_attention" in scaling:
-        config["rope_local_base_freq"] = scaling["sliding_attention"]["rope_theta"]
-        scaling = scaling["full_attention"]
+        sliding, scaling = scaling["sliding_attention"], scaling["full_attention"]
+        if sliding["rope_theta"] != scaling["rope_theta"]:
+            config["rope_local_base_freq"] = sliding["rope_theta"]
     for key in ("rope_theta", "partial_rotary_factor"):
         if key in scaling:
             config[names.get(key, key)] = scaling.pop(key)

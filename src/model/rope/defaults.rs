@@ -8,6 +8,8 @@ pub(crate) enum Kind {
     Default,
     Linear,
     Dynamic,
+    /// `dynamic` with a fixed `alpha` (Hunyuan); without one, the same as there.
+    Alpha,
     Llama3,
     Yarn,
     LongRope,

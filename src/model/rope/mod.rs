@@ -14,8 +14,8 @@ use std::f64::consts::TAU;
 use super::fields::Fields;
 use crate::error::{Result, bail};
 use parameters::{
-    ATTENTION, BETA_FAST, BETA_SLOW, FACTOR, HIGH_FREQ, LONG_FACTOR, LOW_FREQ, MSCALE, MSCALE_ALL, ORIGINAL, PARTIAL,
-    Parameters, SHORT_FACTOR, THETA, TRUNCATE,
+    ALPHA, ATTENTION, BETA_FAST, BETA_SLOW, FACTOR, HIGH_FREQ, LONG_FACTOR, LOW_FREQ, MSCALE, MSCALE_ALL, ORIGINAL,
+    PARTIAL, Parameters, SHORT_FACTOR, THETA, TRUNCATE,
 };
 
 pub(crate) use defaults::{Kind, RopeDefaults};
@@ -63,7 +63,10 @@ impl Rope {
     /// The rotation with these `parameters`.
     fn of(parameters: &Parameters, head_dim: usize, max_positions: usize) -> Result<Self> {
         let kind = parameters.kind()?;
-        let theta = parameters.theta(MAX_THETA)?;
+        let theta = match kind {
+            Kind::Alpha => stretched(parameters, head_dim)?,
+            _ => parameters.theta(MAX_THETA)?,
+        };
         // Values of a head that are rotated. With an odd number the last pair takes one more, as in transformers.
         let dim = (head_dim as f64 * parameters.partial(kind)?) as usize;
         // The pairs' wavelengths over a full turn.
@@ -71,7 +74,7 @@ impl Rope {
             (0..dim.div_ceil(2)).map(|i| (theta as f32).powf((2 * i) as f32 / dim as f32)).collect();
         let rope = match kind {
             // No text is longer than the model's maximum, from which on the dynamic kind scales.
-            Kind::Default | Kind::Dynamic => Self::unscaled(periods.iter().map(|period| 1.0 / period)),
+            Kind::Default | Kind::Dynamic | Kind::Alpha => Self::unscaled(periods.iter().map(|period| 1.0 / period)),
             Kind::Linear => {
                 let factor = parameters.required(&FACTOR, MAX_FACTOR)? as f32;
                 Self::unscaled(periods.iter().map(|period| 1.0 / period / factor))
@@ -127,6 +130,21 @@ impl Rope {
 
 fn original_positions(parameters: &Parameters, max_positions: usize) -> Result<f64> {
     Ok(parameters.original(MAX_POSITIONS)?.unwrap_or(max_positions as f64))
+}
+
+/// The base of a rotation that is stretched once and for all by `alpha`, where that is there.
+fn stretched(parameters: &Parameters, head_dim: usize) -> Result<f64> {
+    let theta = parameters.theta(MAX_THETA)?;
+    if parameters.is_true(&ALPHA) != Some(true) {
+        return Ok(theta);
+    }
+    let dim = head_dim as f64;
+    let base = theta * parameters.required(&ALPHA, MAX_FACTOR)?.powf(dim / (dim - 2.0));
+    if base > 0.0 && base <= MAX_THETA {
+        return Ok(base);
+    }
+    Err(parameters
+        .wrong(&ALPHA, &format!("such that the base of heads of {head_dim} is above 0 and at most {MAX_THETA}")))
 }
 
 /// Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between interpolated.

@@ -34,15 +34,16 @@ const fn key(name: &'static str, places: &'static [Place], kinds: &'static [Kind
     Key { name, older: None, places, kinds }
 }
 
-use Kind::{Default, Dynamic, Linear, Llama3, LongRope, Yarn};
+use Kind::{Alpha, Default, Dynamic, Linear, Llama3, LongRope, Yarn};
 use Place::{Object, Top};
-const ALL: &[Kind] = &[Default, Linear, Dynamic, Llama3, Yarn, LongRope];
+const ALL: &[Kind] = &[Default, Linear, Dynamic, Alpha, Llama3, Yarn, LongRope];
 const SCALED: &[Kind] = &[Linear, Dynamic, Llama3, Yarn, LongRope];
 
 pub(super) static TYPE: Key = Key { name: "rope_type", older: Some("type"), places: &[Object], kinds: ALL };
 pub(super) static THETA: Key = key("rope_theta", &[Object, Top], ALL);
 pub(super) static PARTIAL: Key = key("partial_rotary_factor", &[Object, Top], SCALED);
 pub(super) static FACTOR: Key = key("factor", &[Object], SCALED);
+pub(super) static ALPHA: Key = key("alpha", &[Object], &[Alpha]);
 pub(super) static ORIGINAL: Key = key("original_max_position_embeddings", &[Top, Object], &[Llama3, Yarn, LongRope]);
 pub(super) static LOW_FREQ: Key = key("low_freq_factor", &[Object], &[Llama3]);
 pub(super) static HIGH_FREQ: Key = key("high_freq_factor", &[Object], &[Llama3]);
@@ -55,11 +56,12 @@ pub(super) static TRUNCATE: Key = key("truncate", &[Object], &[Yarn]);
 pub(super) static SHORT_FACTOR: Key = key("short_factor", &[Object], &[LongRope]);
 pub(super) static LONG_FACTOR: Key = key("long_factor", &[Object], &[LongRope]);
 
-static KEYS: [&Key; 15] = [
+static KEYS: [&Key; 16] = [
     &TYPE,
     &THETA,
     &PARTIAL,
     &FACTOR,
+    &ALPHA,
     &ORIGINAL,
     &LOW_FREQ,
     &HIGH_FREQ,

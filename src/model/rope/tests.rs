@@ -13,12 +13,20 @@ const STEPS: u32 = 2;
 
 /// What transformers refuses and this library reads, since it can mean one thing only: `null` for a part of a head, and the older name
 /// of Phi-3's `longrope`, which version 5.24 renames too late.
-const CLEAR: &[&str] = &["partial None", "head_dim null", "longrope as su", "longrope as rope_type su"];
+const CLEAR: &[&str] = &[
+    "partial None",
+    "head_dim null",
+    "alpha: no head_dim",
+    "alpha without factor",
+    "longrope as su",
+    "longrope as rope_type su",
+];
 
 /// What transformers computes and this library refuses: numbers with which there is no rotation to speak of, and what is
 /// no number.
 const REFUSED: &[&str] = &[
     "theta True",
+    "alpha True",
     "theta 1e+300",
     "factor -2.0",
     "factor True",

@@ -24,6 +24,8 @@ pub(super) const REFUSED: &[&str] = &[
     "attribute_map {'rms_norm_eps': 'pad_token_id'}",
     "per_layer_config {'1': {'rms_norm_eps': 0.1}}",
     "per_layer_config {'1': {'intermediate_size': 16}}",
+    // Transformers 4 takes it for all layers, 5 for those without a window.
+    "olmo3: rope_theta 500.0 with {'sliding_window': 5, 'layer_types': ['full_attention', 'sliding_attention', 'full_attention']}",
     // Factors that leave nothing, or turn it round.
     "embedding_multiplier 0",
     "embedding_multiplier -1.0",
@@ -167,6 +169,7 @@ pub(super) const CLEAR: &[&str] = &[
     "ministral: head_dim None",
     "exaone4: head_dim None",
     "granite: head_dim None",
+    "hunyuan_v1_dense: no head_dim",
     "olmo2: head_dim None",
     "qwen2: head_dim None",
     "qwen3_moe: head_dim None",
