@@ -163,9 +163,8 @@ impl<'a> Fields<'a> {
 
     /// How messages name `key`.
     pub(crate) fn name(&self, key: &str) -> String {
-        let holders: String =
-            self.holders.iter().filter(|holder| !holder.is_empty()).map(|holder| format!("{holder}.")).collect();
-        format!("{}: {holders}{key}", self.file)
+        let holders = self.holders.iter().copied().filter(|holder| !holder.is_empty());
+        format!("{}: {}", self.file, holders.chain([key]).collect::<Vec<_>>().join("."))
     }
 
     /// `key` and what is under it.
