@@ -439,7 +439,9 @@ enum ortshard_dtype {
     /** 8 bits a value, with scales. KV caches and weights; no tensor of a call. */
     ORTSHARD_DTYPE_INT8 = 16,
     /** 4 bits a value, with scales. Weights; no tensor of a call. */
-    ORTSHARD_DTYPE_INT4 = 17
+    ORTSHARD_DTYPE_INT4 = 17,
+    /** Four-bit floats (E2M1) with a scale for each 32, as GPT-OSS is published in. Weights; no tensor of a call. */
+    ORTSHARD_DTYPE_MXFP4 = 18
 };
 
 /** Where shards run. */
@@ -773,7 +775,7 @@ typedef struct ortshard_shard_info {
     uint32_t max_positions;
     /**
      * Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16,
-     * ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8 or ORTSHARD_DTYPE_INT4.
+     * ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8, ORTSHARD_DTYPE_INT4 or ORTSHARD_DTYPE_MXFP4.
      */
     int32_t weight_dtype;
     /** Where it runs: an ORTSHARD_DEVICE_* constant. */

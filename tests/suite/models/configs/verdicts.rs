@@ -4,6 +4,22 @@
 
 /// Cases that transformers computes, and this library refuses by name.
 pub(super) const REFUSED: &[&str] = &[
+    // Transformers sends each token to two experts, whatever is written; and a share without bounds.
+    "phimoe: num_experts_per_tok 1",
+    "phimoe: num_experts_per_tok 3",
+    "phimoe: num_experts_per_tok 4",
+    "phimoe: num_experts_per_tok 5",
+    "phimoe: num_experts_per_tok -1",
+    "phimoe: router_jitter_noise 1e+300",
+    // Transformers 4 rotates all layers of OLMo 3 by these, and 5 those without a window, or none.
+    "olmo3: rope_theta 500.0",
+    "olmo3: rope_theta 500",
+    "olmo3: rope_theta None",
+    "olmo3: rope_theta '500'",
+    "olmo3: rope_theta 0",
+    "olmo3: rope_scaling {'type': 'linear', 'factor': 2.0}",
+    "olmo3: original_max_position_embeddings 16 with {'rope_scaling': {'type': 'yarn', 'factor': 4.0}}",
+    "olmo3: rope_scaling {'type': 'linear', 'factor': 8.0} with {'sliding_window': 5, 'layer_types': ['full_attention', 'sliding_attention', 'full_attention']}",
     // No kernel has these.
     "hidden_act 'gelu'",
     "hidden_act 'relu'",
@@ -104,6 +120,11 @@ pub(super) const REFUSED: &[&str] = &[
 
 /// Cases that transformers refuses, and this library runs, since they can mean one thing only.
 pub(super) const CLEAR: &[&str] = &[
+    "phimoe: lm_head_bias None",
+    "phimoe: input_jitter_noise None",
+    "phimoe: router_jitter_noise 1",
+    // No layer slides, so none needs a window.
+    "olmo3: sliding_window None with {'layer_types': ['full_attention', 'full_attention', 'full_attention']}",
     // Null means the whole of a head, as in the families that transformers takes it from.
     "gpt_neox: rotary_pct None",
     "nemotron: partial_rotary_factor None",
