@@ -61,7 +61,7 @@ fn common(f: Fields, c: &mut ModelConfig) -> Result<Cohere> {
     (c.qkv_bias, c.o_bias) = (bias, bias);
     Ok(Cohere {
         activation: activation(f, "hidden_act", Activation::Silu)?,
-        logit_scale: f.number("logit_scale")?.unwrap_or(0.0625) as f32,
+        logit_scale: f.positive("logit_scale", 1e9)?.unwrap_or(0.0625) as f32,
         head_norms: false,
         rotates_all: false,
     })

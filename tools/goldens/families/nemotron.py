@@ -30,7 +30,7 @@ without("norm_eps")
 case("hidden_act", "relu2", "silu", "gelu_new")
 without("hidden_act")
 case("mlp_bias", False, "true")
-case("partial_rotary_factor", 0.25, 0.75, 0.0, 1, 1.5, -0.5, None, "0.5")
+case("partial_rotary_factor", 0.25, 0.4, 0.75, 0.0, 1, 1.5, -0.5, None, "0.5")
 
 ROPE = Ropes()
 for place in PLACES:

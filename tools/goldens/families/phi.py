@@ -29,7 +29,7 @@ without("layer_norm_eps")
 case("qk_layernorm", True, False, None, 1)
 case("hidden_act", "relu2", "silu", "gelu_new", "gelu_fast")
 without("hidden_act")
-case("partial_rotary_factor", 0.25, 0.75, 0.0, 1, 1.5, -0.5, None, "0.5")
+case("partial_rotary_factor", 0.25, 0.4, 0.75, 0.0, 1, 1.5, -0.5, None, "0.5")
 for key in ("resid_pdrop", "embd_pdrop"):
     case(key, 0.5)
 
