@@ -288,7 +288,9 @@ def rotations(model: PreTrainedModel) -> dict[str, tuple[torch.nn.Module, str]]:
 
 def write_rope(family: str, folder: Path) -> None:
     path = folder / "rope.json"
-    known: dict[str, Any] = {"oracle": ORACLE, "base": base(family), "frequencies": [], "cases": []}
+    # What heads as wide as those of the variants need beside them.
+    wide: dict[str, Any] = getattr(FAMILIES[family], "WIDE", {})
+    known: dict[str, Any] = {"oracle": ORACLE, "base": {**base(family), **wide}, "frequencies": [], "cases": []}
     if VERSION != ORACLE:
         known = json.loads(path.read_text())
     old = {case["name"]: case for case in known["cases"]}
@@ -297,7 +299,7 @@ def write_rope(family: str, folder: Path) -> None:
         case = old.get(spec["name"], dict(spec))
         try:
             each: dict[str, Any] = {}
-            for layers, (sets, about) in rope_of(config_of(family, spec)).items():
+            for layers, (sets, about) in rope_of(config_of(family, {**spec, "set": {**wide, **spec["set"]}})).items():
                 known["frequencies"] += [found for found in sets if found not in known["frequencies"]]
                 names = zip(("frequencies", "long"), sets, strict=False)
                 each[layers] = {**{name: known["frequencies"].index(found) for name, found in names}, **about}

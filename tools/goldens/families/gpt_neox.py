@@ -29,6 +29,8 @@ MODELS = {
 }
 
 CONFIG = {"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"]}
+# All heads together are as wide as a hidden state.
+WIDE = {"hidden_size": 64}
 CASES = Cases()
 case, without = CASES.case, CASES.without
 case("layer_norm_eps", 1e-1, 1, 0, 0.0, "1e-6", None, -1.0)
