@@ -6,7 +6,10 @@ enum { STEPS = 4 };
 
 static ortshard_sampler *sampler_of(float temperature)
 {
-    ortshard_sampler_options options = {sizeof options, temperature, 5, 3};
+    ortshard_sampler_options options = ORTSHARD_SAMPLER_OPTIONS_INIT;
+    options.temperature = temperature;
+    options.top_k = 5;
+    options.seed = 3;
     ortshard_sampler *sampler;
     OK(ortshard_sampler_create(&options, &sampler));
     return sampler;

@@ -24,6 +24,7 @@ mod hunyuan;
 mod layers;
 mod llama;
 mod minimax;
+mod ministral3;
 mod mistral;
 mod mixtral;
 mod nemotron;
@@ -41,6 +42,7 @@ mod rope;
 mod seed_oss;
 mod smollm3;
 mod starcoder2;
+mod text;
 mod unsupported;
 
 pub(crate) use config::{ModelConfig, StoredDtype};
@@ -48,6 +50,8 @@ pub(crate) use experts::STACKED_EXPERTS;
 pub(crate) use family::Encoding;
 pub(crate) use range::Range;
 pub(crate) use rope::Rope;
+#[cfg(test)]
+pub(crate) use text::WRAPPERS;
 
 use crate::error::{Result, bail, err};
 use crate::graph::{Builder, Graph, Input, Linear, Output, Weight};
@@ -80,6 +84,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     mistral::MINISTRAL,
     mixtral::MIXTRAL,
     nemotron::NEMOTRON,
+    ministral3::MINISTRAL3,
     olmo::OLMO2,
     olmo::OLMO3,
     olmoe::OLMOE,
@@ -99,7 +104,8 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
 /// Some programs write no `model_type`; then `architectures` decides.
 fn architecture(f: Fields) -> Result<&'static Architecture> {
     let classes = f.texts("architectures")?.unwrap_or_default();
-    let mut known: Vec<_> = ARCHITECTURES.iter().map(|a| a.model_type).collect();
+    let families = ARCHITECTURES.iter().map(|a| a.model_type);
+    let mut known: Vec<_> = families.chain(text::WRAPPERS.iter().map(|w| w.model_type)).collect();
     known.sort_unstable();
     let (known, given) = (known.join(", "), classes.join(", "));
     if f.get("model_type").is_some() {
@@ -162,7 +168,9 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
 /// Reads config.json.
 pub(crate) fn read_config(content: &[u8]) -> Result<ModelConfig> {
     let value = json::parse(content, "config.json")?;
-    let fields = Fields::new(&value, "config.json")?;
+    let whole = Fields::new(&value, "config.json")?;
+    let text = text::part(whole)?;
+    let fields = text.as_ref().map_or(whole, |config| whole.within(text::CONFIG, config));
     let architecture = architecture(fields)?;
     let mut config = ModelConfig::read(fields, architecture)?;
     config.family = (architecture.family)(fields, &mut config)?;

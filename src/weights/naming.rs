@@ -11,13 +11,15 @@
 //! | `model.model.layers...`, `model.lm_head.weight`   | a wrapper was saved                       | `model.layers...` |
 //! | `language_model.model.layers...`                  | the text part of an older image-text model | `model.layers...` |
 //! | `model.language_model.layers...`                  | the text part of a newer one              | `model.layers...` |
+//! | `model.text_model.layers...`                      | the text part of an Idefics3 or a SmolVLM | `model.layers...` |
 //!
 //! Phi has `model.final_layernorm...`, and GPT-NeoX has `gpt_neox.layers.0...`, `gpt_neox.embed_in.weight` and
 //! `gpt_neox.final_layer_norm...`; so have their graphs. GPT-NeoX's `embed_out.weight` is read as `lm_head.weight`, as in transformers 5.
 //!
 //! If a checkpoint has one tensor in two of the first spellings, the name that sorts first counts, as in
-//! transformers. The last two spellings mean nothing to transformers, which would go on with random weights. Here
-//! they count, in a checkpoint that has no tensor in one of the first spellings.
+//! transformers. The last three spellings count in a checkpoint that has no tensor but a head in one of the first
+//! spellings, whatever config.json says: for a model of text alone they mean nothing to transformers, which would go
+//! on with random weights. What else a larger model has, for images or audio, no graph uses.
 
 /// Which of the spellings a name is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +32,13 @@ pub(super) enum Kind {
 
 /// The name that graphs use for the tensor `stored`, if it can be one of theirs.
 pub(super) fn standard(stored: &str) -> Option<(Kind, String)> {
-    const NESTED: [&str; 4] =
-        ["model.language_model.model.", "model.language_model.", "language_model.model.", "language_model."];
+    const NESTED: [&str; 5] = [
+        "model.language_model.model.",
+        "model.language_model.",
+        "language_model.model.",
+        "language_model.",
+        "model.text_model.",
+    ];
     if let Some(part) = stored.strip_prefix("gpt_neox.") {
         let body = ["layers.", "embed_in.", "final_layer_norm."].iter().any(|begin| part.starts_with(begin));
         return body.then(|| (Kind::Own, stored.to_owned()));
@@ -73,11 +80,14 @@ mod tests {
             ("model.language_model.norm.weight", Kind::Nested, "model.norm.weight"),
             ("language_model.norm.weight", Kind::Nested, "model.norm.weight"),
             ("language_model.lm_head.weight", Kind::Nested, "lm_head.weight"),
+            ("model.text_model.norm.weight", Kind::Nested, "model.norm.weight"),
         ] {
             assert_eq!(standard(stored), Some((kind, wanted.to_owned())), "{stored}");
         }
         for stored in [
             "vision_tower.layers.0.weight",
+            "model.vision_model.encoder.layers.0.weight",
+            "multi_modal_projector.norm.weight",
             "base_model.model.model.norm.weight",
             "model.model.model.norm.weight",
             "model.rotary_emb.inv_freq",

@@ -28,8 +28,8 @@ import torch
 import transformers
 from families import FAMILIES
 from safetensors.torch import save_file
-from spec import F32, Spec
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from spec import F32, Spec, class_of, decoder_of
+from transformers import AutoConfig, DynamicCache, PreTrainedModel
 
 OUT = Path(__file__).resolve().parents[2] / "tests" / "models"
 GREEDY_STEPS = 24
@@ -44,7 +44,7 @@ def random_model(family: str, spec: Spec, seed: int) -> PreTrainedModel:
     Every bias and norm is random too: an engine that drops one must show it.
     """
     config = AutoConfig.for_model(family, **spec.config)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=F32).eval()
+    model = class_of(config).from_config(config, attn_implementation="eager", dtype=F32).eval()
     random = torch.Generator().manual_seed(seed)
     own = getattr(FAMILIES[family], "values", lambda name, noise: None)
     stored = model.state_dict()
@@ -92,9 +92,10 @@ def write_folder(family: str, model: PreTrainedModel, spec: Spec, folder: Path) 
 
     path = folder / "config.json"
     config = json.loads(path.read_text())
+    text = config.get("text_config", config)
     if spec.v4_rope_key:
-        respell_as_v4(config, spec.v4_rope_key, spec.v4_names)
-    for part in (config, config.get("rope_parameters") or config.get("rope_scaling") or {}):
+        respell_as_v4(text, spec.v4_rope_key, spec.v4_names)
+    for part in (text, text.get("rope_parameters") or text.get("rope_scaling") or {}):
         for key in spec.omit:
             part.pop(key, None)
     config |= spec.written
@@ -128,7 +129,7 @@ def prompt_pass(model: PreTrainedModel, ids: torch.Tensor) -> dict[str, torch.Te
     answers: dict[str, torch.Tensor] = {}
     hooks = [
         layer.register_forward_hook(lambda _, __, out, n=n: answers.update({f"hidden.{n}": out[0].clone()}))
-        for n, layer in enumerate(model.base_model.layers)
+        for n, layer in enumerate(decoder_of(model).layers)
     ]
     answers["logits"] = model(ids, use_cache=False).logits[0]
     for hook in hooks:
@@ -177,7 +178,12 @@ def generated(model: PreTrainedModel, ids: torch.Tensor) -> tuple[list[int], flo
 
 def load(folder: Path, **overrides: Any) -> PreTrainedModel:
     """The model in float32, from the folder alone, as any reader would see it."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=F32, attn_implementation="eager", **overrides).eval()
+    config = AutoConfig.from_pretrained(folder)
+    for key, value in overrides.items():
+        setattr(config.get_text_config(), key, value)
+    return (
+        class_of(config).from_pretrained(folder, config=config, dtype=F32, attn_implementation="eager").eval()
+    )
 
 
 def window_effect(
@@ -199,7 +205,7 @@ def make(family: str, name: str, spec: Spec) -> None:
         reading = FAMILIES[family].reading() if spec.published else {}
         model = load(folder, **reading)
         random = torch.Generator().manual_seed(seed)
-        ids = torch.randint(model.config.vocab_size, (1, spec.prompt), generator=random)
+        ids = torch.randint(model.config.get_text_config().vocab_size, (1, spec.prompt), generator=random)
         greedy_ids, margin = greedy(model, ids)
         others = {}
         for what, tokens in spec.generated.items():
@@ -229,7 +235,7 @@ def make(family: str, name: str, spec: Spec) -> None:
     for what, (prompt, chosen, _) in others.items():
         golden[what] = {"prompt_ids": prompt[0].tolist(), "greedy_ids": chosen}
         answers[f"{what}.logits"] = prompt_pass(model, prompt)["logits"]
-    window = getattr(model.config, "sliding_window", None)
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
     if window:
         golden["window_effect"] = window_effect(folder, ids, answers["logits"], window, reading)
     save_file({key: value.contiguous() for key, value in answers.items()}, folder / "golden.safetensors")

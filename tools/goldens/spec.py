@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 
 
 @dataclass
@@ -52,3 +53,15 @@ def rope(theta: float = 10000.0, kind: str = "default", **more: Any) -> dict[str
 
 
 BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
+
+
+def class_of(config: PretrainedConfig) -> Any:
+    """The class that loads a model: of text, or of images and text where transformers knows no other."""
+    known = AutoModelForCausalLM._model_mapping
+    return AutoModelForCausalLM if type(config) in known else AutoModelForImageTextToText
+
+
+def decoder_of(model: PreTrainedModel) -> torch.nn.Module:
+    """The layers of the language model, and what stands around them."""
+    inner = model.base_model
+    return next((getattr(inner, name) for name in ("language_model", "text_model", "model") if hasattr(inner, name)), inner)

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::ErrorKind;
 use crate::graph::onnx::ElementType;
 use crate::graph::stock::{self, Form, Style};
-use crate::model::{self, ARCHITECTURES, ModelConfig, Range};
+use crate::model::{self, ARCHITECTURES, ModelConfig, Range, WRAPPERS};
 
 /// What is generated lies behind this line: in the README up to the next empty line, in docs/models.md up to the end.
 const BEGIN: &str = "<!-- made from the list of architectures: `make models` -->\n";
@@ -72,12 +72,19 @@ fn table() -> String {
         let devices = devices(a.model_type);
         writeln!(table, "| {} | `{}` | `{}` | {devices} |", a.covers, a.name, a.model_type).unwrap();
     }
+    for w in WRAPPERS {
+        let devices = "those of its language model";
+        writeln!(table, "| {} (text) | `{}` | `{}` | {devices} |", w.covers, w.name, w.model_type).unwrap();
+    }
     table
 }
 
 /// What all architectures cover, in one paragraph.
 fn paragraph() -> String {
-    let covered: Vec<&str> = ARCHITECTURES.iter().map(|architecture| architecture.covers).collect();
+    let mut covered: Vec<&str> = ARCHITECTURES.iter().map(|architecture| architecture.covers).collect();
+    let texts: Vec<&str> = WRAPPERS.iter().map(|wrapper| wrapper.covers).collect();
+    let texts = format!("of models with images, the text: {}", texts.join("; "));
+    covered.push(&texts);
     let mut lines = vec![String::new()];
     for word in format!("{}.\n", covered.join("; ")).split(' ') {
         let line = lines.last_mut().unwrap();

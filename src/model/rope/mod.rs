@@ -63,6 +63,7 @@ impl Rope {
     /// The rotation with these `parameters`.
     fn of(parameters: &Parameters, head_dim: usize, max_positions: usize) -> Result<Self> {
         let kind = parameters.kind()?;
+        parameters.tell_unread(kind);
         let theta = match kind {
             Kind::Alpha => stretched(parameters, head_dim)?,
             _ => parameters.theta(MAX_THETA)?,
@@ -126,6 +127,16 @@ impl Rope {
             sin.push(angle.sin() * set.attention_factor);
         }
     }
+}
+
+/// How much queries grow with the position (`llama_4_scaling_beta`), and from which length on.
+pub(crate) fn query_growth(config: Fields, max_positions: usize) -> Result<(f32, f32)> {
+    let parameters = Parameters::new(config, RopeDefaults::default())?;
+    let original = match parameters.kind()? {
+        Kind::Llama3 | Kind::Yarn => original_positions(&parameters, max_positions)?,
+        _ => parameters.required(&ORIGINAL, MAX_POSITIONS)?,
+    };
+    Ok((parameters.growth()? as f32, original as f32))
 }
 
 fn original_positions(parameters: &Parameters, max_positions: usize) -> Result<f64> {

@@ -56,7 +56,10 @@ pub(super) static TRUNCATE: Key = key("truncate", &[Object], &[Yarn]);
 pub(super) static SHORT_FACTOR: Key = key("short_factor", &[Object], &[LongRope]);
 pub(super) static LONG_FACTOR: Key = key("long_factor", &[Object], &[LongRope]);
 
-static KEYS: [&Key; 16] = [
+/// Of queries, not of the rotation.
+pub(super) static GROWTH: Key = key("llama_4_scaling_beta", &[Object], ALL);
+
+static KEYS: [&Key; 17] = [
     &TYPE,
     &THETA,
     &PARTIAL,
@@ -73,6 +76,7 @@ static KEYS: [&Key; 16] = [
     &TRUNCATE,
     &SHORT_FACTOR,
     &LONG_FACTOR,
+    &GROWTH,
 ];
 
 /// The kind of layers that `rope_scaling` is for, where kinds differ.
@@ -124,12 +128,18 @@ impl<'a> Parameters<'a> {
             let known: Vec<_> = kinds.iter().map(|(known, _)| *known).collect();
             return Err(fields.unsupported(spelling, &format!("supported are {}", known.join(", "))));
         };
+        Ok(kind)
+    }
+
+    /// Logs which keys of the object do not count for a rotation of this `kind`.
+    pub(super) fn tell_unread(&self, kind: Kind) {
+        let Some(object) = self.object else { return };
         let counts = |key: &&Key| self.counts(key, kind);
         let read = |name: &str| KEYS.into_iter().filter(counts).any(|key| key.name == name || key.older == Some(name));
+        let rotation = self.defaults.kinds.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name);
         for (key, _) in object.iter().filter(|(key, _)| !read(key)) {
-            log::warn!("{} does not count for the rotation `{name}`", object.name(key));
+            log::warn!("{} does not count for the rotation `{rotation}`", object.name(key));
         }
-        Ok(kind)
     }
 
     /// Whether `key` changes a rotation of this `kind`. The part of a head changes every kind in the families that rotate parts.
@@ -197,6 +207,17 @@ impl<'a> Parameters<'a> {
             Some(_) if !self.top.has(ORIGINAL.name) => Ok(self.defaults.original),
             _ => self.positive(&ORIGINAL, max),
         }
+    }
+
+    /// `llama_4_scaling_beta`, which must be there in the families that read it.
+    pub(super) fn growth(&self) -> Result<f64> {
+        let holder = self.object.unwrap_or(self.top);
+        let number =
+            holder.number(GROWTH.name)?.ok_or_else(|| err!(Malformed, "{} is missing", holder.name(GROWTH.name)))?;
+        if number.abs() > 1e9 {
+            return Err(holder.wrong(GROWTH.name, "between -1e9 and 1e9"));
+        }
+        Ok(number)
     }
 
     /// Whether `key` is there, and true as Python has it.

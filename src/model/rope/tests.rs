@@ -26,6 +26,10 @@ const CLEAR: &[&str] = &[
 /// no number.
 const REFUSED: &[&str] = &[
     "theta True",
+    // Transformers 4 takes this theta for all layers, and 5 for some.
+    "olmo3: plain",
+    "olmo3: both kinds: theta at the top",
+    "olmo3: sliding layers: theta at the top",
     "alpha True",
     "theta 1e+300",
     "factor -2.0",

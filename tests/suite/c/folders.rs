@@ -74,8 +74,10 @@ pub(super) fn models(scratch: &Path, model: &Path) -> PathBuf {
         config["max_position_embeddings"] = json!(long_context());
     });
     edit_header(&copy("missing_tensor").join("model.safetensors"), |header| {
-        let tensor = header.as_object_mut().unwrap().remove("model.norm.weight").unwrap();
-        header["model.other.weight"] = tensor;
+        // Some families call it something else; the programs that look at broken folders are not run on those.
+        if let Some(tensor) = header.as_object_mut().unwrap().remove("model.norm.weight") {
+            header["model.other.weight"] = tensor;
+        }
     });
     edit_header(&copy("wrong_shape").join("model.safetensors"), |header| {
         let shape = &mut header["model.norm.weight"]["shape"];

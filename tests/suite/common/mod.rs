@@ -58,11 +58,12 @@ impl Model {
         let ids = |key: &str| json[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
         let config: serde_json::Value =
             serde_json::from_slice(&std::fs::read(path.join("config.json")).unwrap()).unwrap();
+        let text = config.get("text_config").unwrap_or(&config);
         Self {
             name: name.to_owned(),
             prompt: ids("prompt_ids"),
             greedy: ids("greedy_ids"),
-            layers: u32::try_from(config["num_hidden_layers"].as_u64().unwrap()).unwrap(),
+            layers: u32::try_from(text["num_hidden_layers"].as_u64().unwrap()).unwrap(),
             dtype: config["torch_dtype"].as_str().or(config["dtype"].as_str()).unwrap().to_owned(),
             golden: std::fs::read(path.join("golden.safetensors")).unwrap(),
             path,

@@ -128,7 +128,7 @@ fn through_stock(model: &Model, shard: &Shard, input: (String, Value, Vec<i64>))
 
     let config: serde_json::Value =
         serde_json::from_slice(&std::fs::read(model.path.join("config.json")).unwrap()).unwrap();
-    let number = |key: &str| config[key].as_i64();
+    let number = |key: &str| config.get("text_config").unwrap_or(&config)[key].as_i64();
     let heads = number("num_attention_heads").unwrap();
     let kv_heads = number("num_key_value_heads").unwrap_or(heads);
     let head_dim = number("head_dim").unwrap_or(i64::from(info.hidden_size) / heads);

@@ -54,15 +54,22 @@ pub(super) const REFUSED: &[&str] = &[
     "logits_scaling 1e+300",
     "logit_scale 0.0",
     "logit_scale -1.0",
-    "granite: embedding_multiplier 0",
-    "granite: embedding_multiplier -1.0",
-    "granite: attention_multiplier 0",
-    "granite: attention_multiplier -1.0",
-    "granite: residual_multiplier 0",
-    "granite: residual_multiplier -1.0",
-    "granite: logits_scaling 0",
-    "granite: logits_scaling -1.0",
-    "granite: logits_scaling 1e+300",
+    // Does not matter beside a language model's own config, but means attention that no layer here has.
+    "gemma3: is_causal False",
+    "internvl: is_causal False",
+    "llava: is_causal False",
+    "quantization_config {}",
+    // Published models say how they rotate.
+    "ministral3: rope_parameters None",
+    "ministral3: no rope_parameters",
+    // All layers slide all the same.
+    "ministral3: layer_types ['full_attention', 'full_attention', 'full_attention'] with {'sliding_window': 5}",
+    // It makes another number of what is under another key.
+    // Queries that grow beyond all measure, and true for 1.
+    "growth 1e+30",
+    "growth True",
+    // A language model's config within another one.
+    "text_config: within",
     // A cap of nothing or below it, and the root of a number that has none or is no float32.
     "attn_logit_softcapping 0.0",
     "attn_logit_softcapping -1.0",
@@ -195,6 +202,7 @@ pub(super) const CLEAR: &[&str] = &[
     // Heads are as wide as in all families.
     "ministral: no head_dim",
     "ministral: head_dim None",
+    "ministral3: head_dim None",
     "exaone4: head_dim None",
     "granite: head_dim None",
     "hunyuan_v1_dense: no head_dim",
@@ -206,6 +214,8 @@ pub(super) const CLEAR: &[&str] = &[
     "head_dim None",
     // With an odd number of values the last pair takes one more, as in the families whose code allows it.
     "phi: partial_rotary_factor 0.4",
+    // The length of the first training, in the one place or the other.
+    "original_max_position_embeddings 5 with no length in rope_parameters",
     // What is not said is not so.
     "tie_word_embeddings None",
     "attention_bias None",
@@ -250,6 +260,11 @@ pub(super) const CLEAR: &[&str] = &[
     "router_jitter_noise None",
     // No other names than those of the keys; and how attention is computed, where the answer is the same.
     "attribute_map {}",
+    "gemma3: attribute_map {'hidden_act': 'other_act'}",
+    "gemma3: attribute_map {'rms_norm_eps': 'pad_token_id'}",
+    // Beside a language model's own config no shape and no rotation is read.
+    "per_layer_config {}",
+    "original_max_position_embeddings 16 with {'rope_scaling': {'type': 'yarn', 'factor': 4.0}}",
     "gemma2: _attn_implementation 'sdpa'",
     "gpt_oss: _attn_implementation 'sdpa'",
 ];
