@@ -21,7 +21,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The models of this `model_type` whose heads are as wide as ONNX Runtime's own operators need them: tiny ones, and the one whose
+/// The models of this `model_type` whose heads are as wide as stock operators need them: tiny ones, and the one whose
 /// variants are tried.
 fn models(model_type: &str) -> Vec<ModelConfig> {
     let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
@@ -35,7 +35,7 @@ fn models(model_type: &str) -> Vec<ModelConfig> {
     models.filter(|config| config.head_dim.is_multiple_of(16)).collect()
 }
 
-/// What of a model ONNX Runtime's own operators cannot compute.
+/// What of a model stock operators cannot compute.
 fn refusal(config: &ModelConfig) -> Option<String> {
     let graph = model::graph(config, Range::new(0, config.layers - 1, config.layers).unwrap());
     let style = Style {
