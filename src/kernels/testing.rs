@@ -123,7 +123,8 @@ pub(super) struct Fours {
 impl Fours {
     pub(super) fn new(rows: usize, cols: usize, step: usize, coded: bool, seed: u64) -> Self {
         let (mut random, blocks) = (Random::new(seed), rows * step * cols / BLOCK);
-        let mut byte = |least: f32, most: f32| (least + (random.value() + 1.0) / 2.0 * (most + 1.0 - least)) as u8;
+        let mut byte =
+            |least: f32, most: f32| (least + f32::midpoint(random.value(), 1.0) * (most + 1.0 - least)) as u8;
         let codes = (0..=blocks * BLOCK_BYTES).map(|_| byte(0.0, 255.0)).collect();
         let scales = (0..=blocks).map(|_| byte(120.0, 130.0)).collect();
         let mut fours = Self { values: Vec::new(), mxfp4: Mxfp4 { step, coded }, rows, cols, codes, scales };

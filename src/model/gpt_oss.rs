@@ -1,4 +1,4 @@
-//! GPT-OSS (OpenAI, 2025): a logit for each head that joins its softmax, a window on every other layer, biases everywhere, and a layer
+//! `GPT-OSS` (`OpenAI`, 2025): a logit for each head that joins its softmax, a window on every other layer, biases everywhere, and a layer
 //! of experts with a clamped gate, published in four-bit floats.
 
 use std::sync::{Arc, LazyLock};

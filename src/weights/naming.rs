@@ -11,7 +11,7 @@
 //! | `model.model.layers...`, `model.lm_head.weight`   | a wrapper was saved                       | `model.layers...` |
 //! | `language_model.model.layers...`                  | the text part of an older image-text model | `model.layers...` |
 //! | `model.language_model.layers...`                  | the text part of a newer one              | `model.layers...` |
-//! | `model.text_model.layers...`                      | the text part of an Idefics3 or a SmolVLM | `model.layers...` |
+//! | `model.text_model.layers...`                      | the text part of an Idefics3 or a `SmolVLM` | `model.layers...` |
 //!
 //! Phi has `model.final_layernorm...`, and GPT-NeoX has `gpt_neox.layers.0...`, `gpt_neox.embed_in.weight` and
 //! `gpt_neox.final_layer_norm...`; so have their graphs. GPT-NeoX's `embed_out.weight` is read as `lm_head.weight`, as in transformers 5.

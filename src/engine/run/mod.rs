@@ -3,7 +3,7 @@
 //! A run reads every weight once, however many rows it has: sixteen requests that each want one token take little
 //! longer together than one alone. Rows of different requests do not meet, so each gets the bits it gets alone.
 //!
-//! Requests, batches, chains and replays all call [`run`]; it calls none of them.
+//! Requests, batches, chains and replays all call [`run_calls`]; it calls none of them.
 
 mod call;
 mod flags;

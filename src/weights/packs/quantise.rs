@@ -55,7 +55,7 @@ fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<(
 /// Writes the tensors of `pack`, but not its header. Calls `on` after each piece.
 pub(super) fn write(pack: &Pack, threads: usize, target: &Target, on: &mut OnEvent<'_>) -> Result<()> {
     let pieces: Vec<Piece> = pack.tensors().iter().flat_map(|tensor| Piece::all(pack, tensor)).collect();
-    let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let total: usize = pieces.iter().map(Piece::len).sum();
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (tell, hear) = mpsc::channel();
     let work = |tell: &mpsc::Sender<Result<usize>>| {

@@ -93,6 +93,9 @@ fn assert_gives(what: &str, copy: &Model, wanted: &Array2<f32>) {
 }
 
 /// transformers saves the experts of a layer one by one, or, with `save_original_format=False`, as it holds them.
+/// A tensor of a file that is changed: its type, its shape and its bytes.
+type Changed = (Dtype, Vec<usize>, Vec<u8>);
+
 #[test]
 fn stacked_experts_give_the_bits_of_single_ones() {
     for model in Model::those_that_run(&["qwen3_moe_stacked"]) {
@@ -139,7 +142,7 @@ fn four_bit_floats_are_saved_as_they_were_and_named_where_they_are_not_whole() {
         let own = tensors(&model);
         assert!(tensors(&saved) == own, "saved otherwise");
 
-        let changed = |name: &str, change: &dyn Fn(&mut (Dtype, Vec<usize>, Vec<u8>))| {
+        let changed = |name: &str, change: &dyn Fn(&mut Changed)| {
             let mut tensors = own.clone();
             tensors.entry(format!("{DOWN}_{name}")).and_modify(change);
             tensors

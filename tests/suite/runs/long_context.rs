@@ -204,7 +204,7 @@ fn short_and_long_texts_run_in_one_batch() {
     for (model, border) in models() {
         let (prompt, _) = more(&model, "long");
         let shard = model.shard(0, model.layers - 1);
-        let texts = [&prompt[..border], &prompt[..], &prompt[..3], &prompt[..border + 1]];
+        let texts = [&prompt[..border], &prompt[..], &prompt[..3], &prompt[..=border]];
         let alone = texts.map(|ids| {
             let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
             request.infer(Input::Ids(ids), Logits::Last).unwrap().values().to_owned()
