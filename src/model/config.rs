@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::families::Llama;
 use super::family::{Architecture, Family};
 use super::fields::Fields;
-use super::llama::Llama;
 use super::rope::{Rope, RopeDefaults};
 use super::{EMBEDDING, unsupported};
 use crate::error::{Result, bail};

@@ -1,52 +1,24 @@
 //! From config.json to the graph of a range of layers.
 //!
 //! [`ModelConfig`] holds the few numbers every decoder shares, range-checked. Each family is one file that reads like its
-//! paper: what its config keys default to, and what one block computes. It stands in the list below, and nowhere else.
+//! paper: what its config keys default to, and what one block computes. It stands in the list of `families`, and nowhere else.
 
 mod activation;
-mod cohere;
 mod config;
-mod dots1;
-mod ernie;
-mod ernie_moe;
-mod exaone4;
 mod experts;
+mod families;
 mod family;
 mod fields;
-mod gemma2;
-mod gemma3;
-mod glm4;
-mod glm4_moe;
-mod gpt_neox;
-mod gpt_oss;
-mod granite;
-mod hunyuan;
 mod layers;
-mod llama;
-mod minimax;
-mod ministral3;
-mod mistral;
-mod mixtral;
-mod nemotron;
-mod olmo;
-mod olmoe;
-mod phi;
-mod phi3;
-mod phimoe;
 mod plain;
-mod qwen2;
-mod qwen3;
-mod qwen_moe;
 mod range;
 mod rope;
-mod seed_oss;
-mod smollm3;
-mod starcoder2;
 mod text;
 mod unsupported;
 
 pub(crate) use config::{ModelConfig, StoredDtype};
 pub(crate) use experts::STACKED_EXPERTS;
+pub(crate) use families::ARCHITECTURES;
 pub(crate) use family::Encoding;
 pub(crate) use range::Range;
 pub(crate) use rope::Rope;
@@ -56,49 +28,9 @@ pub(crate) use text::WRAPPERS;
 use crate::error::{Result, bail, err};
 use crate::graph::{Builder, Graph, Input, Linear, Output, Weight};
 use crate::json;
+use families::MINISTRAL;
 use family::{Architecture, Family, Layer};
 use fields::Fields;
-
-/// Every family, a line each.
-#[rustfmt::skip]
-pub(crate) static ARCHITECTURES: &[Architecture] = &[
-    cohere::COHERE,
-    cohere::COHERE2,
-    dots1::DOTS1,
-    ernie::ERNIE4_5,
-    ernie_moe::ERNIE4_5_MOE,
-    exaone4::EXAONE4,
-    gemma2::GEMMA2,
-    gemma3::GEMMA3,
-    glm4::GLM,
-    glm4::GLM4,
-    glm4_moe::GLM4_MOE,
-    gpt_neox::GPT_NEOX,
-    granite::GRANITE,
-    granite::GRANITE_MOE,
-    gpt_oss::GPT_OSS,
-    hunyuan::HUNYUAN_V1_DENSE,
-    llama::LLAMA,
-    minimax::MINIMAX_M2,
-    mistral::MISTRAL,
-    mistral::MINISTRAL,
-    mixtral::MIXTRAL,
-    nemotron::NEMOTRON,
-    ministral3::MINISTRAL3,
-    olmo::OLMO2,
-    olmo::OLMO3,
-    olmoe::OLMOE,
-    phi::PHI,
-    phi3::PHI3,
-    phimoe::PHIMOE,
-    qwen2::QWEN2,
-    qwen_moe::QWEN2_MOE,
-    qwen3::QWEN3,
-    qwen_moe::QWEN3_MOE,
-    seed_oss::SEED_OSS,
-    smollm3::SMOLLM3,
-    starcoder2::STARCODER2,
-];
 
 /// The architecture that transformers' `AutoModelForCausalLM` takes: that of `model_type`, whatever `architectures` says.
 /// Some programs write no `model_type`; then `architectures` decides.
@@ -111,7 +43,7 @@ fn architecture(f: Fields) -> Result<&'static Architecture> {
     if f.get("model_type").is_some() {
         let model_type = f.text("model_type")?.unwrap_or_default();
         if model_type == "mistral" && f.has("layer_types") {
-            return Ok(&mistral::MINISTRAL);
+            return Ok(&MINISTRAL);
         }
         return ARCHITECTURES.iter().find(|a| a.model_type == model_type).ok_or_else(|| {
             let name = f.name("model_type");

@@ -17,7 +17,7 @@ pub(super) const MISTRAL: Architecture = Architecture {
 };
 
 /// Also what transformers makes of `mistral` with `layer_types`, as Ministral-8B has it.
-pub(super) const MINISTRAL: Architecture = Architecture {
+pub(crate) const MINISTRAL: Architecture = Architecture {
     model_type: "ministral",
     name: "MinistralForCausalLM",
     covers: "Ministral 8B",

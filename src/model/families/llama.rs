@@ -18,7 +18,7 @@ pub(super) const LLAMA: Architecture = Architecture {
 
 /// Llama's block, which others share.
 #[derive(Debug)]
-pub(super) struct Llama;
+pub(crate) struct Llama;
 
 /// `attention_bias` puts a bias on q, k, v and o; `mlp_bias` on gate, up and down.
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {

@@ -1,0 +1,80 @@
+//! The families, one file each: what their config keys default to, and what one block computes.
+
+mod cohere;
+mod dots1;
+mod ernie;
+mod ernie_moe;
+mod exaone4;
+mod gemma2;
+mod gemma3;
+mod glm4;
+mod glm4_moe;
+mod gpt_neox;
+mod gpt_oss;
+mod granite;
+mod hunyuan;
+mod llama;
+mod minimax;
+mod ministral3;
+mod mistral;
+mod mixtral;
+mod nemotron;
+mod olmo;
+mod olmoe;
+mod phi;
+mod phi3;
+mod phimoe;
+mod qwen2;
+mod qwen3;
+mod qwen_moe;
+mod seed_oss;
+mod smollm3;
+mod starcoder2;
+
+use super::{
+    Architecture, Family, Fields, Layer, ModelConfig, activation, config, experts, family, layers, plain, rope,
+};
+
+pub(super) use llama::Llama;
+pub(super) use mistral::MINISTRAL;
+
+/// Every family, a line each.
+#[rustfmt::skip]
+pub(crate) static ARCHITECTURES: &[Architecture] = &[
+    cohere::COHERE,
+    cohere::COHERE2,
+    dots1::DOTS1,
+    ernie::ERNIE4_5,
+    ernie_moe::ERNIE4_5_MOE,
+    exaone4::EXAONE4,
+    gemma2::GEMMA2,
+    gemma3::GEMMA3,
+    glm4::GLM,
+    glm4::GLM4,
+    glm4_moe::GLM4_MOE,
+    gpt_neox::GPT_NEOX,
+    granite::GRANITE,
+    granite::GRANITE_MOE,
+    gpt_oss::GPT_OSS,
+    hunyuan::HUNYUAN_V1_DENSE,
+    llama::LLAMA,
+    minimax::MINIMAX_M2,
+    mistral::MISTRAL,
+    mistral::MINISTRAL,
+    mixtral::MIXTRAL,
+    nemotron::NEMOTRON,
+    ministral3::MINISTRAL3,
+    olmo::OLMO2,
+    olmo::OLMO3,
+    olmoe::OLMOE,
+    phi::PHI,
+    phi3::PHI3,
+    phimoe::PHIMOE,
+    qwen2::QWEN2,
+    qwen_moe::QWEN2_MOE,
+    qwen3::QWEN3,
+    qwen_moe::QWEN3_MOE,
+    seed_oss::SEED_OSS,
+    smollm3::SMOLLM3,
+    starcoder2::STARCODER2,
+];
