@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from peers.engines import precisions
+from peers.engines import constants
 from peers.process import run_worker
 from peers.setup import TOKENIZER
 
@@ -102,7 +102,7 @@ def random_model(shape: str, models: Path) -> Path:
 
 def ortshard_rows(shape: str, model: Path, options: argparse.Namespace) -> list[Row]:
     """What is measured of this library on one shape."""
-    known, layers = precisions(), config_of(model)["num_hidden_layers"]
+    known, layers = constants("ORTSHARD_PRECISION_"), config_of(model)["num_hidden_layers"]
     long = prompt_of(model, LONG, options)
 
     def row(name: str, what: str, precision: str = "EXACT", prompt: int = SHORT, shards: int = 1, **more: Any) -> Row:

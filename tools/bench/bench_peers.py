@@ -158,7 +158,7 @@ def main() -> None:
         sys.exit(f"{options.library} is not there: run `make bench-peers`, or name the library with --library")
     print("preparing", flush=True)
     peers = setup.prepare(options.cache, options.model, options.shape, options.layers, options.jobs)
-    ours, missing = engines.ortshard(options.library, options.model)
+    ours, missing = engines.ortshard(options.library, options.model, options.prompt)
     everything = ours + engines.others(peers, options.shape)
     todo = [e for e in everything if options.only in e.name or e.name == EXACT]
     rounds = kept(options.keep) + run_rounds(todo, options, peers, missing)

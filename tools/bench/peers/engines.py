@@ -34,14 +34,22 @@ Q4_0, Q4_0_PURE, Q8_0, BF16 = (f"llama.cpp {name}" for name in ("Q4_0", "Q4_0 pu
 MXFP4 = "llama.cpp MXFP4 and Q8_0"
 EXACT = "ortshard exact"
 INT4 = "ortshard int4"
-# Name in the table, constant in the header, shards. Those that the library does not have are left out with a line.
+INT4_F16 = f"{INT4}, KV as f16"
+# Name in the table, precision and type of KV cache (ORTSHARD_DTYPE_*), shards. What the library does not have is left out with a line.
 ORTSHARD = [
-    (EXACT, "EXACT", 1),
-    (f"{EXACT}, 3 shards", "EXACT", 3),
-    (INT4, "INT4", 1),
-    (f"{INT4}, 3 shards", "INT4", 3),
-    ("ortshard int4 fine", "INT4_FINE", 1),
-    ("ortshard int8", "INT8", 1),
+    (EXACT, "EXACT", "F32", 1),
+    (f"{EXACT}, 3 shards", "EXACT", "F32", 3),
+    (INT4, "INT4", "F32", 1),
+    (f"{INT4}, 3 shards", "INT4", "F32", 3),
+    ("ortshard int4 fine", "INT4_FINE", "F32", 1),
+    ("ortshard int8", "INT8", "F32", 1),
+]
+# The same for prompts so long that the KV cache is much of what a token reads.
+ORTSHARD_LONG = [
+    (EXACT, "EXACT", "F32", 1),
+    (INT4, "INT4", "F32", 1),
+    (INT4_F16, "INT4", "F16", 1),
+    (f"{INT4}, KV as int8", "INT4", "INT8", 1),
 ]
 # The prompt of the main table.
 MAIN_PROMPT = 256
@@ -65,6 +73,10 @@ def targets(shape: str, prompt: int) -> list[Target]:
         return [
             Target(INT4, "prefill", 2.5, GENAI),
             Target(INT4, "decode", 3.0, GENAI),
+            Target(INT4_F16, "prefill", None, GENAI),
+            Target(INT4_F16, "decode", None, GENAI),
+            Target(INT4_F16, "prefill", None, Q4_0),
+            Target(INT4_F16, "decode", None, Q4_0),
             Target(INT4, "prefill", None, Q4_0),
             Target(INT4, "decode", None, Q4_0),
             Target(EXACT, "prefill", None, BF16),
@@ -89,21 +101,27 @@ def targets(shape: str, prompt: int) -> list[Target]:
     ]
 
 
-def precisions() -> dict[str, int]:
-    """The ORTSHARD_PRECISION_* of the header."""
-    prefix = "ORTSHARD_PRECISION_"
+def constants(prefix: str) -> dict[str, int]:
+    """The constants of the header whose names begin so, by what follows."""
     found = binding.CONSTANTS.items()
     return {name.removeprefix(prefix): value for name, value in found if name.startswith(prefix)}
 
 
-def ortshard(library: Path, model: Path) -> tuple[list[Engine], dict[str, str]]:
+def ortshard(library: Path, model: Path, prompt: int) -> tuple[list[Engine], dict[str, str]]:
     """The rows of this library, and why the others are left out."""
-    known, engines, missing = precisions(), [], {}
-    for name, precision, shards in ORTSHARD:
-        if precision not in known:
+    precisions, kv_types = constants("ORTSHARD_PRECISION_"), constants("ORTSHARD_DTYPE_")
+    engines, missing = [], {}
+    for name, precision, kv_type, shards in ORTSHARD if prompt <= MAIN_PROMPT else ORTSHARD_LONG:
+        if precision not in precisions:
             missing[name] = f"the header has no ORTSHARD_PRECISION_{precision}"
             continue
-        options = {"library": str(library), "model": str(model), "precision": known[precision], "shards": shards}
+        options = {
+            "library": str(library),
+            "model": str(model),
+            "precision": precisions[precision],
+            "kv_type": kv_types[kv_type],
+            "shards": shards,
+        }
         engines.append(Engine(name, "ortshard", options))
     return engines, missing
 

@@ -31,6 +31,8 @@ class Engine:
             raise RuntimeError(f"llama.cpp cannot load {options['model']}")
         params = llama.llama_context_default_params()
         params.n_ctx = capacity
+        # The prompt in one call; it is computed in pieces of n_ubatch, which stays its default.
+        params.n_batch = max(params.n_batch, capacity)
         params.n_threads = params.n_threads_batch = threads
         self.context = llama.llama_init_from_model(self.model, params)
         if not self.context:

@@ -37,14 +37,15 @@ def load(options: dict[str, Any], threads: int) -> None:
 
 
 class Engine:
-    """`options`: library; model, a folder; precision, an ORTSHARD_PRECISION_*; shards, how many of equal size; perhaps device,
-    which must be there then."""
+    """`options`: library; model, a folder; precision, an ORTSHARD_PRECISION_*; kv_type, an ORTSHARD_DTYPE_*, or the default; shards,
+    how many of equal size; perhaps device, which must be there then."""
 
     def __init__(self, options: dict[str, Any], _threads: int, capacity: int) -> None:
         kind, _, index = options.get("device", "auto").partition(":")
         self.engine_options = initial(
             "ortshard_engine_options",
             precision=options["precision"],
+            kv_type=options.get("kv_type", 0),
             device=DEVICES[kind],
             device_index=int(index or 0),
             require_device="device" in options,
