@@ -112,7 +112,7 @@ THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 threads: runtime
 	$(THREADS) --test suite -- threads:: c_tests::under_thread_sanitizer
 
-# The seconds that each of eight targets gets.
+# The seconds that each of nine targets gets.
 FUZZ_SECONDS ?= 7
 
 fuzz: runtime

@@ -40,6 +40,10 @@ const FILES: &[&str] = &[
     "text/sampler",
     "text/tokenizer",
     "text/text_stream",
+    "generation/options",
+    "generation/lifecycle",
+    "generation/generated",
+    "generation/step",
     // Several requests in a call.
     "run/chain",
     "run/batch",

@@ -118,14 +118,12 @@ struct pipeline {
     struct stage *stages;
     ortshard_request **requests; /* one on each shard */
     size_t count;
-    ortshard_request_options request;
-    uint64_t short_context; /* of more tokens than that the model makes something else; 0: it does not */
 };
 
 /* Which layers each shard has. */
 static struct pipeline cut(const struct options *o, uint32_t layer_count)
 {
-    struct pipeline p = {.count = o->split.data != NULL ? o->split.count + 1 : (size_t)o->n_shards, .request = o->request};
+    struct pipeline p = {NULL, NULL, o->split.data != NULL ? o->split.count + 1 : (size_t)o->n_shards};
     if (p.count < 1 || p.count > layer_count) fail(BAD_USAGE, "there must be at least 1 shard, and a layer for each", "");
     p.stages = allocate(p.count, sizeof *p.stages);
     p.requests = allocate(p.count, sizeof *p.requests);
@@ -141,9 +139,11 @@ static struct pipeline cut(const struct options *o, uint32_t layer_count)
     return p;
 }
 
-static void load(struct pipeline *p, const struct options *o)
+static void load(struct pipeline *p, const struct options *o, uint64_t capacity)
 {
     ortshard_shard_spec spec = o->model;
+    ortshard_request_options request = o->request;
+    request.capacity = (uint32_t)capacity;
     for (size_t i = 0; i < p->count; i++) {
         struct stage *stage = &p->stages[i];
         char what[64];
@@ -152,27 +152,9 @@ static void load(struct pipeline *p, const struct options *o)
         spec.last_layer = stage->last;
         if (stage->engine == NULL) check(ortshard_engine_create(&o->engine, &stage->engine));
         check(ortshard_engine_ensure_shard(stage->engine, &spec, on_progress, what, &stage->shard));
+        check(ortshard_request_create(stage->shard, &request, &p->requests[i]));
     }
-    ortshard_shard_info shard = ORTSHARD_SHARD_INFO_INIT;
-    check(ortshard_shard_get_info(p->stages[0].shard, &shard));
-    p->short_context = shard.short_context;
     wipe_progress();
-}
-
-/* Whether so many tokens are a long text, and the requests are made for a short one. */
-static int outgrows(const struct pipeline *p, size_t tokens)
-{
-    return p->short_context != 0 && tokens > p->short_context && !p->request.long_context;
-}
-
-/* New requests, for a text that has so many tokens so far. */
-static void begin_text(struct pipeline *p, size_t tokens)
-{
-    p->request.long_context = outgrows(p, tokens);
-    for (size_t i = 0; i < p->count; i++) {
-        ortshard_request_free(p->requests[i]);
-        check(ortshard_request_create(p->stages[i].shard, &p->request, &p->requests[i]));
-    }
 }
 
 static void release(struct pipeline *p)
@@ -225,111 +207,81 @@ static void add_text(struct result *r, const struct options *o, const char *text
     flush_output();
 }
 
-static void add_id(struct result *r, const struct options *o, ortshard_text_stream *stream, int64_t id)
+/* Keeps what a step gives: without a tokenizer ids are all there is to show. */
+static void add_step(struct result *r, const struct options *o, const ortshard_step *step, int has_text)
 {
-    r->ids.data[r->ids.count++] = id;
-    if (stream != NULL) {
-        const char *text;
-        size_t length;
-        ortshard_status status = ortshard_text_stream_push(stream, id, &text, &length);
-        /* A model may have more ids than its tokenizer: such an id has no text. */
-        if (status == ORTSHARD_OK) add_text(r, o, text, length);
-        else if (status != ORTSHARD_ERROR_OUT_OF_RANGE) check(status);
-    } else if (!o->json) {
-        printf("%s%" PRId64, r->ids.count > 1 ? "," : "", id);
-        flush_output();
+    if (step->id != ORTSHARD_NO_ID) {
+        r->ids.data[r->ids.count++] = step->id;
+        if (!has_text && !o->json) {
+            printf("%s%" PRId64, r->ids.count > 1 ? "," : "", step->id);
+            flush_output();
+        }
     }
+    if (has_text) add_text(r, o, step->text, step->text_length);
 }
 
-static void write_logits(const char *path, const ortshard_tensor *logits)
+/* The logits after the prompt. */
+static void write_logits(const char *path, ortshard_generation *generation)
 {
+    size_t count;
+    check(ortshard_generation_logits(generation, NULL, 0, &count));
+    float *logits = allocate(count, sizeof *logits);
+    check(ortshard_generation_logits(generation, logits, count, &count));
     FILE *file = fopen(path, "wb");
-    int written = file != NULL && fwrite(logits->data, 1, logits->byte_length, file) == logits->byte_length;
+    int written = file != NULL && fwrite(logits, sizeof *logits, count, file) == count;
     if (file == NULL || fclose(file) != 0 || !written) fail(FAILED, "cannot write ", path);
+    free(logits);
 }
 
-/* Runs ids, and gives the logits after the last one. Ctrl-C ends it early; then they are of no use. */
-static ortshard_tensor prefill(struct pipeline *p, struct ids ids)
+/* A generation that has the prompt. */
+static ortshard_generation *begin_generation(const struct pipeline *p, const struct options *o, struct ids prompt,
+                                             uint64_t max_tokens, const ortshard_tokenizer *tokenizer)
 {
-    ortshard_tensor logits = {0, 0, {0}, NULL, 0};
-    for (size_t done = 0; done < ids.count && !interrupted;) {
-        size_t count = ids.count - done < PIECE ? ids.count - done : PIECE;
-        int last = done + count == ids.count;
-        ortshard_tensor piece = {ORTSHARD_DTYPE_I64, 1, {(int64_t)count}, ids.data + done, count * sizeof *ids.data};
-        int32_t wanted = last ? ORTSHARD_LOGITS_LAST : ORTSHARD_LOGITS_NONE;
-        check(ortshard_chain_infer(p->requests, p->count, &piece, wanted, &logits));
-        done += count;
+    int64_t eos[MOST_EOS];
+    ortshard_sampler_options sampling = o->sampler;
+    /* The tokenizer knows best which ids end a text; without one the model's config knows. */
+    if (tokenizer == NULL && !o->ignore_eos) {
+        check(ortshard_engine_model_eos(p->stages[0].engine, &o->model, on_progress, "config", eos, MOST_EOS,
+                                        &sampling.eos_count));
+        sampling.eos = eos;
     }
-    return logits;
+    ortshard_generation_options options = ORTSHARD_GENERATION_OPTIONS_INIT;
+    options.sampling = &sampling;
+    options.ignore_eos = o->ignore_eos;
+    options.max_new_tokens = max_tokens > 0 ? (uint32_t)max_tokens : 1;
+    options.keep_logits = o->logits_file != NULL;
+    ortshard_generation *generation;
+    check(ortshard_generation_create(p->requests, p->count, tokenizer, &options, &generation));
+    check(ortshard_generation_append_ids(generation, prompt.data, prompt.count));
+    return generation;
 }
 
-/* Runs all tokens but the last once more if they have become a long text, of which the model makes something else. */
-static void outgrow(struct pipeline *p, const struct result *r)
-{
-    size_t tokens = r->prompt.count + r->ids.count;
-    if (!outgrows(p, tokens)) return;
-    struct ids before_last = {r->ids.data, r->ids.count - 1};
-    begin_text(p, tokens);
-    (void)prefill(p, r->prompt);
-    (void)prefill(p, before_last);
-}
-
-/* The ids that end a text: the tokenizer knows them best, the model's config knows them without one. */
-static size_t eos_ids(const ortshard_engine *engine, const struct options *o, const ortshard_tokenizer *tokenizer,
-                      int64_t *ids)
-{
-    size_t count = 0;
-    if (o->ignore_eos) return 0;
-    if (tokenizer != NULL) check(ortshard_tokenizer_eos(tokenizer, ids, MOST_EOS, &count));
-    else check(ortshard_engine_model_eos(engine, &o->model, on_progress, "config", ids, MOST_EOS, &count));
-    return count;
-}
-
-static void generate(struct result *r, struct pipeline *p, const struct options *o, uint64_t max_tokens,
+static void generate(struct result *r, const struct pipeline *p, const struct options *o, uint64_t max_tokens,
                      const ortshard_tokenizer *tokenizer)
 {
-    ortshard_sampler *sampler;
-    ortshard_text_stream *stream = NULL;
-    check(ortshard_sampler_create(&o->sampler, &sampler));
-    if (tokenizer != NULL) check(ortshard_text_stream_create(tokenizer, 1, &stream));
     r->ids.data = allocate(max_tokens, sizeof *r->ids.data);
     r->collected = open_memstream(&r->text, &r->text_length);
     if (r->collected == NULL) fail(FAILED, "out of memory", "");
+    ortshard_generation *generation = begin_generation(p, o, r->prompt, max_tokens, tokenizer);
 
-    double begin = seconds();
-    ortshard_tensor logits = prefill(p, r->prompt);
-    double prefilled = seconds();
-    if (o->logits_file != NULL && !interrupted) write_logits(o->logits_file, &logits);
-
-    int64_t eos[MOST_EOS];
-    size_t n_eos = eos_ids(p->stages[0].engine, o, tokenizer, eos);
-    wipe_progress();
-    int64_t id;
-    ortshard_tensor next = {ORTSHARD_DTYPE_I64, 1, {1}, &id, sizeof id};
-    while (r->ids.count < max_tokens && !interrupted) {
-        int is_eos = 0;
-        if (r->ids.count == 0)
-            check(ortshard_sampler_sample(sampler, logits.data, logits.byte_length / sizeof(float), &id));
-        else {
-            outgrow(p, r);
-            if (interrupted) break;
-            check(ortshard_chain_sample(p->requests, p->count, &next, sampler, &id));
+    double begin = seconds(), prefilled = 0;
+    for (size_t left = r->prompt.count; left > 1 && !interrupted;)
+        check(ortshard_generation_prefill(generation, PIECE, &left));
+    ortshard_step step = ORTSHARD_STEP_INIT;
+    while (step.finish == ORTSHARD_FINISH_NONE) {
+        if (interrupted) check(ortshard_generation_cancel(generation));
+        check(ortshard_generation_step(generation, &step));
+        if (prefilled == 0) {
+            prefilled = seconds();
+            wipe_progress();
+            if (o->logits_file != NULL && step.id != ORTSHARD_NO_ID) write_logits(o->logits_file, generation);
         }
-        add_id(r, o, stream, id);
-        for (size_t i = 0; i < n_eos; i++) is_eos |= id == eos[i];
-        if (is_eos) break;
-    }
-    if (stream != NULL) {
-        const char *rest;
-        size_t length;
-        check(ortshard_text_stream_finish(stream, &rest, &length));
-        add_text(r, o, rest, length);
+        if (max_tokens > 0) add_step(r, o, &step, tokenizer != NULL);
     }
     if (fclose(r->collected) != 0) fail(FAILED, "out of memory", "");
     r->prefill_s = prefilled - begin;
     r->decode_s = seconds() - prefilled;
-    ortshard_text_stream_free(stream);
-    ortshard_sampler_free(sampler);
+    ortshard_generation_free(generation);
 }
 
 /* ---- report ---- */
@@ -438,9 +390,7 @@ int main(int argc, char **argv)
     wipe_progress();
     if (o.prompt != NULL) r.prompt = encode(tokenizer, o.prompt);
     uint64_t max_tokens = room(&o, r.prompt.count, model.max_positions);
-    load(&p, &o);
-    p.request.capacity = (uint32_t)(r.prompt.count + (max_tokens > 0 ? max_tokens - 1 : 0));
-    begin_text(&p, r.prompt.count);
+    load(&p, &o, r.prompt.count + (max_tokens > 0 ? max_tokens - 1 : 0));
     r.load_s = seconds() - begin;
 
     generate(&r, &p, &o, max_tokens, tokenizer);

@@ -119,6 +119,7 @@ static union {
     ortshard_shard_spec spec;
     ortshard_request_options request;
     ortshard_sampler_options sampler;
+    ortshard_generation_options generation;
     ortshard_runtime_options runtime;
 } options;
 
@@ -136,6 +137,7 @@ static ortshard_request *requests[SLOTS];
 static ortshard_sampler *samplers[SLOTS];
 static ortshard_tokenizer *tokenizers[SLOTS];
 static ortshard_text_stream *streams[SLOTS];
+static ortshard_generation *generations[SLOTS];
 
 #define SLOT(objects) (&(objects)[byte() % SLOTS])
 #define ANY(objects) (*SLOT(objects))
@@ -437,12 +439,84 @@ static void initialise(void)
 {
     size_t size = chance(2) ? up_to(LARGEST_STRUCT) : (size_t)number();
     void *place = chance(8) ? NULL : (void *)&options;
-    switch (byte() % 5) {
+    switch (byte() % 7) {
     case 0: TRY(ortshard_engine_options_init(place, size)); return;
     case 1: TRY(ortshard_shard_spec_init(place, size)); return;
     case 2: TRY(ortshard_request_options_init(place, size)); return;
     case 3: TRY(ortshard_sampler_options_init(place, size)); return;
+    case 4: TRY(ortshard_generation_options_init(place, size)); return;
+    case 5: TRY(ortshard_step_init(place, size)); return;
     default: TRY(ortshard_runtime_options_init(place, size));
+    }
+}
+
+static void judge_step(const ortshard_step *step)
+{
+    MUST(step->id >= ORTSHARD_NO_ID && step->text[step->text_length] == '\0');
+    MUST(step->finish >= ORTSHARD_FINISH_NONE && step->finish <= ORTSHARD_FINISH_CANCELLED);
+    for (size_t i = 0; i < step->best_count; i++) MUST(step->best[i].text[step->best[i].text_length] == '\0');
+}
+
+static int32_t on_step(const ortshard_step *step, void *data)
+{
+    (void)data;
+    judge_step(step);
+    return chance(8);
+}
+
+static void generate(void)
+{
+    static const char *const stops[] = {"a", "the end", "e", ""};
+    static ortshard_sampler_options sampling;
+    ortshard_step steps[SLOTS] = {ORTSHARD_STEP_INIT, ORTSHARD_STEP_INIT, ORTSHARD_STEP_INIT};
+    ortshard_generation *generation = ANY(generations), *all[SLOTS] = {ANY(generations), ANY(generations), ANY(generations)};
+    int64_t ids[4] = {byte(), byte(), byte(), (int64_t)number()};
+    float logits[64];
+    size_t left;
+    int32_t finish;
+    switch (byte() % 10) {
+    case 0: case 1: {
+        ortshard_request *chosen[SLOTS] = {ANY(requests), ANY(requests), ANY(requests)};
+        const ortshard_bias biases[] = {{ids, 1, -1}, {ids + 1, 2, 2}};
+        sampling = (ortshard_sampler_options)ORTSHARD_SAMPLER_OPTIONS_INIT;
+        sampling.temperature = (float)(byte() % 3);
+        sampling.top_k = (uint32_t)number();
+        sampling.top_p = (float)byte() / 128;
+        sampling.typical_p = (float)byte() / 128;
+        sampling.repetition_penalty = (float)(byte() % 4);
+        sampling.no_repeat_ngram = byte() % 4;
+        sampling.penalty_window = (uint32_t)number();
+        sampling.biases = biases;
+        sampling.bias_count = byte() % 3;
+        sampling.forced = ids;
+        sampling.forced_count = byte() % 3;
+        options.generation.sampling = chance(2) ? NULL : &sampling;
+        options.generation.stop = stops;
+        options.generation.stop_count = byte() % 5;
+        options.generation.include_stop = chance(2);
+        options.generation.ignore_eos = chance(2);
+        options.generation.max_new_tokens = (uint32_t)number();
+        options.generation.logprobs = byte() % 4;
+        options.generation.keep_logits = chance(4);
+        if (options.generation.stop_count > 4) options.generation.stop_count = 0;
+        MAKE(generation, generations, ortshard_generation_create(chance(16) ? NULL : chosen, 1 + byte() % 2,
+                                                                 chance(2) ? NULL : ANY(tokenizers),
+                                                                 sized(sizeof options.generation), &made));
+        return;
+    }
+    case 2: TRY(ortshard_generation_append_text(generation, chance(16) ? NULL : "the end", byte() % 2)); return;
+    case 3: TRY(ortshard_generation_append_ids(generation, chance(16) ? NULL : ids, up_to(4))); return;
+    case 4: TRY(ortshard_generation_prefill(generation, (size_t)number(), chance(16) ? NULL : &left)); return;
+    case 5: case 6:
+        if (TRY(ortshard_generation_step(generation, chance(16) ? NULL : steps))) judge_step(steps);
+        return;
+    case 7:
+        if (TRY(ortshard_generation_step_batch(chance(16) ? NULL : all, 1 + byte() % SLOTS, steps, NULL))) judge_step(steps);
+        return;
+    case 8: TRY(ortshard_generation_run(generation, chance(16) ? NULL : on_step, NULL, chance(2) ? NULL : &finish)); return;
+    default:
+        if (chance(2)) TRY(ortshard_generation_cancel(generation));
+        else TRY(ortshard_generation_logits(generation, logits, up_to(64), needed_or_null()));
     }
 }
 
@@ -453,7 +527,7 @@ static void call(void)
     uint64_t freed;
     void *to;
     memset(&options, 0, sizeof options);
-    switch (byte() % 34) {
+    switch (byte() % 36) {
     case 0: MAKE(engine, engines, ortshard_engine_create(engine_options(), &made)); return;
     case 1: MAKE(shard, shards, ortshard_engine_ensure_shard(ANY(engines), spec(), chance(2) ? progress : NULL, NULL, &made)); return;
     case 2: MAKE(shard, shards, ortshard_engine_load_checkpoint(ANY(engines), path(), chance(2) ? progress : NULL, NULL, &made)); return;
@@ -520,6 +594,7 @@ static void call(void)
     case 29: MAKE(tokenizer, tokenizers, ortshard_engine_open_tokenizer(ANY(engines), spec(), progress, NULL, &made)); return;
     case 31: flat(); return;
     case 32: sample_many(); return;
+    case 34: case 35: generate(); return;
     case 30: TRY(ortshard_engine_clear_pack_cache(ANY(engines), chance(16) ? NULL : &freed)); return;
     default: infer();
     }
@@ -571,6 +646,7 @@ void fuzz_calls(const char *root, const char *scratch, const uint8_t *data, size
     for (int calls = 0; at < end && calls < 64; calls++) call();
 
     ortshard_log_set_callback(ORTSHARD_LOG_ERROR, NULL, NULL);
+    FREE(generation, generations);
     FREE(text_stream, streams);
     FREE(tokenizer, tokenizers);
     FREE(sampler, samplers);

@@ -1,7 +1,7 @@
 //! Runs any contiguous range of a language model's layers (a *shard*) on ONNX Runtime.
 //!
 //! An [`Engine`] loads a [`Shard`]; a [`Request`] on it takes ids or hidden states ([`Request::infer`]) and gives hidden states or
-//! logits; a [`Sampler`] chooses an id from logits, and a [`TextStream`] turns ids into text.
+//! logits; a [`Sampler`] chooses an id from logits, and a [`TextStream`] turns ids into text. A [`Generation`] does all of this for a text.
 //!
 //! On other devices than the processor the graph is written in stock operators, those that ONNX Runtime brings, and a decode step is
 //! bound once to places on the device that stay; [`infer_chain`] leaves hidden states there, [`next_token`] all logits but the largest.
@@ -13,6 +13,7 @@
 pub mod engine;
 mod error;
 mod ffi;
+mod generation;
 mod graph;
 mod json;
 mod kept;
@@ -45,6 +46,7 @@ pub use engine::{
     Shard, ShardInfo, ShardSpec, Stage, Step, WeightType, infer_batch, infer_chain, next_token, next_tokens,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
+pub use generation::{Finish, Generated, Generation, GenerationCancel, GenerationOptions, StopStrings, step_batch};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use sampler::{Bias, Constraint, Sampler, SamplerOptions};
 pub use source::{Fetch, NetworkOptions, SourceOptions};

@@ -3,9 +3,10 @@
  * takes, so none can be left out. */
 #include "model.h"
 
-enum kind { ENGINE, SHARD, REQUEST, SAMPLER, TOKENIZER, STREAM, KINDS };
+enum kind { ENGINE, SHARD, REQUEST, SAMPLER, TOKENIZER, STREAM, GENERATION, KINDS };
 
-static const char *const NAMES[KINDS] = {"engine", "shard", "request", "sampler", "tokenizer", "text stream"};
+static const char *const NAMES[KINDS] = {"engine",    "shard",       "request",   "sampler",
+                                         "tokenizer", "text stream", "generation"};
 
 static void *live[KINDS], *freed[KINDS], *bad;
 
@@ -24,6 +25,12 @@ static int32_t audit(const ortshard_file *file, void *user_data)
 {
     (void)file, (void)user_data;
     return 0;
+}
+
+static int32_t hear(const ortshard_step *step, void *user_data)
+{
+    (void)step, (void)user_data;
+    return 1;
 }
 
 struct call {
@@ -46,7 +53,12 @@ static void make(void **handles)
     OK(ortshard_sampler_create(NULL, &sampler));
     OK(ortshard_tokenizer_open(setting("TEST_TOKENIZER"), &tokenizer));
     OK(ortshard_text_stream_create(tokenizer, 0, &stream));
-    void *made[KINDS] = {engine, shard, request_on(shard), sampler, tokenizer, stream};
+    /* It has its request to itself. */
+    ortshard_request *pulled = request_on(shard);
+    ortshard_generation *generation;
+    OK(ortshard_generation_create(&pulled, 1, tokenizer, NULL, &generation));
+    ortshard_request_free(pulled);
+    void *made[KINDS] = {engine, shard, request_on(shard), sampler, tokenizer, stream, generation};
     memcpy(handles, made, sizeof made);
 }
 
@@ -58,6 +70,7 @@ static void release(void **handles)
     ortshard_sampler_free(handles[SAMPLER]);
     ortshard_tokenizer_free(handles[TOKENIZER]);
     ortshard_text_stream_free(handles[STREAM]);
+    ortshard_generation_free(handles[GENERATION]);
 }
 
 static void refuses(const struct call *call, void *handle, const char *words_of_it)

@@ -22,6 +22,7 @@ int main(void)
     ortshard_sampler_free(NULL);
     ortshard_tokenizer_free(NULL);
     ortshard_text_stream_free(NULL);
+    ortshard_generation_free(NULL);
 
     /* Process. NULL options and callbacks are allowed. */
     OK(ortshard_log_set_callback(ORTSHARD_LOG_INFO, NULL, NULL));
@@ -34,6 +35,8 @@ int main(void)
     NULL_("spec", ortshard_shard_spec_init(NULL, sizeof(ortshard_shard_spec)));
     NULL_("options", ortshard_request_options_init(NULL, sizeof(ortshard_request_options)));
     NULL_("options", ortshard_sampler_options_init(NULL, sizeof(ortshard_sampler_options)));
+    NULL_("options", ortshard_generation_options_init(NULL, sizeof(ortshard_generation_options)));
+    NULL_("step", ortshard_step_init(NULL, sizeof(ortshard_step)));
     OK(ortshard_device_count(&count));
 
     ortshard_model_info model = ORTSHARD_MODEL_INFO_INIT;
@@ -207,6 +210,41 @@ int main(void)
     NULL_("request", ortshard_request_cancel(NULL));
     NULL_("request", ortshard_request_clear_cancel(NULL));
     OK(ortshard_request_position(request, &number));
+
+    /* Generation. */
+    ortshard_generation *generation = (ortshard_generation *)(void *)buffer;
+    ortshard_generation_options generated = ORTSHARD_GENERATION_OPTIONS_INIT;
+    ortshard_step step = ORTSHARD_STEP_INIT;
+    const char *const stops[1] = {NULL};
+    NULL_("requests", ortshard_generation_create(NULL, 1, NULL, NULL, &generation));
+    CHECK(generation == NULL);
+    NULL_("requests[0]", ortshard_generation_create(&(ortshard_request *){NULL}, 1, NULL, NULL, &generation));
+    NULL_("generation", ortshard_generation_create(&request, 1, NULL, NULL, NULL));
+    generated.stop_count = 1;
+    NULL_("stop", ortshard_generation_create(&request, 1, NULL, &generated, &generation));
+    generated.stop = stops;
+    NULL_("stop[0]", ortshard_generation_create(&request, 1, NULL, &generated, &generation));
+    NULL_("model", ortshard_generation_open(NULL, NULL, &generation));
+    NULL_("generation", ortshard_generation_open("x", NULL, NULL));
+    OK(ortshard_generation_create(&request, 1, NULL, NULL, &generation));
+    NULL_("generation", ortshard_generation_append_text(NULL, "x", 0));
+    NULL_("text", ortshard_generation_append_text(generation, NULL, 0));
+    NULL_("generation", ortshard_generation_append_ids(NULL, ids, 1));
+    NULL_("ids", ortshard_generation_append_ids(generation, NULL, 1));
+    NULL_("generation", ortshard_generation_prefill(NULL, 1, &needed));
+    NULL_("left", ortshard_generation_prefill(generation, 1, NULL));
+    NULL_("generation", ortshard_generation_step(NULL, &step));
+    NULL_("step", ortshard_generation_step(generation, NULL));
+    NULL_("generations", ortshard_generation_step_batch(NULL, 1, &step, NULL));
+    NULL_("generations[0]", ortshard_generation_step_batch(&(ortshard_generation *){NULL}, 1, &step, NULL));
+    NULL_("steps", ortshard_generation_step_batch(&generation, 1, NULL, NULL));
+    NULL_("generation", ortshard_generation_run(NULL, NULL, NULL, NULL));
+    NULL_("callback", ortshard_generation_run(generation, NULL, NULL, NULL));
+    NULL_("generation", ortshard_generation_logits(NULL, &logit, 1, &needed));
+    NULL_("logits", ortshard_generation_logits(generation, NULL, 1, &needed));
+    NULL_("needed", ortshard_generation_logits(generation, &logit, 1, NULL));
+    NULL_("generation", ortshard_generation_cancel(NULL));
+    ortshard_generation_free(generation);
     CHECK(number == 0);
     ortshard_request_free(request);
     ortshard_shard_free(shard);

@@ -10,6 +10,7 @@ pub mod index;
 mod model;
 pub mod safetensors;
 pub mod state;
+pub mod stop_strings;
 pub mod tokenizer;
 pub mod tokenizer_config;
 

@@ -24,6 +24,7 @@ pub use io::{Input, Logits, Output};
 pub use load::{OnProgress, Progress, Stage};
 pub use options::{Device, DeviceInfo, EngineOptions, KvType, PackCache, Precision, RequestOptions, ShardSpec};
 pub use request::{CancelHandle, Request, SampleStep, Step, infer_batch, infer_chain, next_token, next_tokens};
+pub(crate) use request::{ChoiceStep, check_chain, next_choice, next_choices};
 pub use shard::Shard;
 pub use shard_info::{ShardInfo, WeightType};
 pub use stats::EngineStats;

@@ -21,6 +21,7 @@
 mod basics;
 mod engine;
 mod frame;
+mod generation;
 mod host;
 mod run;
 mod text;

@@ -42,7 +42,7 @@
  *         return failed;
  *     }
  *
- * With text: examples/generate.c. With several shards: examples/two_shards.c.
+ * With text: Generation, below, and examples/generate.c. With several shards: examples/two_shards.c.
  *
  * CONTENTS (before each name ortshard_; without the functions that initialise structs)
  *
@@ -63,8 +63,8 @@
  *               Any function may return these, which the lists do not repeat: NULL_ARGUMENT; INVALID_ARGUMENT for a
  *               handle of another kind or that was freed, a struct_size that is none, a value that is none of the
  *               constants, or a count of more values than memory can hold; INVALID_UTF8; VERSION_MISMATCH;
- *               INVALID_STATE where the object is in use by another call, where the call comes from a callback of a
- *               call that it would wait for, or when the process ends; INTERNAL; PANIC.
+ *               INVALID_STATE where the object is in use by another call or by a generation, where the call comes
+ *               from a callback of a call that it would wait for, or when the process ends; INTERNAL; PANIC.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
  *               for being one, and every handle for being of the right kind and not freed. `int32_t` switches are off
  *               at 0 and on at anything else.
@@ -103,7 +103,8 @@
  *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
  *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
  *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's
- *     text until the stream's next call, and neither after the handle was freed.
+ *     text until the stream's next call, what a step gives until the generation's next call, and nothing after the
+ *     handle was freed.
  *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
  *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
  *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().

@@ -20,7 +20,9 @@ pub(super) fn before_constraint(options: &SamplerOptions, history: &History, cho
 /// Makes `ids` impossible.
 pub(super) fn mask(ids: &[u32], logits: &mut [f32]) {
     for id in ids {
-        logits[*id as usize] = f32::NEG_INFINITY;
+        if let Some(logit) = logits.get_mut(*id as usize) {
+            *logit = f32::NEG_INFINITY;
+        }
     }
 }
 

@@ -147,7 +147,7 @@ impl Filter {
     /// Leaves the candidates whose surprise is nearest to what is expected of a draw from all of them.
     fn keep_typical(&mut self, typical_p: f32, scale: Scale) {
         let total = self.total();
-        let logarithm = |candidate: &Candidate| f64::from(scale.logarithm(candidate.logit));
+        let logarithm = |candidate: &Candidate| scale.logarithm(candidate.logit);
         let mean = self.pool.iter().map(|candidate| candidate.mass as f64 * logarithm(candidate)).sum::<f64>() / total;
         self.pool.iter_mut().for_each(|candidate| candidate.rank = (logarithm(candidate) - mean).abs());
         let count = self.count_of(f64::from(typical_p) * total);

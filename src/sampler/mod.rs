@@ -7,11 +7,13 @@ mod edit;
 mod filter;
 mod groups;
 mod history;
+mod logprobs;
 mod options;
 mod softmax;
 
 pub(crate) use choose::Choose;
 pub use constraint::Constraint;
+pub(crate) use logprobs::Logprobs;
 pub use options::{Bias, SamplerOptions};
 
 use crate::error::{Error, Result, Site, bail};

@@ -157,7 +157,8 @@ impl SamplerOptions {
     /// The largest id that the options name, and where.
     pub(super) fn largest_id(&self) -> Option<(u32, &'static str)> {
         let biases = self.biases.iter().flat_map(|bias| &bias.ids).map(|id| (*id, "biases"));
-        let lists = [(&self.banned, "banned"), (&self.forced, "forced"), (&self.eos, "eos")];
+        // An id of `eos` that the vocabulary does not have never comes: configs are often stale.
+        let lists = [(&self.banned, "banned"), (&self.forced, "forced")];
         let listed = lists.into_iter().flat_map(|(ids, name)| ids.iter().map(move |id| (*id, name)));
         biases.chain(listed).max_by_key(|(id, _)| *id)
     }

@@ -8,60 +8,67 @@ use super::groups::GROUP;
 /// Values that are computed side by side.
 const LANES: usize = 8;
 
-/// Below this, `exp` counts as this: 1e-38, nothing beside the largest logit's 1.
-const LOWEST: f32 = -87.0;
+/// Below this, `exp2` counts as this: 1e-38, nothing beside the largest logit's 1.
+const LOWEST: f32 = -126.0;
 
 /// How logits become weights: `exp((logit - largest) / temperature)`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scale {
     pub(super) largest: f32,
     pub(super) temperature: f64,
-    /// 1 / temperature.
+    /// What the difference from the largest is multiplied by to be the binary logarithm of the weight.
     factor: f32,
 }
 
 impl Scale {
     /// Weights under `temperature`, where the largest logit has the weight 1.
     pub(super) fn new(largest: f32, temperature: f64) -> Self {
-        Self { largest, temperature, factor: (1.0 / temperature) as f32 }
+        Self { largest, temperature, factor: (std::f64::consts::LOG2_E / temperature) as f32 }
     }
 
-    /// The weight's logarithm.
-    pub(super) fn logarithm(self, logit: f32) -> f32 {
-        (logit - self.largest) * self.factor
+    /// The weight's natural logarithm.
+    pub(super) fn logarithm(self, logit: f32) -> f64 {
+        (f64::from(logit) - f64::from(self.largest)) / self.temperature
     }
 
     /// The weight of a logit that is not above the largest.
     pub(super) fn weight(self, logit: f32) -> f32 {
-        exp([self.logarithm(logit)])[0]
+        exp2([(logit - self.largest) * self.factor])[0]
     }
 
     /// The sum of the weights of the logits that are not below `floor`.
     pub(super) fn mass(self, logits: &[f32], floor: f32) -> f64 {
         // What is below the floor is as far below the largest as weighs nothing.
-        sum(logits, |row| exp(row.map(|logit| if logit >= floor { self.logarithm(logit) } else { LOWEST })))
+        let logarithm = |logit: f32| if logit >= floor { (logit - self.largest) * self.factor } else { LOWEST };
+        let [mass] = sums(logits, |row| [exp2(row.map(logarithm))]);
+        mass
     }
 }
 
-/// The standard deviation of the logits that are not minus infinity, of which there is at least one. `largest` is one
-/// of them.
-pub(super) fn deviation(logits: &[f32], largest: f32) -> f64 {
-    // From the largest, as near to zero as the logits themselves are to each other.
-    let below = |logit: f32| if logit == f32::NEG_INFINITY { 0.0 } else { logit - largest };
-    let count = sum(logits, |row| row.map(|logit| if logit == f32::NEG_INFINITY { 0.0 } else { 1.0 }));
-    let mean = sum(logits, |row| row.map(below)) / count;
-    // A second pass: the difference of two large sums would lose what is asked for.
-    let from_mean = mean as f32;
-    let off = |logit: f32| if logit == f32::NEG_INFINITY { 0.0 } else { logit - largest - from_mean };
-    let squares = sum(logits, |row| row.map(|logit| off(logit) * off(logit)));
-    libm::sqrt(squares / count)
+/// The standard deviation of the logits that are not minus infinity, of which `some` is one.
+pub(super) fn deviation(logits: &[f32], some: f32) -> f64 {
+    // From a place among them: the difference of the squares' mean and the mean's square would lose what is asked for.
+    let beginning = logits.iter().take(GROUP).filter(|logit| **logit != f32::NEG_INFINITY);
+    let (sum, count) = beginning.fold((0.0, 0.0_f32), |(sum, count), logit| (sum + logit, count + 1.0));
+    let place = if count > 0.0 { sum / count } else { some };
+    let [count, off, squares] = sums(logits, |row| {
+        let off = row.map(|logit| if logit == f32::NEG_INFINITY { 0.0 } else { logit - place });
+        [row.map(|logit| if logit == f32::NEG_INFINITY { 0.0 } else { 1.0 }), off, off.map(|off| off * off)]
+    });
+    let mean = off / count;
+    libm::sqrt(squares / count - mean * mean)
 }
 
-/// The sum of the `terms` of all values, which a last row that is not full takes as minus infinity. The term of that is nothing.
-fn sum(values: &[f32], terms: impl Fn([f32; LANES]) -> [f32; LANES]) -> f64 {
-    let group = |group: &[f32]| {
-        let mut sums = [0.0; LANES];
-        let mut add = |row| sums.iter_mut().zip(terms(row)).for_each(|(sum, term)| *sum += term);
+/// The sums of the `terms` of all values, which a last row that is not full takes as minus infinity: of that they are nothing.
+fn sums<const N: usize>(values: &[f32], terms: impl Fn([f32; LANES]) -> [[f32; LANES]; N]) -> [f64; N] {
+    let mut all = [0.0; N];
+    for group in values.chunks(GROUP) {
+        let mut sums = [[0.0; LANES]; N];
+        let mut add = |row| {
+            for (sums, terms) in sums.iter_mut().zip(terms(row)) {
+                sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+            }
+        };
         let (rows, rest) = group.as_chunks::<LANES>();
         for row in rows {
             add(*row);
@@ -71,33 +78,32 @@ fn sum(values: &[f32], terms: impl Fn([f32; LANES]) -> [f32; LANES]) -> f64 {
             row[..rest.len()].copy_from_slice(rest);
             add(row);
         }
-        f64::from(sums.iter().sum::<f32>())
-    };
-    values.chunks(GROUP).map(group).sum()
+        for (all, sums) in all.iter_mut().zip(sums) {
+            *all += f64::from(sums.iter().sum::<f32>());
+        }
+    }
+    all
 }
 
-/// `e^x` for `x` up to 0, but for 1e-7 of it: by `2^n * e^r`, where `r` is at most half of ln 2, in steps that vectors
-/// have. That of `libm` takes longer than all else that is done to a token's logits.
+/// `2^x` for `x` up to 0, but for 2e-7 of it: by `2^n * 2^r`, where `r` is at most a half, in steps that vectors have. That of
+/// `libm` takes longer than all else that is done to a token's logits.
 ///
 /// Each step is done for all values before the next, which is how the compiler makes vectors of it.
-fn exp<const N: usize>(x: [f32; N]) -> [f32; N] {
+fn exp2<const N: usize>(x: [f32; N]) -> [f32; N] {
     /// Added to a small float and subtracted again, it leaves the nearest integer, which is also in the last bits.
     const ROUND: f32 = 12_582_912.0;
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    const SERIES: [f32; 6] = [1.987_569_2e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+    /// The polynomial with the least largest error that is 1 at 0, but for that 1.
+    const SERIES: [f32; 5] = [1.321_867_2e-3, 9.671_698e-3, 5.550_893e-2, 2.402_223_8e-1, 6.931_469e-1];
     let x = x.map(|x| if x > LOWEST { x } else { LOWEST });
-    let rounded = x.map(|x| x * std::f32::consts::LOG2_E + ROUND);
-    let r: [f32; N] = std::array::from_fn(|i| {
-        let n = rounded[i] - ROUND;
-        x[i] - n * LN_2[0] - n * LN_2[1]
-    });
+    let rounded = x.map(|x| x + ROUND);
+    let r: [f32; N] = std::array::from_fn(|i| x[i] - (rounded[i] - ROUND));
     let mut series = [SERIES[0]; N];
     for term in &SERIES[1..] {
         series = std::array::from_fn(|i| series[i] * r[i] + term);
     }
     std::array::from_fn(|i| {
         let power = rounded[i].to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-        (series[i] * r[i] * r[i] + r[i] + 1.0) * f32::from_bits(power)
+        (series[i] * r[i] + 1.0) * f32::from_bits(power)
     })
 }
 
@@ -106,12 +112,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_is_that_of_libm() {
+    fn exp2_is_that_of_libm() {
         for step in 0..=60_000_u16 {
-            let x = -f32::from(step) / 700.0;
-            let (ours, theirs) = (f64::from(exp([x])[0]), libm::exp(f64::from(x)));
+            let x = -f32::from(step) / 500.0;
+            let (ours, theirs) = (f64::from(exp2([x])[0]), libm::exp2(f64::from(x)));
             assert!((ours - theirs).abs() <= 2e-7 * theirs, "{x}: {ours} {theirs}");
         }
-        assert!(exp([f32::NEG_INFINITY, -1e30]).iter().all(|weight| *weight > 0.0 && *weight < 2e-38));
+        assert!(exp2([f32::NEG_INFINITY, -1e30]).iter().all(|weight| *weight > 0.0 && *weight < 2e-38));
+    }
+
+    #[test]
+    fn the_deviation_is_that_of_two_passes() {
+        let mut logits: Vec<f32> =
+            (0..1003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 300.0 - 20.0).collect();
+        for masked in [0, 1, 200] {
+            logits[..masked].fill(f32::NEG_INFINITY);
+            let rest = || logits[masked..].iter().map(|logit| f64::from(*logit));
+            let mean = rest().sum::<f64>() / rest().count() as f64;
+            let variance = rest().map(|logit| (logit - mean) * (logit - mean)).sum::<f64>() / rest().count() as f64;
+            let ours = deviation(&logits, logits[masked]);
+            assert!((ours - variance.sqrt()).abs() < 1e-6 * ours, "{ours} {variance}");
+        }
     }
 }

@@ -167,11 +167,26 @@ def templates():
         seed("chat_template", name, text)
 
 
+def stop_strings():
+    for name, text in [
+        ("none", "-1\n\nplain text"),
+        ("across", "-1\nthe end\n\nand so on until the end of it"),
+        ("included", "+3\nthe end\n\nand so on until the end of it"),
+        ("nested", "-12\nabc\nab\nbcd\naab\n\nxaaaabcd"),
+        ("itself", "-2\naabaabaac\naabaac\n\naabaabaabaacaabaabaac"),
+        ("nearly", "-5\nab\u00e9\n\u00e9\u00e9a\n\n\u00e9a\u00e9\u00e9\u00e8ab\u00e8\u00e9\u00e9a"),
+        ("emoji", "-1\n\U0001f30d!\n\n\U0001f30d\U0001f30d?\U0001f30d!"),
+        ("twice", "+7\nx\nx\n\nyx"),
+        ("at the end", "-4\nlong\n\nthis is not lon"),
+    ]:
+        seed("stop_strings", name.replace(" ", "_"), text)
+
+
 def calls():
     chance = random.Random(7)
     for i in range(24):
         seed("calls", f"random_{i:02}", bytes(chance.choice([chance.randrange(256), chance.randrange(8)]) for _ in range(40 + 30 * i)))
 
 
-for make in [configs, safetensors, index, states, tokenizers, templates, calls]:
+for make in [configs, safetensors, index, states, stop_strings, tokenizers, templates, calls]:
     make()

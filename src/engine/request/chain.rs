@@ -2,6 +2,7 @@
 //!
 //! What passes between two shards on one device stays there.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use super::{Request, Task, advance};
@@ -36,7 +37,7 @@ pub(super) fn run_chain<T>(
     sink: (Sink, usize),
     finish: impl FnOnce(&Request, Given) -> Result<T>,
 ) -> Result<T> {
-    check(requests, input.rows()?.len())?;
+    check_chain(requests, input.rows()?.len())?;
     let before = requests[0].position;
     let flags: Vec<Arc<Cancel>> = requests.iter().map(|request| Arc::clone(&request.cancel)).collect();
     let done = run_shards(requests, &flags, input, logits, sink).and_then(|given| {
@@ -55,12 +56,15 @@ pub(super) fn run_chain<T>(
     done
 }
 
-fn check(requests: &[&mut Request], tokens: usize) -> Result<()> {
+/// Refuses requests that are none, whose layers do not follow one another, that are at different positions, or that would run
+/// `tokens` more in different ways.
+pub(crate) fn check_chain<R: Borrow<Request>>(requests: &[R], tokens: usize) -> Result<()> {
     if requests.is_empty() {
         bail!(InvalidArgument, "no requests");
     }
     for (index, pair) in requests.windows(2).enumerate() {
-        let (a, b) = (pair[0].shard().info(), pair[1].shard().info());
+        let (before, after) = (pair[0].borrow(), pair[1].borrow());
+        let (a, b) = (before.shard().info(), after.shard().info());
         let next = index + 1;
         let same_model =
             (&a.architecture, a.layer_count, a.hidden_size) == (&b.architecture, b.layer_count, b.hidden_size);
@@ -81,15 +85,15 @@ fn check(requests: &[&mut Request], tokens: usize) -> Result<()> {
                 a.hidden_size
             );
         }
-        if pair[0].position() != pair[1].position() {
+        if before.position() != after.position() {
             bail!(
                 InvalidArgument,
                 "requests[{next}] is at position {}, the one before it at {}",
-                pair[1].position(),
-                pair[0].position()
+                after.position(),
+                before.position()
             );
         }
-        if pair[0].is_long_with(tokens)? != pair[1].is_long_with(tokens)? {
+        if before.is_long_with(tokens)? != after.is_long_with(tokens)? {
             bail!(
                 InvalidArgument,
                 "requests[{next}] and the one before it rotate positions in different ways, one as in a long text and one as in a \

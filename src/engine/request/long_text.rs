@@ -32,6 +32,11 @@ impl Request {
         Ok(self.is_long)
     }
 
+    /// Whether the request's text becomes a long one with `tokens` more, and what is behind it was computed for a short one.
+    pub(crate) fn outgrows(&self, tokens: usize) -> bool {
+        self.is_long_with(tokens).is_err()
+    }
+
     /// Refuses a state that no request on this shard can have had.
     pub(super) fn check_length(&self, position: usize, is_long: bool) -> Result<()> {
         match self.shard.config().border() {

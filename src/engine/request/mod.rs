@@ -8,7 +8,9 @@ mod next_token;
 mod state;
 
 pub use batch::{Step, infer_batch};
+pub(crate) use chain::check_chain;
 pub use chain::infer_chain;
+pub(crate) use next_token::{ChoiceStep, next_choice, next_choices};
 pub use next_token::{SampleStep, next_token, next_tokens};
 
 use std::sync::Arc;

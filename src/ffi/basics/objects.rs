@@ -29,7 +29,8 @@ pub struct ortshard_shard {
 ///
 /// Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel,
 /// _clear_cancel, _fork, _export_state, _import_state; ortshard_chain_infer() and ortshard_chain_sample() for many
-/// shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many requests at once.
+/// shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many requests at once;
+/// ortshard_generation_create().
 pub struct ortshard_request {
     _private: [u8; 0],
 }
@@ -45,7 +46,7 @@ pub struct ortshard_sampler {
 /// Text to token ids and back. Immutable; needs no weights and no shard.
 ///
 /// Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
-/// ortshard_text_stream_create().
+/// ortshard_text_stream_create(), ortshard_generation_create().
 pub struct ortshard_tokenizer {
     _private: [u8; 0],
 }
@@ -54,5 +55,12 @@ pub struct ortshard_tokenizer {
 ///
 /// Functions: _create, _free, _push, _finish.
 pub struct ortshard_text_stream {
+    _private: [u8; 0],
+}
+
+/// A text in progress on a whole model, pulled token by token.
+///
+/// Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel.
+pub struct ortshard_generation {
     _private: [u8; 0],
 }

@@ -37,6 +37,7 @@ pub(in crate::ffi) enum Kind {
     Sampler,
     Tokenizer,
     TextStream,
+    Generation,
 }
 
 impl Kind {
@@ -48,10 +49,12 @@ impl Kind {
             Self::Sampler => "sampler",
             Self::Tokenizer => "tokenizer",
             Self::TextStream => "text stream",
+            Self::Generation => "generation",
         }
     }
 
-    const ALL: [Self; 6] = [Self::Engine, Self::Shard, Self::Request, Self::Sampler, Self::Tokenizer, Self::TextStream];
+    const ALL: [Self; 7] =
+        [Self::Engine, Self::Shard, Self::Request, Self::Sampler, Self::Tokenizer, Self::TextStream, Self::Generation];
 }
 
 /// Freed blocks that wait. So many handles are freed before one's block is used again, and eight times as many before a
@@ -251,6 +254,9 @@ pub(in crate::ffi) struct Lent<H: Handle> {
     kind: PhantomData<H>,
 }
 
+// SAFETY: the object is Send and Sync, as that of every handle.
+unsafe impl<H: Handle> Send for Lent<H> {}
+
 impl<H: Handle> Deref for Lent<H> {
     type Target = H::Object;
 
@@ -354,7 +360,7 @@ unsafe fn count<H: Handle>(handle: *const H, change: u64, parameter: &str) -> Re
     Ok(block)
 }
 
-/// An object that a call has to itself, until it ends.
+/// An object that a call has to itself, until it ends; a generation has its requests so for as long as it lives.
 pub(in crate::ffi) struct Entry<H: Handle, T: 'static> {
     // Before what it lies in.
     inside: MutexGuard<'static, T>,
@@ -408,7 +414,10 @@ impl<T> Exclusive<T> {
 
     fn enter(&self, parameter: &str) -> Result<MutexGuard<'_, T>, Failure> {
         self.0.try_lock().ok_or_else(|| {
-            Failure::new(ORTSHARD_ERROR_INVALID_STATE, format!("{parameter} is in use by another call right now"))
+            Failure::new(
+                ORTSHARD_ERROR_INVALID_STATE,
+                format!("{parameter} is in use by another call right now, or by a generation"),
+            )
         })
     }
 }

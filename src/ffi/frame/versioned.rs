@@ -105,6 +105,15 @@ pub(in crate::ffi) unsafe fn write<T: Versioned>(out: &Out<T>, value: T) -> Resu
     Ok(())
 }
 
+/// The size of a struct that is yet to be written: whoever cannot do its work twice checks it before.
+///
+/// # Safety
+/// `out` points to at least a `struct_size`.
+pub(in crate::ffi) unsafe fn size<T: Versioned>(out: &Out<T>) -> Result<usize, Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { size_of_struct(out.as_ptr()) }
+}
+
 /// Fills a struct that its caller has only just declared.
 ///
 /// # Safety

@@ -75,7 +75,7 @@ pub unsafe extern "C" fn ortshard_batch_infer(
         let ran = infer_batch(&mut steps.collect::<Vec<_>>());
         let outcomes = show(items, ran, |index, item, ()| outputs.set(index, item.running.show()));
         // SAFETY: as above.
-        unsafe { report(requests, statuses, outcomes) }
+        unsafe { report(requests, "requests", statuses, outcomes) }
     })
 }
 
@@ -131,6 +131,6 @@ pub unsafe extern "C" fn ortshard_batch_sample(
         let ran = next_tokens(&mut steps.collect::<Vec<_>>());
         let outcomes = show(items, ran, |index, _, id| ids.set(index, id.into()));
         // SAFETY: as above.
-        unsafe { report(requests, statuses, outcomes) }
+        unsafe { report(requests, "requests", statuses, outcomes) }
     })
 }

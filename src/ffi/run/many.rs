@@ -70,18 +70,20 @@ pub(in crate::ffi) fn show<T, G>(
     items.into_iter().enumerate().map(outcome).collect()
 }
 
-/// Says how each request ended: in `statuses`, unless that is NULL, and in its handle. The first failure is the call's.
+/// Says how each of the objects that `parameter` is an array of ended: in `statuses`, unless that is NULL, and in its handle.
+/// The first failure is the call's.
 ///
 /// # Safety
-/// `requests` has `count` handles, `statuses` is NULL or has room for as many.
-pub(in crate::ffi) unsafe fn report(
-    requests: *const *mut ortshard_request,
+/// `objects` has as many handles as there are outcomes, `statuses` is NULL or has room for as many.
+pub(in crate::ffi) unsafe fn report<H>(
+    objects: *const *mut H,
+    parameter: &str,
     statuses: *mut ortshard_status,
     outcomes: Vec<Result<(), Failure>>,
 ) -> Result<(), Failure> {
     // SAFETY: the caller's promise.
-    let (requests, statuses) = unsafe {
-        (array(requests, outcomes.len(), "requests")?, OutArray::new(statuses, outcomes.len(), "statuses").ok())
+    let (objects, statuses) = unsafe {
+        (array(objects, outcomes.len(), parameter)?, OutArray::new(statuses, outcomes.len(), "statuses").ok())
     };
     let mut first = Ok(());
     for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -91,12 +93,12 @@ pub(in crate::ffi) unsafe fn report(
         }
         let Some(failure) = failed else { continue };
         // Where the handle itself is wrong, the message begins so.
-        let name = format!("requests[{index}]");
+        let name = format!("{parameter}[{index}]");
         let named = failure.message.starts_with(&name);
         let message = if named { failure.message } else { format!("{name}: {}", failure.message) };
         let failure = Failure { message, ..failure };
         // SAFETY: the caller's promise.
-        unsafe { last_failure::note(requests[index].cast_const().cast(), &failure) };
+        unsafe { last_failure::note(objects[index].cast_const().cast(), &failure) };
         first = first.and(Err(failure));
     }
     first

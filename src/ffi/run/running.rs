@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::bf16;
@@ -24,7 +25,7 @@ impl Handle for ortshard_request {
 pub(in crate::ffi) struct RequestObject {
     pub(in crate::ffi) running: Exclusive<Running>,
     pub(in crate::ffi) cancel: CancelHandle,
-    pub(in crate::ffi) position: AtomicU64,
+    pub(in crate::ffi) position: Arc<AtomicU64>,
     pub(in crate::ffi) capacity: u64,
 }
 
@@ -88,7 +89,7 @@ pub(in crate::ffi) fn handle_on(running: Running) -> *mut ortshard_request {
     let request = &running.request;
     give(RequestObject {
         cancel: request.cancel_handle(),
-        position: AtomicU64::new(request.position() as u64),
+        position: Arc::new(AtomicU64::new(request.position() as u64)),
         capacity: request.capacity() as u64,
         running: Exclusive::new(running),
     })

@@ -12,6 +12,7 @@ const KINDS: &[(&str, &str)] = &[
     ("ortshard_sampler", "SAMPLER"),
     ("ortshard_tokenizer", "TOKENIZER"),
     ("ortshard_text_stream", "STREAM"),
+    ("ortshard_generation", "GENERATION"),
 ];
 
 /// What functions take besides handles. Pointers to anything else are to memory that is large enough.
@@ -23,6 +24,7 @@ const VALUES: &[(&str, &str)] = &[
     ("const int32_t *", "NULL"),
     ("ortshard_file_callback", "audit"),
     ("ortshard_progress_callback", "NULL"),
+    ("ortshard_step_callback", "hear"),
     ("int32_t", "0"),
     ("int64_t", "1"),
     ("size_t", "1"),

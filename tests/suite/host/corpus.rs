@@ -37,6 +37,34 @@ fn state() {
 }
 
 #[test]
+fn stop_strings() {
+    replay("stop_strings", targets::stop_strings::run);
+}
+
+/// Of texts with few different characters, some of them several bytes long, so that stop strings come, and nearly come.
+#[test]
+fn stop_strings_of_random_texts() {
+    const CHARACTERS: [char; 4] = ['a', 'b', '\u{e9}', '\u{1f30d}'];
+    let mut state = 1_u64;
+    let mut below = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    for _ in 0..20_000 {
+        // Whether it is included, and numbers that say how the text is cut.
+        let mut input = String::from(if below(2) == 0 { "+" } else { "-" });
+        (0..below(6)).for_each(|_| input.extend(char::from_digit(below(10) as u32, 10)));
+        for _ in 0..=below(4) {
+            input.push('\n');
+            (0..=below(5)).for_each(|_| input.push(CHARACTERS[below(4)]));
+        }
+        input.push_str("\n\n");
+        (0..below(50)).for_each(|_| input.push(CHARACTERS[below(4)]));
+        targets::stop_strings::run(input.as_bytes());
+    }
+}
+
+#[test]
 fn tokenizer() {
     replay("tokenizer", targets::tokenizer::run);
 }

@@ -7,7 +7,8 @@ use crate::common::paths::Modules;
 
 /// Which modules a module may use. All may use [`COMMON`].
 pub(crate) const USES: &[(&str, &[&str])] = &[
-    ("ffi", &["engine", "runtime", "sampler", "tokenizer"]),
+    ("ffi", &["engine", "generation", "runtime", "sampler", "tokenizer"]),
+    ("generation", &["engine", "sampler", "tokenizer"]),
     ("engine", &["graph", "kept", "kernels", "model", "runtime", "sampler", "source", "tokenizer", "weights"]),
     ("model", &["graph", "kernels"]),
     ("runtime", &["graph", "kept", "kernels", "weights"]),

@@ -20,7 +20,7 @@ fn the_program_tells_a_story() {
     let setup = Setup::new(Build::Readme);
     let readme = std::fs::read_to_string(common::root().join("README.md")).unwrap();
     let program = readme.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
-    assert!(program.lines().count() <= 30, "{program}");
+    assert!(program.lines().count() <= 15, "{program}");
     let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("    cc hello.c ")).collect();
     let [repository, installed] = commands[..] else { panic!("{commands:?}") };
     assert!(repository.contains(REPOSITORY) && installed.contains(INSTALLED), "{commands:?}");

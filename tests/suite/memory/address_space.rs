@@ -10,12 +10,13 @@ use crate::common::process::{child, memory};
 use crate::common::synthetic::Shape;
 use crate::common::{Model, assert_same};
 use ortshard::{
-    Engine, EngineOptions, Error, ErrorKind, Input, Logits, Request, RequestOptions, Shard, ShardSpec, Site,
+    Engine, EngineOptions, Error, ErrorKind, Generation, GenerationOptions, Input, Logits, Request, RequestOptions,
+    SamplerOptions, Shard, ShardSpec, Site, step_batch,
 };
 
 #[test]
 fn running_out_of_address_space_is_an_answer() {
-    for part in ["child_load", "child_kv", "child_run"] {
+    for part in ["child_load", "child_kv", "child_run", "child_generation"] {
         child(module_path!(), part, &[]);
     }
 }
@@ -100,4 +101,34 @@ fn child_run() {
     cap(None);
     let after = request.infer(Input::Ids(&prompt), Logits::Last).unwrap().values().to_owned();
     assert_same("after", other.infer(Input::Ids(&prompt), Logits::Last).unwrap().values(), after.view());
+}
+
+/// A step that failed gives, repeated, the token that it would have given; alone, and where it failed in a batch.
+#[test]
+#[ignore = "a child's part"]
+fn child_generation() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(EngineOptions::default()).unwrap();
+    let shard = engine.ensure_shard(&wide(folder.path()), None).unwrap();
+    let generation = || {
+        let sampling = SamplerOptions { temperature: 1.0, top_k: 0, repetition_penalty: 1.2, ..Default::default() };
+        let options = GenerationOptions { sampling, max_new_tokens: 4, ..GenerationOptions::default() };
+        let mut generation = Generation::new(vec![request(&shard, 512).unwrap()], None, options).unwrap();
+        generation.append_ids(&(0..160).collect::<Vec<_>>()).unwrap();
+        generation
+    };
+    let pull = |generation: &mut Generation| -> Vec<_> { (0..4).map(|_| generation.step().unwrap().id).collect() };
+    let wanted = pull(&mut generation());
+    let [mut first, mut second] = [generation(), generation()];
+    cap(Some(16 << 20));
+    assert_oom(&first.step().unwrap_err(), Site::Run, 16 << 20);
+    for outcome in step_batch(&mut [&mut first, &mut second]) {
+        assert_oom(&outcome.unwrap_err(), Site::Run, 16 << 20);
+    }
+    assert_eq!((first.position(), second.position()), (0, 0));
+    // Smaller pieces fit, even now.
+    while first.prefill(20).unwrap() > 1 {}
+    assert_eq!(pull(&mut first), wanted);
+    cap(None);
+    assert_eq!(pull(&mut second), wanted);
 }

@@ -1,0 +1,143 @@
+//! What a generation runs on.
+
+use std::borrow::BorrowMut;
+use std::sync::Arc;
+
+use crate::engine::{CancelHandle, Input, Logits, Request, check_chain, infer_chain, next_choice};
+use crate::error::{Result, bail};
+use crate::sampler::Choose;
+
+/// A whole model with one text in progress: a request, requests on consecutive shards, or whatever does the same elsewhere.
+pub(crate) trait Backend: Send {
+    /// How many ids there are.
+    fn vocabulary(&self) -> usize;
+
+    /// How many tokens there is room for.
+    fn capacity(&self) -> usize;
+
+    /// How many tokens have been run.
+    fn position(&self) -> usize;
+
+    /// How long a text may be before the model makes something else of all its tokens; 0: it makes no difference.
+    fn short_context(&self) -> usize;
+
+    /// Whether the text, which was run as a short one, becomes a long one with so many tokens more.
+    fn outgrows(&self, tokens: usize) -> bool;
+
+    /// Forgets every token.
+    fn restart(&mut self) -> Result<()>;
+
+    /// Runs `ids`, whose logits nobody wants. After an error the position is as before.
+    fn prefill(&mut self, ids: &[i64]) -> Result<()>;
+
+    /// Runs `ids`, and has the token that follows chosen from the last one's logits. After an error the position and what
+    /// chooses are as before.
+    fn next(&mut self, ids: &[i64], choose: &mut dyn Choose) -> Result<u32>;
+
+    /// What stops a run from another thread.
+    fn stopper(&self) -> Arc<dyn Stop>;
+
+    /// The request, if it is only one: many of those on one shard run together.
+    fn alone(&mut self) -> Option<&mut Request>;
+}
+
+/// Stops a run.
+pub(crate) trait Stop: Send + Sync {
+    /// Stops the run in progress or, if there is none, the next one, which fails as `Cancelled`.
+    fn stop(&self) -> Result<()>;
+
+    /// Takes that back, unless it has been reported.
+    fn clear(&self) -> Result<()>;
+}
+
+impl Stop for Vec<CancelHandle> {
+    fn stop(&self) -> Result<()> {
+        self.iter().try_for_each(CancelHandle::cancel)
+    }
+
+    fn clear(&self) -> Result<()> {
+        self.iter().try_for_each(CancelHandle::clear)
+    }
+}
+
+/// Requests in this process that are a whole model together.
+#[derive(Debug)]
+pub(crate) struct Local<R>(Vec<R>);
+
+impl<R: BorrowMut<Request> + Send> Local<R> {
+    /// # Errors
+    /// `InvalidArgument` if the requests' shards do not follow one another from the first layer to the last.
+    pub(crate) fn new(requests: Vec<R>) -> Result<Self> {
+        let (Some(first), Some(last)) = (requests.first(), requests.last()) else {
+            bail!(InvalidArgument, "there are no requests to generate with");
+        };
+        let (first, last) = (first.borrow().shard().info(), last.borrow().shard().info());
+        if !first.is_first {
+            bail!(InvalidArgument, "requests[0] is on a shard that starts at layer {}, not at 0", first.first_layer);
+        }
+        if !last.is_last {
+            bail!(
+                InvalidArgument,
+                "requests[{}] is on a shard that ends at layer {} of {} and gives no logits",
+                requests.len() - 1,
+                last.last_layer,
+                last.layer_count
+            );
+        }
+        check_chain(&requests, 0)?;
+        Ok(Self(requests))
+    }
+
+    fn first(&self) -> &Request {
+        self.0[0].borrow()
+    }
+
+    fn all(&mut self) -> Vec<&mut Request> {
+        self.0.iter_mut().map(BorrowMut::borrow_mut).collect()
+    }
+}
+
+impl<R: BorrowMut<Request> + Send> Backend for Local<R> {
+    fn vocabulary(&self) -> usize {
+        self.first().shard().info().vocab_size as usize
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.iter().map(|request| request.borrow().capacity()).min().unwrap_or(0)
+    }
+
+    fn position(&self) -> usize {
+        self.first().position()
+    }
+
+    fn short_context(&self) -> usize {
+        self.first().shard().info().short_context as usize
+    }
+
+    fn outgrows(&self, tokens: usize) -> bool {
+        self.0.iter().any(|request| request.borrow().outgrows(tokens))
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.0.iter_mut().try_for_each(|request| request.borrow_mut().truncate(0))
+    }
+
+    fn prefill(&mut self, ids: &[i64]) -> Result<()> {
+        infer_chain(&mut self.all(), Input::Ids(ids), Logits::None).map(drop)
+    }
+
+    fn next(&mut self, ids: &[i64], choose: &mut dyn Choose) -> Result<u32> {
+        next_choice(&mut self.all(), Input::Ids(ids), choose)
+    }
+
+    fn stopper(&self) -> Arc<dyn Stop> {
+        Arc::new(self.0.iter().map(|request| request.borrow().cancel_handle()).collect::<Vec<_>>())
+    }
+
+    fn alone(&mut self) -> Option<&mut Request> {
+        match &mut self.0[..] {
+            [only] => Some(only.borrow_mut()),
+            _ => None,
+        }
+    }
+}

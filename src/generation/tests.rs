@@ -1,0 +1,146 @@
+//! A generation on a model that is elsewhere, whose runs fail: no token is lost, and none comes twice.
+
+use std::sync::Arc;
+
+use super::backend::{Backend, Stop};
+use super::{Finish, Generation, GenerationOptions, step_batch};
+use crate::engine::Request;
+use crate::error::{Error, ErrorKind, Result, Site};
+use crate::sampler::{Choose, SamplerOptions};
+
+/// A model whose logits are a hash of the text so far, and of whether it is a long one.
+struct Elsewhere {
+    text: Vec<i64>,
+    /// The most tokens of a short text; 0: there are no others.
+    border: usize,
+    is_long: bool,
+    /// Whether every second run fails.
+    fails: bool,
+    runs: usize,
+}
+
+impl Elsewhere {
+    fn run(&mut self, ids: &[i64]) -> Result<()> {
+        self.runs += 1;
+        if self.fails && self.runs % 2 == 1 {
+            return Err(Error::oom(Site::Run, "elsewhere", 1, "a run"));
+        }
+        let is_long = self.border > 0 && self.text.len() + ids.len() > self.border;
+        assert!(self.text.is_empty() || is_long == self.is_long, "a text became long");
+        self.is_long = is_long;
+        self.text.extend(ids);
+        Ok(())
+    }
+
+    fn logits(&self) -> Vec<f32> {
+        let mix = |hash: u32, value: u32| (hash ^ value).wrapping_mul(0x9e37_79b1).rotate_left(13);
+        let text = self.text.iter().fold(u32::from(self.is_long), |hash, id| mix(hash, *id as u32));
+        (0..self.vocabulary() as u32).map(|id| (mix(mix(text, id), 7) >> 24) as f32 / 32.0).collect()
+    }
+}
+
+impl Backend for Elsewhere {
+    fn vocabulary(&self) -> usize {
+        50
+    }
+
+    fn capacity(&self) -> usize {
+        30
+    }
+
+    fn position(&self) -> usize {
+        self.text.len()
+    }
+
+    fn short_context(&self) -> usize {
+        self.border
+    }
+
+    fn outgrows(&self, tokens: usize) -> bool {
+        self.border > 0 && !self.text.is_empty() && !self.is_long && self.text.len() + tokens > self.border
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.text.clear();
+        Ok(())
+    }
+
+    fn prefill(&mut self, ids: &[i64]) -> Result<()> {
+        self.run(ids)
+    }
+
+    fn next(&mut self, ids: &[i64], choose: &mut dyn Choose) -> Result<u32> {
+        let before = self.text.len();
+        self.run(ids)?;
+        choose.choose(&self.logits()).inspect_err(|_| self.text.truncate(before))
+    }
+
+    fn stopper(&self) -> Arc<dyn Stop> {
+        Arc::new(Vec::new())
+    }
+
+    fn alone(&mut self) -> Option<&mut Request> {
+        None
+    }
+}
+
+fn generation(border: usize, fails: bool) -> Generation {
+    let backend = Elsewhere { text: Vec::new(), border, is_long: false, fails, runs: 0 };
+    let sampling = SamplerOptions { temperature: 1.0, seed: 3, repetition_penalty: 1.3, ..SamplerOptions::default() };
+    let options = GenerationOptions { sampling, logprobs: 2, ..GenerationOptions::default() };
+    let mut generation = Generation::on(Box::new(backend), None, options).unwrap();
+    generation.append_ids(&[1, 2]).unwrap();
+    generation.append_ids(&[3, 4, 5]).unwrap();
+    generation
+}
+
+/// What `call` gives in the end.
+fn until_it_succeeds<T>(mut call: impl FnMut() -> Result<T>) -> T {
+    loop {
+        match call() {
+            Ok(given) => return given,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::OutOfMemory),
+        }
+    }
+}
+
+/// All that it gives, with `pieces` of the prompt run before.
+fn pull(mut generation: Generation, piece: usize) -> Vec<(u32, Option<f32>)> {
+    let mut left = 5;
+    while piece > 0 && left > 1 {
+        left = until_it_succeeds(|| generation.prefill(piece));
+    }
+    let mut given = Vec::new();
+    loop {
+        let (token, finish) =
+            until_it_succeeds(|| generation.step().map(|step| (step.id.map(|id| (id, step.logprob)), step.finish)));
+        given.extend(token);
+        if let Some(finish) = finish {
+            assert_eq!(finish, Finish::ContextFull);
+            return given;
+        }
+    }
+}
+
+#[test]
+fn a_run_that_fails_is_repeated_wherever_the_model_is() {
+    for border in [0, 4, 12] {
+        let wanted = pull(generation(border, false), 0);
+        assert_eq!(wanted.len(), 26, "room for 30, and the last of them gives one more");
+        for piece in [0, 1, 3, 100] {
+            assert_eq!(pull(generation(border, true), piece), wanted, "border {border}, pieces of {piece}");
+        }
+        // Many at once: one that fails leaves the others to go on.
+        let mut batch = [generation(border, false), generation(border, true)];
+        let mut given = [Vec::new(), Vec::new()];
+        for _ in 0..2 * wanted.len() {
+            let outcomes = step_batch(&mut batch.iter_mut().collect::<Vec<_>>());
+            assert!(outcomes[0].is_ok());
+            for ((outcome, generation), given) in outcomes.iter().zip(&batch).zip(&mut given) {
+                let step = generation.generated();
+                given.extend(step.id.filter(|_| outcome.is_ok()).map(|id| (id, step.logprob)));
+            }
+        }
+        assert_eq!(given, [wanted.clone(), wanted]);
+    }
+}

@@ -1,0 +1,85 @@
+//! The text of the tokens that are generated.
+
+use std::sync::Arc;
+
+use super::stop_strings::StopStrings;
+use crate::error::{ErrorKind, Result};
+use crate::tokenizer::{TextStream, Tokenizer};
+
+/// Ids become text, and text is given on up to a stop string.
+#[derive(Debug)]
+pub(super) struct Text {
+    /// None without a tokenizer: there is no text then.
+    stream: Option<TextStream>,
+    /// Text that the stream has given and the stop strings have not taken, because memory ran out.
+    waiting: Option<String>,
+    /// Whether the stream has given all it has.
+    flushed: bool,
+    stops: StopStrings,
+}
+
+impl Text {
+    pub(super) fn new(tokenizer: Option<Arc<Tokenizer>>, keep_special: bool, stops: StopStrings) -> Self {
+        let stream = tokenizer.map(|tokenizer| TextStream::new(tokenizer, !keep_special));
+        Self { stream, waiting: None, flushed: false, stops }
+    }
+
+    /// Takes the next token. After an error the call may be repeated.
+    pub(super) fn push(&mut self, id: u32) -> Result<()> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        if self.waiting.is_none() {
+            self.waiting = Some(match stream.push(id) {
+                // A model may have more ids than its tokenizer: such an id has no text.
+                Err(error) if error.kind() == ErrorKind::OutOfRange => String::new(),
+                piece => piece?,
+            });
+        }
+        self.pass_on()
+    }
+
+    /// The last token has come: gives what was held back, on top of what that token has given. After an error the call
+    /// may be repeated.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        if let Some(stream) = self.stream.as_mut().filter(|_| !self.flushed) {
+            // A stream that fails to finish has forgotten what it held.
+            let mut ended = stream.clone();
+            self.waiting = Some(ended.finish()?);
+            *stream = ended;
+            self.flushed = true;
+        }
+        self.pass_on()?;
+        if self.stops.found().is_none() {
+            self.stops.release();
+        }
+        Ok(())
+    }
+
+    fn pass_on(&mut self) -> Result<()> {
+        if let Some(piece) = &self.waiting {
+            self.stops.append(piece)?;
+            self.waiting = None;
+        }
+        Ok(())
+    }
+
+    /// What the last token has made certain.
+    pub(super) fn given(&self) -> &str {
+        self.stops.given()
+    }
+
+    /// Which stop string has come.
+    pub(super) fn stopped(&self) -> Option<usize> {
+        self.stops.found()
+    }
+
+    /// Nothing of the last token is given any more.
+    pub(super) fn taken(&mut self) {
+        self.stops.taken();
+    }
+
+    /// Back to the start of a text. The stream has been finished.
+    pub(super) fn reset(&mut self) {
+        self.stops.reset();
+        (self.waiting, self.flushed) = (None, false);
+    }
+}
