@@ -27,9 +27,11 @@ static int32_t audit(const ortshard_file *file, void *user_data)
     return 0;
 }
 
-static int32_t hear(const ortshard_step *step, void *user_data)
+static ortshard_step step = ORTSHARD_STEP_INIT;
+
+static int32_t hear(const ortshard_step *given, void *user_data)
 {
-    (void)step, (void)user_data;
+    (void)given, (void)user_data;
     return 1;
 }
 

@@ -24,6 +24,7 @@ const VALUES: &[(&str, &str)] = &[
     ("const int32_t *", "NULL"),
     ("ortshard_file_callback", "audit"),
     ("ortshard_progress_callback", "NULL"),
+    ("ortshard_step *", "&step"),
     ("ortshard_step_callback", "hear"),
     ("int32_t", "0"),
     ("int64_t", "1"),
