@@ -16,9 +16,12 @@ import argparse
 import json
 import os
 import resource
+import subprocess
 import sys
 import time
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import correlation
 from typing import Any
@@ -41,6 +44,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompt", type=int, default=256, help="tokens of the prompt")
     parser.add_argument("--tokens", type=int, default=64, help="tokens decoded after the first")
+    parser.add_argument("--neighbour", action="store_true", help="another program computes beside them all the time")
+    parser.add_argument("--busy", type=float, default=BUSY, help="a measurement counts if others used no more of the processors")
     parser.add_argument("--only", default="", help="measure only the engines whose names contain this")
     parser.add_argument("--keep", type=Path, help="add the measurements to this file and report all that are in it")
     parser.add_argument("--out", type=Path, help="write the document here")
@@ -55,6 +60,20 @@ def busy() -> tuple[float, float]:
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
     everything = (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
     return everything, workers.ru_utime + workers.ru_stime
+
+
+@contextmanager
+def neighbour(wanted: bool) -> Iterator[None]:
+    """A program that does nothing but compute on one processor, if wanted. It does not count as others."""
+    if not wanted:
+        yield
+        return
+    program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        program.kill()
+        program.wait()
 
 
 def job(engine: Engine, options: argparse.Namespace, logits: Path) -> dict[str, Any]:
@@ -76,7 +95,8 @@ def measure(engine: Engine, options: argparse.Namespace, python: Path, reference
     """One measurement, as tokens per second, and how its logits agree with the reference."""
     logits = reference if engine.name == EXACT else options.cache / "logits.f32"
     before, start = busy(), time.monotonic()
-    result = run_worker(python, job(engine, options, logits), options.cache / f"{engine.kind}.log")
+    with neighbour(options.neighbour):
+        result = run_worker(python, job(engine, options, logits), options.cache / f"{engine.kind}.log")
     after, seconds = busy(), time.monotonic() - start
     if "refused" not in result:
         others = (after[0] - before[0]) - (after[1] - before[1])
@@ -105,13 +125,13 @@ def floats(path: Path) -> array:
     return numbers
 
 
-def line(name: str, result: dict[str, Any]) -> str:
+def line(name: str, result: dict[str, Any], busy: float) -> str:
     """A measurement for who waits."""
     if "refused" in result:
         return f"  {name}: left out: {result['refused']}"
     speeds = f"prefill {result['prefill']:.0f}, decode {result['decode']:.1f} tokens/s"
     memory = f"memory {result['bandwidth'] / 1e9:.1f} GB/s"
-    others = f"; not counted: others used {result['others']:.0%} of the processors" if result["others"] > BUSY else ""
+    others = f"; not counted: others used {result['others']:.0%} of the processors" if result["others"] > busy else ""
     return f"  {name}: ready in {1000 * result['ready']:.0f} ms, {speeds}; {memory}{others}"
 
 
@@ -132,7 +152,7 @@ def run_rounds(todo: list[Engine], options: argparse.Namespace, peers: setup.Pee
             after = bandwidth(options, peers.python, peers.memory)
             result["bandwidth"] = (before + after) / 2
             before = after
-            print(line(engine.name, result), flush=True)
+            print(line(engine.name, result, options.busy), flush=True)
             if "refused" in result:
                 missing[engine.name] = result["refused"]
             else:
@@ -162,10 +182,10 @@ def main() -> None:
     everything = ours + engines.others(peers, options.shape)
     todo = [e for e in everything if options.only in e.name or e.name == EXACT]
     rounds = kept(options.keep) + run_rounds(todo, options, peers, missing)
-    if not any(quiet(rounds)):
-        sys.exit(f"nothing to report: other programs used more than {BUSY:.0%} of the processors all the time")
+    if not any(quiet(rounds, options.busy)):
+        sys.exit(f"nothing to report: other programs used more than {options.busy:.0%} of the processors all the time")
     targets = engines.targets(options.shape, options.prompt)
-    text = report(rounds, everything, targets, options.threads, missing)
+    text = report(rounds, everything, targets, options.threads, missing, options.busy)
     print(f"\n{text}")
     if options.out:
         options.out.write_text(document.document(text, everything, options))

@@ -18,6 +18,8 @@ def document(tables: str, engines: list[Engine], options: Namespace) -> str:
     notes = "\n".join(f"- {engine.name}: {engine.note}." for engine in engines if engine.note)
     layers = f", {options.layers} layers of it" if options.layers else ""
     more = f" --layers {options.layers}" if options.layers else ""
+    beside = "- A neighbour: beside each engine another program of one thread computes all the time.\n" * options.neighbour
+    more += " --neighbour" * options.neighbour
     command = f'SHAPE={options.shape} PROMPT={options.prompt} PEERS="--out {options.out}{more}"'
     settings = " ".join(f"`{key}={value}`" for key, value in GENAI_BUILD.items() if key != "hf_token")
     return f"""# Beside other engines
@@ -31,13 +33,13 @@ day; the ratios are what counts.
 
 - Model: random bf16 weights of the shape of {options.shape}{layers} (`tools/bench/make_random_model.py`); every engine gets those same weights,
   converted or quantised by its own tools. Prompt of {options.prompt} tokens, greedy decoding of {options.tokens} after the first, batch 1.
-- Every engine has the same number of threads, and everything else as its makers set it, unless said below.
+{beside}- Every engine has the same number of threads, and everything else as its makers set it, unless said below.
 - One round measures each engine once, in a process of its own, so that no idle threads of another one are about; the
   order moves on from round to round. Each process warms up with the whole prompt and a few tokens. Ratios are made within
   a round, and the median of them is given: neighbours' noise that lasts longer than a round cancels out.
 - On a machine that is busy with other things not even the ratios hold: engines whose threads wait for each other without
-  sleeping suffer most. Measurements during which other programs, or the host of a virtual machine, took more than 10% of
-  the processors are not counted.
+  sleeping suffer most. Measurements during which other programs, or the host of a virtual machine, took more than
+  {options.busy:.0%} of the processors are not counted.
 - Prefill: from the ids of the prompt to the id of the first new token. Decode: the ids after it, each chosen from its
   logits by argmax. Ready: opening the converted model, with warm file cache, up to the first token's turn; loading the
   library itself is not in it. ortshard quantises a shard when it is first opened and keeps it in the cache, which is in

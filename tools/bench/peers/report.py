@@ -10,14 +10,14 @@ from typing import Any
 from .engines import Engine, Target
 
 Rounds = list[dict[str, dict[str, Any]]]
-# Measurements while other programs used more of the processors than this do not count.
+# Measurements while other programs used more of the processors than this do not count, unless told.
 BUSY = 0.1
 FEATURES = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimddp", "i8mm", "bf16", "sve"]
 
 
-def quiet(rounds: Rounds) -> Rounds:
-    """The measurements that other programs left alone. What is measured has no say in it."""
-    return [{name: row for name, row in r.items() if row["others"] <= BUSY} for r in rounds]
+def quiet(rounds: Rounds, busy: float) -> Rounds:
+    """The measurements of which other programs took no more than that part. What is measured has no say in it."""
+    return [{name: row for name, row in r.items() if row["others"] <= busy} for r in rounds]
 
 
 def values(rounds: Rounds, name: str, what: str) -> list[float]:
@@ -106,17 +106,17 @@ def machine(threads: int) -> str:
 
 
 def report(
-    rounds: Rounds, engines: list[Engine], targets: list[Target], threads: int, missing: dict[str, str]
+    rounds: Rounds, engines: list[Engine], targets: list[Target], threads: int, missing: dict[str, str], busy: float
 ) -> str:
     """Both tables and what to know about them. There must be a measurement that counts."""
     measured = sum(map(len, rounds))
-    rounds = quiet(rounds)
+    rounds = quiet(rounds, busy)
     counted = sum(map(len, rounds))
     bandwidth = spread([row["bandwidth"] for r in rounds for row in r.values()], 1, 1e-9)
     parts = [
         f"Machine: {machine(threads)}; memory is read at {bandwidth} GB/s.\n"
         f"{len(rounds)} rounds; median (min..max). {counted} of {measured} measurements count: during the others, other "
-        f"programs used more than {BUSY:.0%} of the processors.",
+        f"programs used more than {busy:.0%} of the processors.",
         engine_table(rounds, engines),
         target_table(rounds, targets),
     ]
