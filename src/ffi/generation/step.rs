@@ -66,9 +66,9 @@ pub unsafe extern "C" fn ortshard_generation_step(
         // SAFETY: as above.
         let out = unsafe { Out::new(step, "step") }?;
         // SAFETY: as above.
-        unsafe { versioned::size(&out) }?;
-        // SAFETY: as above.
         let mut pulled = unsafe { enter(generation, "generation") }?;
+        // A step is not made twice, so its place is checked before. SAFETY: as above.
+        unsafe { versioned::size(&out) }?;
         let shown = pulled.step()?;
         // SAFETY: as above.
         unsafe { write(&out, shown) }
@@ -100,10 +100,13 @@ pub unsafe extern "C" fn ortshard_generation_step_batch(
         // SAFETY: the header's contract.
         let handles = unsafe { array(generations, count, "generations") }?;
         // SAFETY: as above.
-        let places = unsafe { places(steps, count) }?;
-        // SAFETY: as above.
         let enter = |(i, handle): (usize, &*mut _)| unsafe { enter(*handle, &format!("generations[{i}]")) };
         let mut entered: Vec<_> = handles.iter().enumerate().map(enter).collect();
+        // SAFETY: as above.
+        let places = match unsafe { places(steps, count) } {
+            Ok(places) => places,
+            Err(failure) => return Err(entered.into_iter().find_map(Result::err).unwrap_or(failure)),
+        };
         let mut ran = {
             let alive = entered.iter_mut().flatten().filter(|pulled| !pulled.has_unshown());
             let mut alive: Vec<_> = alive.map(|pulled| &mut pulled.generation).collect();
@@ -125,7 +128,7 @@ pub unsafe extern "C" fn ortshard_generation_step_batch(
     })
 }
 
-/// The places of `count` structs, all of one size. A step is not made twice, so each is checked before.
+/// The places of `count` structs, each of which is checked: all must be of one size.
 ///
 /// # Safety
 /// `steps` is NULL or has so many, of the size that the first one says.
