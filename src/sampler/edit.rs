@@ -54,6 +54,8 @@ fn forbid_repeats(n: usize, text: &[u32], logits: &mut [f32]) {
     let last = &text[begin..];
     for sequence in text.windows(n) {
         if let Some((end, before)) = sequence.split_last()
+            // What mostly differs is quick to see.
+            && before.last() == last.last()
             && before == last
             && let Some(logit) = logits.get_mut(*end as usize)
         {
