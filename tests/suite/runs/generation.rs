@@ -1,12 +1,10 @@
 //! A generation gives the ids that running and sampling give, on one shard, on every cut and in a batch; its text is the tokenizer's
 //! up to a stop string; and a step that fails loses nothing.
 
-use std::sync::Arc;
-
 use crate::common::{Model, device, root};
 use ortshard::{
     Bias, Constraint, Engine, EngineOptions, ErrorKind, Finish, Generation, GenerationOptions, Logits, Request,
-    RequestOptions, Result, Sampler, SamplerOptions, ShardSpec, StopStrings, Tokenizer, step_batch,
+    RequestOptions, Result, Sampler, SamplerOptions, ShardSpec, StopStrings, step_batch,
 };
 
 fn ids(prompt: &[i64]) -> Vec<u32> {
@@ -232,15 +230,12 @@ fn a_run_in_progress_is_cancelled_and_nothing_of_the_prompt_is_lost() {
     }
 }
 
-/// The model that speaks: folder, engine, tokenizer.
+/// The model that speaks.
 fn stories(options: GenerationOptions) -> Generation {
     let folder = root().join("models/stories");
     let spec = ShardSpec::whole(folder.to_str().unwrap());
     let engine = Engine::new(EngineOptions::default()).unwrap();
-    let shard = engine.ensure_shard(&spec, None).unwrap();
-    let request = Request::new(&shard, RequestOptions::default()).unwrap();
-    let tokenizer = Arc::new(Tokenizer::open(&folder).unwrap());
-    let mut generation = Generation::new(vec![request], Some(tokenizer), options).unwrap();
+    let mut generation = Generation::open(&engine, &spec, RequestOptions::default(), options).unwrap();
     generation.append_text("Once upon a time", true).unwrap();
     generation
 }
