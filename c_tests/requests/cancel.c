@@ -97,6 +97,50 @@ static void pressed(ortshard_shard *shard, int64_t *prompt, size_t n)
     ortshard_request_free(both[1]);
 }
 
+static ortshard_generation *generation;
+
+static void *stop(void *nanoseconds)
+{
+    nanosleep(&(struct timespec){0, *(long *)nanoseconds}, NULL);
+    OK(ortshard_generation_cancel(generation));
+    return NULL;
+}
+
+/* A generation that another thread cancels, sooner or later, says so in a step, and goes on behind what it has given. */
+static void stopped(ortshard_shard *shard, const int64_t *prompt, size_t n)
+{
+    int64_t golden[MOST];
+    size_t most = ids_of("TEST_GREEDY", golden);
+    ortshard_sampler_options sampling = ORTSHARD_SAMPLER_OPTIONS_INIT;
+    ortshard_generation_options options = ORTSHARD_GENERATION_OPTIONS_INIT;
+    sampling.temperature = 0;
+    options.sampling = &sampling;
+    options.ignore_eos = 1;
+    options.max_new_tokens = (uint32_t)most;
+    for (long wait = 0; wait < 4000000; wait += 100000) {
+        ortshard_request *pulled = request_on(shard);
+        OK(ortshard_generation_create(&pulled, 1, NULL, &options, &generation));
+        OK(ortshard_generation_append_ids(generation, prompt, n));
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, stop, &wait) == 0);
+        ortshard_step step = ORTSHARD_STEP_INIT;
+        size_t given = 0;
+        while (step.finish == ORTSHARD_FINISH_NONE) {
+            OK(ortshard_generation_step(generation, &step));
+            CHECK(step.id == ORTSHARD_NO_ID || step.id == golden[given]);
+            given += step.id != ORTSHARD_NO_ID;
+        }
+        CHECK(pthread_join(thread, NULL) == 0);
+        if (step.finish == ORTSHARD_FINISH_CANCELLED) {
+            OK(ortshard_generation_append_ids(generation, NULL, 0));
+            OK(ortshard_generation_step(generation, &step));
+            CHECK(step.id == golden[given]);
+        } else CHECK(step.finish == ORTSHARD_FINISH_LENGTH && given == most);
+        ortshard_generation_free(generation);
+        ortshard_request_free(pulled);
+    }
+}
+
 int main(void)
 {
     /* While loading. */
@@ -139,6 +183,7 @@ int main(void)
     OK(ortshard_request_truncate(request, 0));
     together(shard, prompt, n);
     pressed(shard, prompt, n);
+    stopped(shard, prompt, n);
 
     /* During runs, while another thread looks on. */
     int cancelled = 0;
