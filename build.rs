@@ -47,9 +47,12 @@ const FILES: &[&str] = &[
     // Several requests in a call.
     "run/chain",
     "run/batch",
+    "run/frame",
+    "run/frame_pieces",
     // What some programs need.
     "engine/model",
     "engine/lookup",
+    "engine/boundary",
     "run/state",
     "engine/checkpoint",
     "engine/estimate",

@@ -3,7 +3,8 @@
  *
  * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. A SHARD is
  * a range of its layers, the last one included. The shard at layer 0 takes token ids, the one at the last layer gives
- * logits, and between shards travel hidden states: floats that a program may also send to another process or machine.
+ * logits, and between shards travel hidden states: floats that a program may also send to another process or machine,
+ * as frames, which say whose they are.
  * However a model is cut, it computes the same bits as the whole.
  *
  * A COMPLETE PROGRAM
@@ -42,7 +43,7 @@
  *         return failed;
  *     }
  *
- * With text: Generation, below, and examples/generate.c. With several shards: examples/two_shards.c.
+ * With text: examples/generate.c. With several shards: examples/two_shards.c.
  *
  * CONTENTS (before each name ortshard_; without the functions that initialise structs)
  *
@@ -61,13 +62,12 @@
  *   Tokenizer              tokenizer_open tokenizer_free tokenizer_encode tokenizer_decode tokenizer_vocab_size
  *                          tokenizer_bos tokenizer_pad tokenizer_eos tokenizer_is_eos tokenizer_apply_chat_template
  *   Text stream            text_stream_create text_stream_free text_stream_push text_stream_finish
- *   Generation             generation_create generation_open generation_free generation_append_text
- *                          generation_append_ids generation_logits generation_cancel generation_prefill
- *                          generation_step generation_step_batch generation_run
  *   Chain                  chain_infer chain_sample
  *   Batch                  batch_infer batch_sample
+ *   Frame                  frame_size frame_get_info frame_get_part request_frame_pieces
  *   Model folders          model_get_info model_eos model_get_sampler_options
  *   Models of specs        engine_get_model_info engine_model_eos engine_get_sampler_options engine_open_tokenizer
+ *   Boundary               model_get_boundary engine_get_boundary
  *   Request state          request_fork request_export_state request_import_state
  *   Checkpoints            engine_load_checkpoint engine_save_checkpoint
  *   Memory estimate        engine_get_estimate
@@ -92,8 +92,8 @@
  *               Any function may return these, which the lists do not repeat: NULL_ARGUMENT; INVALID_ARGUMENT for a
  *               handle of another kind or that was freed, a struct_size that is none, a value that is none of the
  *               constants, or a count of more values than memory can hold; INVALID_UTF8; VERSION_MISMATCH;
- *               INVALID_STATE where the object is in use by another call or by a generation, where the call comes
- *               from a callback of a call that it would wait for, or when the process ends; INTERNAL; PANIC.
+ *               INVALID_STATE where the object is in use by another call, where the call comes from a callback of a
+ *               call that it would wait for, or when the process ends; INTERNAL; PANIC.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
  *               for being one, and every handle for being of the right kind and not freed. `int32_t` switches are off
  *               at 0 and on at anything else.
@@ -132,8 +132,7 @@
  *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
  *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
  *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's
- *     text until the stream's next call, what a step gives until the generation's next call, and nothing after the
- *     handle was freed.
+ *     text until the stream's next call, and neither after the handle was freed.
  *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
  *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
  *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().
@@ -374,7 +373,8 @@ ortshard_status ortshard_error_get_oom(const void *object, ortshard_oom *oom);
  * Holds at most one shard of a model and replaces it safely.
  *
  * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
- * _get_sampler_options, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
+ * _get_sampler_options, _get_boundary, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint,
+ * _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
@@ -391,9 +391,9 @@ typedef struct ortshard_shard ortshard_shard;
  * A sequence of tokens on a shard: a KV cache and a position in it.
  *
  * Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel,
- * _clear_cancel, _fork, _export_state, _import_state; ortshard_chain_infer() and ortshard_chain_sample() for many
- * shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many requests at once;
- * ortshard_generation_create().
+ * _clear_cancel, _frame_pieces, _fork, _export_state, _import_state; ortshard_chain_infer() and
+ * ortshard_chain_sample() for many shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many
+ * requests at once.
  */
 typedef struct ortshard_request ortshard_request;
 
@@ -409,7 +409,7 @@ typedef struct ortshard_sampler ortshard_sampler;
  * Text to token ids and back. Immutable; needs no weights and no shard.
  *
  * Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
- * ortshard_text_stream_create(), ortshard_generation_create().
+ * ortshard_text_stream_create().
  */
 typedef struct ortshard_tokenizer ortshard_tokenizer;
 
@@ -419,13 +419,6 @@ typedef struct ortshard_tokenizer ortshard_tokenizer;
  * Functions: _create, _free, _push, _finish.
  */
 typedef struct ortshard_text_stream ortshard_text_stream;
-
-/**
- * A text in progress on a whole model, pulled token by token.
- *
- * Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel.
- */
-typedef struct ortshard_generation ortshard_generation;
 
 /* ==================================================================================================================
  * Constants of many functions
@@ -453,7 +446,9 @@ enum ortshard_dtype {
     /** 4 bits a value, with scales. Weights; no tensor of a call. */
     ORTSHARD_DTYPE_INT4 = 17,
     /** Four-bit floats (E2M1) with a scale for each 32, as GPT-OSS is published in. Weights; no tensor of a call. */
-    ORTSHARD_DTYPE_MXFP4 = 18
+    ORTSHARD_DTYPE_MXFP4 = 18,
+    /** No elements, but the bytes of a frame (ortshard_request_options's `output`). */
+    ORTSHARD_DTYPE_FRAME = 32
 };
 
 /** Where shards run. */
@@ -816,11 +811,11 @@ typedef struct ortshard_shard_info {
      */
     uint32_t cpu_nodes;
     /**
-     * Tensors that come in at a time: 1 for every model of this version. A program that carries tensors between shards
-     * itself must refuse a shard of more, since a later version may run models whose boundaries have several parts.
+     * Parts that come in at a time: 1 for ids and for hidden states alone. Where several pass the boundary in front of
+     * the shard, it takes frames only.
      */
     uint32_t input_parts;
-    /** Tensors that come out at a time, likewise. */
+    /** Parts that come out at a time, likewise: where there are several, requests give frames only. */
     uint32_t output_parts;
     /**
      * Tokens that a text may have for its positions to be rotated as in short texts (LongRoPE: Phi-3.5, Phi-4-mini). In
@@ -886,7 +881,7 @@ ortshard_status ortshard_shard_export_onnx(const ortshard_shard *shard, const ch
 
 /** A tensor in memory. Its layout is final, so it has no struct_size. */
 typedef struct ortshard_tensor {
-    /** Element type: ORTSHARD_DTYPE_I32, _I64, _F32, _F16 or _BF16. */
+    /** Element type: ORTSHARD_DTYPE_I32, _I64, _F32, _F16 or _BF16; or _FRAME, whose shape is [byte_length]. */
     int32_t dtype;
     /** Number of dimensions, at most 4. */
     uint32_t rank;
@@ -923,6 +918,9 @@ typedef struct ortshard_tensor {
  *     last shard:     logits, F32 [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
  *     other shards:   hidden states [1, n, hidden_size] for the next shard: F32, or as the option hidden_dtype says
  *
+ * Between processes frames travel (ORTSHARD_OUTPUT_FRAME), which other shards take as inputs, too.
+ * Where several parts pass a boundary there is no other way.
+ *
  * So one tensor can travel through all shards, as `input` and `output` of the same call:
  *
  *     for (int i = 0; i < shard_count; i++)
@@ -941,6 +939,19 @@ enum ortshard_logits {
     ORTSHARD_LOGITS_ALL = 1,
     /** No logits: [1, 0, vocab_size]. The call only fills the KV cache. */
     ORTSHARD_LOGITS_NONE = 2
+};
+
+/** What the hidden states are that a request gives. */
+enum ortshard_output {
+    /** A tensor [1, n, hidden_size]. Where several parts pass the boundary, runs are INVALID_ARGUMENT. */
+    ORTSHARD_OUTPUT_TENSOR = 0,
+    /** A frame: a tensor of the type ORTSHARD_DTYPE_FRAME, [size], whose bytes can be sent as they are. */
+    ORTSHARD_OUTPUT_FRAME = 1,
+    /**
+     * A frame in pieces, which ortshard_request_frame_pieces() gives without a copy. The tensor, of the type
+     * ORTSHARD_DTYPE_FRAME, has no data and tells the frame's bytes.
+     */
+    ORTSHARD_OUTPUT_PIECES = 2
 };
 
 /** Limits of a request. All zero but struct_size: the defaults. */
@@ -982,10 +993,19 @@ typedef struct ortshard_request_options {
      * becomes long must be run again: that call is OUT_OF_RANGE, and nothing changes.
      */
     int64_t long_context;
+    /**
+     * What hidden states come as: an ORTSHARD_OUTPUT_* constant. In ortshard_request_infer_into() FRAME and PIECES
+     * are the same: the frame is written into the buffer.
+     */
+    int32_t output;
+    /** What the per-layer inputs in frames are, where a boundary has them, as hidden_dtype says it of hidden states. */
+    int32_t per_layer_dtype;
+    /** Not 0: a number beyond the largest of F16 or BF16 is not rounded to that, but makes the run OUT_OF_RANGE. */
+    int64_t refuse_beyond;
 } ortshard_request_options;
 
 /** Initialises an ortshard_request_options. */
-#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0, 0 }
+#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_REQUEST_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1054,6 +1074,8 @@ ortshard_status ortshard_request_sample(ortshard_request *request,
  * byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary, or if a short
  * text becomes a long one (ortshard_request_options's long_context); CONTEXT_FULL if the tokens do not fit into what is
  * left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY (site RUN, or KV with the option no_cache); ONNXRUNTIME.
+ * For frames: MALFORMED, UNSUPPORTED, INVALID_ARGUMENT and INVALID_STATE, as the section on them says, and OUT_OF_RANGE
+ * for a number beyond the type that the output has, with the option refuse_beyond.
  * Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1491,297 +1513,6 @@ ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream, const char **text, size_t *length);
 
 /* ==================================================================================================================
- * Generation
- *
- * Text after a prompt, token by token, in one object that runs the model, chooses, and makes text:
- *
- *     ortshard_generation_open("models/stories", NULL, &generation);
- *     ortshard_generation_append_text(generation, "Once upon a time", 1);
- *     while (step.finish == ORTSHARD_FINISH_NONE && !ortshard_generation_step(generation, &step))
- *         fwrite(step.text, 1, step.text_length, stdout);
- *
- * On requests of one's own, ortshard_generation_create(): one on a whole model, or one on each of the shards that it
- * is cut into. The tokens are those that ortshard_chain_sample() gives with the same options: on one shard or on
- * several, alone or in a batch, whatever the prompt's pieces.
- *
- * When the text has ended, more of a prompt may be appended: the next turn of a conversation. After an error a
- * generation is as it was before the call, and the call may be repeated: no token is lost, none comes twice.
- * ================================================================================================================== */
-
-/**
- * How a generation goes on, and where it ends. All zero but struct_size: the defaults. What it points to is read during
- * the call only.
- */
-typedef struct ortshard_generation_options {
-    /** sizeof(ortshard_generation_options). */
-    size_t struct_size;
-    /**
-     * How tokens are chosen; NULL: the sampler's defaults. What the model's publisher wants:
-     * ortshard_model_get_sampler_options(), or `published_sampling`. Without `eos` the tokens end the text that the
-     * model's files declare: see ortshard_tokenizer_eos().
-     */
-    const ortshard_sampler_options *sampling;
-    /**
-     * Strings that end the text wherever they come, also across tokens; NULL if there are none. Text that could still
-     * become one is held back. Of two the one counts that is complete first, of those complete at once the longest.
-     */
-    const char *const *stop;
-    /** Number of `stop`. */
-    size_t stop_count;
-    /** Not 0: the stop string is part of the text. */
-    int32_t include_stop;
-    /** Not 0: special tokens are part of the text. */
-    int32_t keep_special;
-    /** Not 0: the text goes on after a token that would end it. */
-    int32_t ignore_eos;
-    /** The most tokens that are generated after a prompt; 0: as many as there is room for. */
-    uint32_t max_new_tokens;
-    /**
-     * Of how many of the most probable tokens each step tells the logarithms of the probabilities, beside that of the
-     * token itself; 0: none of them. On a device that is not the processor all logits are then copied to the host.
-     */
-    uint32_t logprobs;
-    /**
-     * Not 0: the logits that each token is chosen from are kept for ortshard_generation_logits(), and copied likewise.
-     */
-    int32_t keep_logits;
-    /** For ortshard_generation_open(): the engine's options; NULL: the defaults. */
-    const ortshard_engine_options *engine;
-    /** For ortshard_generation_open(): the request's options; NULL: the defaults. */
-    const ortshard_request_options *request;
-    /**
-     * For ortshard_generation_open(). Not 0: tokens are chosen as the model's generation_config.json says, also where
-     * it bans or biases tokens. `sampling` is NULL then.
-     */
-    int32_t published_sampling;
-} ortshard_generation_options;
-
-/** Initialises an ortshard_generation_options. */
-#define ORTSHARD_GENERATION_OPTIONS_INIT \
-    { sizeof(ortshard_generation_options), NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0 }
-
-/** What ORTSHARD_GENERATION_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_options_init(ortshard_generation_options *options, size_t struct_size);
-
-/**
- * Creates a generation on `count` requests, which are a whole model together: one, or one on each of its shards in
- * turn. It goes on where they are; what they have run before is not part of the text that penalties look at.
- *
- * Until the generation is freed it has the requests to itself: calls on them return INVALID_STATE, but for those that
- * ask for position and capacity, and for cancelling one, which cancels the generation. Afterwards they go on from where
- * it left them.
- *
- * NULL `tokenizer`: prompts are ids, and there is no text; the options' `eos` ends it. NULL `options`: the defaults.
- *
- * Errors: INVALID_ARGUMENT for requests that are not a whole model, an option outside its range, or two that
- * contradict each other, both of which the message names; OUT_OF_RANGE for a token that is not in the vocabulary;
- * INVALID_STATE for a request that is in use or appears twice.
- * Threads: any. Ownership: free `*generation` with ortshard_generation_free(). It keeps what it needs alive.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_create(ortshard_request *const *requests,
-                                           size_t count,
-                                           const ortshard_tokenizer *tokenizer,
-                                           const ortshard_generation_options *options,
-                                           ortshard_generation **generation);
-
-/**
- * Opens the model in the folder `model`, or of that name on the hub, and creates a generation on a request on all its
- * layers, with the model's tokenizer if it has one. NULL `options`: the defaults.
- *
- * What contradicts itself is refused before weights are loaded. To see progress, or to choose a revision or where files
- * come from, make the request with an engine of your own and call ortshard_generation_create().
- *
- * Errors: those of ortshard_engine_create(), ortshard_engine_get_model_info(), ortshard_engine_open_tokenizer(),
- * ortshard_engine_ensure_shard(), ortshard_request_create() and ortshard_generation_create(); with published_sampling
- * those of ortshard_engine_get_sampler_options().
- * Threads: any. Ownership: free `*generation` with ortshard_generation_free().
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_open(const char *model,
-                                         const ortshard_generation_options *options,
-                                         ortshard_generation **generation);
-
-/** Frees a generation and what was borrowed from it; its requests are their owner's again. NULL is ignored. */
-ORTSHARD_API
-void ortshard_generation_free(ortshard_generation *generation);
-
-/**
- * Adds `text` to the prompt: before the first step, or after the text has ended, which then goes on behind it.
- * `add_special` is that of ortshard_tokenizer_encode(). What is generated is counted from here.
- *
- * Errors: those of ortshard_tokenizer_encode(), but for BUFFER_TOO_SMALL; CONTEXT_FULL if there is no room for it;
- * INVALID_STATE within a text, or without a tokenizer.
- * Threads: one call at a time.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_append_text(ortshard_generation *generation, const char *text, int32_t add_special);
-
-/**
- * Adds `count` tokens to the prompt, as ortshard_generation_append_text() adds text.
- *
- * Errors: OUT_OF_RANGE for an id that is not in the vocabulary; CONTEXT_FULL if there is no room for them;
- * INVALID_STATE within a text; OUT_OF_MEMORY.
- * Threads: one call at a time.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_append_ids(ortshard_generation *generation, const int64_t *ids, size_t count);
-
-/**
- * Writes the logits that the last token was chosen from, as the model gives them, to `logits`, which has room for
- * `capacity` floats, and their number, vocab_size, to `*needed`; 0 if there are none. NULL and 0 ask for the number.
- *
- * Errors: INVALID_STATE without the option keep_logits; BUFFER_TOO_SMALL, and only `*needed` is written.
- * Threads: one call at a time.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_logits(ortshard_generation *generation,
-                                           float *logits,
-                                           size_t capacity,
-                                           size_t *needed);
-
-/**
- * Ends the text: the step in progress, or the next one, gives no token, and its finish is ORTSHARD_FINISH_CANCELLED.
- * Where the text has ended already, nothing happens. Never waits.
- *
- * Errors: ONNXRUNTIME. Threads: any, also during a step.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_cancel(const ortshard_generation *generation);
-
-/** Why a text has ended. */
-enum ortshard_finish {
-    /** It has not. */
-    ORTSHARD_FINISH_NONE = 0,
-    /** A token came that ends a text. */
-    ORTSHARD_FINISH_EOS = 1,
-    /** A stop string came. */
-    ORTSHARD_FINISH_STOP = 2,
-    /** max_new_tokens have come. */
-    ORTSHARD_FINISH_LENGTH = 3,
-    /** There is no room for another token. */
-    ORTSHARD_FINISH_CONTEXT_FULL = 4,
-    /** It was cancelled. */
-    ORTSHARD_FINISH_CANCELLED = 5
-};
-
-/** A token with the logarithm of its probability, as the model gives it, before any control. Its layout is final. */
-typedef struct ortshard_logprob {
-    /** The token. */
-    int64_t id;
-    /** The natural logarithm of its probability. */
-    double logprob;
-    /** What it is alone, as UTF-8 followed by a NUL; bytes that are no text are U+FFFD. Empty without a tokenizer. */
-    const char *text;
-    /** Bytes of `text` without that NUL. */
-    size_t text_length;
-} ortshard_logprob;
-
-/** What a step gives. What it points to belongs to the generation and lives until its next call. */
-typedef struct ortshard_step {
-    /** Set to sizeof(ortshard_step) before the call. */
-    size_t struct_size;
-    /** The token; ORTSHARD_NO_ID if the generation was cancelled, or had ended before. */
-    int64_t id;
-    /**
-     * Text that has become certain, as UTF-8 followed by a NUL: whole characters, often none. Models can produce NUL
-     * characters, so only the length tells where the text ends.
-     */
-    const char *text;
-    /** Bytes of `text` without that NUL. */
-    size_t text_length;
-    /** Why the text ends here, an ORTSHARD_FINISH_* constant; 0 if it goes on. */
-    int32_t finish;
-    /** Where that is ORTSHARD_FINISH_STOP: which of the options' `stop`. */
-    uint32_t stop;
-    /** The natural logarithm of the token's probability as the model gives it; 0 without the option logprobs. */
-    double logprob;
-    /** The most probable tokens, the most probable first; NULL without the option logprobs. */
-    const ortshard_logprob *best;
-    /** Number of `best`. */
-    size_t best_count;
-} ortshard_step;
-
-/** Initialises an ortshard_step. */
-#define ORTSHARD_STEP_INIT { sizeof(ortshard_step), 0, NULL, 0, 0, 0, 0.0, NULL, 0 }
-
-/** What ORTSHARD_STEP_INIT does, for languages without macros: `struct_size` is sizeof *step. */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_step_init(ortshard_step *step, size_t struct_size);
-
-/**
- * Is given each step; it lives for the length of the call. Returns 0 to go on, anything else to end the text.
- *
- * Calls on the generation return INVALID_STATE from there, but for ortshard_generation_cancel(). It must return
- * normally (no longjmp, no C++ exception).
- */
-typedef int32_t (*ortshard_step_callback)(const ortshard_step *step, void *user_data);
-
-/**
- * Runs the next `most` tokens of the prompt, but for its last one, which the first step runs. `*left` becomes the
- * number of those left to run, that one included.
- *
- * Not needed: a step runs whatever is left. It cuts a long prompt into calls, between which a program can do other
- * things. If it is cancelled, the next step says so.
- *
- * Errors: those of ortshard_request_infer(). Threads: one call at a time.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_prefill(ortshard_generation *generation, size_t most, size_t *left);
-
-/**
- * Gives the next token and the text that it makes certain. Where the text has ended, it gives no token, and says again
- * why.
- *
- * If it fails, `*step` is as it was, and the step may be repeated.
- *
- * Errors: INVALID_STATE before there is a prompt; those of ortshard_chain_sample(), but for CANCELLED, which is a
- * finish.
- * Threads: one call at a time. Ownership: what `*step` points to belongs to the generation and lives until its next
- * call.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_step(ortshard_generation *generation, ortshard_step *step);
-
-/**
- * Does for `count` generations at once what ortshard_generation_step() does for one: `steps[i]` is what generation i
- * gives. All of `steps` have the struct_size of the first.
- *
- * Generations of one request each, all on one shard, run together: the tokens of sixteen of them take little longer
- * than one. Others run one after another. Each gets the tokens that it gets alone.
- *
- * One that fails is as it was, as is its `steps[i]`, and leaves the others to go on: `statuses[i]`, where `statuses` is
- * not NULL, says how each ended, and ortshard_error_message(generations[i], ...) why. Memory running out in a run fails
- * all that run together.
- *
- * Returns OK if all succeeded, else the status of the first that failed; the message says which.
- *
- * Errors: those of ortshard_generation_step(); INVALID_STATE for a generation that appears twice.
- * Threads: one call at a time on each generation.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_step_batch(ortshard_generation *const *generations,
-                                               size_t count,
-                                               ortshard_step *steps,
-                                               ortshard_status *statuses);
-
-/**
- * Steps until the text ends, and gives each step to `callback`: a convenience for programs that do nothing meanwhile.
- * `*finish`, where `finish` is not NULL, becomes why it ended: ORTSHARD_FINISH_CANCELLED if the callback did not return
- * 0; it is not called again then.
- *
- * If it fails, the callback has had all steps before, and the call may be repeated to go on.
- *
- * Errors: those of ortshard_generation_step(). Threads: one call at a time.
- */
-ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_generation_run(ortshard_generation *generation,
-                                        ortshard_step_callback callback,
-                                        void *user_data,
-                                        int32_t *finish);
-
-/* ==================================================================================================================
  * Chain
  *
  * Requests on consecutive shards, run as one model: what one shard gives, the next takes. It is one call for all of
@@ -1904,6 +1635,149 @@ ortshard_status ortshard_batch_sample(ortshard_request *const *requests,
                                       size_t count,
                                       int64_t *ids,
                                       ortshard_status *statuses);
+
+/* ==================================================================================================================
+ * Frame
+ *
+ * What travels between shards in two processes: bytes that say of which model, boundary and tokens they are, so that
+ * what does not belong is refused before anything is run. A frame has one or more PARTS, each with a ROLE; most models
+ * have one, hidden states, and some pass more (ORTSHARD_ROLE_*). In one process ortshard_chain_infer() hands the parts
+ * over as they lie, and there are no frames.
+ *
+ * A request gives frames if its option `output` says so. To the functions that run, a frame is a tensor of the type
+ * ORTSHARD_DTYPE_FRAME:
+ *
+ *     ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
+ *     options.output = ORTSHARD_OUTPUT_FRAME;
+ *     ortshard_request_create(front, &options, &request);
+ *     ortshard_request_infer(request, &ids, ORTSHARD_LOGITS_LAST, &frame);
+ *     send(socket, frame.data, frame.byte_length);
+ *
+ * and on the other side, by any function that runs (of a request, a batch or a chain; also those that sample):
+ *
+ *     receive(socket, bytes, ORTSHARD_FRAME_START);
+ *     ortshard_frame_size(bytes, ORTSHARD_FRAME_START, &size);
+ *     receive(socket, bytes + ORTSHARD_FRAME_START, size - ORTSHARD_FRAME_START);
+ *     ortshard_tensor frame = {ORTSHARD_DTYPE_FRAME, 1, {(int64_t)size}, bytes, size};
+ *     ortshard_chain_sample(&request, 1, &frame, sampler, &id);
+ *
+ * A frame is refused, and nothing changes, with
+ *
+ *     MALFORMED           if it is cut, damaged, or none
+ *     UNSUPPORTED         for a version, role or type that this library does not know
+ *     INVALID_ARGUMENT    if it comes from another model, other weights (a fine-tune), another precision or another
+ *                         layer, or was rotated as in a long text where the request is a short one (long_context)
+ *     INVALID_STATE       if it is not the request's next: repeated, or one before it is missing.
+ *                         ortshard_frame_get_info() and ortshard_request_position() tell which
+ *
+ * The message says what differs. Other weights are seen by the layers on both sides of the boundary, where one side has
+ * the files of both; a frame's hash is no protection against people who want to do harm. Which request a frame is for,
+ * the frame does not say: that is what the program sends beside it.
+ * ================================================================================================================== */
+
+/** What a part of a frame is. */
+enum ortshard_role {
+    /** Hidden states [n, hidden_size]: what a layer hands to the next. Every frame has them. */
+    ORTSHARD_ROLE_HIDDEN_STATES = 1,
+    /** Per-layer inputs: what the tokens themselves give to each layer behind the boundary (per-layer embeddings). */
+    ORTSHARD_ROLE_PER_LAYER_INPUTS = 2
+};
+
+/** Reading a frame from a stream. */
+enum {
+    /** How many of a frame's bytes tell how many it has. */
+    ORTSHARD_FRAME_START = 32
+};
+
+/** What a frame says of itself. */
+typedef struct ortshard_frame_info {
+    /** Set to sizeof(ortshard_frame_info) before the call. */
+    size_t struct_size;
+    /** The position of its first token: that of the request that can take it. */
+    uint64_t position;
+    /** Its tokens, n. */
+    uint64_t tokens;
+    /** The layer in front of the boundary: the next shard begins one behind it. */
+    uint32_t layer;
+    /** Number of its parts. */
+    uint32_t part_count;
+    /** 1 if positions are rotated as in a long text (ortshard_request_options's long_context), else 0. */
+    int32_t is_long;
+    /** How the weights are kept that computed it: an ORTSHARD_PRECISION_* constant. */
+    int32_t precision;
+    /** The model, as in ortshard_boundary: frames of other models have another. */
+    char model[40];
+} ortshard_frame_info;
+
+/** Initialises an ortshard_frame_info. */
+#define ORTSHARD_FRAME_INFO_INIT { sizeof(ortshard_frame_info), 0, 0, 0, 0, 0, 0, "" }
+
+/** What ORTSHARD_FRAME_INFO_INIT does, for languages without macros: `struct_size` is sizeof *info. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_frame_info_init(ortshard_frame_info *info, size_t struct_size);
+
+/** A piece of a frame. Its layout is final, so it has no struct_size; it is that of POSIX's struct iovec. */
+typedef struct ortshard_piece {
+    /** Its bytes. Read only. */
+    const void *data;
+    /** How many. */
+    size_t size;
+} ortshard_piece;
+
+/**
+ * How many bytes the frame has whose first ORTSHARD_FRAME_START bytes are at `start`, for reading it from a stream.
+ * `size` bytes are given, so many or more.
+ *
+ * These bytes are not checked yet: compare `*frame_size` with what can come before room is made for so much.
+ *
+ * Errors: MALFORMED if no frame begins so, or fewer bytes are given; UNSUPPORTED. Threads: any.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_frame_size(const void *start, size_t size, size_t *frame_size);
+
+/**
+ * Checks the frame of `size` bytes at `frame`, whole, and describes it. Needs no model.
+ *
+ * Errors: MALFORMED if it is cut, damaged or none; UNSUPPORTED. Threads: any.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_frame_get_info(const void *frame, size_t size, ortshard_frame_info *info);
+
+/**
+ * Checks the frame of `size` bytes at `frame`, whole, and describes its part `index`: its ORTSHARD_ROLE_* constant, and
+ * its values, as they lie in the frame, as a tensor [1, n, width] of F32, F16 or BF16. Parts come in the order of their
+ * roles, from 0 to ortshard_frame_info's part_count - 1.
+ *
+ * Parts begin at multiples of 64 bytes from the frame's first one. Any of the outputs may be NULL.
+ *
+ * Errors: MALFORMED if it is cut, damaged or none; UNSUPPORTED; OUT_OF_RANGE for an index of no part. Threads: any.
+ * Ownership: part->data lies in the frame.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_frame_get_part(const void *frame,
+                                        size_t size,
+                                        uint32_t index,
+                                        int32_t *role,
+                                        ortshard_tensor *part);
+
+/**
+ * The frame of what the request gave last, in pieces that are sent one after another, without a copy: for writev() and
+ * the like. It is the same frame as ORTSHARD_OUTPUT_FRAME gives, whatever the request's option `output`.
+ *
+ * Writes them to `pieces`, which has room for `capacity`, and their number to `*needed`: 2 for a boundary of one part.
+ * NULL and 0 ask for the number.
+ *
+ * Errors: INVALID_ARGUMENT if the shard gives logits; INVALID_STATE if there is nothing to give, since the request has
+ * not run, its last run failed, or what it gave went on in a chain; OUT_OF_RANGE with the option refuse_beyond;
+ * BUFFER_TOO_SMALL, and only `*needed` is written; OUT_OF_MEMORY (site RUN).
+ * Threads: one call at a time. Ownership: the pieces belong to the request and live until its next run, or the next call
+ * of this function on it.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_frame_pieces(ortshard_request *request,
+                                              ortshard_piece *pieces,
+                                              size_t capacity,
+                                              size_t *needed);
 
 /* ==================================================================================================================
  * Model folders
@@ -2046,6 +1920,77 @@ ortshard_status ortshard_engine_open_tokenizer(const ortshard_engine *engine,
                                                ortshard_progress_callback progress,
                                                void *user_data,
                                                ortshard_tokenizer **tokenizer);
+
+/* ==================================================================================================================
+ * Boundary
+ *
+ * The place between two layers, where a model can be cut into shards. For planning: what passes there in a frame, and
+ * whether the model can be cut there. Where it cannot, a spec that would is refused, with the nearest cuts that can be.
+ * ================================================================================================================== */
+
+/** What passes behind a layer. */
+typedef struct ortshard_boundary {
+    /** Set to sizeof(ortshard_boundary) before the call. */
+    size_t struct_size;
+    /** The layer in front of it. */
+    uint32_t layer;
+    /** 1 if the model can be cut here, else 0. */
+    int32_t can_cut;
+    /** Why not, as UTF-8; "" if it can. */
+    char reason[200];
+    /**
+     * The model, as hexadecimal digits: a hash of the numbers of config.json that decide results. The frames of two
+     * shards fit only if both have the same.
+     */
+    char model[40];
+    /** Number of the parts that pass. */
+    uint32_t part_count;
+    /** Values of a token in the part ORTSHARD_ROLE_HIDDEN_STATES. */
+    uint32_t hidden_states_width;
+    /** Values of a token in the part ORTSHARD_ROLE_PER_LAYER_INPUTS; 0 if there is none. */
+    uint32_t per_layer_inputs_width;
+    /** Bytes in front of a frame's parts. */
+    uint32_t header_bytes;
+    /** Bytes of a token, all parts, as F32: 4 for each value. */
+    uint64_t f32_bytes_per_token;
+    /** The same as F16: 2 for each value. */
+    uint64_t f16_bytes_per_token;
+    /** The same as BF16: 2 for each value. */
+    uint64_t bf16_bytes_per_token;
+} ortshard_boundary;
+
+/** Initialises an ortshard_boundary. */
+#define ORTSHARD_BOUNDARY_INIT { sizeof(ortshard_boundary), 0, 0, "", "", 0, 0, 0, 0, 0, 0, 0 }
+
+/** What ORTSHARD_BOUNDARY_INIT does, for languages without macros: `struct_size` is sizeof *boundary. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_boundary_init(ortshard_boundary *boundary, size_t struct_size);
+
+/**
+ * Describes the place behind `layer` of the model in the folder `model`. Reads config.json only; needs neither weights
+ * nor ONNX Runtime.
+ *
+ * Errors: OUT_OF_RANGE for the last layer, or one that the model does not have; those of ortshard_model_get_info().
+ * Threads: any.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_model_get_boundary(const char *model, uint32_t layer, ortshard_boundary *boundary);
+
+/**
+ * Describes the place behind `layer` of the model of `spec`, as ortshard_model_get_boundary() does for a folder. Of the
+ * spec, only `model` and `revision` matter.
+ *
+ * Errors: OUT_OF_RANGE for the last layer, or one that the model does not have; those of
+ * ortshard_engine_get_model_info().
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_get_boundary(const ortshard_engine *engine,
+                                             const ortshard_shard_spec *spec,
+                                             uint32_t layer,
+                                             ortshard_progress_callback progress,
+                                             void *user_data,
+                                             ortshard_boundary *boundary);
 
 /* ==================================================================================================================
  * Request state

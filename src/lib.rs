@@ -41,9 +41,10 @@ pub mod c_interface {
 }
 
 pub use engine::{
-    AuditedFile, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate, FileState, Input,
-    KvType, Logits, ModelInfo, OnProgress, Output, PackCache, Precision, Progress, Request, RequestOptions, SampleStep,
-    Shard, ShardInfo, ShardSpec, Stage, Step, WeightType, infer_batch, infer_chain, next_token, next_tokens,
+    AuditedFile, Beyond, Boundary, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate,
+    FileState, Frame, FrameOptions, FramePart, FramePieces, Input, KvType, Logits, ModelInfo, OnProgress, Output,
+    PackCache, PartType, Precision, Progress, Request, RequestOptions, Role, SampleStep, Shard, ShardInfo, ShardSpec,
+    Stage, Step, WeightType, infer_batch, infer_chain, next_token, next_tokens,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use generation::{Finish, Generated, Generation, GenerationCancel, GenerationOptions, StopStrings, step_batch};

@@ -6,6 +6,7 @@
 
 pub mod chat_template;
 pub mod config;
+pub mod frame;
 pub mod index;
 mod model;
 pub mod safetensors;

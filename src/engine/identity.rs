@@ -29,7 +29,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::graph::Graph;
+use crate::graph::{Graph, Weight};
 use crate::model::{Encoding, ModelConfig, Range};
 use crate::weights::WeightTable;
 
@@ -43,7 +43,13 @@ pub(crate) type Fingerprint = [u8; 32];
 pub(crate) fn of(config: &ModelConfig, range: Range, kv: &str, graph: &Graph, weights: &WeightTable) -> Fingerprint {
     let mut hash = Sha256::new();
     hash.update(model(config, range, kv).0);
-    for weight in graph.weights() {
+    self::weights(&mut hash, &graph.weights(), weights);
+    hash.finalize().into()
+}
+
+/// Adds what tells the tensors `wanted` of the table from others of the same shapes.
+pub(crate) fn weights(hash: &mut Sha256, wanted: &[&Weight], weights: &WeightTable) {
+    for weight in wanted {
         let Some(stored) = weights.get(&weight.name) else { continue };
         let mut about = Encoding::default();
         about.text(&weight.name);
@@ -57,10 +63,19 @@ pub(crate) fn of(config: &ModelConfig, range: Range, kv: &str, graph: &Graph, we
         hash.update(&data[..data.len().min(SAMPLE)]);
         hash.update(&data[data.len().saturating_sub(SAMPLE)..]);
     }
-    hash.finalize().into()
 }
 
 fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
+    let mut e = numbers("ortshard shard", config, config.tie_word_embeddings);
+    e.number(range.start);
+    e.number(range.end);
+    e.text(kv);
+    e
+}
+
+/// The encoding of `what`, of the numbers of `config` that decide results. Whether the head counts as tied is the caller's to say: it
+/// can depend on which layers a shard has.
+pub(crate) fn numbers(what: &str, config: &ModelConfig, tied: bool) -> Encoding {
     // The pattern has no `..`, so that whoever adds a field decides whether it belongs here.
     let ModelConfig {
         architecture,
@@ -74,7 +89,7 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
         vocab_size,
         max_positions: _,
         rms_norm_eps,
-        tie_word_embeddings,
+        tie_word_embeddings: _,
         qkv_bias,
         o_bias,
         mlp_bias,
@@ -87,15 +102,15 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
         family,
     } = config;
     let mut e = Encoding::default();
-    e.text("ortshard shard");
+    e.text(what);
     e.number(VERSION as usize);
     e.text(architecture);
     for number in [hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size] {
         e.number(*number);
     }
     e.float(*rms_norm_eps);
-    for flag in [tie_word_embeddings, qkv_bias, o_bias, mlp_bias] {
-        e.number((*flag).into());
+    for flag in [tied, *qkv_bias, *o_bias, *mlp_bias] {
+        e.number(flag.into());
     }
     e.number(windows.len());
     for window in windows {
@@ -111,9 +126,6 @@ fn model(config: &ModelConfig, range: Range, kv: &str) -> Encoding {
         }
     }
     family.encode(&mut e);
-    e.number(range.start);
-    e.number(range.end);
-    e.text(kv);
     e
 }
 

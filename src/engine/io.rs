@@ -2,8 +2,8 @@
 
 use ndarray::ArrayView2;
 
+use super::frame::Frame;
 use crate::error::{Result, err};
-use crate::kernels::narrow_f16;
 use crate::runtime::Rows;
 
 /// What a shard takes.
@@ -11,19 +11,22 @@ use crate::runtime::Rows;
 pub enum Input<'a> {
     /// Token ids, for a shard that starts at layer 0.
     Ids(&'a [i64]),
-    /// The previous shard's hidden states `[tokens, hidden_size]`, for any other.
+    /// The previous shard's hidden states `[tokens, hidden_size]`, for any other whose boundary has no other part.
     Hidden(ArrayView2<'a, f32>),
+    /// What the previous shard has sent as a frame.
+    Frame(&'a Frame<'a>),
 }
 
 impl<'a> Input<'a> {
-    /// The input as the rows of a run.
+    /// The input as the rows of a run. Whether a frame is the right one is not looked at.
     pub(crate) fn rows(self) -> Result<Rows<'a>> {
         match self {
             Self::Ids(ids) => Ok(Rows::Ids(ids)),
             Self::Hidden(hidden) => match hidden.to_slice() {
-                Some(values) => Ok(Rows::Hidden(values, hidden.ncols())),
+                Some(values) => Ok(Rows::hidden(values, hidden.ncols())),
                 None => Err(err!(InvalidArgument, "input: hidden states are not contiguous rows")),
             },
+            Self::Frame(_) => Err(err!(Internal, "a frame that nobody has checked")),
         }
     }
 }
@@ -55,10 +58,5 @@ impl<'a> Output<'a> {
         match self {
             Self::Hidden(values) | Self::Logits(values) => values,
         }
-    }
-
-    /// The values as the bits of IEEE halves, rounded to nearest. The largest half stands for what is beyond it.
-    pub(crate) fn round_to_halves(self, halves: &mut [u16]) {
-        halves.iter_mut().zip(self.values()).for_each(|(half, value)| *half = narrow_f16(*value));
     }
 }

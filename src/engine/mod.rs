@@ -2,6 +2,7 @@
 
 mod callout;
 mod export;
+mod frame;
 mod identity;
 mod inspect;
 mod io;
@@ -16,13 +17,17 @@ mod shard;
 mod shard_info;
 mod stats;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub use crate::graph::Role;
 pub(crate) use callout::call_out;
-pub use inspect::{AuditedFile, Estimate, FileState, ModelInfo};
+pub(crate) use frame::narrow_into;
+pub use frame::{Beyond, Frame, FrameOptions, FramePart, FramePieces, PartType};
+pub use inspect::{AuditedFile, Boundary, Estimate, FileState, ModelInfo};
 pub use io::{Input, Logits, Output};
 pub use load::{OnProgress, Progress, Stage};
 pub use options::{Device, DeviceInfo, EngineOptions, KvType, PackCache, Precision, RequestOptions, ShardSpec};
+pub(crate) use request::chain;
 pub use request::{CancelHandle, Request, SampleStep, Step, infer_batch, infer_chain, next_token, next_tokens};
 pub(crate) use request::{ChoiceStep, check_chain, next_choice, next_choices};
 pub use shard::Shard;
@@ -231,6 +236,19 @@ impl Engine {
         let mut report = Report::new(progress);
         report.stage(Stage::Inspect)?;
         ModelInfo::of(&*self.files(spec)?, &mut |_| report.waiting())
+    }
+
+    /// What passes between layer `layer` and the next of the model of `spec`, and whether the model can be cut there. The layers of `spec`
+    /// do not matter.
+    ///
+    /// Fetches config.json at most. `progress` may cancel that.
+    ///
+    /// # Errors
+    /// `OutOfRange` for the last layer, or one that the model does not have.
+    pub fn boundary(&self, spec: &ShardSpec, layer: u32, progress: Option<&mut OnProgress<'_>>) -> Result<Boundary> {
+        let mut report = Report::new(progress);
+        report.stage(Stage::Inspect)?;
+        Boundary::of(&*self.files(spec)?, layer, &mut |_| report.waiting())
     }
 
     /// How the model of `spec` wants its tokens chosen, as [`ModelInfo::published_sampling`] reads it. Fetches

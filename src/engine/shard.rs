@@ -8,6 +8,7 @@ use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 
 use super::callout;
 use super::export;
+use super::frame::Sides;
 use super::identity::{self, Fingerprint};
 use super::load::{Report, Stage};
 use super::memory::{Budget, KvCell, Slots};
@@ -16,6 +17,7 @@ use super::recipe::{Loaded, Recipe};
 use super::shard_info::ShardInfo;
 use super::stats::Counters;
 use crate::error::{Result, bail, err};
+use crate::graph::{PerPart, Role};
 use crate::kept::KeptShape;
 use crate::model::ModelConfig;
 use crate::source::absolute;
@@ -38,6 +40,8 @@ pub struct Shard {
     /// The KV caches of the shard's requests, which are given back when the shard retires.
     caches: Mutex<Vec<Weak<KvCell>>>,
     fingerprint: OnceCell<Fingerprint>,
+    /// What frames into the shard, and out of it, are known by.
+    sides: [OnceCell<Sides>; 2],
     pub(crate) budget: Arc<Budget>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -77,6 +81,7 @@ impl Shard {
             slots: Slots::new(options.batch_slots as usize),
             caches: Mutex::new(Vec::new()),
             fingerprint: OnceCell::new(),
+            sides: Default::default(),
             budget: Arc::clone(budget),
             counters: Arc::clone(counters),
         })
@@ -95,6 +100,42 @@ impl Shard {
     /// What the shard is, and what memory it takes.
     pub fn info(&self) -> &ShardInfo {
         &self.info
+    }
+
+    /// The role and width of each part that passes the boundary in front of the shard; none if it takes ids.
+    pub(crate) fn input_parts(&self) -> PerPart<(Role, usize)> {
+        self.recipe.blueprint.graph.input.widths()
+    }
+
+    /// The same behind the shard; none if it gives logits.
+    pub(crate) fn output_parts(&self) -> PerPart<(Role, usize)> {
+        self.recipe.blueprint.graph.output.widths()
+    }
+
+    /// The width of each tensor that the shard gives.
+    pub(crate) fn output_widths(&self) -> PerPart<usize> {
+        self.recipe.blueprint.graph.output.tensors().iter().map(|(_, width)| *width).collect()
+    }
+
+    /// What frames into the shard are to be known by; `None` if it takes ids.
+    pub(crate) fn sides_before(&self) -> Result<Option<&Sides>> {
+        match self.recipe.blueprint.range.start.checked_sub(1) {
+            None => Ok(None),
+            Some(layer) => self.sides(0, layer).map(Some),
+        }
+    }
+
+    /// What frames out of the shard are to be known by.
+    pub(crate) fn sides_behind(&self) -> Result<&Sides> {
+        self.sides(1, self.recipe.blueprint.range.end)
+    }
+
+    fn sides(&self, end: usize, layer: usize) -> Result<&Sides> {
+        let Recipe { blueprint, source, packer, .. } = &self.recipe;
+        if self.sides[end].get().is_none() {
+            drop(self.loaded()?);
+        }
+        Ok(self.sides[end].get_or_init(|| Sides::of(&blueprint.config, source, packer, layer)))
     }
 
     /// Saves the shard as a standard ONNX model: the graph in `path`, and the weights in `path` + `.data` beside it. Weights are

@@ -47,6 +47,10 @@ pub struct ShardInfo {
     /// frequencies, all their tokens (`LongRoPE`). 0: the model makes no difference. See
     /// [`RequestOptions::long_context`](super::RequestOptions::long_context).
     pub short_context: u32,
+    /// Parts that come in at a time: 1 for ids and for hidden states alone.
+    pub input_parts: u32,
+    /// Parts that come out at a time: 1 for logits and for hidden states alone.
+    pub output_parts: u32,
 }
 
 /// Element type of weights.
@@ -70,7 +74,7 @@ pub enum WeightType {
 impl ShardInfo {
     /// The info of the shard of `blueprint`, which is `loaded`.
     pub(crate) fn new(blueprint: &Blueprint, loaded: &Loaded, kept: &KeptShape, target: &Target) -> Self {
-        let Blueprint { config, range, .. } = blueprint;
+        let Blueprint { config, range, graph } = blueprint;
         let Loaded { session, weights, .. } = loaded;
         Self {
             architecture: config.architecture.to_owned(),
@@ -97,6 +101,8 @@ impl ShardInfo {
             nodes: session.placement.nodes as u32,
             cpu_nodes: session.placement.cpu_nodes as u32,
             short_context: config.border().unwrap_or(0) as u32,
+            input_parts: graph.input.widths().len().max(1) as u32,
+            output_parts: graph.output.tensors().len() as u32,
         }
     }
     /// The `[rows, width]` of what a call of so many tokens gives.

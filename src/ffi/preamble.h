@@ -3,7 +3,8 @@
  *
  * A model is a folder as Hugging Face publishes it: config.json, safetensors and, for text, tokenizer.json. A SHARD is
  * a range of its layers, the last one included. The shard at layer 0 takes token ids, the one at the last layer gives
- * logits, and between shards travel hidden states: floats that a program may also send to another process or machine.
+ * logits, and between shards travel hidden states: floats that a program may also send to another process or machine,
+ * as frames, which say whose they are.
  * However a model is cut, it computes the same bits as the whole.
  *
  * A COMPLETE PROGRAM

@@ -8,13 +8,16 @@ impl Graph {
     /// alive at once and what falls between them. The run's input and output are the caller's memory.
     pub(crate) fn arena_bytes(&self, rows: usize, logit_rows: usize) -> u64 {
         let last_use = self.last_use();
-        let (Output::Hidden(result) | Output::Logits(result)) = self.output;
+        let is_given = |value: &Value| match &self.output {
+            Output::Parts(parts) => parts.iter().any(|(_, part)| part == value),
+            Output::Logits(logits) => logits == value,
+        };
         let mut thinned = false;
         let mut arena = Arena::default();
         for (index, op) in self.ops.iter().enumerate() {
             thinned |= op.thins();
             let count = if thinned { logit_rows } else { rows };
-            let written: Vec<Value> = op.writes().into_iter().filter(|value| *value != result).collect();
+            let written: Vec<Value> = op.writes().into_iter().filter(|value| !is_given(value)).collect();
             for value in &written {
                 arena.take(value.id, count * value.width * size_of::<f32>());
             }

@@ -1,13 +1,13 @@
 //! Writes a [`Graph`] operation by operation: the language of the model files.
 #![allow(dead_code, reason = "the vocabulary is wider than what the families so far use")]
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::op::{
     Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Op, Project, Qkv, Scale, SigmoidGate, SoftCap,
     SplitHeads,
 };
-use super::{Attention, Expert, Graph, Input, Linear, Output, Routing, Value, Weight};
+use super::{Attention, Expert, Graph, Input, Linear, Output, Role, Routing, Value, Weight};
 use crate::kernels::{self, Activation};
 
 /// A graph that grows.
@@ -16,17 +16,28 @@ pub(crate) struct Builder {
     ops: Vec<Op>,
     names: Vec<String>,
     taken: HashSet<String>,
+    carried: BTreeMap<Role, Value>,
 }
 
 impl Builder {
     /// An empty graph.
     pub(crate) fn new() -> Self {
-        Self { ops: Vec::new(), names: Vec::new(), taken: HashSet::new() }
+        Self { ops: Vec::new(), names: Vec::new(), taken: HashSet::new(), carried: BTreeMap::new() }
     }
 
-    /// A value that no operation has written: the shard's input.
+    /// A value that no operation has written: a part of the shard's input.
     pub(crate) fn input(&mut self, width: usize) -> Value {
         self.value("input", width)
+    }
+
+    /// Makes `x` what layers find under `role`, and what the boundary behind the shard passes on as that.
+    pub(crate) fn carry(&mut self, role: Role, x: Value) {
+        self.carried.insert(role, x);
+    }
+
+    /// What there is of `role` besides hidden states, which layers get and give.
+    pub(crate) fn carried(&self, role: Role) -> Option<Value> {
+        self.carried.get(&role).copied()
     }
 
     /// A new value, called `name`, or something like it if another one is.

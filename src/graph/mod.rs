@@ -7,6 +7,7 @@
 //! Runtime or see a byte of weights.
 
 mod arena;
+mod boundary;
 mod builder;
 pub(crate) mod names;
 pub(crate) mod native;
@@ -19,12 +20,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::kernels::Packing;
+pub(crate) use boundary::PerPart;
+pub use boundary::Role;
 pub(crate) use builder::Builder;
+use names::Name;
 pub(crate) use op::{Attention, Expert, Kept, Op, Routing, Temperature};
 pub(crate) use weight::{Format, Linear, MXFP4_BLOCK, Strides, Weight};
 
 /// A tensor that flows between operations, float32 of shape `[tokens, width]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Value {
     /// Its place in [`Graph::names`].
     pub id: usize,
@@ -36,17 +40,60 @@ pub(crate) struct Value {
 pub(crate) enum Input {
     /// Token ids.
     Ids,
-    /// The previous shard's hidden states.
-    Hidden(Value),
+    /// What passes the boundary in front of the shard.
+    Parts(Parts),
 }
 
 /// What comes out of its last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// Hidden states for the next shard.
-    Hidden(Value),
+    /// What passes the boundary behind the shard.
+    Parts(Parts),
     /// Logits of the rows asked for.
     Logits(Value),
+}
+
+/// What passes a boundary: a value of each role.
+pub(crate) type Parts = PerPart<(Role, Value)>;
+
+impl Input {
+    /// Hidden states alone.
+    #[cfg(test)]
+    pub(crate) fn hidden(value: Value) -> Self {
+        Self::Parts(std::iter::once((Role::HiddenStates, value)).collect())
+    }
+
+    /// The role and width of each part; none if ids go in.
+    pub(crate) fn widths(&self) -> PerPart<(Role, usize)> {
+        match self {
+            Self::Ids => PerPart::default(),
+            Self::Parts(parts) => parts.iter().map(|(role, value)| (*role, value.width)).collect(),
+        }
+    }
+}
+
+impl Output {
+    /// Hidden states alone.
+    #[cfg(test)]
+    pub(crate) fn hidden(value: Value) -> Self {
+        Self::Parts(std::iter::once((Role::HiddenStates, value)).collect())
+    }
+
+    /// The role and width of each part; none if logits come out.
+    pub(crate) fn widths(&self) -> PerPart<(Role, usize)> {
+        match self {
+            Self::Logits(_) => PerPart::default(),
+            Self::Parts(parts) => parts.iter().map(|(role, value)| (*role, value.width)).collect(),
+        }
+    }
+
+    /// The name and the width of each tensor that comes out.
+    pub(crate) fn tensors(&self) -> PerPart<(Name, usize)> {
+        match self {
+            Self::Logits(logits) => std::iter::once((names::LOGITS, logits.width)).collect(),
+            Self::Parts(parts) => parts.iter().map(|(role, value)| (role.output(), value.width)).collect(),
+        }
+    }
 }
 
 /// The operations of one shard.
@@ -78,11 +125,15 @@ impl Graph {
 
     /// The name that `value` has in a file: the interface's for what goes in and comes out, else its own.
     pub(crate) fn name(&self, value: Value) -> String {
-        match (self.input, self.output) {
-            (Input::Hidden(input), _) if input == value => names::HIDDEN_IN.into(),
-            (_, Output::Hidden(output)) if output == value => names::HIDDEN_OUT.into(),
-            (_, Output::Logits(output)) if output == value => names::LOGITS.into(),
-            _ => self.names[value.id].clone(),
-        }
+        let of = |parts: &Parts| parts.iter().find(|(_, part)| *part == value).map(|(role, _)| *role);
+        let input = match &self.input {
+            Input::Ids => None,
+            Input::Parts(parts) => of(parts).map(Role::input),
+        };
+        let output = match &self.output {
+            Output::Parts(parts) => of(parts).map(Role::output),
+            Output::Logits(logits) => (*logits == value).then_some(names::LOGITS),
+        };
+        input.or(output).map_or_else(|| self.names[value.id].clone(), String::from)
     }
 }

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 
 /// A name, as a model file has it and as ONNX Runtime's C API takes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Name(&'static CStr);
 
 impl Name {
@@ -39,6 +39,10 @@ pub(crate) const INPUT_IDS: Name = Name(c"input_ids");
 pub(crate) const HIDDEN_IN: Name = Name(c"hidden_states_in");
 /// See [`HIDDEN_IN`].
 pub(crate) const HIDDEN_OUT: Name = Name(c"hidden_states");
+/// Per-layer inputs, in where they pass the boundary in front of the shard.
+pub(crate) const PER_LAYER_IN: Name = Name(c"per_layer_inputs_in");
+/// Per-layer inputs, out where they pass the boundary behind it.
+pub(crate) const PER_LAYER_OUT: Name = Name(c"per_layer_inputs");
 /// Logits, last shard only.
 pub(crate) const LOGITS: Name = Name(c"logits");
 /// Indices of the rows whose logits are wanted, where not all are.

@@ -9,7 +9,7 @@
 
 use prost::Message;
 
-use super::names;
+use super::names::{self, Name};
 use super::onnx::{Attribute, ElementType, GraphProto, Model, Node, ValueInfo, dynamic, fixed};
 use super::op::{Op, Read};
 use super::{Graph, Input, Output};
@@ -20,25 +20,25 @@ pub(crate) const DOMAIN: &str = "ortshard";
 /// The serialised ONNX model of `graph`.
 pub(crate) fn write(graph: &Graph) -> Vec<u8> {
     let mut input = Vec::new();
-    match graph.input {
+    match &graph.input {
         Input::Ids => input.push(ValueInfo::tensor(names::INPUT_IDS.text(), ElementType::I64, &[dynamic("tokens")])),
-        Input::Hidden(value) => {
-            let dims = [dynamic("tokens"), fixed(value.width)];
-            input.push(ValueInfo::tensor(names::HIDDEN_IN.text(), ElementType::F32, &dims));
-        }
+        Input::Parts(parts) => input.extend(parts.iter().map(|(role, value)| {
+            ValueInfo::tensor(role.input().text(), ElementType::F32, &[dynamic("tokens"), fixed(value.width)])
+        })),
     }
     input.push(ValueInfo::tensor(names::BATCH.text(), ElementType::I64, &[fixed(1)]));
-    let output = match graph.output {
-        Output::Hidden(value) => {
-            ValueInfo::tensor(names::HIDDEN_OUT.text(), ElementType::F32, &[dynamic("tokens"), fixed(value.width)])
-        }
-        Output::Logits(value) => {
-            input.push(ValueInfo::tensor(names::LOGIT_ROWS.text(), ElementType::I64, &[dynamic("rows")]));
-            ValueInfo::tensor(names::LOGITS.text(), ElementType::F32, &[dynamic("rows"), fixed(value.width)])
-        }
+    let rows = if matches!(graph.output, Output::Logits(_)) {
+        input.push(ValueInfo::tensor(names::LOGIT_ROWS.text(), ElementType::I64, &[dynamic("rows")]));
+        "rows"
+    } else {
+        "tokens"
     };
+    let tensor = |(name, width): &(Name, usize)| {
+        ValueInfo::tensor(name.text(), ElementType::F32, &[dynamic(rows), fixed(*width)])
+    };
+    let output = graph.output.tensors().iter().map(tensor).collect();
     let node = graph.ops.iter().enumerate().map(|(index, op)| node(graph, index, op)).collect();
-    let proto = GraphProto { name: "shard".into(), node, input, output: vec![output], ..GraphProto::default() };
+    let proto = GraphProto { name: "shard".into(), node, input, output, ..GraphProto::default() };
     Model::new(proto, DOMAIN).encode_to_vec()
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::fields::Fields;
-use super::{ModelConfig, Range};
+use super::{Boundary, ModelConfig, Range};
 use crate::error::Result;
 use crate::graph::{Attention, Builder, Linear, Value, Weight};
 use crate::kernels::{Activation, AttentionShape, Norm, Rotation};
@@ -37,6 +37,14 @@ pub(crate) trait Family: Debug + Send + Sync {
 
     /// One layer applied to `x`.
     fn block(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value) -> Value;
+
+    /// What passes the boundary behind `layer`, which is not the last, and whether the model may be cut there.
+    fn boundary(&self, c: &ModelConfig, _layer: usize) -> Boundary {
+        Boundary::hidden_states(c.hidden_size)
+    }
+
+    /// Makes of what the shard's layers have carried, besides hidden states, what passes the boundary behind the shard.
+    fn leave(&self, _: &mut Builder, _: &ModelConfig, _: Range) {}
 
     /// The norm in front of the head.
     fn final_norm(&self, g: &mut Builder, c: &ModelConfig, x: Value) -> Value {

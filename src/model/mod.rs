@@ -4,6 +4,7 @@
 //! paper: what its config keys default to, and what one block computes. It stands in the list of `families`, and nowhere else.
 
 mod activation;
+mod boundary;
 mod config;
 mod experts;
 mod families;
@@ -16,6 +17,7 @@ mod rope;
 mod text;
 mod unsupported;
 
+pub(crate) use boundary::{Boundary, boundary, check_cuts, cut_around, may_end_at};
 pub(crate) use config::{ModelConfig, StoredDtype};
 pub(crate) use experts::STACKED_EXPERTS;
 pub(crate) use families::ARCHITECTURES;
@@ -26,10 +28,14 @@ pub(crate) use rope::Rope;
 pub(crate) use text::WRAPPERS;
 
 use crate::error::{Result, bail, err};
-use crate::graph::{Builder, Graph, Input, Linear, Output, Weight};
+use crate::graph::{Builder, Graph, Input, Linear, Output, Parts, Role, Value, Weight};
 use crate::json;
 use families::MINISTRAL;
-use family::{Architecture, Family, Layer};
+use family::Architecture;
+#[cfg(not(test))]
+use family::{Family, Layer};
+#[cfg(test)]
+pub(crate) use family::{Family, Layer};
 use fields::Fields;
 
 /// The architecture that transformers' `AutoModelForCausalLM` takes: that of `model_type`, whatever `architectures` says.
@@ -77,14 +83,16 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
         let x = g.embed(table(config.names.embedding));
         (Input::Ids, family.embedded(&mut g, config, x))
     } else {
-        let x = g.input(config.hidden_size);
-        (Input::Hidden(x), x)
+        enter(&mut g, &boundary(config, range.start - 1))
     };
     for index in range.start..=range.end {
         x = family.block(&mut g, config, Layer { index, range, module: config.names.layers }, x);
     }
     if !range.is_last() {
-        return g.finish(input, Output::Hidden(x));
+        g.carry(Role::HiddenStates, x);
+        family.leave(&mut g, config, range);
+        let output = leave(&mut g, &boundary(config, range.end), &input);
+        return g.finish(input, output);
     }
     let x = g.rows(x);
     let x = family.final_norm(&mut g, config, x);
@@ -95,6 +103,30 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
     let logits = g.linear(x, head);
     let logits = family.logits(&mut g, config, logits);
     g.finish(input, Output::Logits(logits))
+}
+
+/// What comes in by `boundary`; and its hidden states.
+fn enter(g: &mut Builder, boundary: &Boundary) -> (Input, Value) {
+    let mut parts = Vec::new();
+    for (role, width) in boundary.parts.iter() {
+        let value = g.input(*width);
+        g.carry(*role, value);
+        parts.push((*role, value));
+    }
+    let hidden = parts.first().map_or(Value::default(), |(_, value)| *value);
+    (Input::Parts(parts.into_iter().collect()), hidden)
+}
+
+/// What goes out by `boundary`.
+fn leave(g: &mut Builder, boundary: &Boundary, input: &Input) -> Output {
+    let mut parts = Vec::new();
+    for (role, _) in boundary.parts.iter() {
+        let Some(value) = g.carried(*role) else { continue };
+        // What comes in is nothing that a graph can give as it is.
+        let comes_in = matches!(input, Input::Parts(parts) if parts.iter().any(|(_, part)| *part == value));
+        parts.push((*role, if comes_in { g.scale(value, 1.0) } else { value }));
+    }
+    Output::Parts(parts.into_iter().collect::<Parts>())
 }
 
 /// Reads config.json.

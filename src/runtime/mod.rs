@@ -23,7 +23,7 @@ pub(crate) use process::arena::return_freed_memory;
 pub(crate) use process::exit::enter;
 pub(crate) use run::batch::{Angles, Batch, Segment};
 pub(crate) use run::cancel::Cancel;
-pub(crate) use run::rows::Rows;
+pub(crate) use run::rows::{OwnedPart, PartRows, Rows};
 pub(crate) use run::session::{Contents, Session};
 pub(crate) use run::tensor::{Tensor, TensorMut};
 pub(crate) use run::values::Values;

@@ -113,6 +113,20 @@ def states():
     seed("state", "nothing", b"\0")
 
 
+def frames():
+    change = lambda *changes: b"\2" + b"".join(struct.pack("<HB", at, value) for at, value in changes)
+    seed("frame", "sound", change())
+    for name, at in [("numbers", 32), ("layer_weights", 48), ("next_weights", 64), ("precision", 80), ("layer", 84), ("position", 88),
+                     ("far_position", 95), ("tokens", 96), ("many_tokens", 100), ("long", 104), ("parts", 108), ("role", 112),
+                     ("type", 116), ("width", 120), ("value", 131)]:
+        seed("frame", name, change((at, 2)))
+    seed("frame", "half", change((116, 4), (120, 2 * 40)))
+    seed("frame", "not_a_number", change(*((at, 255) for at in range(128, 132))))
+    seed("frame", "short", b"\1\x80" + bytes(40))
+    seed("frame", "magic", b"\0ORTSFRM\0" + struct.pack("<IIQ", 1, 0, 2**62) + bytes(100))
+    seed("frame", "nothing", b"\0")
+
+
 def tokenizers():
     for folder in sorted((TESTS / "tokenizers").iterdir()):
         if (folder / "tokenizer.json").exists():
@@ -188,5 +202,5 @@ def calls():
         seed("calls", f"random_{i:02}", bytes(chance.choice([chance.randrange(256), chance.randrange(8)]) for _ in range(40 + 30 * i)))
 
 
-for make in [configs, safetensors, index, states, stop_strings, tokenizers, templates, calls]:
+for make in [configs, safetensors, index, states, frames, stop_strings, tokenizers, templates, calls]:
     make()

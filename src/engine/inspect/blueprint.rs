@@ -96,5 +96,7 @@ pub(crate) fn range(spec: &ShardSpec, config: &ModelConfig) -> Result<Range> {
         );
     }
     let end = if spec.last_layer == ShardSpec::LAST { config.layers - 1 } else { spec.last_layer as usize };
-    Range::new(spec.first_layer as usize, end, config.layers)
+    let range = Range::new(spec.first_layer as usize, end, config.layers)?;
+    model::check_cuts(config, range)?;
+    Ok(range)
 }

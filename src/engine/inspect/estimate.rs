@@ -5,10 +5,10 @@ use crate::engine::memory::{ROWS, run_bytes, run_within};
 use crate::engine::options::{DEFAULT_CHUNK, Device, EngineOptions, ShardSpec, Target};
 use crate::engine::session::copied_bytes;
 use crate::error::{ErrorKind, Result};
-use crate::graph::Weight;
+use crate::graph::{Output, Weight};
 use crate::kept::KeptShape;
 use crate::kernels::Dtype;
-use crate::model::StoredDtype;
+use crate::model::{StoredDtype, may_end_at};
 use crate::runtime;
 use crate::source::{self, FileState, ModelFiles, SourceOptions};
 use crate::weights::{self, Catalogue, WeightTable};
@@ -79,14 +79,14 @@ pub(crate) fn estimate(
             Err(error) => Err(error),
         }
     };
-    // More layers take more memory, so that the range is halved until it is known where memory ends. Mostly all fit.
-    let (mut least, mut most) = if fits(layers - 1)? { (layers, layers) } else { (first, layers - 1) };
+    // More layers take more memory, so that the ranges are halved until it is known where memory ends. Mostly all fit.
+    let ends: Vec<usize> = (first..layers).filter(|end| may_end_at(&blueprint.config, *end)).collect();
+    let (mut least, mut most) = if fits(layers - 1)? { (ends.len(), ends.len()) } else { (0, ends.len() - 1) };
     while least < most {
         let middle = usize::midpoint(least, most);
-        if fits(middle)? { least = middle + 1 } else { most = middle }
+        if fits(ends[middle])? { least = middle + 1 } else { most = middle }
     }
-    let last = least.checked_sub(1);
-    estimate.largest_last_layer = last.filter(|last| *last >= first).map(|last| last as u32);
+    estimate.largest_last_layer = least.checked_sub(1).map(|last| ends[last] as u32);
     Ok(estimate)
 }
 
@@ -101,7 +101,7 @@ fn available(target: &Target) -> u64 {
 impl Situation<'_> {
     /// The estimate of one range, without the largest one.
     fn predict(&self, headers: &mut Headers, blueprint: &Blueprint, context: u32, requests: u32) -> Result<Estimate> {
-        let Blueprint { config, range, graph } = blueprint;
+        let Blueprint { config, graph, .. } = blueprint;
         let precision = self.options.precision;
         let wanted = graph.weights();
         let table = headers.of(&wanted)?;
@@ -139,7 +139,10 @@ impl Situation<'_> {
         };
         let activations = arena + scratch(rows);
         let reserved = if self.limit.is_some() { activations } else { 0 };
-        let output = if range.is_last() { config.vocab_size } else { context as usize * config.hidden_size };
+        let output = match &graph.output {
+            Output::Logits(logits) => logits.width,
+            parts @ Output::Parts(_) => context as usize * parts.widths().iter().map(|(_, width)| width).sum::<usize>(),
+        };
         let run_bytes = activations + (output * size_of::<f32>()) as u64;
         Ok(Estimate {
             weight_bytes,

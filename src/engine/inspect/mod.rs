@@ -2,6 +2,7 @@
 
 mod audit;
 mod blueprint;
+mod boundary;
 mod estimate;
 mod model_info;
 mod sampling;
@@ -9,6 +10,7 @@ mod sampling;
 pub(crate) use audit::audit_files;
 pub use audit::{AuditedFile, FileState};
 pub(crate) use blueprint::{Blueprint, range};
+pub use boundary::Boundary;
 pub use estimate::Estimate;
 pub(crate) use estimate::{Situation, estimate};
 pub use model_info::ModelInfo;

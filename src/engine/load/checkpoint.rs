@@ -66,6 +66,16 @@ impl Checkpoint {
         self.files.describe()
     }
 
+    /// Maps the tensors `wanted`; `None` if a file that holds them is not here. Fetches nothing.
+    pub(crate) fn load_here(&self, wanted: &[&Weight]) -> Result<Option<WeightTable>> {
+        for file in self.catalogue.files(wanted)? {
+            if !matches!(self.files.audit(file)?, FileState::Present { .. }) {
+                return Ok(None);
+            }
+        }
+        self.load(wanted, &mut Report::silent()).map(Some)
+    }
+
     /// Maps the tensors `wanted`. Files that are not here are fetched first.
     pub(crate) fn load(&self, wanted: &[&Weight], report: &mut Report) -> Result<WeightTable> {
         weights::load(&*self.files, &self.catalogue, wanted, &mut |event| report.event(event))

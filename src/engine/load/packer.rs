@@ -29,6 +29,16 @@ impl Packer {
         Self { precision, store, name }
     }
 
+    /// The number of the precision in the C interface and in frames, which never says that the best was asked for.
+    pub(crate) fn precision_code(&self) -> u32 {
+        match self.precision {
+            Precision::Auto | Precision::Exact => 1,
+            Precision::Int8 => 2,
+            Precision::Int4 => 3,
+            Precision::Int4Fine => 4,
+        }
+    }
+
     /// Bytes that the weights `wanted` take when they are packed.
     pub(crate) fn bytes(&self, wanted: &[&Weight], exact: &WeightTable) -> u64 {
         self.precision.bytes(wanted, |weight| exact.get(&weight.name).map_or(0, MappedTensor::len))

@@ -20,7 +20,7 @@ pub struct Step<'r, 'i> {
 ///
 /// Each request gets the bits it would get alone. The rows of all requests are run together, at most about 512 at a time: so the
 /// decode steps of many requests are one run, and a long prompt among them takes several. [`Request::output`] gives the result of
-/// each request until that request's next call.
+/// each request until that request's next call, and [`Request::frame`] as a frame.
 ///
 /// A request that is refused or cancelled keeps its position, and the others go on. Only an error that stops the whole run, such as
 /// memory running out, fails all requests of the call.
@@ -28,8 +28,8 @@ pub struct Step<'r, 'i> {
 /// Returns how each step ended, in the order of the steps. All requests must be on the shard of the first one.
 pub fn infer_batch(steps: &mut [Step]) -> Vec<Result<()>> {
     let tasks = steps.iter_mut().map(|step| Task {
+        rows: step.request.rows_of(step.input),
         request: step.request,
-        rows: step.input.rows(),
         logits: step.logits,
         best: 0,
     });

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::{Request, Task, advance};
 use crate::engine::io::{Input, Logits, Output};
 use crate::engine::run::Flags;
-use crate::engine::session::{Given, Sink};
+use crate::engine::session::{Given, Results, Sink};
 use crate::error::{ErrorKind, Result, bail, err};
-use crate::runtime::{Cancel, Rows};
+use crate::runtime::{Cancel, PartRows, Rows};
 
 /// Runs `input` through the shards of `requests` in turn: each shard takes what the one before gives. The layers of each shard must
 /// follow those of the one before, and all requests must be at one position.
@@ -23,9 +23,15 @@ use crate::runtime::{Cancel, Rows};
 /// [`InvalidArgument`](ErrorKind::InvalidArgument) if there are no requests or their layers do not follow one another, and the
 /// errors of [`infer`](Request::infer).
 pub fn infer_chain<'r>(requests: &'r mut [&mut Request], input: Input, logits: Logits) -> Result<Output<'r>> {
-    run_chain(requests, input, logits, (Sink::host(), 0), |_, _| Ok(()))?;
+    requests.last().map_or(Ok(()), |last| last.must_give_one_part())?;
+    chain(requests, input, logits)?;
     let last = requests.last().and_then(|last| last.output());
     last.ok_or_else(|| err!(Internal, "a run without a result"))
+}
+
+/// Does what [`infer_chain`] does, whatever parts come out of the last shard.
+pub(crate) fn chain(requests: &mut [&mut Request], input: Input, logits: Logits) -> Result<()> {
+    run_chain(requests, input, logits, (Sink::host(), 0), |_, _| Ok(()))
 }
 
 /// Runs the chain into `sink`, of whose last request so many of the largest logits may be wanted, and calls `finish` with that request
@@ -37,8 +43,9 @@ pub(super) fn run_chain<T>(
     sink: (Sink, usize),
     finish: impl FnOnce(&Request, Given) -> Result<T>,
 ) -> Result<T> {
-    check_chain(requests, input.rows()?.len())?;
-    let before = requests[0].position;
+    let Some(first) = requests.first() else { bail!(InvalidArgument, "no requests") };
+    let (before, tokens) = (first.position, first.rows_of(input)?.len());
+    check_chain(requests, tokens)?;
     let flags: Vec<Arc<Cancel>> = requests.iter().map(|request| Arc::clone(&request.cancel)).collect();
     let done = run_shards(requests, &flags, input, logits, sink).and_then(|given| {
         let last = requests.last().ok_or_else(|| err!(Internal, "a chain without an end"))?;
@@ -46,8 +53,7 @@ pub(super) fn run_chain<T>(
     });
     if let Err(error) = &done {
         for request in requests.iter_mut() {
-            request.results = None;
-            request.truncate(before)?;
+            request.take_back(before)?;
         }
         if error.kind() == ErrorKind::Cancelled {
             flags.iter().try_for_each(|flag| flag.clear())?;
@@ -123,13 +129,13 @@ fn run_shards(
             None => Sink::host(),
         };
         let (before, rest) = requests.split_at_mut(index);
-        let rows = match (before.last().map(|before| before.output()), &given) {
-            (None, _) => input.rows(),
+        let rows = match (before.last().map(|before| before.results.as_ref()), &given) {
+            (None, _) => rest[0].rows_of(input),
             (Some(_), Given::Device(kept)) => match &kept.rows {
                 Some(rows) => Ok(Rows::Device(rows, 0, kept.total)),
                 None => bail!(Internal, "no rows on the device"),
             },
-            (Some(Some(output)), _) => Input::Hidden(output.values()).rows(),
+            (Some(Some(results)), _) => Ok(handed_over(before, results)),
             (Some(None), _) => bail!(Internal, "a run without a result"),
         };
         let others = flags.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, flag)| flag);
@@ -142,6 +148,13 @@ fn run_shards(
         request.results = None;
     }
     Ok(given)
+}
+
+/// What the last of the requests `before` has given, for the next one to take as it lies.
+fn handed_over<'r>(before: &[&mut Request], results: &'r Results) -> Rows<'r> {
+    let roles = before.last().map(|last| last.shard.output_parts()).unwrap_or_default();
+    let parts = roles.iter().zip(results.parts());
+    Rows::Parts(parts.map(|((role, _), (values, width))| PartRows { role: *role, values, width }).collect())
 }
 
 /// Whether what request `index` gives can stay where it is for the next one to take.

@@ -8,7 +8,7 @@ use crate::engine::run::{Call, CallProgress, run_calls};
 use crate::engine::session::{Given, Results, Sink};
 use crate::engine::shard::Shard;
 use crate::error::{Error, Result, Site};
-use crate::runtime::{Cancel, Rows};
+use crate::runtime::{Cancel, OwnedPart, Rows};
 
 /// The input of every token so far: the request's memory between calls.
 #[derive(Debug)]
@@ -20,17 +20,20 @@ pub(super) struct History {
 #[derive(Debug)]
 enum OwnedRows {
     Ids(Vec<i64>),
-    /// Hidden states of this width.
-    Hidden(Vec<f32>, usize),
+    /// The parts of a boundary.
+    Parts(Vec<OwnedPart>),
 }
 
 impl History {
     /// A history with room for `capacity` tokens of input to `shard`, so that no call fails for lack of it: 8 bytes a token for ids,
-    /// 4 x `hidden_size` for hidden states. The system commits the pages as tokens come.
+    /// 4 for each value of a token that passes the boundary. The system commits the pages as tokens come.
     pub(super) fn new(shard: &Shard, capacity: usize) -> Result<Self> {
         drop(shard.loaded()?);
-        let width = shard.info().hidden_size as usize;
-        let row = if shard.info().is_first { size_of::<i64>() } else { width * size_of::<f32>() };
+        let widths = shard.input_parts();
+        let row = match widths.iter().map(|(_, width)| width * size_of::<f32>()).sum() {
+            0 => size_of::<i64>(),
+            row => row,
+        };
         let bytes = (capacity as u64).saturating_mul(row as u64);
         let memory = shard.budget.reserve(bytes, Site::Kv, "the input of a request without a cache")?;
         let refused = |_| Error::oom(Site::Kv, "cpu", bytes, "the input of a request without a cache");
@@ -39,9 +42,13 @@ impl History {
             ids.try_reserve_exact(capacity).map_err(refused)?;
             OwnedRows::Ids(ids)
         } else {
-            let mut values = Vec::new();
-            values.try_reserve_exact(capacity.saturating_mul(width)).map_err(refused)?;
-            OwnedRows::Hidden(values, width)
+            let mut parts = Vec::with_capacity(widths.len());
+            for (role, width) in widths.iter().copied() {
+                let mut values = Vec::new();
+                values.try_reserve_exact(capacity.saturating_mul(width)).map_err(refused)?;
+                parts.push(OwnedPart { role, values, width });
+            }
+            OwnedRows::Parts(parts)
         };
         Ok(Self { input, _memory: memory })
     }
@@ -55,7 +62,11 @@ impl History {
     pub(super) fn push(&mut self, rows: Rows) {
         match (&mut self.input, rows) {
             (OwnedRows::Ids(ids), Rows::Ids(more)) => ids.extend_from_slice(more),
-            (OwnedRows::Hidden(values, _), Rows::Hidden(more, _)) => values.extend_from_slice(more),
+            (OwnedRows::Parts(parts), Rows::Parts(more)) => {
+                for (part, more) in parts.iter_mut().zip(more.iter()) {
+                    part.values.extend_from_slice(more.values);
+                }
+            }
             // The request has checked that the input is of its shard's kind.
             _ => {}
         }
@@ -65,7 +76,11 @@ impl History {
     pub(super) fn truncate(&mut self, position: usize) {
         match &mut self.input {
             OwnedRows::Ids(ids) => ids.truncate(position),
-            OwnedRows::Hidden(values, width) => values.truncate(position * *width),
+            OwnedRows::Parts(parts) => {
+                for part in parts {
+                    part.values.truncate(position * part.width);
+                }
+            }
         }
     }
 
@@ -73,7 +88,7 @@ impl History {
     pub(super) fn rows(&self, range: Range<usize>) -> Rows<'_> {
         match &self.input {
             OwnedRows::Ids(ids) => Rows::Ids(&ids[range]),
-            OwnedRows::Hidden(values, width) => Rows::Hidden(&values[range.start * width..range.end * width], *width),
+            OwnedRows::Parts(parts) => Rows::Parts(parts.iter().map(OwnedPart::rows).collect()).slice(range),
         }
     }
 }

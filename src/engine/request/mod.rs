@@ -2,13 +2,14 @@
 
 mod batch;
 mod chain;
+mod frames;
 mod history;
 mod long_text;
 mod next_token;
 mod state;
 
 pub use batch::{Step, infer_batch};
-pub(crate) use chain::check_chain;
+pub(crate) use chain::{chain, check_chain};
 pub use chain::infer_chain;
 pub(crate) use next_token::{ChoiceStep, next_choice, next_choices};
 pub use next_token::{SampleStep, next_token, next_tokens};
@@ -44,6 +45,8 @@ pub struct Request {
     /// What the request keeps if it was made without a KV cache.
     history: Option<History>,
     results: Option<Results>,
+    /// The position that the results begin at, and whether positions were rotated as in a long text.
+    given_at: (usize, bool),
     cancel: Arc<Cancel>,
 }
 
@@ -105,6 +108,7 @@ impl Request {
             is_long: false,
             history,
             results: None,
+            given_at: (0, false),
             cancel,
         })
     }
@@ -158,19 +162,29 @@ impl Request {
     ///
     /// # Errors
     /// [`OutOfRange`](ErrorKind::OutOfRange) if a text that began as a short one becomes a long one, in a model that makes a
-    /// difference: see [`RequestOptions::long_context`].
+    /// difference: see [`RequestOptions::long_context`]. [`InvalidArgument`](ErrorKind::InvalidArgument) if several parts pass the boundary
+    /// behind the shard: [`infer_frame`](Self::infer_frame) gives them. For frames that are not the request's next one see [`Frame`].
+    ///
+    /// [`Frame`]: crate::Frame
     pub fn infer(&mut self, input: Input, logits: Logits) -> Result<Output<'_>> {
-        for outcome in advance(vec![Task { request: self, rows: input.rows(), logits, best: 0 }], Sink::host()) {
-            outcome?;
-        }
+        self.must_give_one_part()?;
+        self.run(input, logits)?;
         self.output().ok_or_else(|| err!(Internal, "a run without a result"))
     }
 
+    /// Does what [`infer`](Self::infer) does, whatever parts come out.
+    pub(crate) fn run(&mut self, input: Input, logits: Logits) -> Result<()> {
+        let task = Task { rows: self.rows_of(input), request: self, logits, best: 0 };
+        advance(vec![task], Sink::host()).into_iter().try_for_each(|outcome| outcome.map(drop))
+    }
+
     /// What the last call gave, whichever function it was. `None` before the first call, after one that failed, and after one whose
-    /// results went elsewhere: to the next shard of a chain, or to a sampler.
+    /// results went elsewhere: to the next shard of a chain, or to a sampler. Where several parts pass the boundary behind the shard it is
+    /// the hidden states alone, and [`frame`](Self::frame) gives all.
     pub fn output(&self) -> Option<Output<'_>> {
         let results = self.results.as_ref()?;
-        let values = ArrayView2::from_shape((results.rows, results.width), results.values()).ok()?;
+        let (values, width) = results.parts().next()?;
+        let values = ArrayView2::from_shape((results.rows, width), values).ok()?;
         Some(if self.shard.info().is_last { Output::Logits(values) } else { Output::Hidden(values) })
     }
 
@@ -272,16 +286,8 @@ impl Request {
                     );
                 }
             }
-            Rows::Hidden(..) if info.is_first => bail!(
-                InvalidArgument,
-                "input: hidden states given, but the shard starts at layer 0 and takes token ids"
-            ),
-            Rows::Hidden(_, width) if width != info.hidden_size as usize => bail!(
-                InvalidArgument,
-                "input: hidden states of width {width}, the model's hidden_size is {}",
-                info.hidden_size
-            ),
-            Rows::Hidden(..) | Rows::Device(..) => {}
+            Rows::Parts(parts) => self.check_parts(&parts)?,
+            Rows::Device(..) => {}
         }
         let (tokens, free) = (rows.len(), self.capacity - self.position);
         if tokens == 0 {
@@ -379,6 +385,7 @@ impl Task<'_, '_> {
         }
         match outcome {
             Ok((rows, given)) => {
+                request.given_at = (request.position, request.is_long);
                 request.position += rows.len();
                 request.shard.counters.tokens(rows.len());
                 match given {

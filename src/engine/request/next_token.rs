@@ -64,8 +64,8 @@ pub(crate) fn next_choices(steps: &mut [ChoiceStep]) -> Vec<Result<u32>> {
     let before: Vec<usize> = steps.iter().map(|step| step.request.position).collect();
     let tasks = steps.iter_mut().map(|step| Task {
         best: candidates(step.request, step.choose),
+        rows: step.request.rows_of(step.input),
         request: step.request,
-        rows: step.input.rows(),
         logits: Logits::Last,
     });
     let outcomes = advance(tasks.collect(), sink);
@@ -74,8 +74,7 @@ pub(crate) fn next_choices(steps: &mut [ChoiceStep]) -> Vec<Result<u32>> {
         .map(|((step, given), before)| {
             let chosen = chosen(step.request, given?, step.choose);
             if chosen.is_err() {
-                step.request.results = None;
-                step.request.truncate(before)?;
+                step.request.take_back(before)?;
             }
             chosen
         })

@@ -45,15 +45,15 @@ impl Call<'_> {
         self.progress.failed = Some(err!(Cancelled, "the request was cancelled"));
     }
 
-    /// The `[rows, width]` of what the call gives.
-    pub(super) fn output_shape(&self, shard: &Shard) -> (usize, usize) {
-        shard.info().output_shape(self.rows.len(), self.logits)
+    /// How many rows the call gives.
+    pub(super) fn output_rows(&self, shard: &Shard) -> usize {
+        shard.info().output_shape(self.rows.len(), self.logits).0
     }
 
     /// What the call, which was run on `shard`, has been given, or why it has failed: for a reason of its own or because the whole
     /// run was `stopped`.
     pub(crate) fn end(self, shard: &Shard, sink: &mut Sink, stopped: Option<&Error>) -> Result<Given> {
-        let (rows, _) = self.output_shape(shard);
+        let rows = self.output_rows(shard);
         match self.progress.failed.or_else(|| stopped.map(Error::copy)) {
             Some(error) => Err(error),
             None => Ok(sink.give(self.progress.first, rows)),

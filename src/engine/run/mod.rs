@@ -22,9 +22,8 @@ use pieces::Pieces;
 ///
 /// A call that is cancelled fails alone, and [`Call::end`] says so. An error that this function returns has failed all calls.
 pub(crate) fn run_calls(shard: &Shard, calls: &mut [Call], sink: &mut Sink) -> Result<()> {
-    let shapes = calls.iter().map(|call| call.output_shape(shard));
-    let (rows, width) = shapes.fold((0, 0), |(sum, _), (rows, width)| (sum + rows, width));
-    sink.reserve(rows, width, &shard.budget)?;
+    let rows = calls.iter().map(|call| call.output_rows(shard)).sum();
+    sink.reserve(rows, shard.output_widths(), &shard.budget)?;
     let mut may_rebuild = true;
     loop {
         let loaded = shard.loaded_to_run()?;

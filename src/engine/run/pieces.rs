@@ -90,8 +90,8 @@ impl<'r, 'c> Pieces<'r, 'c> {
         let rows = match &self.plan[..] {
             [one] => part(one),
             several => {
-                self.gathered = Gathered::new(several.iter().map(part), &self.shard.budget)?;
-                self.gathered.rows(self.shard.info().hidden_size as usize)
+                self.gathered = Gathered::new(&several.iter().map(part), &self.shard.budget)?;
+                self.gathered.rows()
             }
         };
         Ok(Some(Piece {

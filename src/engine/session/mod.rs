@@ -18,7 +18,8 @@ use crate::engine::load::Packer;
 use crate::engine::memory::{Budget, KvStore, Reservation, SHRINK_FROM, Slots, run_of};
 use crate::engine::options::{Device, Target};
 use crate::error::{Result, Site, bail};
-use crate::graph::{self, Graph, names};
+use crate::graph::names::{self, Name};
+use crate::graph::{self, Graph, PerPart};
 use crate::kept::{KeptShape, KvCache};
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
@@ -34,7 +35,8 @@ pub(crate) struct Session {
     pub rows: usize,
     /// Whether the session gives logits.
     pub is_last: bool,
-    width: usize,
+    /// The name and the width of each tensor that it gives.
+    gives: PerPart<(Name, usize)>,
     /// The device that the session runs on.
     pub device: Device,
     pub placement: Placement,
@@ -110,11 +112,9 @@ impl Session {
         placement: Placement,
         memory: Vec<Reservation>,
     ) -> Self {
-        let (is_last, width) = match graph.output {
-            graph::Output::Hidden(value) => (false, value.width),
-            graph::Output::Logits(value) => (true, value.width),
-        };
-        Self { dialect, rows, is_last, width, device, placement, memory, turn: None }
+        let is_last = matches!(graph.output, graph::Output::Logits(_));
+        let gives = graph.output.tensors();
+        Self { dialect, rows, is_last, gives, device, placement, memory, turn: None }
     }
 
     /// Waits for the run in progress, if the arena has room for one at a time.
@@ -138,23 +138,30 @@ impl Session {
             Dialect::Stock(session) => return session.run(input, batch, wanted, sink, cancel),
         };
         let Sink::Host(out) = sink else { bail!(Internal, "results on a device of a session that is not on one") };
-        let (name, rows) = match input {
-            Rows::Ids(ids) => (names::INPUT_IDS.c(), Tensor::new(ids, &[ids.len()])?),
-            Rows::Hidden(values, width) => (names::HIDDEN_IN.c(), Tensor::new(values, &[input.len(), width])?),
+        let rows = match input {
+            Rows::Ids(ids) => vec![(names::INPUT_IDS.c(), Tensor::new(ids, &[ids.len()])?)],
+            Rows::Parts(parts) => {
+                let tensors = parts.iter().map(|part| Tensor::new(part.values, &[input.len(), part.width]));
+                let names = parts.iter().map(|part| part.role.input().c());
+                names.zip(tensors).map(|(name, tensor)| Ok((name, tensor?))).collect::<Result<_>>()?
+            }
             Rows::Device(..) => bail!(Internal, "rows on a device for a session that is not on one"),
         };
         let address = [batch.address()];
         let address = Tensor::new(&address, &[1])?;
         let gives = if self.is_last { wanted.len() } else { input.len() };
         let wanted = Tensor::new(wanted, &[wanted.len()])?;
-        let mut out = TensorMut::new(out.rows_mut(0..gives)?, &[gives, self.width])?;
-        let mut values = Values::new(3, 1);
-        values.input(name, &rows);
+        let out = self.gives.iter().zip(out.rows_mut(0..gives)?);
+        let mut out = out.map(|((_, width), out)| TensorMut::new(out, &[gives, *width])).collect::<Result<Vec<_>>>()?;
+        let mut values = Values::new(2 + rows.len(), out.len());
+        for (name, rows) in &rows {
+            values.input(name, rows);
+        }
         values.input(names::BATCH.c(), &address);
         if self.is_last {
             values.input(names::LOGIT_ROWS.c(), &wanted);
         }
-        values.output(if self.is_last { names::LOGITS.c() } else { names::HIDDEN_OUT.c() }, &mut out);
+        self.gives.iter().zip(&mut out).for_each(|((name, _), out)| values.output(name.c(), out));
         session.run(&mut values, cancel, input.len() > SHRINK_FROM)
     }
 
@@ -213,7 +220,7 @@ impl Session {
     pub(crate) fn results_on_device(&self) -> Option<(Device, Dtype)> {
         match &self.dialect {
             Dialect::Native(_) => None,
-            Dialect::Stock(session) => Some((self.device, session.dtype())),
+            Dialect::Stock(session) => session.passes_on_device().then(|| (self.device, session.dtype())),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::memory::{Budget, Reservation};
 use crate::error::{Error, Result, Site, err};
+use crate::graph::PerPart;
 use crate::runtime::DeviceRows;
 
 /// Where the results of a call go, run after run: hidden states of every row, or logits of the rows that are wanted.
@@ -30,7 +31,7 @@ pub(crate) enum Given {
 impl Sink {
     /// A sink for the requests' output.
     pub(crate) fn host() -> Self {
-        Self::Host(Host { block: None, width: 0, written: 0 })
+        Self::Host(Host { block: None, rows: 0, widths: PerPart::default(), written: 0 })
     }
 
     /// A sink that leaves hidden states on the device.
@@ -53,12 +54,12 @@ impl Sink {
         }
     }
 
-    /// Makes room for all the rows of a call.
-    pub(crate) fn reserve(&mut self, rows: usize, width: usize, budget: &Arc<Budget>) -> Result<()> {
+    /// Makes room for all the rows of a call, of these widths.
+    pub(crate) fn reserve(&mut self, rows: usize, widths: PerPart<usize>, budget: &Arc<Budget>) -> Result<()> {
         match self {
             Self::Host(host) => {
-                host.width = width;
-                host.block_mut()?.reserve(rows * width, budget)?;
+                (host.rows, host.widths) = (rows, widths);
+                host.block_mut()?.reserve(rows * widths.iter().sum::<usize>(), budget)?;
             }
             Self::Device(kept) => kept.total = rows,
             Self::Best(_) => {}
@@ -103,8 +104,8 @@ impl Sink {
     pub(crate) fn give(&mut self, first: usize, rows: usize) -> Given {
         match self {
             Self::Host(Host { block: None, .. }) => Given::Nothing,
-            Self::Host(Host { block: Some(block), width, .. }) => {
-                Given::Rows(Results { block: Arc::clone(block), first, rows, width: *width })
+            Self::Host(Host { block: Some(block), rows: all, widths, .. }) => {
+                Given::Rows(Results { block: Arc::clone(block), all: *all, first, rows, widths: *widths })
             }
             Self::Device(kept) => {
                 let gone = OnDevice { total: 0, done: 0, rows: None, memory: None };
@@ -122,16 +123,24 @@ impl Sink {
 pub(crate) struct Host {
     /// Nobody else reads it until the call is over.
     block: Option<Arc<Block>>,
-    width: usize,
+    /// Rows of the whole call.
+    rows: usize,
+    /// The width of each part of a row.
+    widths: PerPart<usize>,
     written: usize,
 }
 
 impl Host {
-    /// Room for the `rows` of the run in progress, counted from its first one.
-    pub(crate) fn rows_mut(&mut self, rows: Range<usize>) -> Result<&mut [f32]> {
-        let (first, width) = (self.written, self.width);
-        let values = &mut self.block_mut()?.values;
-        Ok(&mut values[(first + rows.start) * width..(first + rows.end) * width])
+    /// Room for each part of the `rows` of the run in progress, counted from its first one.
+    pub(crate) fn rows_mut(&mut self, rows: Range<usize>) -> Result<Vec<&mut [f32]>> {
+        let (all, widths, first) = (self.rows, self.widths, self.written);
+        let mut rest = &mut self.block_mut()?.values[..];
+        let part = |width: &usize| {
+            let (part, behind) = std::mem::take(&mut rest).split_at_mut(all * width);
+            rest = behind;
+            &mut part[(first + rows.start) * width..(first + rows.end) * width]
+        };
+        Ok(widths.iter().map(part).collect())
     }
 
     fn block_mut(&mut self) -> Result<&mut Block> {
@@ -139,7 +148,7 @@ impl Host {
     }
 }
 
-/// Memory for the results of a call. The requests of a batch share one block, so that one run writes the rows of all.
+/// Memory for the results of a call: all rows of a part, then those of the next. The requests of a batch share one block, so that one run writes the rows of all.
 #[derive(Debug, Default)]
 struct Block {
     values: Vec<f32>,
@@ -167,15 +176,24 @@ impl Block {
 #[derive(Debug, Clone)]
 pub(crate) struct Results {
     block: Arc<Block>,
+    /// Rows of the whole call.
+    all: usize,
     first: usize,
     pub rows: usize,
-    pub width: usize,
+    widths: PerPart<usize>,
 }
 
 impl Results {
-    /// The values, row after row.
-    pub(crate) fn values(&self) -> &[f32] {
-        &self.block.values[self.first * self.width..][..self.rows * self.width]
+    /// The values of each part, row after row, and their width.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&[f32], usize)> {
+        let begins = self.widths.iter().scan(0, |end, width| {
+            *end += self.all * width;
+            Some(*end - self.all * width)
+        });
+        let part = |(begin, width): (usize, &usize)| {
+            (&self.block.values[begin + self.first * width..][..self.rows * width], *width)
+        };
+        begins.zip(self.widths.iter()).map(part)
     }
 }
 

@@ -117,6 +117,11 @@ impl StockSession {
         }
     }
 
+    /// Whether what it gives can stay on the device for the next session there.
+    pub(crate) fn passes_on_device(&self) -> bool {
+        self.session.is_simple()
+    }
+
     /// The type that the session computes in.
     pub(crate) fn dtype(&self) -> Dtype {
         self.session.dtype()
@@ -151,7 +156,7 @@ impl StockSession {
             largest.run.resize_with(wanted.len(), || Best::Candidates(Vec::new()));
         }
         // A step runs one row, unless the row is one of many that stay on the device.
-        let steps = !matches!(sink, Sink::Device(kept) if kept.total > 1);
+        let steps = self.session.is_simple() && !matches!(sink, Sink::Device(kept) if kept.total > 1);
         for group in groups(&segments, steps) {
             let done = match group {
                 [segment] if !(steps && segment.is_single()) => self.pass(width, segment, input, wanted, sink, cancel),
@@ -194,7 +199,7 @@ impl StockSession {
                 // This is a prompt's last token, and beside the prompt one row of logits costs nothing.
                 for row in segment.out.clone() {
                     let mut whole = logits(width)?;
-                    run(Take::Host(&mut whole))?;
+                    run(Take::Host(vec![&mut whole]))?;
                     largest.run[row] = Best::Whole(whole);
                 }
                 Ok(())
@@ -213,7 +218,7 @@ impl StockSession {
         let (cache, first) = segments[0].slot;
         let source = match input {
             Rows::Device(rows, ..) => Some(rows),
-            Rows::Ids(_) | Rows::Hidden(..) => None,
+            Rows::Ids(_) | Rows::Parts(_) => None,
         };
         let reserve = |bytes| -> Result<Box<dyn Reserved>> {
             Ok(Box::new(self.budget.reserve(bytes, Site::Run, "a decode step's input and output")?))
@@ -226,9 +231,11 @@ impl StockSession {
                 let ids: Vec<i64> = rows().filter_map(Rows::ids).flatten().copied().collect();
                 step.run(&self.session, Rows::Ids(&ids), &positions, cancel)
             }
-            Rows::Hidden(_, width) if segments.len() > 1 => {
-                let hidden: Vec<f32> = rows().filter_map(Rows::hidden).flatten().copied().collect();
-                step.run(&self.session, Rows::Hidden(&hidden, width), &positions, cancel)
+            Rows::Parts(parts) if segments.len() > 1 => {
+                let parts_of = |rows: Rows<'_>| rows.parts().first().map(|part| part.values.to_vec());
+                let hidden: Vec<f32> = rows().filter_map(parts_of).flatten().collect();
+                let width = parts.first().map_or(0, |part| part.width);
+                step.run(&self.session, Rows::hidden(&hidden, width), &positions, cancel)
             }
             _ => step.run(&self.session, input.slice(segments[0].rows.clone()), &positions, cancel),
         }?;
@@ -248,7 +255,7 @@ fn take(step: &mut DecodeStep, width: usize, segments: &[SlotSegment], sink: &mu
         Sink::Host(host) => {
             step.fetch()?;
             for (row, segment) in taken() {
-                step.row(row, host.rows_mut(segment.out.clone())?);
+                host.rows_mut(segment.out.clone())?.into_iter().for_each(|to| step.row(row, to));
             }
         }
         Sink::Device(kept) => kept.rows = Some(step.out().clone()),

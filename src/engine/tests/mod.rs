@@ -3,4 +3,5 @@
 mod half;
 mod models;
 mod recovery;
+pub(crate) mod two_parts;
 mod vocabulary;

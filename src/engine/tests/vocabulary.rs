@@ -46,7 +46,7 @@ const ROTATIONS: [(f64, usize); 3] = [(10_000.0, HEAD_DIM / 2), (50.0, HEAD_DIM 
 /// scale. 1e-6 was measured.
 const TOLERANCE: f64 = 1e-5;
 
-fn config() -> ModelConfig {
+pub(super) fn config() -> ModelConfig {
     let read = |theta: f64, pairs: usize| {
         let config = format!(
             r#"{{"model_type": "llama", "hidden_size": {WIDTH}, "intermediate_size": 8, "num_hidden_layers": 9,
@@ -62,7 +62,7 @@ fn config() -> ModelConfig {
 }
 
 /// A checkpoint of the tensors that `graph` reads.
-fn checkpoint(graph: &Graph, folder: &Path) -> PathBuf {
+pub(super) fn checkpoint(graph: &Graph, folder: &Path) -> PathBuf {
     let tensors: BTreeMap<&str, (Vec<usize>, Vec<u8>)> = graph
         .weights()
         .into_iter()
@@ -89,7 +89,7 @@ fn shard(graph: Graph, range: Range, path: &Path, engine: &Engine) -> Result<Arc
     Shard::build(recipe, options, &engine.budget, &engine.counters, report).map(Arc::new)
 }
 
-fn engine(stock_operators: bool, precision: Precision) -> Engine {
+pub(super) fn engine(stock_operators: bool, precision: Precision) -> Engine {
     let options = EngineOptions { stock_operators, precision, pack_cache: PackCache::Off, ..EngineOptions::default() };
     Engine::new(options).unwrap()
 }
@@ -108,7 +108,7 @@ fn built(case: &Case) -> Graph {
     let attended = g.attention([x, kv, kv], usual(0));
     let own = (case.build)(&mut g, x);
     let y = g.add(own, attended, 1.0);
-    g.finish(graph::Input::Hidden(x), Output::Hidden(y))
+    g.finish(graph::Input::hidden(x), Output::hidden(y))
 }
 
 fn expected(case: &Case, x: &Rows) -> Rows {
@@ -305,6 +305,6 @@ fn values_of_parts_are_called_after_the_whole() {
     let whole = Linear::new(&full("mlp.gate_up_proj"), WIDTH, 6, false);
     let y = g.gated(x, whole.rows(0..2), whole.rows(2..4), Activation::Silu);
     let z = g.linear(x, whole.rows(4..6));
-    let graph = g.finish(graph::Input::Hidden(x), Output::Hidden(x));
+    let graph = g.finish(graph::Input::hidden(x), Output::hidden(x));
     assert_eq!([y, z].map(|value| graph.name(value)), ["layers.1.mlp.gated", "layers.1.mlp.gate_up_proj"]);
 }

@@ -11,7 +11,8 @@
 /// Holds at most one shard of a model and replaces it safely.
 ///
 /// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
-/// _get_sampler_options, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint, _save_checkpoint.
+/// _get_sampler_options, _get_boundary, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint,
+/// _save_checkpoint.
 pub struct ortshard_engine {
     _private: [u8; 0],
 }
@@ -28,9 +29,9 @@ pub struct ortshard_shard {
 /// A sequence of tokens on a shard: a KV cache and a position in it.
 ///
 /// Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel,
-/// _clear_cancel, _fork, _export_state, _import_state; ortshard_chain_infer() and ortshard_chain_sample() for many
-/// shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many requests at once;
-/// ortshard_generation_create().
+/// _clear_cancel, _frame_pieces, _fork, _export_state, _import_state; ortshard_chain_infer() and
+/// ortshard_chain_sample() for many shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many
+/// requests at once; ortshard_generation_create().
 pub struct ortshard_request {
     _private: [u8; 0],
 }

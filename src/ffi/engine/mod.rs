@@ -1,5 +1,6 @@
 //! Engines: options, specs, loading, and what is asked of them.
 
+pub(super) mod boundary;
 pub(super) mod checkpoint;
 pub(super) mod estimate;
 pub(super) mod fetch;

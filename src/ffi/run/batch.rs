@@ -68,12 +68,17 @@ pub unsafe extern "C" fn ortshard_batch_infer(
             Ok(item)
         });
         let mut items: Vec<Result<Item<Logits>, Failure>> = prepared.collect();
+        let before: Vec<usize> =
+            items.iter().map(|item| item.as_ref().map_or(0, |item| item.running.request.position())).collect();
         let steps = items.iter_mut().flatten().filter_map(|item| {
             let input = item.values.input().ok()?;
             Some(Step { request: &mut item.running.request, input, logits: item.with })
         });
         let ran = infer_batch(&mut steps.collect::<Vec<_>>());
-        let outcomes = show(items, ran, |index, item, ()| outputs.set(index, item.running.show()));
+        let outcomes = show(items, ran, |index, item, ()| {
+            outputs.set(index, item.running.show(before[index], None)?);
+            Ok(())
+        });
         // SAFETY: as above.
         unsafe { report(requests, "requests", statuses, outcomes) }
     })
@@ -129,7 +134,10 @@ pub unsafe extern "C" fn ortshard_batch_sample(
             Some(SampleStep { request: &mut item.running.request, input, sampler: &mut item.with })
         });
         let ran = next_tokens(&mut steps.collect::<Vec<_>>());
-        let outcomes = show(items, ran, |index, _, id| ids.set(index, id.into()));
+        let outcomes = show(items, ran, |index, _, id| {
+            ids.set(index, id.into());
+            Ok(())
+        });
         // SAFETY: as above.
         unsafe { report(requests, "requests", statuses, outcomes) }
     })

@@ -20,7 +20,7 @@ use crate::ffi::run::request::logits_of;
 use crate::ffi::run::running::Entered;
 use crate::ffi::run::tensor::{NOTHING, Values, ortshard_tensor};
 use crate::ffi::text::sampler;
-use crate::{Request, infer_chain, next_token};
+use crate::{Request, engine, next_token};
 
 /// Runs `input` through the shards of `count` requests in turn, and moves their positions on.
 ///
@@ -58,11 +58,16 @@ pub unsafe extern "C" fn ortshard_chain_infer(
         if let (Some(last), tokens) = (chain.entered.last_mut(), chain.values.tokens()) {
             last.prepare(tokens, logits)?;
         }
-        chain.run(|requests, input| infer_chain(requests, input, logits).map(drop))?;
-        if let Some(last) = chain.entered.last_mut() {
-            output.set(last.show());
+        let before = chain.entered.first().map_or(0, |first| first.request.position());
+        chain.run(|requests, input| engine::chain(requests, input, logits))?;
+        let Some((last, others)) = chain.entered.split_last_mut() else { return Ok(()) };
+        let shown = last.show(before, None).inspect(|shown| output.set(*shown)).map(drop);
+        if shown.is_err() {
+            // The last request has gone back already.
+            others.iter_mut().try_for_each(|other| other.request.take_back(before))?;
         }
-        Ok(())
+        chain.entered.iter().for_each(Entered::moved);
+        shown
     })
 }
 
@@ -118,11 +123,14 @@ impl Chain<'_> {
     ) -> Result<Self, Failure> {
         let input = input.ok_or_else(|| Failure::null("input"))?;
         // SAFETY: the caller's promise.
-        let entered = unsafe { enter_all(requests, count) }?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut entered = unsafe { enter_all(requests, count) }?.into_iter().collect::<Result<Vec<_>, _>>()?;
         // The input may lie in what one of the requests gave last, which the run writes over.
         // SAFETY: as above.
         let values = unsafe { input.values() }?;
-        let values = entered.iter().try_fold(values, |values, running| values.out_of(&running.output))?;
+        let values = entered.iter().try_fold(values, |values, running| values.out_of(&running.lent))?;
+        for running in &mut entered {
+            running.forget();
+        }
         Ok(Self { entered, values })
     }
 

@@ -42,11 +42,11 @@ pub(in crate::ffi) unsafe fn items<'a, T>(
     mut with: impl FnMut(usize) -> Result<T, Failure>,
 ) -> Vec<Result<Item<'a, T>, Failure>> {
     // Inputs may lie in what any request of the call gave last, which the run writes over.
-    let written: Vec<_> = entered.iter().flatten().map(|running| running.output.clone()).collect();
+    let written: Vec<_> = entered.iter().flatten().map(|running| running.lent.clone()).collect();
     let item = |((index, running), input): ((usize, Result<Entered, Failure>), &ortshard_tensor)| {
         let (running, with) = (running?, with(index)?);
         // SAFETY: the caller's promise.
-        let values = written.iter().try_fold(unsafe { input.values() }?, Values::out_of)?;
+        let values = written.iter().try_fold(unsafe { input.values() }?, |values, lent| values.out_of(lent))?;
         values.input()?;
         Ok(Item { running, values, with })
     };
@@ -57,15 +57,15 @@ pub(in crate::ffi) unsafe fn items<'a, T>(
 pub(in crate::ffi) fn show<T, G>(
     items: Vec<Result<Item<T>, Failure>>,
     ran: Vec<crate::Result<G>>,
-    show: impl Fn(usize, &mut Item<T>, G),
+    show: impl Fn(usize, &mut Item<T>, G) -> Result<(), Failure>,
 ) -> Vec<Result<(), Failure>> {
     let mut ran = ran.into_iter();
     let outcome = |(index, item): (usize, Result<Item<T>, Failure>)| {
         let mut item = item?;
         let given = ran.next().unwrap_or_else(|| Err(crate::error::err!(Internal, "a request without an outcome")))?;
-        show(index, &mut item, given);
+        let shown = show(index, &mut item, given);
         item.running.moved();
-        Ok(())
+        shown
     };
     items.into_iter().enumerate().map(outcome).collect()
 }

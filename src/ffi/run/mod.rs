@@ -2,6 +2,8 @@
 
 pub(super) mod batch;
 pub(super) mod chain;
+pub(super) mod frame;
+pub(super) mod frame_pieces;
 pub(super) mod many;
 pub(super) mod request;
 pub(super) mod request_options;

@@ -16,7 +16,7 @@ use crate::ffi::run::request_options::{
 use crate::ffi::run::running::{Entered, Running, enter, handle_on};
 use crate::ffi::run::tensor::{NOTHING, Values, ortshard_tensor};
 use crate::ffi::text::sampler;
-use crate::{Logits, Request, next_token};
+use crate::{FramePieces, Logits, Request, next_token};
 
 /// Creates a request at position 0 on `shard`, which it keeps alive. NULL `options`: the defaults.
 ///
@@ -35,8 +35,8 @@ pub unsafe extern "C" fn ortshard_request_create(
         // SAFETY: as above.
         let shard = unsafe { borrow(shard, "shard") }?;
         // SAFETY: as above.
-        let (options, hidden) = unsafe { request_options(options) }?;
-        out.set(handle_on(Running::new(Request::new(&shard, options)?, hidden)));
+        let (options, how) = unsafe { request_options(options) }?;
+        out.set(handle_on(Running::new(Request::new(&shard, options)?, how)));
         Ok(())
     })
 }
@@ -135,7 +135,7 @@ unsafe fn enter_with<'a>(
     }
     // SAFETY: as above.
     let running = unsafe { enter(request, "request") }?;
-    let values = Values::Ids(ids).out_of(&running.output)?;
+    let values = Values::Ids(ids).out_of(&running.lent)?;
     Ok((running, values))
 }
 
@@ -149,6 +149,8 @@ unsafe fn enter_with<'a>(
 /// byte_length, or a dimension that is not positive; OUT_OF_RANGE for an id that is not in the vocabulary, or if a short
 /// text becomes a long one (ortshard_request_options's long_context); CONTEXT_FULL if the tokens do not fit into what is
 /// left of the capacity; CANCELLED; STALE_SHARD; OUT_OF_MEMORY (site RUN, or KV with the option no_cache); ONNXRUNTIME.
+/// For frames: MALFORMED, UNSUPPORTED, INVALID_ARGUMENT and INVALID_STATE, as the section on them says, and OUT_OF_RANGE
+/// for a number beyond the type that the output has, with the option refuse_beyond.
 /// Threads: one call at a time. Ownership: output->data belongs to the request and lives until the request's next run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_infer(
@@ -293,7 +295,7 @@ unsafe fn infer(
     let mut running = unsafe { enter(request, "request") }?;
     let logits = logits_of(logits)?;
     // SAFETY: as above.
-    let values = unsafe { input.values() }?.out_of(&running.output)?;
+    let values = unsafe { input.values() }?.out_of(&running.lent)?;
 
     let promised = running.prepare(values.tokens(), logits)?;
     if let Some((data, capacity)) = buffer {
@@ -312,15 +314,31 @@ unsafe fn infer(
         }
     }
 
-    running.request.infer(values.input()?, logits)?;
-    let mut shown = running.show();
-    if let (Some((buffer, _)), false) = (buffer, shown.data.is_null()) {
+    let before = running.request.position();
+    running.request.run(values.input()?, logits)?;
+    let write = |frame: &FramePieces, buffer: *mut c_void| {
+        let mut to = buffer.cast::<u8>();
+        for piece in frame.pieces() {
+            // SAFETY: the buffer has room for the frame, as was checked; it is not the request's own memory.
+            unsafe {
+                std::ptr::copy(piece.as_ptr(), to, piece.len());
+                to = to.add(piece.len());
+            }
+        }
+        buffer.cast_const()
+    };
+    let write = buffer.map(|(buffer, _)| move |frame: &FramePieces| write(frame, buffer));
+    let write = write.as_ref().map(|write| write as &dyn Fn(&FramePieces) -> *const c_void);
+    let shown = running.show(before, write);
+    running.moved();
+    let mut shown = shown?;
+    let is_elsewhere = buffer.is_some_and(|(buffer, _)| shown.data == buffer);
+    if let (Some((buffer, _)), false, false) = (buffer, shown.data.is_null(), is_elsewhere) {
         // SAFETY: the buffer has that much room, as was checked; it is not the request's own memory.
         unsafe { std::ptr::copy(shown.data.cast::<u8>(), buffer.cast(), shown.byte_length) };
         shown.data = buffer;
     }
     output.set(shown);
-    running.moved();
     Ok(())
 }
 

@@ -22,6 +22,9 @@
 //!     last shard:     logits, F32 [1, rows, vocab_size]; rows is 1, n or 0 (ORTSHARD_LOGITS_*)
 //!     other shards:   hidden states [1, n, hidden_size] for the next shard: F32, or as the option hidden_dtype says
 //!
+//! Between processes frames travel (ORTSHARD_OUTPUT_FRAME), which other shards take as inputs, too.
+//! Where several parts pass a boundary there is no other way.
+//!
 //! So one tensor can travel through all shards, as `input` and `output` of the same call:
 //!
 //!     for (int i = 0; i < shard_count; i++)
@@ -31,11 +34,11 @@
 //! call of _infer, _infer_into, _logits or _sample, of a batch or of a chain with that request, also one that fails. No
 //! other function touches it.
 
-use crate::RequestOptions;
 use crate::ffi::basics::constants::{ORTSHARD_DTYPE_AUTO, ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32};
 use crate::ffi::frame::constants::constants;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::versioned::{initial, read};
+use crate::{Beyond, FrameOptions, PartType, RequestOptions};
 
 constants! {
     /// Which logits a last shard gives.
@@ -46,6 +49,19 @@ constants! {
         ORTSHARD_LOGITS_ALL = 1,
         /// No logits: [1, 0, vocab_size]. The call only fills the KV cache.
         ORTSHARD_LOGITS_NONE = 2,
+    }
+}
+
+constants! {
+    /// What the hidden states are that a request gives.
+    enum ortshard_output {
+        /// A tensor [1, n, hidden_size]. Where several parts pass the boundary, runs are INVALID_ARGUMENT.
+        ORTSHARD_OUTPUT_TENSOR = 0,
+        /// A frame: a tensor of the type ORTSHARD_DTYPE_FRAME, [size], whose bytes can be sent as they are.
+        ORTSHARD_OUTPUT_FRAME = 1,
+        /// A frame in pieces, which ortshard_request_frame_pieces() gives without a copy. The tensor, of the type
+        /// ORTSHARD_DTYPE_FRAME, has no data and tells the frame's bytes.
+        ORTSHARD_OUTPUT_PIECES = 2,
     }
 }
 
@@ -82,28 +98,50 @@ pub struct ortshard_request_options {
     /// one. So a long prompt that comes in several calls needs this, in the requests on all shards. A short text that
     /// becomes long must be run again: that call is OUT_OF_RANGE, and nothing changes.
     pub long_context: i64,
+    /// What hidden states come as: an ORTSHARD_OUTPUT_* constant. In ortshard_request_infer_into() FRAME and PIECES
+    /// are the same: the frame is written into the buffer.
+    pub output: i32,
+    /// What the per-layer inputs in frames are, where a boundary has them, as hidden_dtype says it of hidden states.
+    pub per_layer_dtype: i32,
+    /// Not 0: a number beyond the largest of F16 or BF16 is not rounded to that, but makes the run OUT_OF_RANGE.
+    pub refuse_beyond: i64,
 }
 
 initial!(ortshard_request_options, ortshard_request_options_init);
 
-/// The options, and as what the request gives hidden states.
+/// How a request gives hidden states.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ffi) struct HowGiven {
+    /// An `ORTSHARD_OUTPUT_*` constant.
+    pub(in crate::ffi) output: i32,
+    pub(in crate::ffi) frame: FrameOptions,
+}
+
+/// The options, and how the request gives hidden states.
 ///
 /// # Safety
 /// `options` is NULL or as the header says.
 pub(in crate::ffi) unsafe fn request_options(
     options: *const ortshard_request_options,
-) -> Result<(RequestOptions, i32), Failure> {
+) -> Result<(RequestOptions, HowGiven), Failure> {
     // SAFETY: the caller's promise.
     let options = unsafe { read(options) }?;
-    let hidden = match options.hidden_dtype {
-        ORTSHARD_DTYPE_AUTO | ORTSHARD_DTYPE_F32 => ORTSHARD_DTYPE_F32,
-        rounded @ (ORTSHARD_DTYPE_F16 | ORTSHARD_DTYPE_BF16) => rounded,
-        other => {
-            let message = format!("hidden_dtype is {other}, not ORTSHARD_DTYPE_AUTO, _F32, _F16 or _BF16");
-            return Err(Failure::invalid(message));
-        }
+    let dtype = |name: &str, code: i32| match code {
+        ORTSHARD_DTYPE_AUTO | ORTSHARD_DTYPE_F32 => Ok(PartType::F32),
+        ORTSHARD_DTYPE_F16 => Ok(PartType::F16),
+        ORTSHARD_DTYPE_BF16 => Ok(PartType::Bf16),
+        other => Err(Failure::invalid(format!("{name} is {other}, not ORTSHARD_DTYPE_AUTO, _F32, _F16 or _BF16"))),
+    };
+    let output = options.output;
+    if !matches!(output, ORTSHARD_OUTPUT_TENSOR | ORTSHARD_OUTPUT_FRAME | ORTSHARD_OUTPUT_PIECES) {
+        return Err(Failure::invalid(format!("output is {output}, not an ORTSHARD_OUTPUT_* constant")));
+    }
+    let frame = FrameOptions {
+        hidden_states: dtype("hidden_dtype", options.hidden_dtype)?,
+        per_layer_inputs: dtype("per_layer_dtype", options.per_layer_dtype)?,
+        beyond: if options.refuse_beyond == 0 { Beyond::Saturate } else { Beyond::Refuse },
     };
     let ortshard_request_options { capacity, prefill_chunk, .. } = options;
     let (no_cache, long_context) = (options.no_cache != 0, options.long_context != 0);
-    Ok((RequestOptions { capacity, prefill_chunk, no_cache, long_context }, hidden))
+    Ok((RequestOptions { capacity, prefill_chunk, no_cache, long_context }, HowGiven { output, frame }))
 }

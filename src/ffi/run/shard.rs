@@ -71,10 +71,10 @@ pub struct ortshard_shard_info {
     /// Nodes that run on the processor: all if that is `device`, and on another device those that its provider does not
     /// take.
     pub cpu_nodes: u32,
-    /// Tensors that come in at a time: 1 for every model of this version. A program that carries tensors between shards
-    /// itself must refuse a shard of more, since a later version may run models whose boundaries have several parts.
+    /// Parts that come in at a time: 1 for ids and for hidden states alone. Where several pass the boundary in front of
+    /// the shard, it takes frames only.
     pub input_parts: u32,
-    /// Tensors that come out at a time, likewise.
+    /// Parts that come out at a time, likewise: where there are several, requests give frames only.
     pub output_parts: u32,
     /// Tokens that a text may have for its positions to be rotated as in short texts (LongRoPE: Phi-3.5, Phi-4-mini). In
     /// a text of more all positions are rotated in another way: see ortshard_request_options's long_context. 0: the
@@ -178,8 +178,8 @@ fn describe(info: &ShardInfo) -> ortshard_shard_info {
         requested_device_index,
         nodes: info.nodes,
         cpu_nodes: info.cpu_nodes,
-        input_parts: 1,
-        output_parts: 1,
+        input_parts: info.input_parts,
+        output_parts: info.output_parts,
         short_context: info.short_context.into(),
     }
 }

@@ -13,19 +13,20 @@ use std::ops::Range;
 use half::{bf16, f16};
 use ndarray::ArrayView2;
 
-use crate::Input;
 use crate::error::{Error, Site};
 use crate::ffi::basics::constants::{
-    ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_I32, ORTSHARD_DTYPE_I64,
+    ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_FRAME, ORTSHARD_DTYPE_I32,
+    ORTSHARD_DTYPE_I64,
 };
 use crate::ffi::frame::buffers::array;
 use crate::ffi::frame::failure::Failure;
+use crate::{Frame, Input};
 
 /// A tensor in memory. Its layout is final, so it has no struct_size.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ortshard_tensor {
-    /// Element type: ORTSHARD_DTYPE_I32, _I64, _F32, _F16 or _BF16.
+    /// Element type: ORTSHARD_DTYPE_I32, _I64, _F32, _F16 or _BF16; or _FRAME, whose shape is [byte_length].
     pub dtype: i32,
     /// Number of dimensions, at most 4.
     pub rank: u32,
@@ -45,6 +46,7 @@ pub(in crate::ffi) const NOTHING: ortshard_tensor =
 pub(in crate::ffi) enum Values<'a> {
     Ids(Cow<'a, [i64]>),
     Hidden { values: Cow<'a, [f32]>, tokens: usize },
+    Frame(Frame<'a>),
 }
 
 impl ortshard_tensor {
@@ -60,7 +62,7 @@ impl ortshard_tensor {
         }
     }
 
-    /// Token ids `[n]` or `[1, n]`, or hidden states `[n, width]` or `[1, n, width]`.
+    /// Token ids `[n]` or `[1, n]`, hidden states `[n, width]` or `[1, n, width]`, or a frame `[bytes]`.
     ///
     /// # Safety
     /// `data` is NULL or points to `byte_length` readable bytes, unchanged for `'a`.
@@ -70,6 +72,7 @@ impl ortshard_tensor {
             ORTSHARD_DTYPE_I64 => ("token ids", 1, 8),
             ORTSHARD_DTYPE_F32 => ("hidden states", 2, 4),
             ORTSHARD_DTYPE_F16 | ORTSHARD_DTYPE_BF16 => ("hidden states", 2, 2),
+            ORTSHARD_DTYPE_FRAME => ("frames", 1, 1),
             other => {
                 return Err(Failure::invalid(format!("input->dtype is {other}, none that this version knows")));
             }
@@ -118,6 +121,13 @@ impl ortshard_tensor {
                 let ids = unsafe { array::<i32>(self.data.cast(), count, DATA) }?;
                 return Ok(Values::Ids(Cow::Owned(converted(&ids, i64::from)?)));
             }
+            ORTSHARD_DTYPE_FRAME => {
+                // SAFETY: as above.
+                let bytes = unsafe { array::<u8>(self.data.cast(), count, DATA) }?;
+                // Bytes are aligned, and so are never a copy.
+                let Cow::Borrowed(bytes) = bytes else { return Err(Failure::null(DATA)) };
+                return Ok(Values::Frame(Frame::read(bytes)?));
+            }
             // SAFETY: as above.
             ORTSHARD_DTYPE_F32 => unsafe { array::<f32>(self.data.cast(), count, DATA) }?,
             ORTSHARD_DTYPE_F16 => {
@@ -149,6 +159,7 @@ impl Values<'_> {
         match self {
             Self::Ids(ids) => ids.len(),
             Self::Hidden { tokens, .. } => *tokens,
+            Self::Frame(frame) => frame.tokens(),
         }
     }
 
@@ -158,16 +169,21 @@ impl Values<'_> {
             Self::Hidden { values, tokens } => ArrayView2::from_shape((*tokens, values.len() / tokens), values)
                 .map(Input::Hidden)
                 .map_err(|error| Failure::invalid(error.to_string())),
+            Self::Frame(frame) => Ok(Input::Frame(frame)),
         }
     }
 
     /// Copies values that lie in `memory`, which is about to be written to.
-    pub(in crate::ffi) fn out_of(self, memory: &Range<usize>) -> Result<Self, Failure> {
-        let inside = |address: usize| memory.contains(&address);
+    pub(in crate::ffi) fn out_of(self, memory: &[Range<usize>]) -> Result<Self, Failure> {
+        let inside = |address: usize| memory.iter().any(|lent| lent.contains(&address));
         Ok(match self {
             Self::Ids(ids) if inside(ids.as_ptr().addr()) => Self::Ids(Cow::Owned(converted(&ids, |id| id)?)),
             Self::Hidden { values, tokens } if inside(values.as_ptr().addr()) => {
                 Self::Hidden { values: Cow::Owned(converted(&values, |value| value)?), tokens }
+            }
+            Self::Frame(mut frame) => {
+                frame.copy_where(inside)?;
+                Self::Frame(frame)
             }
             other => other,
         })
@@ -187,6 +203,7 @@ mod tests {
         match unsafe { tensor.values() } {
             Ok(Values::Ids(ids)) => Ok((ids.len(), ids.iter().map(|id| *id as f32).collect())),
             Ok(Values::Hidden { values, tokens }) => Ok((tokens, values.into_owned())),
+            Ok(Values::Frame(frame)) => Ok((frame.tokens(), frame.parts()[0].values().to_vec())),
             Err(failure) => Err(failure.message),
         }
     }

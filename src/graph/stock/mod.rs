@@ -27,7 +27,7 @@ use super::onnx::{
     Attribute, DimValue, ElementType, GraphProto, MICROSOFT, Model, Node, StringEntry, Tensor, ValueInfo, dynamic,
     fixed,
 };
-use super::{Graph, Input, Output, Value, Weight, names};
+use super::{Graph, Input, Output, Role, Value, Weight, names};
 use crate::error::Result;
 use data::Data;
 pub(crate) use data::{Content, External, FileOffset};
@@ -305,17 +305,22 @@ impl<'a> Writer<'a> {
     fn interface(&mut self, tokens: &[DimValue], rows: &[DimValue], lengths: Vec<ValueInfo>) {
         let wide = |dims: &[DimValue], width: usize| [dims, &[fixed(width)]].concat();
         let element = self.style.element;
-        let input = match self.graph.input {
-            Input::Ids => ValueInfo::tensor(names::INPUT_IDS.text(), ElementType::I64, tokens),
-            Input::Hidden(value) => ValueInfo::tensor(names::HIDDEN_IN.text(), element, &wide(tokens, value.width)),
-        };
-        self.proto.input.splice(0..0, std::iter::once(input).chain(lengths));
-        let output = match self.graph.output {
-            Output::Hidden(value) => ValueInfo::tensor(names::HIDDEN_OUT.text(), element, &wide(tokens, value.width)),
-            Output::Logits(value) => {
-                ValueInfo::tensor(names::LOGITS.text(), ElementType::F32, &wide(rows, value.width))
+        let input = match &self.graph.input {
+            Input::Ids => vec![ValueInfo::tensor(names::INPUT_IDS.text(), ElementType::I64, tokens)],
+            Input::Parts(parts) => {
+                let part = |(role, value): &(Role, Value)| {
+                    ValueInfo::tensor(role.input().text(), element, &wide(tokens, value.width))
+                };
+                parts.iter().map(part).collect()
             }
         };
-        self.proto.output.insert(0, output);
+        self.proto.input.splice(0..0, input.into_iter().chain(lengths));
+        let (element, rows) = match self.graph.output {
+            Output::Parts(_) => (element, tokens),
+            Output::Logits(_) => (ElementType::F32, rows),
+        };
+        let output = self.graph.output.tensors();
+        let output = output.iter().map(|(name, width)| ValueInfo::tensor(name.text(), element, &wide(rows, *width)));
+        self.proto.output.splice(0..0, output);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::graph::{PerPart, Role};
 use crate::runtime::stock::DeviceRows;
 
 /// The rows that go into a run, or one request's part of them.
@@ -9,18 +10,52 @@ use crate::runtime::stock::DeviceRows;
 pub(crate) enum Rows<'a> {
     /// Token ids.
     Ids(&'a [i64]),
-    /// Hidden states `[rows, width]` in this process.
-    Hidden(&'a [f32], usize),
+    /// What passes a boundary, in this process: as many rows of each part.
+    Parts(PerPart<PartRows<'a>>),
     /// Hidden states that another shard has left on the device: which row is the first one, and how many there are.
     Device(&'a DeviceRows, usize, usize),
 }
 
+/// The rows of one part of a boundary: `[rows, width]`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PartRows<'a> {
+    pub role: Role,
+    pub values: &'a [f32],
+    pub width: usize,
+}
+
+impl PartRows<'_> {
+    fn slice(&self, rows: &Range<usize>) -> Self {
+        Self { values: &self.values[rows.start * self.width..rows.end * self.width], ..*self }
+    }
+}
+
+/// As [`PartRows`], with memory of its own.
+#[derive(Debug)]
+pub(crate) struct OwnedPart {
+    pub role: Role,
+    pub values: Vec<f32>,
+    pub width: usize,
+}
+
+impl OwnedPart {
+    /// All its rows.
+    pub(crate) fn rows(&self) -> PartRows<'_> {
+        PartRows { role: self.role, values: &self.values, width: self.width }
+    }
+}
+
 impl<'a> Rows<'a> {
+    /// Hidden states alone.
+    pub(crate) fn hidden(values: &'a [f32], width: usize) -> Self {
+        Self::Parts(std::iter::once(PartRows { role: Role::HiddenStates, values, width }).collect())
+    }
+
     /// The number of rows.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Ids(ids) => ids.len(),
-            Self::Hidden(values, width) => values.len() / width,
+            Self::Parts(parts) => parts.first().map_or(0, |part| part.values.len() / part.width.max(1)),
             Self::Device(.., rows) => *rows,
         }
     }
@@ -29,7 +64,7 @@ impl<'a> Rows<'a> {
     pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
         match *self {
             Self::Ids(ids) => Self::Ids(&ids[rows]),
-            Self::Hidden(values, width) => Self::Hidden(&values[rows.start * width..rows.end * width], width),
+            Self::Parts(parts) => Self::Parts(parts.iter().map(|part| part.slice(&rows)).collect()),
             Self::Device(kept, first, _) => Self::Device(kept, first + rows.start, rows.len()),
         }
     }
@@ -38,15 +73,15 @@ impl<'a> Rows<'a> {
     pub(crate) fn ids(self) -> Option<&'a [i64]> {
         match self {
             Self::Ids(ids) => Some(ids),
-            Self::Hidden(..) | Self::Device(..) => None,
+            Self::Parts(..) | Self::Device(..) => None,
         }
     }
 
-    /// The hidden states, if they are in this process.
-    pub(crate) fn hidden(self) -> Option<&'a [f32]> {
+    /// The parts of a boundary, if they are in this process; else none.
+    pub(crate) fn parts(self) -> PerPart<PartRows<'a>> {
         match self {
-            Self::Hidden(values, _) => Some(values),
-            Self::Ids(_) | Self::Device(..) => None,
+            Self::Parts(parts) => parts,
+            Self::Ids(_) | Self::Device(..) => PerPart::default(),
         }
     }
 }

@@ -19,12 +19,13 @@ use parking_lot::Mutex;
 #[cfg(test)]
 use crate::error::Site;
 use crate::error::{ErrorKind, Result};
-use crate::graph::{self, Graph, names, stock};
+use crate::graph::names::{self, Name};
+use crate::graph::{self, Graph, PerPart, Role, stock};
 use crate::kernels::Dtype;
 use crate::runtime::device::cache::DeviceCache;
 use crate::runtime::device::memory::DeviceMemory;
 use crate::runtime::run::cancel::Cancel;
-use crate::runtime::run::rows::Rows;
+use crate::runtime::run::rows::{PartRows, Rows};
 use crate::runtime::run::session::{Session, c_string};
 use crate::runtime::run::tensor::{Tensor, TensorMut};
 use crate::runtime::run::values::Values;
@@ -35,8 +36,8 @@ pub(crate) use step::{DecodeStep, Reserved};
 /// Where a pass leaves its rows.
 #[derive(Debug)]
 pub(crate) enum Take<'a> {
-    /// In this process, as float32.
-    Host(&'a mut [f32]),
+    /// In this process, as float32, each part.
+    Host(Vec<&'a mut [f32]>),
     /// On the device, from this row on.
     Device(&'a DeviceRows, Range<usize>),
     /// They are computed and dropped.
@@ -46,12 +47,12 @@ pub(crate) enum Take<'a> {
 /// What goes in and comes out.
 #[derive(Debug)]
 struct Wiring {
-    /// The width of hidden states that go in; `None`: ids do.
-    input: Option<usize>,
+    /// The role and width of each part of a boundary that goes in; none: ids do.
+    inputs: PerPart<(Role, usize)>,
     /// Whether logits come out.
     is_last: bool,
-    /// The width of what comes out.
-    width: usize,
+    /// The name and width of each tensor that comes out.
+    outputs: PerPart<(Name, usize)>,
     /// What is computed in.
     dtype: Dtype,
     /// Input and output of each layer's keys, then values.
@@ -67,23 +68,34 @@ impl Wiring {
                 caches.push((c_string(&past)?, c_string(&present)?));
             }
         }
-        let input = match graph.input {
-            graph::Input::Ids => None,
-            graph::Input::Hidden(value) => Some(value.width),
-        };
-        let (is_last, width) = match graph.output {
-            graph::Output::Hidden(value) => (false, value.width),
-            graph::Output::Logits(value) => (true, value.width),
-        };
-        Ok(Self { input, is_last, width, dtype, caches })
+        let is_last = matches!(graph.output, graph::Output::Logits(_));
+        let (inputs, outputs) = (graph.input.widths(), graph.output.tensors());
+        Ok(Self { inputs, is_last, outputs, dtype, caches })
     }
 
+    /// Whether one tensor goes in and one comes out.
+    fn is_simple(&self) -> bool {
+        self.inputs.len() <= 1 && self.outputs.len() == 1
+    }
+
+    /// The name of the first tensor that goes in.
     fn input(&self) -> &'static CStr {
-        if self.input.is_some() { names::HIDDEN_IN.c() } else { names::INPUT_IDS.c() }
+        self.inputs.first().map_or(names::INPUT_IDS, |(role, _)| role.input()).c()
     }
 
+    /// The width of hidden states that go in; `None`: ids do.
+    fn input_width(&self) -> Option<usize> {
+        self.inputs.first().map(|(_, width)| *width)
+    }
+
+    /// The name of the first tensor that comes out.
     fn output(&self) -> &'static CStr {
-        if self.is_last { names::LOGITS.c() } else { names::HIDDEN_OUT.c() }
+        self.outputs.first().map_or(names::LOGITS, |(name, _)| *name).c()
+    }
+
+    /// The width of the first tensor that comes out.
+    fn width(&self) -> usize {
+        self.outputs.first().map_or(0, |(_, width)| *width)
     }
 
     /// What comes out is of this type.
@@ -154,9 +166,14 @@ impl DeviceSession {
         self.wiring.is_last
     }
 
-    /// The width of what it gives.
+    /// The width of the first tensor that it gives.
     pub(crate) fn width(&self) -> usize {
-        self.wiring.width
+        self.wiring.width()
+    }
+
+    /// Whether one tensor goes in and one comes out: what steps, and rows that stay on the device, are for.
+    pub(crate) fn is_simple(&self) -> bool {
+        self.wiring.is_simple()
     }
 
     /// The type that the session computes in.
@@ -187,24 +204,32 @@ impl DeviceSession {
         let (sequences, rows) = (Tensor::new(&sequences, &[3])?, Tensor::new(rows, &[rows.len()])?);
         let mut caches = cache.tensors(slot..slot + 1)?;
 
-        let mut values = Values::new(5 + caches.len(), 1 + caches.len());
-        let (narrowed, stored);
-        let (fed, kept);
+        let mut values = Values::new(6 + caches.len(), 2 + caches.len());
+        let (narrowed, stored): (Vec<_>, Vec<_>);
+        let (fed, kept): (_, Vec<TensorMut>);
         match input {
             Rows::Ids(ids) => {
                 fed = Tensor::new(ids, &[ids.len()])?;
                 values.input(names::INPUT_IDS.c(), &fed);
             }
-            Rows::Hidden(hidden, _) => {
-                let mut buffer = bound::HostBuffer::new(hidden.len() * wiring.dtype.size())?;
-                rows::narrow(hidden, wiring.dtype, &mut buffer);
-                narrowed = buffer;
-                kept = narrowed.tensor(0, wiring.dtype.into(), &[positions.len(), wiring.input.unwrap_or(0)])?;
-                values.written(names::HIDDEN_IN.c(), &kept);
+            Rows::Parts(parts) => {
+                let narrow = |part: &PartRows| -> Result<_> {
+                    let mut buffer = bound::HostBuffer::new(part.values.len() * wiring.dtype.size())?;
+                    rows::narrow(part.values, wiring.dtype, &mut buffer);
+                    Ok((buffer, part.role, part.width))
+                };
+                narrowed = parts.iter().map(narrow).collect::<Result<_>>()?;
+                let tensors = narrowed
+                    .iter()
+                    .map(|(buffer, _, width)| buffer.tensor(0, wiring.dtype.into(), &[positions.len(), *width]));
+                kept = tensors.collect::<Result<_>>()?;
+                narrowed.iter().zip(&kept).for_each(|((_, role, _), part)| values.written(role.input().c(), part));
             }
             Rows::Device(rows, first, count) => {
-                kept = rows.tensor(first..first + count)?;
-                values.written(names::HIDDEN_IN.c(), &kept);
+                kept = vec![rows.tensor(first..first + count)?];
+                for rows in &kept {
+                    values.written(wiring.input(), rows);
+                }
             }
         }
         values.input(names::LAST.c(), &last);
@@ -216,28 +241,36 @@ impl DeviceSession {
         for ((past, present), cache) in wiring.caches.iter().zip(&mut caches) {
             values.updated(past, present, cache);
         }
-        let mut out;
+        let mut out: Vec<TensorMut>;
+        let (names, widths) =
+            (|| wiring.outputs.iter().map(|(name, _)| name.c()), || wiring.outputs.iter().map(|o| o.1));
         match take {
             Take::Nowhere => self.run(&mut values, cancel, shrink),
             Take::Device(rows, range) => {
-                out = rows.tensor(range)?;
-                values.output(wiring.output(), &mut out);
+                out = vec![rows.tensor(range)?];
+                names().zip(&mut out).for_each(|(name, out)| values.output(name, out));
                 self.run(&mut values, cancel, shrink)
             }
             Take::Host(to) if wiring.output_dtype() == Dtype::F32 => {
-                let rows = to.len() / wiring.width;
-                out = TensorMut::new(to, &[rows, wiring.width])?;
-                values.output(wiring.output(), &mut out);
+                let shaped = to.into_iter().zip(widths()).map(|(to, width)| (to.len() / width, width, to));
+                out = shaped.map(|(rows, width, to)| TensorMut::new(to, &[rows, width])).collect::<Result<_>>()?;
+                names().zip(&mut out).for_each(|(name, out)| values.output(name, out));
                 self.run(&mut values, cancel, shrink)
             }
             Take::Host(to) => {
-                stored = bound::HostBuffer::new(to.len() * wiring.dtype.size())?;
-                out = stored.tensor(0, wiring.dtype.into(), &[to.len() / wiring.width, wiring.width])?;
-                values.output(wiring.output(), &mut out);
+                let buffers = to.iter().map(|to| bound::HostBuffer::new(to.len() * wiring.dtype.size()));
+                stored = buffers.collect::<Result<_>>()?;
+                let shaped = stored
+                    .iter()
+                    .zip(&to)
+                    .zip(widths())
+                    .map(|((stored, to), width)| stored.tensor(0, wiring.dtype.into(), &[to.len() / width, width]));
+                out = shaped.collect::<Result<_>>()?;
+                names().zip(&mut out).for_each(|(name, out)| values.output(name, out));
                 self.run(&mut values, cancel, shrink)?;
                 drop(values);
                 drop(out);
-                rows::widen(&stored, wiring.dtype, 0, to);
+                stored.iter().zip(to).for_each(|(stored, to)| rows::widen(stored, wiring.dtype, 0, to));
                 Ok(())
             }
         }

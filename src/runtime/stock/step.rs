@@ -103,7 +103,7 @@ impl DecodeStep {
         memory: Box<dyn Reserved>,
     ) -> Result<Self> {
         let (wiring, device, count) = (Arc::clone(&session.wiring), &session.memory, slots.len());
-        let given = match (source, wiring.input) {
+        let given = match (source, wiring.input_width()) {
             (Some(_), _) => 0,
             (None, None) => count * size_of::<i64>(),
             (None, Some(width)) => count * width * wiring.dtype.size(),
@@ -112,8 +112,8 @@ impl DecodeStep {
         let bytes = positions + count * size_of::<i32>();
         let input =
             Transfer::to_device(&Arc::new(DeviceBlock::new(device, bytes, Site::Run, "a step's input")?), bytes)?;
-        let out = DeviceRows::new(device, wiring.output_dtype(), count, wiring.width)?;
-        let output = Transfer::from_device(&out.block, count * wiring.width * out.dtype.size())?;
+        let out = DeviceRows::new(device, wiring.output_dtype(), count, wiring.width())?;
+        let output = Transfer::from_device(&out.block, count * wiring.width() * out.dtype.size())?;
         let rows = Arc::new(DeviceBlock::new(device, count * size_of::<i64>(), Site::Run, "a step's rows")?);
         let all: Vec<i64> = (0..count as i64).collect();
         rows.write(0, bytemuck::cast_slice(&all))?;
@@ -122,7 +122,7 @@ impl DecodeStep {
         let mut run = Bound::new();
         // SAFETY: names are static or the wiring's; all memory is kept in this step, behind the values.
         unsafe {
-            match (source, wiring.input) {
+            match (source, wiring.input_width()) {
                 (Some(source), _) => run.input(wiring.input(), source.tensor(0..count)?),
                 (None, None) => run.input(wiring.input(), input.block.tensor(0, Kind::of::<i64>(), &[count])?),
                 (None, Some(width)) => {
@@ -169,8 +169,8 @@ impl DecodeStep {
     /// Bytes that a step of `session` for `count` requests takes, in this process and on the device.
     fn bytes(session: &DeviceSession, count: usize) -> u64 {
         let wiring = &session.wiring;
-        let row = wiring.input.map_or(size_of::<i64>(), |width| width * wiring.dtype.size()) + size_of::<i32>();
-        (2 * count * (row + wiring.width * wiring.output_dtype().size()) + count * size_of::<i64>()) as u64
+        let row = wiring.input_width().map_or(size_of::<i64>(), |width| width * wiring.dtype.size()) + size_of::<i32>();
+        (2 * count * (row + wiring.width() * wiring.output_dtype().size()) + count * size_of::<i64>()) as u64
     }
 
     fn is_for(&self, session: &DeviceSession, slots: &Range<usize>, source: Option<&DeviceRows>) -> bool {
@@ -192,7 +192,9 @@ impl DecodeStep {
     ) -> Result<()> {
         match input {
             Rows::Ids(ids) => self.input.host.values_mut(0, ids.len()).copy_from_slice(ids),
-            Rows::Hidden(hidden, _) => narrow(hidden, self.wiring.dtype, &mut self.input.host),
+            Rows::Parts(parts) => {
+                parts.iter().take(1).for_each(|part| narrow(part.values, self.wiring.dtype, &mut self.input.host));
+            }
             Rows::Device(..) => {}
         }
         let lasts = self.input.host.values_mut::<i32>(self.positions, positions.len());
@@ -237,7 +239,7 @@ impl DecodeStep {
 
     /// A row of what was fetched, as float32.
     pub(crate) fn row(&self, row: usize, to: &mut [f32]) {
-        widen(&self.output.host, self.out.dtype, row * self.wiring.width, to);
+        widen(&self.output.host, self.out.dtype, row * self.wiring.width(), to);
     }
 
     /// The `count` largest logits of each row.

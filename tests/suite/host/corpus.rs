@@ -65,6 +65,11 @@ fn stop_strings_of_random_texts() {
 }
 
 #[test]
+fn frame() {
+    replay("frame", targets::frame::run);
+}
+
+#[test]
 fn tokenizer() {
     replay("tokenizer", targets::tokenizer::run);
 }

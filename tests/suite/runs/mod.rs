@@ -3,6 +3,7 @@
 mod batch;
 mod chain;
 mod devices;
+mod frames;
 mod generation;
 mod long_context;
 mod partitions;
