@@ -289,6 +289,49 @@ static void infer(void)
     if (output.data != NULL) TRY(ortshard_sampler_sample(ANY(samplers), output.data, output.byte_length / sizeof(float), &id));
 }
 
+/* Frames of a request that gives them, as they are or with bytes changed, to whatever takes frames. */
+static void frames(void)
+{
+    static unsigned char bytes[ROOM];
+    ortshard_request *framing = NULL;
+    ortshard_tensor input = tensor(), output, part;
+    ortshard_piece pieces[4];
+    ortshard_frame_info info = ORTSHARD_FRAME_INFO_INIT;
+    ortshard_boundary boundary = ORTSHARD_BOUNDARY_INIT;
+    size_t count = 0, size = 0, space;
+    int32_t role;
+    memset(&options, 0, sizeof options);
+    options.request.output = chance(8) ? (int32_t)number() : 1 + byte() % 2;
+    options.request.hidden_dtype = chance(8) ? (int32_t)number() : 3 + byte() % 3;
+    options.request.refuse_beyond = chance(2);
+    ortshard_request_options *given = sized(sizeof options.request);
+    if (!TRY(ortshard_request_create(ANY(shards), given, &framing))) return;
+    void *to = buffer(&space);
+    if (chance(2)) TRY(ortshard_request_infer_into(framing, &input, 0, to, space, &output));
+    else TRY(ortshard_request_infer(framing, &input, 0, &output));
+    if (TRY(ortshard_request_frame_pieces(framing, pieces, up_to(4), &count)) && count <= 4) {
+        for (size_t i = 0; i < count && size + pieces[i].size <= ROOM; size += pieces[i++].size)
+            memcpy(bytes + size, pieces[i].data, pieces[i].size);
+    }
+    for (int i = byte() % 4; i > 0 && size > 0; i--) bytes[number() % size] = byte();
+    if (chance(8)) size = up_to(ROOM);
+    if (TRY(ortshard_frame_size(bytes, up_to(64), &count))) MUST(count > ORTSHARD_FRAME_START);
+    TRY(ortshard_model_get_boundary(path(), (uint32_t)number(), &boundary));
+    if (TRY(ortshard_frame_get_info(bytes, size, &info))) {
+        MUST(info.part_count >= 1);
+        if (TRY(ortshard_frame_get_part(bytes, size, byte() % 2, &role, &part)))
+            MUST((unsigned char *)part.data >= bytes && (unsigned char *)part.data + part.byte_length <= bytes + size);
+    }
+    ortshard_tensor frame = {ORTSHARD_DTYPE_FRAME, 1, {(int64_t)size}, bytes, size};
+    ortshard_request *request = ANY(requests);
+    uint64_t before = 0, after = 0;
+    ortshard_request_position(request, &before);
+    int ran = TRY(ortshard_request_infer(request, &frame, byte() % 3, &output));
+    ortshard_request_position(request, &after);
+    MUST(after == before + (ran ? info.tokens : 0));
+    ortshard_request_free(framing);
+}
+
 static void flat(void)
 {
     ortshard_request *request = ANY(requests);
@@ -594,6 +637,7 @@ static void call(void)
     case 29: MAKE(tokenizer, tokenizers, ortshard_engine_open_tokenizer(ANY(engines), spec(), progress, NULL, &made)); return;
     case 31: flat(); return;
     case 32: sample_many(); return;
+    case 33: frames(); return;
     case 34: case 35: generate(); return;
     case 30: TRY(ortshard_engine_clear_pack_cache(ANY(engines), chance(16) ? NULL : &freed)); return;
     default: infer();

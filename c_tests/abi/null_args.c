@@ -49,6 +49,20 @@ int main(void)
     NULL_("model", ortshard_model_get_sampler_options(NULL, &chosen));
     NULL_("options", ortshard_model_get_sampler_options("x", NULL));
 
+    ortshard_boundary boundary = ORTSHARD_BOUNDARY_INIT;
+    NULL_("model", ortshard_model_get_boundary(NULL, 0, &boundary));
+    NULL_("boundary", ortshard_model_get_boundary("x", 0, NULL));
+
+    /* Frame. */
+    ortshard_frame_info frame = ORTSHARD_FRAME_INFO_INIT;
+    ortshard_piece pieces[2];
+    NULL_("start", ortshard_frame_size(NULL, 32, &needed));
+    NULL_("frame_size", ortshard_frame_size(buffer, 8, NULL));
+    NULL_("frame", ortshard_frame_get_info(NULL, 32, &frame));
+    NULL_("info", ortshard_frame_get_info(buffer, 8, NULL));
+    NULL_("frame", ortshard_frame_get_part(NULL, 32, 0, NULL, NULL));
+    NULL_("request", ortshard_request_frame_pieces(NULL, pieces, 2, &needed));
+
     /* Sampler. */
     ortshard_sampler *sampler;
     NULL_("sampler", ortshard_sampler_create(NULL, NULL));
@@ -146,6 +160,9 @@ int main(void)
     NULL_("engine", ortshard_engine_get_sampler_options(NULL, &spec, NULL, NULL, &chosen));
     NULL_("spec", ortshard_engine_get_sampler_options(engine, NULL, NULL, NULL, &chosen));
     NULL_("options", ortshard_engine_get_sampler_options(engine, &spec, NULL, NULL, NULL));
+    NULL_("engine", ortshard_engine_get_boundary(NULL, &spec, 0, NULL, NULL, &boundary));
+    NULL_("spec", ortshard_engine_get_boundary(engine, NULL, 0, NULL, NULL, &boundary));
+    NULL_("boundary", ortshard_engine_get_boundary(engine, &spec, 0, NULL, NULL, NULL));
     tokenizer = (ortshard_tokenizer *)(void *)buffer;
     NULL_("engine", ortshard_engine_open_tokenizer(NULL, &spec, NULL, NULL, &tokenizer));
     CHECK(tokenizer == NULL);
@@ -202,6 +219,8 @@ int main(void)
     NULL_("request", ortshard_request_sample(NULL, &id, 1, NULL, &id));
     NULL_("ids", ortshard_request_sample(request, NULL, 1, NULL, &id));
     NULL_("id", ortshard_request_sample(request, &id, 1, NULL, NULL));
+    NULL_("pieces", ortshard_request_frame_pieces(request, NULL, 2, &needed));
+    NULL_("needed", ortshard_request_frame_pieces(request, pieces, 2, NULL));
     NULL_("request", ortshard_request_position(NULL, &number));
     NULL_("position", ortshard_request_position(request, NULL));
     NULL_("request", ortshard_request_capacity(NULL, &number));

@@ -30,6 +30,7 @@ const ON_THE_DEVICE: &[&str] = &[
     "chunks",
     "cuda_host",
     "devices",
+    "frames",
     "free_order",
     "hidden",
     "long_prompt",
