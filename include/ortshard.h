@@ -43,7 +43,7 @@
  *         return failed;
  *     }
  *
- * With text: examples/generate.c. With several shards: examples/two_shards.c.
+ * With text: Generation, below, and examples/generate.c. With several shards: examples/two_shards.c.
  *
  * CONTENTS (before each name ortshard_; without the functions that initialise structs)
  *
@@ -62,6 +62,9 @@
  *   Tokenizer              tokenizer_open tokenizer_free tokenizer_encode tokenizer_decode tokenizer_vocab_size
  *                          tokenizer_bos tokenizer_pad tokenizer_eos tokenizer_is_eos tokenizer_apply_chat_template
  *   Text stream            text_stream_create text_stream_free text_stream_push text_stream_finish
+ *   Generation             generation_create generation_open generation_free generation_append_text
+ *                          generation_append_ids generation_logits generation_cancel generation_prefill
+ *                          generation_step generation_step_batch generation_run
  *   Chain                  chain_infer chain_sample
  *   Batch                  batch_infer batch_sample
  *   Frame                  frame_size frame_get_info frame_get_part request_frame_pieces
@@ -92,8 +95,8 @@
  *               Any function may return these, which the lists do not repeat: NULL_ARGUMENT; INVALID_ARGUMENT for a
  *               handle of another kind or that was freed, a struct_size that is none, a value that is none of the
  *               constants, or a count of more values than memory can hold; INVALID_UTF8; VERSION_MISMATCH;
- *               INVALID_STATE where the object is in use by another call, where the call comes from a callback of a
- *               call that it would wait for, or when the process ends; INTERNAL; PANIC.
+ *               INVALID_STATE where the object is in use by another call or by a generation, where the call comes
+ *               from a callback of a call that it would wait for, or when the process ends; INTERNAL; PANIC.
  *   Arguments   The object comes first, then inputs, then outputs. Every pointer is checked for NULL, every constant
  *               for being one, and every handle for being of the right kind and not freed. `int32_t` switches are off
  *               at 0 and on at anything else.
@@ -132,7 +135,8 @@
  *   - Leaving a callback by longjmp() or a C++ exception: the first leaves the call's locks held, the second ends the
  *     process. (A thread that is cancelled with pthread_cancel() in a call ends after the call.)
  *   - Using what a handle lent longer than its function says: output->data until the request's next run, a stream's
- *     text until the stream's next call, and neither after the handle was freed.
+ *     text until the stream's next call, what a step gives until the generation's next call, and nothing after the
+ *     handle was freed.
  *   - Giving a function a pointer that is no handle, or memory that is shorter than its size says.
  *   - Changing or cutting files of a model that is in use. Replacing them by rename() is fine.
  *   - Linking against a fully static C library (-static): ONNX Runtime is loaded with dlopen().
@@ -393,7 +397,7 @@ typedef struct ortshard_shard ortshard_shard;
  * Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel,
  * _clear_cancel, _frame_pieces, _fork, _export_state, _import_state; ortshard_chain_infer() and
  * ortshard_chain_sample() for many shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many
- * requests at once.
+ * requests at once; ortshard_generation_create().
  */
 typedef struct ortshard_request ortshard_request;
 
@@ -409,7 +413,7 @@ typedef struct ortshard_sampler ortshard_sampler;
  * Text to token ids and back. Immutable; needs no weights and no shard.
  *
  * Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
- * ortshard_text_stream_create().
+ * ortshard_text_stream_create(), ortshard_generation_create().
  */
 typedef struct ortshard_tokenizer ortshard_tokenizer;
 
@@ -419,6 +423,13 @@ typedef struct ortshard_tokenizer ortshard_tokenizer;
  * Functions: _create, _free, _push, _finish.
  */
 typedef struct ortshard_text_stream ortshard_text_stream;
+
+/**
+ * A text in progress on a whole model, pulled token by token.
+ *
+ * Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel.
+ */
+typedef struct ortshard_generation ortshard_generation;
 
 /* ==================================================================================================================
  * Constants of many functions
@@ -1511,6 +1522,297 @@ ortshard_status ortshard_text_stream_push(ortshard_text_stream *stream, int64_t 
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream, const char **text, size_t *length);
+
+/* ==================================================================================================================
+ * Generation
+ *
+ * Text after a prompt, token by token, in one object that runs the model, chooses, and makes text:
+ *
+ *     ortshard_generation_open("models/stories", NULL, &generation);
+ *     ortshard_generation_append_text(generation, "Once upon a time", 1);
+ *     while (step.finish == ORTSHARD_FINISH_NONE && !ortshard_generation_step(generation, &step))
+ *         fwrite(step.text, 1, step.text_length, stdout);
+ *
+ * On requests of one's own, ortshard_generation_create(): one on a whole model, or one on each of the shards that it
+ * is cut into. The tokens are those that ortshard_chain_sample() gives with the same options: on one shard or on
+ * several, alone or in a batch, whatever the prompt's pieces.
+ *
+ * When the text has ended, more of a prompt may be appended: the next turn of a conversation. After an error a
+ * generation is as it was before the call, and the call may be repeated: no token is lost, none comes twice.
+ * ================================================================================================================== */
+
+/**
+ * How a generation goes on, and where it ends. All zero but struct_size: the defaults. What it points to is read during
+ * the call only.
+ */
+typedef struct ortshard_generation_options {
+    /** sizeof(ortshard_generation_options). */
+    size_t struct_size;
+    /**
+     * How tokens are chosen; NULL: the sampler's defaults. What the model's publisher wants:
+     * ortshard_model_get_sampler_options(), or `published_sampling`. Without `eos` the tokens end the text that the
+     * model's files declare: see ortshard_tokenizer_eos().
+     */
+    const ortshard_sampler_options *sampling;
+    /**
+     * Strings that end the text wherever they come, also across tokens; NULL if there are none. Text that could still
+     * become one is held back. Of two the one counts that is complete first, of those complete at once the longest.
+     */
+    const char *const *stop;
+    /** Number of `stop`. */
+    size_t stop_count;
+    /** Not 0: the stop string is part of the text. */
+    int32_t include_stop;
+    /** Not 0: special tokens are part of the text. */
+    int32_t keep_special;
+    /** Not 0: the text goes on after a token that would end it. */
+    int32_t ignore_eos;
+    /** The most tokens that are generated after a prompt; 0: as many as there is room for. */
+    uint32_t max_new_tokens;
+    /**
+     * Of how many of the most probable tokens each step tells the logarithms of the probabilities, beside that of the
+     * token itself; 0: none of them. On a device that is not the processor all logits are then copied to the host.
+     */
+    uint32_t logprobs;
+    /**
+     * Not 0: the logits that each token is chosen from are kept for ortshard_generation_logits(), and copied likewise.
+     */
+    int32_t keep_logits;
+    /** For ortshard_generation_open(): the engine's options; NULL: the defaults. */
+    const ortshard_engine_options *engine;
+    /** For ortshard_generation_open(): the request's options; NULL: the defaults. */
+    const ortshard_request_options *request;
+    /**
+     * For ortshard_generation_open(). Not 0: tokens are chosen as the model's generation_config.json says, also where
+     * it bans or biases tokens. `sampling` is NULL then.
+     */
+    int32_t published_sampling;
+} ortshard_generation_options;
+
+/** Initialises an ortshard_generation_options. */
+#define ORTSHARD_GENERATION_OPTIONS_INIT \
+    { sizeof(ortshard_generation_options), NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0 }
+
+/** What ORTSHARD_GENERATION_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_options_init(ortshard_generation_options *options, size_t struct_size);
+
+/**
+ * Creates a generation on `count` requests, which are a whole model together: one, or one on each of its shards in
+ * turn. It goes on where they are; what they have run before is not part of the text that penalties look at.
+ *
+ * Until the generation is freed it has the requests to itself: calls on them return INVALID_STATE, but for those that
+ * ask for position and capacity, and for cancelling one, which cancels the generation. Afterwards they go on from where
+ * it left them.
+ *
+ * NULL `tokenizer`: prompts are ids, and there is no text; the options' `eos` ends it. NULL `options`: the defaults.
+ *
+ * Errors: INVALID_ARGUMENT for requests that are not a whole model, an option outside its range, or two that
+ * contradict each other, both of which the message names; OUT_OF_RANGE for a token that is not in the vocabulary;
+ * INVALID_STATE for a request that is in use or appears twice.
+ * Threads: any. Ownership: free `*generation` with ortshard_generation_free(). It keeps what it needs alive.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_create(ortshard_request *const *requests,
+                                           size_t count,
+                                           const ortshard_tokenizer *tokenizer,
+                                           const ortshard_generation_options *options,
+                                           ortshard_generation **generation);
+
+/**
+ * Opens the model in the folder `model`, or of that name on the hub, and creates a generation on a request on all its
+ * layers, with the model's tokenizer if it has one. NULL `options`: the defaults.
+ *
+ * What contradicts itself is refused before weights are loaded. To see progress, or to choose a revision or where files
+ * come from, make the request with an engine of your own and call ortshard_generation_create().
+ *
+ * Errors: those of ortshard_engine_create(), ortshard_engine_get_model_info(), ortshard_engine_open_tokenizer(),
+ * ortshard_engine_ensure_shard(), ortshard_request_create() and ortshard_generation_create(); with published_sampling
+ * those of ortshard_engine_get_sampler_options().
+ * Threads: any. Ownership: free `*generation` with ortshard_generation_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_open(const char *model,
+                                         const ortshard_generation_options *options,
+                                         ortshard_generation **generation);
+
+/** Frees a generation and what was borrowed from it; its requests are their owner's again. NULL is ignored. */
+ORTSHARD_API
+void ortshard_generation_free(ortshard_generation *generation);
+
+/**
+ * Adds `text` to the prompt: before the first step, or after the text has ended, which then goes on behind it.
+ * `add_special` is that of ortshard_tokenizer_encode(). What is generated is counted from here.
+ *
+ * Errors: those of ortshard_tokenizer_encode(), but for BUFFER_TOO_SMALL; CONTEXT_FULL if there is no room for it;
+ * INVALID_STATE within a text, or without a tokenizer.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_append_text(ortshard_generation *generation, const char *text, int32_t add_special);
+
+/**
+ * Adds `count` tokens to the prompt, as ortshard_generation_append_text() adds text.
+ *
+ * Errors: OUT_OF_RANGE for an id that is not in the vocabulary; CONTEXT_FULL if there is no room for them;
+ * INVALID_STATE within a text; OUT_OF_MEMORY.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_append_ids(ortshard_generation *generation, const int64_t *ids, size_t count);
+
+/**
+ * Writes the logits that the last token was chosen from, as the model gives them, to `logits`, which has room for
+ * `capacity` floats, and their number, vocab_size, to `*needed`; 0 if there are none. NULL and 0 ask for the number.
+ *
+ * Errors: INVALID_STATE without the option keep_logits; BUFFER_TOO_SMALL, and only `*needed` is written.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_logits(ortshard_generation *generation,
+                                           float *logits,
+                                           size_t capacity,
+                                           size_t *needed);
+
+/**
+ * Ends the text: the step in progress, or the next one, gives no token, and its finish is ORTSHARD_FINISH_CANCELLED.
+ * Where the text has ended already, nothing happens. Never waits.
+ *
+ * Errors: ONNXRUNTIME. Threads: any, also during a step.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_cancel(const ortshard_generation *generation);
+
+/** Why a text has ended. */
+enum ortshard_finish {
+    /** It has not. */
+    ORTSHARD_FINISH_NONE = 0,
+    /** A token came that ends a text. */
+    ORTSHARD_FINISH_EOS = 1,
+    /** A stop string came. */
+    ORTSHARD_FINISH_STOP = 2,
+    /** max_new_tokens have come. */
+    ORTSHARD_FINISH_LENGTH = 3,
+    /** There is no room for another token. */
+    ORTSHARD_FINISH_CONTEXT_FULL = 4,
+    /** It was cancelled. */
+    ORTSHARD_FINISH_CANCELLED = 5
+};
+
+/** A token with the logarithm of its probability, as the model gives it, before any control. Its layout is final. */
+typedef struct ortshard_logprob {
+    /** The token. */
+    int64_t id;
+    /** The natural logarithm of its probability. */
+    double logprob;
+    /** What it is alone, as UTF-8 followed by a NUL; bytes that are no text are U+FFFD. Empty without a tokenizer. */
+    const char *text;
+    /** Bytes of `text` without that NUL. */
+    size_t text_length;
+} ortshard_logprob;
+
+/** What a step gives. What it points to belongs to the generation and lives until its next call. */
+typedef struct ortshard_step {
+    /** Set to sizeof(ortshard_step) before the call. */
+    size_t struct_size;
+    /** The token; ORTSHARD_NO_ID if the generation was cancelled, or had ended before. */
+    int64_t id;
+    /**
+     * Text that has become certain, as UTF-8 followed by a NUL: whole characters, often none. Models can produce NUL
+     * characters, so only the length tells where the text ends.
+     */
+    const char *text;
+    /** Bytes of `text` without that NUL. */
+    size_t text_length;
+    /** Why the text ends here, an ORTSHARD_FINISH_* constant; 0 if it goes on. */
+    int32_t finish;
+    /** Where that is ORTSHARD_FINISH_STOP: which of the options' `stop`. */
+    uint32_t stop;
+    /** The natural logarithm of the token's probability as the model gives it; 0 without the option logprobs. */
+    double logprob;
+    /** The most probable tokens, the most probable first; NULL without the option logprobs. */
+    const ortshard_logprob *best;
+    /** Number of `best`. */
+    size_t best_count;
+} ortshard_step;
+
+/** Initialises an ortshard_step. */
+#define ORTSHARD_STEP_INIT { sizeof(ortshard_step), 0, NULL, 0, 0, 0, 0.0, NULL, 0 }
+
+/** What ORTSHARD_STEP_INIT does, for languages without macros: `struct_size` is sizeof *step. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_step_init(ortshard_step *step, size_t struct_size);
+
+/**
+ * Is given each step; it lives for the length of the call. Returns 0 to go on, anything else to end the text.
+ *
+ * Calls on the generation return INVALID_STATE from there, but for ortshard_generation_cancel(). It must return
+ * normally (no longjmp, no C++ exception).
+ */
+typedef int32_t (*ortshard_step_callback)(const ortshard_step *step, void *user_data);
+
+/**
+ * Runs the next `most` tokens of the prompt, but for its last one, which the first step runs. `*left` becomes the
+ * number of those left to run, that one included.
+ *
+ * Not needed: a step runs whatever is left. It cuts a long prompt into calls, between which a program can do other
+ * things. If it is cancelled, the next step says so.
+ *
+ * Errors: those of ortshard_request_infer(). Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_prefill(ortshard_generation *generation, size_t most, size_t *left);
+
+/**
+ * Gives the next token and the text that it makes certain. Where the text has ended, it gives no token, and says again
+ * why.
+ *
+ * If it fails, `*step` is as it was, and the step may be repeated.
+ *
+ * Errors: INVALID_STATE before there is a prompt; those of ortshard_chain_sample(), but for CANCELLED, which is a
+ * finish.
+ * Threads: one call at a time. Ownership: what `*step` points to belongs to the generation and lives until its next
+ * call.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_step(ortshard_generation *generation, ortshard_step *step);
+
+/**
+ * Does for `count` generations at once what ortshard_generation_step() does for one: `steps[i]` is what generation i
+ * gives. All of `steps` have the struct_size of the first.
+ *
+ * Generations of one request each, all on one shard, run together: the tokens of sixteen of them take little longer
+ * than one. Others run one after another. Each gets the tokens that it gets alone.
+ *
+ * One that fails is as it was, as is its `steps[i]`, and leaves the others to go on: `statuses[i]`, where `statuses` is
+ * not NULL, says how each ended, and ortshard_error_message(generations[i], ...) why. Memory running out in a run fails
+ * all that run together.
+ *
+ * Returns OK if all succeeded, else the status of the first that failed; the message says which.
+ *
+ * Errors: those of ortshard_generation_step(); INVALID_STATE for a generation that appears twice.
+ * Threads: one call at a time on each generation.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_step_batch(ortshard_generation *const *generations,
+                                               size_t count,
+                                               ortshard_step *steps,
+                                               ortshard_status *statuses);
+
+/**
+ * Steps until the text ends, and gives each step to `callback`: a convenience for programs that do nothing meanwhile.
+ * `*finish`, where `finish` is not NULL, becomes why it ended: ORTSHARD_FINISH_CANCELLED if the callback did not return
+ * 0; it is not called again then.
+ *
+ * If it fails, the callback has had all steps before, and the call may be repeated to go on.
+ *
+ * Errors: those of ortshard_generation_step(). Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_run(ortshard_generation *generation,
+                                        ortshard_step_callback callback,
+                                        void *user_data,
+                                        int32_t *finish);
 
 /* ==================================================================================================================
  * Chain
