@@ -11,7 +11,7 @@ use super::export;
 use super::frame::Sides;
 use super::identity::{self, Fingerprint};
 use super::load::{Report, Stage};
-use super::memory::{Budget, KvCell, Slots};
+use super::memory::{Budget, KeptCell, Slots};
 use super::options::EngineOptions;
 use super::recipe::{Loaded, Recipe};
 use super::shard_info::ShardInfo;
@@ -38,7 +38,7 @@ pub struct Shard {
     /// Where requests on another device than the processor get their KV caches.
     slots: Slots,
     /// The KV caches of the shard's requests, which are given back when the shard retires.
-    caches: Mutex<Vec<Weak<KvCell>>>,
+    caches: Mutex<Vec<Weak<KeptCell>>>,
     fingerprint: OnceCell<Fingerprint>,
     /// What frames into the shard, and out of it, are known by.
     sides: [OnceCell<Sides>; 2],
@@ -200,7 +200,7 @@ impl Shard {
     }
 
     /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run. The cache is given back when the shard retires.
-    pub(crate) fn new_cache(&self, capacity: usize, chunk: usize) -> Result<Arc<KvCell>> {
+    pub(crate) fn new_cache(&self, capacity: usize, chunk: usize) -> Result<Arc<KeptCell>> {
         // The guard is held until the cache is on the list: a shard that has retired does not look at its list again.
         let loaded = self.loaded()?;
         let cache = loaded.session.new_kv(&self.kept, capacity, chunk, &self.slots, &self.budget)?;

@@ -17,12 +17,14 @@ pub(crate) struct Builder {
     names: Vec<String>,
     taken: HashSet<String>,
     carried: BTreeMap<Role, Value>,
+    /// How many of the operations keep something between tokens.
+    kept: usize,
 }
 
 impl Builder {
     /// An empty graph.
     pub(crate) fn new() -> Self {
-        Self { ops: Vec::new(), names: Vec::new(), taken: HashSet::new(), carried: BTreeMap::new() }
+        Self { ops: Vec::new(), names: Vec::new(), taken: HashSet::new(), carried: BTreeMap::new(), kept: 0 }
     }
 
     /// A value that no operation has written: a part of the shard's input.
@@ -57,7 +59,9 @@ impl Builder {
     }
 
     fn push(&mut self, op: impl Into<Op>) {
-        self.ops.push(op.into());
+        let op = op.into();
+        self.kept += usize::from(op.kept().is_some());
+        self.ops.push(op);
     }
 
     /// Rows of `table` `[vocabulary, width]` at the input ids.
@@ -191,7 +195,7 @@ impl Builder {
     /// Causal self-attention.
     pub(crate) fn attention(&mut self, qkv: [Value; 3], attention: Attention) -> Value {
         let out = self.value(&format!("layers.{}.attention", attention.layer), qkv[0].width);
-        self.push(Attend { qkv, attention, out });
+        self.push(Attend { qkv, attention, kept: self.kept, out });
         out
     }
 

@@ -9,6 +9,7 @@
 mod arena;
 mod boundary;
 mod builder;
+mod kept;
 pub(crate) mod names;
 pub(crate) mod native;
 pub(crate) mod onnx;
@@ -23,8 +24,9 @@ use crate::kernels::Packing;
 pub(crate) use boundary::PerPart;
 pub use boundary::Role;
 pub(crate) use builder::Builder;
+pub(crate) use kept::Kept;
 use names::Name;
-pub(crate) use op::{Attention, Expert, Kept, Op, Routing, Temperature};
+pub(crate) use op::{Attention, Expert, Op, Routing, Temperature};
 pub(crate) use weight::{Format, Linear, MXFP4_BLOCK, Strides, Weight};
 
 /// A tensor that flows between operations, float32 of shape `[tokens, width]`.
@@ -118,7 +120,7 @@ impl Graph {
         self.ops.iter().map(|op| op.scratch_bytes(rows, packing)).max().unwrap_or(0)
     }
 
-    /// What each layer keeps between tokens, in order.
+    /// What operations keep between tokens, in order.
     pub(crate) fn kept(&self) -> impl Iterator<Item = Kept> {
         self.ops.iter().filter_map(|op| op.kept())
     }

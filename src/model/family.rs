@@ -62,7 +62,6 @@ pub(crate) trait Family: Debug + Send + Sync {
 pub(crate) struct Layer {
     /// Its number in the whole model.
     pub index: usize,
-    pub range: Range,
     /// What the checkpoint calls the module that holds the layers.
     pub module: &'static str,
 }
@@ -117,7 +116,6 @@ impl Layer {
         };
         Attention {
             layer: self.index,
-            cache: self.index - self.range.start,
             shape,
             rope,
             border: c.ropes.get(rope).and_then(super::Rope::border),

@@ -86,7 +86,7 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
         enter(&mut g, &boundary(config, range.start - 1))
     };
     for index in range.start..=range.end {
-        x = family.block(&mut g, config, Layer { index, range, module: config.names.layers }, x);
+        x = family.block(&mut g, config, Layer { index, module: config.names.layers }, x);
     }
     if !range.is_last() {
         g.carry(Role::HiddenStates, x);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::engine::io::Logits;
-use crate::engine::memory::{KvCell, Reservation};
+use crate::engine::memory::{KeptCell, Reservation};
 use crate::engine::run::{Call, CallProgress, run_calls};
 use crate::engine::session::{Given, Results, Sink};
 use crate::engine::shard::Shard;
@@ -96,7 +96,7 @@ impl History {
 /// How a request's input is run again.
 pub(super) struct Replay<'r> {
     /// What it is to fill.
-    pub cache: &'r KvCell,
+    pub cache: &'r KeptCell,
     pub is_long: bool,
     pub chunk: usize,
     pub cancel: &'r Cancel,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use ndarray::ArrayView2;
 
 use super::io::{Input, Logits, Output};
-use super::memory::{KvCell, KvStore};
+use super::memory::{KeptCell, KeptStore};
 use super::options::{DEFAULT_CAPACITY, DEFAULT_CHUNK, RequestOptions};
 use super::run::{Call, CallProgress, run_calls};
 use super::session::{Given, Results, Sink};
@@ -34,7 +34,7 @@ use state::State;
 #[derive(Debug)]
 pub struct Request {
     shard: Arc<Shard>,
-    cache: Arc<KvCell>,
+    cache: Arc<KeptCell>,
     capacity: usize,
     position: usize,
     chunk: usize,
@@ -249,7 +249,7 @@ impl Request {
     }
 
     /// Calls `work` with the KV cache, unless the shard is retired or the request has none.
-    pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut KvStore) -> Result<T>) -> Result<T> {
+    pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut KeptStore) -> Result<T>) -> Result<T> {
         match self.cache.lock().as_mut() {
             Some(cache) => work(cache),
             None if self.history.is_some() => Err(err!(InvalidState, "the request was made without a KV cache")),

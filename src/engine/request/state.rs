@@ -1,15 +1,15 @@
 //! A request's state as bytes, for another process or another time.
 //!
 //! The bytes: magic, version, the shard's fingerprint, the position, whether positions are rotated as in a long text (0 or 1, 8 bytes),
-//! what every layer keeps ([`KvCache::read`]: rows as they lie in the cache, little-endian values or `kernels::RowType`), and the
+//! what every layer keeps ([`KeptState::read`]: rows as they lie in the cache, little-endian values or `kernels::RowType`), and the
 //! SHA-256 of all that.
 //!
-//! [`KvCache::read`]: crate::kept::KvCache::read
+//! [`KeptState::read`]: crate::kept::KeptState::read
 
 use sha2::{Digest, Sha256};
 
 use crate::engine::identity::Fingerprint;
-use crate::engine::memory::KvStore;
+use crate::engine::memory::KeptStore;
 use crate::error::{Error, Result, Site, bail, err};
 
 const MAGIC: &[u8; 8] = b"ORTSHKV\0";
@@ -19,12 +19,12 @@ const HASH: usize = 32;
 const HEADER: usize = 8 + 4 + HASH + 8 + 8;
 
 /// Bytes of the state of a request at `position` with `cache`.
-pub(super) fn size(position: usize, cache: &KvStore) -> usize {
+pub(super) fn size(position: usize, cache: &KeptStore) -> usize {
     HEADER + cache.state_bytes(position) + HASH
 }
 
 /// The state of a request at `position` with `cache`, whose text is a long one or not.
-pub(super) fn write(fingerprint: &Fingerprint, position: usize, is_long: bool, cache: &KvStore) -> Result<Vec<u8>> {
+pub(super) fn write(fingerprint: &Fingerprint, position: usize, is_long: bool, cache: &KeptStore) -> Result<Vec<u8>> {
     let size = size(position, cache);
     let mut state = Vec::new();
     state.try_reserve_exact(size).map_err(|_| Error::oom(Site::Kv, "cpu", size as u64, "the exported state"))?;

@@ -1,7 +1,7 @@
 //! A call of one request.
 
 use crate::engine::io::Logits;
-use crate::engine::memory::KvCell;
+use crate::engine::memory::KeptCell;
 use crate::engine::session::{Given, Sink};
 use crate::engine::shard::Shard;
 use crate::error::{Error, Result, err};
@@ -14,7 +14,7 @@ pub(crate) struct Call<'c> {
     pub logits: Logits,
     /// How many of the largest logits are wanted, if the sink takes only those.
     pub best: usize,
-    pub cache: &'c KvCell,
+    pub cache: &'c KeptCell,
     /// Tokens in the cache.
     pub position: usize,
     /// Whether positions are rotated as those of long texts are.

@@ -8,7 +8,7 @@ use super::call::Call;
 use super::flags::Flags;
 use super::gather::{Gathered, rotated};
 use crate::engine::io::Logits;
-use crate::engine::memory::{KvStore, ROWS};
+use crate::engine::memory::{KeptStore, ROWS};
 use crate::engine::session::Sink;
 use crate::engine::shard::Shard;
 use crate::error::{ErrorKind, Result, bail, err};
@@ -19,7 +19,7 @@ pub(super) struct Pieces<'r, 'c> {
     shard: &'r Shard,
     calls: &'r mut [Call<'c>],
     sink: &'r mut Sink,
-    caches: Vec<MutexGuard<'c, Option<KvStore>>>,
+    caches: Vec<MutexGuard<'c, Option<KeptStore>>>,
     /// The most rows of a piece.
     most: usize,
     /// The present piece: the indices of its calls, and which of their rows are in it.

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::engine::load::Packer;
-use crate::engine::memory::{Budget, KvStore, Reservation, SHRINK_FROM, Slots, run_of};
+use crate::engine::memory::{Budget, KeptStore, Reservation, SHRINK_FROM, Slots, run_of};
 use crate::engine::options::{Device, Target};
 use crate::error::{Result, Site, bail};
 use crate::graph::names::{self, Name};
 use crate::graph::{self, Graph, PerPart};
-use crate::kept::{KeptShape, KvCache};
+use crate::kept::{KeptShape, KeptState};
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
 use crate::runtime::{self, Batch, Cancel, Placement, Rows, Tensor, TensorMut, Values};
@@ -189,15 +189,15 @@ impl Session {
         chunk: usize,
         slots: &Slots,
         budget: &Arc<Budget>,
-    ) -> Result<KvStore> {
+    ) -> Result<KeptStore> {
         match &self.dialect {
             Dialect::Native(_) => {
                 let memory = budget.reserve(kept.bytes(capacity, chunk), Site::Kv, "a request's KV cache")?;
-                Ok(KvStore::Mapped { cache: KvCache::new(kept, capacity, chunk)?, _memory: memory })
+                Ok(KeptStore::Mapped { cache: KeptState::new(kept, capacity, chunk)?, _memory: memory })
             }
             Dialect::Stock(session) => {
                 let slot = session.slot(kept, capacity, slots, budget)?;
-                Ok(KvStore::Device(slot, Arc::clone(&kept.layers)))
+                Ok(KeptStore::Device(slot, Arc::clone(&kept.layers)))
             }
         }
     }

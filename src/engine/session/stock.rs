@@ -130,10 +130,16 @@ impl StockSession {
     /// A KV cache for `capacity` tokens.
     pub(crate) fn slot(&self, kept: &KeptShape, capacity: usize, slots: &Slots, budget: &Arc<Budget>) -> Result<Slot> {
         let layers = kept.layers.len();
-        let Some(&graph::Kept { kv_heads, head_dim, .. }) = kept.layers.first() else {
-            bail!(Internal, "a shard without layers")
+        let Some(&graph::Kept::Rows { heads: kv_heads, key_width: head_dim, .. }) = kept.layers.first() else {
+            bail!(Internal, "a shard without layers that keep rows")
         };
-        if kept.layers.iter().any(|other| (other.kv_heads, other.head_dim) != (kv_heads, head_dim)) {
+        let is_alike = |other: &graph::Kept| match *other {
+            graph::Kept::Rows { heads, key_width, value_width, .. } => {
+                (heads, key_width, value_width) == (kv_heads, head_dim, head_dim)
+            }
+            graph::Kept::State { .. } => false,
+        };
+        if !kept.layers.iter().all(is_alike) {
             bail!(Unsupported, "layers with KV heads of different shapes do not run in stock operators");
         }
         let shape = CacheShape { dtype: self.dtype(), layers, slots: 1, kv_heads, capacity, head_dim };

@@ -5,7 +5,7 @@ use crate::error::{Result, bail};
 use crate::graph::names::{LAST, Name, SEQUENCES, TOTAL};
 use crate::graph::onnx::{Attribute, MICROSOFT, Node, ValueInfo, dynamic, fixed};
 use crate::graph::stock::{Content, Form, Writer, past, present};
-use crate::graph::{Value, Weight};
+use crate::graph::{Kept, Value, Weight};
 use crate::kernels::{AttentionShape, Rotation};
 
 /// `out = softmax(q kᵀ * scale) v` for each head, with rotary positions and grouped key-value heads.
@@ -13,6 +13,8 @@ use crate::kernels::{AttentionShape, Rotation};
 pub(crate) struct Attend {
     pub qkv: [Value; 3],
     pub attention: Attention,
+    /// Which of what the shard keeps is its own: its place in [`Graph::kept`](crate::graph::Graph::kept).
+    pub kept: usize,
     pub out: Value,
 }
 
@@ -21,8 +23,6 @@ pub(crate) struct Attend {
 pub(crate) struct Attention {
     /// The layer, by its number in the whole model.
     pub layer: usize,
-    /// Index of its KV cache within the shard, from 0.
-    pub cache: usize,
     /// Heads, rotation, scale, window, soft cap, and whether heads are normalised before or after they are rotated.
     pub shape: AttentionShape,
     /// Which of the model's rotations turns its heads.
@@ -54,18 +54,6 @@ impl Temperature {
     }
 }
 
-/// What a layer keeps between tokens: a key and a value of `head_dim` values for each of its heads, and each token or those of a
-/// window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kept {
-    /// The layer, by its number in the whole model.
-    pub layer: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
-    /// A token at position `p` sees those at `p - window + 1 ..= p`; `None`: all.
-    pub window: Option<usize>,
-}
-
 static OPERATOR: Operator =
     Operator { name: Name::new(c"Attend"), inputs: &[Type::F32, Type::F32, Type::F32, Type::I64], outputs: 1 };
 
@@ -89,7 +77,8 @@ impl Operation for Attend {
 
     fn kept(&self) -> Option<Kept> {
         let AttentionShape { kv_heads, head_dim, window, .. } = self.attention.shape;
-        Some(Kept { layer: self.attention.layer, kv_heads, head_dim, window })
+        let layer = self.attention.layer;
+        Some(Kept::Rows { layer, heads: kv_heads, key_width: head_dim, value_width: head_dim, window })
     }
 
     /// `GroupQueryAttention`, which appends to the cache, rotates, and attends.

@@ -21,12 +21,12 @@ use std::ops::Deref;
 
 use super::names::Name;
 use super::stock::Writer;
-use super::{Value, Weight};
+use super::{Kept, Value, Weight};
 use crate::error::Result;
 use crate::kernels::Packing;
 pub(crate) use activate::Activate;
 pub(crate) use add::Add;
-pub(crate) use attend::{Attend, Attention, Kept, Temperature};
+pub(crate) use attend::{Attend, Attention, Temperature};
 pub(crate) use embed::Embed;
 pub(crate) use experts::{Expert, Experts, Routing};
 pub(crate) use gated::Gated;

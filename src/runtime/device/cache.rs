@@ -17,7 +17,7 @@ const WHAT: &str = "a KV cache";
 /// tensor `[slots, kv_heads, capacity, head_dim]` for each layer's keys, and one for its values. The tokens of
 /// neighbouring slots can run together, as a part of each of these tensors.
 ///
-/// Rows in a slot have the order of those in the [KV cache](crate::kept::KvCache) of native operators, so that a
+/// Rows in a slot have the order of those in the [KV cache](crate::kept::KeptState) of native operators, so that a
 /// state can move between the two. Each slot has an owner, who writes it through a shared reference to the block.
 #[derive(Debug)]
 pub(crate) struct DeviceCache {

@@ -274,7 +274,7 @@ impl Kernel for SigmoidGate {
 }
 
 pub(super) struct Attend {
-    cache: usize,
+    kept: usize,
     rope: usize,
     shape: AttentionShape,
     q_norm: Option<MappedTensor>,
@@ -290,7 +290,7 @@ impl Attend {
         let (q_norm, k_norm) = (shared.optional(a.query_norm.as_ref())?, shared.optional(a.key_norm.as_ref())?);
         let sinks = shared.optional(a.sinks.as_ref())?;
         Ok(Self {
-            cache: a.cache,
+            kept: op.kept,
             rope: a.rope,
             shape: a.shape,
             q_norm,
@@ -310,7 +310,7 @@ impl Kernel for Attend {
         let batch = unsafe { Batch::from_address(address) }.ok_or_else(|| err!(Internal, "no batch"))?;
         let s = &self.shape;
         // SAFETY: this is the one attention node of its layer.
-        let mut segments = unsafe { batch.layer(self.cache, s.kv_heads, s.head_dim) }?;
+        let mut segments = unsafe { batch.rows(self.kept, s.kv_heads, s.head_dim) }?;
         let width = s.heads * s.head_dim;
         let rows = q.len() / width;
         let out = context.output(0, rows, width)?;

@@ -10,17 +10,17 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::error::{Result, err};
-use crate::kept::LayerPlace;
+use crate::kept::{Place, RowsPlace};
 use crate::kernels::{AttentionSegment, RowType};
 use crate::runtime::device::cache::DeviceCache;
 
 /// One request's rows in a run.
 #[derive(Debug)]
 pub(crate) struct Segment<'a> {
-    /// The keys and values of all layers, at `places`.
+    /// What all layers keep, at `places`.
     kv: *mut u8,
     len: usize,
-    places: &'a [LayerPlace],
+    places: &'a [Place],
     kind: RowType,
     position: usize,
     tokens: usize,
@@ -33,13 +33,7 @@ pub(crate) struct Segment<'a> {
 
 impl<'a> Segment<'a> {
     /// `tokens` rows that continue a request of `position` cached tokens, whose rows are kept at `places` of `kv`, as `kind` says.
-    pub(crate) fn new(
-        kv: &'a mut [u8],
-        places: &'a [LayerPlace],
-        kind: RowType,
-        position: usize,
-        tokens: usize,
-    ) -> Self {
+    pub(crate) fn new(kv: &'a mut [u8], places: &'a [Place], kind: RowType, position: usize, tokens: usize) -> Self {
         let (kv, len) = (kv.as_mut_ptr(), kv.len());
         Self { kv, len, places, kind, position, tokens, is_long: false, slot: None, lifetime: PhantomData }
     }
@@ -96,31 +90,35 @@ impl Batch<'_> {
         unsafe { std::ptr::with_exposed_provenance::<Self>(address as usize).as_ref() }
     }
 
-    /// The segments as layer `cache` sees them: with that layer's keys and values.
+    /// The segments as the attention sees them whose keys and values are the `kept`th of what the shard keeps.
     ///
     /// # Safety
-    /// One caller at a time per batch and layer. ONNX Runtime runs each node of a graph once per run, so the attention
+    /// One caller at a time per batch and `kept`. ONNX Runtime runs each node of a graph once per run, so the attention
     /// node of a layer has that layer's rows to itself.
-    pub(in crate::runtime) unsafe fn layer(
+    pub(in crate::runtime) unsafe fn rows(
         &self,
-        cache: usize,
+        kept: usize,
         kv_heads: usize,
         head_dim: usize,
     ) -> Result<Vec<AttentionSegment<'_>>> {
         self.segments
             .iter()
             .map(|segment| {
-                let misfit = || err!(Internal, "layer {cache} does not fit the request's KV cache");
-                let LayerPlace { at, capacity, origin: first, .. } = *segment.places.get(cache).ok_or_else(misfit)?;
+                let misfit = || err!(Internal, "layer {kept} does not fit the request's KV cache");
+                let Some(Place::Rows(place)) = segment.places.get(kept) else { return Err(misfit()) };
+                let RowsPlace { capacity, origin: first, .. } = *place;
+                let [keys, values] = place.halves();
                 let half = kv_heads * capacity * segment.kind.bytes(head_dim);
-                if at + 2 * half > segment.len || segment.position + segment.tokens > first + capacity {
+                let fits = keys.len() == half && values.len() == half && keys.end <= values.start;
+                if !fits || values.end > segment.len || segment.position + segment.tokens > first + capacity {
                     return Err(misfit());
                 }
                 // SAFETY: in bounds as just checked; the segment borrows the cache exclusively, and the two halves of
                 // the layer, which nobody else touches during this node, do not overlap.
                 let (keys, values) = unsafe {
-                    let keys = segment.kv.add(at);
-                    (std::slice::from_raw_parts_mut(keys, half), std::slice::from_raw_parts_mut(keys.add(half), half))
+                    let part =
+                        |part: &Range<usize>| std::slice::from_raw_parts_mut(segment.kv.add(part.start), part.len());
+                    (part(&keys), part(&values))
                 };
                 let Segment { kind, position, tokens, .. } = *segment;
                 Ok(AttentionSegment { keys, values, kind, capacity, first, position, tokens })

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use crate::error::Site;
 use crate::error::{ErrorKind, Result};
 use crate::graph::names::{self, Name};
-use crate::graph::{self, Graph, PerPart, Role, stock};
+use crate::graph::{self, Graph, Kept, PerPart, Role, stock};
 use crate::kernels::Dtype;
 use crate::runtime::device::cache::DeviceCache;
 use crate::runtime::device::memory::DeviceMemory;
@@ -63,8 +63,9 @@ impl Wiring {
     fn new(graph: &Graph, dtype: Dtype) -> Result<Self> {
         let mut caches = Vec::new();
         for kept in graph.kept() {
+            let Kept::Rows { layer, .. } = kept else { continue };
             for part in ["key", "value"] {
-                let (past, present) = (stock::past(kept.layer, part), stock::present(kept.layer, part));
+                let (past, present) = (stock::past(layer, part), stock::present(layer, part));
                 caches.push((c_string(&past)?, c_string(&present)?));
             }
         }

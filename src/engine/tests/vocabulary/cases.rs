@@ -228,8 +228,8 @@ fn norms() -> Vec<Case> {
     ]
 }
 
-/// The attention that most models have, the `cache`th of the shard.
-pub(super) fn usual(cache: usize) -> Attention {
+/// The attention that most models have, the `at`th of the shard.
+pub(super) fn usual(at: usize) -> Attention {
     let shape = AttentionShape {
         heads: HEADS,
         kv_heads: KV_HEADS,
@@ -243,7 +243,7 @@ pub(super) fn usual(cache: usize) -> Attention {
         norm_after_rotation: false,
     };
     let (query_norm, key_norm, sinks, temperature) = (None, None, None, None);
-    Attention { layer: 1 + cache, cache, shape, rope: 0, border: None, query_norm, key_norm, sinks, temperature }
+    Attention { layer: 1 + at, shape, rope: 0, border: None, query_norm, key_norm, sinks, temperature }
 }
 
 /// One attention after the other, each with projections of its own.

@@ -8,14 +8,14 @@ use super::budget::Reservation;
 use super::slots::Slot;
 use crate::error::{Result, bail, err};
 use crate::graph::Kept;
-use crate::kept::KvCache;
+use crate::kept::KeptState;
 use crate::runtime::Segment;
 
 /// A request's KV cache, and what it has taken from the budget.
 #[derive(Debug)]
-pub(crate) enum KvStore {
+pub(crate) enum KeptStore {
     Mapped {
-        cache: KvCache,
+        cache: KeptState,
         _memory: Reservation,
     },
     /// A slot on the device, where every layer keeps all tokens.
@@ -23,9 +23,9 @@ pub(crate) enum KvStore {
 }
 
 /// Where a request keeps its KV cache: empty once the shard is retired, and between the calls of a request without one.
-pub(crate) type KvCell = Mutex<Option<KvStore>>;
+pub(crate) type KeptCell = Mutex<Option<KeptStore>>;
 
-impl KvStore {
+impl KeptStore {
     /// The request's part of a run: `tokens` rows that continue `position` cached ones, in a call that began at `start`.
     pub(crate) fn segment(&mut self, start: usize, position: usize, tokens: usize) -> Result<Segment<'_>> {
         match self {
@@ -70,13 +70,13 @@ impl KvStore {
         match self {
             Self::Mapped { cache, .. } => cache.state_bytes(position),
             Self::Device(slot, layers) => {
-                let windows = layers.iter().filter(|kept| kept.window.is_some()).count();
+                let windows = layers.iter().filter(|kept| kept.window().is_some()).count();
                 slot.cache().state_bytes(position) + windows * size_of::<u64>()
             }
         }
     }
 
-    /// Appends what is kept at `position`, as [`KvCache::read`] does.
+    /// Appends what is kept at `position`, as [`KeptState::read`] does.
     pub(crate) fn read(&self, position: usize, to: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Mapped { cache, .. } => {
@@ -85,7 +85,7 @@ impl KvStore {
             }
             Self::Device(slot, layers) => {
                 for (layer, kept) in layers.iter().enumerate() {
-                    if kept.window.is_some() {
+                    if kept.window().is_some() {
                         to.extend_from_slice(&0_u64.to_le_bytes());
                     }
                     slot.cache().read(slot.index(), layer, position, to)?;
@@ -104,13 +104,12 @@ impl KvStore {
         let wrong = || err!(Malformed, "state: what it keeps is not what position {position} takes");
         let (mut rest, mut parts) = (from, Vec::with_capacity(layers.len()));
         for kept in layers.iter() {
-            if kept.window.is_some() {
+            if let Kept::Rows { layer, window: Some(_), .. } = kept {
                 let (first, others) = rest.split_first_chunk().ok_or_else(wrong)?;
                 if u64::from_le_bytes(*first) != 0 {
                     bail!(
                         Unsupported,
-                        "state: it keeps a window of layer {}, and stock operators need every token",
-                        kept.layer
+                        "state: it keeps a window of layer {layer}, and stock operators need every token"
                     );
                 }
                 rest = others;

@@ -1,0 +1,267 @@
+//! Where a layer's keys and values lie, and which positions they are of: all, or those of a window.
+
+use std::ops::Range;
+
+use crate::error::{Result, bail, err};
+use crate::graph::Kept;
+use crate::kernels::RowType;
+
+/// Tokens that a layer with a window keeps behind it, at least, so that a request can go back so far.
+pub(crate) const SLACK: usize = 256;
+/// The fewest tokens that there is room for in front of a window, so that rows are seldom moved.
+const FEWEST_NEW: usize = 64;
+
+/// What is kept of each token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RowsShape {
+    heads: usize,
+    /// Bytes of a head's key, and of its value.
+    bytes: [usize; 2],
+    window: Option<usize>,
+}
+
+/// Where a layer's rows lie in the memory of a [`KeptState`](super::KeptState): keys `[heads, capacity]`, then values
+/// `[heads, capacity]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowsPlace {
+    /// Its first byte.
+    at: usize,
+    /// Tokens it has room for.
+    pub capacity: usize,
+    /// The position that belongs in its first row: 0, unless a window has moved on.
+    pub origin: usize,
+    /// The first position whose row is there.
+    from: usize,
+    /// What the call in progress began with, where its window has left that behind.
+    undo: Option<Undo>,
+    shape: RowsShape,
+}
+
+/// Rows at the beginning of a layer, to which a request goes back if its call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Undo {
+    /// The position at which the call began.
+    start: usize,
+    origin: usize,
+    from: usize,
+}
+
+impl RowsShape {
+    /// The shape of `kept`, with keys and values as `rows`, if those are what it keeps.
+    pub(super) fn of(kept: &Kept, rows: RowType) -> Option<Self> {
+        let bytes = |width| if width == 0 { 0 } else { rows.bytes(width) };
+        match *kept {
+            Kept::Rows { heads, key_width, value_width, window, .. } => {
+                Some(Self { heads, bytes: [key_width, value_width].map(bytes), window })
+            }
+            Kept::State { .. } => None,
+        }
+    }
+
+    /// Bytes of a token.
+    pub(super) fn token_bytes(&self) -> usize {
+        self.heads * self.bytes.iter().sum::<usize>()
+    }
+
+    /// Tokens there is room for in what keeps `capacity` tokens, of which at most `chunk` come in one run. With a window that is room
+    /// for what the window and the slack behind it are when a call begins and when it ends, since a call may fail, and for what a run
+    /// adds.
+    pub(super) fn room(&self, capacity: usize, chunk: usize) -> usize {
+        let Some(window) = self.window else { return capacity };
+        capacity.min(behind(window).saturating_mul(2).saturating_add(chunk.max(FEWEST_NEW)))
+    }
+}
+
+/// Tokens that a layer with a window keeps, at most, for those to come.
+fn behind(window: usize) -> usize {
+    window.saturating_add(SLACK)
+}
+
+impl RowsPlace {
+    /// The place at `at` of rows of `shape` for `capacity` tokens.
+    pub(super) fn new(shape: RowsShape, at: usize, capacity: usize) -> Self {
+        Self { at, capacity, origin: 0, from: 0, undo: None, shape }
+    }
+
+    /// Where the keys lie, and where the values do.
+    pub(crate) fn halves(&self) -> [Range<usize>; 2] {
+        let [keys, values] = self.shape.bytes.map(|row| self.shape.heads * self.capacity * row);
+        let middle = self.at + keys;
+        [self.at..middle, middle..middle + values]
+    }
+
+    /// The first byte behind it.
+    pub(super) fn end(&self) -> usize {
+        self.at + self.shape.token_bytes() * self.capacity
+    }
+
+    /// The rows of `positions` of each head in turn, keys and then values, as bytes of the memory.
+    fn rows_of(&self, positions: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (Self { capacity, .. }, RowsShape { heads, bytes, .. }) = (*self, self.shape);
+        let (first, last) = (positions.start - self.origin, positions.end - self.origin);
+        let halves = self.halves().into_iter().zip(bytes).filter(|(_, row)| *row > 0);
+        halves.flat_map(move |(half, row)| {
+            (0..heads).map(move |head| {
+                let at = half.start + head * capacity * row;
+                at + first * row..at + last * row
+            })
+        })
+    }
+
+    /// Makes room for rows of the positions `position..end`, in a call that began at `start`. Where they do not fit, a window drops
+    /// what lies further back than its slack, but for what [`go_back`](Self::go_back) to `start` needs.
+    pub(super) fn make_room(&mut self, memory: &mut [u8], start: usize, position: usize, end: usize) -> Result<()> {
+        // What another call began with is not gone back to any more.
+        self.undo = self.undo.filter(|undo| undo.start == start);
+        if self.fits(end) {
+            return Ok(());
+        }
+        if self.undo.is_none() {
+            let first = self.kept_at(start).start;
+            self.move_rows(memory, first..position, 0);
+            if self.fits(end) {
+                return Ok(());
+            }
+            self.undo = Some(Undo { start, origin: self.origin, from: self.from });
+        }
+        let first = self.kept_at(position).start;
+        self.move_rows(memory, first..position, self.shape.window.map_or(0, behind));
+        if !self.fits(end) {
+            bail!(Internal, "a window has no room for {} tokens at position {position}", end - position);
+        }
+        Ok(())
+    }
+
+    /// Whether a request can go on from `position`.
+    pub(super) fn can_go_back(&self, position: usize) -> bool {
+        position == 0 || position >= self.earliest() || self.undo.is_some_and(|undo| undo.start == position)
+    }
+
+    /// Makes `position`, which [it can](Self::can_go_back), the one from which a request goes on.
+    pub(super) fn go_back(&mut self, position: usize) {
+        if position == 0 {
+            (self.origin, self.from, self.undo) = (0, 0, None);
+        } else if position < self.earliest()
+            && let Some(undo) = self.undo.take()
+        {
+            (self.origin, self.from) = (undo.origin, undo.from);
+        }
+    }
+
+    /// Appends what is kept at `position`: the position of the first row as 8 bytes, little-endian, where there is a window; then
+    /// keys and values `[heads, tokens]` as they lie in the memory.
+    pub(super) fn read(&self, memory: &[u8], position: usize, to: &mut Vec<u8>) {
+        let kept = self.kept_at(position);
+        if self.shape.window.is_some() {
+            to.extend_from_slice(&(kept.start as u64).to_le_bytes());
+        }
+        self.rows_of(&kept).for_each(|rows| to.extend_from_slice(&memory[rows]));
+    }
+
+    /// What [`read`](Self::read) gave for `position`, here or in a place for another number of tokens, at the beginning of `rest`,
+    /// from which it is taken.
+    pub(super) fn parse<'r>(&self, position: usize, rest: &mut &'r [u8]) -> Result<ReadRows<'r>> {
+        let wrong = || err!(Malformed, "state: what it keeps is not what position {position} takes");
+        let mut first = 0;
+        if self.shape.window.is_some() {
+            let (bytes, others) = rest.split_first_chunk().ok_or_else(wrong)?;
+            first = usize::try_from(u64::from_le_bytes(*bytes)).map_err(|_| wrong())?;
+            *rest = others;
+        }
+        // No less than the next token sees.
+        if first > self.seen_at(position) {
+            return Err(wrong());
+        }
+        let (rows, others) = rest.split_at_checked(self.row_bytes(position - first)).ok_or_else(wrong)?;
+        *rest = others;
+        let fits = position - first <= self.capacity;
+        let begin = if fits { first } else { self.behind(position).max(first) };
+        if position - begin > self.capacity {
+            return Err(wrong());
+        }
+        Ok(ReadRows { first, begin, rows })
+    }
+
+    /// Takes what [`parse`](Self::parse) has found for `position`.
+    pub(super) fn write(&mut self, memory: &mut [u8], position: usize, read: &ReadRows) {
+        let ReadRows { first, begin, mut rows } = *read;
+        (self.origin, self.from, self.undo) = (begin, begin, None);
+        if position == first {
+            return;
+        }
+        for to in self.rows_of(&(begin..position)) {
+            // What is not taken lies in front.
+            let whole = to.len() / (position - begin) * (position - first);
+            let (own, others) = rows.split_at(whole);
+            let taken = &own[whole - to.len()..];
+            memory[to].copy_from_slice(taken);
+            rows = others;
+        }
+    }
+
+    /// Copies what `other`, whose shape is the same, keeps at `position`.
+    pub(super) fn copy(&mut self, memory: &mut [u8], other: &Self, from: &[u8], position: usize) -> Result<()> {
+        let kept = other.kept_at(position);
+        if kept.len() > self.capacity {
+            bail!(Internal, "a request has no room for another one's rows");
+        }
+        (self.origin, self.from, self.undo) = (kept.start, kept.start, None);
+        for (to, rows) in self.rows_of(&kept).zip(other.rows_of(&kept)) {
+            memory[to].copy_from_slice(&from[rows]);
+        }
+        Ok(())
+    }
+
+    /// Bytes that [`read`](Self::read) gives.
+    pub(super) fn state_bytes(&self, position: usize) -> usize {
+        cache.places.iter().map(|Place::Rows(rows)| *rows).collect()
+    }
+
+    /// Runs the tokens up to `end` of a call that began at `start`; each row is its position.
+    fn run(cache: &mut KeptState, start: usize, end: usize) {
+        for position in (start..end).step_by(CHUNK) {
+            let tokens = CHUNK.min(end - position);
+            cache.make_room(start, position, tokens).unwrap();
+            for rows in places(cache).iter().flat_map(|place| place.rows_of(&(position..position + tokens))) {
+                for (i, row) in cache.memory[rows].chunks_exact_mut(4).enumerate() {
+                    row.copy_from_slice(&((position + i) as u32).to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// Fails unless every row that the token at `position`, or one up to the slack before it, sees is there.
+    fn check(cache: &KeptState, position: usize, slack: usize) {
+        for place in places(cache) {
+            let seen = place.seen_at(position).saturating_sub(slack)..position;
+            for rows in place.rows_of(&seen) {
+                let rows = cache.memory[rows].chunks_exact(4);
+                let rows: Vec<usize> = rows.map(|row| u32::from_le_bytes(row.try_into().unwrap()) as usize).collect();
+                assert_eq!(rows, seen.clone().collect::<Vec<_>>(), "at {position}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_fails_anywhere_leaves_what_it_began_with() {
+        for start in [0, 1, 90, 263, 400, 1203] {
+            for tokens in (1..1500).step_by(83) {
+                let mut cache = cache();
+                (0..start).step_by(211).for_each(|from| run(&mut cache, from, start.min(from + 211)));
+                check(&cache, start, SLACK);
+                for end in [start + tokens, start + tokens / 2, start + 2 * tokens] {
+                    run(&mut cache, start, end);
+                    check(&cache, end, SLACK.min(end - start));
+                    cache.go_back(start).unwrap();
+                    check(&cache, start, 0);
+                }
+                // And goes on from there, whole.
+                run(&mut cache, start, start + tokens);
+                check(&cache, start + tokens, SLACK.min(tokens));
+                let back = (start + tokens).saturating_sub(SLACK.min(tokens));
+                cache.go_back(back).unwrap();
+                check(&cache, back, 0);
+            }
+        }
+    }
+}
