@@ -9,28 +9,31 @@ use super::{repository, sound};
 
 const CAPACITY: u32 = 8;
 
-/// A shard and what every state of it begins with: all but the numbers, the rows and the hash.
-static SHARD: LazyLock<(Arc<Shard>, Vec<u8>)> = LazyLock::new(|| {
-    let model = repository("tests/models/mistral_window");
-    let engine = Engine::new(EngineOptions::default()).unwrap();
-    let shard = engine.ensure_shard(&ShardSpec::layers(model.to_str().unwrap(), 0, 0), None).unwrap();
-    let mut head = request(&shard).export_state().unwrap();
-    head.truncate(head.len() - HASH - NUMBERS);
-    (shard, head)
+/// Shards, one of whose layers has a window and one whose layers have states of fixed size, and what every state of each begins with:
+/// all but the numbers, what layers keep and the hash.
+static SHARDS: LazyLock<[(Arc<Shard>, Vec<u8>); 2]> = LazyLock::new(|| {
+    [("mistral_window", 0), ("lfm2_conv", 2)].map(|(model, last)| {
+        let model = repository(&format!("tests/models/{model}"));
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let shard = engine.ensure_shard(&ShardSpec::layers(model.to_str().unwrap(), 0, last), None).unwrap();
+        let mut head = request(&shard).export_state().unwrap();
+        head.truncate(HEAD);
+        (shard, head)
+    })
 });
 
-/// The position, and whether the text is a long one.
-const NUMBERS: usize = 16;
-const HASH: usize = 32;
+/// Magic, version and fingerprint.
+const HEAD: usize = 8 + 4 + 32;
 
 fn request(shard: &Arc<Shard>) -> Request {
     Request::new(shard, RequestOptions { capacity: CAPACITY, ..RequestOptions::default() }).unwrap()
 }
 
-/// The first byte says whether the rest is a whole state, or numbers and rows between a sound head and hash.
+/// The first byte says whether the rest is a whole state, or numbers and what layers keep between a sound head and hash; and of which
+/// shard.
 pub fn run(data: &[u8]) {
-    let (shard, head) = &*SHARD;
     let Some((kind, rest)) = data.split_first() else { return };
+    let (shard, head) = &SHARDS[usize::from(kind / 2 % 2)];
     let state = if kind % 2 == 0 {
         rest.to_vec()
     } else {

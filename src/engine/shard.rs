@@ -18,7 +18,7 @@ use super::shard_info::ShardInfo;
 use super::stats::Counters;
 use crate::error::{Result, bail, err};
 use crate::graph::{PerPart, Role};
-use crate::kept::KeptShape;
+use crate::kept::{KeptShape, Room};
 use crate::model::ModelConfig;
 use crate::source::absolute;
 use crate::weights;
@@ -95,6 +95,11 @@ impl Shard {
     /// The shape of the shard's model.
     pub(crate) fn config(&self) -> &ModelConfig {
         &self.recipe.blueprint.config
+    }
+
+    /// What the shard's layers keep between tokens.
+    pub(crate) fn kept(&self) -> &KeptShape {
+        &self.kept
     }
 
     /// What the shard is, and what memory it takes.
@@ -199,11 +204,11 @@ impl Shard {
         })
     }
 
-    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run. The cache is given back when the shard retires.
-    pub(crate) fn new_cache(&self, capacity: usize, chunk: usize) -> Result<Arc<KeptCell>> {
+    /// What keeps as much as a request has `room` for. It is given back when the shard retires.
+    pub(crate) fn new_cache(&self, room: Room) -> Result<Arc<KeptCell>> {
         // The guard is held until the cache is on the list: a shard that has retired does not look at its list again.
         let loaded = self.loaded()?;
-        let cache = loaded.session.new_kv(&self.kept, capacity, chunk, &self.slots, &self.budget)?;
+        let cache = loaded.session.new_kept(&self.kept, room, &self.slots, &self.budget)?;
         let cell = Arc::new(Mutex::new(Some(cache)));
         let mut caches = self.caches.lock();
         caches.retain(|cache| cache.strong_count() > 0);

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::op::{
-    Activate, Add, Attend, Embed, Experts, Gated, LogitRows, Norm, Op, Project, Qkv, Scale, SigmoidGate, SoftCap,
-    SplitHeads,
+    Activate, Add, Attend, Embed, Experts, Gated, GatedDelta, LogitRows, Multiply, Norm, Op, Project, Qkv, Scale,
+    ShortConv, SigmoidGate, SoftCap, SplitHeads,
 };
 use super::{Attention, Expert, Graph, Input, Linear, Output, Role, Routing, Value, Weight};
-use crate::kernels::{self, Activation};
+use crate::kernels::{self, Activation, ConvShape, DeltaShape, Gate};
 
 /// A graph that grows.
 #[derive(Debug)]
@@ -130,7 +130,59 @@ impl Builder {
     /// Query, key and value out of rows in which those of each of `heads` heads lie together.
     pub(crate) fn split_heads(&mut self, x: Value, heads: usize) -> [Value; 3] {
         let out = ["query", "key", "value"].map(|part| self.value(&self.after(x, part), x.width / 3));
-        self.push(SplitHeads { x, heads, out });
+        let parts = vec![x.width / heads / 3; 3];
+        self.push(SplitHeads {
+            x,
+            heads,
+            parts,
+            out: out.iter().enumerate().map(|(i, out)| (i..i + 1, *out)).collect(),
+        });
+        out
+    }
+
+    /// Two values out of rows in which `parts` of these widths of each of `heads` heads lie together: the first with all parts in front
+    /// of part `cut`, part by part, the second with the others.
+    pub(crate) fn split_in_two(
+        &mut self,
+        x: Value,
+        heads: usize,
+        parts: &[usize],
+        cut: usize,
+        names: [&str; 2],
+    ) -> [Value; 2] {
+        let ranges = [0..cut, cut..parts.len()];
+        let out = [0, 1].map(|i| {
+            let width: usize = parts[ranges[i].clone()].iter().sum();
+            self.value(&self.after(x, names[i]), heads * width)
+        });
+        self.push(SplitHeads { x, heads, parts: parts.to_vec(), out: ranges.into_iter().zip(out).collect() });
+        out
+    }
+
+    /// A causal convolution of each channel, with the weight `[channels, taps]`.
+    pub(crate) fn short_conv(&mut self, x: Value, shape: ConvShape, weight: Weight, bias: Option<Weight>) -> Value {
+        let out = self.value(module(&weight), shape.channels);
+        self.push(ShortConv { x, shape, weight: weight.exact(), bias, kept: self.kept, out });
+        out
+    }
+
+    /// Linear attention by the gated delta rule, of `[qkv, corrections, decays]`, with the rates and shifts of forgetting.
+    pub(crate) fn gated_delta(
+        &mut self,
+        [qkv, corrections, decays]: [Value; 3],
+        shape: DeltaShape,
+        [rates, shifts]: [Weight; 2],
+    ) -> Value {
+        let name = format!("{}.attention", parent(module(&rates)));
+        let out = self.value(&name, shape.value_heads * shape.value_width);
+        self.push(GatedDelta { qkv, corrections, decays, shape, rates, shifts, kept: self.kept, out });
+        out
+    }
+
+    /// `x` times the sigmoid of `gates`, or times `silu(gates)`, value by value.
+    pub(crate) fn multiply(&mut self, x: Value, gates: Value, gate: Gate) -> Value {
+        let out = self.value(&self.after(x, "gated"), x.width);
+        self.push(Multiply { x, gates, gate, out });
         out
     }
 

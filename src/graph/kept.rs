@@ -15,7 +15,6 @@ pub(crate) enum Kept {
     },
     /// A fixed number of float32 values, whatever the number of tokens: the last inputs of a convolution, the matrix of a linear
     /// attention. Each token changes them, so a request cannot go back but to a position at which they were put aside.
-    #[allow(dead_code, reason = "the families that have one come with it")]
     State { values: usize },
 }
 

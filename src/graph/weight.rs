@@ -106,6 +106,11 @@ impl Weight {
         self.part(self.shape[1..].to_vec(), index * self.row_len(), None, &format!("[{index}]"), scales)
     }
 
+    /// A tensor of more dimensions as a matrix: what lies under each index of the first one is a row.
+    pub(crate) fn as_matrix(&self) -> Self {
+        self.part(vec![self.shape[0], self.row_len()], 0, None, "", None)
+    }
+
     /// A matrix of numbers that is stored column after column.
     pub(crate) fn transposed(&self) -> Self {
         let Strides { row, column } = self.own_strides();

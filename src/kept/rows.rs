@@ -96,8 +96,8 @@ impl RowsPlace {
     }
 
     /// The rows of `positions` of each head in turn, keys and then values, as bytes of the memory.
-    fn rows_of(&self, positions: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (Self { capacity, .. }, RowsShape { heads, bytes, .. }) = (*self, self.shape);
+    fn rows_of(self, positions: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let (Self { capacity, .. }, RowsShape { heads, bytes, .. }) = (self, self.shape);
         let (first, last) = (positions.start - self.origin, positions.end - self.origin);
         let halves = self.halves().into_iter().zip(bytes).filter(|(_, row)| *row > 0);
         halves.flat_map(move |(half, row)| {
@@ -155,7 +155,7 @@ impl RowsPlace {
         if self.shape.window.is_some() {
             to.extend_from_slice(&(kept.start as u64).to_le_bytes());
         }
-        self.rows_of(&kept).for_each(|rows| to.extend_from_slice(&memory[rows]));
+        self.rows_of(kept).for_each(|rows| to.extend_from_slice(&memory[rows]));
     }
 
     /// What [`read`](Self::read) gave for `position`, here or in a place for another number of tokens, at the beginning of `rest`,
@@ -189,7 +189,7 @@ impl RowsPlace {
         if position == first {
             return;
         }
-        for to in self.rows_of(&(begin..position)) {
+        for to in self.rows_of(begin..position) {
             // What is not taken lies in front.
             let whole = to.len() / (position - begin) * (position - first);
             let (own, others) = rows.split_at(whole);
@@ -206,7 +206,7 @@ impl RowsPlace {
             bail!(Internal, "a request has no room for another one's rows");
         }
         (self.origin, self.from, self.undo) = (kept.start, kept.start, None);
-        for (to, rows) in self.rows_of(&kept).zip(other.rows_of(&kept)) {
+        for (to, rows) in self.rows_of(kept.clone()).zip(other.rows_of(kept)) {
             memory[to].copy_from_slice(&from[rows]);
         }
         Ok(())
@@ -214,30 +214,118 @@ impl RowsPlace {
 
     /// Bytes that [`read`](Self::read) gives.
     pub(super) fn state_bytes(&self, position: usize) -> usize {
-        cache.places.iter().map(|Place::Rows(rows)| *rows).collect()
+        let rows = self.row_bytes(self.kept_at(position).len());
+        rows + if self.shape.window.is_some() { size_of::<u64>() } else { 0 }
     }
 
-    /// Runs the tokens up to `end` of a call that began at `start`; each row is its position.
-    fn run(cache: &mut KeptState, start: usize, end: usize) {
-        for position in (start..end).step_by(CHUNK) {
-            let tokens = CHUNK.min(end - position);
-            cache.make_room(start, position, tokens).unwrap();
-            for rows in places(cache).iter().flat_map(|place| place.rows_of(&(position..position + tokens))) {
-                for (i, row) in cache.memory[rows].chunks_exact_mut(4).enumerate() {
-                    row.copy_from_slice(&((position + i) as u32).to_le_bytes());
-                }
-            }
+    /// The earliest position to go on from: what its token sees must still be there. At position p a window of w reaches back to
+    /// p + 1 - w.
+    pub(super) fn earliest(&self) -> usize {
+        if self.from == 0 { 0 } else { self.from + self.shape.window.unwrap_or(1) - 1 }
+    }
+
+    /// Bytes of the keys and values of so many tokens.
+    fn row_bytes(&self, tokens: usize) -> usize {
+        self.shape.token_bytes() * tokens
+    }
+
+    /// Whether there is room for rows up to `end`.
+    fn fits(&self, end: usize) -> bool {
+        end - self.origin <= self.capacity
+    }
+
+    /// Moves the rows of `positions`, after which there are others no more, to row `to` of each head.
+    fn move_rows(&mut self, memory: &mut [u8], positions: Range<usize>, to: usize) {
+        let before = *self;
+        (self.origin, self.from) = (positions.start - to, positions.start);
+        for (to, from) in self.rows_of(positions.clone()).zip(before.rows_of(positions)) {
+            memory.copy_within(from, to.start);
         }
     }
 
-    /// Fails unless every row that the token at `position`, or one up to the slack before it, sees is there.
-    fn check(cache: &KeptState, position: usize, slack: usize) {
-        for place in places(cache) {
-            let seen = place.seen_at(position).saturating_sub(slack)..position;
-            for rows in place.rows_of(&seen) {
-                let rows = cache.memory[rows].chunks_exact(4);
-                let rows: Vec<usize> = rows.map(|row| u32::from_le_bytes(row.try_into().unwrap()) as usize).collect();
-                assert_eq!(rows, seen.clone().collect::<Vec<_>>(), "at {position}");
+    /// The first position that the token at `position` sees.
+    fn seen_at(&self, position: usize) -> usize {
+        self.shape.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
+    /// The positions that are kept for certain once a request is at `position`.
+    fn kept_at(&self, position: usize) -> Range<usize> {
+        self.behind(position).max(self.from).min(position)..position
+    }
+
+    /// The first position that is kept for certain, if it ever was.
+    fn behind(&self, position: usize) -> usize {
+        self.seen_at(position).saturating_sub(SLACK)
+    }
+}
+
+/// Rows of an exported state.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadRows<'r> {
+    /// The position of the first one.
+    first: usize,
+    /// The position of the first one that there is room for.
+    begin: usize,
+    rows: &'r [u8],
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
+mod tests {
+    use super::*;
+
+    const WINDOW: usize = 7;
+    const CHUNK: usize = 100;
+
+    /// A layer with a window and one without.
+    struct Layers {
+        memory: Vec<u8>,
+        places: [RowsPlace; 2],
+    }
+
+    impl Layers {
+        fn new() -> Self {
+            let mut at = 0;
+            let places = [Some(WINDOW), None].map(|window| {
+                let kept = Kept::Rows { layer: 0, heads: 2, key_width: 1, value_width: 1, window };
+                let shape = RowsShape::of(&kept, RowType::F32).unwrap();
+                let place = RowsPlace::new(shape, at, shape.room(5000, CHUNK));
+                at = place.end();
+                place
+            });
+            Self { memory: vec![0; at], places }
+        }
+
+        /// Runs the tokens up to `end` of a call that began at `start`; each row is its position.
+        fn run(&mut self, start: usize, end: usize) {
+            for position in (start..end).step_by(CHUNK) {
+                let positions = position..end.min(position + CHUNK);
+                for place in &mut self.places {
+                    place.make_room(&mut self.memory, start, position, positions.end).unwrap();
+                    for rows in place.rows_of(positions.clone()) {
+                        for (i, row) in self.memory[rows].chunks_exact_mut(4).enumerate() {
+                            row.copy_from_slice(&((position + i) as u32).to_le_bytes());
+                        }
+                    }
+                }
+            }
+        }
+
+        fn go_back(&mut self, position: usize) {
+            assert!(self.places.iter().all(|place| place.can_go_back(position)));
+            self.places.iter_mut().for_each(|place| place.go_back(position));
+        }
+
+        /// Fails unless every row that the token at `position`, or one up to the slack before it, sees is there.
+        fn check(&self, position: usize, slack: usize) {
+            for place in &self.places {
+                let seen = place.seen_at(position).saturating_sub(slack)..position;
+                for rows in place.rows_of(seen.clone()) {
+                    let rows = self.memory[rows].chunks_exact(4);
+                    let rows: Vec<usize> =
+                        rows.map(|row| u32::from_le_bytes(row.try_into().unwrap()) as usize).collect();
+                    assert_eq!(rows, seen.clone().collect::<Vec<_>>(), "at {position}");
+                }
             }
         }
     }
@@ -246,21 +334,21 @@ impl RowsPlace {
     fn a_call_that_fails_anywhere_leaves_what_it_began_with() {
         for start in [0, 1, 90, 263, 400, 1203] {
             for tokens in (1..1500).step_by(83) {
-                let mut cache = cache();
-                (0..start).step_by(211).for_each(|from| run(&mut cache, from, start.min(from + 211)));
-                check(&cache, start, SLACK);
+                let mut layers = Layers::new();
+                (0..start).step_by(211).for_each(|from| layers.run(from, start.min(from + 211)));
+                layers.check(start, SLACK);
                 for end in [start + tokens, start + tokens / 2, start + 2 * tokens] {
-                    run(&mut cache, start, end);
-                    check(&cache, end, SLACK.min(end - start));
-                    cache.go_back(start).unwrap();
-                    check(&cache, start, 0);
+                    layers.run(start, end);
+                    layers.check(end, SLACK.min(end - start));
+                    layers.go_back(start);
+                    layers.check(start, 0);
                 }
                 // And goes on from there, whole.
-                run(&mut cache, start, start + tokens);
-                check(&cache, start + tokens, SLACK.min(tokens));
+                layers.run(start, start + tokens);
+                layers.check(start + tokens, SLACK.min(tokens));
                 let back = (start + tokens).saturating_sub(SLACK.min(tokens));
-                cache.go_back(back).unwrap();
-                check(&cache, back, 0);
+                layers.go_back(back);
+                layers.check(back, 0);
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Functions of each value on its own.
 
-use super::math::{sigmoid, tanh};
+use super::math::{sigmoid, silu, tanh};
 use super::shared::Output;
 use super::simd::{Kernel, Simd};
 use super::{Isa, Parallel};
 
 /// Values of one task: below that a thread is not worth waking.
-const TASK_VALUES: usize = 1 << 15;
+pub(super) const TASK_VALUES: usize = 1 << 15;
 
 /// `y = x * factor`.
 pub fn scale(isa: Isa, par: &dyn Parallel, x: &[f32], factor: f32, y: &mut [f32]) {
@@ -41,6 +41,28 @@ pub fn sigmoid_gate(isa: Isa, par: &dyn Parallel, x: &[f32], width: usize, gates
             let y = unsafe { y.slice(row * width, width) };
             isa.run(SigmoidGate { x: &x[row * width..][..width], gate: gates[row], y });
         }
+    });
+}
+
+/// What a gate's values become before they multiply others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `x / (1 + e^-x)`.
+    Silu,
+}
+
+/// `y = x * gate(gates)`, value by value.
+pub fn multiply(isa: Isa, par: &dyn Parallel, x: &[f32], gates: &[f32], gate: Gate, y: &mut [f32]) {
+    let len = x.len().min(gates.len());
+    let y = Output::new(par, y);
+    par.run(len.div_ceil(TASK_VALUES), &|task| {
+        let from = task * TASK_VALUES;
+        let count = TASK_VALUES.min(len - from);
+        // SAFETY: every task has its own values.
+        let y = unsafe { y.slice(from, count) };
+        isa.run(Multiply { x: &x[from..][..count], gates: &gates[from..][..count], gate, y });
     });
 }
 
@@ -134,6 +156,34 @@ impl Kernel for SigmoidGate<'_> {
     }
 }
 
+struct Multiply<'a> {
+    x: &'a [f32],
+    gates: &'a [f32],
+    gate: Gate,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Multiply<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, gates, gate, y } = self;
+        let len = x.len().min(gates.len()).min(y.len());
+        for at in (0..len).step_by(S::LANES) {
+            let count = S::LANES.min(len - at);
+            // SAFETY: at + count <= len.
+            unsafe {
+                let factor = simd.load_part(gates.as_ptr().add(at), count);
+                let factor = match gate {
+                    Gate::Sigmoid => sigmoid(simd, factor),
+                    Gate::Silu => silu(simd, factor),
+                };
+                let v = simd.mul(factor, simd.load_part(x.as_ptr().add(at), count));
+                simd.store_part(v, y.as_mut_ptr().add(at), count);
+            }
+        }
+    }
+}
+
 struct Add<'a> {
     a: &'a [f32],
     b: &'a [f32],
@@ -165,6 +215,25 @@ mod tests {
 
     type Operation = fn(Isa, &dyn Parallel, &[f32], &mut [f32]);
     type Exact = fn(f64) -> f64;
+
+    #[test]
+    fn gates_of_each_value_agree_with_f64() {
+        for isa in Isa::available() {
+            for (gate, exact) in [
+                (Gate::Sigmoid, (|x: f64| 1.0 / (1.0 + (-x).exp())) as fn(f64) -> f64),
+                (Gate::Silu, |x: f64| x / (1.0 + (-x).exp())),
+            ] {
+                let (x, gates) = (Random::new(1).values(TASK_VALUES + 5), Random::new(2).values(TASK_VALUES + 5));
+                let gates: Vec<f32> = gates.iter().map(|gate| 8.0 * gate).collect();
+                let mut y = vec![f32::NAN; x.len()];
+                multiply(isa, &Threads(2), &x, &gates, gate, &mut y);
+                for ((x, gate), y) in x.iter().zip(&gates).zip(&y) {
+                    let expected = f64::from(*x) * exact(f64::from(*gate));
+                    assert!((f64::from(*y) - expected).abs() < 1e-5, "{isa:?}: {y} for {expected}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn gated_rows_agree_with_f64_and_are_independent() {

@@ -87,7 +87,7 @@ impl ModelConfig {
             names: Names { embedding: EMBEDDING, layers: "model.layers" },
             family: Arc::new(Llama),
             hidden_size,
-            intermediate_size: f.required("intermediate_size", 1..=MAX_WIDTH)?,
+            intermediate_size: f.integer("intermediate_size", 1..=MAX_WIDTH)?.unwrap_or(0),
             layers: f.required("num_hidden_layers", 1..=MAX_LAYERS)?,
             heads,
             kv_heads: f.integer_or_null("num_key_value_heads", 1..=MAX_HEADS)?.unwrap_or(heads),
@@ -143,6 +143,10 @@ impl ModelConfig {
 
     /// Relations between the numbers.
     pub(super) fn check(&self) -> Result<()> {
+        // Some families have it under another key.
+        if self.intermediate_size == 0 {
+            bail!(Malformed, "config.json: intermediate_size is missing");
+        }
         if !self.heads.is_multiple_of(self.kv_heads) {
             bail!(
                 Malformed,

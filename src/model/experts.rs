@@ -13,6 +13,9 @@ use crate::kernels::{Activation, Groups, Score};
 /// [`Spellings::held`].
 pub(crate) const STACKED_EXPERTS: &str = ".experts.gate_up_proj";
 
+/// What is added to the sum of weights in most families: beside any sum that is not nearly zero it is nothing.
+pub(super) const SUM_OFFSET: f32 = 1e-20;
+
 /// The most experts that a layer may have.
 pub(super) const MAX_EXPERTS: u64 = 1 << 16;
 /// The most that any other number of experts may be.
@@ -34,6 +37,8 @@ pub(super) struct Experts {
     pub normalise: bool,
     /// The least that they are divided by for that.
     pub least_sum: f32,
+    /// What is added to their sum before that.
+    pub sum_offset: f32,
     /// Groups of experts, of which only some may be chosen from.
     pub groups: Option<Groups>,
     /// Multiplies the weights.
@@ -149,6 +154,22 @@ pub(super) const MINIMAX: Spellings = Spellings {
     held: names("mlp.gate.weight", Some(Bias::Vector("mlp.e_score_correction_bias")), STACKED),
 };
 
+const LFM2_SINGLE: Stored = Stored::Single { module: "feed_forward.experts", parts: ["w1", "w3", "w2"] };
+const LFM2_STACKED: Stored =
+    Stored::Stacked { gate_up: "feed_forward.experts.gate_up_proj", down: "feed_forward.experts.down_proj" };
+const LFM2_BIAS: Bias = Bias::Vector("feed_forward.expert_bias");
+
+pub(super) const LFM2: Spellings = Spellings {
+    published: names("feed_forward.gate.weight", Some(LFM2_BIAS), LFM2_SINGLE),
+    held: names("feed_forward.gate.weight", Some(LFM2_BIAS), LFM2_STACKED),
+};
+
+/// The same without that.
+pub(super) const LFM2_UNBIASED: Spellings = Spellings {
+    published: names("feed_forward.gate.weight", None, LFM2_SINGLE),
+    held: names("feed_forward.gate.weight", None, LFM2_STACKED),
+};
+
 pub(super) const MIXTRAL: Spellings = Spellings {
     published: names("block_sparse_moe.gate.weight", None, MIXTRAL_SINGLE),
     held: names("mlp.gate.weight", None, STACKED),
@@ -169,6 +190,7 @@ impl Experts {
             score: Score::Softmax,
             normalise,
             least_sum: 0.0,
+            sum_offset: SUM_OFFSET,
             groups: None,
             scale: 1.0,
             shared: None,
@@ -218,7 +240,8 @@ impl Experts {
     #[allow(clippy::float_cmp, reason = "what is exactly as usual is left out")]
     pub(super) fn encode(&self, e: &mut Encoding) {
         // The pattern has no `..`, so that whoever adds a field decides whether it belongs here.
-        let Self { spellings: _, count, top_k, inner, score, normalise, least_sum, groups, scale, shared } = self;
+        let Self { spellings: _, count, top_k, inner, score, normalise, least_sum, sum_offset, groups, scale, shared } =
+            self;
         for number in [*count, *top_k, *inner, (*normalise).into()] {
             e.number(number);
         }
@@ -234,7 +257,7 @@ impl Experts {
         if let Score::SparseMixer { jitter } = score {
             e.float(*jitter);
         }
-        for (value, usual) in [(*least_sum, 0.0), (*scale, 1.0)] {
+        for (value, usual) in [(*least_sum, 0.0), (*sum_offset, SUM_OFFSET), (*scale, 1.0)] {
             if value != usual {
                 e.float(value);
             }
@@ -259,6 +282,7 @@ impl Experts {
             top_k: self.top_k,
             normalise: self.normalise,
             least_sum: self.least_sum,
+            sum_offset: self.sum_offset,
             bias: names.bias.as_ref().map(|bias| match *bias {
                 Bias::Vector(name) => layer.weight(name, [self.count]),
                 Bias::Row(name) => layer.weight(name, [1, self.count]).exact(),
@@ -334,7 +358,7 @@ pub(super) fn either(f: Fields, [own, other]: [&str; 2], range: RangeInclusive<u
 }
 
 /// A factor of any sign.
-fn factor(f: Fields, key: &str, default: f64) -> Result<f32> {
+pub(super) fn factor(f: Fields, key: &str, default: f64) -> Result<f32> {
     let factor = f.number(key)?.unwrap_or(default);
     if !(-1e9..=1e9).contains(&factor) {
         return Err(f.wrong(key, "between -1e9 and 1e9"));

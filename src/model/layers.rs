@@ -73,18 +73,23 @@ pub(super) fn no_window(f: Fields, c: &ModelConfig) -> Result<()> {
 
 /// For each layer, whether `layer_types` says that it slides.
 pub(super) fn layer_types(f: Fields, layers: usize) -> Result<Option<Vec<bool>>> {
+    // The older spelling comes first.
+    let kinds = kinds(f, layers, &["attention", "full_attention", "sliding_attention"])?;
+    Ok(kinds.map(|kinds| kinds.iter().map(|kind| *kind == 2).collect()))
+}
+
+/// For each layer, which of the `known` kinds `layer_types` says that it is.
+pub(super) fn kinds(f: Fields, layers: usize, known: &[&str]) -> Result<Option<Vec<usize>>> {
     let Some(types) = f.texts("layer_types")? else { return Ok(None) };
     if types.len() != layers {
         let (name, count) = (f.name("layer_types"), types.len());
         bail!(Malformed, "{name} has {count} entries, num_hidden_layers is {layers}");
     }
-    let slides = types.iter().map(|kind| match *kind {
-        // The older spelling comes first.
-        "attention" | "full_attention" => Ok(false),
-        "sliding_attention" => Ok(true),
-        other => Err(f.unsupported("layer_types", &format!("no layer computes `{other}`"))),
-    });
-    slides.collect::<Result<_>>().map(Some)
+    let kind = |kind: &&str| {
+        let place = known.iter().position(|known| known == kind);
+        place.ok_or_else(|| f.unsupported("layer_types", &format!("no layer computes `{kind}`")))
+    };
+    types.iter().map(kind).collect::<Result<_>>().map(Some)
 }
 
 /// The windows of the Qwen families: those from `max_window_layers` on, and only if `use_sliding_window`.

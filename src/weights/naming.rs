@@ -13,7 +13,7 @@
 //! | `model.language_model.layers...`                  | the text part of a newer one              | `model.layers...` |
 //! | `model.text_model.layers...`                      | the text part of an Idefics3 or a `SmolVLM` | `model.layers...` |
 //!
-//! Phi has `model.final_layernorm...`, and GPT-NeoX has `gpt_neox.layers.0...`, `gpt_neox.embed_in.weight` and
+//! Phi has `model.final_layernorm...`, LFM2 has `model.embedding_norm...`, and GPT-NeoX has `gpt_neox.layers.0...`, `gpt_neox.embed_in.weight` and
 //! `gpt_neox.final_layer_norm...`; so have their graphs. GPT-NeoX's `embed_out.weight` is read as `lm_head.weight`, as in transformers 5.
 //!
 //! If a checkpoint has one tensor in two of the first spellings, the name that sorts first counts, as in
@@ -55,7 +55,9 @@ pub(super) fn standard(stored: &str) -> Option<(Kind, String)> {
         return Some((kind, part.to_owned()));
     }
     let part = part.strip_prefix("model.").filter(|_| kind == Kind::Own).unwrap_or(part);
-    let body = ["layers.", "embed_tokens.", "norm.", "final_layernorm."].iter().any(|begin| part.starts_with(begin));
+    let body = ["layers.", "embed_tokens.", "norm.", "final_layernorm.", "embedding_norm."]
+        .iter()
+        .any(|begin| part.starts_with(begin));
     body.then(|| (kind, format!("model.{part}")))
 }
 
@@ -72,6 +74,7 @@ mod tests {
             ("embed_tokens.weight", Kind::Own, "model.embed_tokens.weight"),
             ("lm_head.weight", Kind::Own, "lm_head.weight"),
             ("model.lm_head.weight", Kind::Own, "lm_head.weight"),
+            ("embedding_norm.weight", Kind::Own, "model.embedding_norm.weight"),
             ("model.final_layernorm.bias", Kind::Own, "model.final_layernorm.bias"),
             ("gpt_neox.layers.0.attention.dense.bias", Kind::Own, "gpt_neox.layers.0.attention.dense.bias"),
             ("gpt_neox.embed_in.weight", Kind::Own, "gpt_neox.embed_in.weight"),

@@ -185,7 +185,7 @@ def logits_of(config: dict[str, Any], tensors: Path) -> torch.Tensor:
             folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
         )
     # What a model has for images does not matter to a text.
-    missing = {name for name in report["missing_keys"] if not re.match(r"model\.(vision|multi_modal|connector|image)", name)}
+    missing = {name for name in report["missing_keys"] if not re.match(r"model\.(vision|visual|multi_modal|connector|image)", name)}
     if missing or report["mismatched_keys"]:
         raise ValueError(f"weights do not fit: {sorted(missing)}")
     model.eval()
@@ -193,7 +193,8 @@ def logits_of(config: dict[str, Any], tensors: Path) -> torch.Tensor:
     logits = model(ids, use_cache=False).logits[0].clone()
     if logits.isnan().any():
         raise ValueError("the logits are not numbers")
-    cache = DynamicCache(config=model.config)
+    own = getattr(FAMILIES.get(model.config.model_type), "cache", None)
+    cache = own(model) if own else DynamicCache(config=model.config)
     spans = [PROMPT[:PREFILL], *([token] for token in PROMPT[PREFILL:])]
     steps = [model(torch.tensor([span]), past_key_values=cache, use_cache=True).logits[0] for span in spans]
     if not torch.allclose(torch.cat(steps), logits, atol=1e-4):
@@ -286,7 +287,7 @@ def sets_of(module: torch.nn.Module, prefix: str, longest: int) -> tuple[list[li
 def rotations(model: PreTrainedModel) -> dict[str, tuple[torch.nn.Module, str]]:
     """For each kind of layer, or for "" where one is for all, the module and the beginning of the names there."""
     decoder = decoder_of(model)
-    rotary = decoder.rotary_emb
+    rotary = getattr(decoder, "rotary_emb", None) or decoder.pos_emb
     if hasattr(decoder, "rotary_emb_local"):
         return {"full_attention": (rotary, ""), "sliding_attention": (decoder.rotary_emb_local, "")}
     if hasattr(rotary, "inv_freq"):
@@ -351,7 +352,7 @@ def write_defaults() -> None:
     texts = [family for family in FAMILIES if TEXT not in base(family)]
     write_json(
         OUT / "text_defaults.json",
-        {family: [getattr(CONFIG_MAPPING[family](), key) for key in shape] for family in texts},
+        {family: [getattr(CONFIG_MAPPING[family](), key, None) for key in shape] for family in texts},
     )
 
 

@@ -1,12 +1,12 @@
 //! Predicts the memory of a shard from config.json and the tensor headers alone.
 
 use super::blueprint::Blueprint;
-use crate::engine::memory::{ROWS, run_bytes, run_within};
+use crate::engine::memory::{ROWS, input_bytes, run_bytes, run_within};
 use crate::engine::options::{DEFAULT_CHUNK, Device, EngineOptions, ShardSpec, Target};
 use crate::engine::session::copied_bytes;
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Output, Weight};
-use crate::kept::KeptShape;
+use crate::kept::{Density, KeptShape, Room};
 use crate::kernels::Dtype;
 use crate::model::{StoredDtype, may_end_at};
 use crate::runtime;
@@ -19,7 +19,8 @@ pub struct Estimate {
     /// The weights, as stored or, in another precision, as packed. They are pages of files, which processes that map the same files
     /// share. The stock operators, so all devices but the processor, also keep copies, which are included.
     pub weight_bytes: u64,
-    /// The KV caches of all the requests, when full.
+    /// The KV caches of all the requests, when full, and their recurrent states: of a model that has such, also the input that a request
+    /// keeps to come back to them.
     pub kv_bytes: u64,
     /// The activations of one run, and the request's output: the last token's logits, or all hidden states. A run has up to 512
     /// tokens, or as many as the engine's limit has room for.
@@ -126,7 +127,10 @@ impl Situation<'_> {
             let token = kept.values_per_token() * dtype.size() as u64;
             (token.saturating_mul(context.into()), u64::from(requests).next_multiple_of(together))
         } else {
-            (kept.bytes(context as usize, DEFAULT_CHUNK), u64::from(requests))
+            let capacity = context as usize;
+            let input = if kept.has_states() { input_bytes(&graph.input.widths(), capacity) } else { 0 };
+            let room = Room { capacity, chunk: DEFAULT_CHUNK, snapshots: Density::default() };
+            (kept.bytes(room).saturating_add(input), u64::from(requests))
         };
         let kv_bytes = each.saturating_mul(requests);
         let held = self.held;

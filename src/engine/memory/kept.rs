@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::budget::Reservation;
 use super::slots::Slot;
 use crate::error::{Result, bail, err};
-use crate::graph::Kept;
+use crate::graph::{Kept, Role};
 use crate::kept::KeptState;
 use crate::runtime::Segment;
 
@@ -25,21 +25,47 @@ pub(crate) enum KeptStore {
 /// Where a request keeps its KV cache: empty once the shard is retired, and between the calls of a request without one.
 pub(crate) type KeptCell = Mutex<Option<KeptStore>>;
 
+/// Bytes of the input of `capacity` tokens, where a request keeps that, to a shard that takes these parts, or ids if there are none.
+pub(crate) fn input_bytes(parts: &[(Role, usize)], capacity: usize) -> u64 {
+    let values: usize = parts.iter().map(|(_, width)| width).sum();
+    let row = if parts.is_empty() { size_of::<i64>() } else { values * size_of::<f32>() };
+    (capacity as u64).saturating_mul(row as u64)
+}
+
 impl KeptStore {
-    /// The request's part of a run: `tokens` rows that continue `position` cached ones, in a call that began at `start`.
-    pub(crate) fn segment(&mut self, start: usize, position: usize, tokens: usize) -> Result<Segment<'_>> {
+    /// The request's part of a run: `tokens` rows that continue `position` ones, in a call of a request that was at `start`, whose
+    /// first run began at `first`.
+    pub(crate) fn segment(
+        &mut self,
+        start: usize,
+        first: usize,
+        position: usize,
+        tokens: usize,
+    ) -> Result<Segment<'_>> {
         match self {
             Self::Mapped { cache, .. } => {
-                cache.make_room(start, position, tokens)?;
-                let kind = cache.row_type();
-                let (bytes, places) = cache.parts();
-                Ok(Segment::new(bytes, places, kind, position, tokens))
+                Ok(Segment::new(cache.plan(start, first, position, tokens)?, position, tokens))
             }
             Self::Device(slot, _) => Ok(Segment::on_device(slot.cache(), slot.index(), position, tokens)),
         }
     }
 
-    /// Makes `position` the one from which the request goes on.
+    /// The run of the segment that was made last has succeeded.
+    pub(crate) fn ran(&mut self) {
+        if let Self::Mapped { cache, .. } = self {
+            cache.ran();
+        }
+    }
+
+    /// Where a request at `position` goes on from: there, or earlier ([`KeptState::resumes_at`]).
+    pub(crate) fn resumes_at(&self, position: usize) -> usize {
+        match self {
+            Self::Mapped { cache, .. } => cache.resumes_at(position),
+            Self::Device(..) => position,
+        }
+    }
+
+    /// Makes `position` the one at which the request is.
     ///
     /// # Errors
     /// [`OutOfRange`](crate::ErrorKind::OutOfRange) if a window has moved on; then nothing changes.

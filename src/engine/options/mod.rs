@@ -87,4 +87,12 @@ pub struct RequestOptions {
     /// a short text or a long one. So a long prompt that comes in several calls needs this, and so does a text that has grown from
     /// short to long, which must be run again from its first token. In other models it changes nothing.
     pub long_context: bool,
+    /// Tokens between two states that are put aside to go back to, in a model whose layers have some that no request can go back
+    /// with: convolutions, linear attention. 0: 256. What lies between them is run again after a
+    /// [`truncate`](super::Request::truncate) to there. When [`snapshot_bytes`](Self::snapshot_bytes) are full, every second one makes
+    /// room, and the interval doubles.
+    pub snapshot_interval: u32,
+    /// Bytes that states may take which are put aside at intervals. 0: as many as eight of them take; fewer than one takes: none are.
+    /// Three more are always there. The memory is reserved when the request is made.
+    pub snapshot_bytes: u64,
 }

@@ -1,9 +1,10 @@
-//! What a request without a KV cache keeps instead: its input, from which each call computes everything anew.
+//! The input of a request that may have to be run again: of one without a KV cache all of it in each call, of one whose layers keep
+//! states what lies behind the states that the request has gone back to.
 
 use std::ops::Range;
 
 use crate::engine::io::Logits;
-use crate::engine::memory::{KeptCell, Reservation};
+use crate::engine::memory::{KeptCell, Reservation, input_bytes};
 use crate::engine::run::{Call, CallProgress, run_calls};
 use crate::engine::session::{Given, Results, Sink};
 use crate::engine::shard::Shard;
@@ -28,15 +29,12 @@ impl History {
     /// A history with room for `capacity` tokens of input to `shard`, so that no call fails for lack of it: 8 bytes a token for ids,
     /// 4 for each value of a token that passes the boundary. The system commits the pages as tokens come.
     pub(super) fn new(shard: &Shard, capacity: usize) -> Result<Self> {
+        const WHAT: &str = "the input that a request keeps";
         drop(shard.loaded()?);
         let widths = shard.input_parts();
-        let row = match widths.iter().map(|(_, width)| width * size_of::<f32>()).sum() {
-            0 => size_of::<i64>(),
-            row => row,
-        };
-        let bytes = (capacity as u64).saturating_mul(row as u64);
-        let memory = shard.budget.reserve(bytes, Site::Kv, "the input of a request without a cache")?;
-        let refused = |_| Error::oom(Site::Kv, "cpu", bytes, "the input of a request without a cache");
+        let bytes = input_bytes(&widths, capacity);
+        let memory = shard.budget.reserve(bytes, Site::Kv, WHAT)?;
+        let refused = |_| Error::oom(Site::Kv, "cpu", bytes, WHAT);
         let input = if shard.info().is_first {
             let mut ids = Vec::new();
             ids.try_reserve_exact(capacity).map_err(refused)?;
@@ -58,7 +56,7 @@ impl History {
         matches!(self.input, OwnedRows::Ids(_))
     }
 
-    /// Adds rows that have been run.
+    /// Adds rows.
     pub(super) fn push(&mut self, rows: Rows) {
         match (&mut self.input, rows) {
             (OwnedRows::Ids(ids), Rows::Ids(more)) => ids.extend_from_slice(more),
@@ -79,6 +77,36 @@ impl History {
             OwnedRows::Parts(parts) => {
                 for part in parts {
                     part.values.truncate(position * part.width);
+                }
+            }
+        }
+    }
+
+    /// Appends the input of the first `position` tokens as bytes, little-endian: ids of 8 bytes, or the parts of the boundary one after
+    /// another, as float32.
+    pub(super) fn write(&self, position: usize, to: &mut Vec<u8>) {
+        match self.rows(0..position) {
+            Rows::Ids(ids) => ids.iter().for_each(|id| to.extend_from_slice(&id.to_le_bytes())),
+            Rows::Parts(parts) => {
+                let values = parts.iter().flat_map(|part| part.values);
+                values.for_each(|value| to.extend_from_slice(&value.to_le_bytes()));
+            }
+            Rows::Device(..) => {}
+        }
+    }
+
+    /// Takes what [`write`](Self::write) gave for `position`, instead of what it has.
+    pub(super) fn read(&mut self, position: usize, from: &[u8]) {
+        match &mut self.input {
+            OwnedRows::Ids(ids) => {
+                ids.clear();
+                ids.extend(from.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)));
+            }
+            OwnedRows::Parts(parts) => {
+                let mut values = from.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                for part in parts {
+                    part.values.clear();
+                    part.values.extend(values.by_ref().take(position * part.width));
                 }
             }
         }
@@ -113,7 +141,7 @@ pub(super) fn replay(shard: &Shard, rows: Rows, replay: &Replay, results: &mut O
             sink.reuse(before);
         }
         let (logits, progress) = (Logits::None, CallProgress::default());
-        let mut calls = [Call { rows, logits, best: 0, cache, position, is_long, chunk, cancel, progress }];
+        let mut calls = [Call { rows, silent: 0, logits, best: 0, cache, position, is_long, chunk, cancel, progress }];
         run_calls(shard, &mut calls, &mut sink)?;
         let [call] = calls;
         if let Given::Rows(given) = call.end(shard, &mut sink, None)? {

@@ -17,7 +17,7 @@ impl Request {
     pub(super) fn is_long_with(&self, tokens: usize) -> Result<bool> {
         let Some(border) = self.shard.config().border() else { return Ok(false) };
         let end = self.position + tokens;
-        if self.position == 0 || self.history.as_ref().is_some_and(History::is_text) {
+        if self.position == 0 || self.no_cache && self.history.as_ref().is_some_and(History::is_text) {
             return Ok(self.long_context || end > border);
         }
         if !self.is_long && end > border {

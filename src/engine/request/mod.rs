@@ -9,8 +9,8 @@ mod next_token;
 mod state;
 
 pub use batch::{Step, infer_batch};
-pub(crate) use chain::{chain, check_chain};
 pub use chain::infer_chain;
+pub(crate) use chain::{chain, check_chain};
 pub(crate) use next_token::{ChoiceStep, next_choice, next_choices};
 pub use next_token::{SampleStep, next_token, next_tokens};
 
@@ -19,12 +19,13 @@ use std::sync::Arc;
 use ndarray::ArrayView2;
 
 use super::io::{Input, Logits, Output};
-use super::memory::{KeptCell, KeptStore};
+use super::memory::{KeptCell, KeptStore, input_bytes};
 use super::options::{DEFAULT_CAPACITY, DEFAULT_CHUNK, RequestOptions};
 use super::run::{Call, CallProgress, run_calls};
 use super::session::{Given, Results, Sink};
 use super::shard::Shard;
 use crate::error::{ErrorKind, Result, bail, err};
+use crate::kept::{Density, Room};
 use crate::runtime::{Cancel, Rows};
 use history::{History, Replay};
 use state::State;
@@ -42,8 +43,12 @@ pub struct Request {
     long_context: bool,
     /// Whether the tokens behind it were rotated as those of a long text.
     is_long: bool,
-    /// What the request keeps if it was made without a KV cache.
+    /// Whether each call gets a cache of its own, and fills that first.
+    no_cache: bool,
+    /// Its input, if that may have to be run again: if the request has no KV cache, or layers keep states of fixed size.
     history: Option<History>,
+    /// How densely such states are put aside.
+    snapshots: Density,
     results: Option<Results>,
     /// The position that the results begin at, and whether positions were rotated as in a long text.
     given_at: (usize, bool),
@@ -86,15 +91,16 @@ impl Request {
             0 => DEFAULT_CHUNK,
             chunk => chunk,
         };
-        Self::with_capacity(shard, capacity, chunk, options)
+        let snapshots = Density { interval: options.snapshot_interval as usize, bytes: options.snapshot_bytes };
+        Self::with_room(shard, Room { capacity, chunk, snapshots }, options.no_cache, options.long_context)
     }
 
-    fn with_capacity(shard: &Arc<Shard>, capacity: usize, chunk: usize, options: RequestOptions) -> Result<Self> {
+    fn with_room(shard: &Arc<Shard>, room: Room, no_cache: bool, long_context: bool) -> Result<Self> {
+        let Room { capacity, chunk, snapshots } = room;
         let memory = || {
-            if options.no_cache {
-                return Ok((Arc::default(), Some(History::new(shard, capacity)?)));
-            }
-            Ok((shard.new_cache(capacity, chunk)?, None))
+            let has_history = no_cache || shard.kept().has_states();
+            let history = has_history.then(|| History::new(shard, capacity)).transpose()?;
+            Ok((if no_cache { Arc::default() } else { shard.new_cache(room)? }, history))
         };
         let (cache, history) = memory().inspect_err(|error| shard.counters.record(error))?;
         let cancel = Arc::new(Cancel::new()?);
@@ -104,9 +110,11 @@ impl Request {
             capacity,
             position: 0,
             chunk,
-            long_context: options.long_context,
+            long_context,
             is_long: false,
+            no_cache,
             history,
+            snapshots,
             results: None,
             given_at: (0, false),
             cancel,
@@ -130,12 +138,18 @@ impl Request {
 
     /// Forgets every token from `position` on.
     ///
+    /// That takes no time, but the next call may. Of most layers nothing has to be computed again. A layer with a state of fixed size, such
+    /// as a convolution or a linear attention, cannot go back: the request has put states aside, where its last call began and at
+    /// intervals ([`RequestOptions::snapshot_interval`]), and the next call first runs the tokens again that lie between the nearest of
+    /// these and `position`. The bits are those of a request that never went further.
+    ///
     /// A layer that sees a window of tokens keeps that and at least 256 tokens behind it. A request can go back so far from the
     /// furthest position that it has reached, and to 0. A fork has reached what its original had, and a request that imported a
     /// state what the one that exported it had.
     ///
     /// # Errors
-    /// [`OutOfRange`](ErrorKind::OutOfRange) past the request's position, or where a window has moved on; nothing changes then.
+    /// [`OutOfRange`](ErrorKind::OutOfRange) past the request's position, or where a window has moved on and no layer has a state of
+    /// fixed size; nothing changes then.
     pub fn truncate(&mut self, position: usize) -> Result<()> {
         if position > self.position {
             bail!(OutOfRange, "position {position} is past the request's position {}", self.position);
@@ -196,12 +210,13 @@ impl Request {
     /// Makes another request with the same tokens behind it. That costs a copy of the KV cache, or of the input if there is no cache.
     /// Both requests go their own way from here.
     pub fn fork(&self) -> Result<Self> {
-        let (no_cache, long_context) = (self.history.is_some(), self.long_context);
-        let options = RequestOptions { no_cache, long_context, ..RequestOptions::default() };
-        let mut fork = Self::with_capacity(&self.shard, self.capacity, self.chunk, options)?;
-        match (&self.history, &mut fork.history) {
-            (Some(from), Some(to)) => to.push(from.rows(0..self.position)),
-            _ => self.with_cache(|from| fork.with_cache(|to| to.copy(from, self.position)))?,
+        let room = Room { capacity: self.capacity, chunk: self.chunk, snapshots: self.snapshots };
+        let mut fork = Self::with_room(&self.shard, room, self.no_cache, self.long_context)?;
+        if let (Some(from), Some(to)) = (&self.history, &mut fork.history) {
+            to.push(from.rows(0..self.position));
+        }
+        if !self.no_cache {
+            self.with_cache(|from| fork.with_cache(|to| to.copy(from, self.position)))?;
         }
         (fork.position, fork.is_long) = (self.position, self.is_long);
         Ok(fork)
@@ -210,7 +225,7 @@ impl Request {
     /// Bytes that [`export_state`](Self::export_state) would give now; 0 if it would fail.
     pub fn state_size(&self) -> usize {
         // A request without a cache has no state, nor has one whose shard is retired.
-        self.with_cache(|cache| Ok(state::size(self.position, cache))).unwrap_or(0)
+        self.with_cache(|cache| Ok(state::size(self.position, cache, self.input_bytes(self.position)))).unwrap_or(0)
     }
 
     /// The request's state as bytes. [`import_state`](Self::import_state) continues it bit for bit: later, in another process, or on
@@ -221,7 +236,14 @@ impl Request {
     /// [`import_state`](Self::import_state): its state is its input, to be run again.
     pub fn export_state(&self) -> Result<Vec<u8>> {
         let fingerprint = self.shard.fingerprint()?;
-        self.with_cache(|cache| state::write(fingerprint, self.position, self.is_long, cache))
+        let input = self.history.as_ref().map(|history| (history, self.input_bytes(self.position)));
+        self.with_cache(|cache| state::write(fingerprint, self.position, self.is_long, cache, input))
+    }
+
+    /// Bytes that the input of `position` tokens takes in an exported state.
+    fn input_bytes(&self, position: usize) -> usize {
+        let has_input = self.history.is_some() && !self.no_cache;
+        if has_input { input_bytes(&self.shard.input_parts(), position) as usize } else { 0 }
     }
 
     /// Puts the request where the one that exported `state` was. If `state` is refused, nothing changes.
@@ -243,8 +265,28 @@ impl Request {
             bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity);
         }
         self.check_length(position, is_long)?;
+        let input = self.input_bytes(position);
+        let Some((kept, input)) = kept.len().checked_sub(input).map(|middle| kept.split_at(middle)) else {
+            bail!(Malformed, "state: it has no room for the input of {position} tokens");
+        };
+        self.check_input(input)?;
         self.with_cache(|cache| cache.write(position, kept))?;
+        if let Some(history) = &mut self.history {
+            history.read(position, input);
+        }
         (self.position, self.is_long) = (position, is_long);
+        Ok(())
+    }
+
+    /// Finds out whether the shard can take the input of an exported state.
+    fn check_input(&self, input: &[u8]) -> Result<()> {
+        let vocabulary = i64::from(self.shard.info().vocab_size);
+        let mut ids = input.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+        if self.shard.info().is_first
+            && let Some(id) = ids.find(|id| !(0..vocabulary).contains(id))
+        {
+            bail!(Malformed, "state: token id {id} in its input is outside the vocabulary of {vocabulary}");
+        }
         Ok(())
     }
 
@@ -252,7 +294,7 @@ impl Request {
     pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut KeptStore) -> Result<T>) -> Result<T> {
         match self.cache.lock().as_mut() {
             Some(cache) => work(cache),
-            None if self.history.is_some() => Err(err!(InvalidState, "the request was made without a KV cache")),
+            None if self.no_cache => Err(err!(InvalidState, "the request was made without a KV cache")),
             None => Err(err!(StaleShard, "the request's shard was retired")),
         }
     }
@@ -264,7 +306,13 @@ impl Request {
         }
         self.check(rows)?;
         self.is_long = self.is_long_with(rows.len())?;
-        self.lend_cache(rows.len())
+        if self.no_cache {
+            return self.lend_cache(rows.len());
+        }
+        if let Some(history) = &mut self.history {
+            history.push(rows);
+        }
+        Ok(())
     }
 
     /// Finds out whether the shard can take `rows` and the request has room for them.
@@ -307,7 +355,8 @@ impl Request {
     /// Gives a request without a KV cache one for a call of `tokens` tokens, and fills the cache by running all earlier tokens again.
     fn lend_cache(&mut self, tokens: usize) -> Result<()> {
         let Some(history) = &self.history else { return Ok(()) };
-        self.cache = self.shard.new_cache(self.position + tokens, self.chunk)?;
+        let room = Room { capacity: self.position + tokens, chunk: self.chunk, snapshots: Density::NONE };
+        self.cache = self.shard.new_cache(room)?;
         let call = Replay { cache: &self.cache, is_long: self.is_long, chunk: self.chunk, cancel: &self.cancel };
         history::replay(&self.shard, history.rows(0..self.position), &call, &mut self.results)
     }
@@ -356,12 +405,22 @@ impl Task<'_, '_> {
     /// The call of the request, if nothing has failed so far.
     fn call(&self) -> Option<Call<'_>> {
         let (request, rows) = (&*self.request, *self.rows.as_ref().ok()?);
+        let end = request.position + rows.len();
+        let (rows, position) = match &request.history {
+            // Rows that lead to the states of its position may be in front of the call's own.
+            Some(history) if !request.no_cache => {
+                let resumes_at = request.cache.lock().as_ref().map_or(0, |cache| cache.resumes_at(request.position));
+                (history.rows(resumes_at..end), resumes_at)
+            }
+            _ => (rows, request.position),
+        };
         Some(Call {
             rows,
+            silent: request.position - position,
             logits: self.logits,
             best: self.best,
             cache: &request.cache,
-            position: request.position,
+            position,
             is_long: request.is_long,
             chunk: request.chunk,
             cancel: &request.cancel,
@@ -377,10 +436,14 @@ impl Task<'_, '_> {
             Ok((rows, given))
         });
         if let Some(history) = &mut request.history {
-            // The cache was for this call only.
-            request.cache = Arc::default();
-            if let Ok((rows, _)) = outcome {
-                history.push(rows);
+            match &outcome {
+                Ok((rows, _)) if request.no_cache => history.push(*rows),
+                Ok(_) => {}
+                Err(_) => history.truncate(request.position),
+            }
+            if request.no_cache {
+                // The cache was for this call only.
+                request.cache = Arc::default();
             }
         }
         match outcome {

@@ -1,31 +1,39 @@
 //! A request's state as bytes, for another process or another time.
 //!
 //! The bytes: magic, version, the shard's fingerprint, the position, whether positions are rotated as in a long text (0 or 1, 8 bytes),
-//! what every layer keeps ([`KeptState::read`]: rows as they lie in the cache, little-endian values or `kernels::RowType`), and the
-//! SHA-256 of all that.
+//! what every layer keeps ([`KeptState::read`]: rows as they lie in the cache, little-endian values or `kernels::RowType`), the input of
+//! all tokens if a layer has a state of fixed size ([`History::write`]), and the SHA-256 of all that.
 //!
 //! [`KeptState::read`]: crate::kept::KeptState::read
+//! [`History::write`]: super::history::History::write
 
 use sha2::{Digest, Sha256};
 
+use super::history::History;
 use crate::engine::identity::Fingerprint;
 use crate::engine::memory::KeptStore;
 use crate::error::{Error, Result, Site, bail, err};
 
 const MAGIC: &[u8; 8] = b"ORTSHKV\0";
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const HASH: usize = 32;
 /// Magic, version, fingerprint, position, whether the text is a long one.
 const HEADER: usize = 8 + 4 + HASH + 8 + 8;
 
-/// Bytes of the state of a request at `position` with `cache`.
-pub(super) fn size(position: usize, cache: &KeptStore) -> usize {
-    HEADER + cache.state_bytes(position) + HASH
+/// Bytes of the state of a request at `position` with `cache`, and with `input` bytes of input.
+pub(super) fn size(position: usize, cache: &KeptStore, input: usize) -> usize {
+    HEADER + cache.state_bytes(position) + input + HASH
 }
 
-/// The state of a request at `position` with `cache`, whose text is a long one or not.
-pub(super) fn write(fingerprint: &Fingerprint, position: usize, is_long: bool, cache: &KeptStore) -> Result<Vec<u8>> {
-    let size = size(position, cache);
+/// The state of a request at `position` with `cache`, whose text is a long one or not, and with its `input` if it keeps that.
+pub(super) fn write(
+    fingerprint: &Fingerprint,
+    position: usize,
+    is_long: bool,
+    cache: &KeptStore,
+    input: Option<(&History, usize)>,
+) -> Result<Vec<u8>> {
+    let size = size(position, cache, input.map_or(0, |(_, bytes)| bytes));
     let mut state = Vec::new();
     state.try_reserve_exact(size).map_err(|_| Error::oom(Site::Kv, "cpu", size as u64, "the exported state"))?;
     state.extend_from_slice(MAGIC);
@@ -34,6 +42,9 @@ pub(super) fn write(fingerprint: &Fingerprint, position: usize, is_long: bool, c
     state.extend_from_slice(&(position as u64).to_le_bytes());
     state.extend_from_slice(&u64::from(is_long).to_le_bytes());
     cache.read(position, &mut state)?;
+    if let Some((input, _)) = input {
+        input.write(position, &mut state);
+    }
     let hash = Sha256::digest(&state);
     state.extend_from_slice(&hash);
     Ok(state)
@@ -44,7 +55,7 @@ pub(super) struct State<'s> {
     pub fingerprint: &'s [u8],
     pub position: usize,
     pub is_long: bool,
-    /// What the layers keep.
+    /// What the layers keep, and the input.
     pub kept: &'s [u8],
 }
 

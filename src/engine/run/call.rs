@@ -11,11 +11,13 @@ use crate::runtime::{Cancel, Rows};
 #[derive(Debug)]
 pub(crate) struct Call<'c> {
     pub rows: Rows<'c>,
+    /// So many of the first rows are run again, to come to the states that the others go on from: they give nothing.
+    pub silent: usize,
     pub logits: Logits,
     /// How many of the largest logits are wanted, if the sink takes only those.
     pub best: usize,
     pub cache: &'c KeptCell,
-    /// Tokens in the cache.
+    /// The position of the first row.
     pub position: usize,
     /// Whether positions are rotated as those of long texts are.
     pub is_long: bool,
@@ -47,7 +49,7 @@ impl Call<'_> {
 
     /// How many rows the call gives.
     pub(super) fn output_rows(&self, shard: &Shard) -> usize {
-        shard.info().output_shape(self.rows.len(), self.logits).0
+        shard.info().output_shape(self.rows.len() - self.silent, self.logits).0
     }
 
     /// What the call, which was run on `shard`, has been given, or why it has failed: for a reason of its own or because the whole

@@ -16,14 +16,14 @@ pub(crate) use flags::Flags;
 use super::session::Sink;
 use super::shard::Shard;
 use crate::error::{ErrorKind, Result};
-use pieces::Pieces;
+use pieces::{Pieces, silent_rows};
 
 /// Runs all rows of `calls`, which are on `shard`, into `sink`.
 ///
 /// A call that is cancelled fails alone, and [`Call::end`] says so. An error that this function returns has failed all calls.
 pub(crate) fn run_calls(shard: &Shard, calls: &mut [Call], sink: &mut Sink) -> Result<()> {
-    let rows = calls.iter().map(|call| call.output_rows(shard)).sum();
-    sink.reserve(rows, shard.output_widths(), &shard.budget)?;
+    let rows: usize = calls.iter().map(|call| call.output_rows(shard)).sum();
+    sink.reserve(rows + silent_rows(shard, calls), shard.output_widths(), &shard.budget)?;
     let mut may_rebuild = true;
     loop {
         let loaded = shard.loaded_to_run()?;

@@ -26,9 +26,21 @@ pub(super) struct Pieces<'r, 'c> {
     plan: Vec<(usize, Range<usize>)>,
     /// Rows of the piece whose logits are wanted.
     wanted: Vec<i64>,
-    /// Rows that the piece gives.
-    gives: usize,
+    /// Which of its rows are not run again only for the states behind them: of each call those that it gives.
+    rows: Vec<Range<usize>>,
     gathered: Gathered,
+}
+
+/// The most rows of a piece of `calls`.
+fn most(calls: &[Call]) -> usize {
+    calls.iter().map(|call| call.chunk).max().unwrap_or(0).max(ROWS)
+}
+
+/// Rows that `calls` give and that are there before the next piece is run, at most, besides those that they are given: hidden states of
+/// rows that are run again.
+pub(super) fn silent_rows(shard: &Shard, calls: &[Call]) -> usize {
+    let silent: usize = calls.iter().map(|call| call.silent).sum();
+    if shard.info().is_last { 0 } else { silent.min(most(calls)) }
 }
 
 /// What goes through the session at once.
@@ -47,10 +59,9 @@ impl<'r, 'c> Pieces<'r, 'c> {
         for (call, _) in calls.iter_mut().zip(&caches).filter(|(_, cache)| cache.is_none()) {
             call.progress.failed.get_or_insert(err!(StaleShard, "the request's shard was retired"));
         }
-        let longest = calls.iter().map(|call| call.chunk).max().unwrap_or(0);
-        let most = rows.min(longest.max(ROWS));
-        let (plan, wanted, gathered) = (Vec::new(), Vec::new(), Gathered::default());
-        Self { shard, calls, sink, caches, most, plan, wanted, gives: 0, gathered }
+        let most = rows.min(most(calls));
+        let (plan, wanted, rows, gathered) = (Vec::new(), Vec::new(), Vec::new(), Gathered::default());
+        Self { shard, calls, sink, caches, most, plan, wanted, rows, gathered }
     }
 
     /// The next piece; none if all rows have been run.
@@ -62,21 +73,25 @@ impl<'r, 'c> Pieces<'r, 'c> {
         }
         let mut segments = Vec::with_capacity(self.plan.len());
         let is_last = self.shard.info().is_last;
-        let mut row = 0;
+        let (mut row, mut gives) = (0, 0);
         self.wanted.clear();
+        self.rows.clear();
         self.sink.begin();
         let mut planned = self.plan.iter().peekable();
         for (index, (call, cache)) in self.calls.iter_mut().zip(&mut self.caches).enumerate() {
             let Some((_, tokens)) = planned.next_if(|(planned, _)| *planned == index) else { continue };
             let Some(cache) = cache.as_mut() else { bail!(Internal, "a run of a retired request") };
-            if tokens.start == 0 {
-                call.progress.first = self.sink.written() + if is_last { self.wanted.len() } else { row };
+            let given = tokens.start.max(call.silent).min(tokens.end)..tokens.end;
+            if given.start == call.silent && !given.is_empty() {
+                call.progress.first = self.sink.written() + if is_last { self.wanted.len() } else { gives };
             }
-            let mut segment = cache.segment(call.position, call.position + tokens.start, tokens.len())?;
+            let (start, position) = (call.position + call.silent, call.position + tokens.start);
+            let mut segment = cache.segment(start, call.position, position, tokens.len())?;
             segment.is_long = call.is_long;
             segments.push(segment);
+            let given = row + given.start - tokens.start..row + tokens.len();
             match call.logits {
-                Logits::All => self.wanted.extend(row as i64..(row + tokens.len()) as i64),
+                Logits::All => self.wanted.extend(given.start as i64..given.end as i64),
                 Logits::Last if tokens.end == call.rows.len() => {
                     self.wanted.push((row + tokens.len()) as i64 - 1);
                     self.sink.want(call.best);
@@ -84,8 +99,9 @@ impl<'r, 'c> Pieces<'r, 'c> {
                 Logits::Last | Logits::None => {}
             }
             row += tokens.len();
+            gives += given.len();
+            self.rows.push(given);
         }
-        self.gives = if is_last { self.wanted.len() } else { row };
         let part = |(index, tokens): &(usize, Range<usize>)| self.calls[*index].rows.slice(tokens.clone());
         let rows = match &self.plan[..] {
             [one] => part(one),
@@ -107,9 +123,15 @@ impl<'r, 'c> Pieces<'r, 'c> {
     pub(super) fn done(&mut self, done: Result<()>) -> Result<()> {
         match done {
             Ok(()) => {
-                self.sink.commit(self.gives);
+                if self.shard.info().is_last {
+                    self.sink.commit(self.wanted.len());
+                } else {
+                    self.sink.pick(&self.rows)?;
+                    self.sink.commit(self.rows.iter().map(Range::len).sum());
+                }
                 for (index, tokens) in &self.plan {
                     self.calls[*index].progress.done = tokens.end;
+                    self.caches[*index].iter_mut().for_each(KeptStore::ran);
                 }
                 Ok(())
             }

@@ -20,7 +20,7 @@ use crate::engine::options::{Device, Target};
 use crate::error::{Result, Site, bail};
 use crate::graph::names::{self, Name};
 use crate::graph::{self, Graph, PerPart};
-use crate::kept::{KeptShape, KeptState};
+use crate::kept::{KeptShape, KeptState, Room};
 use crate::kernels::Dtype;
 use crate::model::ModelConfig;
 use crate::runtime::{self, Batch, Cancel, Placement, Rows, Tensor, TensorMut, Values};
@@ -181,22 +181,21 @@ impl Session {
         }
     }
 
-    /// A KV cache for `capacity` tokens, of which at most `chunk` come in one run, where the session reads it.
-    pub(crate) fn new_kv(
+    /// What keeps as much as a request has `room` for, where the session reads it.
+    pub(crate) fn new_kept(
         &self,
         kept: &KeptShape,
-        capacity: usize,
-        chunk: usize,
+        room: Room,
         slots: &Slots,
         budget: &Arc<Budget>,
     ) -> Result<KeptStore> {
         match &self.dialect {
             Dialect::Native(_) => {
-                let memory = budget.reserve(kept.bytes(capacity, chunk), Site::Kv, "a request's KV cache")?;
-                Ok(KeptStore::Mapped { cache: KeptState::new(kept, capacity, chunk)?, _memory: memory })
+                let memory = budget.reserve(kept.bytes(room), Site::Kv, "a request's KV cache")?;
+                Ok(KeptStore::Mapped { cache: KeptState::new(kept, room)?, _memory: memory })
             }
             Dialect::Stock(session) => {
-                let slot = session.slot(kept, capacity, slots, budget)?;
+                let slot = session.slot(kept, room.capacity, slots, budget)?;
                 Ok(KeptStore::Device(slot, Arc::clone(&kept.layers)))
             }
         }

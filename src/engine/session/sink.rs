@@ -91,6 +91,15 @@ impl Sink {
         }
     }
 
+    /// Keeps these rows of the run that is about to be committed, in rising order, and drops those between.
+    pub(crate) fn pick(&mut self, rows: &[Range<usize>]) -> Result<()> {
+        let is_whole = rows.iter().try_fold(0, |end, rows| (rows.start == end).then_some(rows.end)).is_some();
+        match self {
+            Self::Host(host) if !is_whole => host.pick(rows),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends a run that has given `rows`.
     pub(crate) fn commit(&mut self, rows: usize) {
         match self {
@@ -141,6 +150,18 @@ impl Host {
             &mut part[(first + rows.start) * width..(first + rows.end) * width]
         };
         Ok(widths.iter().map(part).collect())
+    }
+
+    fn pick(&mut self, rows: &[Range<usize>]) -> Result<()> {
+        let (end, widths) = (rows.last().map_or(0, |rows| rows.end), self.widths);
+        for (part, width) in self.rows_mut(0..end)?.into_iter().zip(widths.iter()) {
+            let mut to = 0;
+            for rows in rows {
+                part.copy_within(rows.start * width..rows.end * width, to * width);
+                to += rows.len();
+            }
+        }
+        Ok(())
     }
 
     fn block_mut(&mut self) -> Result<&mut Block> {

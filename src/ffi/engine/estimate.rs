@@ -28,7 +28,8 @@ pub struct ortshard_engine_estimate {
     /// The weights, as stored: pages of files, shared by all processes that map them. On a device that is not the
     /// processor, and with stock_operators, also the copies that ONNX Runtime keeps.
     pub weight_bytes: u64,
-    /// The KV caches of all the requests.
+    /// The KV caches of all the requests, and what they keep besides of layers with a state of fixed size: those states,
+    /// as many as are put aside by default, and the input.
     pub kv_bytes: u64,
     /// Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its
     /// output: the last token's logits, or all hidden states.

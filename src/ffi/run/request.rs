@@ -229,6 +229,13 @@ pub unsafe extern "C" fn ortshard_request_capacity(
 /// fork has reached what its original had, and a request that imported a state what the one that exported it had. In a
 /// model without windows a request can go back to any position.
 ///
+/// Layers with a state of fixed size (the convolutions of LFM2, the linear attention of Qwen3.5) cannot go back. So the
+/// request keeps its input, 8 bytes a token on a shard that takes ids and 4 x hidden_size on others, and puts states
+/// aside: where its last call began, and at intervals (ortshard_request_options's snapshot_interval). This function
+/// takes no time. The next call first runs the tokens again that lie between the nearest of these states and
+/// `position`: after a truncation into the last call those that it began with, else at most about an interval. The
+/// bits are those of a request that never went further, and such a request can go back to any position.
+///
 /// Errors: OUT_OF_RANGE if `position` is past the present one, or further back than a window has kept; the message says
 /// how far is possible. Threads: one call at a time.
 #[unsafe(no_mangle)]

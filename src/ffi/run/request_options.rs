@@ -105,6 +105,15 @@ pub struct ortshard_request_options {
     pub per_layer_dtype: i32,
     /// Not 0: a number beyond the largest of F16 or BF16 is not rounded to that, but makes the run OUT_OF_RANGE.
     pub refuse_beyond: i64,
+    /// Tokens between two states that are put aside to go back to. This is for models whose layers keep a state of fixed
+    /// size that no request can go back with, such as the convolutions of LFM2 and the linear attention of Qwen3.5: see
+    /// ortshard_request_truncate(). 0: 256. When snapshot_bytes are full, every second one makes room, and the distance
+    /// doubles.
+    pub snapshot_interval: u64,
+    /// Bytes that these may take, reserved at once. 0: as many as eight of them take; fewer than one takes: none are put
+    /// aside at intervals. Three states more are always there: a request can go back into its last call, whatever this
+    /// says.
+    pub snapshot_bytes: u64,
 }
 
 initial!(ortshard_request_options, ortshard_request_options_init);
@@ -141,7 +150,9 @@ pub(in crate::ffi) unsafe fn request_options(
         per_layer_inputs: dtype("per_layer_dtype", options.per_layer_dtype)?,
         beyond: if options.refuse_beyond == 0 { Beyond::Saturate } else { Beyond::Refuse },
     };
-    let ortshard_request_options { capacity, prefill_chunk, .. } = options;
+    let ortshard_request_options { capacity, prefill_chunk, snapshot_bytes, .. } = options;
     let (no_cache, long_context) = (options.no_cache != 0, options.long_context != 0);
-    Ok((RequestOptions { capacity, prefill_chunk, no_cache, long_context }, HowGiven { output, frame }))
+    let snapshot_interval = u32::try_from(options.snapshot_interval).unwrap_or(u32::MAX);
+    let options = RequestOptions { capacity, prefill_chunk, no_cache, long_context, snapshot_interval, snapshot_bytes };
+    Ok((options, HowGiven { output, frame }))
 }

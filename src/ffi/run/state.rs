@@ -38,9 +38,10 @@ pub unsafe extern "C" fn ortshard_request_fork(
 /// ask for the size.
 ///
 /// The state is bytes to be kept or sent as they are: a version, a fingerprint of what it belongs to, the tokens' KV
-/// rows, and a hash of all that. The fingerprint covers the numbers of config.json that results depend on, the layers,
-/// how KV rows are kept, and of each tensor its name, shape and type (as stored or quantised) and its first and last
-/// 4,096 bytes. So other weights are noticed, but for those that differ from these in the middle of large tensors only.
+/// rows, and a hash of all that. Where layers have a state of fixed size, that is in it, and the input of all tokens.
+/// The fingerprint covers the numbers of config.json that results depend on, the layers, how KV rows are kept, and of
+/// each tensor its name, shape and type (as stored or quantised) and its first and last 4,096 bytes. So other weights
+/// are noticed, but for those that differ from these in the middle of large tensors only.
 ///
 /// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if the request was made with
 /// no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV).

@@ -31,6 +31,8 @@ pub(crate) struct Routing {
     pub normalise: bool,
     /// The least that they are divided by.
     pub least_sum: f32,
+    /// What is added to the sum before that.
+    pub sum_offset: f32,
     /// Added to the scores when experts are chosen, not when they are weighed: `[experts]`.
     pub bias: Option<Weight>,
     /// Groups of experts, of which only some may be chosen from.

@@ -8,11 +8,14 @@ mod attend;
 mod embed;
 mod experts;
 mod gated;
+mod gated_delta;
 mod logit_rows;
+mod multiply;
 mod norm;
 mod project;
 mod qkv;
 mod scale;
+mod short_conv;
 mod sigmoid_gate;
 mod soft_cap;
 mod split_heads;
@@ -30,11 +33,14 @@ pub(crate) use attend::{Attend, Attention, Temperature};
 pub(crate) use embed::Embed;
 pub(crate) use experts::{Expert, Experts, Routing};
 pub(crate) use gated::Gated;
+pub(crate) use gated_delta::GatedDelta;
 pub(crate) use logit_rows::LogitRows;
+pub(crate) use multiply::Multiply;
 pub(crate) use norm::Norm;
 pub(crate) use project::Project;
 pub(crate) use qkv::Qkv;
 pub(crate) use scale::Scale;
+pub(crate) use short_conv::ShortConv;
 pub(crate) use sigmoid_gate::SigmoidGate;
 pub(crate) use soft_cap::SoftCap;
 pub(crate) use split_heads::SplitHeads;
@@ -149,11 +155,14 @@ operations!(
     Embed,
     Experts,
     Gated,
+    GatedDelta,
     LogitRows,
+    Multiply,
     Norm,
     Project,
     Qkv,
     Scale,
+    ShortConv,
     SigmoidGate,
     SoftCap,
     SplitHeads

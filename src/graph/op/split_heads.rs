@@ -1,4 +1,6 @@
-//! Queries, keys and values of heads that one fused projection gives head by head.
+//! Parts of heads that one fused projection gives head by head, such as queries, keys and values.
+
+use std::ops::Range;
 
 use super::{Operation, Operator, Read, Type};
 use crate::error::Result;
@@ -7,20 +9,24 @@ use crate::graph::names::Name;
 use crate::graph::onnx::{Attribute, Node};
 use crate::graph::stock::{Form, Writer};
 
-/// A row of `x` has the query, the key and the value of the first head, then those of the second, and so on (GPT-NeoX): `out` are all
-/// queries, all keys and all values. So the fused weight stays as it lies in its file.
+/// A row of `x` has all parts of the first head, then those of the second, and so on (GPT-NeoX): a value of `out` has the first of its
+/// parts of all heads, then the second of all, and so on. So the fused weight stays as it lies in its file.
 #[derive(Debug, Clone)]
 pub(crate) struct SplitHeads {
     pub x: Value,
     pub heads: usize,
-    pub out: [Value; 3],
+    /// Values of each part of a head.
+    pub parts: Vec<usize>,
+    /// Two or three values, and which parts go into each.
+    pub out: Vec<(Range<usize>, Value)>,
 }
 
-static OPERATOR: Operator = Operator { name: Name::new(c"SplitHeads"), inputs: &[Type::F32], outputs: 3 };
+static IN_TWO: Operator = Operator { name: Name::new(c"SplitHeadsInTwo"), inputs: &[Type::F32], outputs: 2 };
+static IN_THREE: Operator = Operator { name: Name::new(c"SplitHeads"), inputs: &[Type::F32], outputs: 3 };
 
 impl Operation for SplitHeads {
     fn operator(&self) -> &'static Operator {
-        &OPERATOR
+        if self.out.len() == IN_TWO.outputs { &IN_TWO } else { &IN_THREE }
     }
 
     fn reads(&self) -> Vec<Read> {
@@ -28,27 +34,38 @@ impl Operation for SplitHeads {
     }
 
     fn writes(&self) -> Vec<Value> {
-        self.out.to_vec()
+        self.out.iter().map(|(_, value)| *value).collect()
     }
 
-    /// `[.., heads * 3 * dim]` seen as `[.., heads, 3 * dim]` and cut in three.
+    /// `[.., heads * width]` seen as `[.., heads, width]`, cut into parts, and these put together.
     fn stock(&self, w: &mut Writer) -> Result<()> {
-        let (x, out) = (w.name(self.x), self.out.map(|value| w.name(value)));
+        let x = w.name(self.x);
+        let outs: Vec<String> = self.out.iter().map(|(_, value)| w.name(*value)).collect();
         // What is made of an input is called after the output: others may read the same input.
-        let part = |name: &str| format!("{}.{name}", out[0]);
+        let part = |name: &str| format!("{}.{name}", outs[0]);
         // A zero keeps the dimension that is there.
         let rows: &[i64] = if w.style.form == Form::File { &[0, 0] } else { &[0] };
         let (heads, width) = (self.heads as i64, (self.x.width / self.heads) as i64);
         let split = w.constant(&format!("split.{heads}.{width}"), &[rows, &[heads, width]].concat());
-        let joined = self.out[0].width;
-        let join = w.constant(&format!("join.{joined}"), &[rows, &[joined as i64]].concat());
-        let thirds = w.constant(&format!("thirds.{width}"), &[width / 3; 3]);
-        let parts = ["queries", "keys", "values"].map(part);
-        w.push(Node::new("", "Reshape", vec![x.clone(), split], vec![part("heads")]));
-        let cut = Node::new("", "Split", vec![part("heads"), thirds], parts.to_vec()).with(Attribute::int("axis", -1));
-        w.push(cut);
-        for (part, out) in parts.into_iter().zip(out) {
-            w.push(Node::new("", "Reshape", vec![part, join.clone()], vec![out]));
+        let widths: Vec<i64> = self.parts.iter().map(|width| *width as i64).collect();
+        let named: Vec<String> = widths.iter().map(i64::to_string).collect();
+        let widths = w.constant(&format!("parts.{}", named.join(".")), &widths);
+        let parts: Vec<String> = (0..self.parts.len()).map(|index| part(&format!("part.{index}"))).collect();
+        w.push(Node::new("", "Reshape", vec![x, split], vec![part("heads")]));
+        let cut = Node::new("", "Split", vec![part("heads"), widths], parts.clone());
+        w.push(cut.with(Attribute::int("axis", -1)));
+        for ((range, _), out) in self.out.iter().zip(&outs) {
+            let mut joined = Vec::new();
+            for index in range.clone() {
+                let width = self.heads * self.parts[index];
+                let join = w.constant(&format!("join.{width}"), &[rows, &[width as i64]].concat());
+                let to = if range.len() == 1 { out.clone() } else { part(&format!("joined.{index}")) };
+                w.push(Node::new("", "Reshape", vec![parts[index].clone(), join], vec![to.clone()]));
+                joined.push(to);
+            }
+            if joined.len() > 1 {
+                w.push(Node::new("", "Concat", joined, vec![out.clone()]).with(Attribute::int("axis", -1)));
+            }
         }
         Ok(())
     }

@@ -49,6 +49,8 @@ pub struct Routing<'a> {
     pub normalise: bool,
     /// The least that they are divided by.
     pub least_sum: f32,
+    /// What is added to their sum before that.
+    pub sum_offset: f32,
     /// Added to the scores when experts are chosen, not when they are weighed: one for each expert.
     pub bias_for_choice: Option<&'a [f32]>,
     /// The groups, if there are any.
@@ -131,7 +133,7 @@ struct Router<'a> {
 
 impl Router<'_> {
     fn token(&mut self, logits: &[f32], ids: &mut [u32], weights: &mut [f32]) {
-        let Routing { score, normalise, least_sum, bias_for_choice, groups, scale, .. } = *self.routing;
+        let Routing { score, normalise, least_sum, sum_offset, bias_for_choice, groups, scale, .. } = *self.routing;
         self.scores.copy_from_slice(logits);
         match score {
             Score::Softmax => softmax(&mut self.scores),
@@ -166,8 +168,7 @@ impl Router<'_> {
             softmax(weights);
         }
         if normalise {
-            // As DeepSeek has it; beside any sum that is not nearly zero it is nothing.
-            let sum = weights.iter().sum::<f32>() + 1e-20;
+            let sum = weights.iter().sum::<f32>() + sum_offset;
             // What is no number stays so.
             let sum = if sum < least_sum { least_sum } else { sum };
             for weight in weights.iter_mut() {
@@ -289,6 +290,7 @@ mod tests {
         top_k: 4,
         normalise: false,
         least_sum: 0.0,
+        sum_offset: 1e-20,
         bias_for_choice: None,
         groups: None,
         scale: 1.0,
@@ -349,7 +351,7 @@ mod tests {
             weights = (0..chosen.len()).map(share).collect();
         }
         let sum: f64 = if routing.normalise { weights.iter().sum() } else { 1.0 };
-        let sum = sum.max(f64::from(routing.least_sum));
+        let sum = (sum + f64::from(routing.sum_offset)).max(f64::from(routing.least_sum));
         let scale = f64::from(routing.scale);
         chosen.iter().zip(weights).map(|(id, weight)| (*id as u32, weight / sum * scale)).collect()
     }
@@ -368,6 +370,7 @@ mod tests {
                 Routing { score, normalise: true, scale: 2.5, ..PLAIN },
                 Routing { score, bias_for_choice: Some(&bias), ..PLAIN },
                 Routing { score, normalise: true, least_sum: 0.75, bias_for_choice: Some(&bias), ..PLAIN },
+                Routing { score, normalise: true, sum_offset: 0.5, ..PLAIN },
                 Routing { score, groups: groups(4, 2, 1), ..PLAIN },
                 Routing { score, groups: groups(8, 3, 2), bias_for_choice: Some(&bias), normalise: true, ..PLAIN },
             ] {

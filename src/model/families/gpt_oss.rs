@@ -139,6 +139,7 @@ impl Family for GptOss {
             top_k: self.top_k,
             normalise: false,
             least_sum: 0.0,
+            sum_offset: experts::SUM_OFFSET,
             bias: None,
             groups: None,
             scale: 1.0,

@@ -13,6 +13,7 @@ mod gpt_neox;
 mod gpt_oss;
 mod granite;
 mod hunyuan;
+mod lfm2;
 mod llama;
 mod minimax;
 mod ministral3;
@@ -57,6 +58,8 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     granite::GRANITE_MOE,
     gpt_oss::GPT_OSS,
     hunyuan::HUNYUAN_V1_DENSE,
+    lfm2::LFM2,
+    lfm2::LFM2_MOE,
     llama::LLAMA,
     minimax::MINIMAX_M2,
     mistral::MISTRAL,

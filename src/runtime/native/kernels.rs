@@ -1,10 +1,14 @@
 //! The kernels of the native operators: one for each operation, with its weights found.
 #![allow(unsafe_code, reason = "the batch arrives as an address")]
 
+use std::ops::Range;
+
 use super::shared::{Shared, Weights};
 use crate::error::{Error, Result, Site, bail, err};
 use crate::graph::{self, Temperature, op};
-use crate::kernels::{self, Activation, AttentionInputs, AttentionShape, Expert, Map, Matrix, Norm, Routes, Routing};
+use crate::kernels::{
+    self, Activation, AttentionInputs, AttentionShape, Expert, Gate, Map, Matrix, Norm, Routes, Routing,
+};
 use crate::runtime::native::operator::{Context, Kernel};
 use crate::runtime::run::batch::{Batch, Segment};
 use crate::weights::MappedTensor;
@@ -156,12 +160,7 @@ impl Experts {
             Ok((gate, shared.linear(&expert.up)?, shared.linear(&expert.down)?))
         };
         let experts = op.members.iter().map(expert).collect::<Result<_>>()?;
-        let bias = shared.optional(op.routing.bias.as_ref())?.map(|bias| {
-            let bias = bias.matrix();
-            let mut wide = vec![0.0; bias.cols];
-            bias.widen(0, &mut wide);
-            wide
-        });
+        let bias = op.routing.bias.as_ref().map(|bias| shared.vector(bias)).transpose()?;
         Ok(Self {
             routing: op.routing.clone(),
             bias,
@@ -179,9 +178,17 @@ impl Kernel for Experts {
         let (rows, top_k) = (x.len() / self.width, self.routing.top_k);
         let out = context.output(0, rows, self.width)?;
         let pool = context.pool(self.shared.threads);
-        let graph::Routing { score, normalise, least_sum, groups, scale, .. } = self.routing;
-        let routing =
-            Routing { score, top_k, normalise, least_sum, bias_for_choice: self.bias.as_deref(), groups, scale };
+        let graph::Routing { score, normalise, least_sum, sum_offset, groups, scale, .. } = self.routing;
+        let routing = Routing {
+            score,
+            top_k,
+            normalise,
+            least_sum,
+            sum_offset,
+            bias_for_choice: self.bias.as_deref(),
+            groups,
+            scale,
+        };
         let (mut ids, mut weights) = (vec![0; rows * top_k], vec![0.0; rows * top_k]);
         kernels::route(&pool, scores, self.members.len(), &routing, &mut ids, &mut weights);
         let experts: Vec<Expert> = self
@@ -217,6 +224,8 @@ enum Function {
     SoftCap(f32),
     /// The second input, times this, is added.
     Add(f32),
+    /// The second input multiplies it so.
+    Multiply(Gate),
 }
 
 impl Elementwise {
@@ -230,6 +239,10 @@ impl Elementwise {
 
     pub(super) fn soft_cap(op: &op::SoftCap, shared: Shared) -> Self {
         Self { function: Function::SoftCap(op.cap), width: op.x.width, shared }
+    }
+
+    pub(super) fn multiply(op: &op::Multiply, shared: Shared) -> Self {
+        Self { function: Function::Multiply(op.gate), width: op.x.width, shared }
     }
 
     pub(super) fn add(op: &op::Add, shared: Shared) -> Self {
@@ -247,6 +260,7 @@ impl Kernel for Elementwise {
             Function::Scale(factor) => kernels::scale(isa, &pool, x, factor, out),
             Function::SoftCap(cap) => kernels::soft_cap(isa, &pool, x, cap, out),
             Function::Add(factor) => kernels::add(isa, &pool, x, context.f32(1)?, factor, out),
+            Function::Multiply(gate) => kernels::multiply(isa, &pool, x, context.f32(1)?, gate, out),
         }
         pool.finish()
     }
@@ -337,23 +351,35 @@ impl Kernel for Attend {
 
 pub(super) struct SplitHeads {
     heads: usize,
-    /// Values of a head.
+    /// Values of all parts of a head.
     width: usize,
+    /// Of each output, which parts of a head go into it: where each begins, and its values.
+    out: Vec<Vec<(usize, usize)>>,
 }
 
 impl SplitHeads {
     pub(super) fn new(op: &op::SplitHeads) -> Self {
-        Self { heads: op.heads, width: op.out[0].width / op.heads }
+        let begin = |part: usize| op.parts[..part].iter().sum::<usize>();
+        let parts = |range: &Range<usize>| range.clone().map(|part| (begin(part), op.parts[part])).collect();
+        let out = op.out.iter().map(|(range, _)| parts(range)).collect();
+        Self { heads: op.heads, width: op.parts.iter().sum(), out }
     }
 }
 
 impl Kernel for SplitHeads {
     fn compute(&self, context: &Context) -> Result<()> {
-        let (x, joined) = (context.f32(0)?, self.heads * self.width);
-        for i in 0..3 {
-            let out = context.output(i, x.len() / (3 * joined), joined)?;
-            for (out, head) in out.chunks_exact_mut(self.width).zip(x.chunks_exact(3 * self.width)) {
-                out.copy_from_slice(&head[i * self.width..][..self.width]);
+        let (x, row) = (context.f32(0)?, self.heads * self.width);
+        for (i, parts) in self.out.iter().enumerate() {
+            let joined = self.heads * parts.iter().map(|(_, width)| width).sum::<usize>();
+            let mut out = context.output(i, x.len() / row, joined)?;
+            for row in x.chunks_exact(row) {
+                for (begin, width) in parts {
+                    for head in row.chunks_exact(self.width) {
+                        let (part, rest) = out.split_at_mut(*width);
+                        part.copy_from_slice(&head[*begin..][..*width]);
+                        out = rest;
+                    }
+                }
             }
         }
         Ok(())

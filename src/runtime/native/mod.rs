@@ -6,6 +6,7 @@
 
 mod kernels;
 pub(super) mod operator;
+mod recurrent;
 mod shared;
 
 use std::ptr::{NonNull, null_mut};
@@ -26,6 +27,7 @@ use crate::weights::WeightTable;
 use kernels::{
     Attend, Elementwise, Embed, Experts, Gated, LogitRows, Normalise, Project, Qkv, SigmoidGate, SplitHeads,
 };
+use recurrent::{GatedDelta, ShortConv};
 use shared::Shared;
 
 /// The operators of one session.
@@ -110,11 +112,14 @@ impl Nodes for Native {
             Op::Embed(op) => Box::new(Embed::new(op, &shared)?),
             Op::Experts(op) => Box::new(Experts::new(op, shared)?),
             Op::Gated(op) => Box::new(Gated::new(op, shared)?),
+            Op::GatedDelta(op) => Box::new(GatedDelta::new(op, shared)?),
+            Op::Multiply(op) => Box::new(Elementwise::multiply(op, shared)),
             Op::Norm(op) => Box::new(Normalise::new(op, shared)?),
             Op::Project(op) => Box::new(Project::new(op, shared)?),
             Op::Qkv(op) => Box::new(Qkv::new(op, shared)?),
             Op::LogitRows(op) => Box::new(LogitRows::new(op)),
             Op::Scale(op) => Box::new(Elementwise::scale(op, shared)),
+            Op::ShortConv(op) => Box::new(ShortConv::new(op, shared)?),
             Op::SigmoidGate(op) => Box::new(SigmoidGate::new(op, shared)),
             Op::SoftCap(op) => Box::new(Elementwise::soft_cap(op, shared)),
             Op::SplitHeads(op) => Box::new(SplitHeads::new(op)),

@@ -45,6 +45,15 @@ impl Shared {
         weight.map(|weight| self.tensor(weight)).transpose()
     }
 
+    /// All values of a tensor, row after row.
+    pub(super) fn vector(&self, weight: &graph::Weight) -> Result<Vec<f32>> {
+        let tensor = self.tensor(weight)?;
+        let matrix = tensor.matrix();
+        let mut wide = vec![0.0; matrix.rows * matrix.cols];
+        matrix.widen(0, &mut wide);
+        Ok(wide)
+    }
+
     pub(super) fn linear(&self, linear: &graph::Linear) -> Result<Weights> {
         let (weight, scales) = (self.tensor(&linear.weight)?, self.optional(linear.weight.scales.as_deref())?);
         Ok(Weights { weight, scales, bias: self.optional(linear.bias.as_ref())? })

@@ -10,8 +10,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::error::{Result, err};
-use crate::kept::{Place, RowsPlace};
-use crate::kernels::{AttentionSegment, RowType};
+use crate::kept::{Parts, Place, RowsPlace, StateRun};
+use crate::kernels::{AttentionSegment, RowType, StateSegment};
 use crate::runtime::device::cache::DeviceCache;
 
 /// One request's rows in a run.
@@ -22,6 +22,8 @@ pub(crate) struct Segment<'a> {
     len: usize,
     places: &'a [Place],
     kind: RowType,
+    /// Where the run's states lie.
+    states: StateRun,
     position: usize,
     tokens: usize,
     /// Whether the request's positions are rotated as those of long texts are, where there is a difference.
@@ -32,18 +34,19 @@ pub(crate) struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// `tokens` rows that continue a request of `position` cached tokens, whose rows are kept at `places` of `kv`, as `kind` says.
-    pub(crate) fn new(kv: &'a mut [u8], places: &'a [Place], kind: RowType, position: usize, tokens: usize) -> Self {
-        let (kv, len) = (kv.as_mut_ptr(), kv.len());
-        Self { kv, len, places, kind, position, tokens, is_long: false, slot: None, lifetime: PhantomData }
+    /// `tokens` rows that continue a request of `position` tokens, with what it keeps.
+    pub(crate) fn new(parts: Parts<'a>, position: usize, tokens: usize) -> Self {
+        let Parts { memory, places, rows: kind, states } = parts;
+        let (kv, len) = (memory.as_mut_ptr(), memory.len());
+        Self { kv, len, places, kind, states, position, tokens, is_long: false, slot: None, lifetime: PhantomData }
     }
 
     /// As [`new`](Self::new), for a request whose KV cache is a slot on a device.
     pub(crate) fn on_device(cache: &'a DeviceCache, slot: usize, position: usize, tokens: usize) -> Self {
-        let (kv, len) = (std::ptr::null_mut(), 0);
+        let (kv, len, states) = (std::ptr::null_mut(), 0, StateRun::default());
         let slot = Some((cache, slot));
         let kind = RowType::F32;
-        Self { kv, len, places: &[], kind, position, tokens, is_long: false, slot, lifetime: PhantomData }
+        Self { kv, len, places: &[], kind, states, position, tokens, is_long: false, slot, lifetime: PhantomData }
     }
 
     /// The slot on a device that holds the request's KV cache.
@@ -124,5 +127,41 @@ impl Batch<'_> {
                 Ok(AttentionSegment { keys, values, kind, capacity, first, position, tokens })
             })
             .collect()
+    }
+
+    /// The segments as the operation sees them whose state of `values` values is the `kept`th of what the shard keeps.
+    ///
+    /// # Safety
+    /// One caller at a time per batch and `kept`, as for [`rows`](Self::rows).
+    #[allow(clippy::cast_ptr_alignment, reason = "it is checked")]
+    pub(in crate::runtime) unsafe fn states(&self, kept: usize, values: usize) -> Result<Vec<StateSegment<'_>>> {
+        let part = |segment: &Segment| -> Result<StateSegment<'_>> {
+            let misfit = || err!(Internal, "operation {kept} does not fit the request's states");
+            let Some(Place::State { at, bytes }) = segment.places.get(kept) else { return Err(misfit()) };
+            let StateRun { from, to } = &segment.states;
+            let inside = |snapshot: usize| snapshot.checked_add(at + bytes).is_some_and(|end| end <= segment.len);
+            let mut snapshots: Vec<usize> = to.iter().map(|(_, to)| *to).chain(*from).collect();
+            snapshots.sort_unstable();
+            // Each is a place of its own, and a multiple of the size of a value.
+            let apart = snapshots.windows(2).all(|pair| pair[1] - pair[0] >= at + bytes);
+            let aligned = snapshots.iter().all(|snapshot| (snapshot + at).is_multiple_of(align_of::<f32>()));
+            if *bytes != values * size_of::<f32>() || !snapshots.iter().all(|at| inside(*at)) || !apart || !aligned {
+                return Err(misfit());
+            }
+            // SAFETY: in bounds, apart and aligned as just checked, from a block that begins at a page; the segment borrows it
+            // exclusively, nobody else touches this operation's part of any snapshot during this node, and any bits are an f32.
+            unsafe {
+                let place = |snapshot: usize| segment.kv.add(snapshot + at).cast::<f32>();
+                Ok(StateSegment {
+                    tokens: segment.tokens,
+                    from: from.map(|from| std::slice::from_raw_parts(place(from), values)),
+                    to: to
+                        .iter()
+                        .map(|(behind, to)| (*behind, std::slice::from_raw_parts_mut(place(*to), values)))
+                        .collect(),
+                })
+            }
+        };
+        self.segments.iter().map(part).collect()
     }
 }

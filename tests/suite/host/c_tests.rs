@@ -12,7 +12,7 @@ use crate::common::{Model, device, skipped};
 const MODEL: &str = "qwen3_16";
 
 /// Tests of the numbers themselves, run on every model.
-const EVERY_MODEL: &[&str] = &["whole_model", "partition", "chunks", "hidden"];
+const EVERY_MODEL: &[&str] = &["whole_model", "partition", "chunks", "hidden", "speculation"];
 
 /// Tests that load no ONNX Runtime, whose start-up valgrind would report and take minutes over.
 const WITHOUT_RUNTIME: &[&str] =
@@ -39,6 +39,7 @@ const ON_THE_DEVICE: &[&str] = &[
     "out_of_memory",
     "partition",
     "soak",
+    "speculation",
     "state",
     "swap",
     "swap_under_load",

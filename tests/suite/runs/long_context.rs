@@ -9,7 +9,14 @@ use ortshard::{
     infer_batch, infer_chain, next_token,
 };
 
-const LONG: RequestOptions = RequestOptions { capacity: 0, prefill_chunk: 0, no_cache: false, long_context: true };
+const LONG: RequestOptions = RequestOptions {
+    capacity: 0,
+    prefill_chunk: 0,
+    no_cache: false,
+    long_context: true,
+    snapshot_interval: 0,
+    snapshot_bytes: 0,
+};
 
 /// The models, and the tokens that a short text may have in each.
 fn models() -> Vec<(Model, usize)> {

@@ -7,6 +7,7 @@ mod frames;
 mod generation;
 mod long_context;
 mod partitions;
+mod recurrent;
 mod state;
 mod swaps;
 mod threads;

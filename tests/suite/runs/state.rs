@@ -36,7 +36,7 @@ fn a_state_says_what_it_belongs_to() {
         (shard(KvType::Int8, 1), "8dc52434648e331a1455b29bb4b5fdcc065ccf4fc5baae945a269df76f022c6c"),
     ] {
         let state = Request::new(&shard, options(8)).unwrap().export_state().unwrap();
-        assert_eq!(state[..12], *b"ORTSHKV\0\x04\0\0\0");
+        assert_eq!(state[..12], *b"ORTSHKV\0\x05\0\0\0");
         let hex: Vec<String> = state[12..44].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex.concat(), fingerprint);
     }

@@ -7,7 +7,14 @@ use ortshard::{
     Engine, EngineOptions, ErrorKind, Input, Logits, Request, RequestOptions, Shard, ShardSpec, Site, Step, infer_batch,
 };
 
-const OFF: RequestOptions = RequestOptions { capacity: 0, prefill_chunk: 0, no_cache: true, long_context: false };
+const OFF: RequestOptions = RequestOptions {
+    capacity: 0,
+    prefill_chunk: 0,
+    no_cache: true,
+    long_context: false,
+    snapshot_interval: 0,
+    snapshot_bytes: 0,
+};
 
 /// Holds the test models many times.
 const LIMIT: u64 = 32 << 20;

@@ -7,7 +7,7 @@ use super::reference::{
 };
 use super::{HEAD_DIM, HEADS, KV_HEADS, WIDTH, exact};
 use crate::graph::{Attention, Builder, Expert, Linear, Routing, Temperature, Value, Weight};
-use crate::kernels::{Activation, AttentionShape, Groups, Norm, Rotation, Score};
+use crate::kernels::{Activation, AttentionShape, Gate, Groups, Norm, Rotation, Score};
 pub(super) use parts::parts;
 
 type Build = dyn Fn(&mut Builder, Value) -> Value;
@@ -90,6 +90,38 @@ fn elementwise() -> Vec<Case> {
                 g.add(x, y, -1.75)
             },
             |x| both(x, &layer(x, &full("y"), WIDTH), |x, y| x - 1.75 * y),
+        ),
+        case(
+            "parts of heads",
+            |g, x| {
+                let fused = g.linear(x, plain("parts", WIDTH, 2 * WIDTH));
+                let parts = [HEAD_DIM / 2, HEAD_DIM / 2, HEAD_DIM];
+                let [first, second] = g.split_in_two(fused, HEADS, &parts, 2, ["first", "second"]);
+                g.add(first, second, 0.5)
+            },
+            |x| {
+                let heads = |row: &Vec<f64>| {
+                    let part = |from: usize, width: usize| {
+                        row.chunks(2 * HEAD_DIM).flat_map(move |head| head[from..from + width].to_vec())
+                    };
+                    let half = HEAD_DIM / 2;
+                    let first = part(0, half).chain(part(half, half));
+                    first.zip(part(HEAD_DIM, HEAD_DIM)).map(|(a, b)| a + 0.5 * b).collect()
+                };
+                layer(x, &full("parts"), 2 * WIDTH).iter().map(heads).collect()
+            },
+        ),
+        case(
+            "gate of each value",
+            |g, x| {
+                let gates = g.linear(x, plain("gates", WIDTH, WIDTH));
+                let once = g.multiply(x, gates, Gate::Sigmoid);
+                g.multiply(once, gates, Gate::Silu)
+            },
+            |x| {
+                let gates = layer(x, &full("gates"), WIDTH);
+                both(x, &gates, |x, gate| x * sigmoid(gate) * gate * sigmoid(gate))
+            },
         ),
         case(
             "queries, keys and values head by head",
@@ -321,8 +353,16 @@ fn attentions() -> Vec<Case> {
 }
 
 const EXPERTS: usize = 8;
-const ROUTING: Routing =
-    Routing { score: Score::Softmax, top_k: 3, normalise: true, least_sum: 0.0, bias: None, groups: None, scale: 1.0 };
+const ROUTING: Routing = Routing {
+    score: Score::Softmax,
+    top_k: 3,
+    normalise: true,
+    least_sum: 0.0,
+    sum_offset: 1e-20,
+    bias: None,
+    groups: None,
+    scale: 1.0,
+};
 
 /// A layer of experts whose tensors are whole, onto the residual stream if they have no gate.
 fn sparse(name: &str, kind: Activation, has_gate: bool, routing: impl Fn() -> Routing + Copy + 'static) -> Case {
@@ -364,6 +404,7 @@ fn layers_of_experts() -> Vec<Case> {
             ..ROUTING
         }),
         sparse("bias for the choice", SILU, true, move || Routing { bias: bias(), score: Score::Sigmoid, ..ROUTING }),
+        sparse("a sum that is added to", SILU, true, move || Routing { bias: bias(), sum_offset: 0.5, ..ROUTING }),
         sparse("a sum that is too small", SILU, true, move || Routing { bias: bias(), least_sum: 0.75, ..ROUTING }),
         sparse("experts by SparseMixer", SILU, true, || Routing {
             score: Score::SparseMixer { jitter: 0.25 },

@@ -212,6 +212,6 @@ fn routed(logits: &[f64], routing: &Routing) -> Vec<(usize, f64)> {
         weights = (0..chosen.len()).map(share).collect();
     }
     let sum: f64 = if routing.normalise { weights.iter().sum() } else { 1.0 };
-    let sum = sum.max(f64::from(routing.least_sum));
+    let sum = (sum + f64::from(routing.sum_offset)).max(f64::from(routing.least_sum));
     chosen.iter().zip(weights).map(|(id, weight)| (*id, weight / sum * f64::from(routing.scale))).collect()
 }

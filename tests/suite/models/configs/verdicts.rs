@@ -130,6 +130,11 @@ pub(super) const REFUSED: &[&str] = &[
     // A base of nothing turns the first pair of a head all the same, and there is no other.
     "rotary_emb_base 0",
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
+    // Numbers that Python takes for others, as above, and a key that is no longer read.
+    "lfm2_moe: num_dense_layers -1",
+    // They change nothing in these, where others are not what they were.
+    "lfm2: attribute_map {'hidden_act': 'other_act'}",
+    "lfm2_moe: attribute_map {'hidden_act': 'other_act'}",
 ];
 
 /// Cases that transformers refuses, and this library runs, since they can mean one thing only.
@@ -267,4 +272,19 @@ pub(super) const CLEAR: &[&str] = &[
     "original_max_position_embeddings 16 with {'rope_scaling': {'type': 'yarn', 'factor': 4.0}}",
     "gemma2: _attn_implementation 'sdpa'",
     "gpt_oss: _attn_implementation 'sdpa'",
+    // Without a layer that attends, the cache of transformers does not know how long a text is.
+    "layer_types ['conv', 'conv', 'conv']",
+    "full_attn_idxs [] with {'layer_types': None}",
+    // A whole number is one, however it is written; a number may have no fraction; and what is not said is not so, or as it is by default.
+    "full_attn_idxs [1.0] with {'layer_types': None}",
+    "conv_L_cache 3.0",
+    "block_multiple_of 8.0 with {'block_auto_adjust_ff_dim': True, 'intermediate_size': 36}",
+    "block_ff_dim 24.0",
+    "num_dense_layers 1.0",
+    "lfm2_moe: routed_scaling_factor 0",
+    "conv_bias None",
+    "tie_embedding None",
+    "use_expert_bias None",
+    "block_auto_adjust_ff_dim None with {'intermediate_size': 36, 'block_multiple_of': 8}",
+    "block_ffn_dim_multiplier None with {'block_auto_adjust_ff_dim': True, 'intermediate_size': 36}",
 ];
