@@ -85,6 +85,22 @@ pub(crate) static WRAPPERS: &[Wrapper] = &[
         idle: &[],
     },
     Wrapper {
+        model_type: "qwen3_5",
+        name: "Qwen3_5ForConditionalGeneration",
+        covers: "Qwen3.5, Qwen3.6 and Qwen3.8 (0.8B to 27B)",
+        text: Said("qwen3_5_text"),
+        tied: Top(false),
+        idle: &[],
+    },
+    Wrapper {
+        model_type: "qwen3_5_moe",
+        name: "Qwen3_5MoeForConditionalGeneration",
+        covers: "Qwen3.5, Qwen3.6 and Qwen3.8 with experts (35B-A3B, 122B-A10B, 397B-A17B)",
+        text: Said("qwen3_5_moe_text"),
+        tied: Top(false),
+        idle: &[],
+    },
+    Wrapper {
         model_type: "smolvlm",
         name: "SmolVLMForConditionalGeneration",
         covers: "SmolVLM 2",
@@ -103,6 +119,7 @@ const DEFAULTS: &[(&str, [u32; 5])] = &[
     ("mistral", [4096, 14_336, 32, 32, 32_000]),
     ("qwen2", [4096, 22_016, 32, 32, 151_936]),
     ("qwen3", [4096, 22_016, 32, 32, 151_936]),
+    ("qwen3_5_text", [4096, 12_288, 32, 16, 248_320]),
 ];
 const SHAPE: [&str; 5] = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"];
 

@@ -27,6 +27,7 @@ mod phi3;
 mod phimoe;
 mod qwen2;
 mod qwen3;
+mod qwen3_next;
 mod qwen_moe;
 mod seed_oss;
 mod smollm3;
@@ -77,6 +78,9 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     qwen_moe::QWEN2_MOE,
     qwen3::QWEN3,
     qwen_moe::QWEN3_MOE,
+    qwen3_next::QWEN3_NEXT,
+    qwen3_next::QWEN3_5,
+    qwen3_next::QWEN3_5_MOE,
     seed_oss::SEED_OSS,
     smollm3::SMOLLM3,
     starcoder2::STARCODER2,

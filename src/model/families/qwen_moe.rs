@@ -31,7 +31,13 @@ pub(super) const QWEN3_MOE: Architecture = Architecture {
 struct QwenMoe {
     /// Norms on every query and key head, as in Qwen3.
     head_norms: bool,
-    experts: Experts,
+    sparse: Sparse,
+}
+
+/// Which layers have experts, and which.
+#[derive(Debug)]
+pub(super) struct Sparse {
+    pub experts: Experts,
     /// `decoder_sparse_step`: every so many layers have experts.
     step: usize,
     /// `mlp_only_layers`: those that have an MLP all the same.
@@ -84,39 +90,72 @@ fn family(
 ) -> Result<Arc<dyn Family>> {
     f.silu_only()?;
     c.set_default(f, "max_position_embeddings", |c| &mut c.max_positions, 32_768)?;
+    let shared = has_shared.then_some(5632);
+    Ok(Arc::new(QwenMoe { head_norms: !has_shared, sparse: Sparse::read(f, count, defaults, shared, false)? }))
+}
+
+/// Experts, by one of two names of their number, with these `defaults` of that, of how many a token passes and of how wide they are; beside
+/// them, where there is a default width of it, one that every token passes.
+pub(super) fn experts(
+    f: Fields,
+    count: [&str; 2],
+    defaults: [usize; 3],
+    shared: Option<usize>,
+    normalise: bool,
+) -> Result<Experts> {
     let count = experts::count(f, count, defaults[0], 0)?;
     // Numbers of experts that are not there do not matter.
     let number = |key, default| Ok(f.integer(key, u64::from(count > 0)..=experts::MAX_NUMBER)?.unwrap_or(default));
     let top_k = experts::top_k(f, ["num_experts_per_tok"; 2], defaults[1], count)?;
     let inner = number("moe_intermediate_size", defaults[2])?;
-    let normalise = f.flag("norm_topk_prob")?.unwrap_or(false);
-    let shared = if has_shared {
-        let inner = number("shared_expert_intermediate_size", 5632)?;
+    let shared = shared.map(|default| number("shared_expert_intermediate_size", default)).transpose()?;
+    let shared = shared.map(|inner| {
         let gate = Some("mlp.shared_expert_gate.weight");
-        Some(Shared { module: "mlp.shared_expert", gate, ..Shared::new(inner) })
-    } else {
-        None
-    };
-    Ok(Arc::new(QwenMoe {
-        head_norms: !has_shared,
-        experts: Experts { shared, ..Experts::by_softmax(&experts::QWEN, [count, top_k, inner], normalise) },
-        step: number("decoder_sparse_step", 1)?,
-        dense: f.integers("mlp_only_layers", 0..=experts::MAX_NUMBER)?.unwrap_or_default(),
-    }))
+        Shared { module: "mlp.shared_expert", gate, ..Shared::new(inner) }
+    });
+    Ok(Experts { shared, ..Experts::by_softmax(&experts::QWEN, [count, top_k, inner], normalise) })
 }
 
-impl QwenMoe {
-    fn is_sparse(&self, layer: usize) -> bool {
+impl Sparse {
+    /// [`experts`], by default with weights that add up to one or not, on the layers that config.json says.
+    pub(super) fn read(
+        f: Fields,
+        count: [&str; 2],
+        defaults: [usize; 3],
+        shared: Option<usize>,
+        normalise: bool,
+    ) -> Result<Self> {
+        let normalise = f.flag("norm_topk_prob")?.unwrap_or(normalise);
+        let experts = experts(f, count, defaults, shared, normalise)?;
+        let range = u64::from(experts.count > 0)..=experts::MAX_NUMBER;
+        Ok(Self {
+            step: f.integer("decoder_sparse_step", range)?.unwrap_or(1),
+            dense: f.integers("mlp_only_layers", 0..=experts::MAX_NUMBER)?.unwrap_or_default(),
+            experts,
+        })
+    }
+
+    /// These experts on all layers.
+    pub(super) fn everywhere(experts: Experts) -> Self {
+        Self { experts, step: 1, dense: Vec::new() }
+    }
+
+    /// Whether the layer has experts.
+    pub(super) fn has(&self, layer: usize) -> bool {
         self.experts.count > 0 && !self.dense.contains(&layer) && (layer + 1).is_multiple_of(self.step)
+    }
+
+    pub(super) fn encode(&self, e: &mut Encoding) {
+        self.experts.encode(e);
+        e.number(self.step);
+        e.number(self.dense.len());
+        self.dense.iter().for_each(|layer| e.number(*layer));
     }
 }
 
 impl Family for QwenMoe {
     fn encode(&self, e: &mut Encoding) {
-        self.experts.encode(e);
-        e.number(self.step);
-        e.number(self.dense.len());
-        self.dense.iter().for_each(|layer| e.number(*layer));
+        self.sparse.encode(e);
     }
 
     /// Qwen's attention; then `x + the sum of weight * expert(n)` over the experts that `softmax(router(n))` is largest for, with
@@ -124,6 +163,10 @@ impl Family for QwenMoe {
     fn block(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value) -> Value {
         let attention = if self.head_norms { layer.attention_with_head_norms(c) } else { layer.attention(c) };
         let x = llama::self_attention(g, c, layer, attention, x);
-        if self.is_sparse(layer.index) { self.experts.block(g, c, layer, x) } else { llama::mlp(g, c, layer, x) }
+        if self.sparse.has(layer.index) {
+            self.sparse.experts.block(g, c, layer, x)
+        } else {
+            llama::mlp(g, c, layer, x)
+        }
     }
 }

@@ -14,7 +14,7 @@ use ortshard::{
 /// Tokens, more than a run has at once.
 const TOKENS: usize = 700;
 /// Models that have such layers beside others.
-const MODELS: [&str; 2] = ["lfm2_conv", "lfm2_moe_16"];
+const MODELS: [&str; 4] = ["lfm2_conv", "lfm2_moe_16", "qwen3_5_text_16", "qwen3_next_16"];
 
 /// A copy of a tiny model for longer contexts than it was made for.
 fn long(name: &str) -> tempfile::TempDir {
@@ -259,7 +259,7 @@ fn a_call_that_is_cancelled_half_way_leaves_its_states_and_those_of_others() {
 /// States of fixed size, those put aside and the input are taken when the request is made, given back with it, and estimated.
 #[test]
 fn what_is_put_aside_is_reserved_at_once() {
-    let folder = long("lfm2_moe_16");
+    let folder = long("qwen3_5_text_16");
     let spec = ShardSpec::layers(folder.path().to_str().unwrap(), 0, ShardSpec::LAST);
     let each = engine().estimate(&spec, 1024, 1).unwrap().kv_bytes;
     let options = RequestOptions { capacity: 1024, ..RequestOptions::default() };

@@ -132,9 +132,22 @@ pub(super) const REFUSED: &[&str] = &[
     "max_window_layers -1 with {'sliding_window': 5, 'use_sliding_window': True}",
     // Numbers that Python takes for others, as above, and a key that is no longer read.
     "lfm2_moe: num_dense_layers -1",
+    "full_attention_interval -1 with {'layer_types': None}",
+    "qwen3_5_moe_text: intermediate_size None",
+    // A base of nothing turns the only pair of a head that is rotated all the same.
+    "qwen3_5_moe_text: rope_theta 0",
+    "qwen3_5_text: rope_theta 0",
+    "qwen3_next: rope_theta 0",
     // They change nothing in these, where others are not what they were.
     "lfm2: attribute_map {'hidden_act': 'other_act'}",
     "lfm2_moe: attribute_map {'hidden_act': 'other_act'}",
+    // Not read beside a language model's own config, but they mean what none here has, or other files.
+    "qwen3_5: is_causal False",
+    "qwen3_5: fusion_config {'fuse_qkv': True}",
+    "qwen3_5: transformers_weights 'other.safetensors'",
+    "qwen3_5_moe: is_causal False",
+    "qwen3_5_moe: fusion_config {'fuse_qkv': True}",
+    "qwen3_5_moe: transformers_weights 'other.safetensors'",
 ];
 
 /// Cases that transformers refuses, and this library runs, since they can mean one thing only.
@@ -275,12 +288,28 @@ pub(super) const CLEAR: &[&str] = &[
     // Without a layer that attends, the cache of transformers does not know how long a text is.
     "layer_types ['conv', 'conv', 'conv']",
     "full_attn_idxs [] with {'layer_types': None}",
+    "layer_types ['linear_attention', 'linear_attention', 'linear_attention']",
+    "qwen3_5_moe_text: no layer_types",
+    "qwen3_5_moe_text: layer_types None",
+    "qwen3_5_moe_text: layer_types None with {'sliding_window': 5}",
+    "qwen3_5_moe_text: layer_types None with {'sliding_window': 5, 'use_sliding_window': True, 'max_window_layers': 1}",
+    "qwen3_5_text: no layer_types",
+    "qwen3_5_text: layer_types None",
+    "qwen3_5_text: layer_types None with {'sliding_window': 5}",
+    "qwen3_5_text: layer_types None with {'sliding_window': 5, 'use_sliding_window': True, 'max_window_layers': 1}",
+    "qwen3_next: no layer_types",
+    "qwen3_next: layer_types None",
+    "qwen3_next: layer_types None with {'sliding_window': 5}",
+    "qwen3_next: layer_types None with {'sliding_window': 5, 'use_sliding_window': True, 'max_window_layers': 1}",
+    "full_attention_interval 4 with {'layer_types': None}",
     // A whole number is one, however it is written; a number may have no fraction; and what is not said is not so, or as it is by default.
     "full_attn_idxs [1.0] with {'layer_types': None}",
     "conv_L_cache 3.0",
     "block_multiple_of 8.0 with {'block_auto_adjust_ff_dim': True, 'intermediate_size': 36}",
     "block_ff_dim 24.0",
     "num_dense_layers 1.0",
+    "linear_num_key_heads 1.0",
+    "linear_conv_kernel_dim 4.0",
     "lfm2_moe: routed_scaling_factor 0",
     "conv_bias None",
     "tie_embedding None",
