@@ -326,6 +326,81 @@ static void in_one_process(uint32_t cut, int64_t *prompt, size_t n)
     ortshard_request_free(back);
 }
 
+/* Frames go in and out of batches and chains, too. */
+static void many_at_once(uint32_t cut, int64_t *prompt, size_t n, int64_t first_id)
+{
+    ortshard_request *fronts[2], *backs[2];
+    ortshard_tensor tensors[2];
+    ortshard_status statuses[2];
+    int64_t ids[2];
+    for (int i = 0; i < 2; i++) {
+        fronts[i] = request_for(0, cut, ORTSHARD_OUTPUT_FRAME);
+        backs[i] = request_for(cut + 1, ORTSHARD_LAST_LAYER, ORTSHARD_OUTPUT_FRAME);
+    }
+    /* Requests of a batch are on one shard. */
+    for (int i = 0; i < 2; i++) ortshard_request_free(i == 0 ? fronts[1] : backs[1]);
+    OK(ortshard_request_fork(fronts[0], &fronts[1]));
+    OK(ortshard_request_fork(backs[0], &backs[1]));
+    tensors[0] = ids_tensor(prompt, n);
+    tensors[1] = ids_tensor(prompt, 1);
+    OK(ortshard_batch_infer(fronts, tensors, NULL, 2, tensors, statuses));
+    CHECK(tensors[0].dtype == ORTSHARD_DTYPE_FRAME && tensors[1].dtype == ORTSHARD_DTYPE_FRAME);
+    described(tensors[0].data, tensors[0].byte_length, cut, 0, n);
+    described(tensors[1].data, tensors[1].byte_length, cut, 0, 1);
+    OK(ortshard_batch_sample(backs, tensors, NULL, 2, ids, statuses));
+    CHECK(ids[0] == first_id);
+    /* One that is refused leaves the other to go on. */
+    OK(ortshard_request_truncate(backs[1], 0));
+    CHECK(ortshard_batch_sample(backs, tensors, NULL, 2, ids, statuses) == ORTSHARD_ERROR_INVALID_STATE);
+    CHECK(statuses[0] == ORTSHARD_ERROR_INVALID_STATE && statuses[1] == ORTSHARD_OK);
+    for (int i = 0; i < 2; i++) {
+        ortshard_request_free(fronts[i]);
+        ortshard_request_free(backs[i]);
+    }
+}
+
+/* What a type cannot hold is refused where that is wanted, in every call, and nothing has been run then. */
+static void beyond(void)
+{
+    if (layers() < 3) return;
+    ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
+    options.output = ORTSHARD_OUTPUT_FRAME;
+    options.hidden_dtype = ORTSHARD_DTYPE_F16;
+    options.refuse_beyond = 1;
+    ortshard_shard *middle = load(1, 1);
+    ortshard_shard_info info = ORTSHARD_SHARD_INFO_INIT;
+    ortshard_request *request;
+    ortshard_status status;
+    OK(ortshard_shard_get_info(middle, &info));
+    CHECK(info.input_parts == 1 && info.output_parts == 1);
+    size_t count = 2 * (size_t)info.hidden_size;
+    float *states = malloc(count * sizeof *states);
+    CHECK(states != NULL);
+    for (size_t i = 0; i < count; i++) states[i] = i < count / 2 ? 0.5f : -1e6f;
+    ortshard_tensor input = {ORTSHARD_DTYPE_F32, 2, {2, info.hidden_size}, states, count * sizeof *states}, output;
+    for (int output_kind = ORTSHARD_OUTPUT_TENSOR; output_kind <= ORTSHARD_OUTPUT_PIECES; output_kind++) {
+        uint64_t position;
+        options.output = output_kind;
+        OK(ortshard_request_create(middle, &options, &request));
+        FAILS(OUT_OF_RANGE, "in row 1", ortshard_request_infer(request, &input, 0, &output));
+        CHECK(output.data == NULL);
+        FAILS(OUT_OF_RANGE, "float16", ortshard_chain_infer(&request, 1, &input, 0, &output));
+        FAILS(OUT_OF_RANGE, "hidden_states", ortshard_batch_infer(&request, &input, NULL, 1, &output, &status));
+        OK(ortshard_request_position(request, &position));
+        CHECK(status == ORTSHARD_ERROR_OUT_OF_RANGE && position == 0);
+        /* One row of them is as any other. */
+        input.shape[0] = 1;
+        input.byte_length /= 2;
+        OK(ortshard_chain_infer(&request, 1, &input, 0, &output));
+        CHECK(output.dtype == (output_kind == ORTSHARD_OUTPUT_TENSOR ? ORTSHARD_DTYPE_F16 : ORTSHARD_DTYPE_FRAME));
+        input.shape[0] = 2;
+        input.byte_length *= 2;
+        ortshard_request_free(request);
+    }
+    free(states);
+    ortshard_shard_free(middle);
+}
+
 /* The model's folder is the argument, or that of all tests. */
 int main(int argc, char **argv)
 {
@@ -343,5 +418,7 @@ int main(int argc, char **argv)
     CHECK(memcmp(piped, wanted, sizeof wanted) == 0);
     CHECK(memcmp(sent, wanted, sizeof wanted) == 0);
     in_one_process(cut, prompt, n);
+    many_at_once(cut, prompt, n, wanted[0]);
+    beyond();
     return 0;
 }

@@ -16,8 +16,7 @@ use crate::ffi::run::running::enter;
 /// Errors: INVALID_ARGUMENT if the shard gives logits; INVALID_STATE if there is nothing to give, since the request has
 /// not run, its last run failed, or what it gave went on in a chain; OUT_OF_RANGE with the option refuse_beyond;
 /// BUFFER_TOO_SMALL, and only `*needed` is written; OUT_OF_MEMORY (site RUN).
-/// Threads: one call at a time. Ownership: the pieces belong to the request and live until its next run, or the next call
-/// of this function on it.
+/// Threads: one call at a time. Ownership: the pieces belong to the request and live until its next run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_frame_pieces(
     request: *mut ortshard_request,
