@@ -18,8 +18,8 @@ pub fn run(data: &[u8]) {
         let here = (0..).zip(&stops).filter(|(_, stop)| text[..end].ends_with(stop.as_str()));
         here.max_by_key(|(_, stop)| stop.len())
     };
-    let ends = (1..=text.len()).filter(|end| text.is_char_boundary(*end));
-    let found = ends.filter_map(|end| Some((end, complete(end)?))).next();
+    let mut ends = (1..=text.len()).filter(|end| text.is_char_boundary(*end));
+    let found = ends.find_map(|end| Some((end, complete(end)?)));
     let wanted = match found {
         Some((end, (_, stop))) => &text[..if include { end } else { end - stop.len() }],
         None => text,
