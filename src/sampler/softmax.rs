@@ -40,35 +40,30 @@ impl Scale {
     pub(super) fn mass(self, logits: &[f32], floor: f32) -> f64 {
         // What is below the floor is as far below the largest as weighs nothing.
         let logarithm = |logit: f32| if logit >= floor { (logit - self.largest) * self.factor } else { LOWEST };
-        let [mass] = sums(logits, |row| [exp2(row.map(logarithm))]);
-        mass
+        sum(logits, |row| exp2(row.map(logarithm)))
     }
 }
 
 /// The standard deviation of the logits that are not minus infinity, of which `some` is one.
 pub(super) fn deviation(logits: &[f32], some: f32) -> f64 {
-    // From a place among them: the difference of the squares' mean and the mean's square would lose what is asked for.
-    let beginning = logits.iter().take(GROUP).filter(|logit| **logit != f32::NEG_INFINITY);
-    let (sum, count) = beginning.fold((0.0, 0.0_f32), |(sum, count), logit| (sum + logit, count + 1.0));
-    let place = if count > 0.0 { sum / count } else { some };
-    let [count, off, squares] = sums(logits, |row| {
-        let off = row.map(|logit| if logit == f32::NEG_INFINITY { 0.0 } else { logit - place });
-        [row.map(|logit| if logit == f32::NEG_INFINITY { 0.0 } else { 1.0 }), off, off.map(|off| off * off)]
+    let masked = f32::NEG_INFINITY;
+    let count = sum(logits, |row| row.map(|logit| if logit == masked { 0.0 } else { 1.0 }));
+    let mean = sum(logits, |row| row.map(|logit| if logit == masked { 0.0 } else { logit - some })) / count;
+    // A second pass: the difference of two large sums would lose what is asked for.
+    let mean = some + mean as f32;
+    let squares = sum(logits, |row| {
+        let off = row.map(|logit| if logit == masked { 0.0 } else { logit - mean });
+        off.map(|off| off * off)
     });
-    let mean = off / count;
-    libm::sqrt(squares / count - mean * mean)
+    libm::sqrt(squares / count)
 }
 
-/// The sums of the `terms` of all values, which a last row that is not full takes as minus infinity: of that they are nothing.
-fn sums<const N: usize>(values: &[f32], terms: impl Fn([f32; LANES]) -> [[f32; LANES]; N]) -> [f64; N] {
-    let mut all = [0.0; N];
+/// The sum of the `terms` of all values. A last row that is not full is filled with minus infinity, whose term is nothing.
+fn sum(values: &[f32], terms: impl Fn([f32; LANES]) -> [f32; LANES]) -> f64 {
+    let mut all = 0.0;
     for group in values.chunks(GROUP) {
-        let mut sums = [[0.0; LANES]; N];
-        let mut add = |row| {
-            for (sums, terms) in sums.iter_mut().zip(terms(row)) {
-                sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
-            }
-        };
+        let mut sums = [0.0; LANES];
+        let mut add = |row| sums.iter_mut().zip(terms(row)).for_each(|(sum, term)| *sum += term);
         let (rows, rest) = group.as_chunks::<LANES>();
         for row in rows {
             add(*row);
@@ -78,9 +73,7 @@ fn sums<const N: usize>(values: &[f32], terms: impl Fn([f32; LANES]) -> [[f32; L
             row[..rest.len()].copy_from_slice(rest);
             add(row);
         }
-        for (all, sums) in all.iter_mut().zip(sums) {
-            *all += f64::from(sums.iter().sum::<f32>());
-        }
+        all += f64::from(sums.iter().sum::<f32>());
     }
     all
 }
@@ -122,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deviation_is_that_of_two_passes() {
+    fn the_deviation_is_that_of_double_precision() {
         let mut logits: Vec<f32> =
             (0..1003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 300.0 - 20.0).collect();
         for masked in [0, 1, 200] {
