@@ -11,7 +11,7 @@
 //! numbers   hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size
 //! number    the bits of rms_norm_eps as float32
 //! numbers   0 or 1: tied head; bias of query, key and value; of the output projection; of the MLP
-//! numbers   how many layers have a window given, and each one's, 0 for none
+//! numbers   how many layers have a window given, and how large each one's is, 0 for none; the architecture says of which kind
 //! number    how many rotations there are, and of each:
 //! numbers   rotated pairs; the border between short and long texts, 0 for none; and of the one or the two sets of frequencies:
 //! numbers   each pair's frequency and the factor on cosines and sines: the bits as float32, rounded to the upper 24
@@ -30,6 +30,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::graph::{Graph, Weight};
+use crate::kernels::Window;
 use crate::model::{Encoding, ModelConfig, Range};
 use crate::weights::WeightTable;
 
@@ -114,7 +115,7 @@ pub(crate) fn numbers(what: &str, config: &ModelConfig, tied: bool) -> Encoding 
     }
     e.number(windows.len());
     for window in windows {
-        e.number(window.unwrap_or(0));
+        e.number(window.map_or(0, Window::size));
     }
     e.number(ropes.len());
     for rope in ropes {

@@ -1,5 +1,7 @@
 //! What a layer keeps between tokens.
 
+use crate::kernels::Window;
+
 /// What an operation keeps of the tokens of a request, from one run to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
@@ -10,8 +12,8 @@ pub(crate) enum Kept {
         heads: usize,
         key_width: usize,
         value_width: usize,
-        /// A token at position `p` sees those at `p - window + 1 ..= p`; `None`: all.
-        window: Option<usize>,
+        /// The tokens that one sees; `None`: all.
+        window: Option<Window>,
     },
     /// A fixed number of float32 values, whatever the number of tokens: the last inputs of a convolution, the matrix of a linear
     /// attention. Each token changes them, so a request cannot go back but to a position at which they were put aside.
@@ -20,7 +22,7 @@ pub(crate) enum Kept {
 
 impl Kept {
     /// The window of rows, if they have one.
-    pub(crate) fn window(self) -> Option<usize> {
+    pub(crate) fn window(self) -> Option<Window> {
         match self {
             Self::Rows { window, .. } => window,
             Self::State { .. } => None,

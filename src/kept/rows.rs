@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::{Result, bail, err};
 use crate::graph::Kept;
-use crate::kernels::RowType;
+use crate::kernels::{RowType, Window};
 
 /// Tokens that a layer with a window keeps behind it, at least, so that a request can go back so far.
 pub(crate) const SLACK: usize = 256;
@@ -17,7 +17,7 @@ pub(super) struct RowsShape {
     heads: usize,
     /// Bytes of a head's key, and of its value.
     bytes: [usize; 2],
-    window: Option<usize>,
+    window: Option<Window>,
 }
 
 /// Where a layer's rows lie in the memory of a [`KeptState`](super::KeptState): keys `[heads, capacity]`, then values
@@ -73,8 +73,8 @@ impl RowsShape {
 }
 
 /// Tokens that a layer with a window keeps, at most, for those to come.
-fn behind(window: usize) -> usize {
-    window.saturating_add(SLACK)
+fn behind(window: Window) -> usize {
+    window.size().saturating_add(SLACK)
 }
 
 impl RowsPlace {
@@ -218,10 +218,14 @@ impl RowsPlace {
         rows + if self.shape.window.is_some() { size_of::<u64>() } else { 0 }
     }
 
-    /// The earliest position to go on from: what its token sees must still be there. At position p a window of w reaches back to
-    /// p + 1 - w.
+    /// The earliest position to go on from: what its token sees must still be there.
     pub(super) fn earliest(&self) -> usize {
-        if self.from == 0 { 0 } else { self.from + self.shape.window.unwrap_or(1) - 1 }
+        match self.shape.window {
+            _ if self.from == 0 => 0,
+            None => self.from,
+            Some(Window::Sliding(size)) => self.from + size - 1,
+            Some(Window::Chunked(size)) => self.from.next_multiple_of(size),
+        }
     }
 
     /// Bytes of the keys and values of so many tokens.
@@ -245,7 +249,7 @@ impl RowsPlace {
 
     /// The first position that the token at `position` sees.
     fn seen_at(&self, position: usize) -> usize {
-        self.shape.window.map_or(0, |window| (position + 1).saturating_sub(window))
+        self.shape.window.map_or(0, |window| window.first(position))
     }
 
     /// The positions that are kept for certain once a request is at `position`.
@@ -253,9 +257,9 @@ impl RowsPlace {
         self.behind(position).max(self.from).min(position)..position
     }
 
-    /// The first position that is kept for certain, if it ever was.
+    /// The first position that is kept for certain, if it ever was: what the token sees that lies the slack further back.
     fn behind(&self, position: usize) -> usize {
-        self.seen_at(position).saturating_sub(SLACK)
+        self.seen_at(position.saturating_sub(SLACK))
     }
 }
 
@@ -277,16 +281,17 @@ mod tests {
     const WINDOW: usize = 7;
     const CHUNK: usize = 100;
 
-    /// A layer with a window and one without.
+    /// Layers with a window and one without.
     struct Layers {
         memory: Vec<u8>,
-        places: [RowsPlace; 2],
+        places: [RowsPlace; 4],
     }
 
     impl Layers {
         fn new() -> Self {
             let mut at = 0;
-            let places = [Some(WINDOW), None].map(|window| {
+            let windows = [Window::Sliding(WINDOW), Window::Chunked(WINDOW), Window::Chunked(300)].map(Some);
+            let places = [windows[0], None, windows[1], windows[2]].map(|window| {
                 let kept = Kept::Rows { layer: 0, heads: 2, key_width: 1, value_width: 1, window };
                 let shape = RowsShape::of(&kept, RowType::F32).unwrap();
                 let place = RowsPlace::new(shape, at, shape.room(5000, CHUNK));
@@ -319,7 +324,7 @@ mod tests {
         /// Fails unless every row that the token at `position`, or one up to the slack before it, sees is there.
         fn check(&self, position: usize, slack: usize) {
             for place in &self.places {
-                let seen = place.seen_at(position).saturating_sub(slack)..position;
+                let seen = place.seen_at(position.saturating_sub(slack))..position;
                 for rows in place.rows_of(seen.clone()) {
                     let rows = self.memory[rows].chunks_exact(4);
                     let rows: Vec<usize> =

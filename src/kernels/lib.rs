@@ -51,7 +51,7 @@ mod testing;
 mod widen;
 
 pub use activation::{Activation, activate};
-pub use attention::{AttentionInputs, AttentionSegment, AttentionShape, Rotation, RowType, attention};
+pub use attention::{AttentionInputs, AttentionSegment, AttentionShape, Rotation, RowType, Window, attention};
 
 pub use elementwise::{Gate, add, multiply, scale, sigmoid_gate, soft_cap};
 pub use embed::embed;

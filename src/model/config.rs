@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::families::Llama;
 use super::family::{Architecture, Family};
 use super::fields::Fields;
+use super::layers::Windows;
 use super::rope::{Rope, RopeDefaults};
 use super::{EMBEDDING, unsupported};
 use crate::error::{Result, bail};
@@ -62,8 +63,7 @@ pub(crate) struct ModelConfig {
     pub mlp_bias: bool,
     /// Bias on the output head.
     pub head_bias: bool,
-    /// Sliding window of each layer; empty: none has one.
-    pub windows: Vec<Option<usize>>,
+    pub windows: Windows,
     /// How the family rotates where config.json does not say.
     pub rope: RopeDefaults,
     /// The rotations of positions that layers have: in most models one.

@@ -1,8 +1,12 @@
-//! Which layers attend to a window of tokens only.
+//! Which layers attend to a window of tokens only, and which rotate their heads.
 
 use super::config::{MAX_POSITIONS, ModelConfig};
 use super::fields::Fields;
 use crate::error::{Result, bail};
+use crate::kernels::Window;
+
+/// The window of each layer; empty: none has one.
+pub(super) type Windows = Vec<Option<Window>>;
 
 /// `sliding_window`, with the class default where the key is absent; `null` means none.
 pub(super) fn sliding_window(f: Fields, default: usize) -> Result<Option<usize>> {
@@ -14,13 +18,18 @@ pub(super) fn sliding_window_or_none(f: Fields) -> Result<Option<usize>> {
     f.integer_or_null("sliding_window", 1..=MAX_POSITIONS)
 }
 
-/// `window` on all of `layers` layers, of a class that does not read `layer_types`; transformers' caches do.
-pub(super) fn one_window(f: Fields, layers: usize, window: Option<usize>) -> Result<Vec<Option<usize>>> {
+/// `window` on all of `layers` layers.
+pub(super) fn on_all(layers: usize, window: Option<usize>) -> Windows {
+    window.map_or(Vec::new(), |window| vec![Some(Window::Sliding(window)); layers])
+}
+
+/// The same for a class that does not read `layer_types`; transformers' caches do.
+pub(super) fn one_window(f: Fields, layers: usize, window: Option<usize>) -> Result<Windows> {
     let slides = layer_types(f, layers)?.unwrap_or_default();
     if slides.contains(&true) && (window.is_none() || slides.contains(&false)) {
         return Err(f.unsupported("layer_types", "all layers slide, with sliding_window, or none"));
     }
-    Ok(window.map_or(Vec::new(), |window| vec![Some(window); layers]))
+    Ok(on_all(layers, window))
 }
 
 /// The window of each of `layers` layers: `window` on those that `layer_types` says slide, or, where that is absent,
@@ -30,17 +39,18 @@ pub(super) fn windows(
     layers: usize,
     window: Option<usize>,
     slides: impl Fn(usize) -> bool,
-) -> Result<Vec<Option<usize>>> {
+) -> Result<Windows> {
+    let sliding = window.map(Window::Sliding);
     let Some(types) = layer_types(f, layers)? else {
         return Ok(match window {
-            Some(_) => (0..layers).map(|layer| window.filter(|_| slides(layer))).collect(),
+            Some(_) => (0..layers).map(|layer| sliding.filter(|_| slides(layer))).collect(),
             None => Vec::new(),
         });
     };
     if window.is_none() && types.contains(&true) {
         bail!(Malformed, "{} has sliding_attention, and there is no sliding_window", f.name("layer_types"));
     }
-    Ok(types.into_iter().map(|slides| window.filter(|_| slides)).collect())
+    Ok(types.into_iter().map(|slides| sliding.filter(|_| slides)).collect())
 }
 
 /// `sliding_window_pattern`: with 4 every layer slides but each fourth.
@@ -49,7 +59,7 @@ pub(super) fn sliding_window_pattern(f: Fields, default: usize) -> Result<usize>
 }
 
 /// The windows of families in which every layer but each `pattern`th slides, unless `layer_types` says otherwise.
-pub(super) fn windows_but_each(f: Fields, layers: usize, pattern: usize) -> Result<Vec<Option<usize>>> {
+pub(super) fn windows_but_each(f: Fields, layers: usize, pattern: usize) -> Result<Windows> {
     let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
     let window = sliding_window(f, 4096)?;
     if window.is_none() && f.get("layer_types").is_none() && (0..layers).any(slides) {
@@ -92,8 +102,37 @@ pub(super) fn kinds(f: Fields, layers: usize, known: &[&str]) -> Result<Option<V
     types.iter().map(kind).collect::<Result<_>>().map(Some)
 }
 
+/// The windows of Llama 4: `attention_chunk_size` on the layers that `layer_types` says are chunked, or, where that is absent, on
+/// those for which `chunked` holds. With `null` none is.
+pub(super) fn chunks(f: Fields, layers: usize, chunked: impl Fn(usize) -> bool) -> Result<Windows> {
+    const SIZE: &str = "attention_chunk_size";
+    let size = if f.has(SIZE) { f.integer_or_null(SIZE, 1..=MAX_POSITIONS)? } else { Some(8192) };
+    // The older spelling comes first.
+    let types = kinds(f, layers, &["attention", "full_attention", "chunked_attention"])?;
+    let types: Option<Vec<bool>> = types.map(|kinds| kinds.iter().map(|kind| *kind == 2).collect());
+    if size.is_none() && types.as_ref().is_some_and(|types| types.contains(&true)) {
+        bail!(Malformed, "{} has chunked_attention, and there is no {SIZE}", f.name("layer_types"));
+    }
+    let chunked = types.unwrap_or_else(|| (0..layers).map(chunked).collect());
+    Ok(chunked.into_iter().map(|is| size.filter(|_| is).map(Window::Chunked)).collect())
+}
+
+/// Which layers rotate their heads. `no_rope_layers` has, in spite of its name, a 0 for each layer that does not; where it is absent
+/// or empty, one in `no_rope_layer_interval` does not.
+pub(super) fn rotated(f: Fields, layers: usize) -> Result<Vec<bool>> {
+    let interval = f.integer("no_rope_layer_interval", 1..=u64::from(u32::MAX))?.unwrap_or(4);
+    let Some(given) = f.integers("no_rope_layers", 0..=1)?.filter(|given| !given.is_empty()) else {
+        return Ok((1..=layers).map(|layer| !layer.is_multiple_of(interval)).collect());
+    };
+    if given.len() < layers {
+        let (name, count) = (f.name("no_rope_layers"), given.len());
+        bail!(Malformed, "{name} has {count} entries, num_hidden_layers is {layers}");
+    }
+    Ok(given.iter().take(layers).map(|rotates| *rotates == 1).collect())
+}
+
 /// The windows of the Qwen families: those from `max_window_layers` on, and only if `use_sliding_window`.
-pub(super) fn qwen_windows(f: Fields, layers: usize) -> Result<Vec<Option<usize>>> {
+pub(super) fn qwen_windows(f: Fields, layers: usize) -> Result<Windows> {
     let slides = f.flag("use_sliding_window")?.unwrap_or(false);
     let window = sliding_window(f, 4096)?.filter(|_| slides);
     let first = f.integer("max_window_layers", 0..=u64::from(u32::MAX))?.unwrap_or(28);

@@ -6,7 +6,7 @@ use crate::graph::names::{LAST, Name, SEQUENCES, TOTAL};
 use crate::graph::onnx::{Attribute, MICROSOFT, Node, ValueInfo, dynamic, fixed};
 use crate::graph::stock::{Content, Form, Writer, past, present};
 use crate::graph::{Kept, Value, Weight};
-use crate::kernels::{AttentionShape, Rotation};
+use crate::kernels::{AttentionShape, Rotation, Window};
 
 /// `out = softmax(q kᵀ * scale) v` for each head, with rotary positions and grouped key-value heads.
 #[derive(Debug, Clone)]
@@ -110,6 +110,9 @@ impl Operation for Attend {
             let what = if a.sinks.is_some() { "sinks" } else { "a temperature" };
             bail!(Unsupported, "attention with {what} is not written in stock operators");
         }
+        if let Some(Window::Chunked(_)) = s.window {
+            bail!(Unsupported, "attention in chunks of a text is not written in stock operators");
+        }
         if s.head_norm.is_some() && s.norm_after_rotation {
             bail!(Unsupported, "attention with norms after the rotation is not written in stock operators");
         }
@@ -149,7 +152,7 @@ impl Operation for Attend {
             node = node.with(Attribute::int("rotary_interleaved", 1));
         }
         if let Some(window) = s.window {
-            node = node.with(Attribute::int("local_window_size", window as i64));
+            node = node.with(Attribute::int("local_window_size", window.size() as i64));
         }
         if let Some(cap) = s.soft_cap {
             node = node.with(Attribute::float("softcap", cap));

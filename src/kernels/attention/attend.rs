@@ -12,6 +12,7 @@ use super::super::math::exp;
 use super::super::simd::{Kernel, Simd};
 use super::multiply::{Ahead, Left, Right, TILE, multiply};
 use super::rows::Rows;
+use super::shape::Window;
 use std::ops::Range;
 
 /// Keys of a block.
@@ -28,7 +29,7 @@ pub(super) struct Queries<'a> {
     pub(super) group: usize,
     /// Position of the first token.
     pub(super) first: usize,
-    pub(super) window: Option<usize>,
+    pub(super) window: Option<Window>,
     /// Scores are held below it.
     pub(super) soft_cap: Option<SoftCap>,
     /// Position of the first cached token.
@@ -44,7 +45,7 @@ impl Queries<'_> {
     #[inline(always)]
     fn visible(&self, row: usize) -> Range<usize> {
         let position = self.first + row / self.group;
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window)).max(self.start)..position + 1
+        self.window.map_or(0, |window| window.first(position)).max(self.start)..position + 1
     }
 }
 

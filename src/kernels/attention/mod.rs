@@ -27,7 +27,7 @@ use plan::{Plan, Unit, Written};
 use prepare::{Preparation, prepare};
 pub use rows::RowType;
 use rows::Rows;
-pub use shape::{AttentionShape, Rotation};
+pub use shape::{AttentionShape, Rotation, Window};
 
 /// The tensors of packed rows: those of the first segment, then those of the second, and so on, `n` in all.
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,7 +2,7 @@
 
 use super::attend::CHUNK;
 use super::rows::RowType;
-use super::shape::AttentionShape;
+use super::shape::{AttentionShape, Window};
 
 /// Query rows (tokens times heads of a group) of one task: enough to share each block of keys, few enough for the cache.
 const TASK_ROWS: usize = 96;
@@ -26,7 +26,7 @@ pub(super) struct Written<'a> {
 pub(super) struct Plan {
     kv_heads: usize,
     pub(super) group: usize,
-    window: Option<usize>,
+    window: Option<Window>,
     /// Tokens of a task.
     pub(super) tokens: usize,
     /// The chunks of a context are separate tasks.
@@ -69,7 +69,7 @@ impl Plan {
                 let from = (blocks - 1 - task / self.kv_heads) * self.tokens;
                 let tokens = self.tokens.min(segment.tokens - from);
                 let first = segment.position + from;
-                let first_key = self.window.map_or(0, |window| (first + 1).saturating_sub(window)).max(segment.first);
+                let first_key = self.window.map_or(0, |window| window.first(first)).max(segment.first);
                 return Some(Unit {
                     segment,
                     kv_head: task % self.kv_heads,

@@ -11,6 +11,31 @@ pub enum Rotation {
     Interleaved,
 }
 
+/// Which of the tokens up to its own a token sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Window {
+    /// The last ones, so many: at position `p` those at `p - w + 1 ..= p`.
+    Sliding(usize),
+    /// Those of its own part of the text, whose parts have so many: at position `p` those at `p - p % w ..= p` (Llama 4).
+    Chunked(usize),
+}
+
+impl Window {
+    /// The most tokens that one sees.
+    pub fn size(self) -> usize {
+        let (Self::Sliding(size) | Self::Chunked(size)) = self;
+        size
+    }
+
+    /// The first position that the token at `position` sees. It never lies before that of an earlier token.
+    pub fn first(self, position: usize) -> usize {
+        match self {
+            Self::Sliding(size) => (position + 1).saturating_sub(size),
+            Self::Chunked(size) => position - position % size.max(1),
+        }
+    }
+}
+
 /// What the heads look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
@@ -26,8 +51,8 @@ pub struct AttentionShape {
     pub rotation: Rotation,
     /// Multiplies the scores: `1 / sqrt(head_dim)` in most models.
     pub scale: f32,
-    /// With `Some(w)` a query at position `p` sees the keys at `p - w + 1 ..= p` only.
-    pub window: Option<usize>,
+    /// The keys that a query sees, if not all up to its own.
+    pub window: Option<Window>,
     /// With `Some(cap)` a score `s` becomes `cap * tanh(s / cap)` (Gemma 2).
     pub soft_cap: Option<f32>,
     /// Every head of queries and keys is normalised so before it is rotated, if at all (Qwen 3).

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::family::Encoding;
-use super::layers::{layer_types, sliding_window};
+use super::layers::{layer_types, on_all, sliding_window};
 use super::{Architecture, Family, Fields, Layer, ModelConfig, llama, rope};
 use crate::error::{Result, bail};
 use crate::graph::{Builder, Temperature, Value};
@@ -39,7 +39,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     if layer_types(f, c.layers)?.is_some_and(|slides| slides.contains(&window.is_none())) {
         return Err(f.unsupported("layer_types", "all layers of Ministral 3 slide, or none (sliding_window)"));
     }
-    c.windows = window.map_or(Vec::new(), |window| vec![Some(window); c.layers]);
+    c.windows = on_all(c.layers, window);
     if f.get("rope_parameters").or(f.get("rope_scaling")).is_none() {
         bail!(Malformed, "{} is missing", f.name("rope_parameters"));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::config::MAX_POSITIONS;
 use super::experts::{self, Experts, Shared};
 use super::family::Encoding;
-use super::layers::{layer_types, sliding_window, windows};
+use super::layers::{Windows, layer_types, on_all, sliding_window, windows};
 use super::{Architecture, Family, Fields, Layer, ModelConfig, llama};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
@@ -54,7 +54,7 @@ fn qwen2_moe(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
 
 /// Layers in front of `max_window_layers` slide, every second one, and only with `use_sliding_window`. Without that transformers 5
 /// saves a window of 0.
-fn qwen2_windows(f: Fields, layers: usize) -> Result<Vec<Option<usize>>> {
+fn qwen2_windows(f: Fields, layers: usize) -> Result<Windows> {
     let end = f.integer("max_window_layers", 0..=u64::from(u32::MAX))?.unwrap_or(28);
     if f.flag("use_sliding_window")? != Some(true) {
         f.integer_or_null("sliding_window", 0..=MAX_POSITIONS)?;
@@ -76,7 +76,7 @@ fn qwen3_moe(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
         return Err(f.unsupported("layer_types", "all layers of Qwen3-MoE slide, or none (use_sliding_window)"));
     }
     let slides = f.flag("use_sliding_window")?.unwrap_or(false);
-    c.windows = sliding_window(f, 4096)?.filter(|_| slides).map_or(Vec::new(), |window| vec![Some(window); c.layers]);
+    c.windows = on_all(c.layers, sliding_window(f, 4096)?.filter(|_| slides));
     family(f, c, ["num_experts", "num_local_experts"], [128, 8, 768], false)
 }
 

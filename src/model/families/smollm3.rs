@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::config::MAX_POSITIONS;
 use super::family::Encoding;
-use super::layers::windows;
+use super::layers::{rotated, windows};
 use super::rope::RopeDefaults;
 use super::{Architecture, Family, Fields, Layer, ModelConfig, llama};
-use crate::error::{Result, bail};
+use crate::error::Result;
 use crate::graph::{Builder, Value};
 
 pub(super) const SMOLLM3: Architecture =
@@ -36,20 +36,6 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     c.windows = windows(f, c.layers, window, |layer| slides && !rotated[layer])?;
     c.rope = RopeDefaults { theta: 2e6, ..RopeDefaults::default() };
     Ok(Arc::new(SmolLm3 { rotated }))
-}
-
-/// `no_rope_layers` has, in spite of its name, a 0 for each layer that does not rotate; where it is absent one in
-/// `no_rope_layer_interval` does not.
-fn rotated(f: Fields, layers: usize) -> Result<Vec<bool>> {
-    let interval = f.integer("no_rope_layer_interval", 1..=u64::from(u32::MAX))?.unwrap_or(4);
-    let Some(given) = f.integers("no_rope_layers", 0..=1)? else {
-        return Ok((1..=layers).map(|layer| !layer.is_multiple_of(interval)).collect());
-    };
-    if given.len() < layers {
-        let (name, count) = (f.name("no_rope_layers"), given.len());
-        bail!(Malformed, "{name} has {count} entries, num_hidden_layers is {layers}");
-    }
-    Ok(given.iter().take(layers).map(|rotates| *rotates == 1).collect())
 }
 
 impl Family for SmolLm3 {

@@ -7,7 +7,7 @@ use super::reference::{
 };
 use super::{HEAD_DIM, HEADS, KV_HEADS, WIDTH, exact};
 use crate::graph::{Attention, Builder, Expert, Linear, Routing, Temperature, Value, Weight};
-use crate::kernels::{Activation, AttentionShape, Gate, Groups, Norm, Rotation, Score};
+use crate::kernels::{Activation, AttentionShape, Gate, Groups, Norm, Rotation, Score, Window};
 pub(super) use parts::parts;
 
 type Build = dyn Fn(&mut Builder, Value) -> Value;
@@ -314,7 +314,8 @@ fn attentions() -> Vec<Case> {
     };
     vec![
         attending::<1>("attention", |_, _| {}),
-        attending::<1>("window", |_, a| a.shape.window = Some(3)),
+        attending::<1>("window", |_, a| a.shape.window = Some(Window::Sliding(3))),
+        attending::<1>("chunks", |_, a| a.shape.window = Some(Window::Chunked(3))).refused("in chunks of a text"),
         attending::<1>("scores with a soft cap", |_, a| a.shape.soft_cap = Some(0.75)),
         attending::<1>("norms of queries and keys", move |_, a| head_norms(a, Norm::rms(1e-5))),
         attending::<1>("their offset", move |_, a| head_norms(a, Norm { offset: 1.0, ..Norm::rms(1e-5) })),
@@ -343,7 +344,7 @@ fn attentions() -> Vec<Case> {
         .refused("temperature"),
         attending::<2>("all of it", move |at, a| {
             head_norms(a, Norm::layer(1e-5));
-            (a.shape.window, a.shape.soft_cap, a.shape.scale) = (Some(2 + at), Some(0.75), 0.5);
+            (a.shape.window, a.shape.soft_cap, a.shape.scale) = (Some(Window::Sliding(2 + at)), Some(0.75), 0.5);
             (a.shape.rotation, a.rope) = (Rotation::Interleaved, 1);
             a.sinks = Some(weight("sinks", [HEADS]));
             a.temperature = Some(Temperature { beta: 0.25, period: 3.0, shift: 0.0 });

@@ -2,7 +2,7 @@
 
 use super::{HEAD_DIM, HEADS, KV_HEADS, ROTATIONS};
 use crate::graph::{Attention, Routing};
-use crate::kernels::{Activation, Groups, Norm, NormKind, Rotation, Score};
+use crate::kernels::{Activation, Groups, Norm, NormKind, Rotation, Score, Window};
 
 /// A row for each token.
 pub(super) type Rows = Vec<Vec<f64>>;
@@ -114,7 +114,12 @@ pub(super) fn attention([q, k, v]: [&Rows; 3], a: &Attention) -> Rows {
             1.0 + f64::from(t.beta) * (1.0 + periods).ln()
         });
         let kv = (head / (HEADS / KV_HEADS)) * HEAD_DIM;
-        let seen = a.shape.window.map_or(0, |window| (position + 1).saturating_sub(window))..=position;
+        let first = match a.shape.window {
+            None => 0,
+            Some(Window::Sliding(size)) => (position + 1).saturating_sub(size),
+            Some(Window::Chunked(size)) => position / size * size,
+        };
+        let seen = first..=position;
         let query = &q[position][head * HEAD_DIM..][..HEAD_DIM];
         let weights: Vec<f64> = seen
             .clone()

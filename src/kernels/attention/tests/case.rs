@@ -108,7 +108,12 @@ impl Case {
     }
 
     pub(super) fn with_window(mut self, window: usize) -> Self {
-        self.shape.window = Some(window);
+        self.shape.window = Some(Window::Sliding(window));
+        self
+    }
+
+    pub(super) fn in_chunks(mut self, of: usize) -> Self {
+        self.shape.window = Some(Window::Chunked(of));
         self
     }
 
@@ -178,7 +183,11 @@ impl Case {
                 let q = &self.q[(token * heads + head) * head_dim..][..head_dim];
                 let q = self.head(q, token, norms.map(|n| &n.0));
                 let kv_head = head / (heads / kv_heads);
-                let from = window.map_or(0, |w| (token + 1).saturating_sub(w));
+                let from = match window {
+                    None => 0,
+                    Some(Window::Sliding(w)) => (token + 1).saturating_sub(w),
+                    Some(Window::Chunked(w)) => token / w * w,
+                };
                 let scale = f64::from(scale) * self.temperature.as_ref().map_or(1.0, |t| f64::from(t[token]));
                 let scores: Vec<f64> = (from..=token)
                     .map(|t| keys[t * kv_heads + kv_head].iter().zip(&q).map(|(k, q)| k * q).sum::<f64>() * scale)

@@ -18,6 +18,7 @@ fn every_shape_agrees_with_f64() {
             Case::new(3, 3, head_dim, 30, 6).with_rotary_pairs(head_dim / 4).kept_as(kind).check(isa);
             for window in [1, 2, 5, 64, 65] {
                 Case::new(4, 2, head_dim, 140, 7).with_window(window).kept_as(kind).check(isa);
+                Case::new(4, 2, head_dim, 140, 7).in_chunks(window).kept_as(kind).check(isa);
             }
         }
     }
@@ -41,6 +42,7 @@ fn every_option_agrees_with_f64() {
             case().with_all(33).check(isa);
         }
         Case::new(2, 1, 16, CHUNK + 100, 8).kept_as(kind).with_all(CHUNK).check(isa);
+        Case::new(2, 1, 16, CHUNK + 100, 8).kept_as(kind).with_all(CHUNK).in_chunks(CHUNK - 30).check(isa);
     }
 }
 
@@ -62,18 +64,20 @@ fn sinks_may_be_far_from_the_scores() {
 #[test]
 fn tokens_that_no_row_sees_may_be_let_go_of() {
     for (isa, kind) in everywhere() {
-        for (case, window, from) in [
-            (Case::new(4, 2, 24, 200, 23).with_norms(), 70, 131),
-            (Case::new(6, 2, 10, 200, 24).with_all(33), 33, 100),
-            (Case::new(3, 1, 8, CHUNK + 150, 25).with_sinks(), 100, CHUNK + 40),
-            (Case::new(3, 1, 8, CHUNK + 150, 26), CHUNK, CHUNK + 90),
+        for (case, from) in [
+            (Case::new(4, 2, 24, 200, 23).with_norms().with_window(70), 131),
+            (Case::new(6, 2, 10, 200, 24).with_all(33), 100),
+            (Case::new(3, 1, 8, CHUNK + 150, 25).with_sinks().with_window(100), CHUNK + 40),
+            (Case::new(3, 1, 8, CHUNK + 150, 26).with_window(CHUNK), CHUNK + 90),
+            (Case::new(4, 2, 24, 200, 23).with_norms().in_chunks(70), 150),
+            (Case::new(3, 1, 8, CHUNK + 150, 25).in_chunks(100), CHUNK + 76),
         ] {
-            let case = case.kept_as(kind).with_window(window);
+            let case = case.kept_as(kind);
             let mut cache = case.cache();
             case.step(isa, &Threads(2), &mut cache, from);
             for tokens in [1, 7, case.tokens - from] {
                 let expected = case.step(isa, &Serial, &mut case.rest(&cache, 0, tokens), tokens);
-                let needed = from + 1 - window;
+                let needed = case.shape.window.map_or(0, |window| window.first(from));
                 for first in [needed, needed - 1, needed / 64 * 64, needed.saturating_sub(64).max(1)] {
                     for threads in [1, 3] {
                         let mut rest = case.rest(&cache, first, tokens);
@@ -89,7 +93,7 @@ fn tokens_that_no_row_sees_may_be_let_go_of() {
 #[test]
 fn a_context_of_several_chunks_agrees_with_f64() {
     for (isa, kind) in everywhere() {
-        for window in [None, Some(700), Some(1500)] {
+        for window in [None, Some(Window::Sliding(700)), Some(Window::Sliding(1500)), Some(Window::Chunked(700))] {
             let mut case = Case::new(2, 1, 16, 2 * CHUNK + 100, 8).kept_as(kind);
             case.shape.window = window;
             case.check(isa);
@@ -108,6 +112,8 @@ fn the_way_a_prompt_is_cut_leaves_the_bits() {
             Case::new(3, 1, 8, CHUNK + 130, 12),
             Case::new(3, 1, 8, CHUNK + 130, 13).with_window(100),
             Case::new(4, 2, 24, CHUNK + 130, 14).with_all(CHUNK),
+            Case::new(4, 4, 10, 140, 11).in_chunks(33),
+            Case::new(4, 2, 24, CHUNK + 130, 14).with_all(1).in_chunks(100),
         ];
         for case in cases {
             let case = case.kept_as(kind);
