@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::family::Encoding;
 use super::{Fields, Layer, ModelConfig};
 use crate::error::{Result, bail, err};
-use crate::graph::{Builder, Expert, Linear, Routing, Value};
+use crate::graph::{Builder, Expert, Linear, Routing, Value, Weight};
 use crate::kernels::{Activation, Groups, Score};
 
 /// How the name of a tensor ends that holds the first projections of all experts of a layer, in checkpoints that are in the spelling
@@ -43,6 +43,8 @@ pub(super) struct Experts {
     pub groups: Option<Groups>,
     /// Multiplies the weights.
     pub scale: f32,
+    /// Whether the weights multiply what an expert reads, and not what it gives.
+    pub on_input: bool,
     /// What every token passes besides.
     pub shared: Option<Shared>,
 }
@@ -193,6 +195,7 @@ impl Experts {
             sum_offset: SUM_OFFSET,
             groups: None,
             scale: 1.0,
+            on_input: false,
             shared: None,
         }
     }
@@ -240,8 +243,20 @@ impl Experts {
     #[allow(clippy::float_cmp, reason = "what is exactly as usual is left out")]
     pub(super) fn encode(&self, e: &mut Encoding) {
         // The pattern has no `..`, so that whoever adds a field decides whether it belongs here.
-        let Self { spellings: _, count, top_k, inner, score, normalise, least_sum, sum_offset, groups, scale, shared } =
-            self;
+        let Self {
+            spellings: _,
+            count,
+            top_k,
+            inner,
+            score,
+            normalise,
+            least_sum,
+            sum_offset,
+            groups,
+            scale,
+            on_input,
+            shared,
+        } = self;
         for number in [*count, *top_k, *inner, (*normalise).into()] {
             e.number(number);
         }
@@ -261,6 +276,9 @@ impl Experts {
             if value != usual {
                 e.float(value);
             }
+        }
+        if *on_input {
+            e.number(1);
         }
     }
 
@@ -289,6 +307,7 @@ impl Experts {
             }),
             groups: self.groups,
             scale: self.scale,
+            on_input: self.on_input,
         };
         let members = (0..self.count).map(|index| self.member(c, layer, &names.experts, index)).collect();
         g.experts(n, scores, routing, members, Activation::Silu, Some(x))
@@ -297,16 +316,17 @@ impl Experts {
     /// Expert `index` of a layer.
     fn member(&self, c: &ModelConfig, layer: Layer, stored: &Stored, index: usize) -> Expert {
         let (hidden, inner) = (c.hidden_size, self.inner);
+        let stacked = |[gate_up, down]: [Weight; 2]| {
+            [gate_up.rows(0..inner), gate_up.rows(inner..2 * inner), down].map(|weight| Linear { weight, bias: None })
+        };
+        let of_all = |name, shape: [usize; 2]| layer.weight(name, [self.count, shape[0], shape[1]]).at(index);
         let [gate, up, down] = match *stored {
             Stored::Single { module, parts: [gate, up, down] } => {
                 [(gate, hidden, inner), (up, hidden, inner), (down, inner, hidden)]
                     .map(|(part, input, out)| layer.linear(&format!("{module}.{index}.{part}"), input, out, false))
             }
             Stored::Stacked { gate_up, down } => {
-                let of_all = |name, out, input| layer.weight(name, [self.count, out, input]).at(index);
-                let (gate_up, down) = (of_all(gate_up, 2 * inner, hidden), of_all(down, hidden, inner));
-                [gate_up.rows(0..inner), gate_up.rows(inner..2 * inner), down]
-                    .map(|weight| Linear { weight, bias: None })
+                stacked([of_all(gate_up, [2 * inner, hidden]), of_all(down, [hidden, inner])])
             }
         };
         Expert { gate: Some(gate), up, down }

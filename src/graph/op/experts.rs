@@ -7,7 +7,8 @@ use crate::graph::stock::Writer;
 use crate::graph::{Linear, Value, Weight};
 use crate::kernels::{Activation, Groups, Packing, Score, experts_scratch};
 
-/// `out` = the sum of `weight * expert(x)` over the experts that the routing chooses by `scores`, plus `residual` where there is one.
+/// `out` = the sum of `weight * expert(x)` over the experts that the routing chooses by `scores`, or of `expert(weight * x)`, plus
+/// `residual` where there is one.
 #[derive(Debug, Clone)]
 pub(crate) struct Experts {
     pub x: Value,
@@ -39,6 +40,8 @@ pub(crate) struct Routing {
     pub groups: Option<Groups>,
     /// Multiplies the weights.
     pub scale: f32,
+    /// Whether the weights multiply what an expert reads (Llama 4), and not what it gives.
+    pub on_input: bool,
 }
 
 /// One expert: `down(activation(gate(x)) * up(x))`, or without a gate `down(activation(up(x)))`.

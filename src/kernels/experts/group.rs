@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn waves_hold_every_row_once_in_the_order_of_experts() {
         let ids = [3, 1, 1, 0, 3, 1, 1, 3, 1, 0];
-        let routes = Routes { top_k: 2, ids: &ids, weights: &[0.0; 10] };
+        let routes = Routes { top_k: 2, ids: &ids, weights: &[0.0; 10], on_input: false };
         for most in 1..12 {
             let grouping = Grouping::new(&routes, 5, most).unwrap();
             let mut seen = Vec::new();

@@ -54,7 +54,8 @@ pub const fn experts_scratch(tokens: usize, top_k: usize, inner: usize, hidden: 
     rows.saturating_mul(row).saturating_add(Grouping::bytes(tokens, top_k)).saturating_add(4096)
 }
 
-/// `out = (residual +) sum of weight * expert(x)` over each token's experts; `x`, `residual` and `out` are `[tokens, hidden]`.
+/// `out = (residual +) sum of weight * expert(x)` over each token's experts, or of `expert(weight * x)`; `x`, `residual` and `out`
+/// are `[tokens, hidden]`.
 /// All experts have the same widths, but their weights may be stored or quantised in different ways.
 ///
 /// # Errors
@@ -80,7 +81,7 @@ pub fn experts(
     }
     let grouping = Grouping::new(routes, experts.len(), WAVE_ROWS)?;
     let most = grouping.waves().map(|wave| wave.rows.len()).max().unwrap_or(0);
-    let single = tokens == 1 && grouping.groups().iter().all(|group| group.count == 1);
+    let single = tokens == 1 && !routes.on_input && grouping.groups().iter().all(|group| group.count == 1);
     let layer = Layer { isa, par, x, experts, activation, hidden, inner, single };
 
     let layouts = |of: fn(&Expert<'_>) -> [Option<Layout>; 2]| {
@@ -100,7 +101,7 @@ pub fn experts(
     for wave in grouping.waves() {
         let count = wave.rows.len();
         let (rows, inners) = (&mut rows[..count * hidden], &mut inners[..count * inner]);
-        layer.first_half(&grouping, &wave, rows, inners, (x_coded, &mut *codes));
+        layer.first_half(routes, &grouping, &wave, rows, inners, (x_coded, &mut *codes));
         layer.second_half(&wave, inners, rows, (inner_coded, &mut *codes));
         layer.add_up(routes, &grouping, &wave, rows, residual, &out);
     }
@@ -116,7 +117,7 @@ struct Layer<'a> {
     activation: Activation,
     hidden: usize,
     inner: usize,
-    /// There is one token: all its experts read the same row.
+    /// There is one token, and all its experts read the same row.
     single: bool,
 }
 
@@ -124,6 +125,7 @@ impl Layer<'_> {
     /// From the tokens to what the last projection reads. `rows` is memory for the tokens' rows.
     fn first_half(
         &self,
+        routes: &Routes,
         grouping: &Grouping,
         wave: &Wave,
         rows: &mut [f32],
@@ -134,7 +136,7 @@ impl Layer<'_> {
         let x = if self.single {
             x
         } else {
-            self.gather(grouping, wave, rows);
+            self.gather(routes, grouping, wave, rows);
             &*rows
         };
         let codes = self.code(x, hidden, bytes, codes);
@@ -174,8 +176,8 @@ impl Layer<'_> {
         run_parts(isa, par, &parts);
     }
 
-    /// Copies each row's token.
-    fn gather(&self, grouping: &Grouping, wave: &Wave, to: &mut [f32]) {
+    /// Copies each row's token, times its weight if that counts on the input.
+    fn gather(&self, routes: &Routes, grouping: &Grouping, wave: &Wave, to: &mut [f32]) {
         let hidden = self.hidden;
         let per_task = (TASK_VALUES / hidden.max(1)).max(1);
         let (count, to) = (wave.rows.len(), Output::new(self.par, to));
@@ -185,6 +187,12 @@ impl Layer<'_> {
                 // SAFETY: every task has its own rows.
                 let to = unsafe { to.slice(row * hidden, hidden) };
                 to.copy_from_slice(&self.x[token * hidden..][..to.len()]);
+                if routes.on_input {
+                    let weight = routes.weights[grouping.place(wave.rows.start + row)];
+                    for value in to {
+                        *value *= weight;
+                    }
+                }
             }
         });
     }
@@ -214,7 +222,7 @@ impl Layer<'_> {
                     // SAFETY: every task has its own tokens.
                     let y = unsafe { out.slice(at, hidden) };
                     let x = &rows[(row - wave.rows.start) * hidden..][..hidden];
-                    let weight = routes.weights[grouping.place(row)];
+                    let weight = if routes.on_input { 1.0 } else { routes.weights[grouping.place(row)] };
                     let residual = residual.filter(|_| number + 1 == top_k).map(|residual| &residual[at..][..hidden]);
                     self.isa.run(AddWeighted { x, weight, first: number == 0, residual, y });
                 }

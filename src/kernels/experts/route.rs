@@ -66,8 +66,10 @@ pub struct Routes<'a> {
     pub top_k: usize,
     /// Their numbers, `[tokens, top_k]`.
     pub ids: &'a [u32],
-    /// What their results are multiplied by.
+    /// How much each counts.
     pub weights: &'a [f32],
+    /// Whether the weights multiply what an expert reads (Llama 4), and not what it gives.
+    pub on_input: bool,
 }
 
 impl Routing<'_> {

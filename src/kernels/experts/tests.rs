@@ -62,6 +62,7 @@ struct Case {
     gate: bool,
     bias: bool,
     residual: bool,
+    on_input: bool,
     all: Vec<Three>,
     x: Vec<f32>,
     ids: Vec<u32>,
@@ -88,8 +89,21 @@ impl Case {
             ids.extend((0..top_k).map(|k| ((first + k * k) % experts) as u32).rev());
         }
         let (x, weights) = (random.values(tokens * hidden), random.values(tokens * top_k));
-        let (gate, bias, residual) = (true, true, false);
-        Self { hidden, inner, top_k, activation: Activation::Silu, gate, bias, residual, all, x, ids, weights }
+        let (gate, bias, residual, on_input) = (true, true, false, false);
+        Self {
+            hidden,
+            inner,
+            top_k,
+            activation: Activation::Silu,
+            gate,
+            bias,
+            residual,
+            on_input,
+            all,
+            x,
+            ids,
+            weights,
+        }
     }
 
     fn experts(&self) -> Vec<Expert<'_>> {
@@ -111,7 +125,8 @@ impl Case {
     fn run(&self, isa: Isa, par: &dyn Parallel, tokens: Range<usize>) -> Vec<f32> {
         let x = &self.x[tokens.start * self.hidden..tokens.end * self.hidden];
         let places = tokens.start * self.top_k..tokens.end * self.top_k;
-        let routes = Routes { top_k: self.top_k, ids: &self.ids[places.clone()], weights: &self.weights[places] };
+        let (ids, weights) = (&self.ids[places.clone()], &self.weights[places]);
+        let routes = Routes { top_k: self.top_k, ids, weights, on_input: self.on_input };
         let residual = self.residual.then_some(x);
         let mut out = vec![f32::NAN; x.len()];
         experts(isa, par, x, &routes, &self.experts(), self.activation, residual, &mut out).unwrap();
@@ -148,9 +163,12 @@ impl Case {
                 .map(|x| if self.residual { (f64::from(*x), f64::from(x.abs())) } else { (0.0, 0.0) })
                 .collect();
             for place in token * self.top_k..(token + 1) * self.top_k {
-                let y = self.one(isa, x, &experts[self.ids[place] as usize]);
+                let weight = self.weights[place];
+                let (on_input, on_output) = if self.on_input { (weight, 1.0) } else { (1.0, weight) };
+                let x: Vec<f32> = x.iter().map(|x| on_input * x).collect();
+                let y = self.one(isa, &x, &experts[self.ids[place] as usize]);
                 for ((sum, magnitude), y) in expected.iter_mut().zip(y) {
-                    let term = f64::from(self.weights[place]) * f64::from(y);
+                    let term = f64::from(on_output) * f64::from(y);
                     (*sum, *magnitude) = (*sum + term, *magnitude + term.abs());
                 }
             }
@@ -170,6 +188,8 @@ fn the_sum_is_that_of_the_experts_one_by_one() {
                 let mut case = Case::new(tokens, 7, top_k, (150, 40), &[form]);
                 case.residual = tokens != 5;
                 case.check(isa, &format!("{form:?}"));
+                case.on_input = true;
+                case.check(isa, &format!("{form:?}, weights on the input"));
             }
         }
         for activation in [Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 }, Activation::Relu2] {
@@ -218,7 +238,8 @@ fn a_token_has_the_same_bits_in_every_batch_on_any_number_of_threads() {
     crowded.ids.fill(1);
     let twice = Case { ids: [2, 2].repeat(20), ..Case::new(20, 3, 2, (33, 16), &FORMS[2..4]) };
     for isa in Isa::available() {
-        for case in [&Case::new(12, 20, 4, (300, 130), &FORMS), &long, &crowded, &twice] {
+        let weighed = Case { on_input: true, ..Case::new(12, 20, 4, (70, 30), &FORMS) };
+        for case in [&Case::new(12, 20, 4, (300, 130), &FORMS), &long, &crowded, &twice, &weighed] {
             let all = bits(&case.run(isa, &Threads(3), 0..case.tokens()));
             let few = case.tokens().min(30);
             for tokens in [0..case.tokens() - 7, 3..7, few - 9..few].into_iter().chain((0..few).map(|t| t..t + 1)) {
@@ -236,7 +257,7 @@ fn a_token_has_the_same_bits_in_every_batch_on_any_number_of_threads() {
 fn weights_of_other_experts_are_not_touched() {
     for isa in Isa::available() {
         let case = Case::new(5, 20, 2, (40, 24), &FORMS);
-        let routes = Routes { top_k: 2, ids: &case.ids, weights: &case.weights };
+        let routes = Routes { top_k: 2, ids: &case.ids, weights: &case.weights, on_input: false };
         let mut experts = case.experts();
         for (_, expert) in experts.iter_mut().enumerate().filter(|(id, _)| !case.ids.contains(&(*id as u32))) {
             for projection in [expert.gate.as_mut(), Some(&mut expert.up), Some(&mut expert.down)].into_iter().flatten()
@@ -294,12 +315,12 @@ fn routes_that_lead_nowhere_are_no_success() {
         [(&[0, 1, 2, 0][..], 4, false), (&[0, 1, 3, 0], 4, true), (&[0, 1, 2], 4, true), (&[0, 1, 2, 0], 3, true)]
     {
         let par = Listening::default();
-        let routes = Routes { top_k: 2, ids, weights: &case.weights[..weights] };
+        let routes = Routes { top_k: 2, ids, weights: &case.weights[..weights], on_input: false };
         let mut out = vec![0.0; 16];
         experts(Isa::Portable, &par, &case.x, &routes, &case.experts(), case.activation, None, &mut out).unwrap();
         assert_eq!(par.0.into_inner(), failed, "{ids:?}");
     }
-    let none = Routes { top_k: 2, ids: &[], weights: &[] };
+    let none = Routes { top_k: 2, ids: &[], weights: &[], on_input: false };
     experts(Isa::Portable, &Serial, &[], &none, &case.experts(), case.activation, None, &mut []).unwrap();
 }
 

@@ -200,7 +200,7 @@ impl Kernel for Experts {
                 down: down.projection(),
             })
             .collect();
-        let routes = Routes { top_k, ids: &ids, weights: &weights };
+        let routes = Routes { top_k, ids: &ids, weights: &weights, on_input: self.routing.on_input };
         let residual = context.optional(2)?;
         kernels::experts(self.shared.isa, &pool, x, &routes, &experts, self.activation, residual, out).map_err(
             |kernels::OutOfMemory { bytes }| {

@@ -363,6 +363,7 @@ const ROUTING: Routing = Routing {
     bias: None,
     groups: None,
     scale: 1.0,
+    on_input: false,
 };
 
 /// A layer of experts whose tensors are whole, onto the residual stream if they have no gate.
@@ -418,6 +419,12 @@ fn layers_of_experts() -> Vec<Case> {
             bias: bias(),
             groups,
             scale: 2.5,
+            ..ROUTING
+        }),
+        sparse("weights on what experts read", SILU, true, || Routing {
+            score: Score::Sigmoid,
+            normalise: false,
+            on_input: true,
             ..ROUTING
         }),
         sparse("experts without a gate", Activation::Relu2, false, || ROUTING),

@@ -161,8 +161,10 @@ pub(super) type Member = (Option<Layer>, Layer, Layer);
 pub(super) fn experts(x: &Rows, scores: &Rows, routing: &Routing, members: &[Member], kind: Activation) -> Rows {
     let apply = |x: &Rows, (weight, bias): &Layer| linear(x, weight, bias.as_deref());
     let row = |(x, scores): (&Vec<f64>, &Vec<f64>)| {
-        let (x, mut sum) = (vec![x.clone()], vec![0.0; x.len()]);
+        let (rows, mut sum) = (vec![x.clone()], vec![0.0; x.len()]);
         for (id, weight) in routed(scores, routing) {
+            let (x, weight) =
+                if routing.on_input { (each(&rows, |x| weight * x), 1.0) } else { (rows.clone(), weight) };
             let (gate, up, down) = &members[id];
             let up = apply(&x, up);
             let inner = match gate {
