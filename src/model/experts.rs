@@ -96,6 +96,8 @@ pub(super) enum Stored {
     Single { module: &'static str, parts: [&'static str; 3] },
     /// All experts in two tensors: each one's gate in front of its up, and down.
     Stacked { gate_up: &'static str, down: &'static str },
+    /// The same, with each matrix stored column after column.
+    Columns { gate_up: &'static str, down: &'static str },
 }
 
 /// How most families publish the experts of a layer.
@@ -146,6 +148,14 @@ pub(super) const GRANITE: Spellings = Spellings {
         },
     ),
 };
+
+/// Published as transformers holds them.
+const LLAMA4_NAMES: Names = names(
+    "feed_forward.router.weight",
+    None,
+    Stored::Columns { gate_up: "feed_forward.experts.gate_up_proj", down: "feed_forward.experts.down_proj" },
+);
+pub(super) const LLAMA4: Spellings = Spellings { published: LLAMA4_NAMES, held: LLAMA4_NAMES };
 
 pub(super) const MINIMAX: Spellings = Spellings {
     published: names(
@@ -328,6 +338,10 @@ impl Experts {
             Stored::Stacked { gate_up, down } => {
                 stacked([of_all(gate_up, [2 * inner, hidden]), of_all(down, [hidden, inner])])
             }
+            Stored::Columns { gate_up, down } => {
+                let columns = [of_all(gate_up, [hidden, 2 * inner]), of_all(down, [inner, hidden])];
+                stacked(columns.map(|columns| columns.transposed()))
+            }
         };
         Expert { gate: Some(gate), up, down }
     }
@@ -340,7 +354,7 @@ impl Shared {
     }
 
     /// `x + down(silu(gate(n)) * up(n))`, or `x +` a share of that.
-    fn onto(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value, n: Value) -> Value {
+    pub(super) fn onto(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value, n: Value) -> Value {
         let (hidden, inner) = (c.hidden_size, self.inner);
         let linear = |part: &str, input, out| layer.linear(&format!("{}.{part}", self.module), input, out, self.bias);
         let gated = g.gated(n, linear("gate_proj", hidden, inner), linear("up_proj", hidden, inner), Activation::Silu);

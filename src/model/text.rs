@@ -43,12 +43,14 @@ enum Text {
 enum Tied {
     /// The top level's, with this default.
     Top(bool),
+    /// The language model's own.
+    Own,
     /// The top level's or the language model's own.
     Either,
 }
 
 use Text::{Always, Said};
-use Tied::{Either, Top};
+use Tied::{Either, Own, Top};
 
 /// Every wrapper.
 pub(crate) static WRAPPERS: &[Wrapper] = &[
@@ -63,9 +65,17 @@ pub(crate) static WRAPPERS: &[Wrapper] = &[
     Wrapper {
         model_type: "internvl",
         name: "InternVLForConditionalGeneration",
-        covers: "InternVL 2.5, 3 and 3.5 (the `-HF` models on Qwen2 and Qwen3)",
+        covers: "InternVL 3 and 3.5 (the `-HF` models on Qwen2 and Qwen3)",
         text: Said("qwen2"),
         tied: Top(true),
+        idle: &[],
+    },
+    Wrapper {
+        model_type: "llama4",
+        name: "Llama4ForConditionalGeneration",
+        covers: "Llama 4 (Scout, Maverick)",
+        text: Always("llama4_text"),
+        tied: Own,
         idle: &[],
     },
     Wrapper {
@@ -115,6 +125,7 @@ pub(crate) static WRAPPERS: &[Wrapper] = &[
 const DEFAULTS: &[(&str, [u32; 5])] = &[
     ("gemma3_text", [2304, 9216, 26, 8, 262_208]),
     ("llama", [4096, 11_008, 32, 32, 32_000]),
+    ("llama4_text", [5120, 8192, 48, 40, 202_048]),
     ("ministral3", [4096, 14_336, 34, 32, 131_072]),
     ("mistral", [4096, 14_336, 32, 32, 32_000]),
     ("qwen2", [4096, 22_016, 32, 32, 151_936]),
@@ -159,6 +170,10 @@ pub(super) fn part(f: Fields) -> Result<Option<Map<String, Value>>> {
     }
     let tied = match wrapper.tied {
         Top(default) => f.flag(TIED)?.unwrap_or(default),
+        Own => {
+            f.flag(TIED)?;
+            said.flag(TIED)? == Some(true)
+        }
         Either => f.flag(TIED)? == Some(true) || said.flag(TIED)? == Some(true),
     };
     config.insert(TIED.into(), tied.into());

@@ -187,10 +187,10 @@ def load(folder: Path, **overrides: Any) -> PreTrainedModel:
 
 
 def window_effect(
-    folder: Path, ids: torch.Tensor, logits: torch.Tensor, window: int, reading: dict[str, Any]
+    folder: Path, ids: torch.Tensor, logits: torch.Tensor, key: str, window: int, reading: dict[str, Any]
 ) -> float:
-    """How much the sliding window changes the logits, and that only beyond it."""
-    without = prompt_pass(load(folder, sliding_window=4096, **reading), ids)["logits"]
+    """How much the window under `key` changes the logits, and that only beyond it."""
+    without = prompt_pass(load(folder, **{key: 4096}, **reading), ids)["logits"]
     change = (logits - without).abs().amax(-1)
     assert change[:window].max() < 1e-4 < 0.1 < change[window:].max(), folder
     return round(change.max().item(), 3)
@@ -235,9 +235,10 @@ def make(family: str, name: str, spec: Spec) -> None:
     for what, (prompt, chosen, _) in others.items():
         golden[what] = {"prompt_ids": prompt[0].tolist(), "greedy_ids": chosen}
         answers[f"{what}.logits"] = prompt_pass(model, prompt)["logits"]
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    if window:
-        golden["window_effect"] = window_effect(folder, ids, answers["logits"], window, reading)
+    for key in ("sliding_window", "attention_chunk_size"):
+        window = getattr(model.config.get_text_config(), key, None)
+        if window:
+            golden["window_effect"] = window_effect(folder, ids, answers["logits"], key, window, reading)
     save_file({key: value.contiguous() for key, value in answers.items()}, folder / "golden.safetensors")
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
     print(name, f"seed {seed}", f"margin {margin:.4f}", f"logits' std {answers['logits'].std():.2f}")

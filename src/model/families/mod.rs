@@ -15,6 +15,7 @@ mod granite;
 mod hunyuan;
 mod lfm2;
 mod llama;
+mod llama4;
 mod minimax;
 mod ministral3;
 mod mistral;
@@ -62,6 +63,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     lfm2::LFM2,
     lfm2::LFM2_MOE,
     llama::LLAMA,
+    llama4::LLAMA4,
     minimax::MINIMAX_M2,
     mistral::MISTRAL,
     mistral::MINISTRAL,

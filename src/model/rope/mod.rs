@@ -163,8 +163,9 @@ fn llama3(parameters: &Parameters, periods: &[f32], max_positions: usize) -> Res
     let factor = parameters.required(&FACTOR, MAX_FACTOR)? as f32;
     let low = parameters.required(&LOW_FREQ, MAX_FACTOR)?;
     let high = parameters.required(&HIGH_FREQ, MAX_FACTOR)?;
-    if high <= low {
-        return Err(parameters.wrong(&HIGH_FREQ, &format!("above low_freq_factor {low}")));
+    // Llama 4 has no waves in between.
+    if high < low {
+        return Err(parameters.wrong(&HIGH_FREQ, &format!("at least low_freq_factor {low}")));
     }
     let original = original_positions(parameters, max_positions)?;
     let (longest, shortest) = ((original / low) as f32, (original / high) as f32);

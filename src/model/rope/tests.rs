@@ -42,7 +42,6 @@ const REFUSED: &[&str] = &[
     "high_freq_factor -1.0",
     "short_factor [-1.0",
     "long_factor [-1.0",
-    "equal bands",
     "bands the wrong way round",
     "attention_factor 0",
     "attention_factor -1.0",

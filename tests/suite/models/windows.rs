@@ -48,7 +48,7 @@ fn logits(request: &mut Request, ids: &[i64]) -> Array2<f32> {
 /// Requests whose windows move on, by chunks and token by token, beside one that keeps everything since it runs all at once.
 #[test]
 fn a_window_that_moves_on_gives_the_bits_of_a_whole_context() {
-    for name in ["mistral_window", "qwen3_alternating"] {
+    for name in ["mistral_window", "qwen3_alternating", "llama4_16"] {
         let folder = long(name);
         for kv_type in [KvType::F32, KvType::F16, KvType::Int8] {
             let (what, ids) = (format!("{name} {kv_type:?}"), ids());
@@ -76,23 +76,25 @@ fn a_window_that_moves_on_gives_the_bits_of_a_whole_context() {
 
 #[test]
 fn a_request_goes_back_as_far_as_its_windows_keep_or_says_how_far_that_is() {
-    let folder = long("qwen3_alternating");
-    let shard = shard(folder.path(), KvType::F32, 0, ShardSpec::LAST);
-    let (ids, mut moved) = (ids(), request(&shard, 64));
-    let whole = logits(&mut moved, &ids);
+    for name in ["qwen3_alternating", "llama4_16"] {
+        let folder = long(name);
+        let shard = shard(folder.path(), KvType::F32, 0, ShardSpec::LAST);
+        let (ids, mut moved) = (ids(), request(&shard, 64));
+        let whole = logits(&mut moved, &ids);
 
-    let error = moved.truncate(1).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::OutOfRange, "{}", error.chain());
-    assert!(error.chain().contains("the earliest is"), "{}", error.chain());
-    assert_eq!(moved.position(), TOKENS);
+        let error = moved.truncate(1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfRange, "{}", error.chain());
+        assert!(error.chain().contains("the earliest is"), "{}", error.chain());
+        assert_eq!(moved.position(), TOKENS);
 
-    for back in [1, 100, SLACK] {
-        moved.truncate(TOKENS - back).unwrap();
-        let again = logits(&mut moved, &ids[TOKENS - back..]);
-        assert_same("back", again.view(), whole.slice(s![TOKENS - back.., ..]));
+        for back in [1, 100, SLACK] {
+            moved.truncate(TOKENS - back).unwrap();
+            let again = logits(&mut moved, &ids[TOKENS - back..]);
+            assert_same("back", again.view(), whole.slice(s![TOKENS - back.., ..]));
+        }
+        moved.truncate(0).unwrap();
+        assert_same("from the start", logits(&mut moved, &ids).view(), whole.view());
     }
-    moved.truncate(0).unwrap();
-    assert_same("from the start", logits(&mut moved, &ids).view(), whole.view());
 }
 
 /// A call that fails after its windows have moved on leaves the request as it was: here the second shard has no room for what the

@@ -57,6 +57,9 @@ pub(super) const REFUSED: &[&str] = &[
     // Does not matter beside a language model's own config, but means attention that no layer here has.
     "gemma3: is_causal False",
     "internvl: is_causal False",
+    "llama4: is_causal False",
+    "llama4: fusion_config {'fuse_qkv': True}",
+    "llama4: transformers_weights 'other.safetensors'",
     "llava: is_causal False",
     "quantization_config {}",
     // Published models say how they rotate.
@@ -110,6 +113,11 @@ pub(super) const REFUSED: &[&str] = &[
     "moe_layer_interval -1",
     "moe_layer_interval -2",
     "mlp_only_layers [-1]",
+    "moe_layers [-1]",
+    "interleave_moe_layer_step -1",
+    "interleave_moe_layer_step -2",
+    "llama4_text: no_rope_layers [2, 0, -1]",
+    "llama4_text: no_rope_layer_interval -1 with {'no_rope_layers': None}",
     "mistral: head_dim 0",
     "mixtral: head_dim 0",
     "llama: sliding_window True",
@@ -161,6 +169,16 @@ pub(super) const CLEAR: &[&str] = &[
     "gpt_neox: rotary_pct None",
     "nemotron: partial_rotary_factor None",
     "phi: partial_rotary_factor None",
+    // Each token sees itself alone: transformers' cache, which keeps what lies before it, forgets nothing then.
+    "attention_chunk_size 1",
+    // As in Llama 4's class, whose published files have an empty list; and a list that goes on behind the last layer.
+    "smollm3: no_rope_layers []",
+    "llama4_text: no_rope_layers [1, 0, 1, 0]",
+    "llama4_text: num_hidden_layers 2",
+    "llama4: text_config: no layer",
+    // The first published files of Llama 4 have a number where the others have true.
+    "attn_temperature_tuning 4",
+    "attn_temperature_tuning 0",
     // Then architectures decides.
     "no model_type",
     "model_type None",
@@ -178,6 +196,11 @@ pub(super) const CLEAR: &[&str] = &[
     "num_experts 4.0",
     "num_local_experts 4.0",
     "n_routed_experts 8.0",
+    "attention_chunk_size 5.0",
+    "floor_scale 5.0",
+    "intermediate_size_mlp 20.0",
+    "interleave_moe_layer_step 2.0",
+    "moe_layers [1.0]",
     "n_shared_experts 2.0",
     "topk_group 2.0 with {'num_experts_per_tok': 2}",
     "first_k_dense_replace 1.0",
@@ -204,6 +227,7 @@ pub(super) const CLEAR: &[&str] = &[
     "routed_scaling_factor 2",
     "moe_norm_min 2",
     "swiglu_alpha 0",
+    "attn_scale 1",
     "swiglu_limit 1",
     "rms_norm_eps 0",
     "layer_norm_eps 1",
@@ -247,6 +271,7 @@ pub(super) const CLEAR: &[&str] = &[
     "use_sliding_window None with {'sliding_window': 5}",
     "norm_topk_prob None",
     "use_qk_norm None",
+    "attn_temperature_tuning None",
     // Tensors that have no place are not read.
     "n_shared_experts 0",
     "phi3: partial_rotary_factor None",
