@@ -124,15 +124,17 @@ static void described(const void *frame, size_t size, uint32_t layer, uint64_t p
     CHECK(info.part_count > 1 || size == boundary.header_bytes + bytes);
 }
 
-/* Through a pipe, in pieces that are not copied. */
-static void through_a_pipe(uint32_t cut, int64_t *prompt, size_t n, int64_t ids[TOKENS])
+/* The second processes, and how they are reached: each by a way of its own. */
+static pid_t piped_to, listening;
+static int to_piped, from_piped;
+static struct sockaddr_un place = {.sun_family = AF_UNIX};
+
+static void start_piped(uint32_t cut)
 {
-    int there[2], back[2], status;
+    int there[2], back[2];
     CHECK(pipe(there) == 0 && pipe(back) == 0);
-    /* Before anything is loaded: threads do not survive a fork. */
-    pid_t second = fork();
-    CHECK(second >= 0);
-    if (second == 0) {
+    CHECK((piped_to = fork()) >= 0);
+    if (piped_to == 0) {
         close(there[1]), close(back[0]);
         ortshard_request *request = request_for(cut + 1, ORTSHARD_LAST_LAYER, ORTSHARD_OUTPUT_TENSOR);
         serve(request, there[0], back[1]);
@@ -140,10 +142,44 @@ static void through_a_pipe(uint32_t cut, int64_t *prompt, size_t n, int64_t ids[
         exit(0);
     }
     close(there[0]), close(back[1]);
+    to_piped = there[1], from_piped = back[0];
+}
 
+/* Takes connection after connection, until `tokens` have been run. */
+static void start_listening(uint32_t cut, uint64_t tokens)
+{
+    CHECK(snprintf(place.sun_path, sizeof place.sun_path, "/tmp/ortshard-frames-%ld", (long)getpid()) > 0);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(listener >= 0 && bind(listener, (struct sockaddr *)&place, sizeof place) == 0 && listen(listener, 4) == 0);
+    CHECK((listening = fork()) >= 0);
+    if (listening == 0) {
+        close(to_piped), close(from_piped);
+        ortshard_request *request = request_for(cut + 1, ORTSHARD_LAST_LAYER, ORTSHARD_OUTPUT_TENSOR);
+        for (uint64_t position = 0; position < tokens;) {
+            int connection = accept(listener, NULL, NULL);
+            CHECK(connection >= 0);
+            serve(request, connection, connection);
+            close(connection);
+            OK(ortshard_request_position(request, &position));
+        }
+        ortshard_request_free(request);
+        exit(0);
+    }
+    close(listener);
+}
+
+static void ended_well(pid_t process)
+{
+    int status;
+    CHECK(waitpid(process, &status, 0) == process && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* Through a pipe, in pieces that are not copied. */
+static void through_a_pipe(uint32_t cut, int64_t *prompt, size_t n, int64_t ids[TOKENS])
+{
     ortshard_request *front = request_for(0, cut, ORTSHARD_OUTPUT_PIECES);
     ortshard_tensor input = ids_tensor(prompt, n), output;
-    CHECK(answer_from(back[0]).position == 0);
+    CHECK(answer_from(from_piped).position == 0);
     ortshard_piece pieces[PIECES];
     size_t count;
     FAILS(INVALID_STATE, "run it first", ortshard_request_frame_pieces(front, pieces, PIECES, &count));
@@ -162,29 +198,22 @@ static void through_a_pipe(uint32_t cut, int64_t *prompt, size_t n, int64_t ids[
             bytes += pieces[k].size;
         }
         CHECK(bytes == output.byte_length && bytes < 60000); /* what a pipe takes at once */
-        CHECK(writev(there[1], vectors, (int)count) == (ssize_t)bytes);
-        struct answer answer = answer_from(back[0]);
+        CHECK(writev(to_piped, vectors, (int)count) == (ssize_t)bytes);
+        struct answer answer = answer_from(from_piped);
         CHECK(answer.status == ORTSHARD_OK && answer.position == n + (size_t)i);
         ids[i] = answer.id;
         input = ids_tensor(&ids[i], 1);
     }
     ortshard_request_free(front);
-    close(there[1]);
-    CHECK(waitpid(second, &status, 0) == second && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    close(back[0]);
+    close(to_piped);
+    ended_well(piped_to);
+    close(from_piped);
 }
 
-static struct sockaddr_un address(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    CHECK(snprintf(address.sun_path, sizeof address.sun_path, "/tmp/ortshard-frames-%ld", (long)getpid()) > 0);
-    return address;
-}
-
-static int connected(const struct sockaddr_un *to, uint64_t position)
+static int connected(uint64_t position)
 {
     int connection = socket(AF_UNIX, SOCK_STREAM, 0);
-    CHECK(connection >= 0 && connect(connection, (const struct sockaddr *)to, sizeof *to) == 0);
+    CHECK(connection >= 0 && connect(connection, (const struct sockaddr *)&place, sizeof place) == 0);
     CHECK(answer_from(connection).position == position);
     return connection;
 }
@@ -192,31 +221,12 @@ static int connected(const struct sockaddr_un *to, uint64_t position)
 /* Through a socket that breaks in the middle of a frame; the text goes on where the second process is. */
 static void through_a_socket(uint32_t cut, int64_t *prompt, size_t n, int64_t ids[TOKENS])
 {
-    struct sockaddr_un place = address();
-    int listener = socket(AF_UNIX, SOCK_STREAM, 0), status;
-    CHECK(listener >= 0 && bind(listener, (struct sockaddr *)&place, sizeof place) == 0 && listen(listener, 4) == 0);
-    pid_t second = fork();
-    CHECK(second >= 0);
-    if (second == 0) {
-        ortshard_request *request = request_for(cut + 1, ORTSHARD_LAST_LAYER, ORTSHARD_OUTPUT_TENSOR);
-        for (uint64_t position = 0; position < n + TOKENS - 1;) {
-            int connection = accept(listener, NULL, NULL);
-            CHECK(connection >= 0);
-            serve(request, connection, connection);
-            close(connection);
-            OK(ortshard_request_position(request, &position));
-        }
-        ortshard_request_free(request);
-        exit(0);
-    }
-    close(listener);
-
     ortshard_request *front = request_for(0, cut, ORTSHARD_OUTPUT_FRAME);
     ortshard_tensor input = ids_tensor(prompt, n), frame;
     unsigned char *before = NULL;
     size_t before_size = 0;
     uint64_t position = 0;
-    int to = connected(&place, position);
+    int to = connected(position);
     for (int i = 0; i < TOKENS; i++) {
         OK(ortshard_request_infer(front, &input, ORTSHARD_LOGITS_LAST, &frame));
         CHECK(frame.dtype == ORTSHARD_DTYPE_FRAME && frame.byte_length == (size_t)frame.shape[0]);
@@ -225,7 +235,7 @@ static void through_a_socket(uint32_t cut, int64_t *prompt, size_t n, int64_t id
             /* The connection breaks in the middle of a frame, of which nothing was run. */
             CHECK(send_all(to, frame.data, frame.byte_length / 2));
             close(to);
-            to = connected(&place, position);
+            to = connected(position);
         }
         if (i == 6) {
             /* The frame arrives, but the answer does not: what was run is not run again. */
@@ -233,7 +243,7 @@ static void through_a_socket(uint32_t cut, int64_t *prompt, size_t n, int64_t id
             struct answer lost = answer_from(to);
             CHECK(lost.status == ORTSHARD_OK);
             close(to);
-            to = connected(&place, position + 1);
+            to = connected(position + 1);
             CHECK(send_all(to, frame.data, frame.byte_length));
             struct answer repeated = answer_from(to);
             CHECK(repeated.status == ORTSHARD_ERROR_INVALID_STATE && repeated.position == position + 1);
@@ -267,7 +277,7 @@ static void through_a_socket(uint32_t cut, int64_t *prompt, size_t n, int64_t id
     free(before);
     close(to);
     ortshard_request_free(front);
-    CHECK(waitpid(second, &status, 0) == second && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ended_well(listening);
     unlink(place.sun_path);
 }
 
@@ -409,6 +419,9 @@ int main(int argc, char **argv)
     int64_t prompt[MOST], piped[TOKENS], sent[TOKENS], wanted[TOKENS];
     size_t n = ids_of("TEST_PROMPT", prompt);
     uint32_t cut = 0;
+    /* Before anything is loaded: threads do not survive a fork. */
+    start_piped(cut);
+    start_listening(cut, n + TOKENS - 1);
     through_a_pipe(cut, prompt, n, piped);
     through_a_socket(cut, prompt, n, sent);
 

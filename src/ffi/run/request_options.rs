@@ -79,8 +79,8 @@ pub struct ortshard_request_options {
     /// Not 0: the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
     /// back at its end: the same bits, in a time that grows with all the tokens so far.
     ///
-    /// Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
-    /// others. Its state cannot be exported or imported.
+    /// Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 for each value that
+    /// passes the boundary on others (4 x hidden_size, mostly). Its state cannot be exported or imported.
     pub no_cache: i32,
     /// What the hidden states that the request gives are: ORTSHARD_DTYPE_AUTO (or 0) or _F32, or _F16 or _BF16, rounded
     /// to nearest: half as much to send to another machine. A shard that computes in that very type, as those on CUDA
