@@ -804,7 +804,8 @@ typedef struct ortshard_shard_info {
     uint64_t weight_bytes;
     /**
      * Bytes of KV cache that a token takes in a request. Layers that see a window of tokens keep that only, so that a
-     * long context takes less: ortshard_engine_get_estimate() says how much.
+     * long context takes less, and layers with a state of fixed size take none of it, but several states in each
+     * request, and the request's input: ortshard_engine_get_estimate() says how much.
      */
     uint64_t kv_bytes_per_token;
     /**
@@ -1013,10 +1014,23 @@ typedef struct ortshard_request_options {
     int32_t per_layer_dtype;
     /** Not 0: a number beyond the largest of F16 or BF16 is not rounded to that, but makes the run OUT_OF_RANGE. */
     int64_t refuse_beyond;
+    /**
+     * Tokens between two states that are put aside to go back to. This is for models whose layers keep a state of fixed
+     * size that no request can go back with, such as the convolutions of LFM2 and the linear attention of Qwen3.5: see
+     * ortshard_request_truncate(). 0: 256. When snapshot_bytes are full, every second one makes room, and the distance
+     * doubles.
+     */
+    uint64_t snapshot_interval;
+    /**
+     * Bytes that these may take, reserved at once. 0: as many as eight of them take; fewer than one takes: none are put
+     * aside at intervals. Three states more are always there: a request can go back into its last call, whatever this
+     * says.
+     */
+    uint64_t snapshot_bytes;
 } ortshard_request_options;
 
 /** Initialises an ortshard_request_options. */
-#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0, 0, 0, 0, 0 }
+#define ORTSHARD_REQUEST_OPTIONS_INIT { sizeof(ortshard_request_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_REQUEST_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1138,6 +1152,13 @@ ortshard_status ortshard_request_capacity(const ortshard_request *request, uint6
  * the whole context: a request can go back by 256 tokens from the furthest position that it has reached, or to 0. A
  * fork has reached what its original had, and a request that imported a state what the one that exported it had. In a
  * model without windows a request can go back to any position.
+ *
+ * Layers with a state of fixed size (the convolutions of LFM2, the linear attention of Qwen3.5) cannot go back. So the
+ * request keeps its input, 8 bytes a token on a shard that takes ids and 4 x hidden_size on others, and puts states
+ * aside: where its last call began, and at intervals (ortshard_request_options's snapshot_interval). This function
+ * takes no time. The next call first runs the tokens again that lie between the nearest of these states and
+ * `position`: after a truncation into the last call those that it began with, else at most about an interval. The
+ * bits are those of a request that never went further, and such a request can go back to any position.
  *
  * Errors: OUT_OF_RANGE if `position` is past the present one, or further back than a window has kept; the message says
  * how far is possible. Threads: one call at a time.
@@ -2315,9 +2336,10 @@ ortshard_status ortshard_request_fork(ortshard_request *request, ortshard_reques
  * ask for the size.
  *
  * The state is bytes to be kept or sent as they are: a version, a fingerprint of what it belongs to, the tokens' KV
- * rows, and a hash of all that. The fingerprint covers the numbers of config.json that results depend on, the layers,
- * how KV rows are kept, and of each tensor its name, shape and type (as stored or quantised) and its first and last
- * 4,096 bytes. So other weights are noticed, but for those that differ from these in the middle of large tensors only.
+ * rows, and a hash of all that. Where layers have a state of fixed size, that is in it, and the input of all tokens.
+ * The fingerprint covers the numbers of config.json that results depend on, the layers, how KV rows are kept, and of
+ * each tensor its name, shape and type (as stored or quantised) and its first and last 4,096 bytes. So other weights
+ * are noticed, but for those that differ from these in the middle of large tensors only.
  *
  * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE if the request was made with
  * no_cache, since its state is its input, to be run again; STALE_SHARD; OUT_OF_MEMORY (site KV).
@@ -2399,7 +2421,10 @@ typedef struct ortshard_engine_estimate {
      * processor, and with stock_operators, also the copies that ONNX Runtime keeps.
      */
     uint64_t weight_bytes;
-    /** The KV caches of all the requests. */
+    /**
+     * The KV caches of all the requests, and what they keep besides of layers with a state of fixed size: those states,
+     * as many as are put aside by default, and the input.
+     */
     uint64_t kv_bytes;
     /**
      * Activations of one run, of up to 512 tokens or as many as the engine's memory_limit has room for, and its

@@ -218,7 +218,10 @@ impl Snapshots {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test panics")]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     /// Runs pieces of a call to `end`; gives the positions read.
@@ -226,9 +229,9 @@ mod tests {
         let mut position = snapshots.nearest(start);
         while position < end {
             let tokens = chunk.min(end - position);
-            let run = snapshots.plan(start, position, tokens).expect("a place for every run");
+            let run = snapshots.plan(start, position, tokens).unwrap();
             assert_eq!(run.from.is_none(), position == 0);
-            let places: std::collections::HashSet<usize> = run.to.iter().map(|(_, to)| *to).chain(run.from).collect();
+            let places: HashSet<usize> = run.to.iter().map(|(_, to)| *to).chain(run.from).collect();
             assert_eq!(places.len(), run.to.len() + usize::from(run.from.is_some()), "no place twice");
             assert_eq!(run.to.last().map(|(behind, _)| *behind), Some(tokens));
             assert!(run.to.is_sorted());
@@ -255,7 +258,7 @@ mod tests {
                 let room = snapshots.places.len() - WORKING;
                 if room > 0 {
                     let dense = snapshots.interval;
-                    let here: Vec<usize> = (dense..snapshots.nearest(900) + 1).step_by(dense).collect();
+                    let here: Vec<usize> = (dense..=snapshots.nearest(900)).step_by(dense).collect();
                     assert!(here.iter().all(|at| snapshots.nearest(*at) == *at), "{snapshots:?}");
                     // No sparser than it has to be.
                     assert!(

@@ -59,7 +59,8 @@ pub struct ortshard_shard_info {
     /// Bytes of its weights, as stored.
     pub weight_bytes: u64,
     /// Bytes of KV cache that a token takes in a request. Layers that see a window of tokens keep that only, so that a
-    /// long context takes less: ortshard_engine_get_estimate() says how much.
+    /// long context takes less, and layers with a state of fixed size take none of it, but several states in each
+    /// request, and the request's input: ortshard_engine_get_estimate() says how much.
     pub kv_bytes_per_token: u64,
     /// What was asked for, by the engine's options or by the environment's ORTSHARD_DEVICE: an ORTSHARD_DEVICE_*
     /// constant. If that is neither ORTSHARD_DEVICE_AUTO nor `device`, the processor has taken its place.

@@ -10,6 +10,7 @@ use ortshard::{
     Engine, EngineOptions, ErrorKind, Input, Logits, Request, RequestOptions, Shard, ShardSpec, Step, infer_batch,
     infer_chain,
 };
+use sha2::{Digest, Sha256};
 
 /// Tokens, more than a run has at once.
 const TOKENS: usize = 700;
@@ -134,7 +135,7 @@ fn a_fork_and_an_imported_state_go_back_anywhere_too() {
         for mut request in [first.fork().unwrap(), imported, first] {
             for position in [597, 590, 300, 2] {
                 request.truncate(position).unwrap();
-                let again = run(&mut request, &ids[position..position + 1]);
+                let again = run(&mut request, &ids[position..=position]);
                 assert_same(name, again.view(), wanted.slice(s![position..=position, ..]));
                 request.truncate(position).unwrap();
             }
@@ -152,10 +153,9 @@ fn a_state_of_another_position_or_with_foreign_ids_is_refused() {
     let changed = |at: usize, byte: u8| {
         let mut state = state[..state.len() - 32].to_vec();
         state[at] = byte;
-        let hash = sha2::Sha256::digest(&state);
+        let hash = Sha256::digest(&state);
         [&state[..], &hash].concat()
     };
-    use sha2::Digest;
     let before = request.position();
     // The position, that of the states behind the header, and the last id.
     for (at, byte) in [(44, 19), (60, 21), (60, 19), (state.len() - 40, 255)] {
@@ -189,7 +189,7 @@ fn chains_batches_and_requests_without_a_cache_go_back_alike() {
             let input = Input::Ids(tried);
             let mut steps: Vec<Step> =
                 others.iter_mut().map(|request| Step { request, input, logits: Logits::All }).collect();
-            infer_batch(&mut steps).into_iter().for_each(|done| done.unwrap());
+            assert!(infer_batch(&mut steps).iter().all(Result::is_ok));
             for request in &others {
                 assert_same(&format!("{name} in a batch"), request.output().unwrap().values(), expected);
             }
