@@ -99,6 +99,7 @@ pub(crate) fn numbers(what: &str, config: &ModelConfig, tied: bool) -> Encoding 
         rope: _,
         ropes,
         stacked_experts: _,
+        blocks: _,
         dtype: _,
         family,
     } = config;

@@ -69,6 +69,8 @@ pub enum WeightType {
     Int4,
     /// Four-bit floats, and a scale for each 32 of a row, as the checkpoint has them.
     Mxfp4,
+    /// Eight-bit floats, and a scale for each block of rows and columns, as the checkpoint has them.
+    Fp8,
 }
 
 impl ShardInfo {
@@ -92,6 +94,7 @@ impl ShardInfo {
                 Some(Layout::Rows(Dtype::F32)) | None => WeightType::F32,
                 Some(Layout::Tiles(Packing::Int4 | Packing::Int4Fine)) => WeightType::Int4,
                 Some(Layout::Mxfp4(_) | Layout::Scales) => WeightType::Mxfp4,
+                Some(Layout::Fp8(_)) => WeightType::Fp8,
                 Some(Layout::Tiles(Packing::Int8 | Packing::Int8Fine)) => WeightType::Int8,
             },
             weight_bytes: weights.bytes(),

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::op::{
-    Activate, Add, Attend, Embed, Experts, Gated, GatedDelta, LogitRows, Multiply, Norm, Op, Project, Qkv, Scale,
-    ShortConv, SigmoidGate, SoftCap, SplitHeads,
+    Activate, Add, Attend, Embed, Experts, Gated, GatedDelta, LogitRows, Multiply, Norm, Op, Project, ProjectHeads,
+    Qkv, Scale, ShortConv, SigmoidGate, SoftCap, SplitHeads,
 };
 use super::{Attention, Expert, Graph, Input, Linear, Output, Role, Routing, Value, Weight};
 use crate::kernels::{self, Activation, ConvShape, DeltaShape, Gate};
@@ -117,6 +117,16 @@ impl Builder {
     pub(crate) fn linear_onto(&mut self, residual: Value, x: Value, linear: Linear) -> Value {
         let out = self.value(module(&linear.weight), linear.out());
         self.push(Project { x, linear, residual: Some(residual), out });
+        out
+    }
+
+    /// A matrix for each head of `x`, all of one shape: the first values of a head, as many as there are columns, become as many as
+    /// there are rows, and those that are left pass, behind them.
+    pub(crate) fn project_heads(&mut self, x: Value, heads: Vec<Linear>) -> Value {
+        let (_, width) = ProjectHeads::widths(x, &heads);
+        let name = heads.first().map_or_else(|| self.after(x, "heads"), |head| module(&head.weight).to_owned());
+        let out = self.value(&name, heads.len() * width);
+        self.push(ProjectHeads { x, heads, out });
         out
     }
 
@@ -244,9 +254,10 @@ impl Builder {
         out
     }
 
-    /// Causal self-attention.
+    /// Causal self-attention. Where keys are latents, `qkv` has these, and what keys have behind them, in place of keys and values.
     pub(crate) fn attention(&mut self, qkv: [Value; 3], attention: Attention) -> Value {
-        let out = self.value(&format!("layers.{}.attention", attention.layer), qkv[0].width);
+        let width = attention.shape.heads * attention.shape.value_dim();
+        let out = self.value(&format!("layers.{}.attention", attention.layer), width);
         self.push(Attend { qkv, attention, kept: self.kept, out });
         out
     }

@@ -29,6 +29,8 @@ pub(crate) enum Format {
     Mxfp4,
     /// Those scales: a byte each.
     Scales,
+    /// Eight-bit floats, whose scales are float32: one for each block of so many rows and columns of the tensor.
+    Fp8([usize; 2]),
 }
 
 /// Columns of [`Format::Mxfp4`] that share a scale.
@@ -76,6 +78,14 @@ impl Weight {
         Self { exact: true, format: Format::Mxfp4, scales: Some(scales), ..blocks }
     }
 
+    /// Eight-bit floats of the same shape, a matrix, with a scale for each `block` of rows and columns: the tensor `{name}`, and
+    /// `{name}_scale_inv`.
+    pub(crate) fn fp8(self, block: [usize; 2]) -> Self {
+        let of = |axis: usize| self.shape.get(axis).copied().unwrap_or(1).div_ceil(block[axis].max(1));
+        let scales = Self::new(format!("{}_scale_inv", self.name), [of(0), of(1)]).exact();
+        Self { format: Format::Fp8(block), scales: Some(Box::new(scales)), ..self }
+    }
+
     /// The weight, never quantised.
     pub(crate) fn exact(self) -> Self {
         Self { exact: true, ..self }
@@ -85,7 +95,7 @@ impl Weight {
     pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
         let mut shape = self.shape.clone();
         shape[0] = rows.len();
-        let scales = self.scales.as_ref().map(|scales| scales.rows(rows.clone()));
+        let scales = self.scales_of(|scales| scales.rows(rows.clone()));
         let which = format!("[{}..{}]", rows.start, rows.end);
         self.part(shape, rows.start * self.own_strides().row, self.strides(), &which, scales)
     }
@@ -95,14 +105,14 @@ impl Weight {
         let own = self.own_strides();
         let mut shape = self.shape.clone();
         shape[0] /= step.max(1);
-        let scales = self.scales.as_ref().map(|scales| scales.every(step, first));
+        let scales = self.scales_of(|scales| scales.every(step, first));
         let strides = Strides { row: step * own.row, ..own };
         self.part(shape, first * own.row, Some(strides), &format!("[{first}::{step}]"), scales)
     }
 
     /// Member `index` of what is stacked along the first dimension.
     pub(crate) fn at(&self, index: usize) -> Self {
-        let scales = self.scales.as_ref().map(|scales| scales.at(index));
+        let scales = self.scales_of(|scales| scales.at(index));
         self.part(self.shape[1..].to_vec(), index * self.row_len(), None, &format!("[{index}]"), scales)
     }
 
@@ -111,11 +121,17 @@ impl Weight {
         self.part(vec![self.shape[0], self.row_len()], 0, None, "", None)
     }
 
-    /// A matrix of numbers that is stored column after column.
+    /// The scales of a part: with blocks of several rows those of the whole.
+    fn scales_of(&self, part: impl Fn(&Self) -> Self) -> Option<Self> {
+        let scales = self.scales.as_deref()?;
+        Some(if let Format::Fp8(_) = self.format { scales.clone() } else { part(scales) })
+    }
+
+    /// A matrix that is stored column after column.
     pub(crate) fn transposed(&self) -> Self {
         let Strides { row, column } = self.own_strides();
         let shape: Vec<usize> = self.shape.iter().rev().copied().collect();
-        self.part(shape, 0, Some(Strides { row: column, column: row }), ".T", None)
+        self.part(shape, 0, Some(Strides { row: column, column: row }), ".T", self.scales_of(Self::transposed))
     }
 
     fn part(
@@ -174,13 +190,18 @@ impl Weight {
         match self.format {
             Format::Numbers => values * number as u64,
             Format::Mxfp4 => values / 2,
-            Format::Scales => values,
+            Format::Scales | Format::Fp8(_) => values,
         }
+    }
+
+    /// Whether it is made of values that kernels can gather and quantise: all but four-bit floats and their scales.
+    pub(crate) fn is_made_of_numbers(&self) -> bool {
+        matches!(self.format, Format::Numbers | Format::Fp8(_))
     }
 
     /// Whether it is copied before kernels read it: numbers that do not lie one after another.
     pub(crate) fn is_gathered(&self) -> bool {
-        self.format == Format::Numbers && self.strides().is_some()
+        self.is_made_of_numbers() && self.strides().is_some()
     }
 
     /// Whether it is quantised where matrices are.

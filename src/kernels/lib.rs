@@ -34,6 +34,7 @@ mod attention;
 mod elementwise;
 mod embed;
 mod experts;
+mod fp8;
 mod isa;
 mod linear;
 mod math;
@@ -56,8 +57,9 @@ pub use attention::{AttentionInputs, AttentionSegment, AttentionShape, Rotation,
 pub use elementwise::{Gate, add, multiply, scale, sigmoid_gate, soft_cap};
 pub use embed::embed;
 pub use experts::{Expert, Groups, Projection, Routes, Routing, Score, experts, experts_scratch, route};
+pub use fp8::Fp8;
 pub use isa::Isa;
-pub use linear::{Map, gated, linear, linear_many};
+pub use linear::{Map, gated, linear, linear_heads, linear_many};
 pub use matrix::{Dtype, Layout, Matrix};
 pub use mxfp4::Mxfp4;
 pub use norm::{Norm, NormKind, norm};

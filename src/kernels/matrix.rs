@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::fp8::Fp8;
 use super::mxfp4::{BLOCK, BLOCK_BYTES, Mxfp4};
 use super::packing::Packing;
 
@@ -47,6 +48,8 @@ pub enum Layout {
     Tiles(Packing),
     /// Four-bit floats, whose scales are [`Matrix::scales`].
     Mxfp4(Mxfp4),
+    /// Eight-bit floats, row-major, whose scales are [`Matrix::scales`]: those of all of their tensor.
+    Fp8(Fp8),
     /// The scales of such: a byte each.
     Scales,
 }
@@ -57,7 +60,7 @@ impl fmt::Debug for Layout {
         match self {
             Self::Rows(dtype) => dtype.fmt(f),
             Self::Tiles(packing) => packing.fmt(f),
-            Self::Mxfp4(_) | Self::Scales => f.write_str(self.name()),
+            Self::Mxfp4(_) | Self::Fp8(_) | Self::Scales => f.write_str(self.name()),
         }
     }
 }
@@ -71,7 +74,17 @@ impl Layout {
             Self::Tiles(packing) => packing.name(),
             Self::Mxfp4(Mxfp4 { coded: false, .. }) => "mxfp4",
             Self::Mxfp4(Mxfp4 { coded: true, .. }) => "mxfp4 by codes",
+            Self::Fp8(_) => "f8_e4m3",
             Self::Scales => "e8m0",
+        }
+    }
+
+    /// The layout of a matrix's rows from `row` on.
+    #[must_use]
+    pub const fn from_row(self, row: usize) -> Self {
+        match self {
+            Self::Fp8(fp8) => Self::Fp8(fp8.from_row(row)),
+            other => other,
         }
     }
 
@@ -85,7 +98,7 @@ impl Layout {
             Self::Tiles(packing) => packing.bytes(rows, cols),
             Self::Mxfp4(_) if cols.is_multiple_of(BLOCK) => rows.checked_mul(cols / BLOCK * BLOCK_BYTES),
             Self::Mxfp4(_) => None,
-            Self::Scales => rows.checked_mul(cols),
+            Self::Scales | Self::Fp8(_) => rows.checked_mul(cols),
         }
     }
 }
@@ -103,7 +116,7 @@ pub struct Matrix<'a> {
     pub cols: usize,
     /// The elements.
     pub data: &'a [u8],
-    /// Of [four-bit floats](Layout::Mxfp4) the scales, of others nothing.
+    /// Of [four-bit](Layout::Mxfp4) and [eight-bit floats](Layout::Fp8) the scales, of others nothing.
     pub scales: &'a [u8],
 }
 
@@ -131,7 +144,7 @@ impl Matrix<'_> {
         }
         let tile = Packing::TILE_ROWS;
         let (from, to) = match self.layout {
-            Layout::Rows(_) | Layout::Scales => {
+            Layout::Rows(_) | Layout::Fp8(_) | Layout::Scales => {
                 (self.layout.bytes(range.start, self.cols)?, self.layout.bytes(range.end, self.cols)?)
             }
             Layout::Mxfp4(mxfp4) => {
@@ -149,7 +162,8 @@ impl Matrix<'_> {
                 (packing.bytes(range.start, self.cols)?, packing.bytes(range.end, self.cols)?)
             }
         };
-        Some(Self { rows: range.len(), data: self.data.get(from..to)?, ..*self })
+        let layout = self.layout.from_row(range.start);
+        Some(Self { layout, rows: range.len(), data: self.data.get(from..to)?, ..*self })
     }
 }
 

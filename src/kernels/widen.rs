@@ -1,5 +1,6 @@
 //! How stored weights become `f32`.
 
+use super::fp8::{self, Fp8};
 use super::matrix::{Dtype, Layout, Matrix};
 use super::mxfp4::{BLOCK, Mxfp4, VALUES, scale};
 use super::packed::unpack;
@@ -16,6 +17,7 @@ impl Matrix<'_> {
             Layout::Mxfp4(mxfp4) => {
                 return self.row_by_row(from, to, |row, col, to| self.widen_mxfp4(mxfp4, row, col, to));
             }
+            Layout::Fp8(fp8) => return self.row_by_row(from, to, |row, col, to| self.widen_fp8(fp8, row, col, to)),
             Layout::Scales => return widen_each(&self.data[from..], to, |[byte]| scale(byte)),
         };
         let bytes = &self.data[from * dtype.size()..][..to.len() * dtype.size()];
@@ -41,6 +43,16 @@ impl Matrix<'_> {
         let (codes, scales) = self.mxfp4_row(mxfp4, row, 0);
         for (col, to) in (col..).zip(to) {
             *to = VALUES[usize::from(codes[col / 2] >> (col % 2 * 4) & 15)] * scale(scales[col / BLOCK]);
+        }
+    }
+}
+
+impl Matrix<'_> {
+    /// The values of row `row` from column `col` on.
+    fn widen_fp8(&self, fp8: Fp8, row: usize, col: usize, to: &mut [f32]) {
+        let codes = &self.data[row * self.cols + col..][..to.len()];
+        for ((col, to), code) in (col..).zip(to).zip(codes) {
+            *to = fp8::value(*code) * fp8.scale(self.scales, row, col);
         }
     }
 }

@@ -12,9 +12,9 @@ use crate::error::{Result, bail};
 
 // Limits far above any model, far below what would overflow a size computed from them.
 const MAX_LAYERS: u64 = 1 << 12;
-const MAX_WIDTH: u64 = 1 << 20;
+pub(super) const MAX_WIDTH: u64 = 1 << 20;
 const MAX_HEADS: u64 = 1 << 14;
-const MAX_HEAD_DIM: u64 = 1 << 12;
+pub(super) const MAX_HEAD_DIM: u64 = 1 << 12;
 const MAX_VOCABULARY: u64 = 1 << 24;
 pub(super) const MAX_POSITIONS: u64 = 1 << 31;
 
@@ -70,6 +70,8 @@ pub(crate) struct ModelConfig {
     pub ropes: Vec<Rope>,
     /// Whether the checkpoint stacks the experts of a layer, as transformers holds them in memory; the tensors' names decide.
     pub stacked_experts: bool,
+    /// Rows and columns of the blocks of its layers' matrices, if these are stored as eight-bit floats.
+    pub blocks: Option<[usize; 2]>,
     /// `torch_dtype` or `dtype`, if given; the tensors' own dtype decides.
     pub dtype: Option<StoredDtype>,
 }
@@ -104,6 +106,7 @@ impl ModelConfig {
             rope: RopeDefaults::default(),
             ropes: Vec::new(),
             stacked_experts: false,
+            blocks: None,
             dtype: dtype(f),
         })
     }

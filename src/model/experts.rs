@@ -61,6 +61,18 @@ pub(super) struct Shared {
     pub gate: Option<&'static str>,
 }
 
+/// What the keys of `DeepSeek`'s experts default to.
+pub(super) struct Defaults {
+    /// How many there are, how many of them a token passes, and how many every token does; without them the keys must be there.
+    pub numbers: Option<[usize; 3]>,
+    /// The inner width of each.
+    pub inner: usize,
+    /// How many groups there are, and how many of them may be chosen from.
+    pub groups: [usize; 2],
+    pub normalise: bool,
+    pub scale: f64,
+}
+
 /// The two spellings that checkpoints of a family have. [`ModelConfig::stacked_experts`] says which one counts.
 #[derive(Debug)]
 pub(super) struct Spellings {
@@ -210,42 +222,62 @@ impl Experts {
         }
     }
 
-    /// Experts as in `DeepSeek` V3 (2024): the sigmoids of the router's logits and a bias choose them, in the best groups, and beside
-    /// them are some that every token passes. `defaults` are how many there are, how many of them a token passes, and how many every
-    /// token does; without them the keys must be there.
-    pub(super) fn deepseek(f: Fields, normalise: bool, defaults: Option<[usize; 3]>) -> Result<Self> {
+    /// Experts as in `DeepSeek` V3 (2024): the sigmoids of the router's logits and a bias choose them, in the groups whose best two add
+    /// up to most, and beside them are some that every token passes.
+    pub(super) fn deepseek(f: Fields, defaults: &Defaults) -> Result<Self> {
         let number = |keys: [&str; 2], place: usize, range: RangeInclusive<u64>| {
             let missing = || err!(Malformed, "{} is missing", f.name(keys[0]));
-            either(f, keys, range)?.or(defaults.map(|defaults| defaults[place])).ok_or_else(missing)
+            either(f, keys, range)?.or(defaults.numbers.map(|numbers| numbers[place])).ok_or_else(missing)
         };
         let count = number(["n_routed_experts", "num_local_experts"], 0, 1..=MAX_EXPERTS)?;
         let top_k = number(["num_experts_per_tok"; 2], 1, 1..=MAX_NUMBER)?;
         let shared = number(["n_shared_experts"; 2], 2, 0..=MAX_EXPERTS)?;
-        let inner = f.integer("moe_intermediate_size", 1..=MAX_NUMBER)?.unwrap_or(1408);
-        let [groups, top] = ["n_group", "topk_group"].map(|key| f.integer(key, 1..=MAX_EXPERTS));
-        let groups = Groups { count: groups?.unwrap_or(1), top: top?.unwrap_or(1), best: 2 };
-        let Groups { count: all, top, best } = groups;
-        if !count.is_multiple_of(all) || count / all < best {
-            bail!(
-                Malformed,
-                "{} is {all}: n_routed_experts {count} is no multiple of it from {best} on",
-                f.name("n_group")
-            );
-        }
-        if top > all {
-            bail!(Malformed, "{} is {top}, and n_group is {all}", f.name("topk_group"));
-        }
-        let open = count / all * top;
-        if top_k > open {
-            let name = f.name("num_experts_per_tok");
-            bail!(Malformed, "{name} is {top_k}, and topk_group {top} of n_group {all} groups hold {open} experts");
-        }
+        let inner = f.integer("moe_intermediate_size", 1..=MAX_NUMBER)?.unwrap_or(defaults.inner);
+        let [groups, top] = [("n_group", 0), ("topk_group", 1)]
+            .map(|(key, place)| f.integer(key, 1..=MAX_EXPERTS).map(|own| own.unwrap_or(defaults.groups[place])));
+        let groups = Groups { count: groups?, top: top?, best: 2 };
+        check(f, [count, top_k], groups)?;
+        on_every_layer(f)?;
+        // `null` is as good as false.
+        let normalise = f.flag("norm_topk_prob")?.unwrap_or(defaults.normalise && !f.has("norm_topk_prob"));
         Ok(Self {
             score: Score::Sigmoid,
             groups: Some(groups).filter(|groups| groups.count > 1),
-            scale: factor(f, "routed_scaling_factor", 1.0)?,
+            scale: factor(f, "routed_scaling_factor", defaults.scale)?,
             shared: (shared > 0).then(|| Shared::new(shared * inner)),
-            ..Self::by_softmax(&DEEPSEEK, [count, top_k, inner], f.flag("norm_topk_prob")?.unwrap_or(normalise))
+            ..Self::by_softmax(&DEEPSEEK, [count, top_k, inner], normalise)
+        })
+    }
+
+    /// Experts as in `DeepSeek` V2: the softmax of the router's logits chooses them, of all or in the groups whose best ones are the
+    /// best, and beside them are some that every token passes, with a `bias` or without.
+    pub(super) fn deepseek_v2(f: Fields, bias: bool) -> Result<Self> {
+        let count = count(f, ["n_routed_experts", "num_experts"], 64, 1)?;
+        let top_k = top_k(f, ["num_experts_per_tok"; 2], 0, count)?;
+        if top_k == 0 {
+            bail!(Malformed, "{} is missing", f.name("num_experts_per_tok"));
+        }
+        let shared = f.integer("n_shared_experts", 0..=MAX_EXPERTS)?.unwrap_or(2);
+        if shared == 0 && bias {
+            return Err(f.unsupported("n_shared_experts", "mlp_bias needs some"));
+        }
+        let inner = f.integer("moe_intermediate_size", 1..=MAX_NUMBER)?.unwrap_or(1407);
+        let groups = match f.text("topk_method")? {
+            None | Some("greedy") => None,
+            Some("group_limited_greedy") => {
+                let [groups, top] = ["n_group", "topk_group"].map(|key| f.required(key, 1..=MAX_EXPERTS));
+                let groups = Groups { count: groups?, top: top?, best: 1 };
+                check(f, [count, top_k], groups)?;
+                Some(groups)
+            }
+            Some(_) => return Err(f.unsupported("topk_method", "supported are greedy and group_limited_greedy")),
+        };
+        on_every_layer(f)?;
+        Ok(Self {
+            groups,
+            scale: factor(f, "routed_scaling_factor", 1.0)?,
+            shared: (shared > 0).then(|| Shared { bias, ..Shared::new(shared * inner) }),
+            ..Self::by_softmax(&QWEN, [count, top_k, inner], false)
         })
     }
 
@@ -364,6 +396,34 @@ impl Shared {
         let gate = g.linear(n, Linear { weight: layer.weight(gate, [1, hidden]).exact(), bias: None });
         let y = g.sigmoid_gate(y, gate);
         g.add(x, y, 1.0)
+    }
+}
+
+/// Whether groups can be made of `count` experts, and hold the `top_k` of a token.
+fn check(f: Fields, [count, top_k]: [usize; 2], Groups { count: all, top, best }: Groups) -> Result<()> {
+    if !count.is_multiple_of(all) || count / all < best {
+        bail!(
+            Malformed,
+            "{} is {all}: n_routed_experts {count} is no multiple of it from {best} on",
+            f.name("n_group")
+        );
+    }
+    if top > all {
+        bail!(Malformed, "{} is {top}, and n_group is {all}", f.name("topk_group"));
+    }
+    let open = count / all * top;
+    if top_k > open {
+        let name = f.name("num_experts_per_tok");
+        bail!(Malformed, "{name} is {top_k}, and topk_group {top} of n_group {all} groups hold {open} experts");
+    }
+    Ok(())
+}
+
+/// Refuses `moe_layer_freq`, by which only each so many layers have experts: transformers does not read it.
+fn on_every_layer(f: Fields) -> Result<()> {
+    match f.integer_or_null("moe_layer_freq", 0..=MAX_NUMBER)? {
+        None | Some(1) => Ok(()),
+        Some(_) => Err(f.unsupported("moe_layer_freq", "all layers behind the first have experts")),
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Layer {
     pub index: usize,
     /// What the checkpoint calls the module that holds the layers.
     pub module: &'static str,
+    /// Rows and columns of the blocks of its linear layers, if they are stored as eight-bit floats.
+    pub blocks: Option<[usize; 2]>,
 }
 
 impl Layer {
@@ -74,7 +76,13 @@ impl Layer {
 
     /// The linear layer `part`.
     pub(crate) fn linear(self, part: &str, input: usize, out: usize, bias: bool) -> Linear {
-        Linear::new(&self.name(part), input, out, bias)
+        let linear = Linear::new(&self.name(part), input, out, bias);
+        Linear { weight: self.stored(linear.weight), ..linear }
+    }
+
+    /// The matrix of a linear layer as the checkpoint stores those.
+    pub(crate) fn stored(self, weight: Weight) -> Weight {
+        if let Some(blocks) = self.blocks { weight.fp8(blocks) } else { weight }
     }
 
     /// The tensor `part`.
@@ -108,6 +116,7 @@ impl Layer {
             head_dim: c.head_dim,
             rotary_pairs: c.ropes.get(rope).map_or(0, super::Rope::pairs),
             rotation: Rotation::Halves,
+            latent: None,
             scale: 1.0 / (c.head_dim as f32).sqrt(),
             window: c.windows.get(self.index).copied().flatten(),
             soft_cap: None,

@@ -10,6 +10,8 @@ mod experts;
 mod families;
 mod family;
 mod fields;
+mod fp8;
+mod latent;
 mod layers;
 mod plain;
 mod range;
@@ -51,6 +53,8 @@ fn architecture(f: Fields) -> Result<&'static Architecture> {
         if model_type == "mistral" && f.has("layer_types") {
             return Ok(&MINISTRAL);
         }
+        // Kimi K2 has its own name for it, and a file of code that transformers does not need.
+        let model_type = if model_type == "kimi_k2" { "deepseek_v3" } else { model_type };
         return ARCHITECTURES.iter().find(|a| a.model_type == model_type).ok_or_else(|| {
             let name = f.name("model_type");
             err!(Unsupported, "{name} `{model_type}` (architectures: {given}) is not supported (supported: {known})")
@@ -86,7 +90,7 @@ pub(crate) fn graph(config: &ModelConfig, range: Range) -> Graph {
         enter(&mut g, &boundary(config, range.start - 1))
     };
     for index in range.start..=range.end {
-        x = family.block(&mut g, config, Layer { index, module: config.names.layers }, x);
+        x = family.block(&mut g, config, Layer { index, module: config.names.layers, blocks: config.blocks }, x);
     }
     if !range.is_last() {
         g.carry(Role::HiddenStates, x);

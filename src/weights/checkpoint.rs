@@ -11,7 +11,7 @@ use super::mapping::Mapping;
 use super::{MappedTensor, WeightTable};
 use crate::error::{Error, Result, bail, err};
 use crate::graph::{Format, Weight};
-use crate::kernels::{Dtype, Layout, Mxfp4};
+use crate::kernels::{Dtype, Fp8, Layout, Mxfp4};
 use crate::source::{ModelFiles, Transfer, mistaken_content};
 
 /// What happens while weights are loaded.
@@ -150,6 +150,11 @@ impl<'a> Mapped<'a> {
             (FileDtype::BF16, Format::Numbers) => Layout::Rows(Dtype::BF16),
             (FileDtype::U8, Format::Mxfp4) => Layout::Mxfp4(Mxfp4 { step, coded: false }),
             (FileDtype::U8, Format::Scales) => Layout::Scales,
+            (FileDtype::F8_E4M3, Format::Fp8(block)) => Layout::Fp8(place(weight, block)),
+            (other, Format::Fp8(_)) => bail!(
+                Unsupported,
+                "tensor `{name}` in {file} has dtype {other:?}, and quantization_config says that it is stored as F8_E4M3"
+            ),
             (other, Format::Mxfp4 | Format::Scales) => bail!(
                 Unsupported,
                 "tensor `{name}` in {file} has dtype {other:?}, and four-bit floats and their scales are stored as U8"
@@ -160,6 +165,14 @@ impl<'a> Mapped<'a> {
                  they were made from)"
             ),
         };
+        if let Layout::Fp8(fp8) = layout
+            && !fp8.is_readable()
+        {
+            bail!(
+                Unsupported,
+                "tensor `{name}` in {file}: blocks of eight-bit floats begin at no multiple of 16 columns"
+            );
+        }
         if info.shape != weight.stored_shape() {
             bail!(
                 Malformed,
@@ -196,4 +209,12 @@ impl<'a> Mapped<'a> {
         let strides = strides.filter(|_| weight.is_gathered());
         Ok(MappedTensor { mapping: Arc::clone(&self.mapping), bytes, layout, rows, cols, strides })
     }
+}
+
+/// Where the scales of a matrix of eight-bit floats are in those of its tensor.
+fn place(weight: &Weight, block: [usize; 2]) -> Fp8 {
+    let cols = weight.tensor_shape().last().copied().unwrap_or(1).max(1);
+    let offset = weight.part.as_ref().map_or(0, |part| part.offset);
+    let transposed = weight.strides().is_some_and(|strides| strides.column != 1);
+    Fp8 { block, across: cols.div_ceil(block[1].max(1)), first: [offset / cols, offset % cols], transposed }
 }

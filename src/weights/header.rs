@@ -25,6 +25,7 @@ impl Header {
     pub(super) fn add(&mut self, name: &str, layout: Layout, shape: &[usize], bytes: Range<usize>) {
         let dtype = match layout {
             Layout::Tiles(_) | Layout::Mxfp4(_) | Layout::Scales => "U8",
+            Layout::Fp8(_) => "F8_E4M3",
             Layout::Rows(Dtype::F32) => "F32",
             Layout::Rows(Dtype::F16) => "F16",
             Layout::Rows(Dtype::BF16) => "BF16",

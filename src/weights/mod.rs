@@ -184,7 +184,7 @@ impl WeightTable {
 fn most<'t>(tensors: impl Iterator<Item = &'t MappedTensor>) -> Option<Dtype> {
     let plain = tensors.filter_map(|tensor| match tensor.layout {
         Layout::Rows(dtype) => Some((tensor.len(), dtype)),
-        Layout::Tiles(_) | Layout::Mxfp4(_) | Layout::Scales => None,
+        Layout::Tiles(_) | Layout::Mxfp4(_) | Layout::Fp8(_) | Layout::Scales => None,
     });
     plain.max_by_key(|(bytes, _)| *bytes).map(|(_, dtype)| dtype)
 }

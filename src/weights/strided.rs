@@ -7,20 +7,23 @@ use std::ops::Range;
 
 use super::MappedTensor;
 use crate::graph::Strides;
-use crate::kernels::{Dtype, Layout};
+use crate::kernels::Layout;
 
 impl MappedTensor {
     /// Appends the values of these rows to `to`, one after another.
     pub(super) fn gather(&self, rows: Range<usize>, to: &mut Vec<u8>) {
-        let (Some(strides), Layout::Rows(dtype)) = (self.strides, self.layout) else {
-            return to.extend_from_slice(self.rows(rows));
+        let size = match self.layout {
+            Layout::Rows(dtype) => dtype.size(),
+            _ => 1,
         };
+        let Some(strides) = self.strides else { return to.extend_from_slice(self.rows(rows)) };
         let (from, old) = (self.data(), to.len());
-        to.resize(old + rows.len() * self.cols * dtype.size(), 0);
+        to.resize(old + rows.len() * self.cols * size, 0);
         let to = &mut to[old..];
-        match dtype {
-            Dtype::F32 => gather::<4>(from, strides, rows, self.cols, to),
-            Dtype::F16 | Dtype::BF16 => gather::<2>(from, strides, rows, self.cols, to),
+        match size {
+            4 => gather::<4>(from, strides, rows, self.cols, to),
+            2 => gather::<2>(from, strides, rows, self.cols, to),
+            _ => gather::<1>(from, strides, rows, self.cols, to),
         }
     }
 

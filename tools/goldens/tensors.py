@@ -52,6 +52,28 @@ def decoder(c: dict[str, Any]) -> dict[str, Random]:
     return made
 
 
+def latent_attention(c: dict[str, Any]) -> dict[str, Random]:
+    """The attention of DeepSeek V2 in place of Llama's, with queries by way of a latent and without, and every bias."""
+    hidden, heads, rank, query_rank = (c[key] for key in ("hidden_size", "num_attention_heads", "kv_lora_rank", "q_lora_rank"))
+    plain, rotated, value = c["qk_nope_head_dim"], c["qk_rope_head_dim"], c["v_head_dim"]
+    made = {name: tensor for name, tensor in decoder(c).items() if ".self_attn." not in name}
+    for layer in range(c["num_hidden_layers"]):
+        at = f"model.layers.{layer}.self_attn"
+        made[f"{at}.q_a_layernorm.weight"] = norm(query_rank)
+        made[f"{at}.kv_a_layernorm.weight"] = norm(rank)
+        for name, rows, columns in (
+            ("q_proj", heads * (plain + rotated), hidden),
+            ("q_a_proj", query_rank, hidden),
+            ("q_b_proj", heads * (plain + rotated), query_rank),
+            ("kv_a_proj_with_mqa", rank + rotated, hidden),
+            ("kv_b_proj", heads * (plain + value), rank),
+            ("o_proj", hidden, heads * value),
+        ):
+            made[f"{at}.{name}.weight"] = matrix(rows, columns)
+            made[f"{at}.{name}.bias"] = bias(rows)
+    return made
+
+
 def quiet(made: dict[str, Random], c: dict[str, Any]) -> dict[str, Random]:
     """With so small an embedding that the epsilon of a norm shows."""
     return made | {"model.embed_tokens.weight": Random((c["vocab_size"], c["hidden_size"]), spread=0.02)}

@@ -7,8 +7,8 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use crate::ffi::basics::constants::{
-    ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_INT4, ORTSHARD_DTYPE_INT8,
-    ORTSHARD_DTYPE_MXFP4,
+    ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_F16, ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_FP8, ORTSHARD_DTYPE_INT4,
+    ORTSHARD_DTYPE_INT8, ORTSHARD_DTYPE_MXFP4,
 };
 use crate::ffi::basics::objects::ortshard_shard;
 use crate::ffi::frame::guard::{guard, on};
@@ -50,7 +50,7 @@ pub struct ortshard_shard_info {
     /// The longest sequence the model allows, in tokens.
     pub max_positions: u32,
     /// Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16,
-    /// ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8, ORTSHARD_DTYPE_INT4 or ORTSHARD_DTYPE_MXFP4.
+    /// ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8, ORTSHARD_DTYPE_INT4, ORTSHARD_DTYPE_MXFP4 or ORTSHARD_DTYPE_FP8.
     pub weight_dtype: i32,
     /// Where it runs: an ORTSHARD_DEVICE_* constant.
     pub device: i32,
@@ -170,6 +170,7 @@ fn describe(info: &ShardInfo) -> ortshard_shard_info {
             WeightType::Int8 => ORTSHARD_DTYPE_INT8,
             WeightType::Int4 => ORTSHARD_DTYPE_INT4,
             WeightType::Mxfp4 => ORTSHARD_DTYPE_MXFP4,
+            WeightType::Fp8 => ORTSHARD_DTYPE_FP8,
         },
         device,
         device_index,

@@ -11,6 +11,7 @@ use crate::kernels::{AttentionShape, Rotation, Window};
 /// `out = softmax(q kᵀ * scale) v` for each head, with rotary positions and grouped key-value heads.
 #[derive(Debug, Clone)]
 pub(crate) struct Attend {
+    /// Queries, keys and values; where keys are latents, these and what keys have behind them instead of keys and values.
     pub qkv: [Value; 3],
     pub attention: Attention,
     /// Which of what the shard keeps is its own: its place in [`Graph::kept`](crate::graph::Graph::kept).
@@ -76,14 +77,17 @@ impl Operation for Attend {
     }
 
     fn kept(&self) -> Option<Kept> {
-        let AttentionShape { kv_heads, head_dim, window, .. } = self.attention.shape;
-        let layer = self.attention.layer;
-        Some(Kept::Rows { layer, heads: kv_heads, key_width: head_dim, value_width: head_dim, window })
+        let AttentionShape { kv_heads, window, .. } = self.attention.shape;
+        let [key_width, value_width] = self.attention.shape.kept_widths();
+        Some(Kept::Rows { layer: self.attention.layer, heads: kv_heads, key_width, value_width, window })
     }
 
     /// `GroupQueryAttention`, which appends to the cache, rotates, and attends.
     fn stock(&self, w: &mut Writer) -> Result<()> {
         let (a, s) = (&self.attention, &self.attention.shape);
+        if s.latent.is_some() {
+            bail!(Unsupported, "attention to latents is not written in stock operators");
+        }
         if !s.head_dim.is_multiple_of(16) {
             bail!(
                 Unsupported,

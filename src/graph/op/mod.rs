@@ -13,6 +13,7 @@ mod logit_rows;
 mod multiply;
 mod norm;
 mod project;
+mod project_heads;
 mod qkv;
 mod scale;
 mod short_conv;
@@ -38,6 +39,7 @@ pub(crate) use logit_rows::LogitRows;
 pub(crate) use multiply::Multiply;
 pub(crate) use norm::Norm;
 pub(crate) use project::Project;
+pub(crate) use project_heads::ProjectHeads;
 pub(crate) use qkv::Qkv;
 pub(crate) use scale::Scale;
 pub(crate) use short_conv::ShortConv;
@@ -160,6 +162,7 @@ operations!(
     Multiply,
     Norm,
     Project,
+    ProjectHeads,
     Qkv,
     Scale,
     ShortConv,

@@ -25,6 +25,8 @@ pub(super) struct Queries<'a> {
     /// `[tokens * group, dim]`, normalised, rotated and scaled.
     pub(super) rows: &'a [f32],
     pub(super) dim: usize,
+    /// Values of a row of the result: without latents as many.
+    pub(super) value_dim: usize,
     /// Rows of one token.
     pub(super) group: usize,
     /// Position of the first token.
@@ -34,8 +36,10 @@ pub(super) struct Queries<'a> {
     pub(super) soft_cap: Option<SoftCap>,
     /// Position of the first cached token.
     pub(super) start: usize,
-    /// The keys of all cached tokens, and room for more.
+    /// The keys of all cached tokens, and room for more; or latents, which are the values as well.
     pub(super) keys: Rows<'a>,
+    /// What the keys have behind latents.
+    pub(super) behind: Option<Rows<'a>>,
     /// The values of the same tokens.
     pub(super) values: Rows<'a>,
 }
@@ -164,8 +168,8 @@ fn exp_one<S: Simd>(simd: S, x: f32) -> f32 {
 }
 
 /// Scratch values that [`attend`] needs.
-pub(super) fn scratch_len(dim: usize) -> usize {
-    (2 * dim + TILE + 1) * BLOCK
+pub(super) fn scratch_len(dim: usize, value_dim: usize) -> usize {
+    (dim + value_dim + 2 * (TILE + 1)) * BLOCK
 }
 
 /// Lets every row see those of its keys that are in this chunk.
@@ -173,8 +177,9 @@ pub(super) fn scratch_len(dim: usize) -> usize {
 pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &mut State, scratch: &mut [f32]) {
     let rows = state.largest.len();
     let (transposed, scratch) = scratch.split_at_mut(queries.dim * BLOCK);
-    let (widened, scratch) = scratch.split_at_mut(queries.dim * BLOCK);
-    let (scales, scores) = scratch.split_at_mut(BLOCK);
+    let (widened, scratch) = scratch.split_at_mut(queries.value_dim * BLOCK);
+    let (scales, scratch) = scratch.split_at_mut(BLOCK);
+    let (scales_behind, scores) = scratch.split_at_mut(BLOCK);
     // Later rows see later keys.
     let (seen_from, seen_to) = (queries.visible(0).start, queries.visible(rows - 1).end);
     let end = (chunk * CHUNK + CHUNK).min(seen_to);
@@ -184,11 +189,25 @@ pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &
         // A block begins where it would if all keys were kept, so that what a row gets from it has the same bits.
         let skip = queries.start.saturating_sub(block);
         let (first, next) = (block + skip - queries.start, block + BLOCK - queries.start);
-        let mut ahead =
-            Ahead::new(queries.keys.address(next), queries.values.address(next), BLOCK * queries.keys.stride());
+        let bytes = BLOCK * queries.keys.stride();
+        // Latents are keys and values at once: half of them in the place of either.
+        let mut ahead = match queries.behind {
+            None => Ahead::new(queries.keys.address(next), queries.values.address(next), bytes),
+            Some(_) => {
+                let next = queries.keys.address(next);
+                Ahead::new(next, next.wrapping_add(bytes / 2), bytes / 2)
+            }
+        };
         let keys = queries.keys.part(first, count - skip);
         keys.transpose(simd, &mut transposed[skip..], BLOCK, &mut ahead);
-        let keys = Keys { transposed, scales: keys.scales(scales, skip) };
+        let behind = queries.behind.map(|behind| {
+            let behind = behind.part(first, count - skip);
+            behind.transpose(simd, &mut transposed[queries.value_dim * BLOCK + skip..], BLOCK, &mut ahead);
+            behind
+        });
+        let scales_behind = behind.and_then(|behind| behind.scales(scales_behind, skip));
+        let scales_behind = scales_behind.map(|scales| (queries.value_dim, scales));
+        let keys = Keys { transposed, scales: keys.scales(scales, skip), scales_behind };
         let values = queries.values.part(first, count - skip).values(simd, widened, skip);
         let mut row = 0;
         while row < rows {
@@ -212,6 +231,8 @@ struct Keys<'a> {
     transposed: &'a [f32],
     /// What each column is to be multiplied by, if anything.
     scales: Option<&'a [f32]>,
+    /// What it is from some row on, if not the same.
+    scales_behind: Option<(usize, &'a [f32])>,
 }
 
 /// Up to [`TILE`] rows and one block of keys.
@@ -231,15 +252,21 @@ fn tile<S: Simd>(
     ahead: &mut Ahead,
 ) {
     let dim = queries.dim;
+    let (scores, others) = scores.split_at_mut(TILE * BLOCK);
     // The last block of a context is seldom full.
     let seen = count.next_multiple_of(2 * S::LANES).min(BLOCK);
     scores[..take * BLOCK].fill(0.0);
     let coefficients = &queries.rows[row * dim..][..take * dim];
     let left = Left { at: coefficients, stride: dim };
     let right = Right { at: keys.transposed, stride: BLOCK, width: seen };
-    multiply(simd, take, left, right, 0..dim, scores, BLOCK, ahead);
+    let end = keys.scales_behind.map_or(dim, |(from, _)| from);
+    multiply(simd, take, left, right, 0..end, scores, BLOCK, ahead);
     if let Some(scales) = keys.scales {
         scale(simd, &mut scores[..take * BLOCK], scales);
+    }
+    if let Some((from, scales)) = keys.scales_behind {
+        let (scores, others) = (&mut scores[..take * BLOCK], &mut others[..take * BLOCK]);
+        simd.run_apart(AddBehind { take, left, right, range: from..dim, scales, scores, others, ahead });
     }
     if let Some(function) = queries.soft_cap {
         simd.run_apart(Cap { scores: &mut scores[..take * BLOCK], function });
@@ -258,7 +285,7 @@ fn tile<S: Simd>(
         }
     }
     let to = to.max(from);
-    let values = Right { at: values, stride: dim, width: dim };
+    let values = Right { at: values, stride: queries.value_dim, width: queries.value_dim };
     let width = state.width;
     let sums = &mut state.sums[row * width..][..take * width];
     for (i, range) in ranges.iter().enumerate().take(take) {
@@ -289,6 +316,39 @@ fn scale<S: Simd>(simd: S, scores: &mut [f32], scales: &[f32]) {
         for (to, by) in row.chunks_exact_mut(S::LANES).zip(scales.chunks_exact(S::LANES)) {
             // SAFETY: both are a whole register.
             unsafe { simd.store(simd.mul(simd.load(to.as_ptr()), simd.load(by.as_ptr())), to.as_mut_ptr()) }
+        }
+    }
+}
+
+/// Adds what the keys have behind latents, where its scales are others.
+struct AddBehind<'a, 'b> {
+    take: usize,
+    left: Left<'a>,
+    right: Right<'a>,
+    /// Its rows of the transposed keys.
+    range: Range<usize>,
+    scales: &'a [f32],
+    scores: &'a mut [f32],
+    /// Memory for as many scores.
+    others: &'a mut [f32],
+    ahead: &'b mut Ahead,
+}
+
+impl Kernel for AddBehind<'_, '_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { take, left, right, range, scales, scores, others, ahead } = self;
+        others.fill(0.0);
+        multiply(simd, take, left, right, range, others, BLOCK, ahead);
+        for (row, others) in scores.chunks_exact_mut(BLOCK).zip(others.chunks_exact(BLOCK)) {
+            let others = others.chunks_exact(S::LANES).zip(scales.chunks_exact(S::LANES));
+            for (to, (other, by)) in row.chunks_exact_mut(S::LANES).zip(others) {
+                // SAFETY: all are a whole register.
+                unsafe {
+                    let sum = simd.mul_add(simd.load(other.as_ptr()), simd.load(by.as_ptr()), simd.load(to.as_ptr()));
+                    simd.store(sum, to.as_mut_ptr());
+                }
+            }
         }
     }
 }

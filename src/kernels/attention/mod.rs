@@ -34,9 +34,9 @@ pub use shape::{AttentionShape, Rotation, Window};
 pub struct AttentionInputs<'a> {
     /// Queries, `[n, heads * head_dim]`.
     pub q: &'a [f32],
-    /// Keys, `[n, kv_heads * head_dim]`.
+    /// Keys, `[n, kv_heads * head_dim]`; or latents, `[n, kv_heads * latent]`.
     pub k: &'a [f32],
-    /// Values, laid out as the keys.
+    /// Values, laid out as the keys; or what the keys have behind latents, `[n, kv_heads * (head_dim - latent)]`.
     pub v: &'a [f32],
     /// The cosines of each row's position, `[n, rotary_pairs]`.
     pub cos: &'a [f32],
@@ -56,9 +56,9 @@ pub struct AttentionInputs<'a> {
 #[derive(Debug)]
 pub struct AttentionSegment<'a> {
     /// Cached keys, `[kv_heads, capacity]` rows of `head_dim` values, normalised and rotated. The first row of a head is the
-    /// token at position `first`.
+    /// token at position `first`. Where keys are latents, rows of these.
     pub keys: &'a mut [u8],
-    /// Cached values, laid out as the keys.
+    /// Cached values, laid out as the keys; where those are latents, rows of what the keys have behind them, rotated.
     pub values: &'a mut [u8],
     /// What the rows are kept as.
     pub kind: RowType,
@@ -76,7 +76,7 @@ pub struct AttentionSegment<'a> {
 /// Attention of packed rows.
 ///
 /// Every head is normalised if so wanted, then rotated. Keys and values are written to the caches at
-/// `position..position + tokens`, then `out`, `[n, heads * head_dim]`, is computed.
+/// `position..position + tokens`, then `out`, `[n, heads * head_dim]` or, of latents, `[n, heads * latent]`, is computed.
 pub fn attention(
     isa: Isa,
     par: &dyn Parallel,
@@ -86,8 +86,10 @@ pub fn attention(
     out: &mut [f32],
 ) {
     let dim = shape.head_dim;
-    if dim == 0 || shape.kv_heads == 0 || shape.heads < shape.kv_heads || segments.iter().any(|s| s.position < s.first)
-    {
+    let sound = shape.kv_heads > 0
+        && shape.heads >= shape.kv_heads
+        && shape.latent.is_none_or(|latent| 0 < latent && latent < dim && shape.head_norm.is_none());
+    if dim == 0 || !sound || segments.iter().any(|s| s.position < s.first) {
         par.incomplete();
         return;
     }
@@ -149,10 +151,6 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
-    fn group(&self) -> usize {
-        self.shape.heads / self.shape.kv_heads
-    }
-
     /// What is done to a head of a packed row.
     #[inline(always)]
     fn preparation<'a>(&'a self, norm: Option<Weighted<'a>>, row: usize, scale: f32) -> Preparation<'a> {
@@ -162,6 +160,7 @@ impl Input<'_> {
             norm,
             norm_after_rotation: shape.norm_after_rotation,
             rotation: shape.rotation,
+            passing: 0,
             cos: angles(self.tensors.cos),
             sin: angles(self.tensors.sin),
             scale,
@@ -193,10 +192,11 @@ fn append(isa: Isa, par: &dyn Parallel, input: &Input, segments: &mut [Attention
         .collect();
     let task = |task: usize| {
         let ((keys, values, kind, capacity, cached, tokens, row), head) = (&caches[task / heads], task % heads);
-        let stride = kind.bytes(dim);
-        let (at, len) = ((head * capacity + cached) * stride, tokens * stride);
-        // SAFETY: every task has its own head of its own segment's cache.
-        let (keys, values) = unsafe { (keys.slice(at, len), values.slice(at, len)) };
+        let [keys, values] = [(keys, 0), (values, 1)].map(|(rows, which)| {
+            let stride = kind.bytes(input.shape.kept_widths()[which]);
+            // SAFETY: every task has its own head of its own segment's cache.
+            unsafe { rows.slice((head * capacity + cached) * stride, tokens * stride) }
+        });
         isa.run(Append { input, row: *row, head, keys, values, kind: *kind });
     };
     // A token or a few: faster here than the threads wake.
@@ -217,18 +217,21 @@ impl Kernel for Append<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Input { shape, tensors: AttentionInputs { k, v, .. }, k_norm, .. } = self.input;
-        let dim = shape.head_dim;
-        let stride = self.kind.bytes(dim);
-        let mut scratch = Scratch::take(dim);
-        let prepared = &mut scratch.values()[..dim];
-        let rows = self.keys.chunks_exact_mut(stride).zip(self.values.chunks_exact_mut(stride));
-        for (i, (key, value)) in rows.enumerate() {
+        let [key_width, value_width] = shape.kept_widths();
+        let mut scratch = Scratch::take(shape.head_dim);
+        let keys = self.keys.chunks_exact_mut(self.kind.bytes(key_width));
+        for (i, (key, value)) in keys.zip(self.values.chunks_exact_mut(self.kind.bytes(value_width))).enumerate() {
             let row = self.row + i;
-            let at = (row * shape.kv_heads + self.head) * dim;
+            let place = row * shape.kv_heads + self.head;
             let how = self.input.preparation(*k_norm, row, 1.0);
-            prepare(simd, &k[at..][..dim], &how, prepared);
-            self.kind.write(prepared, key);
-            self.kind.write(&v[at..][..dim], value);
+            let (k, v) = (&k[place * key_width..][..key_width], &v[place * value_width..][..value_width]);
+            // Latents are not rotated, and what lies behind them is.
+            let (turned, turned_row, other, other_row) =
+                if shape.latent.is_some() { (v, value, k, key) } else { (k, key, v, value) };
+            let prepared = &mut scratch.values()[..turned.len()];
+            prepare(simd, turned, &how, prepared);
+            self.kind.write(prepared, turned_row);
+            self.kind.write(other, other_row);
         }
     }
 }
@@ -244,14 +247,14 @@ impl Kernel for Whole<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { input, unit, out } = self;
-        let rows = unit.rows(input.group());
-        let dim = input.shape.head_dim;
-        let (query_len, state_len) = (rows * dim, State::len::<S>(rows, dim));
-        let mut scratch = Scratch::take(query_len + 2 * state_len + attend::scratch_len(dim));
+        let rows = unit.rows();
+        let (dim, value_dim) = (input.shape.head_dim, input.shape.value_dim());
+        let (query_len, state_len) = (rows * dim, State::len::<S>(rows, value_dim));
+        let mut scratch = Scratch::take(query_len + 2 * state_len + attend::scratch_len(dim, value_dim));
         let (queries, scratch) = scratch.values().split_at_mut(query_len);
         let (total, scratch) = scratch.split_at_mut(state_len);
         let (part, scratch) = scratch.split_at_mut(state_len);
-        let (mut total, mut part) = (State::new::<S>(total, rows, dim), State::new::<S>(part, rows, dim));
+        let (mut total, mut part) = (State::new::<S>(total, rows, value_dim), State::new::<S>(part, rows, value_dim));
         simd.run_apart(Prepare { input, unit, queries });
         let queries = queries_of(input, &unit, queries);
         total.clear();
@@ -272,7 +275,7 @@ fn attend_chunked(isa: Isa, par: &dyn Parallel, input: &Input, segments: &[Writt
     for i in 0..plan.tasks(segments) {
         let Some(unit) = plan.unit(segments, i) else { continue };
         // Whole pairs of cache lines: threads that write neighbouring states must not share any.
-        let len = State::padded_len(unit.rows(plan.group), input.shape.head_dim, lanes).next_multiple_of(32);
+        let len = State::padded_len(unit.rows(), input.shape.value_dim(), lanes).next_multiple_of(32);
         for chunk in unit.first_chunk..unit.end_chunk {
             tasks.push((unit, chunk, states, len));
             states += len;
@@ -309,12 +312,12 @@ impl Kernel for Part<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { input, unit, chunk, state } = self;
-        let rows = unit.rows(input.group());
-        let dim = input.shape.head_dim;
-        let mut scratch = Scratch::take(rows * dim + attend::scratch_len(dim));
+        let rows = unit.rows();
+        let (dim, value_dim) = (input.shape.head_dim, input.shape.value_dim());
+        let mut scratch = Scratch::take(rows * dim + attend::scratch_len(dim, value_dim));
         let (queries, scratch) = scratch.values().split_at_mut(rows * dim);
         simd.run_apart(Prepare { input, unit, queries });
-        let mut part = State::new::<S>(state, rows, dim);
+        let mut part = State::new::<S>(state, rows, value_dim);
         part.clear();
         attend(simd, &queries_of(input, &unit, queries), chunk, &mut part, scratch);
     }
@@ -333,8 +336,7 @@ impl Kernel for Join<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { input, unit, states, out } = self;
-        let rows = unit.rows(input.group());
-        let dim = input.shape.head_dim;
+        let (rows, dim) = (unit.rows(), input.shape.value_dim());
         let mut parts = states.chunks_exact_mut(states.len() / (unit.end_chunk - unit.first_chunk).max(1));
         let Some(total) = parts.next() else { return };
         let mut total = State::new::<S>(total, rows, dim);
@@ -345,7 +347,7 @@ impl Kernel for Join<'_> {
     }
 }
 
-/// Normalises, rotates and scales the queries of a unit: rows are tokens, and within a token the heads of the group.
+/// Normalises, rotates and scales the queries of a unit: rows are tokens, and within a token the unit's heads.
 struct Prepare<'a> {
     input: &'a Input<'a>,
     unit: Unit<'a>,
@@ -357,12 +359,12 @@ impl Kernel for Prepare<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Self { input, unit, queries } = self;
         let Input { shape, tensors: AttentionInputs { q, temperature, .. }, q_norm, .. } = input;
-        let (dim, group) = (shape.head_dim, input.group());
+        let (dim, group) = (shape.head_dim, unit.heads);
         for (i, to) in queries.chunks_exact_mut(dim).enumerate() {
             let row = unit.segment.row + unit.from + i / group;
             let scale = temperature.map_or(shape.scale, |temperature| shape.scale * temperature[row]);
-            let how = input.preparation(*q_norm, row, scale);
-            let at = (row * shape.heads + unit.kv_head * group + i % group) * dim;
+            let how = Preparation { passing: shape.latent.unwrap_or(0), ..input.preparation(*q_norm, row, scale) };
+            let at = (row * shape.heads + unit.head + i % group) * dim;
             prepare(simd, &q[at..][..dim], &how, to);
         }
     }
@@ -371,30 +373,38 @@ impl Kernel for Prepare<'_> {
 /// The prepared queries of a unit and the keys and values they look at.
 #[inline(always)]
 fn queries_of<'a>(input: &Input, unit: &Unit<'a>, rows: &'a [f32]) -> Queries<'a> {
-    let dim = input.shape.head_dim;
+    let shape = input.shape;
+    let dim = shape.head_dim;
     let Written { keys, values, kind, capacity, first, position, .. } = unit.segment;
-    let len = capacity * kind.bytes(dim);
-    let rows_of = |of: &'a [u8]| Rows::new(*kind, dim, &of[unit.kv_head * len..][..len]);
+    let [first_width, second_width] = shape.kept_widths();
+    let rows_of = |of: &'a [u8], width: usize| {
+        let len = capacity * kind.bytes(width);
+        Rows::new(*kind, width, &of[unit.kv_head * len..][..len])
+    };
+    let (keys, second) = (rows_of(keys, first_width), rows_of(values, second_width));
+    let (behind, values) = if shape.latent.is_some() { (Some(second), keys) } else { (None, second) };
     Queries {
         rows,
         dim,
-        group: input.group(),
+        value_dim: shape.value_dim(),
+        group: unit.heads,
         first: position + unit.from,
-        window: input.shape.window,
-        soft_cap: input.shape.soft_cap.map(SoftCap),
+        window: shape.window,
+        soft_cap: shape.soft_cap.map(SoftCap),
         start: *first,
-        keys: rows_of(keys),
-        values: rows_of(values),
+        keys,
+        behind,
+        values,
     }
 }
 
 /// Divides a unit's sums by its weights and writes them.
 #[inline(always)]
 fn write<S: Simd>(simd: S, input: &Input, unit: &Unit, state: &State, out: &Output) {
-    let (dim, group) = (input.shape.head_dim, input.group());
-    for i in 0..unit.rows(group) {
+    let (dim, group) = (input.shape.value_dim(), unit.heads);
+    for i in 0..unit.rows() {
         let row = unit.segment.row + unit.from + i / group;
-        let head = unit.kv_head * group + i % group;
+        let head = unit.head + i % group;
         // SAFETY: every unit has its own tokens and heads.
         let to = unsafe { out.slice((row * input.shape.heads + head) * dim, dim) };
         state.divide(simd, i, input.sinks.map(|sinks| sinks[head]), to);

@@ -10,6 +10,8 @@ pub(super) struct Preparation<'a> {
     /// The norm comes after the rotation.
     pub(super) norm_after_rotation: bool,
     pub(super) rotation: Rotation,
+    /// Values in front of the first that is rotated.
+    pub(super) passing: usize,
     /// The angles of its position, one for each rotated pair.
     pub(super) cos: &'a [f32],
     pub(super) sin: &'a [f32],
@@ -27,14 +29,15 @@ pub(super) fn prepare<S: Simd>(simd: S, from: &[f32], how: &Preparation, to: &mu
         Some(norm) => norm.normalise(simd, from, to),
         None => to.copy_from_slice(from),
     }
-    let pairs = how.cos.len().min(how.sin.len()).min(to.len() / 2);
     // A norm would take off what heads were scaled by before it.
     let scale = if after.is_some() { 1.0 } else { how.scale };
+    let (passing, rest) = to.split_at_mut(how.passing.min(to.len()));
+    let pairs = how.cos.len().min(how.sin.len()).min(rest.len() / 2);
     match how.rotation {
-        Rotation::Halves => rotate_halves(simd, pairs, how, scale, to),
-        Rotation::Interleaved => rotate_interleaved(pairs, how, scale, to),
+        Rotation::Halves => rotate_halves(simd, pairs, how, scale, rest),
+        Rotation::Interleaved => rotate_interleaved(pairs, how, scale, rest),
     }
-    for value in &mut to[2 * pairs..] {
+    for value in passing.iter_mut().chain(&mut rest[2 * pairs..]) {
         *value *= scale;
     }
     if let Some(norm) = after {

@@ -43,12 +43,15 @@ pub struct AttentionShape {
     pub heads: usize,
     /// Key and value heads; divides `heads`. Head `h` reads key head `h / (heads / kv_heads)`.
     pub kv_heads: usize,
-    /// Values of a head.
+    /// Values of a head of queries and keys, and of values unless they are part of the keys.
     pub head_dim: usize,
     /// Pairs of a head's values that are rotated, the rest passes: `head_dim / 2` in most models, 0 for none.
     pub rotary_pairs: usize,
     /// Which values make a pair.
     pub rotation: Rotation,
+    /// With `Some(n)` a key's first `n` values are not rotated, and are the value as well: a latent that is kept once for both
+    /// (`DeepSeek` V2). What is rotated lies behind it, in queries too.
+    pub latent: Option<usize>,
     /// Multiplies the scores: `1 / sqrt(head_dim)` in most models.
     pub scale: f32,
     /// The keys that a query sees, if not all up to its own.
@@ -59,4 +62,25 @@ pub struct AttentionShape {
     pub head_norm: Option<Norm>,
     /// The norm comes after the rotation instead (`HunYuan`).
     pub norm_after_rotation: bool,
+}
+
+impl AttentionShape {
+    /// Values of a head of the result.
+    #[must_use]
+    pub const fn value_dim(&self) -> usize {
+        match self.latent {
+            None => self.head_dim,
+            Some(latent) => latent,
+        }
+    }
+
+    /// Values of the two rows of a head and token that are kept: of its key and its value, or of its latent and what the key has behind
+    /// that.
+    #[must_use]
+    pub const fn kept_widths(&self) -> [usize; 2] {
+        match self.latent {
+            None => [self.head_dim; 2],
+            Some(latent) => [latent, self.head_dim - latent],
+        }
+    }
 }

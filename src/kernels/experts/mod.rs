@@ -199,7 +199,7 @@ impl Layer<'_> {
 
     /// Codes rows of `cols` values for the quantised layers that read them.
     fn code<'a>(&self, x: &[f32], cols: usize, bytes: [usize; 2], memory: &'a mut [u8]) -> Coded<'a> {
-        if bytes == [0, 0] { [None; 2] } else { coded(self.isa, self.par, x, cols, bytes, memory) }
+        if bytes == [0, 0] { [None; 2] } else { coded(self.isa, self.par, x, (cols, cols), bytes, memory) }
     }
 
     /// Adds what the experts of this wave gave to their tokens.

@@ -5,7 +5,8 @@ use super::super::simd::{BF16, F16, F32};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Layout, Matrix};
 use super::finish::Finish;
-use super::source::{Fours, Plain, Source};
+use super::job::Apart;
+use super::source::{Eights, Fours, Plain, Source};
 use super::tile::{Rows, accumulate, fold};
 use std::ops::Range;
 
@@ -25,6 +26,7 @@ pub(super) struct PlainArea<'a> {
     pub(super) bias: Option<&'a Matrix<'a>>,
     pub(super) finish: &'a Finish<'a>,
     pub(super) y: &'a Output<'a>,
+    pub(super) apart: Apart,
     pub(super) rows: Range<usize>,
     pub(super) tokens: Range<usize>,
 }
@@ -37,7 +39,8 @@ impl Kernel for PlainArea<'_> {
             Layout::Rows(Dtype::F16) => self.strips(simd, Plain::<F16>::new(self.weights)),
             Layout::Rows(Dtype::BF16) => self.strips(simd, Plain::<BF16>::new(self.weights)),
             Layout::Mxfp4(mxfp4) => self.strips(simd, Fours::new(self.weights, mxfp4)),
-            Layout::Tiles(_) | Layout::Scales => self.y.incomplete(),
+            Layout::Fp8(fp8) if fp8.is_readable() => self.strips(simd, Eights::new(self.weights, fp8)),
+            Layout::Tiles(_) | Layout::Fp8(_) | Layout::Scales => self.y.incomplete(),
         }
     }
 }
@@ -65,7 +68,7 @@ impl PlainArea<'_> {
             None => bias.fill(0.0),
         }
         for (token, totals) in totals.chunks_exact(rows.max(1)).enumerate() {
-            let from = (self.tokens.start + token) * self.weights.rows + self.rows.start;
+            let from = (self.tokens.start + token) * self.apart.y + self.rows.start;
             // SAFETY: no other task has these tokens of these rows.
             unsafe { self.finish.write(simd, self.y, from, totals, bias) };
         }
@@ -116,13 +119,14 @@ impl PlainArea<'_> {
         totals: &mut [f32],
     ) {
         let (rows, cols) = (self.rows.len(), self.weights.cols);
-        let x = self.x[(self.tokens.start + token) * cols..][..M * cols].as_ptr();
+        let stride = self.apart.x;
+        let x = self.x[(self.tokens.start + token) * stride..][..(M - 1) * stride + cols].as_ptr();
         let panel_cols = source.panel_cols();
         for from in (0..cols).step_by(panel_cols) {
             let count = panel_cols.min(cols - from);
             // SAFETY: the slice holds M rows of cols values. Only the first tokens meet the weights in memory.
             let sums = unsafe {
-                let x = Rows { at: x.add(from), stride: cols };
+                let x = Rows { at: x.add(from), stride };
                 source.sums::<S, M, N>(simd, x, (self.rows.start + row, apart), (from, count), token == 0)
             };
             for (m, sums) in sums.iter().enumerate() {
@@ -202,15 +206,15 @@ impl PlainArea<'_> {
         panel: &[f32],
         totals: &mut [f32],
     ) {
-        let cols = self.weights.cols;
-        let x = self.x[(self.tokens.start + token) * cols + part.from..][..(M - 1) * cols + part.count].as_ptr();
+        let apart = self.apart.x;
+        let x = self.x[(self.tokens.start + token) * apart + part.from..][..(M - 1) * apart + part.count].as_ptr();
         let stride = panel.len() / N;
         let w = panel[..(N - 1) * stride + part.count].as_ptr().cast();
         // SAFETY: x holds M rows of cols values from column `from` on, the panel N rows of `stride` values.
         let sums = unsafe {
             accumulate::<S, F32, M, N>(
                 simd,
-                Rows { at: x, stride: cols },
+                Rows { at: x, stride: apart },
                 Rows { at: w, stride: stride * 4 },
                 part.count,
                 false,

@@ -35,8 +35,8 @@ pub(super) struct CodedArea<'a> {
 /// The layer that `weights` may be only a part of.
 #[derive(Clone, Copy)]
 pub(super) struct PartOf {
-    /// All its rows.
-    pub(super) rows: usize,
+    /// Values of the result from one token to the next: in most layers all its rows.
+    pub(super) apart: usize,
     /// The row that the first one of `weights` is.
     pub(super) first: usize,
 }
@@ -144,8 +144,7 @@ impl CodedArea<'_> {
         panel: &[u8],
     ) {
         let first = self.tokens.start + token;
-        let x_stride = self.x.stride();
-        let x = self.x.data[first * x_stride..][..M * x_stride].as_ptr();
+        let (x, x_stride) = self.x.tokens(first, M);
         let blocks = self.weights.cols.div_ceil(C::BLOCK);
         let tiles = Tiles::<PANEL> {
             at: self.tiles::<N>(tile, apart),
@@ -164,7 +163,7 @@ impl CodedArea<'_> {
             }
             for (m, totals) in totals.iter().enumerate() {
                 let sums = isa.store(totals[n]);
-                let from = (first + m) * self.part_of.rows + self.part_of.first + row;
+                let from = (first + m) * self.part_of.apart + self.part_of.first + row;
                 // SAFETY: no other task has these tokens of these rows.
                 unsafe { self.finish.write(isa.float(), self.y, from, &sums[..count], &bias[..count]) };
             }

@@ -33,6 +33,8 @@ pub(super) struct FoursArea<'a> {
     pub(super) bias: Option<&'a Matrix<'a>>,
     pub(super) finish: &'a Finish<'a>,
     pub(super) y: &'a Output<'a>,
+    /// Values of the result from one token to the next.
+    pub(super) apart: usize,
     pub(super) rows: Range<usize>,
     pub(super) tokens: Range<usize>,
 }
@@ -117,10 +119,10 @@ impl FoursArea<'_> {
     /// `M` of the tokens.
     #[inline(always)]
     fn part<L: Lines, const M: usize>(&self, isa: L, sixteen: Sixteen, row: usize, token: usize) {
-        let (first, stride) = (self.tokens.start + token, self.x.stride());
-        let x = self.x.data[first * stride..][..M * stride].as_ptr();
+        let first = self.tokens.start + token;
+        let x = self.x.tokens(first, M);
         // SAFETY: there are sixteen rows and M tokens, each of all blocks.
-        let totals = unsafe { accumulate::<L, M>(isa, sixteen, (x, stride), self.blocks(), token == 0) };
+        let totals = unsafe { accumulate::<L, M>(isa, sixteen, x, self.blocks(), token == 0) };
         let count = ROWS.min(self.rows.end - row);
         let mut bias = [0.0; ROWS];
         if let Some(matrix) = self.bias {
@@ -128,7 +130,7 @@ impl FoursArea<'_> {
         }
         for (m, totals) in totals.iter().enumerate() {
             let sums = isa.store(*totals);
-            let from = (first + m) * self.weights.rows + row;
+            let from = (first + m) * self.apart + row;
             // SAFETY: no other task has these tokens of these rows.
             unsafe { self.finish.write(isa.float(), self.y, from, &sums[..count], &bias[..count]) };
         }
@@ -161,7 +163,7 @@ impl FoursArea<'_> {
             }
             let data = &tiles[..rows.div_ceil(ROWS) * tile_bytes];
             let weights = &Matrix { layout: Layout::Tiles(TILES), rows, cols, data, scales: &[] };
-            let part_of = PartOf { rows: self.weights.rows, first: from };
+            let part_of = PartOf { apart: self.apart, first: from };
             let Self { x, bias, finish, y, .. } = *self;
             let tokens = self.tokens.clone();
             CodedArea { x, weights, packing: TILES, bias, finish, y, part_of, rows: 0..rows, tokens }.run(isa);

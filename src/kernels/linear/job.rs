@@ -18,14 +18,33 @@ pub(in super::super) struct Layer<'a> {
     pub(super) finish: Finish<'a>,
 }
 
+/// Values from one token to the next.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Apart {
+    /// In what goes in.
+    pub(in super::super) x: usize,
+    /// In the result.
+    pub(in super::super) y: usize,
+}
+
 impl Layer<'_> {
     /// Writes these rows of the result for these tokens.
-    fn run(&self, isa: Isa, x: &[f32], coded: &Coded, y: &Output, rows: Range<usize>, tokens: Range<usize>) {
+    #[allow(clippy::too_many_arguments, reason = "the state of the loops around it")]
+    fn run(
+        &self,
+        isa: Isa,
+        x: &[f32],
+        coded: &Coded,
+        y: &Output,
+        apart: Apart,
+        rows: Range<usize>,
+        tokens: Range<usize>,
+    ) {
         let Self { weights, bias, finish } = self;
         let bias = bias.as_ref();
         match weights.layout {
-            Layout::Rows(_) | Layout::Mxfp4(Mxfp4 { coded: false, .. }) => {
-                isa.run(PlainArea { x, weights, bias, finish, y, rows, tokens });
+            Layout::Rows(_) | Layout::Fp8(_) | Layout::Mxfp4(Mxfp4 { coded: false, .. }) => {
+                isa.run(PlainArea { x, weights, bias, finish, y, apart, rows, tokens });
             }
             Layout::Tiles(_) | Layout::Mxfp4(_) | Layout::Scales => {
                 let block = coded_block(weights.layout);
@@ -34,13 +53,14 @@ impl Layer<'_> {
                 };
                 match weights.layout {
                     Layout::Mxfp4(mxfp4) => {
-                        run_lines(isa, FoursArea { x, weights, mxfp4, bias, finish, y, rows, tokens });
+                        let apart = apart.y;
+                        run_lines(isa, FoursArea { x, weights, mxfp4, bias, finish, y, apart, rows, tokens });
                     }
                     Layout::Tiles(packing) => {
-                        let part_of = PartOf { rows: weights.rows, first: 0 };
+                        let part_of = PartOf { apart: apart.y, first: 0 };
                         run_lines(isa, CodedArea { x, weights, packing, bias, finish, y, part_of, rows, tokens });
                     }
-                    Layout::Rows(_) | Layout::Scales => y.incomplete(),
+                    Layout::Rows(_) | Layout::Fp8(_) | Layout::Scales => y.incomplete(),
                 }
             }
         }
@@ -52,7 +72,7 @@ fn coded_block(layout: Layout) -> Option<usize> {
     match layout {
         Layout::Tiles(packing) => Some(packing.block()),
         Layout::Mxfp4(Mxfp4 { coded, .. }) => coded.then_some(mxfp4::BLOCK),
-        Layout::Rows(_) | Layout::Scales => None,
+        Layout::Rows(_) | Layout::Fp8(_) | Layout::Scales => None,
     }
 }
 
@@ -75,18 +95,19 @@ pub(in super::super) fn coded_bytes(layouts: impl Iterator<Item = Layout>, token
     bytes
 }
 
-/// Codes the activations for quantised layers into memory of [`coded_bytes`]: once for all that read them.
+/// Codes the activations for quantised layers, the first `cols` of each `apart` values, into memory of [`coded_bytes`]: once for all
+/// that read them.
 pub(in super::super) fn coded<'a>(
     isa: Isa,
     par: &dyn Parallel,
     x: &[f32],
-    cols: usize,
+    (cols, apart): (usize, usize),
     bytes: [usize; 2],
     memory: &'a mut [u8],
 ) -> Coded<'a> {
     let (wide, rest) = memory.split_at_mut(bytes[0]);
     let [wide, fine] = [(BLOCKS[0], wide), (BLOCKS[1], &mut rest[..bytes[1]])]
-        .map(|(block, memory)| (!memory.is_empty()).then(|| Activations::new(isa, par, block, x, cols, memory)));
+        .map(|(block, to)| (!to.is_empty()).then(|| Activations::new(isa, par, block, x, (cols, apart), to)));
     [wide, fine]
 }
 
@@ -96,6 +117,8 @@ pub(in super::super) struct Job<'a> {
     /// Of the first layer's results, before the second layer.
     pub(super) activation: Option<Activation>,
     pub(super) y: Output<'a>,
+    /// `None`: tokens lie one after another.
+    pub(super) apart: Option<Apart>,
 }
 
 impl<'a> Job<'a> {
@@ -106,7 +129,12 @@ impl<'a> Job<'a> {
         activation: Option<Activation>,
         y: Output<'a>,
     ) -> Self {
-        Self { layers: [Some(Layer { weights, bias, finish: Finish::Store }), None], activation, y }
+        Self { layers: [Some(Layer { weights, bias, finish: Finish::Store }), None], activation, y, apart: None }
+    }
+
+    /// The same, with tokens so far apart.
+    pub(in super::super) fn apart(self, apart: Apart) -> Self {
+        Self { apart: Some(apart), ..self }
     }
 
     /// The activation of one layer, multiplied by another.
@@ -121,7 +149,7 @@ impl<'a> Job<'a> {
         };
         let layers = [(gate, Finish::Store), (up, multiply)]
             .map(|((weights, bias), finish)| Some(Layer { weights, bias, finish }));
-        Self { layers, activation: Some(activation), y }
+        Self { layers, activation: Some(activation), y, apart: None }
     }
 
     pub(super) fn layers(&self) -> impl Iterator<Item = &Layer<'a>> {
@@ -139,9 +167,10 @@ impl<'a> Job<'a> {
     /// Writes these rows of the result for these tokens.
     pub(super) fn run(&self, isa: Isa, x: &[f32], coded: &Coded, rows: &Range<usize>, tokens: &Range<usize>) {
         for (i, layer) in self.layers().enumerate() {
-            layer.run(isa, x, coded, &self.y, rows.clone(), tokens.clone());
+            let apart = self.apart.unwrap_or(Apart { x: layer.weights.cols, y: layer.weights.rows });
+            layer.run(isa, x, coded, &self.y, apart, rows.clone(), tokens.clone());
             if let (0, Some(activation)) = (i, self.activation) {
-                let stride = self.rows();
+                let stride = apart.y;
                 isa.run(ActivateRows { activation, y: &self.y, stride, rows: rows.clone(), tokens: tokens.clone() });
             }
         }

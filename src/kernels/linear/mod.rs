@@ -11,10 +11,13 @@ mod coded;
 mod coded_tests;
 mod coding;
 mod cut;
+#[cfg(test)]
+mod eights_tests;
 mod finish;
 mod fours;
 #[cfg(test)]
 mod fours_tests;
+mod heads;
 mod job;
 mod parts;
 mod source;
@@ -27,6 +30,7 @@ use super::shared::{Output, Scratch};
 use super::{Isa, Layout, Matrix, Parallel};
 use cut::{Cut, counted};
 use finish::Finish;
+pub use heads::linear_heads;
 use job::Layer;
 pub(super) use job::{Coded, Job, coded, coded_bytes};
 pub(super) use parts::{Part, run_parts};
@@ -74,6 +78,7 @@ pub fn linear_many(isa: Isa, par: &dyn Parallel, x: &[f32], maps: &mut [Map]) {
             ],
             activation: None,
             y: Output::new(par, map.y),
+            apart: None,
         })
         .collect();
     run(isa, par, x, &jobs);
@@ -113,7 +118,7 @@ fn run(isa: Isa, par: &dyn Parallel, x: &[f32], jobs: &[Job]) {
         0 => [None; 2],
         all => {
             let memory = scratch.insert(Scratch::take(all.div_ceil(size_of::<f32>()))).bytes();
-            job::coded(isa, par, x, cols, bytes, memory)
+            job::coded(isa, par, x, (cols, cols), bytes, memory)
         }
     };
     par.run(cut.tasks(), &|task| {

@@ -3,8 +3,9 @@
 use std::marker::PhantomData;
 
 use super::super::Matrix;
+use super::super::fp8::Fp8;
 use super::super::mxfp4::{BLOCK, BLOCK_BYTES, Mxfp4, scale};
-use super::super::simd::{Element, Simd};
+use super::super::simd::{E4M3, Element, Simd};
 use super::tile::{Ahead, PANEL_COLS, Rows, accumulate, panel_cols};
 
 /// Rows of weights that are stored in one way, as a type: so that a kernel is compiled for each.
@@ -190,5 +191,112 @@ impl Source for Fours<'_> {
         let row_bytes = self.weights.cols / BLOCK * BLOCK_BYTES * self.mxfp4.step;
         let start = self.weights.data.as_ptr().wrapping_add(row * row_bytes + from / BLOCK * BLOCK_BYTES);
         Ahead::new::<N>(start, row_bytes, count / BLOCK * BLOCK_BYTES, times)
+    }
+}
+
+/// Eight-bit floats.
+#[derive(Clone, Copy)]
+pub(super) struct Eights<'a> {
+    weights: &'a Matrix<'a>,
+    fp8: Fp8,
+}
+
+impl<'a> Eights<'a> {
+    pub(super) fn new(weights: &'a Matrix<'a>, fp8: Fp8) -> Self {
+        Self { weights, fp8 }
+    }
+}
+
+impl Source for Eights<'_> {
+    #[inline(always)]
+    fn panel_cols(self) -> usize {
+        panel_cols(self.weights.cols, 16)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "the indices are also places in memory")]
+    unsafe fn sums<S: Simd, const M: usize, const N: usize>(
+        self,
+        simd: S,
+        x: Rows<f32>,
+        (row, apart): (usize, usize),
+        (from, count): (usize, usize),
+        stream: bool,
+    ) -> [[S::V; N]; M] {
+        let (cols, stride) = (self.weights.cols, apart * self.weights.cols);
+        let codes = self.weights.data[row * cols + from..][..(N - 1) * stride + count].as_ptr();
+        let mut sums = [[simd.splat(0.0); N]; M];
+        let mut at = 0;
+        // SAFETY: every access is below column `count` of a row of the slice, or of one of `x` that the caller vouches for; prefetches
+        // may lie anywhere.
+        unsafe {
+            while at < count {
+                let end = (at + self.fp8.alike(from + at)).min(count);
+                let mut scales = [simd.splat(0.0); N];
+                for n in 0..N {
+                    scales[n] = simd.splat(self.fp8.scale(self.weights.scales, row + n * apart, from + at));
+                    if stream {
+                        for line in (at..end).step_by(64) {
+                            simd.prefetch(codes.wrapping_add(n * stride + line + PREFETCH_BYTES));
+                        }
+                    }
+                }
+                while at + S::LANES <= end {
+                    let mut row = [simd.splat(0.0); M];
+                    for m in 0..M {
+                        row[m] = simd.load(x.at.add(m * x.stride + at));
+                    }
+                    for n in 0..N {
+                        let weight = simd.mul(simd.load_e4m3(codes.add(n * stride + at)), scales[n]);
+                        for m in 0..M {
+                            sums[m][n] = simd.mul_add(row[m], weight, sums[m][n]);
+                        }
+                    }
+                    at += S::LANES;
+                }
+                // A block is a whole number of registers; only the last may be cut short.
+                if at < end {
+                    let rest = end - at;
+                    for n in 0..N {
+                        let weight = simd.mul(E4M3::load_part(simd, codes.add(n * stride + at), rest), scales[n]);
+                        for m in 0..M {
+                            let x = simd.load_part(x.at.add(m * x.stride + at), rest);
+                            sums[m][n] = simd.mul_add(x, weight, sums[m][n]);
+                        }
+                    }
+                    at = end;
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn widen<S: Simd>(self, simd: S, row: usize, from: usize, to: &mut [f32]) {
+        let codes = self.weights.data[row * self.weights.cols + from..][..to.len()].as_ptr();
+        let mut at = 0;
+        while at < to.len() {
+            let end = (at + self.fp8.alike(from + at)).min(to.len());
+            let scale = simd.splat(self.fp8.scale(self.weights.scales, row, from + at));
+            while at < end {
+                let count = S::LANES.min(end - at);
+                // SAFETY: at + count is inside both slices.
+                unsafe {
+                    let to = to.as_mut_ptr().add(at);
+                    if count == S::LANES {
+                        simd.store(simd.mul(simd.load_e4m3(codes.add(at)), scale), to);
+                    } else {
+                        simd.store_part(simd.mul(E4M3::load_part(simd, codes.add(at), count), scale), to, count);
+                    }
+                }
+                at += count;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn ahead<const N: usize>(self, row: usize, from: usize, count: usize, times: usize) -> Ahead {
+        let start = self.weights.data.as_ptr().wrapping_add(row * self.weights.cols + from);
+        Ahead::new::<N>(start, self.weights.cols, count, times)
     }
 }

@@ -35,7 +35,9 @@ pub(crate) struct Activations<'a> {
     pub(crate) block: usize,
     /// Columns of a token.
     pub(crate) cols: usize,
-    /// Token after token.
+    /// Bytes from one token to the next.
+    stride: usize,
+    /// From the first token on.
     pub(crate) data: &'a [u8],
 }
 
@@ -45,37 +47,53 @@ impl<'a> Activations<'a> {
         tokens * row_bytes(block, cols)
     }
 
-    /// Codes `x`, rows of `cols` values, into `data` of [`bytes`](Self::bytes).
-    pub(crate) fn new(isa: Isa, par: &dyn Parallel, block: usize, x: &[f32], cols: usize, data: &'a mut [u8]) -> Self {
+    /// Codes the first `cols` of each `apart` values of `x` into `data` of [`bytes`](Self::bytes).
+    pub(crate) fn new(
+        isa: Isa,
+        par: &dyn Parallel,
+        block: usize,
+        x: &[f32],
+        (cols, apart): (usize, usize),
+        data: &'a mut [u8],
+    ) -> Self {
         let row_bytes = row_bytes(block, cols);
-        let tokens = x.len() / cols;
+        let tokens = x.len() / apart;
         let per_task = (TASK_VALUES / cols).max(1);
         let out = Output::new(par, data);
         par.run(tokens.div_ceil(per_task), &|task| {
             let from = task * per_task;
             let count = per_task.min(tokens - from);
-            let x = &x[from * cols..][..count * cols];
+            let x = &x[from * apart..][..count * apart];
             // SAFETY: every task has its own tokens.
             let to = unsafe { out.slice(from * row_bytes, count * row_bytes) };
-            isa.run(Rows { block, cols, x, to });
+            isa.run(Rows { block, cols, apart, x, to });
         });
-        Self { block, cols, data }
+        Self { block, cols, stride: row_bytes, data }
     }
 
     /// The activations of `count` tokens from `from` on.
     pub(crate) fn part(&self, from: usize, count: usize) -> Self {
-        Self { data: &self.data[from * self.stride()..][..count * self.stride()], ..*self }
+        Self { data: &self.data[from * self.stride..][..count * self.stride], ..*self }
     }
 
-    /// Bytes from one token to the next.
-    pub(crate) fn stride(&self) -> usize {
-        row_bytes(self.block, self.cols)
+    /// Every `step`th row, from `first` on.
+    pub(crate) fn every(&self, step: usize, first: usize) -> Self {
+        Self { data: &self.data[first * self.stride..], stride: step * self.stride, ..*self }
+    }
+
+    /// The place of `count` tokens from `from` on, and the bytes from one to the next.
+    #[inline(always)]
+    pub(crate) fn tokens(&self, from: usize, count: usize) -> (*const u8, usize) {
+        let bytes = (count - 1) * self.stride + row_bytes(self.block, self.cols);
+        (self.data[from * self.stride..][..bytes].as_ptr(), self.stride)
     }
 }
 
 struct Rows<'a> {
     block: usize,
     cols: usize,
+    /// Values from one row to the next.
+    apart: usize,
     x: &'a [f32],
     to: &'a mut [u8],
 }
@@ -84,7 +102,8 @@ impl Kernel for Rows<'_> {
     // Plain loops that the compiler turns into vectors: the same bits everywhere.
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) {
-        for (x, to) in self.x.chunks_exact(self.cols).zip(self.to.chunks_exact_mut(row_bytes(self.block, self.cols))) {
+        for (x, to) in self.x.chunks_exact(self.apart).zip(self.to.chunks_exact_mut(row_bytes(self.block, self.cols))) {
+            let x = &x[..self.cols];
             match self.block {
                 128 => row::<128>(x, to),
                 _ => row::<32>(x, to),

@@ -17,6 +17,8 @@ pub(super) mod narrow;
 pub(super) mod neon;
 pub(super) mod portable;
 
+use super::fp8::value;
+
 /// A kernel that can be compiled for any instruction set. Implementations mark `run` as `#[inline(always)]`.
 pub(super) trait Kernel {
     /// Does the work with the instructions that `simd` stands for.
@@ -71,6 +73,12 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// `from` is valid for reading `LANES` bytes.
     unsafe fn load_i8(self, from: *const u8) -> Self::V;
+
+    /// Reads `LANES` eight-bit floats (E4M3) and widens them, which is exact.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` bytes.
+    unsafe fn load_e4m3(self, from: *const u8) -> Self::V;
 
     /// What four-bit floats with this scale stand for.
     fn fours(self, scale: f32) -> Self::Fours;
@@ -177,6 +185,8 @@ pub(super) struct F16;
 pub(super) struct BF16;
 /// Signed bytes.
 pub(super) struct I8;
+/// Eight-bit floats.
+pub(super) struct E4M3;
 
 impl Element for F32 {
     const SIZE: usize = 4;
@@ -242,6 +252,22 @@ impl Element for I8 {
     }
 }
 
+impl Element for E4M3 {
+    const SIZE: usize = 1;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u8) -> S::V {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { simd.load_e4m3(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u8) -> f32 {
+        // SAFETY: the caller vouches for the element.
+        value(unsafe { from.read() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
@@ -284,6 +310,19 @@ mod tests {
             check_widening::<S, F16>(simd, isa);
             check_widening::<S, BF16>(simd, isa);
             check_widening::<S, I8>(simd, isa);
+            check_widening::<S, E4M3>(simd, isa);
+            let codes: Vec<u8> = (0..=u8::MAX).collect();
+            for from in (0..256).step_by(n) {
+                let mut out = [0.0_f32; 16];
+                // SAFETY: a register of either.
+                unsafe { simd.store(simd.load_e4m3(codes[from..].as_ptr()), out.as_mut_ptr()) };
+                for (out, code) in out.iter().zip(&codes[from..from + n]) {
+                    assert!(
+                        out.to_bits() == value(*code).to_bits() || out.is_nan() && value(*code).is_nan(),
+                        "{isa:?} {code:#x}"
+                    );
+                }
+            }
             for (round, scale) in [1.0, 0.125, f32::from_bits(1 << 22), 1e38].into_iter().enumerate() {
                 let block: [u8; 16] = std::array::from_fn(|i| (i * 17 + round * 5 + i / 3) as u8);
                 let fours = simd.fours(scale);

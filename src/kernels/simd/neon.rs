@@ -102,6 +102,23 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_e4m3(self, from: *const u8) -> float32x4_t {
+        // SAFETY: see above; the word is the four bytes.
+        unsafe {
+            let bytes = vreinterpret_u8_u32(vdup_n_u32(from.cast::<u32>().read_unaligned()));
+            let codes = vmovl_u16(vget_low_u16(vmovl_u8(bytes)));
+            let magnitude = vandq_u32(codes, vdupq_n_u32(0x7f));
+            let scaled = vmulq_f32(
+                vreinterpretq_f32_u32(vshlq_n_u32::<20>(magnitude)),
+                vreinterpretq_f32_u32(vdupq_n_u32(0x7b80_0000)),
+            );
+            let special = vandq_u32(vceqq_u32(magnitude, vdupq_n_u32(0x7f)), vdupq_n_u32(0x7fc0_0000));
+            let sign = vshlq_n_u32::<24>(vandq_u32(codes, vdupq_n_u32(0x80)));
+            vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(scaled), vorrq_u32(special, sign)))
+        }
+    }
+
+    #[inline(always)]
     fn fours(self, scale: f32) -> f32 {
         scale
     }

@@ -1,5 +1,6 @@
 //! Plain Rust, four lanes in an array: the reference, and what runs where nothing better is known.
 
+use super::super::fp8::value;
 use super::super::mxfp4::VALUES;
 use super::narrow::{widen_bf16, widen_f16};
 use super::{Element, Simd};
@@ -69,6 +70,12 @@ impl Simd for Portable {
     unsafe fn load_i8(self, from: *const u8) -> Lanes {
         // SAFETY: the caller vouches for four bytes.
         Lanes(unsafe { from.cast::<[i8; 4]>().read() }.map(f32::from))
+    }
+
+    #[inline(always)]
+    unsafe fn load_e4m3(self, from: *const u8) -> Lanes {
+        // SAFETY: the caller vouches for four bytes.
+        Lanes(unsafe { from.cast::<[u8; 4]>().read() }.map(value))
     }
 
     #[inline(always)]

@@ -11,7 +11,11 @@ use crate::error::Result;
 pub(super) const DOTS1: Architecture =
     Architecture { model_type: "dots1", name: "Dots1ForCausalLM", covers: "dots.llm1", honours: &[], family };
 
-/// Layers from `max_window_layers` on slide. How many experts there are and who passes them has no default.
+/// How many experts there are and who passes them has no default.
+const EXPERTS: experts::Defaults =
+    experts::Defaults { numbers: None, inner: 1408, groups: [1, 1], normalise: false, scale: 1.0 };
+
+/// Layers from `max_window_layers` on slide.
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     f.silu_only()?;
     if !f.has("num_key_value_heads") {
@@ -23,7 +27,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     c.windows = windows(f, c.layers, sliding_window(f, 4096)?, |layer| layer >= first)?;
     Ok(Arc::new(Glm4Moe {
         head_norms: true,
-        experts: Experts::deepseek(f, false, None)?,
+        experts: Experts::deepseek(f, &EXPERTS)?,
         dense: f.integer("first_k_dense_replace", 0..=experts::MAX_NUMBER)?.unwrap_or(0),
     }))
 }

@@ -28,6 +28,9 @@ pub(super) struct Glm4Moe {
     pub dense: usize,
 }
 
+const EXPERTS: experts::Defaults =
+    experts::Defaults { numbers: Some([128, 8, 1]), inner: 1408, groups: [1, 1], normalise: true, scale: 1.0 };
+
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     f.silu_only()?;
     no_window(f, c)?;
@@ -40,7 +43,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     c.qkv_bias = f.flag("attention_bias")?.unwrap_or(false);
     Ok(Arc::new(Glm4Moe {
         head_norms: f.flag("use_qk_norm")?.unwrap_or(false),
-        experts: Experts::deepseek(f, true, Some([128, 8, 1]))?,
+        experts: Experts::deepseek(f, &EXPERTS)?,
         dense: f.integer("first_k_dense_replace", 0..=experts::MAX_NUMBER)?.unwrap_or(1),
     }))
 }

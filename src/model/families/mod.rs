@@ -1,6 +1,8 @@
 //! The families, one file each: what their config keys default to, and what one block computes.
 
 mod cohere;
+mod deepseek_v2;
+mod deepseek_v3;
 mod dots1;
 mod ernie;
 mod ernie_moe;
@@ -9,6 +11,7 @@ mod gemma2;
 mod gemma3;
 mod glm4;
 mod glm4_moe;
+mod glm4_moe_lite;
 mod gpt_neox;
 mod gpt_oss;
 mod granite;
@@ -35,7 +38,8 @@ mod smollm3;
 mod starcoder2;
 
 use super::{
-    Architecture, Family, Fields, Layer, ModelConfig, activation, config, experts, family, layers, plain, rope,
+    Architecture, Family, Fields, Layer, ModelConfig, activation, config, experts, family, fp8, latent, layers, plain,
+    rope,
 };
 
 pub(super) use llama::Llama;
@@ -46,6 +50,8 @@ pub(super) use mistral::MINISTRAL;
 pub(crate) static ARCHITECTURES: &[Architecture] = &[
     cohere::COHERE,
     cohere::COHERE2,
+    deepseek_v2::DEEPSEEK_V2,
+    deepseek_v3::DEEPSEEK_V3,
     dots1::DOTS1,
     ernie::ERNIE4_5,
     ernie_moe::ERNIE4_5_MOE,
@@ -55,6 +61,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     glm4::GLM,
     glm4::GLM4,
     glm4_moe::GLM4_MOE,
+    glm4_moe_lite::GLM4_MOE_LITE,
     gpt_neox::GPT_NEOX,
     granite::GRANITE,
     granite::GRANITE_MOE,

@@ -139,6 +139,26 @@ pub(crate) fn query_growth(config: Fields, max_positions: usize) -> Result<(f32,
     Ok((parameters.growth()? as f32, original as f32))
 }
 
+/// What scores are multiplied by besides, in a rotation with `mscale_all_dim` (`DeepSeek` V2): `YaRN`'s factor for all values of a head,
+/// of queries and of keys. The [rotation](Rope)'s own factor is divided by it.
+pub(crate) fn score_factor(config: Fields, defaults: RopeDefaults) -> Result<f64> {
+    let parameters = Parameters::new(config, defaults)?;
+    if parameters.kind()? == Kind::Default || parameters.is_true(&MSCALE_ALL) != Some(true) {
+        return Ok(1.0);
+    }
+    let (factor, all) = (parameters.required(&FACTOR, MAX_FACTOR)?, parameters.number(&MSCALE_ALL)?.unwrap_or(0.0));
+    let scale = temperature(factor, all);
+    if !(scale * scale).is_finite() {
+        return Err(parameters.wrong(&MSCALE_ALL, "such that scores stay finite"));
+    }
+    Ok(scale * scale)
+}
+
+/// `YaRN`'s factor on queries and on keys.
+fn temperature(factor: f64, m: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 }
+}
+
 fn original_positions(parameters: &Parameters, max_positions: usize) -> Result<f64> {
     Ok(parameters.original(MAX_POSITIONS)?.unwrap_or(max_positions as f64))
 }
@@ -251,7 +271,7 @@ fn attention_factor(parameters: &Parameters, factor: f64) -> Result<f64> {
     if let Some(given) = parameters.positive_or_null(&ATTENTION, MAX_FACTOR)? {
         return Ok(given);
     }
-    let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+    let scale = |m: f64| temperature(factor, m);
     // Each counts only beside the other.
     if !(parameters.is_true(&MSCALE) == Some(true) && parameters.is_true(&MSCALE_ALL) == Some(true)) {
         return Ok(scale(1.0));

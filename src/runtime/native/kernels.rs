@@ -87,6 +87,31 @@ impl Kernel for Project {
     }
 }
 
+pub(super) struct ProjectHeads {
+    heads: Vec<Weights>,
+    /// Values of a head of what goes in, and of what comes out.
+    widths: (usize, usize),
+    shared: Shared,
+}
+
+impl ProjectHeads {
+    pub(super) fn new(op: &op::ProjectHeads, shared: Shared) -> Result<Self> {
+        let heads = op.heads.iter().map(|head| shared.linear(head)).collect::<Result<_>>()?;
+        Ok(Self { heads, widths: op::ProjectHeads::widths(op.x, &op.heads), shared })
+    }
+}
+
+impl Kernel for ProjectHeads {
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (x, (width, out_width)) = (context.f32(0)?, self.widths);
+        let out = context.output(0, x.len() / (self.heads.len() * width), self.heads.len() * out_width)?;
+        let heads: Vec<Matrix> = self.heads.iter().map(|head| head.matrices().0).collect();
+        let pool = context.pool(self.shared.threads);
+        kernels::linear_heads(self.shared.isa, &pool, x, width, &heads, out);
+        pool.finish()
+    }
+}
+
 pub(super) struct Qkv {
     linears: [Weights; 3],
     shared: Shared,
@@ -324,10 +349,9 @@ impl Kernel for Attend {
         let batch = unsafe { Batch::from_address(address) }.ok_or_else(|| err!(Internal, "no batch"))?;
         let s = &self.shape;
         // SAFETY: this is the one attention node of its layer.
-        let mut segments = unsafe { batch.rows(self.kept, s.kv_heads, s.head_dim) }?;
-        let width = s.heads * s.head_dim;
-        let rows = q.len() / width;
-        let out = context.output(0, rows, width)?;
+        let mut segments = unsafe { batch.rows(self.kept, s) }?;
+        let rows = q.len() / (s.heads * s.head_dim);
+        let out = context.output(0, rows, s.heads * s.value_dim())?;
         // Layers without rotation may stand beside others that have one.
         let (cos, sin) = match batch.angles.get(self.rope) {
             _ if s.rotary_pairs == 0 => (&[][..], &[][..]),

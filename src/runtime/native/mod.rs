@@ -25,7 +25,8 @@ use crate::runtime::process::status::check;
 use crate::runtime::run::session::c_string;
 use crate::weights::WeightTable;
 use kernels::{
-    Attend, Elementwise, Embed, Experts, Gated, LogitRows, Normalise, Project, Qkv, SigmoidGate, SplitHeads,
+    Attend, Elementwise, Embed, Experts, Gated, LogitRows, Normalise, Project, ProjectHeads, Qkv, SigmoidGate,
+    SplitHeads,
 };
 use recurrent::{GatedDelta, ShortConv};
 use shared::Shared;
@@ -116,6 +117,7 @@ impl Nodes for Native {
             Op::Multiply(op) => Box::new(Elementwise::multiply(op, shared)),
             Op::Norm(op) => Box::new(Normalise::new(op, shared)?),
             Op::Project(op) => Box::new(Project::new(op, shared)?),
+            Op::ProjectHeads(op) => Box::new(ProjectHeads::new(op, shared)?),
             Op::Qkv(op) => Box::new(Qkv::new(op, shared)?),
             Op::LogitRows(op) => Box::new(LogitRows::new(op)),
             Op::Scale(op) => Box::new(Elementwise::scale(op, shared)),

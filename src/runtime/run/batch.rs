@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::error::{Result, err};
 use crate::kept::{Parts, Place, RowsPlace, StateRun};
-use crate::kernels::{AttentionSegment, RowType, StateSegment};
+use crate::kernels::{AttentionSegment, AttentionShape, RowType, StateSegment};
 use crate::runtime::device::cache::DeviceCache;
 
 /// One request's rows in a run.
@@ -101,8 +101,7 @@ impl Batch<'_> {
     pub(in crate::runtime) unsafe fn rows(
         &self,
         kept: usize,
-        kv_heads: usize,
-        head_dim: usize,
+        shape: &AttentionShape,
     ) -> Result<Vec<AttentionSegment<'_>>> {
         self.segments
             .iter()
@@ -111,12 +110,12 @@ impl Batch<'_> {
                 let Some(Place::Rows(place)) = segment.places.get(kept) else { return Err(misfit()) };
                 let RowsPlace { capacity, origin: first, .. } = *place;
                 let [keys, values] = place.halves();
-                let half = kv_heads * capacity * segment.kind.bytes(head_dim);
-                let fits = keys.len() == half && values.len() == half && keys.end <= values.start;
+                let wanted = shape.kept_widths().map(|width| shape.kv_heads * capacity * segment.kind.bytes(width));
+                let fits = [keys.len(), values.len()] == wanted && keys.end <= values.start;
                 if !fits || values.end > segment.len || segment.position + segment.tokens > first + capacity {
                     return Err(misfit());
                 }
-                // SAFETY: in bounds as just checked; the segment borrows the cache exclusively, and the two halves of
+                // SAFETY: in bounds as just checked; the segment borrows the cache exclusively, and the two parts of
                 // the layer, which nobody else touches during this node, do not overlap.
                 let (keys, values) = unsafe {
                     let part =

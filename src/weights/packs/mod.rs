@@ -18,7 +18,7 @@ use super::checkpoint::OnEvent;
 use super::mapping::{Mapping, Scratch};
 use super::{MappedTensor, WeightTable};
 use crate::error::{ErrorKind, Result};
-use crate::graph::{Format, Weight};
+use crate::graph::Weight;
 use crate::kernels::{Layout, Packing};
 use pack::Pack;
 use quantise::Target;
@@ -38,7 +38,7 @@ pub(crate) fn packed(
     on: &mut OnEvent<'_>,
 ) -> Result<WeightTable> {
     let (numbers, fours): (Vec<&Weight>, Vec<&Weight>) =
-        wanted.iter().copied().partition(|weight| weight.format == Format::Numbers);
+        wanted.iter().copied().partition(|weight| weight.is_made_of_numbers());
     let is_made = |weight: &&Weight| packing.is_some() || weight.is_gathered();
     let made: Vec<&Weight> = numbers.into_iter().filter(is_made).collect();
     if !made.is_empty() {

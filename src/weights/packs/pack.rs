@@ -30,6 +30,8 @@ pub(super) struct Pack<'a> {
 pub(super) struct PackedTensor<'a> {
     pub name: &'a str,
     pub source: &'a MappedTensor,
+    /// The source's scales, if they are apart.
+    pub scales: Option<&'a MappedTensor>,
     pub layout: Layout,
     /// As kernels read it, where a vector is one row.
     pub rows: usize,
@@ -56,7 +58,8 @@ impl<'a> Pack<'a> {
             let (rows, cols) = if let [values] = *weight.shape { (1, values) } else { (source.rows, source.cols) };
             let end = layout.bytes(rows, cols).and_then(|bytes| at.checked_add(bytes));
             let end = end.ok_or_else(|| err!(OutOfRange, "tensor `{name}` is larger than any memory"))?;
-            tensors.push(PackedTensor { name, source, layout, rows, cols, bytes: at..end });
+            let scales = weight.scales.as_ref().and_then(|scales| table.get(&scales.name));
+            tensors.push(PackedTensor { name, source, scales, layout, rows, cols, bytes: at..end });
             at = end;
         }
         let packing = packing.map_or("exact", Packing::name);

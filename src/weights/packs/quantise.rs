@@ -164,7 +164,14 @@ impl<'a> Piece<'a> {
         };
         let Layout::Tiles(packing) = self.tensor.layout else { return target.write(bytes, self.to.start) };
         // Codes would make a plausible number of it, which nobody could tell from a sound one.
-        if matches!(source.layout, Layout::Rows(dtype) if !all_finite(bytes, dtype)) {
+        let scales = self.tensor.scales.map_or(&[][..], |scales| scales.matrix().data);
+        let finite = match source.layout {
+            Layout::Rows(dtype) => all_finite(bytes, dtype),
+            // Of these the code of ones is no number.
+            Layout::Fp8(_) => all_finite(scales, Dtype::F32) && bytes.iter().all(|code| code & 0x7f != 0x7f),
+            _ => true,
+        };
+        if !finite {
             bail!(
                 Malformed,
                 "tensor `{}` has a value that is not finite, which no quantised weight can be: mend the checkpoint, or load it exact",
@@ -173,8 +180,8 @@ impl<'a> Piece<'a> {
         }
         reserve(packed, self.to.len(), "a piece of quantised weights")?;
         packed.resize(self.to.len(), 0);
-        let matrix =
-            Matrix { layout: source.layout, rows: self.rows.len(), cols: source.cols, data: bytes, scales: &[] };
+        let layout = source.layout.from_row(self.rows.start);
+        let matrix = Matrix { layout, rows: self.rows.len(), cols: source.cols, data: bytes, scales };
         pack(Isa::detect(), packing, &matrix, 0..self.rows.len(), packed);
         target.write(packed, self.to.start)
     }

@@ -1,5 +1,6 @@
 //! The cases: what a model file would say, and the same in f64.
 
+mod latents;
 mod parts;
 
 use super::reference::{
@@ -60,7 +61,10 @@ const ACTIVATIONS: [Activation; 6] = [
 
 /// Every case.
 pub(super) fn all() -> Vec<Case> {
-    [elementwise(), norms(), attentions(), layers_of_experts(), parts()].into_iter().flatten().collect()
+    [elementwise(), norms(), attentions(), latents::latents(), layers_of_experts(), parts()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn elementwise() -> Vec<Case> {
@@ -268,6 +272,7 @@ pub(super) fn usual(at: usize) -> Attention {
         head_dim: HEAD_DIM,
         rotary_pairs: HEAD_DIM / 2,
         rotation: Rotation::Halves,
+        latent: None,
         scale: 0.25,
         window: None,
         soft_cap: None,

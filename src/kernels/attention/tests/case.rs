@@ -36,6 +36,7 @@ impl Case {
             rotary_pairs,
             scale: 1.0 / (head_dim as f32).sqrt(),
             rotation: Rotation::Halves,
+            latent: None,
             window: None,
             soft_cap: None,
             head_norm: None,
@@ -123,11 +124,25 @@ impl Case {
         self
     }
 
+    /// Whose keys are latents of so many values and what is rotated behind them.
+    pub(super) fn with_latent(mut self, latent: usize) -> Self {
+        let AttentionShape { kv_heads, head_dim, .. } = self.shape;
+        let behind = head_dim - latent;
+        (self.shape.latent, self.shape.rotary_pairs) = (Some(latent), behind / 2);
+        self.k.truncate(self.tokens * kv_heads * latent);
+        self.v.truncate(self.tokens * kv_heads * behind);
+        self.angles();
+        self
+    }
+
     pub(super) fn cache(&self) -> Cache {
         let capacity = self.tokens + 3;
         // What was never written must never be read: NaNs of every type.
-        let rows = vec![0xff; self.shape.kv_heads * capacity * self.kind.bytes(self.shape.head_dim) + 1];
-        Cache { keys: rows.clone(), values: rows, from: 0, capacity, first: 0, position: 0 }
+        let [keys, values] = self
+            .shape
+            .kept_widths()
+            .map(|width| vec![0xff; self.shape.kv_heads * capacity * self.kind.bytes(width) + 1]);
+        Cache { keys, values, from: 0, capacity, first: 0, position: 0 }
     }
 
     /// What is left of a cache when the tokens before `first` are let go of, with room for `more`.
@@ -156,8 +171,15 @@ impl Case {
 
     /// The heads as they are computed, in f64.
     pub(super) fn exact(&self) -> Heads {
-        let AttentionShape { kv_heads, head_dim, .. } = self.shape;
+        let AttentionShape { kv_heads, head_dim, latent, .. } = self.shape;
         let norm = self.norms.as_ref().map(|norms| &norms.1);
+        if let Some(latent) = latent {
+            let values: Vec<Vec<f64>> =
+                self.k.chunks(latent).map(|k| k.iter().map(|k| f64::from(*k)).collect()).collect();
+            let behind = self.v.chunks(head_dim - latent).enumerate().map(|(i, k)| self.head(k, i / kv_heads, None));
+            let keys = values.iter().zip(behind).map(|(first, second)| [first.clone(), second].concat()).collect();
+            return [keys, values];
+        }
         let keys = self.k.chunks(head_dim).enumerate().map(|(i, k)| self.head(k, i / kv_heads, norm)).collect();
         let values = self.v.chunks(head_dim).map(|v| v.iter().map(|v| f64::from(*v)).collect()).collect();
         [keys, values]
@@ -165,12 +187,20 @@ impl Case {
 
     /// The heads as a full cache holds them.
     pub(super) fn kept(&self, cache: &Cache) -> Heads {
-        let AttentionShape { kv_heads, head_dim, .. } = self.shape;
-        let bytes = self.kind.bytes(head_dim);
-        [&cache.keys, &cache.values].map(|rows| {
+        let AttentionShape { kv_heads, latent, .. } = self.shape;
+        let of = |rows: &[u8], width: usize| -> Vec<Vec<f64>> {
+            let bytes = self.kind.bytes(width);
             let row = |i: usize| &rows[cache.from + (i % kv_heads * cache.capacity + i / kv_heads) * bytes..][..bytes];
             (0..self.tokens * kv_heads).map(|i| decode(self.kind, row(i))).collect()
-        })
+        };
+        let [first, second] = self.shape.kept_widths();
+        let [keys, values] = [of(&cache.keys, first), of(&cache.values, second)];
+        match latent {
+            None => [keys, values],
+            Some(_) => {
+                [keys.iter().zip(&values).map(|(latent, behind)| [&latent[..], behind].concat()).collect(), keys]
+            }
+        }
     }
 
     /// Everything in f64, one score at a time.
@@ -181,7 +211,9 @@ impl Case {
         for token in 0..self.tokens {
             for head in 0..heads {
                 let q = &self.q[(token * heads + head) * head_dim..][..head_dim];
-                let q = self.head(q, token, norms.map(|n| &n.0));
+                let (passing, rotated) = q.split_at(self.shape.latent.unwrap_or(0));
+                let rotated = self.head(rotated, token, norms.map(|n| &n.0));
+                let q = [passing.iter().map(|q| f64::from(*q)).collect(), rotated].concat();
                 let kv_head = head / (heads / kv_heads);
                 let from = match window {
                     None => 0,
@@ -197,7 +229,7 @@ impl Case {
                 let largest = scores.iter().copied().chain(sink).fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
                 let sum = weights.iter().sum::<f64>() + sink.map_or(0.0, |sink| (sink - largest).exp());
-                let mut mean = vec![0.0; head_dim];
+                let mut mean = vec![0.0; self.shape.value_dim()];
                 for (t, weight) in weights.iter().enumerate() {
                     for (mean, value) in mean.iter_mut().zip(&values[(from + t) * kv_heads + kv_head]) {
                         *mean += weight / sum * value;
@@ -308,8 +340,9 @@ pub(super) fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut 
             .collect()
     };
     let q = pack(|c| &c.q, heads * head_dim);
-    let k = pack(|c| &c.k, kv_heads * head_dim);
-    let v = pack(|c| &c.v, kv_heads * head_dim);
+    let [key, value] = case.shape.kept_widths();
+    let k = pack(|c| &c.k, kv_heads * key);
+    let v = pack(|c| &c.v, kv_heads * value);
     let cos = pack(|c| &c.cos, rotary_pairs);
     let sin = pack(|c| &c.sin, rotary_pairs);
     let temperature: Vec<f32> = parts
@@ -329,7 +362,7 @@ pub(super) fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut 
         sinks: case.sinks.as_ref().map(Stored::matrix),
         temperature: case.temperature.is_some().then_some(&temperature),
     };
-    let mut out = vec![f32::NAN; q.len()];
+    let mut out = vec![f32::NAN; q.len() / head_dim * case.shape.value_dim()];
     let mut segments: Vec<AttentionSegment> = parts
         .iter_mut()
         .map(|(case, cache, tokens)| AttentionSegment {
@@ -348,7 +381,7 @@ pub(super) fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut 
         .iter_mut()
         .map(|(_, cache, tokens)| {
             cache.position += *tokens;
-            let (own, others) = rest.split_at(*tokens * heads * head_dim);
+            let (own, others) = rest.split_at(*tokens * heads * case.shape.value_dim());
             rest = others;
             own.to_vec()
         })

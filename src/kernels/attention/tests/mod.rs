@@ -46,6 +46,20 @@ fn every_option_agrees_with_f64() {
     }
 }
 
+#[test]
+fn latents_agree_with_f64() {
+    for (isa, kind) in everywhere() {
+        for (latent, behind) in [(20, 6), (32, 16), (33, 2), (5, 10), (64, 8)] {
+            for (heads, kv_heads) in [(1, 1), (7, 1), (40, 1), (6, 2)] {
+                let case = || Case::new(heads, kv_heads, latent + behind, 70, 31).with_latent(latent).kept_as(kind);
+                case().check(isa);
+                case().interleaved().with_temperature().check(isa);
+            }
+        }
+        Case::new(3, 1, 22, CHUNK + 100, 32).with_latent(16).interleaved().kept_as(kind).check(isa);
+    }
+}
+
 /// A sink far above all scores takes nearly everything, one far below nothing.
 #[test]
 fn sinks_may_be_far_from_the_scores() {
@@ -114,6 +128,10 @@ fn the_way_a_prompt_is_cut_leaves_the_bits() {
             Case::new(4, 2, 24, CHUNK + 130, 14).with_all(CHUNK),
             Case::new(4, 4, 10, 140, 11).in_chunks(33),
             Case::new(4, 2, 24, CHUNK + 130, 14).with_all(1).in_chunks(100),
+            Case::new(40, 1, 26, 140, 27).with_latent(20),
+            Case::new(4, 1, 12, CHUNK + 130, 28).with_latent(8).interleaved(),
+            // Heads enough for tasks of their own.
+            Case::new(72, 1, 80, 200, 29).with_latent(64),
         ];
         for case in cases {
             let case = case.kept_as(kind);
@@ -158,10 +176,12 @@ impl Parallel for Threads2 {
 #[test]
 fn sequences_in_one_call_have_the_bits_of_each_alone() {
     for (isa, kind) in everywhere() {
-        let cases = [(40, 14), (1, 15), (CHUNK + 20, 16), (7, 17)]
-            .map(|(tokens, seed)| Case::new(6, 2, 32, tokens, seed).kept_as(kind));
-        let alone = cases.each_ref().map(|case| case.whole(isa));
-        for threads in [1, 3] {
+        for (latent, threads) in [(false, 1), (false, 3), (true, 1), (true, 3)] {
+            let cases = [(40, 14), (1, 15), (CHUNK + 20, 16), (7, 17)].map(|(tokens, seed)| {
+                let case = Case::new(6, 2, 32, tokens, seed).kept_as(kind);
+                if latent { case.with_latent(20) } else { case }
+            });
+            let alone = cases.each_ref().map(|case| case.whole(isa));
             let mut caches = cases.each_ref().map(Case::cache);
             let mut outs = vec![Vec::new(); cases.len()];
             // All but the last token of each, then the last: a mixed prompt and a pure decode step.
@@ -194,15 +214,25 @@ fn a_bad_value_reaches_no_earlier_token() {
         let unharmed = 71 * 4 * 18;
         assert_eq!(bits(&bad[..unharmed]), bits(&good[..unharmed]), "{isa:?}");
         assert!(bad[unharmed].is_nan(), "{isa:?}");
+
+        let mut case = Case::new(4, 1, 18, 90, 18).with_latent(12).kept_as(kind);
+        let good = case.whole(isa);
+        case.k[71 * 12] = f32::NAN;
+        case.v[80 * 6] = f32::NAN;
+        let (bad, unharmed) = (case.whole(isa), 71 * 4 * 12);
+        assert_eq!(bits(&bad[..unharmed]), bits(&good[..unharmed]), "{isa:?}");
+        assert!(bad[unharmed..].iter().all(|x| x.is_nan()), "{isa:?}");
     }
 }
 
 #[test]
 fn rows_may_lie_at_any_address() {
     for (isa, kind) in everywhere() {
-        let case = Case::new(4, 2, 18, 90, 20).kept_as(kind);
-        let mut cache = Cache { from: 1, ..case.cache() };
-        assert_eq!(bits(&case.step(isa, &Serial, &mut cache, 90)), bits(&case.whole(isa)), "{isa:?} {kind:?}");
+        for case in [Case::new(4, 2, 18, 90, 20), Case::new(4, 2, 18, 90, 20).with_latent(12)] {
+            let case = case.kept_as(kind);
+            let mut cache = Cache { from: 1, ..case.cache() };
+            assert_eq!(bits(&case.step(isa, &Serial, &mut cache, 90)), bits(&case.whole(isa)), "{isa:?} {kind:?}");
+        }
     }
 }
 

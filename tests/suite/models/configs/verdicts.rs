@@ -93,6 +93,16 @@ pub(super) const REFUSED: &[&str] = &[
     "topk_group 0 with {'num_experts_per_tok': 2}",
     // More experts of a token than its groups hold: transformers takes some that are out.
     "dots1: num_experts_per_tok 5",
+    "deepseek_v2: num_experts_per_tok 5",
+    // Version 5 does not read it, and the first one of the family's own code does.
+    "moe_layer_freq 2",
+    "deepseek_v2: head_dim 0",
+    "deepseek_v3: head_dim 0",
+    // What is no `sparse` it takes for an MLP, and more layers than there are for nothing.
+    "mlp_layer_types ['other', 'other', 'other']",
+    "mlp_layer_types ['sparse', 'sparse', 'sparse', 'sparse']",
+    "deepseek_v3: num_experts_per_tok 5",
+    "glm4_moe_lite: num_experts_per_tok 5",
     "glm4_moe: num_experts_per_tok 5",
     "num_experts_per_tok 8",
     "glm4_moe: no num_experts_per_tok",
