@@ -10,6 +10,7 @@
 //! config.json and reads the checkpoint's tensors where they lie in the mapped files. A shard is immutable and shared;
 //! a request is mutable and owned. And every partition of a model computes the same bits as the whole.
 
+mod chat;
 pub mod engine;
 mod error;
 mod ffi;
@@ -40,6 +41,7 @@ pub mod c_interface {
     };
 }
 
+pub use chat::ChatMessage;
 pub use engine::{
     AuditedFile, Beyond, Boundary, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate,
     FileState, Frame, FrameOptions, FramePart, FramePieces, Input, KvType, Logits, ModelInfo, OnProgress, Output,
@@ -51,4 +53,4 @@ pub use generation::{Finish, Generated, Generation, GenerationCancel, Generation
 pub use runtime::{Runtime, RuntimeOptions};
 pub use sampler::{Bias, Constraint, Sampler, SamplerOptions};
 pub use source::{Fetch, NetworkOptions, SourceOptions};
-pub use tokenizer::{ChatMessage, TextStream, Tokenizer};
+pub use tokenizer::{TextStream, Tokenizer};

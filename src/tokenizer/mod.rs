@@ -3,10 +3,8 @@
 //! The files are data: nothing in them runs as code. A [`Tokenizer`] needs no weights and no shard.
 
 mod added;
-mod chat;
 mod files;
 mod growth;
-mod jinja;
 mod memory;
 mod patterns;
 mod pieces;
@@ -22,7 +20,6 @@ use std::sync::OnceLock;
 
 use tokenizers::Decoder;
 
-pub use self::chat::ChatMessage;
 pub use self::stream::TextStream;
 
 use self::added::Listed;
@@ -31,6 +28,7 @@ use self::pieces::Pieces;
 use self::special::{Special, Tokens};
 use self::stages::Stages;
 use self::stream::State;
+use crate::chat::{self, ChatMessage};
 use crate::error::{Error, Result, Site, bail, err};
 use crate::source::{Folder, ModelFiles, OnTransfer, Transfer, names};
 

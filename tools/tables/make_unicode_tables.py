@@ -1,4 +1,4 @@
-"""Writes src/tokenizer/jinja/string/tables.rs: what Python's `str` knows of characters and Rust's standard library does not.
+"""Writes src/chat/jinja/string/tables.rs: what Python's `str` knows of characters and Rust's standard library does not.
 
 Run from the repository root; needs nothing. The tables are those of the Python that runs it.
 """
@@ -65,4 +65,4 @@ if __name__ == "__main__":
     entries = ", ".join("(0x%X, \"%s\")" % (ord(c), "".join("\\u{%X}" % ord(part) for part in new)) for c, new in texts)
     text.append("/// `str.title` of those that become several characters by no rule.")
     text.append(f"pub(super) const TITLE_TEXTS: [(u32, &str); {len(texts)}] = [{entries}];\n")
-    Path("src/tokenizer/jinja/string/tables.rs").write_text("\n".join(text), encoding="utf-8")
+    Path("src/chat/jinja/string/tables.rs").write_text("\n".join(text), encoding="utf-8")

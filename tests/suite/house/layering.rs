@@ -7,7 +7,7 @@ use crate::common::paths::Modules;
 
 /// Which modules a module may use. All may use [`COMMON`].
 pub(crate) const USES: &[(&str, &[&str])] = &[
-    ("ffi", &["engine", "generation", "runtime", "sampler", "tokenizer"]),
+    ("ffi", &["chat", "engine", "generation", "runtime", "sampler", "tokenizer"]),
     ("generation", &["engine", "sampler", "tokenizer"]),
     ("engine", &["graph", "kept", "kernels", "model", "runtime", "sampler", "source", "tokenizer", "weights"]),
     ("model", &["graph", "kernels"]),
@@ -18,7 +18,8 @@ pub(crate) const USES: &[(&str, &[&str])] = &[
     ("source", &[]),
     ("kept", &["graph", "kernels"]),
     ("sampler", &[]),
-    ("tokenizer", &["source"]),
+    ("tokenizer", &["chat", "source"]),
+    ("chat", &[]),
     ("json", &[]),
     ("error", &[]),
 ];
@@ -164,10 +165,10 @@ const CIRCLES: &[(&str, &str)] = &[
         "everything needs the loaded runtime, which holds everything, and the end of a process stops all of it",
     ),
     ("tokenizer", "a stream needs the tokenizer that makes it"),
-    ("tokenizer/jinja", "values, calls and scopes of an interpreter need each other by nature"),
-    ("tokenizer/jinja/filters", "`map` and `select` find other filters by name"),
-    ("tokenizer/jinja/python", "a value may be a dict or an iterator, which hold values"),
-    ("tokenizer/jinja/run", "a call runs code, and code calls"),
+    ("chat/jinja", "values, calls and scopes of an interpreter need each other by nature"),
+    ("chat/jinja/filters", "`map` and `select` find other filters by name"),
+    ("chat/jinja/python", "a value may be a dict or an iterator, which hold values"),
+    ("chat/jinja/run", "a call runs code, and code calls"),
     ("weights", "loading tells its events by a type that the catalogue needs"),
     ("weights/packs", "the name of a pack is written by a function of the mod.rs"),
 ];
