@@ -41,7 +41,7 @@ pub mod c_interface {
     };
 }
 
-pub use chat::ChatMessage;
+pub use chat::{ChatMessage, ChatOptions};
 pub use engine::{
     AuditedFile, Beyond, Boundary, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate,
     FileState, Frame, FrameOptions, FramePart, FramePieces, Input, KvType, Logits, ModelInfo, OnProgress, Output,
@@ -53,4 +53,4 @@ pub use generation::{Finish, Generated, Generation, GenerationCancel, Generation
 pub use runtime::{Runtime, RuntimeOptions};
 pub use sampler::{Bias, Constraint, Sampler, SamplerOptions};
 pub use source::{Fetch, NetworkOptions, SourceOptions};
-pub use tokenizer::{TextStream, Tokenizer};
+pub use tokenizer::{EncodeOptions, TextStream, Tokenizer};

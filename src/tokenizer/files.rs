@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::templates::Templates;
 use crate::error::{ErrorKind, Result, bail, err};
 use crate::json;
 use crate::source::{ModelFiles, OnTransfer, names};
@@ -18,6 +19,10 @@ pub(super) const TOKENIZER: &str = names::TOKENIZER;
 /// The chat template, if it is a file of its own.
 const TEMPLATE: &str = "chat_template.jinja";
 
+/// The folder of further templates beside that file, and the names that they have.
+const TEMPLATES: &str = "additional_chat_templates";
+const MORE_TEMPLATES: [&str; 2] = ["tool_use", "rag"];
+
 /// The name of the file `name` in messages.
 pub(super) fn label(files: &dyn ModelFiles, name: &str) -> String {
     format!("{name} of {}", files.describe())
@@ -28,6 +33,13 @@ pub(super) fn read_tokenizer(files: &dyn ModelFiles, name: &str, on: &mut OnTran
     let bytes = files.read_required(name, TOKENIZER_LIMIT, on)?;
     json::check_beginning(&bytes, &label(files, name))?;
     Ok(bytes)
+}
+
+/// The chat template in the file `name`, if there is one.
+fn template(files: &dyn ModelFiles, name: &str, on: &mut OnTransfer<'_>) -> Result<Option<String>> {
+    let Some(bytes) = files.read(name, SIDE_LIMIT, on)? else { return Ok(None) };
+    let wrong = |error| err!(Malformed, "{} is not UTF-8", label(files, name)).with_source(error);
+    String::from_utf8(bytes).map(Some).map_err(wrong)
 }
 
 /// The JSON object of a file, and the file's name for errors. If the file does not exist, the object is empty.
@@ -119,22 +131,23 @@ impl Json {
         Ok(ids)
     }
 
-    /// The chat template at `key`: a string, or from a list of `{name, template}` the one named `default`, else the
-    /// only one.
-    fn template(&self, key: &str) -> Result<Option<String>> {
+    /// The chat templates at `key`: a string, or a list of `{name, template}`.
+    fn templates(&self, key: &str) -> Result<Templates> {
         let list = match self.get(key) {
-            None => return Ok(None),
-            Some(Value::String(template)) => return Ok(Some(template.clone())),
+            None => return Ok(Templates::default()),
+            Some(Value::String(template)) => return Ok(Templates::one(template.clone())),
             Some(Value::Array(list)) => list,
             Some(_) => return self.wrong(key, "a template or a list of them"),
         };
-        let named = |item: &&Value| item.get("name").and_then(Value::as_str) == Some("default");
-        let chosen = list.iter().find(named).or(if list.len() == 1 { list.first() } else { None });
-        match chosen.map(|item| item.get("template").and_then(Value::as_str)) {
-            None => Ok(None),
-            Some(Some(template)) => Ok(Some(template.to_owned())),
-            Some(None) => self.wrong(key, "a list of {name, template}"),
+        let mut templates = Templates::default();
+        for item in list {
+            let text = |key| item.get(key).and_then(Value::as_str);
+            match (text("name"), text("template")) {
+                (Some(name), Some(template)) => templates.add(name, template),
+                _ => return self.wrong(key, "a list of {name, template}"),
+            }
         }
+        Ok(templates)
     }
 }
 
@@ -151,7 +164,7 @@ pub(super) struct SideFiles {
     pub(super) generation: Json,
     /// `config.json`.
     pub(super) model: Json,
-    template: Option<String>,
+    templates: Templates,
 }
 
 impl SideFiles {
@@ -160,12 +173,17 @@ impl SideFiles {
         let replaced = tokenizer.get("added_tokens_decoder").is_some();
         let mut legacy = |name| if replaced { Ok(Json::absent(files, name)) } else { Json::read(files, name, on) };
         let (map, added) = (legacy("special_tokens_map.json")?, legacy("added_tokens.json")?);
-        let template = match files.read(TEMPLATE, SIDE_LIMIT, on)? {
-            None => tokenizer.template("chat_template")?,
-            Some(bytes) => Some(
-                String::from_utf8(bytes)
-                    .map_err(|error| err!(Malformed, "{} is not UTF-8", label(files, TEMPLATE)).with_source(error))?,
-            ),
+        let templates = match template(files, TEMPLATE, on)? {
+            None => tokenizer.templates("chat_template")?,
+            Some(text) => {
+                let mut templates = Templates::one(text);
+                for name in MORE_TEMPLATES {
+                    if let Some(text) = template(files, &format!("{TEMPLATES}/{name}.jinja"), on)? {
+                        templates.add(name, &text);
+                    }
+                }
+                templates
+            }
         };
         Ok(Self {
             tokenizer,
@@ -173,12 +191,12 @@ impl SideFiles {
             added,
             generation: Json::read_generation(files, on)?,
             model: Json::read(files, names::CONFIG, on)?,
-            template,
+            templates,
         })
     }
 
     /// `chat_template.jinja`, else what `tokenizer_config.json` holds.
-    pub(super) fn into_chat_template(self) -> Option<String> {
-        self.template
+    pub(super) fn into_chat_templates(self) -> Templates {
+        self.templates
     }
 }

@@ -38,11 +38,27 @@ pub(super) fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<()> {
     bytes.try_reserve(more).map_err(|_| refused(bytes.len() + more, "a text"))
 }
 
-/// Appends `more` to `ids`.
-pub(super) fn extend(ids: &mut Vec<u32>, more: impl ExactSizeIterator<Item = u32>) -> Result<()> {
-    ids.try_reserve(more.len()).map_err(|_| refused(4 * (ids.len() + more.len()), "token ids"))?;
-    ids.extend(more);
-    Ok(())
+/// Takes token ids as they come.
+pub(super) trait Ids {
+    fn take(&mut self, more: impl ExactSizeIterator<Item = u32>) -> Result<()>;
+}
+
+impl Ids for Vec<u32> {
+    fn take(&mut self, more: impl ExactSizeIterator<Item = u32>) -> Result<()> {
+        self.try_reserve(more.len()).map_err(|_| refused(4 * (self.len() + more.len()), "token ids"))?;
+        self.extend(more);
+        Ok(())
+    }
+}
+
+/// Counts ids instead of keeping them.
+pub(super) struct Count(pub(super) usize);
+
+impl Ids for Count {
+    fn take(&mut self, more: impl ExactSizeIterator<Item = u32>) -> Result<()> {
+        self.0 += more.len();
+        Ok(())
+    }
 }
 
 /// Appends `more` to `text`.

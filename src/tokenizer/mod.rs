@@ -3,6 +3,8 @@
 //! The files are data: nothing in them runs as code. A [`Tokenizer`] needs no weights and no shard.
 
 mod added;
+mod chat;
+mod encode;
 mod files;
 mod growth;
 mod memory;
@@ -13,13 +15,16 @@ mod special;
 mod split;
 mod stages;
 mod stream;
+mod templates;
+mod tokens;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use tokenizers::Decoder;
+use tokenizers::{AddedVocabulary, Decoder};
 
+pub use self::encode::EncodeOptions;
 pub use self::stream::TextStream;
 
 use self::added::Listed;
@@ -28,7 +33,7 @@ use self::pieces::Pieces;
 use self::special::{Special, Tokens};
 use self::stages::Stages;
 use self::stream::State;
-use crate::chat::{self, ChatMessage};
+use self::templates::Templates;
 use crate::error::{Error, Result, Site, bail, err};
 use crate::source::{Folder, ModelFiles, OnTransfer, Transfer, names};
 
@@ -52,7 +57,11 @@ pub struct Tokenizer {
     stages: Stages,
     /// How to encode long texts, found out when the first comes; `None` if the tokenizer does not let texts be cut.
     pieces: OnceLock<Option<Pieces>>,
-    chat_template: Option<String>,
+    /// The added tokens, of which special ones are not looked for; made when they are first needed.
+    ordinary: OnceLock<AddedVocabulary>,
+    /// No added tokens.
+    none: OnceLock<AddedVocabulary>,
+    chat_templates: Templates,
 }
 
 impl Tokenizer {
@@ -60,9 +69,9 @@ impl Tokenizer {
     ///
     /// Read from the same folder where they exist: `tokenizer_config.json`, `special_tokens_map.json`,
     /// `added_tokens.json`, `generation_config.json` and `config.json` (added and special tokens), and
-    /// `chat_template.jinja`. Where they disagree, the rule of `transformers` 5 decides; a `generation_config.json`
-    /// that is not JSON is left out, with a warning in the log. Truncation and padding that `tokenizer.json` may ask
-    /// for are switched off.
+    /// `chat_template.jinja` with `additional_chat_templates/tool_use.jinja` and `rag.jinja`. Where they disagree, the
+    /// rule of `transformers` 5 decides; a `generation_config.json` that is not JSON is left out, with a warning in the
+    /// log. Truncation and padding that `tokenizer.json` may ask for are switched off.
     ///
     /// The tokenizer of a model that is no folder comes from [`Engine::tokenizer`](crate::Engine::tokenizer).
     ///
@@ -113,48 +122,16 @@ impl Tokenizer {
         let special = Special::new(tokens, &beside, |token| inner.token_to_id(token), is_special)?;
         let stages = Stages::new(inner.get_decoder());
         Ok(Self {
-            chat_template: beside.into_chat_template(),
+            chat_templates: beside.into_chat_templates(),
             label,
             inner,
             size,
             special,
             stages,
             pieces: OnceLock::new(),
+            ordinary: OnceLock::new(),
+            none: OnceLock::new(),
         })
-    }
-
-    /// The token ids of `text`, however many: never truncated, never padded.
-    ///
-    /// With `add_special`, the tokens that `tokenizer.json` puts around a text (such as its BOS) are added; like
-    /// `transformers` 5, this heeds no `add_bos_token` or `add_eos_token` of `tokenizer_config.json`. A text from
-    /// [`Self::apply_chat_template`] already holds them: encode it with `add_special = false`, or it gets a second
-    /// BOS. Special tokens spelled out in `text` are recognised either way.
-    ///
-    /// A long text is encoded piece by piece, in memory of some ten times its size.
-    ///
-    /// # Errors
-    /// `Malformed`, naming the file, if the tokenizer's own rules fail on this text; `Unsupported` if more than 16
-    /// MiB of the text would have to be encoded in one piece: because it has no space or line end after a word for so
-    /// long, or because the tokenizer has a normalizer or pre-tokenizer that is rare with language models;
-    /// `OutOfMemory`.
-    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        if text.len() > pieces::PIECE
-            && let Some(pieces) = self.pieces()?
-        {
-            return guarded(&self.label, || pieces.encode(&self.inner, text, add_special));
-        }
-        pieces::longest(text.len())?;
-        memory::to_encode(text.len())?;
-        let encoding = guarded(&self.label, || self.inner.encode_fast(text, add_special))?;
-        Ok(encoding.get_ids().to_vec())
-    }
-
-    fn pieces(&self) -> Result<Option<&Pieces>> {
-        if let Some(known) = self.pieces.get() {
-            return Ok(known.as_ref());
-        }
-        let pieces = guarded(&self.label, || Pieces::new(&self.inner))?;
-        Ok(self.pieces.get_or_init(|| pieces).as_ref())
     }
 
     /// The text of `ids`; with `skip_special`, without the special tokens among them.
@@ -173,7 +150,7 @@ impl Tokenizer {
             let Some(token) = self.id_to_token(id) else {
                 bail!(OutOfRange, "id {id} at index {index} is not in the vocabulary of {} tokens", self.size);
             };
-            if skip_special && self.is_special(&token) {
+            if skip_special && self.is_special_token(&token) {
                 continue;
             }
             if streams {
@@ -190,24 +167,6 @@ impl Tokenizer {
             Some(decoder) => guarded(&self.label, || decoder.decode(tokens)),
             None => Ok(tokens.join(" ")),
         }
-    }
-
-    /// How many tokens there are, added ones included. Ids may have gaps, and a model may have more rows of logits.
-    #[must_use]
-    pub fn vocab_size(&self) -> usize {
-        self.size
-    }
-
-    /// The id of the token spelled exactly `token`, such as `<|im_end|>`.
-    #[must_use]
-    pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
-    }
-
-    /// The spelling of token `id` in the vocabulary, which is not its text: see [`Self::decode`].
-    #[must_use]
-    pub fn id_to_token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
     }
 
     /// The beginning-of-sequence id that the model's files declare, whether or not [`Self::encode`] adds it.
@@ -233,28 +192,6 @@ impl Tokenizer {
     #[must_use]
     pub fn pad(&self) -> Option<u32> {
         self.special.pad
-    }
-
-    /// The prompt that the model's chat template makes of `messages`. With `add_generation_prompt` it ends where the
-    /// assistant's answer begins. Encode it with `add_special = false`.
-    ///
-    /// The template gives what it gives in `transformers`, which runs it in Jinja2's sandbox; `strftime_now` gives
-    /// the local time. Steps, time and memory are bounded; the bounds grow with the messages.
-    ///
-    /// # Errors
-    /// `Unsupported` if the model has no chat template, or if the template uses something of Jinja2 that is not
-    /// supported (the message names it); `InvalidArgument` if there are no messages, or if the template refuses them
-    /// (the message has its words); `Malformed`, with the line, if the template is faulty or exceeds a bound, which
-    /// is named.
-    pub fn apply_chat_template(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
-        let Some(template) = &self.chat_template else {
-            bail!(Unsupported, "{} comes without a chat template", self.label);
-        };
-        chat::render(template, &self.special.names, messages, add_generation_prompt)
-    }
-
-    fn is_special(&self, token: &str) -> bool {
-        self.inner.get_added_vocabulary().is_special_token(token)
     }
 }
 

@@ -18,11 +18,11 @@
 use std::collections::{HashMap, HashSet};
 
 use tokenizers::{
-    Encoding, Model, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType,
-    Token, Tokenizer,
+    AddedVocabulary, Encoding, Model, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential,
+    OffsetType, Token, Tokenizer,
 };
 
-use super::memory;
+use super::memory::{self, Ids};
 use super::split::Splitter;
 use crate::error::{Error, Result};
 
@@ -109,27 +109,33 @@ impl Pieces {
         Ok(Some(Self { size: PIECE, pairs, edges, prefix, merged, before, after }))
     }
 
-    /// The ids of `text`.
-    pub(super) fn encode(&self, tokenizer: &Tokenizer, text: &str, add_special: bool) -> tokenizers::Result<Vec<u32>> {
+    /// Gives the ids of `text`, in which the added tokens `known` are looked for, to `ids`.
+    pub(super) fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        known: &AddedVocabulary,
+        text: &str,
+        add_special: bool,
+        ids: &mut impl Ids,
+    ) -> tokenizers::Result<()> {
         let Some(splitter) = Splitter::new(tokenizer.get_pre_tokenizer()) else {
             return Err("its pre_tokenizer is of several minds".into());
         };
-        let mut ids = Vec::new();
         if add_special {
-            memory::extend(&mut ids, self.before.iter().copied())?;
+            ids.take(self.before.iter().copied())?;
         }
         let mut stretch = Stretch::default();
         let mut start = 0;
         while start < text.len() {
             let end = self.end_of_piece(text, start);
-            self.take(tokenizer, &splitter, &text[start..end], start == 0, &mut stretch, &mut ids)?;
+            self.take((tokenizer, known), &splitter, &text[start..end], start == 0, &mut stretch, ids)?;
             start = end;
         }
-        self.finish(tokenizer, &splitter, &mut stretch, &mut ids)?;
+        self.finish(tokenizer, &splitter, &mut stretch, ids)?;
         if add_special {
-            memory::extend(&mut ids, self.after.iter().copied())?;
+            ids.take(self.after.iter().copied())?;
         }
-        Ok(ids)
+        Ok(())
     }
 
     /// The end of the piece that starts at `start`.
@@ -156,22 +162,21 @@ impl Pieces {
     /// Adds a piece to the stretch, and turns all stretches that end in the piece into ids.
     fn take(
         &self,
-        tokenizer: &Tokenizer,
+        (tokenizer, known): (&Tokenizer, &AddedVocabulary),
         splitter: &Splitter<'_>,
         piece: &str,
         first: bool,
         stretch: &mut Stretch,
-        ids: &mut Vec<u32>,
+        ids: &mut impl Ids,
     ) -> tokenizers::Result<()> {
         longest(piece.len())?;
         memory::to_encode(piece.len())?;
-        let known = tokenizer.get_added_vocabulary();
         let parts = known.extract_and_normalize(tokenizer.get_normalizer(), piece);
         let parts = parts.get_splits(OffsetReferential::Original, OffsetType::Byte);
         for (index, (text, offsets, tokens)) in parts.into_iter().enumerate() {
             if let Some(tokens) = tokens {
                 self.finish(tokenizer, splitter, stretch, ids)?;
-                memory::extend(ids, tokens.iter().map(|token| token.id))?;
+                ids.take(tokens.iter().map(|token| token.id))?;
                 continue;
             }
             // If this text continues a stretch, the normalizer's prefix is in front of it as well, and belongs at the
@@ -192,7 +197,7 @@ impl Pieces {
         tokenizer: &Tokenizer,
         splitter: &Splitter<'_>,
         stretch: &mut Stretch,
-        ids: &mut Vec<u32>,
+        ids: &mut impl Ids,
     ) -> tokenizers::Result<()> {
         if stretch.text.is_empty() {
             *stretch = Stretch::default();
@@ -208,7 +213,7 @@ impl Pieces {
                 longest(now.len())?;
                 memory::to_encode(now.len())?;
                 let tokens = tokenizer.get_model().tokenize(now)?;
-                memory::extend(ids, tokens.iter().map(|token| token.id))?;
+                ids.take(tokens.iter().map(|token| token.id))?;
                 rest = later;
             }
             Ok(())
@@ -404,7 +409,8 @@ mod tests {
             let text: String = (0..below(40)).map(|_| FRAGMENTS[below(FRAGMENTS.len())]).collect();
             pieces.size = [1, 5, 30][below(3)];
             let special = round % 2 == 0;
-            let ids = pieces.encode(tokenizer, &text, special).unwrap();
+            let mut ids = Vec::new();
+            pieces.encode(tokenizer, tokenizer.get_added_vocabulary(), &text, special, &mut ids).unwrap();
             let wanted = tokenizer.encode_fast(text.as_str(), special).unwrap();
             assert_eq!(ids, wanted.get_ids(), "{what}: {text:?} by {}", pieces.size);
             let (mut start, mut count) = (0, 0);

@@ -358,6 +358,9 @@ pub(super) struct Special {
     pub(super) pad: Option<u32>,
     /// Variables for a chat template: `bos_token` and the like, with the token's spelling.
     pub(super) names: Vec<(String, String)>,
+    /// The control tokens of chats, beside special ones, if `chat_control_tokens` of `tokenizer_config.json` lists
+    /// them.
+    pub(super) control: Option<Vec<String>>,
 }
 
 /// The end-of-sequence ids of a model without a tokenizer: those of `generation_config.json`, else of `config.json`.
@@ -393,6 +396,11 @@ impl Special {
         }
         let bos = by_name("bos_token").or(declared("bos_token_id")?);
         let pad = by_name("pad_token").or(declared("pad_token_id")?);
-        Ok(Self { bos, eos, pad, names })
+        let control = match side.tokenizer.get("chat_control_tokens") {
+            None => None,
+            Some(Value::Array(list)) => list.iter().map(|token| token.as_str().map(str::to_owned)).collect(),
+            Some(_) => return side.tokenizer.wrong("chat_control_tokens", "a list of texts"),
+        };
+        Ok(Self { bos, eos, pad, names, control })
     }
 }

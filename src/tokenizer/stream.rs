@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::memory::Ids;
 use super::stages::Join;
 use super::{Tokenizer, guarded, memory};
 use crate::error::{Result, bail};
@@ -56,7 +57,7 @@ impl TextStream {
         let Some(token) = tokenizer.id_to_token(id) else {
             bail!(OutOfRange, "id {id} is not in the vocabulary of {} tokens", tokenizer.size);
         };
-        if self.skip_special && tokenizer.is_special(&token) {
+        if self.skip_special && tokenizer.is_special_token(&token) {
             return Ok(String::new());
         }
         self.state.push(tokenizer, id, token)
@@ -75,6 +76,25 @@ impl State {
     /// Whether `tokenizer` can give text before all tokens are there.
     pub(super) fn streams(tokenizer: &Tokenizer) -> bool {
         tokenizer.stages.join != Join::Whole
+    }
+
+    /// The bytes that `token`, whose id is `id`, adds to a text that it does not begin.
+    pub(super) fn bytes_of(tokenizer: &Tokenizer, id: u32, token: String) -> Result<Vec<u8>> {
+        let stages = &tokenizer.stages;
+        if stages.join == Join::Whole {
+            return Ok(tokenizer.decode(&[id], false)?.into_bytes());
+        }
+        let piece = guarded(&tokenizer.label, || stages.apply(token, false))?;
+        let mut bytes = Vec::new();
+        match (&stages.join, fallback_byte(&piece)) {
+            (Join::ByteLevel, _) => push_byte_level(&piece, &mut bytes),
+            (Join::ByteFallback, Some(byte)) => bytes.push(byte),
+            _ => bytes.extend_from_slice(piece.as_bytes()),
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(guarded(&tokenizer.label, || stages.finish(text))?.into_bytes()),
+            Err(part) => Ok(part.into_bytes()),
+        }
     }
 
     /// The text that `token`, whose id is `id`, makes certain.
@@ -97,7 +117,7 @@ impl State {
                 None => take_run(&mut self.bytes)? + &piece,
             },
             Join::Whole => {
-                memory::extend(&mut self.ids, std::iter::once(id))?;
+                self.ids.take(std::iter::once(id))?;
                 String::new()
             }
         };

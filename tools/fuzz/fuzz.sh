@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-7}
 [ $# -gt 0 ] && shift
-targets=${*:-config safetensors index state frame stop_strings tokenizer tokenizer_config chat_template calls}
+targets=${*:-config safetensors index state frame stop_strings tokenizer tokenizer_config chat_template chat_json calls}
 out=$PWD/target/fuzz
 
 if ! cargo +nightly --version >/dev/null 2>&1; then

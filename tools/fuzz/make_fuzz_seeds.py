@@ -196,11 +196,37 @@ def stop_strings():
         seed("stop_strings", name.replace(" ", "_"), text)
 
 
+def chats():
+    call = {"type": "function", "id": "a", "function": {"name": "f", "arguments": {"x": [1, 1e-7, None, "<|eot|>"]}}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "a <|eot|>"}]},
+                {"role": "assistant", "content": None, "thinking": "t", "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "a", "name": "f", "content": {"r": 1}}, {"role": "user", "content": "b "}]
+    for name, kind, value in [
+        ("tools", 0, [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]),
+        ("documents", 1, [{"title": "t", "text": "x"}]),
+        ("variables", 2, {"more": {"a": [True, -1.5, "<|eot|>"]}}),
+        ("name", 3, "default"),
+        ("continued", 4, messages),
+        ("whole", 5, messages),
+        ("image", 6, [{"role": "user", "content": [{"type": "image"}]}]),
+        ("key", 7, [{"role": "user", "<|eot|>": 1}]),
+    ]:
+        seed("chat_json", name, bytes([kind]) + json.dumps(value).encode())
+    for name, text in [
+        ("not_finite", '[{"role": "a", "content": "x", "n": [NaN, -Infinity, 1e999, 123456789012345678901234567890]}]'),
+        ("surrogates", r'[{"role": "\ud83d\ude00", "content": "\ud800"}]'),
+        ("twice", '[{"role": "a", "role": "b", "content": "c"}]'),
+        ("deep", "[" * 70),
+        ("marks", '[{"role": "a", "content": "<|e\U000f0000ot|>\U000f0001"}]'),
+    ]:
+        seed("chat_json", name, b"\5" + text.encode())
+
+
 def calls():
     chance = random.Random(7)
     for i in range(24):
         seed("calls", f"random_{i:02}", bytes(chance.choice([chance.randrange(256), chance.randrange(8)]) for _ in range(40 + 30 * i)))
 
 
-for make in [configs, safetensors, index, states, frames, stop_strings, tokenizers, templates, calls]:
+for make in [configs, safetensors, index, states, frames, stop_strings, tokenizers, templates, chats, calls]:
     make()

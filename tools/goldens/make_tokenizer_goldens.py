@@ -4,7 +4,9 @@ The answers are an independent oracle: `tokenizers` (with its Oniguruma regexes)
 `transformers` sets it up for chat templates. Run from the repository root; needs `tokenizers` and `transformers`.
 
 For each tokenizer NAME: NAME/tokenizer.json and NAME/golden.json:
-  encode: [{text, ids (with special tokens), plain (without)}]
+  encode: [{text, ids (with special tokens), plain (without), as_text (without, and those spelled out are text), ranges
+    (of each of ids, the bytes of the text that it stands for)}]
+  bytes: for each id its bytes in hexadecimal
   decode: [{ids, text, skip (without special tokens)}], among them random ids that split or break UTF-8
 For each chat template NAME.jinja in chat/: chat/golden.json has {template, messages, generate, text | error}.
 It also prints the ids that tests/suite/text/sampler.rs expects of the default sampler.
@@ -19,6 +21,7 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 ROOT = Path(__file__).resolve().parents[2] / "tests" / "tokenizers"
@@ -167,15 +170,37 @@ def goldens(tokenizer, seed):
     size = tokenizer.get_vocab_size()
     encode, sequences = [], [[], [size - 1], [0, 0, 0]]
     for text in TEXTS:
-        ids = tokenizer.encode(text).ids
-        encode.append({"text": text, "ids": ids, "plain": tokenizer.encode(text, add_special_tokens=False).ids})
+        encoded = tokenizer.encode(text)
+        ids = encoded.ids
+        place = [len(text[:index].encode()) for index in range(len(text) + 1)]
+        ranges = [[place[start], place[end]] for start, end in encoded.offsets]
+        plain = tokenizer.encode(text, add_special_tokens=False).ids
+        tokenizer.encode_special_tokens = True
+        as_text = tokenizer.encode(text, add_special_tokens=False).ids
+        tokenizer.encode_special_tokens = False
+        encode.append({"text": text, "ids": ids, "plain": plain, "as_text": as_text, "ranges": ranges})
         sequences.append(ids)
     sequences += [[rng.randrange(size) for _ in range(rng.randrange(1, 24))] for _ in range(40)]
     decode = [
         {"ids": ids, "text": tokenizer.decode(ids, skip_special_tokens=False), "skip": tokenizer.decode(ids)}
         for ids in sequences
     ]
-    return {"vocab_size": size, "encode": encode, "decode": decode}
+    return {"vocab_size": size, "encode": encode, "decode": decode, "bytes": [token_bytes(tokenizer, i) for i in range(size)]}
+
+
+# The bytes that the letters of a byte-level vocabulary stand for.
+LETTERS = {letter: byte for byte, letter in bytes_to_unicode().items()}
+
+
+def token_bytes(tokenizer, id):
+    """The bytes of a token by the rule of its kind of vocabulary, in hexadecimal."""
+    token = tokenizer.id_to_token(id)
+    if isinstance(tokenizer.decoder, decoders.ByteLevel):
+        whole = all(letter in LETTERS for letter in token)
+        return (bytes(LETTERS[letter] for letter in token) if whole else token.encode()).hex()
+    if len(token) == 6 and token.startswith("<0x") and tokenizer.id_to_token(3) == "<0x00>":
+        return bytes([int(token[3:5], 16)]).hex()
+    return token.replace("\u2581", " ").encode().hex()
 
 
 def write(path, value):

@@ -13,6 +13,7 @@
 
 mod error;
 mod filters;
+mod given;
 mod meter;
 mod python;
 mod run;
@@ -26,13 +27,15 @@ pub(super) use self::error::{Error, Kind};
 
 use self::error::{Result, fail};
 use self::meter::Meter;
-use self::python::dict::Dict;
 use self::python::value::Value;
 use self::run::cx::Cx;
 use self::run::eval::Run;
 use self::run::frame::Frame;
+use self::string::strings;
 use self::syntax::ast::{Block, Scope, Template};
+use self::syntax::lexer::Token;
 use self::syntax::parser::Parser;
+use super::json::Json;
 
 /// The most bytes of a template. Those of published models have some ten thousand at most.
 const LONGEST: usize = 1 << 20;
@@ -40,57 +43,8 @@ const LONGEST: usize = 1 << 20;
 /// Bytes of stack for a rendering. It runs on a thread of its own, so that the caller's stack does not matter.
 const STACK: usize = 8 << 20;
 
-/// Bytes that a variable counts for, beside those of its text.
-const VARIABLE: u64 = 256;
-
-/// A variable that a template is given.
-#[derive(Debug, Clone)]
-#[cfg_attr(not(test), allow(dead_code, reason = "a conversation has texts only, but templates take anything"))]
-pub(super) enum Variable {
-    /// `None`.
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    List(Vec<Variable>),
-    /// A dict, in its order.
-    Dict(Vec<(String, Variable)>),
-}
-
-impl Variable {
-    /// The bytes by which the variable makes the bounds grow.
-    fn size(&self) -> u64 {
-        VARIABLE
-            + match self {
-                Self::Text(text) => text.len() as u64,
-                Self::List(items) => items.iter().map(Self::size).sum(),
-                Self::Dict(entries) => entries.iter().map(|(key, value)| key.len() as u64 + value.size()).sum(),
-                _ => 0,
-            }
-    }
-
-    fn value(&self, cx: &Cx) -> Result<Value> {
-        Ok(match self {
-            Self::None => Value::None,
-            Self::Bool(truth) => Value::Bool(*truth),
-            Self::Int(number) => Value::Int(i128::from(*number)),
-            Self::Float(number) => Value::Float(*number),
-            Self::Text(text) => Value::text(cx, text.as_str())?,
-            Self::List(items) => Value::list(cx, items.iter().map(|item| item.value(cx)).collect::<Result<_>>()?)?,
-            Self::Dict(entries) => {
-                let mut dict = Dict::new(cx)?;
-                for (key, value) in entries {
-                    dict.insert_named(cx, key, value.value(cx)?)?;
-                }
-                Value::dict(dict)
-            }
-        })
-    }
-}
-
 /// The text that `source` makes of `variables`, or the reason why it makes none. `None` means a bug of this library.
-pub(super) fn render(source: &str, variables: &[(&str, Variable)]) -> Option<Result<String, Error>> {
+pub(super) fn render(source: &str, variables: &[(&str, &Json)]) -> Option<Result<String, Error>> {
     let run = || run(source, variables).map_err(|error| *error);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK).name("chat template".to_owned());
@@ -105,11 +59,38 @@ pub(super) fn render(source: &str, variables: &[(&str, Variable)]) -> Option<Res
     })
 }
 
-fn run(source: &str, variables: &[(&str, Variable)]) -> Result<String> {
+/// The texts that `source` writes itself: its data, and the texts in its expressions.
+pub(super) fn literals(source: &str) -> Result<Vec<String>> {
+    let mut literals: Vec<String> = Vec::new();
+    let mut before = false;
+    for (token, _) in syntax::lexer::tokenize(source)? {
+        let text = matches!(token, Token::Str(_));
+        match (token, literals.last_mut()) {
+            // Texts side by side are one.
+            (Token::Str(text), Some(last)) if before => last.push_str(&text),
+            (Token::Data(text) | Token::Str(text), _) => literals.push(text),
+            _ => {}
+        }
+        before = text;
+    }
+    Ok(literals)
+}
+
+/// `text.strip()` of Python.
+pub(super) fn strip(text: &str) -> &str {
+    strings::strip(text, None)
+}
+
+/// `text.rstrip()` of Python.
+pub(super) fn rstrip(text: &str) -> &str {
+    strings::rstrip(text, None)
+}
+
+fn run(source: &str, variables: &[(&str, &Json)]) -> Result<String> {
     if source.len() > LONGEST {
         fail!(Bound, "it is longer than {} MiB", LONGEST >> 20);
     }
-    let input = variables.iter().map(|(_, variable)| variable.size()).sum();
+    let input = variables.iter().map(|(_, variable)| given::size(variable)).sum();
     let meter = Meter::new(input);
     let mut parser = Parser::new(&meter, syntax::lexer::tokenize(source)?);
     let body = parser.parse()?;
@@ -123,7 +104,7 @@ fn run(source: &str, variables: &[(&str, Variable)]) -> Result<String> {
 
     let cx = Cx::new(meter, template.blocks.clone());
     for (name, variable) in variables {
-        let value = variable.value(&cx)?;
+        let value = given::value(variable, &cx)?;
         cx.given.borrow_mut().insert(Rc::from(*name), value);
     }
     top(&cx, &template).map_err(|mut error| {

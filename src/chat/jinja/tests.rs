@@ -1,83 +1,31 @@
-//! Expressions and templates give what Jinja2 itself gives for them. `tools/goldens/make_template_goldens.py` and
-//! `tools/goldens/chat_templates.py` have written down Jinja2's answers.
+//! Expressions and templates give what Jinja2 itself gives for them. `tools/goldens/make_template_goldens.py` has
+//! written down Jinja2's answers. Whole published templates are tried by `tests/suite/text/published_chats.rs`.
 #![allow(clippy::unwrap_used, reason = "a failing test panics")]
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::run::clock;
-use super::{Kind, Variable, render};
+use super::{Kind, render};
+use crate::chat::json::{Json, read};
 
-impl<'de> Deserialize<'de> for Variable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Json;
-
-        impl<'de> Visitor<'de> for Json {
-            type Value = Variable;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-
-            fn visit_unit<E>(self) -> Result<Variable, E> {
-                Ok(Variable::None)
-            }
-
-            fn visit_bool<E>(self, truth: bool) -> Result<Variable, E> {
-                Ok(Variable::Bool(truth))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Variable, E> {
-                Ok(Variable::Int(number))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Variable, E> {
-                Ok(Variable::Int(i64::try_from(number).unwrap()))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Variable, E> {
-                Ok(Variable::Float(number))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Variable, E> {
-                Ok(Variable::Text(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Variable, A::Error> {
-                let mut list = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    list.push(item);
-                }
-                Ok(Variable::List(list))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Variable, A::Error> {
-                let mut dict = Vec::new();
-                while let Some(entry) = entries.next_entry()? {
-                    dict.push(entry);
-                }
-                Ok(Variable::Dict(dict))
-            }
-        }
-
-        deserializer.deserialize_any(Json)
-    }
+fn object(text: &RawValue) -> Json {
+    read(text.get(), "variables").unwrap()
 }
 
-fn entries(variable: &Variable) -> Vec<(&str, Variable)> {
-    match variable {
-        Variable::Dict(entries) => entries.iter().map(|(name, value)| (name.as_str(), value.clone())).collect(),
+fn entries(variables: &Json) -> Vec<(&str, &Json)> {
+    match variables {
+        Json::Object(entries) => entries.iter().map(|(name, value)| (name.as_str(), value)).collect(),
         _ => Vec::new(),
     }
 }
 
 #[derive(Deserialize)]
 struct Golden {
-    variables: Variable,
+    variables: Box<RawValue>,
     expressions: Vec<(String, String)>,
     failing: Vec<String>,
     templates: Vec<(String, String)>,
@@ -122,7 +70,8 @@ fn all_expressions_give_what_jinja2_gives() {
 }
 
 fn compare(golden: Golden) {
-    let variables = entries(&golden.variables);
+    let variables = object(&golden.variables);
+    let variables = entries(&variables);
     let whole = |expression: &str| format!("{{{{ {expression} }}}}");
     let expressions = golden.expressions.iter().map(|(expression, text)| (whole(expression), text));
     let templates = golden.templates.iter().map(|(template, text)| (template.clone(), text));
@@ -142,43 +91,5 @@ fn compare(golden: Golden) {
             given => wrong.push(format!("{template}\n  Jinja2 fails\n  here: {given:?}")),
         }
     }
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-#[derive(Deserialize)]
-struct Published {
-    conversations: Vec<Variable>,
-    templates: Vec<PublishedTemplate>,
-}
-
-#[derive(Deserialize)]
-struct PublishedTemplate {
-    name: String,
-    source: String,
-    /// For each conversation: the text, or the error's message.
-    results: Vec<Result<String, String>>,
-}
-
-/// The templates that `tools/goldens/chat_templates.py` has fetched into `target/`.
-#[test]
-#[ignore = "needs templates of other projects"]
-fn published_templates_give_what_jinja2_gives() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/chat_templates/golden.json");
-    let published: Published = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    let (mut equal, mut both_refuse, mut wrong) = (0, 0, Vec::new());
-    for template in &published.templates {
-        for (number, (variables, expected)) in published.conversations.iter().zip(&template.results).enumerate() {
-            match (render(&template.source, &entries(variables)), expected) {
-                (Some(Ok(given)), Ok(text)) if given == *text => equal += 1,
-                (Some(Err(error)), Err(words)) if error.kind != Kind::Raised || error.message == *words => {
-                    both_refuse += 1;
-                }
-                (given, expected) => {
-                    wrong.push(format!("{} {number}\n  Jinja2: {expected:?}\n  here: {given:?}", template.name));
-                }
-            }
-        }
-    }
-    println!("{} templates: {equal} equal, {both_refuse} refused by both", published.templates.len());
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -80,6 +80,11 @@ fn tokenizer_config() {
 }
 
 #[test]
+fn chat_json() {
+    replay("chat_json", targets::chat_json::run);
+}
+
+#[test]
 fn chat_template() {
     replay("chat_template", targets::chat_template::run);
 }

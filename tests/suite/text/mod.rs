@@ -1,7 +1,9 @@
 //! From text to ids, from logits to an id, and back to text.
 
+mod chats;
 mod long_texts;
 mod patterns;
 mod sampler;
 mod special_tokens;
 mod tokenizers;
+mod tokens;

@@ -8,6 +8,7 @@ use crate::chat::jinja::python::text::{Buffer, Text};
 use crate::chat::jinja::python::value::Value;
 use crate::chat::jinja::run::arguments::{Args, given, truth};
 use crate::chat::jinja::run::cx::Cx;
+use crate::chat::marks::{END, START};
 
 struct Writer<'a> {
     cx: &'a Cx,
@@ -135,7 +136,8 @@ impl Writer<'_> {
                 '\u{8}' => quoted.push_str("\\b"),
                 '\u{C}' => quoted.push_str("\\f"),
                 '\0'..='\u{1F}' => quoted += &format!("\\u{:04x}", u32::from(character)),
-                ' '..='~' => quoted.push(character),
+                // Marks are no part of the text, and must be found again.
+                ' '..='~' | START | END => quoted.push(character),
                 _ if self.ascii => {
                     for unit in character.encode_utf16(&mut [0; 2]) {
                         quoted += &format!("\\u{unit:04x}");

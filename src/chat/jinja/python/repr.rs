@@ -7,6 +7,7 @@ use crate::chat::jinja::error::{Result, fail};
 use crate::chat::jinja::meter::nest;
 use crate::chat::jinja::run::cx::Cx;
 use crate::chat::jinja::string::unicode;
+use crate::chat::marks::{END, START};
 
 /// `str(value)`: a plain text, even if `value` is a `Markup`.
 pub(crate) fn text(cx: &Cx, value: &Value) -> Result<Text> {
@@ -147,7 +148,8 @@ fn write_quoted(buffer: &mut Buffer, text: &str) -> Result<()> {
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
             c if c == quote => quoted.extend(['\\', c]),
-            c if unicode::is_printable(c) => quoted.push(c),
+            // Marks are no part of the text, and must be found again.
+            c if unicode::is_printable(c) || matches!(c, START | END) => quoted.push(c),
             c => quoted.push_str(&escape(c)),
         }
     }
