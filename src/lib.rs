@@ -41,7 +41,7 @@ pub mod c_interface {
     };
 }
 
-pub use chat::{ChatMessage, ChatOptions};
+pub use chat::{ChatEvent, ChatFormat, ChatMessage, ChatOptions, ChatParser};
 pub use engine::{
     AuditedFile, Beyond, Boundary, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate,
     FileState, Frame, FrameOptions, FramePart, FramePieces, Input, KvType, Logits, ModelInfo, OnProgress, Output,

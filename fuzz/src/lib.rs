@@ -4,6 +4,7 @@
 //! goes the way of a program: look, load, run. Whatever the file holds, the answer is a value or an error of a kind
 //! that callers can act upon, in a short message; and an engine that refused it still holds the shard it held.
 
+pub mod answer;
 pub mod chat_json;
 pub mod chat_template;
 pub mod config;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Tokenizer;
 use super::encode::Look;
-use crate::chat::{self, ChatMessage, ChatOptions, ControlTokens, Conversation, Piece};
+use crate::chat::{self, ChatFormat, ChatMessage, ChatOptions, ControlTokens, Conversation, Piece};
 use crate::error::{Result, bail};
 
 impl Tokenizer {
@@ -65,6 +65,13 @@ impl Tokenizer {
         let text = self.render(template, conversation, options)?;
         self.encode_marked(&text, &mut ids)?;
         Ok(ids)
+    }
+
+    /// How the model marks reasoning and tool calls in its answers, as far as its chat template tells.
+    #[must_use]
+    pub fn chat_format(&self) -> ChatFormat {
+        let template = self.chat_templates.choose(None, true, &self.label);
+        template.map_or(ChatFormat::Plain, ChatFormat::of_template)
     }
 
     /// The chat template that `options` mean.

@@ -222,11 +222,19 @@ def chats():
         seed("chat_json", name, b"\5" + text.encode())
 
 
+def answers():
+    golden = json.loads((TESTS / "tokenizers" / "answers.json").read_text(encoding="utf-8"))
+    formats = ["plain", "qwen3", "qwen3-coder", "llama3", "mistral", "gpt-oss", "deepseek", "gemma"]
+    for number, case in enumerate(golden):
+        start = bytes([formats.index(case["format"]), number % 7])
+        seed("answer", f"{case['format']}_{number:02}", start + case["text"].encode())
+
+
 def calls():
     chance = random.Random(7)
     for i in range(24):
         seed("calls", f"random_{i:02}", bytes(chance.choice([chance.randrange(256), chance.randrange(8)]) for _ in range(40 + 30 * i)))
 
 
-for make in [configs, safetensors, index, states, frames, stop_strings, tokenizers, templates, chats, calls]:
+for make in [configs, safetensors, index, states, frames, stop_strings, tokenizers, templates, chats, answers, calls]:
     make()

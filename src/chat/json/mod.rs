@@ -6,8 +6,10 @@
 mod pointer;
 mod read;
 
+use std::fmt::Write as _;
+
 pub(crate) use self::pointer::Pointer;
-pub(crate) use self::read::read;
+pub(crate) use self::read::{DEEPEST, number_length, read};
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,4 +64,25 @@ impl Json {
             _ => None,
         }
     }
+}
+
+/// `text` as JSON spells it, with its quotes.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\0'..='\u{1F}' => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(character));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
 }

@@ -85,6 +85,11 @@ fn chat_json() {
 }
 
 #[test]
+fn answer() {
+    replay("answer", targets::answer::run);
+}
+
+#[test]
 fn chat_template() {
     replay("chat_template", targets::chat_template::run);
 }

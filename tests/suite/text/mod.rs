@@ -1,5 +1,6 @@
 //! From text to ids, from logits to an id, and back to text.
 
+mod answers;
 mod chats;
 mod long_texts;
 mod patterns;
