@@ -60,7 +60,9 @@
  *                          request_position request_capacity request_truncate request_cancel request_clear_cancel
  *   Sampler                sampler_create sampler_free sampler_accept sampler_sample sampler_reset
  *   Tokenizer              tokenizer_open tokenizer_free tokenizer_encode tokenizer_decode tokenizer_vocab_size
- *                          tokenizer_bos tokenizer_pad tokenizer_eos tokenizer_is_eos tokenizer_apply_chat_template
+ *                          tokenizer_bos tokenizer_pad tokenizer_eos tokenizer_is_eos tokenizer_encode_texts
+ *                          tokenizer_encode_with_ranges tokenizer_token_to_id tokenizer_id_to_token
+ *                          tokenizer_token_bytes tokenizer_is_special
  *   Text stream            text_stream_create text_stream_free text_stream_push text_stream_finish
  *   Generation             generation_create generation_open generation_free generation_append_text
  *                          generation_append_ids generation_logits generation_cancel generation_prefill
@@ -1356,14 +1358,6 @@ enum {
     ORTSHARD_NO_ID = -1
 };
 
-/** One message of a conversation. Its layout is final, so it has no struct_size. */
-typedef struct ortshard_chat_message {
-    /** Who speaks, such as "system", "user" or "assistant". */
-    const char *role;
-    /** The text. */
-    const char *content;
-} ortshard_chat_message;
-
 /**
  * Opens the tokenizer of a model folder, or the tokenizer.json that `path` names. For a model of the hub by name:
  * ortshard_engine_open_tokenizer().
@@ -1383,10 +1377,11 @@ void ortshard_tokenizer_free(ortshard_tokenizer *tokenizer);
  * The token ids of `text`: never truncated, never padded.
  *
  * `add_special` not 0: with the tokens that tokenizer.json puts around a text, such as a BOS. A text from
- * ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0.
+ * ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0. Special tokens that the text spells
+ * out are recognised either way; ortshard_tokenizer_encode_texts() can take them as text.
  *
  * Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number,
- * which takes as long as the ids.
+ * which takes as long as the ids and no memory for them.
  *
  * A text of any length is encoded in memory of some ten times its size, where spaces or line ends follow words. What
  * has to be encoded in one, up to 16 MiB, takes 200 times its size.
@@ -1471,30 +1466,127 @@ ortshard_status ortshard_tokenizer_eos(const ortshard_tokenizer *tokenizer,
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_tokenizer_is_eos(const ortshard_tokenizer *tokenizer, int64_t id, int32_t *is_eos);
 
+/** How a text is encoded. All zero but struct_size: the text, with the special tokens that it spells out. */
+typedef struct ortshard_encode_options {
+    /** sizeof(ortshard_encode_options). */
+    size_t struct_size;
+    /** Not 0: with the tokens that tokenizer.json puts around a text, such as a BOS. */
+    int32_t add_special;
+    /**
+     * Not 0: special tokens that the text spells out are text like any other. Added tokens that are not special, such
+     * as runs of spaces in some vocabularies, are still found.
+     */
+    int32_t special_as_text;
+} ortshard_encode_options;
+
+/** Initialises an ortshard_encode_options. */
+#define ORTSHARD_ENCODE_OPTIONS_INIT { sizeof(ortshard_encode_options), 0, 0 }
+
+/** What ORTSHARD_ENCODE_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_encode_options_init(ortshard_encode_options *options, size_t struct_size);
+
+/** Bytes of a text: from `start` up to but not including `end`. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_byte_range {
+    /** The first byte. */
+    size_t start;
+    /** The byte behind the last. */
+    size_t end;
+} ortshard_byte_range;
+
 /**
- * The prompt that the model's chat template makes of `count` messages. `add_generation_prompt` not 0: it ends where
- * the assistant's answer begins. Encode it with add_special 0.
+ * The token ids of `count` texts, one text after another: what ortshard_tokenizer_encode() gives for each. NULL
+ * `options`: the texts, with the special tokens that they spell out. Long lists are shared out among threads.
+ *
+ * Writes the ids of all texts to `ids`, which has room for `capacity`, their number to `*needed`, and to `ends[i]`
+ * how many ids texts 0 to i have together. NULL and 0 ask for the numbers. `ends` has room for `count`; NULL: not
+ * asked for.
+ *
+ * Errors: those of ortshard_tokenizer_encode(), for the first text that fails; the message names it.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_encode_texts(const ortshard_tokenizer *tokenizer,
+                                                const char *const *texts,
+                                                size_t count,
+                                                const ortshard_encode_options *options,
+                                                int64_t *ids,
+                                                size_t capacity,
+                                                size_t *needed,
+                                                size_t *ends);
+
+/**
+ * The token ids of `text`, and for each the bytes of the text that it stands for. NULL `options`: the text, with the
+ * special tokens that it spells out.
+ *
+ * A token that is a part of a character has the whole character's bytes; one that add_special adds has none. Some
+ * tokenizers do not count the space before a word to it (trim_offsets of tokenizer.json).
+ *
+ * Writes ids to `ids` and ranges to `ranges`, which have room for `capacity` each, and their number to `*needed`.
+ * NULL, NULL and 0 ask for the number.
+ *
+ * Errors: those of ortshard_tokenizer_encode(); UNSUPPORTED for any text of more than 16 MiB. It takes 400 times the
+ * text's size of memory.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_encode_with_ranges(const ortshard_tokenizer *tokenizer,
+                                                      const char *text,
+                                                      const ortshard_encode_options *options,
+                                                      int64_t *ids,
+                                                      ortshard_byte_range *ranges,
+                                                      size_t capacity,
+                                                      size_t *needed);
+
+/**
+ * The id of the token that is spelled exactly `token` in the vocabulary, such as "<|im_end|>", or ORTSHARD_NO_ID. The
+ * spelling is not the text: of " the" it may be "\xC4\xA0the" or "\xE2\x96\x81the".
+ *
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_token_to_id(const ortshard_tokenizer *tokenizer, const char *token, int64_t *id);
+
+/**
+ * The spelling of token `id` in the vocabulary, of which ortshard_tokenizer_token_to_id() gives `id`.
  *
  * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
  * `*needed`. NULL and 0 ask for the number.
  *
- * The template gives what it gives in transformers, character by character; its strftime_now gives the local time.
- * Steps, time and memory are bounded, the more generously the longer the messages are.
- *
- * Errors: UNSUPPORTED if the model has no chat template, or if the template asks for the little of Jinja2 that is not
- * supported, which is named; INVALID_ARGUMENT if `count` is 0, and with the template's own words if it refuses these
- * messages; MALFORMED if the template is faulty or exceeds a bound, which is named; BUFFER_TOO_SMALL, and only
- * `*needed` is written.
+ * Errors: OUT_OF_RANGE for an id that is not in the vocabulary; BUFFER_TOO_SMALL, and only `*needed` is written.
  * Threads: many at once.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
-ortshard_status ortshard_tokenizer_apply_chat_template(const ortshard_tokenizer *tokenizer,
-                                                       const ortshard_chat_message *messages,
-                                                       size_t count,
-                                                       int32_t add_generation_prompt,
-                                                       char *buffer,
-                                                       size_t capacity,
-                                                       size_t *needed);
+ortshard_status ortshard_tokenizer_id_to_token(const ortshard_tokenizer *tokenizer,
+                                               int64_t id,
+                                               char *buffer,
+                                               size_t capacity,
+                                               size_t *needed);
+
+/**
+ * The bytes that token `id` adds to a text that it does not begin: those of " the", or a part of a character.
+ *
+ * Writes them, without a NUL, to `buffer`, which has room for `capacity` bytes, and their number to `*needed`. NULL
+ * and 0 ask for the number.
+ *
+ * Errors: OUT_OF_RANGE for an id that is not in the vocabulary; BUFFER_TOO_SMALL, and only `*needed` is written.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_token_bytes(const ortshard_tokenizer *tokenizer,
+                                               int64_t id,
+                                               void *buffer,
+                                               size_t capacity,
+                                               size_t *needed);
+
+/**
+ * Whether `id` is a special token, which `skip_special` leaves out: `*is_special` becomes 1 or 0. 0 for ids that do
+ * not exist.
+ *
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_is_special(const ortshard_tokenizer *tokenizer, int64_t id, int32_t *is_special);
 
 /* ==================================================================================================================
  * Text stream
@@ -2229,8 +2321,8 @@ ortshard_status ortshard_engine_get_sampler_options(const ortshard_engine *engin
  *
  * Looked for are tokenizer.json and, where the model has them, tokenizer_config.json, special_tokens_map.json and
  * added_tokens.json (unless tokenizer_config.json has added_tokens_decoder), generation_config.json, config.json and
- * chat_template.jinja. With the network off, what the cache does not hold counts as not there, but for tokenizer.json
- * itself.
+ * chat_template.jinja; beside the last also additional_chat_templates/tool_use.jinja and rag.jinja. With the network
+ * off, what the cache does not hold counts as not there, but for tokenizer.json itself.
  *
  * Errors: those of ortshard_engine_get_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for
  * a file of more than 256 MiB (16 MiB for the others), which is not fetched.

@@ -3,10 +3,10 @@
  * takes, so none can be left out. */
 #include "model.h"
 
-enum kind { ENGINE, SHARD, REQUEST, SAMPLER, TOKENIZER, STREAM, GENERATION, KINDS };
+enum kind { ENGINE, SHARD, REQUEST, SAMPLER, TOKENIZER, STREAM, PARSER, GENERATION, KINDS };
 
-static const char *const NAMES[KINDS] = {"engine",    "shard",       "request",   "sampler",
-                                         "tokenizer", "text stream", "generation"};
+static const char *const NAMES[KINDS] = {"engine",    "shard",       "request",     "sampler",
+                                         "tokenizer", "text stream", "chat parser", "generation"};
 
 static void *live[KINDS], *freed[KINDS], *bad;
 
@@ -51,16 +51,18 @@ static void make(void **handles)
     ortshard_tokenizer *tokenizer;
     ortshard_sampler *sampler;
     ortshard_text_stream *stream;
+    ortshard_chat_parser *parser;
     OK(ortshard_engine_ensure_shard(engine, &spec, NULL, NULL, &shard));
     OK(ortshard_sampler_create(NULL, &sampler));
     OK(ortshard_tokenizer_open(setting("TEST_TOKENIZER"), &tokenizer));
     OK(ortshard_text_stream_create(tokenizer, 0, &stream));
+    OK(ortshard_chat_parser_create(tokenizer, NULL, &parser));
     /* It has its request to itself. */
     ortshard_request *pulled = request_on(shard);
     ortshard_generation *generation;
     OK(ortshard_generation_create(&pulled, 1, tokenizer, NULL, &generation));
     ortshard_request_free(pulled);
-    void *made[KINDS] = {engine, shard, request_on(shard), sampler, tokenizer, stream, generation};
+    void *made[KINDS] = {engine, shard, request_on(shard), sampler, tokenizer, stream, parser, generation};
     memcpy(handles, made, sizeof made);
 }
 
@@ -72,6 +74,7 @@ static void release(void **handles)
     ortshard_sampler_free(handles[SAMPLER]);
     ortshard_tokenizer_free(handles[TOKENIZER]);
     ortshard_text_stream_free(handles[STREAM]);
+    ortshard_chat_parser_free(handles[PARSER]);
     ortshard_generation_free(handles[GENERATION]);
 }
 

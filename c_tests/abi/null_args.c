@@ -23,6 +23,7 @@ int main(void)
     ortshard_tokenizer_free(NULL);
     ortshard_text_stream_free(NULL);
     ortshard_generation_free(NULL);
+    ortshard_chat_parser_free(NULL);
 
     /* Process. NULL options and callbacks are allowed. */
     OK(ortshard_log_set_callback(ORTSHARD_LOG_INFO, NULL, NULL));
@@ -105,6 +106,58 @@ int main(void)
     NULL_("messages", ortshard_tokenizer_apply_chat_template(tokenizer, NULL, 1, 0, buffer, 8, &needed));
     NULL_("buffer", ortshard_tokenizer_apply_chat_template(tokenizer, &message, 1, 0, NULL, 8, &needed));
     NULL_("needed", ortshard_tokenizer_apply_chat_template(tokenizer, &message, 1, 0, buffer, 8, NULL));
+
+    const char *texts[] = {"x", NULL};
+    ortshard_byte_range ranges[4];
+    NULL_("tokenizer", ortshard_tokenizer_encode_texts(NULL, texts, 1, NULL, ids, 4, &needed, NULL));
+    NULL_("texts", ortshard_tokenizer_encode_texts(tokenizer, NULL, 1, NULL, ids, 4, &needed, NULL));
+    NULL_("texts[1]", ortshard_tokenizer_encode_texts(tokenizer, texts, 2, NULL, ids, 4, &needed, NULL));
+    NULL_("ids", ortshard_tokenizer_encode_texts(tokenizer, texts, 1, NULL, NULL, 4, &needed, NULL));
+    NULL_("needed", ortshard_tokenizer_encode_texts(tokenizer, texts, 1, NULL, ids, 4, NULL, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_encode_with_ranges(NULL, "x", NULL, ids, ranges, 4, &needed));
+    NULL_("text", ortshard_tokenizer_encode_with_ranges(tokenizer, NULL, NULL, ids, ranges, 4, &needed));
+    NULL_("ids", ortshard_tokenizer_encode_with_ranges(tokenizer, "x", NULL, NULL, ranges, 4, &needed));
+    NULL_("ranges", ortshard_tokenizer_encode_with_ranges(tokenizer, "x", NULL, ids, NULL, 4, &needed));
+    NULL_("needed", ortshard_tokenizer_encode_with_ranges(tokenizer, "x", NULL, ids, ranges, 4, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_token_to_id(NULL, "x", &id));
+    NULL_("token", ortshard_tokenizer_token_to_id(tokenizer, NULL, &id));
+    NULL_("id", ortshard_tokenizer_token_to_id(tokenizer, "x", NULL));
+    NULL_("tokenizer", ortshard_tokenizer_id_to_token(NULL, 1, buffer, 8, &needed));
+    NULL_("buffer", ortshard_tokenizer_id_to_token(tokenizer, 1, NULL, 8, &needed));
+    NULL_("needed", ortshard_tokenizer_id_to_token(tokenizer, 1, buffer, 8, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_token_bytes(NULL, 1, buffer, 8, &needed));
+    NULL_("buffer", ortshard_tokenizer_token_bytes(tokenizer, 1, NULL, 8, &needed));
+    NULL_("needed", ortshard_tokenizer_token_bytes(tokenizer, 1, buffer, 8, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_is_special(NULL, 1, &is_eos));
+    NULL_("is_special", ortshard_tokenizer_is_special(tokenizer, 1, NULL));
+    NULL_("options", ortshard_encode_options_init(NULL, sizeof(ortshard_encode_options)));
+    NULL_("options", ortshard_chat_options_init(NULL, sizeof(ortshard_chat_options)));
+    NULL_("tokenizer", ortshard_tokenizer_chat_text(NULL, "[]", NULL, buffer, 8, &needed));
+    NULL_("messages", ortshard_tokenizer_chat_text(tokenizer, NULL, NULL, buffer, 8, &needed));
+    NULL_("buffer", ortshard_tokenizer_chat_text(tokenizer, "[]", NULL, NULL, 8, &needed));
+    NULL_("needed", ortshard_tokenizer_chat_text(tokenizer, "[]", NULL, buffer, 8, NULL));
+    NULL_("tokenizer", ortshard_tokenizer_chat_ids(NULL, "[]", NULL, ids, 4, &needed));
+    NULL_("messages", ortshard_tokenizer_chat_ids(tokenizer, NULL, NULL, ids, 4, &needed));
+    NULL_("ids", ortshard_tokenizer_chat_ids(tokenizer, "[]", NULL, NULL, 4, &needed));
+    NULL_("needed", ortshard_tokenizer_chat_ids(tokenizer, "[]", NULL, ids, 4, NULL));
+
+    ortshard_chat_parser *parser = (ortshard_chat_parser *)(void *)buffer;
+    ortshard_chat_event event = ORTSHARD_CHAT_EVENT_INIT;
+    NULL_("options", ortshard_chat_parser_options_init(NULL, sizeof(ortshard_chat_parser_options)));
+    NULL_("event", ortshard_chat_event_init(NULL, sizeof(ortshard_chat_event)));
+    NULL_("tokenizer", ortshard_chat_parser_create(NULL, NULL, &parser));
+    CHECK(parser == NULL);
+    NULL_("parser", ortshard_chat_parser_create(tokenizer, NULL, NULL));
+    OK(ortshard_chat_parser_create(tokenizer, NULL, &parser));
+    NULL_("parser", ortshard_chat_parser_push(NULL, "x", 1));
+    NULL_("text", ortshard_chat_parser_push(parser, NULL, 1));
+    NULL_("parser", ortshard_chat_parser_finish(NULL));
+    NULL_("parser", ortshard_chat_parser_next(NULL, &event));
+    NULL_("event", ortshard_chat_parser_next(parser, NULL));
+    NULL_("parser", ortshard_chat_parser_message(NULL, buffer, 8, &needed));
+    NULL_("buffer", ortshard_chat_parser_message(parser, NULL, 8, &needed));
+    NULL_("needed", ortshard_chat_parser_message(parser, buffer, 8, NULL));
+    ortshard_chat_parser_free(parser);
 
     ortshard_text_stream *stream = (ortshard_text_stream *)(void *)buffer;
     NULL_("tokenizer", ortshard_text_stream_create(NULL, 0, &stream));

@@ -46,8 +46,10 @@ pub struct ortshard_sampler {
 
 /// Text to token ids and back. Immutable; needs no weights and no shard.
 ///
-/// Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
-/// ortshard_text_stream_create(), ortshard_generation_create().
+/// Functions: _open, _free, _encode, _encode_texts, _encode_with_ranges, _decode, _vocab_size, _bos, _pad, _eos,
+/// _is_eos, _token_to_id, _id_to_token, _token_bytes, _is_special, _apply_chat_template, _chat_text, _chat_ids;
+/// ortshard_text_stream_create(), ortshard_chat_parser_create(),
+/// ortshard_generation_create().
 pub struct ortshard_tokenizer {
     _private: [u8; 0],
 }
@@ -56,6 +58,13 @@ pub struct ortshard_tokenizer {
 ///
 /// Functions: _create, _free, _push, _finish.
 pub struct ortshard_text_stream {
+    _private: [u8; 0],
+}
+
+/// Parses a model's answer while it is written: content, reasoning and tool calls.
+///
+/// Functions: _create, _free, _push, _finish, _next, _message.
+pub struct ortshard_chat_parser {
     _private: [u8; 0],
 }
 

@@ -108,8 +108,8 @@ pub unsafe extern "C" fn ortshard_engine_get_sampler_options(
 ///
 /// Looked for are tokenizer.json and, where the model has them, tokenizer_config.json, special_tokens_map.json and
 /// added_tokens.json (unless tokenizer_config.json has added_tokens_decoder), generation_config.json, config.json and
-/// chat_template.jinja. With the network off, what the cache does not hold counts as not there, but for tokenizer.json
-/// itself.
+/// chat_template.jinja; beside the last also additional_chat_templates/tool_use.jinja and rag.jinja. With the network
+/// off, what the cache does not hold counts as not there, but for tokenizer.json itself.
 ///
 /// Errors: those of ortshard_engine_get_model_info(); NOT_FOUND if the model has no tokenizer.json; MALFORMED also for
 /// a file of more than 256 MiB (16 MiB for the others), which is not fetched.

@@ -62,6 +62,11 @@ impl<T: Copy> Buffer<T> {
         Ok(Self { data, capacity, needed })
     }
 
+    /// Whether the caller asks for the number alone.
+    pub(in crate::ffi) fn only_asks(&self) -> bool {
+        self.data.is_null()
+    }
+
     /// Tells the caller how many values come. Whether they are to be written: not if only that was asked for. Fails if they do
     /// not fit.
     pub(in crate::ffi) fn room_for(&self, count: usize) -> Result<bool, Failure> {

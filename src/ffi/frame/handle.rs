@@ -37,6 +37,7 @@ pub(in crate::ffi) enum Kind {
     Sampler,
     Tokenizer,
     TextStream,
+    ChatParser,
     Generation,
 }
 
@@ -49,12 +50,21 @@ impl Kind {
             Self::Sampler => "sampler",
             Self::Tokenizer => "tokenizer",
             Self::TextStream => "text stream",
+            Self::ChatParser => "chat parser",
             Self::Generation => "generation",
         }
     }
 
-    const ALL: [Self; 7] =
-        [Self::Engine, Self::Shard, Self::Request, Self::Sampler, Self::Tokenizer, Self::TextStream, Self::Generation];
+    const ALL: [Self; 8] = [
+        Self::Engine,
+        Self::Shard,
+        Self::Request,
+        Self::Sampler,
+        Self::Tokenizer,
+        Self::TextStream,
+        Self::ChatParser,
+        Self::Generation,
+    ];
 }
 
 /// Freed blocks that wait. So many handles are freed before one's block is used again, and eight times as many before a

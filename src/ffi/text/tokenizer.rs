@@ -14,7 +14,7 @@ use crate::ffi::frame::handle::{Handle, Kind, borrow, free, give};
 use crate::ffi::frame::out::Out;
 use crate::ffi::frame::status::ortshard_status;
 use crate::ffi::frame::strings::{path, text};
-use crate::{ChatMessage, Tokenizer};
+use crate::{EncodeOptions, Tokenizer};
 
 constants! {
     /// What stands for no token id.
@@ -22,16 +22,6 @@ constants! {
         /// The model's files declare none.
         ORTSHARD_NO_ID = -1,
     }
-}
-
-/// One message of a conversation. Its layout is final, so it has no struct_size.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct ortshard_chat_message {
-    /// Who speaks, such as "system", "user" or "assistant".
-    pub role: *const c_char,
-    /// The text.
-    pub content: *const c_char,
 }
 
 impl Handle for ortshard_tokenizer {
@@ -70,10 +60,11 @@ pub unsafe extern "C" fn ortshard_tokenizer_free(tokenizer: *mut ortshard_tokeni
 /// The token ids of `text`: never truncated, never padded.
 ///
 /// `add_special` not 0: with the tokens that tokenizer.json puts around a text, such as a BOS. A text from
-/// ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0.
+/// ortshard_tokenizer_apply_chat_template() has them already, so encode it with 0. Special tokens that the text spells
+/// out are recognised either way; ortshard_tokenizer_encode_texts() can take them as text.
 ///
 /// Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number,
-/// which takes as long as the ids.
+/// which takes as long as the ids and no memory for them.
 ///
 /// A text of any length is encoded in memory of some ten times its size, where spaces or line ends follow words. What
 /// has to be encoded in one, up to 16 MiB, takes 200 times its size.
@@ -98,12 +89,22 @@ pub unsafe extern "C" fn ortshard_tokenizer_encode(
         // SAFETY: as above.
         let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
         // SAFETY: as above.
-        let ids = tokenizer.encode(unsafe { self::text(text, "text") }?, add_special != 0)?;
-        if buffer.room_for(ids.len())? {
-            buffer.fill(&converted(&ids, |id, _| Ok(i64::from(id)))?)?;
+        let text = unsafe { self::text(text, "text") }?;
+        let options = EncodeOptions { add_special: add_special != 0, ..EncodeOptions::default() };
+        if buffer.only_asks() {
+            buffer.room_for(tokenizer.count(text, options)?)?;
+            return Ok(());
         }
-        Ok(())
+        fill_ids(buffer, &tokenizer.encode_as(text, options)?)
     })
+}
+
+/// Writes ids, if there is room for them.
+pub(super) fn fill_ids(buffer: Buffer<i64>, ids: &[u32]) -> Result<(), Failure> {
+    if buffer.room_for(ids.len())? {
+        buffer.fill(&converted(ids, |id, _| Ok(i64::from(id)))?)?;
+    }
+    Ok(())
 }
 
 /// The text of the `count` token ids at `ids`. `skip_special` not 0: without the special tokens among them.
@@ -234,53 +235,4 @@ pub unsafe extern "C" fn ortshard_tokenizer_is_eos(
         out.set(u32::try_from(id).is_ok_and(|id| tokenizer.is_eos(id)).into());
         Ok(())
     })
-}
-
-/// The prompt that the model's chat template makes of `count` messages. `add_generation_prompt` not 0: it ends where
-/// the assistant's answer begins. Encode it with add_special 0.
-///
-/// Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
-/// `*needed`. NULL and 0 ask for the number.
-///
-/// The template gives what it gives in transformers, character by character; its strftime_now gives the local time.
-/// Steps, time and memory are bounded, the more generously the longer the messages are.
-///
-/// Errors: UNSUPPORTED if the model has no chat template, or if the template asks for the little of Jinja2 that is not
-/// supported, which is named; INVALID_ARGUMENT if `count` is 0, and with the template's own words if it refuses these
-/// messages; MALFORMED if the template is faulty or exceeds a bound, which is named; BUFFER_TOO_SMALL, and only
-/// `*needed` is written.
-/// Threads: many at once.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ortshard_tokenizer_apply_chat_template(
-    tokenizer: *const ortshard_tokenizer,
-    messages: *const ortshard_chat_message,
-    count: usize,
-    add_generation_prompt: i32,
-    buffer: *mut c_char,
-    capacity: usize,
-    needed: *mut usize,
-) -> ortshard_status {
-    // SAFETY: the header's contract.
-    unsafe { on(tokenizer) }.guard(|| {
-        // SAFETY: the header's contract.
-        let buffer = unsafe { Buffer::new(buffer, capacity, needed, "buffer") }?;
-        // SAFETY: as above.
-        let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
-        // SAFETY: as above.
-        let messages = unsafe { array(messages, count, "messages") }?;
-        // SAFETY: as above.
-        let message = |(i, m)| unsafe { message(i, m) };
-        let messages = messages.iter().enumerate().map(message).collect::<Result<Vec<_>, _>>()?;
-        buffer.fill_text(tokenizer.apply_chat_template(&messages, add_generation_prompt != 0)?)
-    })
-}
-
-/// # Safety
-/// The texts are NULL or NUL-terminated.
-unsafe fn message(index: usize, message: &ortshard_chat_message) -> Result<ChatMessage, Failure> {
-    // SAFETY: the caller's promise.
-    let role = unsafe { text(message.role, &format!("messages[{index}].role")) }?;
-    // SAFETY: as above.
-    let content = unsafe { text(message.content, &format!("messages[{index}].content")) }?;
-    Ok(ChatMessage::new(role, content))
 }

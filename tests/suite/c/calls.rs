@@ -12,6 +12,7 @@ const KINDS: &[(&str, &str)] = &[
     ("ortshard_sampler", "SAMPLER"),
     ("ortshard_tokenizer", "TOKENIZER"),
     ("ortshard_text_stream", "STREAM"),
+    ("ortshard_chat_parser", "PARSER"),
     ("ortshard_generation", "GENERATION"),
 ];
 

@@ -15,8 +15,17 @@ const MODEL: &str = "qwen3_16";
 const EVERY_MODEL: &[&str] = &["whole_model", "partition", "chunks", "hidden", "speculation"];
 
 /// Tests that load no ONNX Runtime, whose start-up valgrind would report and take minutes over.
-const WITHOUT_RUNTIME: &[&str] =
-    &["last_error", "options_versioning", "sampler", "statuses", "strings", "text_stream", "tokenizer", "header_c11"];
+const WITHOUT_RUNTIME: &[&str] = &[
+    "last_error",
+    "options_versioning",
+    "sampler",
+    "statuses",
+    "strings",
+    "text_stream",
+    "tokenizer",
+    "chat",
+    "header_c11",
+];
 
 /// Tests with threads of their own.
 const ABOUT_THREADS: &[&str] = &["many_threads", "swap_under_load", "cancel", "free_order"];
