@@ -8,6 +8,7 @@
 # make test-matrix   every test on every supported ONNX Runtime (Linux, x86-64)
 # make threads       the tests about threads under ThreadSanitizer (Linux, x86-64; a nightly compiler from rustup)
 # make fuzz    try hostile files and calls for a minute, after some minutes of compiling (Linux; a nightly compiler from rustup)
+# make chats   fetch published chat templates and tokenizers and compare with transformers (needs transformers 5.24 and npm)
 # make bench   set up and run the benchmarks
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
@@ -35,7 +36,7 @@ PROMPT   ?= One rainy morning, a small fox
 DEVICE   ?= cpu
 GPU      ?= cuda
 
-.PHONY: all demo test test-gpu test-matrix threads fuzz bench bench-peers bench-gpu gpu-suite lint header models promises bindings runtime \
+.PHONY: all demo test test-gpu test-matrix threads chats fuzz bench bench-peers bench-gpu gpu-suite lint header models promises bindings runtime \
 	onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
@@ -112,8 +113,12 @@ THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 threads: runtime
 	$(THREADS) --test suite -- threads:: c_tests::under_thread_sanitizer
 
-# The seconds that each of nine targets gets.
+# The seconds that each of twelve targets gets.
 FUZZ_SECONDS ?= 7
+
+chats:
+	$(PYTHON) tools/goldens/chat_templates.py
+	$(CARGO) test --locked --test suite -- published_chats:: --nocapture
 
 fuzz: runtime
 	tools/fuzz/fuzz.sh $(FUZZ_SECONDS)

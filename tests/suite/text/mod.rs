@@ -4,6 +4,7 @@ mod answers;
 mod chats;
 mod long_texts;
 mod patterns;
+mod published_chats;
 mod sampler;
 mod special_tokens;
 mod tokenizers;
