@@ -46,13 +46,12 @@ impl Scale {
 
 /// The standard deviation of the logits that are not minus infinity, of which `some` is one.
 pub(super) fn deviation(logits: &[f32], some: f32) -> f64 {
-    let masked = f32::NEG_INFINITY;
-    let count = sum(logits, |row| row.map(|logit| if logit == masked { 0.0 } else { 1.0 }));
-    let mean = sum(logits, |row| row.map(|logit| if logit == masked { 0.0 } else { logit - some })) / count;
+    let count = sum(logits, |row| row.map(|logit| if logit == f32::NEG_INFINITY { 0.0 } else { 1.0 }));
+    let mean = sum(logits, |row| row.map(|logit| if logit == f32::NEG_INFINITY { 0.0 } else { logit - some })) / count;
     // A second pass: the difference of two large sums would lose what is asked for.
     let mean = some + mean as f32;
     let squares = sum(logits, |row| {
-        let off = row.map(|logit| if logit == masked { 0.0 } else { logit - mean });
+        let off = row.map(|logit| if logit == f32::NEG_INFINITY { 0.0 } else { logit - mean });
         off.map(|off| off * off)
     });
     libm::sqrt(squares / count)
