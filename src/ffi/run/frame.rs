@@ -28,7 +28,7 @@
 //!     UNSUPPORTED         for a version, role or type that this library does not know
 //!     INVALID_ARGUMENT    if it comes from another model, other weights (a fine-tune), another precision or another
 //!                         layer, or was rotated as in a long text where the request is a short one (long_context)
-//!     INVALID_STATE       if it is not the request's next: repeated, or one before it is missing.
+//!     INVALID_STATE       if it is not the next of the request: repeated, or one before it is missing.
 //!                         ortshard_frame_get_info() and ortshard_request_position() tell which
 //!
 //! The message says what differs. Other weights are seen by the layers on both sides of the boundary, where one side has
