@@ -113,12 +113,12 @@ THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 threads: runtime
 	$(THREADS) --test suite -- threads:: c_tests::under_thread_sanitizer
 
-# The seconds that each of twelve targets gets.
-FUZZ_SECONDS ?= 7
-
 chats:
 	$(PYTHON) tools/goldens/chat_templates.py
 	$(CARGO) test --locked --test suite -- published_chats:: --nocapture
+
+# The seconds that each of twelve targets gets.
+FUZZ_SECONDS ?= 7
 
 fuzz: runtime
 	tools/fuzz/fuzz.sh $(FUZZ_SECONDS)
