@@ -5,3 +5,4 @@ mod cleanup;
 mod estimate;
 mod mapped_weights;
 mod memory_limit;
+mod packing;
