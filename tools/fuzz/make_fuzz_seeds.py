@@ -44,6 +44,15 @@ def configs():
                           "moe_layer_end_index", "moe_layer_interval", "moe_norm_min"]),
         ("minimax_16", ["num_local_experts", "rotary_dim"]),
         ("qwen2_moe_window", ["shared_expert_intermediate_size", "decoder_sparse_step", "max_window_layers"]),
+        ("llama4_kinds", ["attention_chunk_size", "floor_scale", "attn_scale", "intermediate_size_mlp",
+                          "interleave_moe_layer_step", "no_rope_layer_interval", "moe_layers", "no_rope_layers"]),
+        ("gpt_oss_mxfp4", ["num_experts", "swiglu_alpha", "swiglu_limit", "quantization_config"]),
+        ("gemma2_plain", ["query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"]),
+        ("gemma3_images", ["text_config", "tie_word_embeddings"]),
+        ("exaone4_hybrid", ["sliding_window_pattern"]),
+        ("granite_16", ["embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"]),
+        ("phimoe_16", ["router_jitter_noise", "lm_head_bias"]),
+        ("cohere_16", ["logit_scale"]),
     ]:
         for key in keys:
             for kind, value in [("zero", 0), ("negative", -1), ("large", 2**20), ("float", 1e308), ("null", None)]:
@@ -230,11 +239,32 @@ def answers():
         seed("answer", f"{case['format']}_{number:02}", start + case["text"].encode())
 
 
+def words():
+    """Adds the keys that families read, and their names, to the words that the fuzzer writes."""
+    path = CORPUS.parent / "json.dict"
+    known = path.read_text().splitlines()
+    found = set()
+
+    def take(value):
+        for key in value if isinstance(value, dict) else []:
+            found.add(key)
+            take(value[key])
+
+    for folder in sorted(path for path in (TESTS / "models" / "configs").iterdir() if path.is_dir()):
+        found.add(folder.name)
+        for content in (json.loads(path.read_text()) for path in folder.glob("*.json")):
+            for value in [content["base"], *(case["set"] for case in content["cases"])]:
+                take(value)
+            found.update(key for case in content["cases"] for key in case["drop"])
+    quoted = {'"\\"%s\\""' % word for word in found}
+    path.write_text("".join(f"{line}\n" for line in [*known, *sorted(quoted - set(known))]))
+
+
 def calls():
     chance = random.Random(7)
     for i in range(24):
         seed("calls", f"random_{i:02}", bytes(chance.choice([chance.randrange(256), chance.randrange(8)]) for _ in range(40 + 30 * i)))
 
 
-for make in [configs, safetensors, index, states, frames, stop_strings, tokenizers, templates, chats, answers, calls]:
+for make in [configs, words, safetensors, index, states, frames, stop_strings, tokenizers, templates, chats, answers, calls]:
     make()

@@ -21,6 +21,30 @@ fn config() {
     replay("config", targets::config::run);
 }
 
+/// `tools/fuzz/make_fuzz_seeds.py` adds what lacks.
+#[test]
+fn every_family_is_known_to_the_fuzzer() {
+    let words = std::fs::read_to_string(targets::repository("fuzz/json.dict")).unwrap();
+    let models = targets::repository("tests/models");
+    let folders = |of: &std::path::Path| -> Vec<_> {
+        let entries = std::fs::read_dir(of).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    for folder in folders(&models.join("configs")) {
+        let answers = std::fs::read(folder.join("answers.json")).unwrap();
+        let answers: serde_json::Value = serde_json::from_slice(&answers).unwrap();
+        let own = answers["cases"].as_array().unwrap().iter().map(|case| case["key"].as_str().unwrap());
+        for word in own.chain(folder.file_name().unwrap().to_str()) {
+            assert!(words.contains(&format!("\"\\\"{word}\\\"\"")), "{word} is not in fuzz/json.dict");
+        }
+    }
+    let seeds = targets::repository("fuzz/corpus/config");
+    for folder in folders(&models).iter().filter(|folder| folder.join("config.json").exists()) {
+        let name = folder.file_name().unwrap();
+        assert!(seeds.join(name).exists(), "{} is not in {}", name.display(), seeds.display());
+    }
+}
+
 #[test]
 fn safetensors() {
     replay("safetensors", targets::safetensors::run);
