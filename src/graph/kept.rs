@@ -5,7 +5,8 @@ use crate::kernels::Window;
 /// What an operation keeps of the tokens of a request, from one run to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// A row for each token, or for those of a window: for each of `heads` heads a key and, unless `value_width` is 0, a value.
+    /// A row for each token, or for those of a window: for each of `heads` heads a key and, unless `value_width` is 0, a value. Of
+    /// latent attention that is a latent and what its key has behind it.
     Rows {
         /// The layer, by its number in the whole model.
         layer: usize,
