@@ -64,6 +64,9 @@
  *                          tokenizer_encode_with_ranges tokenizer_token_to_id tokenizer_id_to_token
  *                          tokenizer_token_bytes tokenizer_is_special
  *   Text stream            text_stream_create text_stream_free text_stream_push text_stream_finish
+ *   Chat                   tokenizer_apply_chat_template tokenizer_chat_text tokenizer_chat_ids
+ *   Chat parser            chat_parser_create chat_parser_free chat_parser_push chat_parser_finish chat_parser_next
+ *                          chat_parser_message
  *   Generation             generation_create generation_open generation_free generation_append_text
  *                          generation_append_ids generation_logits generation_cancel generation_prefill
  *                          generation_step generation_step_batch generation_run
@@ -414,8 +417,10 @@ typedef struct ortshard_sampler ortshard_sampler;
 /**
  * Text to token ids and back. Immutable; needs no weights and no shard.
  *
- * Functions: _open, _free, _encode, _decode, _vocab_size, _bos, _pad, _eos, _is_eos, _apply_chat_template;
- * ortshard_text_stream_create(), ortshard_generation_create().
+ * Functions: _open, _free, _encode, _encode_texts, _encode_with_ranges, _decode, _vocab_size, _bos, _pad, _eos,
+ * _is_eos, _token_to_id, _id_to_token, _token_bytes, _is_special, _apply_chat_template, _chat_text, _chat_ids;
+ * ortshard_text_stream_create(), ortshard_chat_parser_create(),
+ * ortshard_generation_create().
  */
 typedef struct ortshard_tokenizer ortshard_tokenizer;
 
@@ -425,6 +430,13 @@ typedef struct ortshard_tokenizer ortshard_tokenizer;
  * Functions: _create, _free, _push, _finish.
  */
 typedef struct ortshard_text_stream ortshard_text_stream;
+
+/**
+ * Parses a model's answer while it is written: content, reasoning and tool calls.
+ *
+ * Functions: _create, _free, _push, _finish, _next, _message.
+ */
+typedef struct ortshard_chat_parser ortshard_chat_parser;
 
 /**
  * A text in progress on a whole model, pulled token by token.
@@ -460,6 +472,10 @@ enum ortshard_dtype {
     ORTSHARD_DTYPE_INT4 = 17,
     /** Four-bit floats (E2M1) with a scale for each 32, as GPT-OSS is published in. Weights; no tensor of a call. */
     ORTSHARD_DTYPE_MXFP4 = 18,
+    /**
+     * Eight-bit floats (E4M3) with a scale for each block, as DeepSeek V3 is published in. Weights; no tensor of a call.
+     */
+    ORTSHARD_DTYPE_FP8 = 19,
     /** No elements, but the bytes of a frame (ortshard_request_options's `output`). */
     ORTSHARD_DTYPE_FRAME = 32
 };
@@ -795,7 +811,7 @@ typedef struct ortshard_shard_info {
     uint32_t max_positions;
     /**
      * Element type of most weights, as stored or quantised: ORTSHARD_DTYPE_F32, ORTSHARD_DTYPE_F16,
-     * ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8, ORTSHARD_DTYPE_INT4 or ORTSHARD_DTYPE_MXFP4.
+     * ORTSHARD_DTYPE_BF16, ORTSHARD_DTYPE_INT8, ORTSHARD_DTYPE_INT4, ORTSHARD_DTYPE_MXFP4 or ORTSHARD_DTYPE_FP8.
      */
     int32_t weight_dtype;
     /** Where it runs: an ORTSHARD_DEVICE_* constant. */
@@ -983,8 +999,8 @@ typedef struct ortshard_request_options {
      * Not 0: the request keeps no KV cache between calls. Each call computes everything anew in a cache that it gives
      * back at its end: the same bits, in a time that grows with all the tokens so far.
      *
-     * Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 x hidden_size on
-     * others. Its state cannot be exported or imported.
+     * Instead it keeps its input, until it is freed: 8 bytes a token on a shard that takes ids, 4 for each value that
+     * passes the boundary on others (4 x hidden_size, mostly). Its state cannot be exported or imported.
      */
     int32_t no_cache;
     /**
@@ -1635,6 +1651,301 @@ ortshard_status ortshard_text_stream_push(ortshard_text_stream *stream, int64_t 
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_text_stream_finish(ortshard_text_stream *stream, const char **text, size_t *length);
+
+/* ==================================================================================================================
+ * Chat
+ *
+ * A conversation becomes a prompt by the model's chat template, character by character as in transformers. Messages
+ * that are a role and a text come as structs (ortshard_tokenizer_apply_chat_template()); what else there is, as JSON:
+ *
+ *     [{"role": "user", "content": "What is the weather in Bern?"},
+ *      {"role": "assistant", "reasoning_content": "I have a tool for that.",
+ *       "tool_calls": [{"type": "function", "id": "a1",
+ *                       "function": {"name": "get_weather", "arguments": {"city": "Bern"}}}]},
+ *      {"role": "tool", "tool_call_id": "a1", "name": "get_weather", "content": "sunny"}]
+ *
+ * A message has a role. Its content is a text or a list of parts, each with a type, such as {"type": "text", "text":
+ * "Hi"}; a part that is no text, such as an image, is UNSUPPORTED. Whatever else it has is the template's. An error
+ * names the field as a JSON pointer, such as /messages/1/tool_calls/0/function/name.
+ *
+ * As in transformers 5, keys of a message that are null count as missing, and reasoning_content, thinking and
+ * reasoning are one thing; transformers 4 gives both to the template as they are. JSON is Python's: NaN and Infinity
+ * are numbers, whole numbers have up to 127 bits, and the last of two equal keys counts. A text has at most 64 MiB, a
+ * million values, and lists and objects 64 deep.
+ * ================================================================================================================== */
+
+/**
+ * One message of a conversation. Its layout is final, so it has no struct_size. Messages that have more than a
+ * text come as JSON.
+ */
+typedef struct ortshard_chat_message {
+    /** Who speaks, such as "system", "user" or "assistant". */
+    const char *role;
+    /** The text. */
+    const char *content;
+} ortshard_chat_message;
+
+/**
+ * What a chat is made of beside its messages. All zero but struct_size: the model's template, and nothing else. The
+ * texts are read during the call only; NULL is none.
+ */
+typedef struct ortshard_chat_options {
+    /** sizeof(ortshard_chat_options). */
+    size_t struct_size;
+    /** The tools that the model may call: a JSON list of objects, each with its JSON schema. */
+    const char *tools;
+    /** Documents to answer from: a JSON list of objects, usually with "title" and "text". */
+    const char *documents;
+    /**
+     * Further variables of the template, such as {"enable_thinking": false}: a JSON object. They win over the names
+     * of special tokens, such as bos_token.
+     */
+    const char *variables;
+    /** Which of the model's templates. NULL: "tool_use" if there are tools and the model has it, else "default". */
+    const char *template_name;
+    /** A template of your own, in the place of the model's: the text of a chat_template.jinja. */
+    const char *own_template;
+    /**
+     * The field of the last message that the model goes on with, such as "content" or "reasoning_content": the prompt
+     * ends within it. NULL: the last message is complete.
+     */
+    const char *continue_field;
+    /** Not 0: the prompt ends where the assistant's answer begins. */
+    int32_t add_generation_prompt;
+    /**
+     * Not 0: control tokens that messages, tools, documents and variables spell out are text; see
+     * ortshard_tokenizer_chat_ids(). For texts from people who might write them to deceive the model.
+     */
+    int32_t control_as_text;
+} ortshard_chat_options;
+
+/** Initialises an ortshard_chat_options. */
+#define ORTSHARD_CHAT_OPTIONS_INIT { sizeof(ortshard_chat_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0 }
+
+/** What ORTSHARD_CHAT_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chat_options_init(ortshard_chat_options *options, size_t struct_size);
+
+/**
+ * The prompt that the model's chat template makes of `count` messages. `add_generation_prompt` not 0: it ends where
+ * the assistant's answer begins. Encode it with add_special 0.
+ *
+ * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
+ * `*needed`. NULL and 0 ask for the number.
+ *
+ * The template gives what it gives in transformers, character by character; its strftime_now gives the local time.
+ * Steps, time and memory are bounded, the more generously the longer the messages are.
+ *
+ * Errors: UNSUPPORTED if the model has no chat template, or if the template asks for the little of Jinja2 that is not
+ * supported, which is named; INVALID_ARGUMENT if `count` is 0, and with the template's own words if it refuses these
+ * messages; MALFORMED if the template is faulty or exceeds a bound, which is named; BUFFER_TOO_SMALL, and only
+ * `*needed` is written.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_apply_chat_template(const ortshard_tokenizer *tokenizer,
+                                                       const ortshard_chat_message *messages,
+                                                       size_t count,
+                                                       int32_t add_generation_prompt,
+                                                       char *buffer,
+                                                       size_t capacity,
+                                                       size_t *needed);
+
+/**
+ * The prompt that a chat template makes of `messages`, a JSON list; see above. NULL `options`: the model's template,
+ * and nothing else. Encode it with add_special 0.
+ *
+ * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
+ * `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: INVALID_ARGUMENT, with a pointer to the field, for what cannot be read or is not of this form, and if the
+ * last message cannot be continued; UNSUPPORTED, with a pointer, for a part that is no text; NOT_FOUND if the model
+ * has no template of that name; those of ortshard_tokenizer_apply_chat_template().
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_chat_text(const ortshard_tokenizer *tokenizer,
+                                             const char *messages,
+                                             const ortshard_chat_options *options,
+                                             char *buffer,
+                                             size_t capacity,
+                                             size_t *needed);
+
+/**
+ * The ids of ortshard_tokenizer_chat_text().
+ *
+ * With `control_as_text`, only the template writes control tokens, as with sanitize_control_tokens of transformers:
+ * those that the JSON spells out in its texts are encoded as text. Control tokens are the special tokens, and the
+ * added tokens that the template's own texts hold. Whole tokens are found. A template that makes a token of a role
+ * by adding to it ("<|" and "|>" around it) still makes one: roles, and the keys of objects, are for the program to
+ * choose.
+ *
+ * Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: those of ortshard_tokenizer_chat_text() and ortshard_tokenizer_encode(). With `control_as_text`:
+ * INVALID_ARGUMENT, with a pointer to it, for a control token in a key; UNSUPPORTED for one that the tokenizer makes
+ * of plain text.
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_tokenizer_chat_ids(const ortshard_tokenizer *tokenizer,
+                                            const char *messages,
+                                            const ortshard_chat_options *options,
+                                            int64_t *ids,
+                                            size_t capacity,
+                                            size_t *needed);
+
+/* ==================================================================================================================
+ * Chat parser
+ *
+ * A model writes its reasoning, its tool calls and its answer as one text with markers, in a format of its own. A
+ * parser takes that text in any parts, while it is generated, and tells what is certain: so much content, so much
+ * reasoning, a whole tool call.
+ *
+ * Markers can be special tokens, so the text has to come from a text stream with skip_special 0:
+ *
+ *     ortshard_text_stream_push(stream, id, &text, &length);
+ *     ortshard_chat_parser_push(parser, text, length);
+ *     while (!ortshard_chat_parser_next(parser, &event) && event.kind != ORTSHARD_CHAT_NOTHING) ...
+ *
+ * After the last token, ortshard_chat_parser_finish(), and the events that are left. ortshard_chat_parser_message()
+ * has the whole message, ready to become the last one of the next ortshard_tokenizer_chat_text().
+ *
+ * The formats, by name:
+ *
+ *     plain          all is content
+ *     qwen3          <think> and <tool_call> with JSON: Qwen 2.5 and 3, Hermes
+ *     qwen3-coder    <think> and <tool_call> with <function=...>: Qwen3-Coder, Qwen 3.5
+ *     llama3         JSON alone, or behind <|python_tag|>: Llama 3.1 to 3.3
+ *     mistral        [THINK] and [TOOL_CALLS]: Mistral, Ministral, Magistral, Devstral
+ *     gpt-oss        channels (harmony)
+ *     deepseek       <think> and DeepSeek's calls: R1, V3 and later
+ *     gemma          <|channel> and <|tool_call>: Gemma 4; FunctionGemma
+ *
+ * What looks like a marker and is none, and what is marked as a call but is not written like one, is content: nothing
+ * is lost but the markers and the white space beside them. A call whose end has not come is no call where the format
+ * cannot tell whether it is whole.
+ * ================================================================================================================== */
+
+/** What an event tells. */
+enum ortshard_chat_event_kind {
+    /** No event is left; more may come with more text. */
+    ORTSHARD_CHAT_NOTHING = 0,
+    /** More of the answer's text. */
+    ORTSHARD_CHAT_CONTENT = 1,
+    /** More of its reasoning. */
+    ORTSHARD_CHAT_REASONING = 2,
+    /** A tool call, whole. */
+    ORTSHARD_CHAT_TOOL_CALL = 3
+};
+
+/**
+ * How an answer is parsed. All zero but struct_size: by the format that the model's chat template tells. The texts
+ * are read during the call only; NULL is none.
+ */
+typedef struct ortshard_chat_parser_options {
+    /** sizeof(ortshard_chat_parser_options). */
+    size_t struct_size;
+    /** The format, one of the names above. NULL: the one that the chat template tells. */
+    const char *format;
+    /**
+     * What the model was given: the text of ortshard_tokenizer_chat_text(). Templates often begin the answer, such as
+     * with <think>.
+     */
+    const char *prompt;
+    /**
+     * The tools, as in ortshard_chat_options. Only qwen3-coder looks at them: its arguments are texts, and the
+     * schemas say which of them are numbers.
+     */
+    const char *tools;
+} ortshard_chat_parser_options;
+
+/** Initialises an ortshard_chat_parser_options. */
+#define ORTSHARD_CHAT_PARSER_OPTIONS_INIT { sizeof(ortshard_chat_parser_options), NULL, NULL, NULL }
+
+/** What ORTSHARD_CHAT_PARSER_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chat_parser_options_init(ortshard_chat_parser_options *options, size_t struct_size);
+
+/** A part of an answer. The texts are NUL-terminated UTF-8 and live until the parser's next call. */
+typedef struct ortshard_chat_event {
+    /** Set to sizeof(ortshard_chat_event) before the call. */
+    size_t struct_size;
+    /** Content or reasoning; of a tool call its arguments, a JSON object. NULL if there is nothing. */
+    const char *text;
+    /** Bytes of `text` without its NUL. Models can write NUL characters, so only this tells where it ends. */
+    size_t length;
+    /** The name of the tool that is called; else NULL. */
+    const char *name;
+    /** The id of the call, if the model has given it one; else NULL. */
+    const char *id;
+    /** An ORTSHARD_CHAT_* constant. */
+    int32_t kind;
+} ortshard_chat_event;
+
+/** Initialises an ortshard_chat_event. */
+#define ORTSHARD_CHAT_EVENT_INIT { sizeof(ortshard_chat_event), NULL, 0, NULL, NULL, 0 }
+
+/** What ORTSHARD_CHAT_EVENT_INIT does, for languages without macros: `struct_size` is sizeof *event. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chat_event_init(ortshard_chat_event *event, size_t struct_size);
+
+/**
+ * Creates a parser for an answer of the model that `tokenizer` belongs to. NULL `options`: by the format that the
+ * chat template tells, without a prompt.
+ *
+ * Errors: INVALID_ARGUMENT for a format that is none, and the message lists them; also, with a pointer to the field,
+ * for tools that cannot be read.
+ * Threads: any. Ownership: free `*parser` with ortshard_chat_parser_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chat_parser_create(const ortshard_tokenizer *tokenizer,
+                                            const ortshard_chat_parser_options *options,
+                                            ortshard_chat_parser **parser);
+
+/** Frees a parser and the texts borrowed from it. NULL is ignored. */
+ORTSHARD_API
+void ortshard_chat_parser_free(ortshard_chat_parser *parser);
+
+/**
+ * Takes `length` more bytes of the answer: whole characters, as a text stream gives them. What they make certain
+ * becomes events.
+ *
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chat_parser_push(ortshard_chat_parser *parser, const char *text, size_t length);
+
+/**
+ * The answer has ended: what the parser held back becomes events.
+ *
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chat_parser_finish(ortshard_chat_parser *parser);
+
+/**
+ * Takes the next event; its kind is ORTSHARD_CHAT_NOTHING if none is left.
+ *
+ * Threads: one call at a time. Ownership: the texts belong to the parser and live until its next call.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chat_parser_next(ortshard_chat_parser *parser, ortshard_chat_event *event);
+
+/**
+ * The message so far, as JSON: {"role": "assistant", "reasoning_content": "...", "content": "...", "tool_calls":
+ * [{"type": "function", "function": {"name": "...", "arguments": {...}}}]}, each key only if there is something.
+ *
+ * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
+ * `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written. Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_chat_parser_message(ortshard_chat_parser *parser,
+                                             char *buffer,
+                                             size_t capacity,
+                                             size_t *needed);
 
 /* ==================================================================================================================
  * Generation

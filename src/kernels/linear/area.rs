@@ -5,7 +5,6 @@ use super::super::simd::{BF16, F16, F32};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Layout, Matrix};
 use super::finish::Finish;
-use super::job::Apart;
 use super::source::{Eights, Fours, Plain, Source};
 use super::tile::{Rows, accumulate, fold};
 use std::ops::Range;
@@ -18,6 +17,15 @@ const TILE_TOKENS: usize = 3;
 /// Tokens that use a panel before the next rows are widened into it, where there are 16 registers (AVX2): their columns of a panel,
 /// 229 KB, stay in the second-level cache of 256 or 512 KB that such processors have. With 32 registers it is all of a task.
 const PANEL_TOKENS: usize = 64;
+
+/// Values from one token to the next.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Apart {
+    /// In what goes in.
+    pub(in super::super) x: usize,
+    /// In the result.
+    pub(in super::super) y: usize,
+}
 
 /// An area of one layer: these tokens by these rows of weights.
 pub(super) struct PlainArea<'a> {

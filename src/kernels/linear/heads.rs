@@ -2,7 +2,8 @@
 
 use super::super::shared::{Output, Scratch};
 use super::super::{Isa, Matrix, Parallel};
-use super::job::{Apart, Job, coded, coded_bytes};
+use super::area::Apart;
+use super::job::{Job, coded, coded_bytes};
 use super::parts::{Part, run_parts};
 
 /// Values that a task copies: below that a thread is not worth waking.

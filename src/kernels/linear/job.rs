@@ -5,7 +5,7 @@ use super::super::packed::activations::Activations;
 use super::super::packed::dispatch::run_lines;
 use super::super::shared::Output;
 use super::super::{Isa, Layout, Matrix, Mxfp4, Packing, Parallel, mxfp4};
-use super::area::PlainArea;
+use super::area::{Apart, PlainArea};
 use super::coded::{CodedArea, PartOf};
 use super::finish::Finish;
 use super::fours::FoursArea;
@@ -16,15 +16,6 @@ pub(in super::super) struct Layer<'a> {
     pub(super) weights: Matrix<'a>,
     pub(super) bias: Option<Matrix<'a>>,
     pub(super) finish: Finish<'a>,
-}
-
-/// Values from one token to the next.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Apart {
-    /// In what goes in.
-    pub(in super::super) x: usize,
-    /// In the result.
-    pub(in super::super) y: usize,
 }
 
 impl Layer<'_> {
