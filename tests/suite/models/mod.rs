@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod configs;
+mod divergence;
 mod export;
 mod kv_types;
 mod parity;
