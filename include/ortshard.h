@@ -473,7 +473,8 @@ enum ortshard_dtype {
     /** Four-bit floats (E2M1) with a scale for each 32, as GPT-OSS is published in. Weights; no tensor of a call. */
     ORTSHARD_DTYPE_MXFP4 = 18,
     /**
-     * Eight-bit floats (E4M3) with a scale for each block, as DeepSeek V3 is published in. Weights; no tensor of a call.
+     * Eight-bit floats (E4M3) with a scale for each block, as DeepSeek V3 is published in. Of weights, never of a
+     * tensor that a call takes or gives.
      */
     ORTSHARD_DTYPE_FP8 = 19,
     /** No elements, but the bytes of a frame (ortshard_request_options's `output`). */

@@ -414,7 +414,10 @@ fn check(f: Fields, [count, top_k]: [usize; 2], Groups { count: all, top, best }
     let open = count / all * top;
     if top_k > open {
         let name = f.name("num_experts_per_tok");
-        bail!(Malformed, "{name} is {top_k}, and topk_group {top} of n_group {all} groups hold {open} experts");
+        bail!(
+            Malformed,
+            "{name} is {top_k}, and topk_group {top} of n_group {all} groups hold {open} of n_routed_experts {count}"
+        );
     }
     Ok(())
 }

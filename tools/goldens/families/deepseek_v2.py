@@ -104,6 +104,9 @@ def expert_cases(cases: Cases) -> None:
 
 latent_cases(CASES)
 expert_cases(CASES)
+# They matter to training alone.
+case("aux_loss_alpha", 0.5)
+case("seq_aux", False)
 for count in (8, 4, 0, None, "8"):
     without("n_routed_experts", num_experts=count)
 case("first_k_dense_replace", 0, 1, 2, 3, 7, -1, 1.0, None, "1", True)

@@ -166,6 +166,20 @@ pub(super) const REFUSED: &[&str] = &[
     "qwen3_5_moe: is_causal False",
     "qwen3_5_moe: fusion_config {'fuse_qkv': True}",
     "qwen3_5_moe: transformers_weights 'other.safetensors'",
+    // More experts of a token than the groups that may be open hold.
+    "deepseek_v2: n_group 8 with {'topk_group': 1}",
+    "deepseek_v3: no num_experts_per_tok",
+    // What is rotated has the width that the tensors say, whatever head_dim repeats.
+    "glm4_moe_lite: qk_rope_head_dim 6",
+    "glm4_moe_lite: qk_rope_head_dim 0",
+    "glm4_moe_lite: qk_rope_head_dim -1",
+    // Python takes true for 1.
+    "rope_scaling {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16, 'mscale_all_dim': True}",
+    "rope_parameters {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16, 'mscale_all_dim': True}",
+    "rope_scaling {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16, 'mscale_all_dim': True, 'mscale': 0.707}",
+    "rope_parameters {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16, 'mscale_all_dim': True, 'mscale': 0.707}",
+    "rope_scaling {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16, 'mscale_all_dim': True, 'mscale': 1.0}",
+    "rope_parameters {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16, 'mscale_all_dim': True, 'mscale': 1.0}",
 ];
 
 /// Cases that transformers refuses, and this library runs, since they can mean one thing only.
@@ -232,6 +246,16 @@ pub(super) const CLEAR: &[&str] = &[
     "phi3: original_max_position_embeddings 6.0 with {'rope_scaling': {'type': 'longrope', 'short_factor': [1.0, 1.1, 1.2, 1.3], \
      'long_factor': [2.0, 3.0, 4.0, 5.0]}}",
     "sliding_window_pattern 2.0 with {'sliding_window': 5}",
+    "q_lora_rank 10.0",
+    "kv_lora_rank 12.0",
+    "qk_nope_head_dim 6.0",
+    "qk_rope_head_dim 8.0",
+    "v_head_dim 10.0",
+    // Nothing reads it in this family, whatever it is.
+    "deepseek_v2: norm_topk_prob 1",
+    "deepseek_v2: norm_topk_prob 0",
+    "deepseek_v2: norm_topk_prob 'true'",
+    "deepseek_v3: num_mtp_layers None",
     // And any number may have a fraction or none where it is no count.
     "rms_norm_eps 1",
     "routed_scaling_factor 2",
