@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::experts::{self, Experts};
 use super::family::Encoding;
+use super::fp8;
 use super::layers::no_window;
 use super::olmoe::normed_attention;
 use super::rope::RopeDefaults;
@@ -15,8 +16,8 @@ use crate::kernels::Score;
 pub(super) const MINIMAX_M2: Architecture = Architecture {
     model_type: "minimax_m2",
     name: "MiniMaxM2ForCausalLM",
-    covers: "MiniMax-M2 and M2.1, as bfloat16",
-    honours: &[],
+    covers: "MiniMax-M2 and M2.1",
+    honours: &["quantization_config"],
     family,
 };
 
@@ -26,6 +27,7 @@ struct MiniMax(Experts);
 /// `rotary_dim` says how many values of a head are rotated, where `partial_rotary_factor` does not.
 fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     f.silu_only()?;
+    c.blocks = fp8::blocks(f)?;
     no_window(f, c)?;
     c.set_default(f, "head_dim", |c| &mut c.head_dim, 128)?;
     c.set_default(f, "num_key_value_heads", |c| &mut c.kv_heads, 8)?;

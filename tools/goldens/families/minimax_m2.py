@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from fp8 import prepare, publish, reading  # noqa: F401  # for the model that is published so
 from rope_variants import LINEAR, YARN, Ropes
-from spec import F16, Spec, rope, shape
+from spec import F16, F32, Spec, rope, shape
 from tensors import Random, bias, decoder, experts, matrix, norm
 from variants import Cases
 
@@ -20,6 +21,14 @@ MODELS = {
               rope_parameters=rope(500.0)),
         F16,
         stacked=True,
+    ),
+    # Matrices as published: eight-bit floats.
+    "minimax_fp8": Spec(
+        shape(64, 32, 2, 4, 2, 67, head_dim=16, num_local_experts=4, num_experts_per_tok=2,
+              rope_parameters=rope(5e6, partial_rotary_factor=0.5)),
+        F32,
+        v4_rope_key="rope_type",
+        published=True,
     ),
 }
 
