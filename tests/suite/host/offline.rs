@@ -200,6 +200,8 @@ fn a_host_brings_the_tokenizer() {
         "generation_config.json",
         "config.json",
         "chat_template.jinja",
+        "additional_chat_templates/tool_use.jinja",
+        "additional_chat_templates/rag.jinja",
     ];
     assert_eq!(asked, wanted.map(str::to_owned).into());
 }
