@@ -32,7 +32,7 @@ impl Fp8 {
     }
 
     /// The same from row `row` on.
-    pub(crate) const fn from_row(self, row: usize) -> Self {
+    pub(crate) const fn behind_rows(self, row: usize) -> Self {
         let [first, column] = self.first;
         let first = if self.transposed { [first, column + row] } else { [first + row, column] };
         Self { first, ..self }
@@ -80,6 +80,9 @@ mod tests {
                 _ => assert_eq!(value(code).to_bits(), (expected as f32).to_bits(), "{code:#x}"),
             }
         }
-        assert_eq!([0x7e, 0x01, 0x38].map(value), [448.0, 0.001_953_125, 1.0]);
+        assert_eq!(
+            [0x7e, 0x01, 0x38].map(|code| value(code).to_bits()),
+            [448.0_f32, 0.001_953_125, 1.0].map(f32::to_bits)
+        );
     }
 }

@@ -81,9 +81,9 @@ impl Layout {
 
     /// The layout of a matrix's rows from `row` on.
     #[must_use]
-    pub const fn from_row(self, row: usize) -> Self {
+    pub const fn behind_rows(self, row: usize) -> Self {
         match self {
-            Self::Fp8(fp8) => Self::Fp8(fp8.from_row(row)),
+            Self::Fp8(fp8) => Self::Fp8(fp8.behind_rows(row)),
             other => other,
         }
     }
@@ -162,7 +162,7 @@ impl Matrix<'_> {
                 (packing.bytes(range.start, self.cols)?, packing.bytes(range.end, self.cols)?)
             }
         };
-        let layout = self.layout.from_row(range.start);
+        let layout = self.layout.behind_rows(range.start);
         Some(Self { layout, rows: range.len(), data: self.data.get(from..to)?, ..*self })
     }
 }

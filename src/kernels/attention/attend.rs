@@ -191,12 +191,11 @@ pub(super) fn attend<S: Simd>(simd: S, queries: &Queries, chunk: usize, state: &
         let (first, next) = (block + skip - queries.start, block + BLOCK - queries.start);
         let bytes = BLOCK * queries.keys.stride();
         // Latents are keys and values at once: half of them in the place of either.
-        let mut ahead = match queries.behind {
-            None => Ahead::new(queries.keys.address(next), queries.values.address(next), bytes),
-            Some(_) => {
-                let next = queries.keys.address(next);
-                Ahead::new(next, next.wrapping_add(bytes / 2), bytes / 2)
-            }
+        let mut ahead = if queries.behind.is_none() {
+            Ahead::new(queries.keys.address(next), queries.values.address(next), bytes)
+        } else {
+            let next = queries.keys.address(next);
+            Ahead::new(next, next.wrapping_add(bytes / 2), bytes / 2)
         };
         let keys = queries.keys.part(first, count - skip);
         keys.transpose(simd, &mut transposed[skip..], BLOCK, &mut ahead);

@@ -54,6 +54,7 @@ impl Kept {
 type Three = [(Kept, Stored); 3];
 
 /// A layer of experts, and tokens for it.
+#[allow(clippy::struct_excessive_bools, reason = "each says whether a case has one thing")]
 struct Case {
     hidden: usize,
     inner: usize,

@@ -75,12 +75,12 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
 
 /// `attn_temperature_tuning`, with `attn_scale` for every `floor_scale` positions.
 fn temperature(f: Fields) -> Result<Option<Temperature>> {
+    const GROWS: &str = "attn_temperature_tuning";
     let period = f.integer("floor_scale", 1..=MAX_POSITIONS)?.unwrap_or(8192);
     let beta = f.number("attn_scale")?.unwrap_or(0.1);
     if !(-1e9..=1e9).contains(&beta) {
         return Err(f.wrong("attn_scale", "between -1e9 and 1e9"));
     }
-    const GROWS: &str = "attn_temperature_tuning";
     // The first published files have a 4, of which transformers 4 takes the truth.
     let grows = match f.get(GROWS) {
         Some(Json::Number(_)) => f.integer(GROWS, 0..=MAX_POSITIONS)? != Some(0),
@@ -109,7 +109,9 @@ impl Family for Llama4 {
         e.number(self.mlp.inner);
         e.number(self.head_norms.into());
         for layers in [&self.rotated, &self.sparse] {
-            layers.iter().for_each(|is| e.number((*is).into()));
+            for is in layers {
+                e.number((*is).into());
+            }
         }
         if let Some(Temperature { beta, period, shift: _ }) = self.temperature {
             e.float(beta);

@@ -180,7 +180,7 @@ impl<'a> Piece<'a> {
         }
         reserve(packed, self.to.len(), "a piece of quantised weights")?;
         packed.resize(self.to.len(), 0);
-        let layout = source.layout.from_row(self.rows.start);
+        let layout = source.layout.behind_rows(self.rows.start);
         let matrix = Matrix { layout, rows: self.rows.len(), cols: source.cols, data: bytes, scales };
         pack(Isa::detect(), packing, &matrix, 0..self.rows.len(), packed);
         target.write(packed, self.to.start)
