@@ -19,8 +19,8 @@ impl GenerationCancel {
         Self { asked: Arc::default(), run }
     }
 
-    /// Ends the text: the step in progress, or the next one, gives no token and says [`Finish::Cancelled`]. Where the text has
-    /// ended already, nothing happens. Never waits.
+    /// Ends the text: the step in progress, or the next one, gives no token and says
+    /// [`Finish::Cancelled`](crate::Finish::Cancelled). Where the text has ended already, nothing happens. Never waits.
     pub fn cancel(&self) -> Result<()> {
         let stopped = self.run.stop();
         // Last: what is asked for is taken back as a whole, so nothing of it may come after.

@@ -47,10 +47,11 @@ impl Generation {
         Ok(())
     }
 
-    /// Adds text to the prompt; `add_special` is that of [`Tokenizer::encode`].
+    /// Adds text to the prompt; `add_special` is that of [`Tokenizer::encode`](crate::Tokenizer::encode).
     ///
     /// # Errors
-    /// `InvalidState` without a tokenizer; those of [`Tokenizer::encode`] and of [`append_ids`](Self::append_ids).
+    /// `InvalidState` without a tokenizer; those of [`Tokenizer::encode`](crate::Tokenizer::encode) and of
+    /// [`append_ids`](Self::append_ids).
     pub fn append_text(&mut self, text: &str, add_special: bool) -> Result<()> {
         let Some(tokenizer) = &self.tokenizer else {
             bail!(InvalidState, "the generation has no tokenizer: append ids, or make it with one");

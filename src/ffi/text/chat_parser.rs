@@ -15,14 +15,14 @@
 //!
 //! The formats, by name:
 //!
-//!     plain          all is content
-//!     qwen3          <think> and <tool_call> with JSON: Qwen 2.5 and 3, Hermes
-//!     qwen3-coder    <think> and <tool_call> with <function=...>: Qwen3-Coder, Qwen 3.5
-//!     llama3         JSON alone, or behind <|python_tag|>: Llama 3.1 to 3.3
-//!     mistral        [THINK] and [TOOL_CALLS]: Mistral, Ministral, Magistral, Devstral
-//!     gpt-oss        channels (harmony)
-//!     deepseek       <think> and DeepSeek's calls: R1, V3 and later
-//!     gemma          <|channel> and <|tool_call>: Gemma 4; FunctionGemma
+//! - plain: all is content
+//! - qwen3: `<think>`, and `<tool_call>` with JSON: Qwen 2.5 and 3, Hermes
+//! - qwen3-coder: `<think>`, and `<tool_call>` with `<function=...>`: Qwen3-Coder, Qwen 3.5
+//! - llama3: JSON alone, or behind `<|python_tag|>`: Llama 3.1 to 3.3
+//! - mistral: `[THINK]` and `[TOOL_CALLS]`: Mistral, Ministral, Magistral, Devstral
+//! - gpt-oss: channels (harmony)
+//! - deepseek: `<think>`, and DeepSeek's calls: R1, V3 and later
+//! - gemma: `<|channel>` and `<|tool_call>`: Gemma 4; FunctionGemma
 //!
 //! What looks like a marker and is none, and what is marked as a call but is not written like one, is content: nothing
 //! is lost but the markers and the white space beside them. A call whose end has not come is no call where the format
@@ -67,7 +67,7 @@ pub struct ortshard_chat_parser_options {
     /// The format, one of the names above. NULL: the one that the chat template tells.
     pub format: *const c_char,
     /// What the model was given: the text of ortshard_tokenizer_chat_text(). Templates often begin the answer, such as
-    /// with <think>.
+    /// with `<think>`.
     pub prompt: *const c_char,
     /// The tools, as in ortshard_chat_options. Only qwen3-coder looks at them: its arguments are texts, and the
     /// schemas say which of them are numbers.

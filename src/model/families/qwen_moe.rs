@@ -117,7 +117,7 @@ pub(super) fn experts(
 }
 
 impl Sparse {
-    /// [`experts`], by default with weights that add up to one or not, on the layers that config.json says.
+    /// [`experts()`], by default with weights that add up to one or not, on the layers that config.json says.
     pub(super) fn read(
         f: Fields,
         count: [&str; 2],
