@@ -216,10 +216,12 @@ fn a_frame_of_another_model_checkpoint_layer_or_precision_is_refused() {
 /// A shard's files are enough: what the other side alone has is not compared.
 #[test]
 fn halves_of_a_model_in_two_folders_take_each_others_frames() {
-    let model = Model::open("llama_bias_sharded");
-    let (Some(index), cut) = (std::fs::read_to_string(model.path.join("model.safetensors.index.json")).ok(), 0) else {
+    // The first layer is in a file of its own.
+    let (model, cut) = (Model::open("llama_bias_sharded"), 0);
+    if !device::runs(&model) {
         return;
-    };
+    }
+    let index = std::fs::read_to_string(model.path.join("model.safetensors.index.json")).unwrap();
     let whole = model.whole().run(&model.prompt, Logits::All);
     let index: serde_json::Value = serde_json::from_str(&index).unwrap();
     let files = |wanted: &dyn Fn(&str) -> bool| {
