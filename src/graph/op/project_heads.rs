@@ -51,6 +51,6 @@ impl Operation for ProjectHeads {
     }
 
     fn stock(&self, _: &mut Writer) -> Result<()> {
-        bail!(Unsupported, "a matrix for each head, as in latent attention, is not written in stock operators")
+        bail!(Unsupported, "a matrix for each head (latent attention) is not written in stock operators")
     }
 }
