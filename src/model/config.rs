@@ -159,7 +159,11 @@ impl ModelConfig {
             );
         }
         if !self.head_dim.is_multiple_of(2) {
-            bail!(Malformed, "config.json: head_dim {} is odd; rotary positions need pairs", self.head_dim);
+            bail!(
+                Malformed,
+                "config.json: head_dim {} (hidden_size / num_attention_heads unless given) is odd; rotary positions need pairs",
+                self.head_dim
+            );
         }
         if (self.heads * self.head_dim) as u64 > MAX_WIDTH {
             bail!(

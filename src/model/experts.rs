@@ -439,7 +439,7 @@ pub(super) fn count(f: Fields, [own, other]: [&str; 2], default: usize, from: u6
 pub(super) fn top_k(f: Fields, keys: [&str; 2], default: usize, experts: usize) -> Result<usize> {
     let top_k = either(f, keys, u64::from(experts > 0)..=MAX_NUMBER)?.unwrap_or(default);
     if experts > 0 && top_k > experts {
-        bail!(Malformed, "{} is {top_k}, and there are {experts} experts", f.name(keys[0]));
+        bail!(Malformed, "{} is {top_k}, more than the {experts} experts that a layer has", f.name(keys[0]));
     }
     Ok(top_k)
 }
