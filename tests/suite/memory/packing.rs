@@ -154,7 +154,7 @@ fn child_packs() {
 /// A checkpoint of the shape of Qwen3-30B-A3B, 58 GB of holes, packed range by range within a memory limit of 2 GiB. It needs
 /// 4 GB on the disk.
 #[test]
-#[ignore = "takes minutes; docs/memory.md has its figures"]
+#[ignore = "takes minutes; docs/precision.md has its figures"]
 fn a_checkpoint_of_sixty_gigabytes() {
     let model =
         Stacked { layers: 48, hidden: 2048, experts: 128, inner: 768, columns: false, content: Content::Sparse };
