@@ -227,12 +227,26 @@ pub unsafe extern "C" fn ortshard_tokenizer_is_eos(
     is_eos: *mut i32,
 ) -> ortshard_status {
     // SAFETY: the header's contract.
+    unsafe { holds(tokenizer, id, (is_eos, "is_eos"), Tokenizer::is_eos) }
+}
+
+/// Writes whether `of` holds for token `id` of `tokenizer` to a place, which comes with its name; 0 if there is no such token.
+///
+/// # Safety
+/// As the header says of the functions that call it.
+pub(super) unsafe fn holds(
+    tokenizer: *const ortshard_tokenizer,
+    id: i64,
+    (place, name): (*mut i32, &str),
+    of: impl Fn(&Tokenizer, u32) -> bool,
+) -> ortshard_status {
+    // SAFETY: the caller's promise.
     unsafe { on(tokenizer) }.guard(|| {
-        // SAFETY: the header's contract.
-        let out = unsafe { Out::new(is_eos, "is_eos") }?;
+        // SAFETY: as above.
+        let out = unsafe { Out::new(place, name) }?;
         // SAFETY: as above.
         let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
-        out.set(u32::try_from(id).is_ok_and(|id| tokenizer.is_eos(id)).into());
+        out.set(u32::try_from(id).is_ok_and(|id| of(&tokenizer, id)).into());
         Ok(())
     })
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::{c_char, c_void};
 
-use crate::EncodeOptions;
 use crate::ffi::basics::objects::ortshard_tokenizer;
 use crate::ffi::frame::buffers::{Buffer, array, token_id};
 use crate::ffi::frame::failure::Failure;
@@ -12,7 +11,8 @@ use crate::ffi::frame::out::{Out, OutArray};
 use crate::ffi::frame::status::{ORTSHARD_ERROR_OUT_OF_RANGE, ortshard_status};
 use crate::ffi::frame::strings::text;
 use crate::ffi::frame::versioned::{initial, read};
-use crate::ffi::text::tokenizer::{ORTSHARD_NO_ID, fill_ids};
+use crate::ffi::text::tokenizer::{ORTSHARD_NO_ID, fill_ids, holds};
+use crate::{EncodeOptions, Tokenizer};
 
 /// How a text is encoded. All zero but struct_size: the text, with the special tokens that it spells out.
 #[repr(C)]
@@ -221,12 +221,5 @@ pub unsafe extern "C" fn ortshard_tokenizer_is_special(
     is_special: *mut i32,
 ) -> ortshard_status {
     // SAFETY: the header's contract.
-    unsafe { on(tokenizer) }.guard(|| {
-        // SAFETY: the header's contract.
-        let out = unsafe { Out::new(is_special, "is_special") }?;
-        // SAFETY: as above.
-        let tokenizer = unsafe { borrow(tokenizer, "tokenizer") }?;
-        out.set(u32::try_from(id).is_ok_and(|id| tokenizer.is_special(id)).into());
-        Ok(())
-    })
+    unsafe { holds(tokenizer, id, (is_special, "is_special"), Tokenizer::is_special) }
 }
