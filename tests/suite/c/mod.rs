@@ -294,7 +294,7 @@ pub(crate) fn compiler() -> Command {
 
 /// Runs a command to its end; if it fails, so does the test, with all that was printed.
 pub(crate) fn succeed(command: &mut Command, what: &str) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{what}: {command:?} does not start: {error}"));
+    let output = common::process::output(command);
     let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),

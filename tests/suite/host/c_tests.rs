@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::c::{self, Build, Program, Setup};
-use crate::common::{Model, device, skipped};
+use crate::common::{Model, device, process, skipped};
 
 /// The model that tests run on unless they run on all: three layers, and stock ONNX Runtime can run it.
 const MODEL: &str = "qwen3_16";
@@ -76,7 +76,7 @@ fn with_the_shared_library() {
 fn processes_end_well() {
     let (setup, model) = (Setup::new(Build::Exits), Model::open(MODEL));
     let program = setup.compile_as("exit", "many_exits");
-    let output = setup.command(&program, &model).env("TEST_EXITS", "40").output().unwrap();
+    let output = process::output(setup.command(&program, &model).env("TEST_EXITS", "40"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -108,7 +108,7 @@ fn on_the_device() {
     let mut failed = Vec::new();
     for name in ON_THE_DEVICE {
         let begin = Instant::now();
-        let output = setup.command(&setup.compile(name), &model).output().unwrap();
+        let output = process::output(&mut setup.command(&setup.compile(name), &model));
         let said = if output.status.success() { "ok" } else { "FAILED" };
         println!("{name}.c ... {said} ({:.1} s)", begin.elapsed().as_secs_f64());
         if !output.status.success() {

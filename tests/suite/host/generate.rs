@@ -5,12 +5,14 @@
 #[path = "../../../src/source/testing.rs"]
 mod testing;
 
-use std::io::{BufRead, BufReader};
+use std::io::Read;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::c::{self, Build, Program, Setup};
-use crate::common::{Model, skipped};
+use crate::common::{Model, process, skipped};
 use serde_json::Value;
 
 /// Three layers, so that there is something to cut.
@@ -72,7 +74,7 @@ fn json(command: &mut Command) -> Value {
 }
 
 fn failure(command: &mut Command) -> (i32, String) {
-    let output = command.output().unwrap();
+    let output = process::output(command);
     assert!(output.stdout.is_empty());
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
@@ -268,7 +270,7 @@ fn output_that_cannot_be_written_is_a_failure() {
             .map(|word| format!("'{word}'"))
             .collect::<Vec<_>>();
         for to in ["> /dev/full", ">&-"] {
-            let output = Command::new("sh").args(["-c", &format!("{} {to}", quoted.join(" "))]).output().unwrap();
+            let output = process::output(Command::new("sh").args(["-c", &format!("{} {to}", quoted.join(" "))]));
             let message = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{arguments:?} {to}: {message}");
             assert!(message.contains("cannot write the output: "), "{arguments:?} {to}: {message}");
@@ -316,8 +318,9 @@ fn a_memory_limit_is_kept_and_running_out_is_explained() {
     // The weights and a run's memory fit, found by halving; 200 tokens of KV cache do not.
     let fits = |limit: u64, more: &[&str]| {
         let limit = limit.to_string();
-        let output = generate.command(&[&base, more, &["--memory-limit", &limit][..]].concat()).output().unwrap();
-        output.status.success()
+        process::output(&mut generate.command(&[&base, more, &["--memory-limit", &limit][..]].concat()))
+            .status
+            .success()
     };
     let (mut low, mut high) = (0, 100 << 20);
     while high - low > 64 {
@@ -414,14 +417,18 @@ fn an_interrupt_ends_a_download() {
     let home = tempfile::tempdir().unwrap();
     let arguments = ["--model", "org/toy", "--prompt-ids", "1"];
     let mut command = generate.with_hub(&server.endpoint(), home.path(), &arguments);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    has_asked.recv().unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+    let in_time = has_asked.recv_timeout(INTERRUPTED);
     interrupt(child.id());
-    let output = child.wait_with_output().unwrap();
+    let output = process::end(child, INTERRUPTED).unwrap();
+    assert!(in_time.is_ok(), "nothing was asked for: {output:?}");
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), message.as_str()), (Some(130), "generate: interrupted\n"));
     assert!(output.stdout.is_empty());
 }
+
+/// More than enough for what a person who interrupts would wait for.
+const INTERRUPTED: Duration = Duration::from_secs(50);
 
 fn interrupt(process: u32) {
     c::succeed(Command::new("kill").args(["-INT", &process.to_string()]), "kill");
@@ -438,17 +445,18 @@ fn an_interrupt_ends_generation() {
     std::fs::write(folder.path().join("config.json"), config).unwrap();
     let path = folder.path().to_str().unwrap();
     let arguments = ["--model", path, "--prompt-ids", "1,2,3", "--max-tokens", "1000000", "--ignore-eos"];
-    let mut child = generate.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut printed = BufReader::new(child.stdout.take().unwrap());
-    let mut first = Vec::new();
-    printed.read_until(b',', &mut first).unwrap();
+    let mut command = generate.command(&arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+    // Byte by byte, so that the rest is left where it is.
+    let (mut first, mut byte) = (Vec::new(), [0]);
+    while !first.ends_with(b",") && child.stdout.as_mut().unwrap().read(&mut byte).unwrap() == 1 {
+        first.push(byte[0]);
+    }
     interrupt(child.id());
-    let mut rest = String::new();
-    std::io::Read::read_to_string(&mut printed, &mut rest).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = process::end(child, INTERRUPTED).unwrap();
     assert_eq!(output.status.code(), Some(130));
-    let ids = String::from_utf8(first).unwrap() + rest.trim_end();
-    assert!(ids.split(',').all(|id| id.parse::<u32>().is_ok()), "{ids}");
+    let ids = String::from_utf8([first, output.stdout].concat()).unwrap();
+    assert!(ids.trim_end().split(',').all(|id| id.parse::<u32>().is_ok()), "{ids}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("tokens/s"));
 }
 

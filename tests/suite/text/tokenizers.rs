@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use crate::common::process;
 use ortshard::{ChatMessage, Error, ErrorKind, TextStream, Tokenizer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -483,8 +484,7 @@ fn the_clock_is_local() {
     let tokyo = Path::new("/usr/share/zoneinfo/Asia/Tokyo").exists().then_some(("Asia/Tokyo", 9));
     for (zone, ahead) in [("UTC", 0), ("JST-9", 9), ("EST5", 19)].into_iter().chain(tokyo) {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        let output =
-            child.args(["the_clock_is_local", "--nocapture"]).env(CHILD, "1").env("TZ", zone).output().unwrap();
+        let output = process::output(child.args(["the_clock_is_local", "--nocapture"]).env(CHILD, "1").env("TZ", zone));
         let text = String::from_utf8(output.stdout).unwrap();
         let (_, shown) = text.split_once('<').unwrap();
         let (hour, seconds) = shown.split_once('>').unwrap().0.split_once(' ').unwrap();
