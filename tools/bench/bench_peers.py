@@ -53,6 +53,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def folder(shape: str, layers: int | None) -> Path:
+    """Where a shape's random model is, unless told."""
+    return Path("target/models") / (f"{shape}-{layers}" if layers else shape)
+
+
 def busy() -> tuple[float, float]:
     """Seconds of processor time that went by in use (or were taken by the host), of all and of this one's workers."""
     ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
@@ -171,7 +176,7 @@ def kept(path: Path | None) -> Rounds:
 
 def main() -> None:
     options = parse()
-    options.model = options.model or Path("target/models") / "-".join(filter(None, [options.shape, options.layers and str(options.layers)]))
+    options.model = options.model or folder(options.shape, options.layers)
     for path in ("cache", "model", "library"):
         setattr(options, path, getattr(options, path).resolve())
     if not options.library.exists():

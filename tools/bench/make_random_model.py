@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from shapes import SHAPES, Tensors, tensors
+from shapes import SHAPES
+from tensors import Tensors, tensors
 
 # The name in config.json, the name in safetensors, and bytes per weight.
 DTYPES = {"bf16": ("bfloat16", "BF16", 2), "f16": ("float16", "F16", 2), "f32": ("float32", "F32", 4)}
@@ -57,7 +58,7 @@ def encode(values: np.ndarray, dtype: str) -> np.ndarray:
 def write_tensor(out: BinaryIO, name: str, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> None:
     """Write a tensor's weights: norms near 1, and the rest so that activations stay near 1 too."""
     center = 1.0 if "norm" in name else 0.0
-    scale = math.sqrt(3 / shape[-1]) if len(shape) == 2 else 0.1
+    scale = math.sqrt(3 / shape[-1]) if len(shape) > 1 and shape[-1] > 1 else 0.1
     count = math.prod(shape)
     for start in range(0, count, BLOCK):
         if stored(name, dtype)[0] == "U8":

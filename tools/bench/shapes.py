@@ -1,8 +1,6 @@
-"""The shapes of published models, as config.json says them, and the tensors that they have."""
+"""The shapes of published models, as config.json says them."""
 
 from typing import Any
-
-Tensors = dict[str, tuple[int, ...]]
 
 # What a config.json on the hub says, as transformers 4 spelled it.
 LLAMA = dict(
@@ -197,77 +195,107 @@ SHAPES: dict[str, dict[str, Any]] = {
         bos_token_id=199998,
         eos_token_id=200002,
     ),
+    "qwen3.5-2b": dict(
+        architectures=["Qwen3_5ForCausalLM"],
+        model_type="qwen3_5_text",
+        attention_bias=False,
+        full_attention_interval=4,
+        head_dim=256,
+        hidden_act="silu",
+        hidden_size=2048,
+        initializer_range=0.02,
+        intermediate_size=6144,
+        linear_conv_kernel_dim=4,
+        linear_key_head_dim=128,
+        linear_num_key_heads=16,
+        linear_num_value_heads=16,
+        linear_value_head_dim=128,
+        num_hidden_layers=24,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        max_position_embeddings=262144,
+        rms_norm_eps=1e-6,
+        rope_parameters=dict(
+            mrope_interleaved=True,
+            mrope_section=[11, 11, 10],
+            partial_rotary_factor=0.25,
+            rope_theta=10000000.0,
+            rope_type="default",
+        ),
+        tie_word_embeddings=True,
+        use_cache=True,
+        vocab_size=248320,
+        bos_token_id=248044,
+        eos_token_id=248044,
+    ),
+    "lfm2-1.2b": dict(
+        architectures=["Lfm2ForCausalLM"],
+        model_type="lfm2",
+        block_auto_adjust_ff_dim=True,
+        block_ff_dim=12288,
+        block_ffn_dim_multiplier=1.0,
+        block_multiple_of=256,
+        conv_L_cache=3,
+        conv_bias=False,
+        full_attn_idxs=[2, 5, 8, 10, 12, 14],
+        hidden_size=2048,
+        initializer_range=0.02,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        max_position_embeddings=128000,
+        norm_eps=1e-5,
+        rope_theta=1000000.0,
+        tie_embedding=True,
+        use_cache=True,
+        vocab_size=65536,
+        bos_token_id=1,
+        eos_token_id=7,
+    ),
+    "deepseek-v2-lite": dict(
+        architectures=["DeepseekV2ForCausalLM"],
+        model_type="deepseek_v2",
+        attention_bias=False,
+        first_k_dense_replace=1,
+        hidden_act="silu",
+        hidden_size=2048,
+        initializer_range=0.02,
+        intermediate_size=10944,
+        kv_lora_rank=512,
+        moe_intermediate_size=1408,
+        moe_layer_freq=1,
+        n_group=1,
+        n_routed_experts=64,
+        n_shared_experts=2,
+        norm_topk_prob=False,
+        num_hidden_layers=27,
+        num_attention_heads=16,
+        num_experts_per_tok=6,
+        num_key_value_heads=16,
+        max_position_embeddings=163840,
+        q_lora_rank=None,
+        qk_nope_head_dim=128,
+        qk_rope_head_dim=64,
+        rms_norm_eps=1e-6,
+        rope_scaling=dict(
+            beta_fast=32,
+            beta_slow=1,
+            factor=40,
+            mscale=0.707,
+            mscale_all_dim=0.707,
+            original_max_position_embeddings=4096,
+            type="yarn",
+        ),
+        rope_theta=10000.0,
+        routed_scaling_factor=1.0,
+        scoring_func="softmax",
+        tie_word_embeddings=False,
+        topk_group=1,
+        topk_method="greedy",
+        use_cache=True,
+        v_head_dim=128,
+        vocab_size=102400,
+        bos_token_id=100000,
+        eos_token_id=100001,
+    ),
 }
-
-
-def tensors(config: dict[str, Any]) -> Tensors:
-    """Every tensor's name and shape, in the order of the layers."""
-    kind, hidden = config["model_type"], config["hidden_size"]
-    shapes: Tensors = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
-    norms = ["input_layernorm", "post_attention_layernorm"]
-    if kind == "gemma3_text":
-        norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
-    for n in range(config["num_hidden_layers"]):
-        layer = attention(config) | {f"{norm}.weight": (hidden,) for norm in norms}
-        layer |= feed_forward(config)
-        shapes |= {f"model.layers.{n}.{name}": shape for name, shape in layer.items()}
-    shapes["model.norm.weight"] = (hidden,)
-    if not config["tie_word_embeddings"]:
-        shapes["lm_head.weight"] = (config["vocab_size"], hidden)
-    return shapes
-
-
-def attention(config: dict[str, Any]) -> Tensors:
-    kind, hidden, heads = config["model_type"], config["hidden_size"], config["num_attention_heads"]
-    head = config.get("head_dim", hidden // heads)
-    queries, keys = heads * head, config["num_key_value_heads"] * head
-    shapes: Tensors = {"self_attn.o_proj.weight": (hidden, queries)}
-    if kind == "phi3":
-        return shapes | {"self_attn.qkv_proj.weight": (queries + 2 * keys, hidden)}
-    for name, width in (("q", queries), ("k", keys), ("v", keys)):
-        shapes[f"self_attn.{name}_proj.weight"] = (width, hidden)
-        if kind in ("qwen2", "gpt_oss"):
-            shapes[f"self_attn.{name}_proj.bias"] = (width,)
-    if kind == "gpt_oss":
-        shapes |= {"self_attn.o_proj.bias": (hidden,), "self_attn.sinks": (heads,)}
-    if kind in ("gemma3_text", "qwen3_moe"):
-        shapes |= {f"self_attn.{name}_norm.weight": (head,) for name in "qk"}
-    return shapes
-
-
-def feed_forward(config: dict[str, Any]) -> Tensors:
-    if config["model_type"] == "gpt_oss":
-        return four_bit_experts(config)
-    return experts(config) if "num_experts" in config else mlp(config)
-
-
-def mlp(config: dict[str, Any]) -> Tensors:
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
-    if config["model_type"] == "phi3":
-        return {"mlp.gate_up_proj.weight": (2 * inner, hidden), "mlp.down_proj.weight": (hidden, inner)}
-    return gated("mlp", hidden, inner)
-
-
-def gated(module: str, hidden: int, inner: int) -> Tensors:
-    shapes = {"gate_proj": (inner, hidden), "up_proj": (inner, hidden), "down_proj": (hidden, inner)}
-    return {f"{module}.{name}.weight": shape for name, shape in shapes.items()}
-
-
-def experts(config: dict[str, Any]) -> Tensors:
-    hidden, inner, count = config["hidden_size"], config["moe_intermediate_size"], config["num_experts"]
-    shapes: Tensors = {"mlp.gate.weight": (count, hidden)}
-    for expert in range(count):
-        shapes |= gated(f"mlp.experts.{expert}", hidden, inner)
-    return shapes
-
-
-def four_bit_experts(config: dict[str, Any]) -> Tensors:
-    """Blocks of 32 weights of a row, two to a byte, and a scale for each block; gate and up row by row in turns."""
-    hidden, inner, count = config["hidden_size"], config["intermediate_size"], config["num_local_experts"]
-    shapes: Tensors = {"mlp.router.weight": (count, hidden), "mlp.router.bias": (count,)}
-    for name, rows, columns in (("gate_up_proj", 2 * inner, hidden), ("down_proj", hidden, inner)):
-        module = f"mlp.experts.{name}"
-        shapes[f"{module}_blocks"] = (count, rows, columns // 32, 16)
-        shapes[f"{module}_scales"] = (count, rows, columns // 32)
-        shapes[f"{module}_bias"] = (count, rows)
-    return shapes

@@ -19,49 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gguf_names import ARCHITECTURES, gguf_name
+from tensors import inner_width
 
-NAMES = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-}
-LAYER_NAMES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.qkv_proj": "attn_qkv",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.gate_up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "mlp.gate": "ffn_gate_inp",
-}
-GEMMA_NAMES = LAYER_NAMES | {
-    "post_attention_layernorm": "post_attention_norm",
-    "pre_feedforward_layernorm": "ffn_norm",
-    "post_feedforward_layernorm": "post_ffw_norm",
-}
-GPT_OSS_NAMES = LAYER_NAMES | {
-    "self_attn": "attn_sinks",
-    "post_attention_layernorm": "post_attention_norm",
-    "mlp.router": "ffn_gate_inp",
-}
-NAMES_OF = {"gemma3_text": GEMMA_NAMES, "gpt_oss": GPT_OSS_NAMES}
-# What llama.cpp calls the architecture of a model_type.
-ARCHITECTURES = {
-    "qwen2": "qwen2",
-    "gemma3_text": "gemma3",
-    "phi3": "phi3",
-    "qwen3_moe": "qwen3moe",
-    "gpt_oss": "gpt-oss",
-}
 EXPERT = re.compile(r"(.*\.mlp)\.experts\.(\d+)\.(gate|up|down)_proj\.weight")
+LATENTS = re.compile(r"model\.layers\.(\d+)\.self_attn\.kv_b_proj\.weight")
 FOURS = re.compile(r"model\.layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj_(blocks|bias)")
+
+# Checkpoints whose norms have what their factors are above 1.
+ONE_MORE = ("gemma3_text", "qwen3_5_text")
 
 
 @dataclass
@@ -79,15 +45,6 @@ class Fours:
 
 
 Part = np.ndarray | Fours
-
-
-def gguf_name(name: str, names: dict[str, str]) -> str:
-    """What GGUF calls a tensor of the checkpoint."""
-    if name in NAMES:
-        return NAMES[name]
-    _, _, layer, rest = name.split(".", 3)
-    part, kind = rest.rsplit(".", 1)
-    return f"blk.{layer}.{names[part]}.{'weight' if kind == 'sinks' else kind}"
 
 
 def tensors(model: Path) -> dict[str, np.ndarray]:
@@ -109,7 +66,7 @@ def tensors(model: Path) -> dict[str, np.ndarray]:
 
 def gathered(model: Path, config: dict[str, Any]) -> Iterator[tuple[str, list[Part]]]:
     """GGUF's tensors, in one order: each one's name, and the checkpoint's tensors that are stacked in it."""
-    names = NAMES_OF.get(config["model_type"], LAYER_NAMES)
+    kind = config["model_type"]
     stacks: dict[str, list[Part]] = {}
     found = tensors(model)
     for name, bits in found.items():
@@ -117,12 +74,14 @@ def gathered(model: Path, config: dict[str, Any]) -> Iterator[tuple[str, list[Pa
             yield from four_bit(fours, found)
         elif name.endswith("_scales"):
             continue
+        elif latents := LATENTS.fullmatch(name):
+            yield from absorbed(latents[1], bits, config)
         elif expert := EXPERT.fullmatch(name):
             layer = expert[1].split(".")[2]
             # The experts of a layer lie in the order of their numbers.
             stacks.setdefault(f"blk.{layer}.ffn_{expert[3]}_exps.weight", []).append(bits)
         else:
-            yield gguf_name(name, names), [bits]
+            yield gguf_name(name, kind), [value_of(name, bits, kind)]
     yield from stacks.items()
 
 
@@ -137,6 +96,26 @@ def four_bit(name: re.Match[str], found: dict[str, np.ndarray]) -> Iterator[tupl
         else:
             both = zip(found[name[0]], found[name[0].replace("_blocks", "_scales")], strict=True)
             yield f"blk.{layer}.{out}.weight", [Fours(codes[rows], scales[rows]) for codes, scales in both]
+
+
+def absorbed(layer: str, bits: np.ndarray, config: dict[str, Any]) -> Iterator[tuple[str, list[Part]]]:
+    """What makes keys and values of latents, head by head; that of keys works on queries, so rows are the latents."""
+    heads = bits.reshape(config["num_attention_heads"], -1, config["kv_lora_rank"])
+    keys = config["qk_nope_head_dim"]
+    yield f"blk.{layer}.attn_k_b.weight", [*np.ascontiguousarray(heads[:, :keys].transpose(0, 2, 1))]
+    yield f"blk.{layer}.attn_v_b.weight", [*np.ascontiguousarray(heads[:, keys:])]
+
+
+def value_of(name: str, bits: np.ndarray, kind: str) -> np.ndarray:
+    """What GGUF has of a tensor: the whole factor of a norm, where checkpoints have what it is above 1, and a head's
+    rate, where they have its logarithm. What becomes numbers is float32, and the rest bits of bf16."""
+    if name.endswith("A_log"):
+        return -np.exp(wide(bits))
+    if name.endswith("norm.weight") and kind in ONE_MORE and "linear_attn" not in name:
+        return wide(bits) + 1
+    if "conv1d" in name or "conv.conv" in name:
+        return wide(bits).reshape(len(bits), -1)
+    return bits
 
 
 def wide(bits: np.ndarray) -> np.ndarray:
@@ -156,11 +135,11 @@ def convert(model: Path, out: Path) -> None:
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_feed_forward_length(inner_width(config))
     writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_head_count_kv(kv_heads(config))
+    writer.add_layer_norm_rms_eps(config.get("rms_norm_eps") or config["norm_eps"])
+    writer.add_rope_freq_base(config.get("rope_theta") or config["rope_parameters"]["rope_theta"])
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
     own_keys(writer, config)
 
@@ -169,11 +148,12 @@ def convert(model: Path, out: Path) -> None:
         for bits in parts:
             if isinstance(bits, Fours):
                 yield bits.packed()
-            elif bits.ndim == 1:
-                # GGUF has the whole factor of a norm, checkpoints of Gemma what it is above 1.
-                yield wide(bits) + (1 if kind == "gemma3_text" else 0)
+            elif bits.dtype == np.float32:
+                yield bits
+            elif bits.ndim == 1 or "ffn_gate_inp" in name or name.endswith(".bias"):
+                yield wide(bits)
             else:
-                yield wide(bits) if "ffn_gate_inp" in name or name.endswith(".bias") else bits.view(np.uint8)
+                yield bits.view(np.uint8)
 
     factors = {}
     if kind == "phi3":
@@ -200,6 +180,17 @@ def convert(model: Path, out: Path) -> None:
     writer.close()
 
 
+def kv_heads(config: dict[str, Any]) -> int | list[int]:
+    """One of latents, and none where a layer of LFM2 has a convolution."""
+    heads = config["num_key_value_heads"]
+    match config["model_type"]:
+        case "deepseek_v2":
+            return 1
+        case "lfm2":
+            return [heads if layer in config["full_attn_idxs"] else 0 for layer in range(config["num_hidden_layers"])]
+    return heads
+
+
 def own_keys(writer: Any, config: dict[str, Any]) -> None:
     """The keys that not all architectures have."""
     import gguf
@@ -222,6 +213,42 @@ def own_keys(writer: Any, config: dict[str, Any]) -> None:
             writer.add_expert_count(config["num_experts"])
             writer.add_expert_used_count(config["num_experts_per_tok"])
             writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+        case "qwen3_5_text":
+            writer.add_key_length(head)
+            writer.add_value_length(head)
+            rope = config["rope_parameters"]
+            writer.add_rope_dimension_count(int(head * rope["partial_rotary_factor"]))
+            writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
+            writer.add_full_attention_interval(config["full_attention_interval"])
+            writer.add_ssm_conv_kernel(config["linear_conv_kernel_dim"])
+            writer.add_ssm_state_size(config["linear_key_head_dim"])
+            writer.add_ssm_group_count(config["linear_num_key_heads"])
+            writer.add_ssm_time_step_rank(config["linear_num_value_heads"])
+            writer.add_ssm_inner_size(config["linear_num_value_heads"] * config["linear_value_head_dim"])
+        case "lfm2":
+            writer.add_shortconv_l_cache(config["conv_L_cache"])
+        case "deepseek_v2":
+            rank, rotated = config["kv_lora_rank"], config["qk_rope_head_dim"]
+            writer.add_q_lora_rank(0)
+            writer.add_kv_lora_rank(rank)
+            writer.add_key_length(rank + rotated)
+            writer.add_value_length(rank)
+            writer.add_key_length_mla(config["qk_nope_head_dim"] + rotated)
+            writer.add_value_length_mla(config["v_head_dim"])
+            writer.add_rope_dimension_count(rotated)
+            writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+            writer.add_expert_count(config["n_routed_experts"])
+            writer.add_expert_used_count(config["num_experts_per_tok"])
+            writer.add_expert_shared_count(config["n_shared_experts"])
+            writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+            writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SOFTMAX)
+            writer.add_expert_weights_scale(config["routed_scaling_factor"])
+            scaling = config["rope_scaling"]
+            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+            writer.add_rope_scaling_factor(scaling["factor"])
+            writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+            # llama.cpp takes the tenth part of it out again.
+            writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
         case "gpt_oss":
             writer.add_key_length(head)
             writer.add_value_length(head)

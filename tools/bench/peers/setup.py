@@ -162,9 +162,9 @@ def gguf(peers: Peers, model: Path, shape: str, logs: Path) -> None:
     for name, arguments in [("bf16", [model]), *made]:
         out, part = peers.models / f"{name}.gguf", peers.models / f"{name}.part"
         if not out.exists():
-            gguf_package = str(peers.binding / "vendor/llama.cpp/gguf-py")
+            packages = f"{peers.binding / 'vendor/llama.cpp/gguf-py'}:{BENCH}"
             command = [*tool, *arguments, part]
-            run(f"converting the model: GGUF {name}", command, logs / f"gguf-{name}.log", PYTHONPATH=gguf_package)
+            run(f"converting the model: GGUF {name}", command, logs / f"gguf-{name}.log", PYTHONPATH=packages)
             part.rename(out)
 
 

@@ -3,10 +3,12 @@
     python worker.py JSON
 
 where JSON is {"kind", "options", "threads", "prompt", "tokens", "capacity", "vocabulary", "logits"}: which module and
-what it takes, numbers of threads and tokens, and a file for the logits after the prompt.
+what it takes, numbers of threads and tokens, and a file for the logits after the prompt. Without "logits" only memory is
+measured.
 
 The last line of its output is the result, also JSON: {"ready", "prefill", "decode"} in seconds, "ids" and
-"weight_bytes"; for kind "memory" {"bandwidth"}; or {"refused": why} if the engine raises NotImplementedError because
+"weight_bytes"; {"held"}, the bytes of its own that the process has after the prompt and the steps; for kind "memory"
+{"bandwidth"}; or {"refused": why} if the engine raises NotImplementedError because
 it does not have what is asked for, such as a precision.
 
 An engine is a module with `load(options, threads)`, which brings the library into the process, and a class `Engine`:
@@ -68,13 +70,27 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     return dict(ready=ready, prefill=prefill, decode=decode, ids=ids, weight_bytes=engine.weight_bytes)
 
 
+def held(job: dict[str, Any]) -> dict[str, Any]:
+    """The memory of a process that has run a prompt and some steps: its own, mapped files are the system's."""
+    module = importlib.import_module(f"{job['kind']}_engine")
+    module.load(job["options"], job["threads"])
+    engine = module.Engine(job["options"], job["threads"], job["capacity"])
+    engine.reset()
+    engine.prompt(prompt_ids(job["prompt"], job["vocabulary"]))
+    token = engine.choose()
+    for _ in range(job["tokens"]):
+        token = engine.step(token)
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return {"held": 1024 * int(status["RssAnon"].split()[0])}
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     try:
         if job["kind"] == "memory":
             result = importlib.import_module("memory_engine").measure(job["options"], job["threads"])
         else:
-            result = measure(job)
+            result = measure(job) if "logits" in job else held(job)
     except NotImplementedError as error:
         result = {"refused": str(error)}
     print(json.dumps(result), flush=True)
