@@ -50,3 +50,9 @@ pub(crate) fn scale(byte: u8) -> f32 {
     // The exponent of a float, but for the smallest, 2^-127, which is below those with an exponent of their own.
     f32::from_bits((u32::from(byte) << 23).max(0x0040_0000))
 }
+
+/// Half of it as bfloat16: exact, a power of two, or infinite.
+#[inline(always)]
+pub(crate) fn half_scale(byte: u8) -> [u8; 2] {
+    (((scale(byte) / 2.0).to_bits() >> 16) as u16).to_le_bytes()
+}

@@ -4,7 +4,7 @@
 //! of columns are multiplied, and folded to a sum for each row. For many tokens rows become tiles of eight bits first, in which lanes
 //! are rows from the beginning. Either way a block's sum is exact, so the bits are the same.
 
-use super::super::mxfp4::{BLOCK, BLOCK_BYTES, Mxfp4, scale};
+use super::super::mxfp4::{BLOCK, BLOCK_BYTES, Mxfp4, half_scale};
 use super::super::packed::activations::{Activations, HEADER};
 use super::super::packed::lines::{Lines, LinesKernel};
 use super::super::packing::{LINE, Packing};
@@ -22,6 +22,10 @@ const TILE_TOKENS: usize = 4;
 const ROWS: usize = Packing::TILE_ROWS;
 /// What rows become.
 const TILES: Packing = Packing::Int8Fine;
+/// Blocks whose scales are halved at once.
+const BLOCKS_AT_ONCE: usize = 16;
+/// Bytes that come from memory at once.
+const CACHE_LINE: usize = 64;
 /// Bytes of the scales of a block of a tile.
 const SCALES: usize = LINE / 2;
 
@@ -73,20 +77,28 @@ impl FoursArea<'_> {
 
     /// The sixteen rows from `row` on. Where there are fewer, the others are zeros.
     #[inline(always)]
-    fn sixteen<'m>(&self, row: usize, memory: &'m mut [u8]) -> Sixteen<'m> {
+    fn sixteen<'m, L: Lines>(&self, isa: L, row: usize, memory: &'m mut [u8]) -> Sixteen<'m> {
         let (blocks, count) = (self.blocks(), ROWS.min(self.rows.end - row));
+        let has_next = row + 2 * ROWS <= self.rows.end;
+        if has_next {
+            let (next, bytes) =
+                (&self.weights.scales[(row + ROWS) * self.mxfp4.step * blocks..], self.mxfp4.step * blocks);
+            for at in (0..ROWS * bytes).step_by(CACHE_LINE) {
+                isa.prefetch(next.as_ptr().wrapping_add(at));
+            }
+        }
         let (scales, copy) = memory.split_at_mut(blocks * SCALES);
         let mut rows = [&[][..]; ROWS];
         for (i, to) in rows[..count].iter_mut().enumerate() {
             *to = self.weights.mxfp4_row(self.mxfp4, row + i, 0).1;
         }
-        transpose(&rows[..count], blocks, scales);
+        transpose(isa, &rows[..count], self.mxfp4.step * blocks, blocks, scales);
         let stride = blocks * BLOCK_BYTES;
         if count == ROWS {
             let row_bytes = stride;
             let stride = self.mxfp4.step * row_bytes;
             let codes = &self.weights.data[row * stride..][..(ROWS - 1) * stride + row_bytes];
-            return Sixteen { codes: codes.as_ptr(), stride, scales, has_next: row + 2 * ROWS <= self.rows.end };
+            return Sixteen { codes: codes.as_ptr(), stride, scales, has_next };
         }
         let copy = &mut copy[..ROWS * stride];
         copy.fill(0);
@@ -100,7 +112,7 @@ impl FoursArea<'_> {
     fn direct<L: Lines>(&self, isa: L) {
         let mut scratch = Scratch::take(self.memory().div_ceil(size_of::<f32>()));
         for row in self.rows.clone().step_by(ROWS) {
-            let sixteen = self.sixteen(row, scratch.bytes());
+            let sixteen = self.sixteen(isa, row, scratch.bytes());
             let mut token = 0;
             while token < self.tokens.len() {
                 let left = self.tokens.len() - token;
@@ -146,7 +158,7 @@ impl FoursArea<'_> {
         for from in self.rows.clone().step_by(at_once * ROWS) {
             let rows = (at_once * ROWS).min(self.rows.end - from);
             for (tile, to) in tiles.chunks_exact_mut(tile_bytes.max(1)).take(rows.div_ceil(ROWS)).enumerate() {
-                let sixteen = self.sixteen(from + tile * ROWS, memory);
+                let sixteen = self.sixteen(isa, from + tile * ROWS, memory);
                 for (block, scales) in sixteen.scales.chunks_exact(SCALES).enumerate() {
                     let (scales_at, codes_at) = TILES.place(block);
                     to[scales_at..][..SCALES].copy_from_slice(scales);
@@ -171,25 +183,23 @@ impl FoursArea<'_> {
     }
 }
 
-/// Halves of the scales of sixteen rows or fewer, block by block, as bfloat16: `[blocks, 16]`.
+/// Halves of the scales of sixteen rows or fewer, block by block, as bfloat16: `[blocks, 16]`. Each row has as many.
 #[inline(always)]
-fn transpose(rows: &[&[u8]], blocks: usize, to: &mut [u8]) {
-    let mut to = to.chunks_exact_mut(SCALES);
-    for from in (0..blocks).step_by(4) {
-        // Four blocks of a row in a word, so that rows are lanes.
-        let count = 4.min(blocks - from);
-        let mut words = [0_u32; ROWS];
-        for (word, row) in words.iter_mut().zip(rows) {
-            let mut four = [0; 4];
-            four[..count].copy_from_slice(&row[from..from + count]);
-            *word = u32::from_le_bytes(four);
+fn transpose<L: Lines>(isa: L, rows: &[&[u8]], stride: usize, blocks: usize, to: &mut [u8]) {
+    let mut done = 0;
+    if let ([first, ..], true) = (rows, rows.len() == ROWS && blocks >= BLOCKS_AT_ONCE) {
+        while done < blocks {
+            // The last ones once more, if they are no whole number.
+            let from = done.min(blocks - BLOCKS_AT_ONCE);
+            // SAFETY: so many blocks of sixteen rows, and of the halves.
+            unsafe { isa.half_scales(first.as_ptr().add(from), stride, to[from * SCALES..].as_mut_ptr()) };
+            done = from + BLOCKS_AT_ONCE;
         }
-        for (block, to) in (0..count).zip(&mut to) {
-            for (to, word) in to.as_chunks_mut::<2>().0.iter_mut().zip(words) {
-                // Exact: a power of two, or infinite.
-                let half = scale((word >> (8 * block)) as u8) / 2.0;
-                *to = ((half.to_bits() >> 16) as u16).to_le_bytes();
-            }
+        return;
+    }
+    for (block, to) in to.chunks_exact_mut(SCALES).enumerate().take(blocks) {
+        for (to, row) in to.as_chunks_mut::<2>().0.iter_mut().zip(rows) {
+            *to = half_scale(row[block]);
         }
     }
 }

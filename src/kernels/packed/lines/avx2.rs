@@ -5,6 +5,7 @@ use super::super::super::simd::avx2::Avx2;
 use super::{Lines, LinesKernel};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::x86_64::*;
+use std::array::from_fn;
 
 impl Avx2 {
     /// Runs a kernel compiled for this instruction set.
@@ -207,6 +208,30 @@ impl Lines for Avx2 {
                 ];
                 for (line, codes) in squares(first).into_iter().chain(squares(second)).enumerate() {
                     _mm256_storeu_si256(to.add(64 * line + 32 * half).cast(), codes);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn half_scales(self, from: *const u8, stride: usize, to: *mut u8) {
+        // SAFETY: see above; sixteen blocks of 32 bytes, of which each half of the rows has a half.
+        unsafe {
+            let row = |row: usize| _mm_loadu_si128(from.add(row * stride).cast());
+            let (mask, least, half) = (_mm256_set1_epi32(0xff), _mm256_set1_epi32(0x0040_0000), _mm256_set1_ps(0.5));
+            for side in 0..2 {
+                let halves = from_fn(|q| _mm256_set_m128i(row(8 * side + 4 + q), row(8 * side + q)));
+                for (four, mut words) in squares(halves).into_iter().enumerate() {
+                    for block in 0..4 {
+                        // As `scale` and `half_scale` of one byte.
+                        let bits = _mm256_max_epu32(_mm256_slli_epi32::<23>(_mm256_and_si256(words, mask)), least);
+                        let halves = _mm256_castps_si256(_mm256_mul_ps(_mm256_castsi256_ps(bits), half));
+                        let halves = _mm256_srli_epi32::<16>(halves);
+                        let halves = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(halves, halves));
+                        let to = to.add(32 * (4 * four + block) + 16 * side);
+                        _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(halves));
+                        words = _mm256_srli_epi32::<8>(words);
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@ use super::super::super::simd::{Simd, avx512::Avx512};
 use super::{Lines, LinesKernel};
 #[allow(clippy::wildcard_imports, reason = "half of the intrinsics there are")]
 use core::arch::x86_64::*;
+use std::array::from_fn;
 
 /// Proof that the processor has AVX-512 VNNI beside what [`Avx512`] stands for.
 #[derive(Clone, Copy)]
@@ -175,6 +176,31 @@ impl Lines for Vnni {
             ];
             for (line, codes) in squares(first).into_iter().chain(squares(second)).enumerate() {
                 self.keep(codes, to.add(64 * line));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn half_scales(self, from: *const u8, stride: usize, to: *mut u8) {
+        // SAFETY: see above; sixteen blocks of 32 bytes.
+        unsafe {
+            let row = |row: usize| _mm_loadu_si128(from.add(row * stride).cast());
+            let quarters = from_fn(|q| {
+                let rows = _mm512_castsi128_si512(row(q));
+                let rows = _mm512_inserti32x4::<1>(rows, row(4 + q));
+                let rows = _mm512_inserti32x4::<2>(rows, row(8 + q));
+                _mm512_inserti32x4::<3>(rows, row(12 + q))
+            });
+            let (mask, least, half) = (_mm512_set1_epi32(0xff), _mm512_set1_epi32(0x0040_0000), _mm512_set1_ps(0.5));
+            for (four, mut words) in squares(quarters).into_iter().enumerate() {
+                for block in 0..4 {
+                    // As `scale` and `half_scale` of one byte.
+                    let bits = _mm512_max_epu32(_mm512_slli_epi32::<23>(_mm512_and_si512(words, mask)), least);
+                    let halves = _mm512_castps_si512(_mm512_mul_ps(_mm512_castsi512_ps(bits), half));
+                    let halves = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(halves));
+                    _mm256_storeu_si256(to.add(32 * (4 * four + block)).cast(), halves);
+                    words = _mm512_srli_epi32::<8>(words);
+                }
             }
         }
     }

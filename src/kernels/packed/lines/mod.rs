@@ -100,6 +100,13 @@ pub(crate) trait Lines: Copy {
     /// `to` is valid for writing 512 bytes.
     unsafe fn keep_fours(self, fours: Self::Fours, to: *mut u8);
 
+    /// Reads the scales of sixteen blocks of four-bit floats of each of sixteen rows, `stride` bytes from each other, and writes
+    /// their halves block by block, as bfloat16.
+    ///
+    /// # Safety
+    /// `from` is valid for reading sixteen rows of 16 bytes, `to` for writing 512 bytes.
+    unsafe fn half_scales(self, from: *const u8, stride: usize, to: *mut u8);
+
     /// Sixteen zeros.
     fn zeros(self) -> Self::Totals;
 

@@ -1,6 +1,6 @@
 //! Plain Rust.
 
-use super::super::super::mxfp4::doubled;
+use super::super::super::mxfp4::{doubled, half_scale};
 use super::super::super::simd::narrow::widen_bf16;
 use super::super::super::simd::portable::Portable;
 use super::Lines;
@@ -94,6 +94,19 @@ impl Lines for Portable {
             let codes: [u8; 64] = from_fn(|i| fours[i / 4][4 * line + i % 4]);
             // SAFETY: the caller vouches for eight lines.
             unsafe { self.keep(codes, to.add(64 * line)) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn half_scales(self, from: *const u8, stride: usize, to: *mut u8) {
+        for row in 0..16 {
+            // SAFETY: the caller vouches for sixteen rows of 16 bytes, and for sixteen blocks of sixteen halves.
+            unsafe {
+                let scales = from.add(row * stride).cast::<[u8; 16]>().read();
+                for (block, byte) in scales.into_iter().enumerate() {
+                    to.add(32 * block + 2 * row).cast::<[u8; 2]>().write(half_scale(byte));
+                }
+            }
         }
     }
 
