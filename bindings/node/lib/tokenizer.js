@@ -1,0 +1,176 @@
+// Text to token ids and back, chats to prompts, and answers to messages.
+
+import koffi from 'koffi';
+import { ChatEventKind, NO_ID } from './generated/constants.js';
+import { Handle } from './handle.js';
+import { call, filled, filledText, made } from './library.js';
+import { blank, copy, decode, encode, ids, text } from './memory.js';
+
+const numbers = (list) => Array.from(list, Number);
+
+/** Messages, tools and the like: objects, which travel as JSON. */
+function json(value, name) {
+  const written = typeof value === 'string' ? value : JSON.stringify(value);
+  if (written === undefined) throw new TypeError(`${name} must be what JSON can say`);
+  return written;
+}
+
+const written = (options, names) => {
+  const given = names.filter((name) => options[name] !== undefined).map((name) => [name, json(options[name], name)]);
+  return { ...options, ...Object.fromEntries(given) };
+};
+
+/** Text to token ids and back. */
+export class Tokenizer extends Handle {
+  static own(handle) {
+    return new Tokenizer(handle, 'ortshard_tokenizer_free');
+  }
+
+  /** Opens the tokenizer of a model folder, or a tokenizer.json. */
+  static open(path) {
+    return Tokenizer.own(made('ortshard_tokenizer_open', text(path, 'path')));
+  }
+
+  /** The token ids of a text. */
+  encode(value, { addSpecial = false, specialAsText = false } = {}) {
+    const kept = [];
+    const options = encode('ortshard_encode_options', { addSpecial, specialAsText }, kept);
+    return numbers(this.#encoded(text(value, 'text'), options));
+  }
+
+  #encoded(line, options) {
+    const list = new BigUint64Array([koffi.address(line)]);
+    const needed = new BigUint64Array(1);
+    call('ortshard_tokenizer_encode_texts', this.handle, list, 1, options, null, 0, needed, null);
+    const found = new BigInt64Array(Number(needed[0]));
+    if (found.length) call('ortshard_tokenizer_encode_texts', this.handle, list, 1, options, found, found.length, needed, null);
+    return found;
+  }
+
+  /** The text of token ids. */
+  decode(tokens, { skipSpecial = false } = {}) {
+    const list = ids(tokens);
+    return filledText('ortshard_tokenizer_decode', this.handle, list, list.length, Number(skipSpecial));
+  }
+
+  /** Tokens, added ones included. */
+  get vocabSize() {
+    const size = new BigUint64Array(1);
+    call('ortshard_tokenizer_vocab_size', this.handle, size);
+    return Number(size[0]);
+  }
+
+  /** The id that begins a sequence, or null. */
+  get bos() {
+    return this.#id('ortshard_tokenizer_bos');
+  }
+
+  /** The ids that end one. */
+  get eos() {
+    return numbers(filled('ortshard_tokenizer_eos', this.handle, []));
+  }
+
+  /** The id of a token by its spelling in the vocabulary, or null. */
+  tokenToId(token) {
+    return this.#id('ortshard_tokenizer_token_to_id', text(token, 'token'));
+  }
+
+  /** The spelling of a token in the vocabulary. */
+  idToToken(id) {
+    return filledText('ortshard_tokenizer_id_to_token', this.handle, ids([id])[0]);
+  }
+
+  #id(name, ...parameters) {
+    const id = new BigInt64Array(1);
+    call(name, this.handle, ...parameters, id);
+    return Number(id[0]) === NO_ID ? null : Number(id[0]);
+  }
+
+  /** The prompt that the model's chat template makes of messages. */
+  chatText(messages, options = {}) {
+    const kept = [];
+    return filledText('ortshard_tokenizer_chat_text', this.handle, ...chat(messages, options, kept));
+  }
+
+  /** The token ids of that prompt. */
+  chatIds(messages, options = {}) {
+    const kept = [];
+    return numbers(filled('ortshard_tokenizer_chat_ids', this.handle, chat(messages, options, kept)));
+  }
+}
+
+const chat = (messages, options, kept) => [
+  text(json(messages, 'messages'), 'messages'),
+  encode('ortshard_chat_options', written(options, ['tools', 'documents', 'variables']), kept),
+];
+
+/** Decodes token by token and gives text in whole characters. */
+export class TextStream extends Handle {
+  constructor(tokenizer, { skipSpecial = false } = {}) {
+    super(made('ortshard_text_stream_create', tokenizer.handle, Number(skipSpecial)), 'ortshard_text_stream_free');
+  }
+
+  /** The text that a token makes certain. */
+  push(id) {
+    return this.#given('ortshard_text_stream_push', ids([id])[0]);
+  }
+
+  /** The text that was held back. */
+  finish() {
+    return this.#given('ortshard_text_stream_finish');
+  }
+
+  #given(name, ...parameters) {
+    const [place, length] = [new BigUint64Array(1), new BigUint64Array(1)];
+    call(name, this.handle, ...parameters, place, length);
+    return copy(place[0], length[0]).toString('utf8');
+  }
+}
+
+const KINDS = {
+  [ChatEventKind.CONTENT]: 'content',
+  [ChatEventKind.REASONING]: 'reasoning',
+  [ChatEventKind.TOOL_CALL]: 'tool_call',
+};
+
+/** Parses a model's answer while it is written. */
+export class ChatParser extends Handle {
+  constructor(tokenizer, options = {}) {
+    const kept = [];
+    const given = encode('ortshard_chat_parser_options', written(options, ['tools']), kept);
+    super(made('ortshard_chat_parser_create', tokenizer.handle, given), 'ortshard_chat_parser_free');
+  }
+
+  /** Takes more of the answer, and gives what it makes certain. */
+  push(piece) {
+    if (typeof piece !== 'string') throw new TypeError('the piece must be a string');
+    const bytes = Buffer.from(piece);
+    if (bytes.length) call('ortshard_chat_parser_push', this.handle, bytes, bytes.length);
+    return this.#events();
+  }
+
+  /** The answer has ended: gives what was held back. */
+  finish() {
+    call('ortshard_chat_parser_finish', this.handle);
+    return this.#events();
+  }
+
+  #events() {
+    const events = [];
+    for (;;) {
+      const bytes = blank('ortshard_chat_event');
+      call('ortshard_chat_parser_next', this.handle, bytes);
+      const { kind, text: said, name, id } = decode('ortshard_chat_event', bytes);
+      if (kind === ChatEventKind.NOTHING) return events;
+      const event = { kind: KINDS[kind] ?? kind };
+      if (kind === ChatEventKind.TOOL_CALL) Object.assign(event, { name, id, arguments: said });
+      else event.text = said;
+      events.push(event);
+    }
+  }
+
+  /** The whole message so far. */
+  message() {
+    return JSON.parse(filledText('ortshard_chat_parser_message', this.handle));
+  }
+}
