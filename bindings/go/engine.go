@@ -1,0 +1,251 @@
+package ortshard
+
+// #include "abi_generated.h"
+//
+// int32_t ortshard_go_told(ortshard_progress *progress, void *user_data);
+//
+// static ortshard_progress_callback ortshard_go_progress(void) { return (ortshard_progress_callback)ortshard_go_told; }
+import "C"
+
+import (
+	"context"
+	"errors"
+	"runtime/cgo"
+	"unsafe"
+)
+
+// WholeModel is the spec of all layers of a model: a folder, or a name on the hub.
+func WholeModel(model string) ShardSpec {
+	spec := DefaultShardSpec()
+	spec.Model = model
+	return spec
+}
+
+// Layers is the spec of some layers of a model, the last one included.
+func Layers(model string, first, last uint32) ShardSpec {
+	return ShardSpec{Model: model, FirstLayer: first, LastLayer: last}
+}
+
+// An Engine holds at most one shard of a model and replaces it safely. Its methods may be called from many goroutines.
+type Engine struct {
+	object[*C.ortshard_engine]
+}
+
+// NewEngine creates an engine without a shard. Nil options are the defaults.
+func NewEngine(options *EngineOptions) (*Engine, error) {
+	var handle *C.ortshard_engine
+	err := plain(func(a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_engine_create(f, options.c(a), &handle)
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{}
+	e.init(handle, "engine", func(handle *C.ortshard_engine) { C.ortshard_go_engine_free(handle) })
+	return owned(e), nil
+}
+
+// Close frees the engine, and its shard when nothing uses that any more.
+func (e *Engine) Close() { e.close() }
+
+// A telling is what a progress callback finds.
+type telling struct {
+	ctx      context.Context
+	progress func(Progress) error
+	err      error
+	panicked any
+}
+
+//export ortshard_go_told
+func ortshard_go_told(progress *C.ortshard_progress, data unsafe.Pointer) (stop C.int32_t) {
+	t := (*(*cgo.Handle)(data)).Value().(*telling)
+	// A panic must not pass through the library: it goes on behind the call.
+	defer func() {
+		if t.panicked = recover(); t.panicked != nil {
+			stop = 1
+		}
+	}()
+	if t.err = t.ctx.Err(); t.err == nil && t.progress != nil {
+		t.err = t.progress(getProgress(progress))
+	}
+	if t.err != nil {
+		return 1
+	}
+	return 0
+}
+
+type loading func(
+	engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure, progress C.ortshard_progress_callback, data unsafe.Pointer,
+) C.ortshard_status
+
+// load makes a call that tells progress. An error of `progress`, or the context's, is that of the call.
+func (e *Engine) load(ctx context.Context, progress func(Progress) error, call loading) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t := &telling{ctx: ctx, progress: progress}
+	handle := cgo.NewHandle(t)
+	defer handle.Delete()
+	err := e.do(false, func(engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return call(engine, a, f, C.ortshard_go_progress(), unsafe.Pointer(&handle))
+	})
+	if t.panicked != nil {
+		panic(t.panicked)
+	}
+	if t.err != nil && errors.Is(err, ErrCancelled) {
+		return t.err
+	}
+	return err
+}
+
+// EnsureShard makes the shard that spec names the engine's, and gives it. progress, unless nil, is told about each step; an
+// error of its cancels the load and is returned.
+func (e *Engine) EnsureShard(ctx context.Context, spec ShardSpec, progress func(Progress) error) (*Shard, error) {
+	var handle *C.ortshard_shard
+	return newShard(&handle, e.load(ctx, progress, func(
+		engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure, told C.ortshard_progress_callback, data unsafe.Pointer,
+	) C.ortshard_status {
+		return C.ortshard_go_engine_ensure_shard(f, engine, spec.c(a), told, data, &handle)
+	}))
+}
+
+// LoadCheckpoint puts other weights of the same model into the place of the engine's shard, and gives the new shard.
+func (e *Engine) LoadCheckpoint(ctx context.Context, path string, progress func(Progress) error) (*Shard, error) {
+	var handle *C.ortshard_shard
+	return newShard(&handle, e.load(ctx, progress, func(
+		engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure, told C.ortshard_progress_callback, data unsafe.Pointer,
+	) C.ortshard_status {
+		return C.ortshard_go_engine_load_checkpoint(f, engine, a.text(path, "path"), told, data, &handle)
+	}))
+}
+
+// SaveCheckpoint saves the weights of the engine's shard as a safetensors file.
+func (e *Engine) SaveCheckpoint(path string) error {
+	return e.do(false, func(engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_engine_save_checkpoint(f, engine, a.text(path, "path"))
+	})
+}
+
+// OpenTokenizer opens the tokenizer of a model.
+func (e *Engine) OpenTokenizer(ctx context.Context, spec ShardSpec) (*Tokenizer, error) {
+	var handle *C.ortshard_tokenizer
+	return newTokenizer(&handle, e.load(ctx, nil, func(
+		engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure, told C.ortshard_progress_callback, data unsafe.Pointer,
+	) C.ortshard_status {
+		return C.ortshard_go_engine_open_tokenizer(f, engine, spec.c(a), told, data, &handle)
+	}))
+}
+
+// ModelInfo describes a model.
+func (e *Engine) ModelInfo(ctx context.Context, spec ShardSpec) (ModelInfo, error) {
+	c := C.ortshard_model_info{struct_size: C.sizeof_ortshard_model_info}
+	err := e.load(ctx, nil, func(
+		engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure, told C.ortshard_progress_callback, data unsafe.Pointer,
+	) C.ortshard_status {
+		return C.ortshard_go_engine_get_model_info(f, engine, spec.c(a), told, data, &c)
+	})
+	return getModelInfo(&c), err
+}
+
+// SamplerOptions are how a model's publisher wants its tokens chosen.
+func (e *Engine) SamplerOptions(ctx context.Context, spec ShardSpec) (SamplerOptions, error) {
+	c := C.ortshard_sampler_options{struct_size: C.sizeof_ortshard_sampler_options}
+	err := e.load(ctx, nil, func(
+		engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure, told C.ortshard_progress_callback, data unsafe.Pointer,
+	) C.ortshard_status {
+		return C.ortshard_go_engine_get_sampler_options(f, engine, spec.c(a), told, data, &c)
+	})
+	return getSamplerOptions(&c), err
+}
+
+// Boundary is what passes behind a layer of a model, and whether it can be cut there.
+func (e *Engine) Boundary(ctx context.Context, spec ShardSpec, layer uint32) (Boundary, error) {
+	c := C.ortshard_boundary{struct_size: C.sizeof_ortshard_boundary}
+	err := e.load(ctx, nil, func(
+		engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure, told C.ortshard_progress_callback, data unsafe.Pointer,
+	) C.ortshard_status {
+		return C.ortshard_go_engine_get_boundary(f, engine, spec.c(a), C.uint32_t(layer), told, data, &c)
+	})
+	return getBoundary(&c), err
+}
+
+// CurrentShard is the engine's shard; nil if it has none.
+func (e *Engine) CurrentShard() (*Shard, error) {
+	var handle *C.ortshard_shard
+	err := e.do(false, func(engine *C.ortshard_engine, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_engine_current_shard(f, engine, &handle)
+	})
+	if err == nil && handle == nil {
+		return nil, nil
+	}
+	return newShard(&handle, err)
+}
+
+// Estimate is what a shard and requests of so many tokens each would take.
+func (e *Engine) Estimate(spec ShardSpec, context, requests uint32) (EngineEstimate, error) {
+	c := C.ortshard_engine_estimate{struct_size: C.sizeof_ortshard_engine_estimate}
+	err := e.do(false, func(engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_engine_get_estimate(f, engine, spec.c(a), C.uint32_t(context), C.uint32_t(requests), &c)
+	})
+	return getEngineEstimate(&c), err
+}
+
+// Stats are what the engine has counted.
+func (e *Engine) Stats() (EngineStats, error) {
+	c := C.ortshard_engine_stats{struct_size: C.sizeof_ortshard_engine_stats}
+	err := e.do(false, func(engine *C.ortshard_engine, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_engine_get_stats(f, engine, &c)
+	})
+	return getEngineStats(&c), err
+}
+
+// Clear gives back the memory of the engine's shard and of the requests on it.
+func (e *Engine) Clear() error {
+	return e.do(false, func(engine *C.ortshard_engine, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_engine_clear(f, engine)
+	})
+}
+
+// A Shard is a loaded range of layers. Its methods may be called from many goroutines.
+type Shard struct {
+	object[*C.ortshard_shard]
+}
+
+func newShard(handle **C.ortshard_shard, err error) (*Shard, error) {
+	if err != nil {
+		return nil, err
+	}
+	s := &Shard{}
+	s.init(*handle, "shard", func(handle *C.ortshard_shard) { C.ortshard_go_shard_free(handle) })
+	return owned(s), nil
+}
+
+// Close gives the shard back; requests on it go on.
+func (s *Shard) Close() { s.close() }
+
+// Info is what the shard is and takes.
+func (s *Shard) Info() (ShardInfo, error) {
+	c := C.ortshard_shard_info{struct_size: C.sizeof_ortshard_shard_info}
+	err := s.do(false, func(shard *C.ortshard_shard, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_shard_get_info(f, shard, &c)
+	})
+	return getShardInfo(&c), err
+}
+
+// ExportONNX saves the shard as an ONNX model.
+func (s *Shard) ExportONNX(path string) error {
+	return s.do(false, func(shard *C.ortshard_shard, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_shard_export_onnx(f, shard, a.text(path, "path"))
+	})
+}
+
+// NewRequest makes a request at position 0. Nil options are the defaults.
+func (s *Shard) NewRequest(options *RequestOptions) (*Request, error) {
+	if options != nil && options.Output == OutputPieces {
+		return nil, &Error{Status: ErrUnsupported, Message: "Output: frames come whole here (OutputFrame)"}
+	}
+	var handle *C.ortshard_request
+	return newRequest(&handle, s.do(false, func(shard *C.ortshard_shard, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_request_create(f, shard, options.c(a), &handle)
+	}))
+}

@@ -1,0 +1,3 @@
+module github.com/ortshard/ortshard/bindings/go
+
+go 1.23

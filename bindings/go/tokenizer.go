@@ -1,0 +1,272 @@
+package ortshard
+
+// #include "abi_generated.h"
+import "C"
+
+import (
+	"encoding/json"
+	"unsafe"
+)
+
+// A Tokenizer makes token ids of text, and text of ids. Its methods may be called from many goroutines.
+type Tokenizer struct {
+	object[*C.ortshard_tokenizer]
+}
+
+func newTokenizer(handle **C.ortshard_tokenizer, err error) (*Tokenizer, error) {
+	if err != nil {
+		return nil, err
+	}
+	t := &Tokenizer{}
+	t.init(*handle, "tokenizer", func(handle *C.ortshard_tokenizer) { C.ortshard_go_tokenizer_free(handle) })
+	return owned(t), nil
+}
+
+// OpenTokenizer opens the tokenizer of a model folder, or a tokenizer.json.
+func OpenTokenizer(path string) (*Tokenizer, error) {
+	var handle *C.ortshard_tokenizer
+	return newTokenizer(&handle, plain(func(a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_tokenizer_open(f, a.text(path, "path"), &handle)
+	}))
+}
+
+// Close frees the tokenizer.
+func (t *Tokenizer) Close() { t.close() }
+
+// Encode gives the token ids of a text. Nil options: the text, with the special tokens that it spells out.
+func (t *Tokenizer) Encode(text string, options *EncodeOptions) ([]int64, error) {
+	return filled(func(place *int64, capacity C.size_t, needed *C.size_t) error {
+		return t.do(false, func(tokenizer *C.ortshard_tokenizer, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			list, count := a.texts([]string{text}, "texts")
+			return C.ortshard_go_tokenizer_encode_texts(f, tokenizer, list, count, options.c(a), (*C.int64_t)(place), capacity, needed, nil)
+		})
+	})
+}
+
+// Decode gives the text of token ids.
+func (t *Tokenizer) Decode(tokens []int64, skipSpecial bool) (string, error) {
+	return withoutNUL(filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+		return t.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			list, count := ids(tokens)
+			text := (*C.char)(unsafe.Pointer(place))
+			return C.ortshard_go_tokenizer_decode(f, tokenizer, list, count, flag(skipSpecial), text, capacity, needed)
+		})
+	}))
+}
+
+// VocabSize is the number of tokens, added ones included.
+func (t *Tokenizer) VocabSize() (int, error) {
+	var size C.size_t
+	err := t.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_tokenizer_vocab_size(f, tokenizer, &size)
+	})
+	return int(size), err
+}
+
+// BOS is the id that begins a sequence, or [NoID].
+func (t *Tokenizer) BOS() (int64, error) {
+	var id C.int64_t
+	err := t.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_tokenizer_bos(f, tokenizer, &id)
+	})
+	return int64(id), err
+}
+
+// EOS are the ids that end a sequence.
+func (t *Tokenizer) EOS() ([]int64, error) {
+	return filled(func(place *int64, capacity C.size_t, needed *C.size_t) error {
+		return t.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			return C.ortshard_go_tokenizer_eos(f, tokenizer, (*C.int64_t)(place), capacity, needed)
+		})
+	})
+}
+
+// TokenID is the id of a token by its spelling in the vocabulary, or [NoID].
+func (t *Tokenizer) TokenID(token string) (int64, error) {
+	var id C.int64_t
+	err := t.do(false, func(tokenizer *C.ortshard_tokenizer, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_tokenizer_token_to_id(f, tokenizer, a.text(token, "token"), &id)
+	})
+	return int64(id), err
+}
+
+// Token is the spelling of a token in the vocabulary.
+func (t *Tokenizer) Token(id int64) (string, error) {
+	return withoutNUL(filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+		return t.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			return C.ortshard_go_tokenizer_id_to_token(f, tokenizer, C.int64_t(id), (*C.char)(unsafe.Pointer(place)), capacity, needed)
+		})
+	}))
+}
+
+// ChatText is the prompt that the model's chat template makes of messages: a [Message] list, or anything that is one as JSON. A
+// string is JSON itself.
+func (t *Tokenizer) ChatText(messages any, options *ChatOptions) (string, error) {
+	written, err := asJSON(messages)
+	if err != nil {
+		return "", err
+	}
+	return withoutNUL(filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+		return t.do(false, func(tokenizer *C.ortshard_tokenizer, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			list, text := a.text(written, "messages"), (*C.char)(unsafe.Pointer(place))
+			return C.ortshard_go_tokenizer_chat_text(f, tokenizer, list, options.c(a), text, capacity, needed)
+		})
+	}))
+}
+
+// ChatIDs are the token ids of [Tokenizer.ChatText].
+func (t *Tokenizer) ChatIDs(messages any, options *ChatOptions) ([]int64, error) {
+	written, err := asJSON(messages)
+	if err != nil {
+		return nil, err
+	}
+	return filled(func(place *int64, capacity C.size_t, needed *C.size_t) error {
+		return t.do(false, func(tokenizer *C.ortshard_tokenizer, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			list := a.text(written, "messages")
+			return C.ortshard_go_tokenizer_chat_ids(f, tokenizer, list, options.c(a), (*C.int64_t)(place), capacity, needed)
+		})
+	})
+}
+
+func asJSON(value any) (string, error) {
+	if text, ok := value.(string); ok {
+		return text, nil
+	}
+	text, err := json.Marshal(value)
+	return string(text), err
+}
+
+// A Message is one of a chat.
+type Message struct {
+	Role             string     `json:"role"`
+	Content          any        `json:"content,omitempty"`
+	ReasoningContent string     `json:"reasoning_content,omitempty"`
+	ToolCalls        []ToolCall `json:"tool_calls,omitempty"`
+	ToolCallID       string     `json:"tool_call_id,omitempty"`
+	Name             string     `json:"name,omitempty"`
+}
+
+// A ToolCall is what an assistant's message asks for.
+type ToolCall struct {
+	Type     string `json:"type"`
+	ID       string `json:"id,omitempty"`
+	Function struct {
+		Name      string          `json:"name"`
+		Arguments json.RawMessage `json:"arguments"`
+	} `json:"function"`
+}
+
+// A TextStream decodes token by token and gives text in whole characters.
+type TextStream struct {
+	object[*C.ortshard_text_stream]
+}
+
+// NewTextStream creates a stream.
+func NewTextStream(tokenizer *Tokenizer, skipSpecial bool) (*TextStream, error) {
+	var handle *C.ortshard_text_stream
+	err := tokenizer.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_text_stream_create(f, tokenizer, flag(skipSpecial), &handle)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &TextStream{}
+	s.init(handle, "text stream", func(handle *C.ortshard_text_stream) { C.ortshard_go_text_stream_free(handle) })
+	return owned(s), nil
+}
+
+// Close frees the stream.
+func (s *TextStream) Close() { s.close() }
+
+// Push gives the text that a token makes certain.
+func (s *TextStream) Push(id int64) (text string, err error) {
+	err = s.do(true, func(stream *C.ortshard_text_stream, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		var place *C.char
+		var length C.size_t
+		status := C.ortshard_go_text_stream_push(f, stream, C.int64_t(id), &place, &length)
+		text = C.GoStringN(place, C.int(length))
+		return status
+	})
+	return text, err
+}
+
+// Finish gives the text that was held back.
+func (s *TextStream) Finish() (text string, err error) {
+	err = s.do(true, func(stream *C.ortshard_text_stream, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		var place *C.char
+		var length C.size_t
+		status := C.ortshard_go_text_stream_finish(f, stream, &place, &length)
+		text = C.GoStringN(place, C.int(length))
+		return status
+	})
+	return text, err
+}
+
+// A ChatParser parses a model's answer while it is written.
+type ChatParser struct {
+	object[*C.ortshard_chat_parser]
+}
+
+// NewChatParser creates a parser. Nil options: by the format that the chat template tells.
+func NewChatParser(tokenizer *Tokenizer, options *ChatParserOptions) (*ChatParser, error) {
+	var handle *C.ortshard_chat_parser
+	err := tokenizer.do(false, func(tokenizer *C.ortshard_tokenizer, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_chat_parser_create(f, tokenizer, options.c(a), &handle)
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &ChatParser{}
+	p.init(handle, "chat parser", func(handle *C.ortshard_chat_parser) { C.ortshard_go_chat_parser_free(handle) })
+	return owned(p), nil
+}
+
+// Close frees the parser.
+func (p *ChatParser) Close() { p.close() }
+
+// Push takes more of the answer, in whole characters, and gives what it makes certain.
+func (p *ChatParser) Push(text string) ([]ChatEvent, error) {
+	if text == "" {
+		return nil, nil
+	}
+	return p.events(func(parser *C.ortshard_chat_parser, f *C.ortshard_go_failure) C.ortshard_status {
+		place := (*C.char)(unsafe.Pointer(unsafe.StringData(text)))
+		return C.ortshard_go_chat_parser_push(f, parser, place, C.size_t(len(text)))
+	})
+}
+
+// Finish says that the answer has ended, and gives what was held back.
+func (p *ChatParser) Finish() ([]ChatEvent, error) {
+	return p.events(func(parser *C.ortshard_chat_parser, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_chat_parser_finish(f, parser)
+	})
+}
+
+func (p *ChatParser) events(call func(*C.ortshard_chat_parser, *C.ortshard_go_failure) C.ortshard_status) ([]ChatEvent, error) {
+	var events []ChatEvent
+	err := p.do(true, func(parser *C.ortshard_chat_parser, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		status := call(parser, f)
+		for status == 0 {
+			c := C.ortshard_chat_event{struct_size: C.sizeof_ortshard_chat_event}
+			if status = C.ortshard_go_chat_parser_next(f, parser, &c); status != 0 || c.kind == C.int32_t(ChatEventNothing) {
+				break
+			}
+			events = append(events, getChatEvent(&c))
+		}
+		return status
+	})
+	return events, err
+}
+
+// Message is the whole message so far.
+func (p *ChatParser) Message() (message Message, err error) {
+	text, err := filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+		return p.do(true, func(parser *C.ortshard_chat_parser, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			return C.ortshard_go_chat_parser_message(f, parser, (*C.char)(unsafe.Pointer(place)), capacity, needed)
+		})
+	})
+	if err == nil {
+		err = json.Unmarshal(text[:len(text)-1], &message)
+	}
+	return message, err
+}
