@@ -16,6 +16,8 @@
 # make models    regenerate the models in README.md and docs/models.md after a change to the families
 # make promises  regenerate the table of tests/README.md after a change to what a test promises
 # make bindings  tools of other languages on the header: cffi, ctypesgen, bindgen and, where it is installed, cgo (into target/)
+# make test-bindings   the packages of other languages: test-node (bindings/node) and test-go (bindings/go), in Node 20 and Go 1.23 or
+#              later, which pip brings into target/ where they are not installed
 # make install PREFIX=/usr/local
 #
 # Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
@@ -37,7 +39,7 @@ DEVICE   ?= cpu
 GPU      ?= cuda
 
 .PHONY: all demo test test-gpu test-matrix threads chats fuzz bench bench-peers bench-gpu gpu-suite lint header models promises bindings runtime \
-	onnxruntime-gpu numpy examples install clean FORCE
+	test-bindings test-node test-go onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
 
@@ -166,6 +168,22 @@ bindings: runtime
 	PATH="$(BINDINGS)/bin:$$PATH" BINDGEN_EXTRA_CLANG_ARGS="-I$$($(CC) -print-file-name=include)" \
 		LIBCLANG_PATH="$$(echo $(BINDINGS)/lib/python3*/site-packages/clang/native)" \
 		$(CARGO) test --locked --test suite -- bindings:: --nocapture
+
+test-bindings: test-node test-go
+
+# Runs $(2) with the toolchain of the language $(1), in its folder.
+define in_language
+	@bin=$$(PYTHON=$(PYTHON) tools/setup/language.sh $(1)) || { echo "SKIPPED: bindings/$(1) is not tested: $$bin"; exit 0; }; \
+	export PATH="$$bin:$$PATH" ORTSHARD_LIBRARY="$(CURDIR)/$(RELEASE)/libortshard.so"; cd bindings/$(1) && $(2)
+endef
+
+test-node: runtime $(RELEASE)/libortshard.so
+	$(call in_language,node,npm install --no-audit --no-fund --loglevel=error && npm run --silent types && node --test)
+
+test-go: export GOTOOLCHAIN = local
+test-go: export GODEBUG = cgocheck=1
+test-go: runtime $(RELEASE)/libortshard.so
+	$(call in_language,go,go vet ./... && go test -count=1 ./...)
 
 install: $(RELEASE)/libortshard.so
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include

@@ -180,7 +180,7 @@ class Answer {
   constructor(model, messages, chat, options) {
     this.message = null;
     this.finish = Finish.NONE;
-    this.#parts = this.#written(model, messages, { addGenerationPrompt: true, ...chat }, options);
+    this.#parts = this.#written(model, messages, { addGenerationPrompt: !chat.continueField, ...chat }, options);
   }
 
   [Symbol.asyncIterator]() {
