@@ -342,12 +342,12 @@ const char *ortshard_go_other_struct(void)
     return NULL;
 }
 
-static ortshard_status told(ortshard_go_failure *failure, ortshard_status status)
+static ortshard_status told(ortshard_go_failure *go_failure, ortshard_status status)
 {
     if (status) {
-        failure->message = said(library.ortshard_last_error(), "");
-        failure->oom.struct_size = sizeof failure->oom;
-        if (library.ortshard_error_get_oom(NULL, &failure->oom)) failure->oom.site = 0;
+        go_failure->message = said(library.ortshard_last_error(), "");
+        go_failure->oom.struct_size = sizeof go_failure->oom;
+        if (library.ortshard_error_get_oom(NULL, &go_failure->oom)) go_failure->oom.site = 0;
     }
     return status;
 }
@@ -367,9 +367,9 @@ const char * ortshard_go_status_name(ortshard_status status)
     return library.ortshard_status_name(status);
 }
 
-ortshard_status ortshard_go_oom_init(ortshard_go_failure *failure, ortshard_oom * oom, size_t struct_size)
+ortshard_status ortshard_go_oom_init(ortshard_go_failure *go_failure, ortshard_oom * oom, size_t struct_size)
 {
-    return told(failure, library.ortshard_oom_init(oom, struct_size));
+    return told(go_failure, library.ortshard_oom_init(oom, struct_size));
 }
 
 const char * ortshard_go_last_error(void)
@@ -377,29 +377,29 @@ const char * ortshard_go_last_error(void)
     return library.ortshard_last_error();
 }
 
-ortshard_status ortshard_go_error_message(ortshard_go_failure *failure, const void * object, char * buffer, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_error_message(ortshard_go_failure *go_failure, const void * object, char * buffer, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_error_message(object, buffer, capacity, needed));
+    return told(go_failure, library.ortshard_error_message(object, buffer, capacity, needed));
 }
 
-ortshard_status ortshard_go_error_get_oom(ortshard_go_failure *failure, const void * object, ortshard_oom * oom)
+ortshard_status ortshard_go_error_get_oom(ortshard_go_failure *go_failure, const void * object, ortshard_oom * oom)
 {
-    return told(failure, library.ortshard_error_get_oom(object, oom));
+    return told(go_failure, library.ortshard_error_get_oom(object, oom));
 }
 
-ortshard_status ortshard_go_engine_options_init(ortshard_go_failure *failure, ortshard_engine_options * options, size_t struct_size)
+ortshard_status ortshard_go_engine_options_init(ortshard_go_failure *go_failure, ortshard_engine_options * options, size_t struct_size)
 {
-    return told(failure, library.ortshard_engine_options_init(options, struct_size));
+    return told(go_failure, library.ortshard_engine_options_init(options, struct_size));
 }
 
-ortshard_status ortshard_go_shard_spec_init(ortshard_go_failure *failure, ortshard_shard_spec * spec, size_t struct_size)
+ortshard_status ortshard_go_shard_spec_init(ortshard_go_failure *go_failure, ortshard_shard_spec * spec, size_t struct_size)
 {
-    return told(failure, library.ortshard_shard_spec_init(spec, struct_size));
+    return told(go_failure, library.ortshard_shard_spec_init(spec, struct_size));
 }
 
-ortshard_status ortshard_go_engine_create(ortshard_go_failure *failure, const ortshard_engine_options * options, ortshard_engine ** engine)
+ortshard_status ortshard_go_engine_create(ortshard_go_failure *go_failure, const ortshard_engine_options * options, ortshard_engine ** engine)
 {
-    return told(failure, library.ortshard_engine_create(options, engine));
+    return told(go_failure, library.ortshard_engine_create(options, engine));
 }
 
 void ortshard_go_engine_free(ortshard_engine * engine)
@@ -407,34 +407,34 @@ void ortshard_go_engine_free(ortshard_engine * engine)
     library.ortshard_engine_free(engine);
 }
 
-ortshard_status ortshard_go_engine_ensure_shard(ortshard_go_failure *failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, ortshard_shard ** shard)
+ortshard_status ortshard_go_engine_ensure_shard(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, ortshard_shard ** shard)
 {
-    return told(failure, library.ortshard_engine_ensure_shard(engine, spec, progress, user_data, shard));
+    return told(go_failure, library.ortshard_engine_ensure_shard(engine, spec, progress, user_data, shard));
 }
 
-ortshard_status ortshard_go_engine_current_shard(ortshard_go_failure *failure, const ortshard_engine * engine, ortshard_shard ** shard)
+ortshard_status ortshard_go_engine_current_shard(ortshard_go_failure *go_failure, const ortshard_engine * engine, ortshard_shard ** shard)
 {
-    return told(failure, library.ortshard_engine_current_shard(engine, shard));
+    return told(go_failure, library.ortshard_engine_current_shard(engine, shard));
 }
 
-ortshard_status ortshard_go_engine_clear(ortshard_go_failure *failure, const ortshard_engine * engine)
+ortshard_status ortshard_go_engine_clear(ortshard_go_failure *go_failure, const ortshard_engine * engine)
 {
-    return told(failure, library.ortshard_engine_clear(engine));
+    return told(go_failure, library.ortshard_engine_clear(engine));
 }
 
-ortshard_status ortshard_go_engine_clear_pack_cache(ortshard_go_failure *failure, const ortshard_engine * engine, uint64_t * freed)
+ortshard_status ortshard_go_engine_clear_pack_cache(ortshard_go_failure *go_failure, const ortshard_engine * engine, uint64_t * freed)
 {
-    return told(failure, library.ortshard_engine_clear_pack_cache(engine, freed));
+    return told(go_failure, library.ortshard_engine_clear_pack_cache(engine, freed));
 }
 
-ortshard_status ortshard_go_shard_info_init(ortshard_go_failure *failure, ortshard_shard_info * info, size_t struct_size)
+ortshard_status ortshard_go_shard_info_init(ortshard_go_failure *go_failure, ortshard_shard_info * info, size_t struct_size)
 {
-    return told(failure, library.ortshard_shard_info_init(info, struct_size));
+    return told(go_failure, library.ortshard_shard_info_init(info, struct_size));
 }
 
-ortshard_status ortshard_go_shard_retain(ortshard_go_failure *failure, const ortshard_shard * shard)
+ortshard_status ortshard_go_shard_retain(ortshard_go_failure *go_failure, const ortshard_shard * shard)
 {
-    return told(failure, library.ortshard_shard_retain(shard));
+    return told(go_failure, library.ortshard_shard_retain(shard));
 }
 
 void ortshard_go_shard_free(ortshard_shard * shard)
@@ -442,24 +442,24 @@ void ortshard_go_shard_free(ortshard_shard * shard)
     library.ortshard_shard_free(shard);
 }
 
-ortshard_status ortshard_go_shard_get_info(ortshard_go_failure *failure, const ortshard_shard * shard, ortshard_shard_info * info)
+ortshard_status ortshard_go_shard_get_info(ortshard_go_failure *go_failure, const ortshard_shard * shard, ortshard_shard_info * info)
 {
-    return told(failure, library.ortshard_shard_get_info(shard, info));
+    return told(go_failure, library.ortshard_shard_get_info(shard, info));
 }
 
-ortshard_status ortshard_go_shard_export_onnx(ortshard_go_failure *failure, const ortshard_shard * shard, const char * path)
+ortshard_status ortshard_go_shard_export_onnx(ortshard_go_failure *go_failure, const ortshard_shard * shard, const char * path)
 {
-    return told(failure, library.ortshard_shard_export_onnx(shard, path));
+    return told(go_failure, library.ortshard_shard_export_onnx(shard, path));
 }
 
-ortshard_status ortshard_go_request_options_init(ortshard_go_failure *failure, ortshard_request_options * options, size_t struct_size)
+ortshard_status ortshard_go_request_options_init(ortshard_go_failure *go_failure, ortshard_request_options * options, size_t struct_size)
 {
-    return told(failure, library.ortshard_request_options_init(options, struct_size));
+    return told(go_failure, library.ortshard_request_options_init(options, struct_size));
 }
 
-ortshard_status ortshard_go_request_create(ortshard_go_failure *failure, const ortshard_shard * shard, const ortshard_request_options * options, ortshard_request ** request)
+ortshard_status ortshard_go_request_create(ortshard_go_failure *go_failure, const ortshard_shard * shard, const ortshard_request_options * options, ortshard_request ** request)
 {
-    return told(failure, library.ortshard_request_create(shard, options, request));
+    return told(go_failure, library.ortshard_request_create(shard, options, request));
 }
 
 void ortshard_go_request_free(ortshard_request * request)
@@ -467,59 +467,59 @@ void ortshard_go_request_free(ortshard_request * request)
     library.ortshard_request_free(request);
 }
 
-ortshard_status ortshard_go_request_logits(ortshard_go_failure *failure, ortshard_request * request, const int64_t * ids, size_t count, float * logits, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_request_logits(ortshard_go_failure *go_failure, ortshard_request * request, const int64_t * ids, size_t count, float * logits, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_request_logits(request, ids, count, logits, capacity, needed));
+    return told(go_failure, library.ortshard_request_logits(request, ids, count, logits, capacity, needed));
 }
 
-ortshard_status ortshard_go_request_sample(ortshard_go_failure *failure, ortshard_request * request, const int64_t * ids, size_t count, ortshard_sampler * sampler, int64_t * id)
+ortshard_status ortshard_go_request_sample(ortshard_go_failure *go_failure, ortshard_request * request, const int64_t * ids, size_t count, ortshard_sampler * sampler, int64_t * id)
 {
-    return told(failure, library.ortshard_request_sample(request, ids, count, sampler, id));
+    return told(go_failure, library.ortshard_request_sample(request, ids, count, sampler, id));
 }
 
-ortshard_status ortshard_go_request_infer(ortshard_go_failure *failure, ortshard_request * request, const ortshard_tensor * input, int32_t logits, ortshard_tensor * output)
+ortshard_status ortshard_go_request_infer(ortshard_go_failure *go_failure, ortshard_request * request, const ortshard_tensor * input, int32_t logits, ortshard_tensor * output)
 {
-    return told(failure, library.ortshard_request_infer(request, input, logits, output));
+    return told(go_failure, library.ortshard_request_infer(request, input, logits, output));
 }
 
-ortshard_status ortshard_go_request_infer_into(ortshard_go_failure *failure, ortshard_request * request, const ortshard_tensor * input, int32_t logits, void * buffer, size_t capacity, ortshard_tensor * output)
+ortshard_status ortshard_go_request_infer_into(ortshard_go_failure *go_failure, ortshard_request * request, const ortshard_tensor * input, int32_t logits, void * buffer, size_t capacity, ortshard_tensor * output)
 {
-    return told(failure, library.ortshard_request_infer_into(request, input, logits, buffer, capacity, output));
+    return told(go_failure, library.ortshard_request_infer_into(request, input, logits, buffer, capacity, output));
 }
 
-ortshard_status ortshard_go_request_position(ortshard_go_failure *failure, const ortshard_request * request, uint64_t * position)
+ortshard_status ortshard_go_request_position(ortshard_go_failure *go_failure, const ortshard_request * request, uint64_t * position)
 {
-    return told(failure, library.ortshard_request_position(request, position));
+    return told(go_failure, library.ortshard_request_position(request, position));
 }
 
-ortshard_status ortshard_go_request_capacity(ortshard_go_failure *failure, const ortshard_request * request, uint64_t * capacity)
+ortshard_status ortshard_go_request_capacity(ortshard_go_failure *go_failure, const ortshard_request * request, uint64_t * capacity)
 {
-    return told(failure, library.ortshard_request_capacity(request, capacity));
+    return told(go_failure, library.ortshard_request_capacity(request, capacity));
 }
 
-ortshard_status ortshard_go_request_truncate(ortshard_go_failure *failure, ortshard_request * request, uint64_t position)
+ortshard_status ortshard_go_request_truncate(ortshard_go_failure *go_failure, ortshard_request * request, uint64_t position)
 {
-    return told(failure, library.ortshard_request_truncate(request, position));
+    return told(go_failure, library.ortshard_request_truncate(request, position));
 }
 
-ortshard_status ortshard_go_request_cancel(ortshard_go_failure *failure, const ortshard_request * request)
+ortshard_status ortshard_go_request_cancel(ortshard_go_failure *go_failure, const ortshard_request * request)
 {
-    return told(failure, library.ortshard_request_cancel(request));
+    return told(go_failure, library.ortshard_request_cancel(request));
 }
 
-ortshard_status ortshard_go_request_clear_cancel(ortshard_go_failure *failure, const ortshard_request * request)
+ortshard_status ortshard_go_request_clear_cancel(ortshard_go_failure *go_failure, const ortshard_request * request)
 {
-    return told(failure, library.ortshard_request_clear_cancel(request));
+    return told(go_failure, library.ortshard_request_clear_cancel(request));
 }
 
-ortshard_status ortshard_go_sampler_options_init(ortshard_go_failure *failure, ortshard_sampler_options * options, size_t struct_size)
+ortshard_status ortshard_go_sampler_options_init(ortshard_go_failure *go_failure, ortshard_sampler_options * options, size_t struct_size)
 {
-    return told(failure, library.ortshard_sampler_options_init(options, struct_size));
+    return told(go_failure, library.ortshard_sampler_options_init(options, struct_size));
 }
 
-ortshard_status ortshard_go_sampler_create(ortshard_go_failure *failure, const ortshard_sampler_options * options, ortshard_sampler ** sampler)
+ortshard_status ortshard_go_sampler_create(ortshard_go_failure *go_failure, const ortshard_sampler_options * options, ortshard_sampler ** sampler)
 {
-    return told(failure, library.ortshard_sampler_create(options, sampler));
+    return told(go_failure, library.ortshard_sampler_create(options, sampler));
 }
 
 void ortshard_go_sampler_free(ortshard_sampler * sampler)
@@ -527,24 +527,24 @@ void ortshard_go_sampler_free(ortshard_sampler * sampler)
     library.ortshard_sampler_free(sampler);
 }
 
-ortshard_status ortshard_go_sampler_accept(ortshard_go_failure *failure, ortshard_sampler * sampler, const int64_t * ids, size_t count)
+ortshard_status ortshard_go_sampler_accept(ortshard_go_failure *go_failure, ortshard_sampler * sampler, const int64_t * ids, size_t count)
 {
-    return told(failure, library.ortshard_sampler_accept(sampler, ids, count));
+    return told(go_failure, library.ortshard_sampler_accept(sampler, ids, count));
 }
 
-ortshard_status ortshard_go_sampler_sample(ortshard_go_failure *failure, ortshard_sampler * sampler, const float * logits, size_t count, int64_t * id)
+ortshard_status ortshard_go_sampler_sample(ortshard_go_failure *go_failure, ortshard_sampler * sampler, const float * logits, size_t count, int64_t * id)
 {
-    return told(failure, library.ortshard_sampler_sample(sampler, logits, count, id));
+    return told(go_failure, library.ortshard_sampler_sample(sampler, logits, count, id));
 }
 
-ortshard_status ortshard_go_sampler_reset(ortshard_go_failure *failure, ortshard_sampler * sampler)
+ortshard_status ortshard_go_sampler_reset(ortshard_go_failure *go_failure, ortshard_sampler * sampler)
 {
-    return told(failure, library.ortshard_sampler_reset(sampler));
+    return told(go_failure, library.ortshard_sampler_reset(sampler));
 }
 
-ortshard_status ortshard_go_tokenizer_open(ortshard_go_failure *failure, const char * path, ortshard_tokenizer ** tokenizer)
+ortshard_status ortshard_go_tokenizer_open(ortshard_go_failure *go_failure, const char * path, ortshard_tokenizer ** tokenizer)
 {
-    return told(failure, library.ortshard_tokenizer_open(path, tokenizer));
+    return told(go_failure, library.ortshard_tokenizer_open(path, tokenizer));
 }
 
 void ortshard_go_tokenizer_free(ortshard_tokenizer * tokenizer)
@@ -552,79 +552,79 @@ void ortshard_go_tokenizer_free(ortshard_tokenizer * tokenizer)
     library.ortshard_tokenizer_free(tokenizer);
 }
 
-ortshard_status ortshard_go_tokenizer_encode(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const char * text, int32_t add_special, int64_t * ids, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_encode(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const char * text, int32_t add_special, int64_t * ids, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_encode(tokenizer, text, add_special, ids, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_encode(tokenizer, text, add_special, ids, capacity, needed));
 }
 
-ortshard_status ortshard_go_tokenizer_decode(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const int64_t * ids, size_t count, int32_t skip_special, char * buffer, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_decode(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const int64_t * ids, size_t count, int32_t skip_special, char * buffer, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_decode(tokenizer, ids, count, skip_special, buffer, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_decode(tokenizer, ids, count, skip_special, buffer, capacity, needed));
 }
 
-ortshard_status ortshard_go_tokenizer_vocab_size(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, size_t * vocab_size)
+ortshard_status ortshard_go_tokenizer_vocab_size(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, size_t * vocab_size)
 {
-    return told(failure, library.ortshard_tokenizer_vocab_size(tokenizer, vocab_size));
+    return told(go_failure, library.ortshard_tokenizer_vocab_size(tokenizer, vocab_size));
 }
 
-ortshard_status ortshard_go_tokenizer_bos(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, int64_t * id)
+ortshard_status ortshard_go_tokenizer_bos(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int64_t * id)
 {
-    return told(failure, library.ortshard_tokenizer_bos(tokenizer, id));
+    return told(go_failure, library.ortshard_tokenizer_bos(tokenizer, id));
 }
 
-ortshard_status ortshard_go_tokenizer_pad(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, int64_t * id)
+ortshard_status ortshard_go_tokenizer_pad(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int64_t * id)
 {
-    return told(failure, library.ortshard_tokenizer_pad(tokenizer, id));
+    return told(go_failure, library.ortshard_tokenizer_pad(tokenizer, id));
 }
 
-ortshard_status ortshard_go_tokenizer_eos(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, int64_t * ids, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_eos(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int64_t * ids, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_eos(tokenizer, ids, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_eos(tokenizer, ids, capacity, needed));
 }
 
-ortshard_status ortshard_go_tokenizer_is_eos(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, int64_t id, int32_t * is_eos)
+ortshard_status ortshard_go_tokenizer_is_eos(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int64_t id, int32_t * is_eos)
 {
-    return told(failure, library.ortshard_tokenizer_is_eos(tokenizer, id, is_eos));
+    return told(go_failure, library.ortshard_tokenizer_is_eos(tokenizer, id, is_eos));
 }
 
-ortshard_status ortshard_go_encode_options_init(ortshard_go_failure *failure, ortshard_encode_options * options, size_t struct_size)
+ortshard_status ortshard_go_encode_options_init(ortshard_go_failure *go_failure, ortshard_encode_options * options, size_t struct_size)
 {
-    return told(failure, library.ortshard_encode_options_init(options, struct_size));
+    return told(go_failure, library.ortshard_encode_options_init(options, struct_size));
 }
 
-ortshard_status ortshard_go_tokenizer_encode_texts(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const char *const * texts, size_t count, const ortshard_encode_options * options, int64_t * ids, size_t capacity, size_t * needed, size_t * ends)
+ortshard_status ortshard_go_tokenizer_encode_texts(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const char *const * texts, size_t count, const ortshard_encode_options * options, int64_t * ids, size_t capacity, size_t * needed, size_t * ends)
 {
-    return told(failure, library.ortshard_tokenizer_encode_texts(tokenizer, texts, count, options, ids, capacity, needed, ends));
+    return told(go_failure, library.ortshard_tokenizer_encode_texts(tokenizer, texts, count, options, ids, capacity, needed, ends));
 }
 
-ortshard_status ortshard_go_tokenizer_encode_with_ranges(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const char * text, const ortshard_encode_options * options, int64_t * ids, ortshard_byte_range * ranges, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_encode_with_ranges(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const char * text, const ortshard_encode_options * options, int64_t * ids, ortshard_byte_range * ranges, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_encode_with_ranges(tokenizer, text, options, ids, ranges, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_encode_with_ranges(tokenizer, text, options, ids, ranges, capacity, needed));
 }
 
-ortshard_status ortshard_go_tokenizer_token_to_id(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const char * token, int64_t * id)
+ortshard_status ortshard_go_tokenizer_token_to_id(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const char * token, int64_t * id)
 {
-    return told(failure, library.ortshard_tokenizer_token_to_id(tokenizer, token, id));
+    return told(go_failure, library.ortshard_tokenizer_token_to_id(tokenizer, token, id));
 }
 
-ortshard_status ortshard_go_tokenizer_id_to_token(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, int64_t id, char * buffer, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_id_to_token(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int64_t id, char * buffer, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_id_to_token(tokenizer, id, buffer, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_id_to_token(tokenizer, id, buffer, capacity, needed));
 }
 
-ortshard_status ortshard_go_tokenizer_token_bytes(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, int64_t id, void * buffer, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_token_bytes(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int64_t id, void * buffer, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_token_bytes(tokenizer, id, buffer, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_token_bytes(tokenizer, id, buffer, capacity, needed));
 }
 
-ortshard_status ortshard_go_tokenizer_is_special(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, int64_t id, int32_t * is_special)
+ortshard_status ortshard_go_tokenizer_is_special(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int64_t id, int32_t * is_special)
 {
-    return told(failure, library.ortshard_tokenizer_is_special(tokenizer, id, is_special));
+    return told(go_failure, library.ortshard_tokenizer_is_special(tokenizer, id, is_special));
 }
 
-ortshard_status ortshard_go_text_stream_create(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, int32_t skip_special, ortshard_text_stream ** stream)
+ortshard_status ortshard_go_text_stream_create(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int32_t skip_special, ortshard_text_stream ** stream)
 {
-    return told(failure, library.ortshard_text_stream_create(tokenizer, skip_special, stream));
+    return told(go_failure, library.ortshard_text_stream_create(tokenizer, skip_special, stream));
 }
 
 void ortshard_go_text_stream_free(ortshard_text_stream * stream)
@@ -632,49 +632,49 @@ void ortshard_go_text_stream_free(ortshard_text_stream * stream)
     library.ortshard_text_stream_free(stream);
 }
 
-ortshard_status ortshard_go_text_stream_push(ortshard_go_failure *failure, ortshard_text_stream * stream, int64_t id, const char ** text, size_t * length)
+ortshard_status ortshard_go_text_stream_push(ortshard_go_failure *go_failure, ortshard_text_stream * stream, int64_t id, const char ** text, size_t * length)
 {
-    return told(failure, library.ortshard_text_stream_push(stream, id, text, length));
+    return told(go_failure, library.ortshard_text_stream_push(stream, id, text, length));
 }
 
-ortshard_status ortshard_go_text_stream_finish(ortshard_go_failure *failure, ortshard_text_stream * stream, const char ** text, size_t * length)
+ortshard_status ortshard_go_text_stream_finish(ortshard_go_failure *go_failure, ortshard_text_stream * stream, const char ** text, size_t * length)
 {
-    return told(failure, library.ortshard_text_stream_finish(stream, text, length));
+    return told(go_failure, library.ortshard_text_stream_finish(stream, text, length));
 }
 
-ortshard_status ortshard_go_chat_options_init(ortshard_go_failure *failure, ortshard_chat_options * options, size_t struct_size)
+ortshard_status ortshard_go_chat_options_init(ortshard_go_failure *go_failure, ortshard_chat_options * options, size_t struct_size)
 {
-    return told(failure, library.ortshard_chat_options_init(options, struct_size));
+    return told(go_failure, library.ortshard_chat_options_init(options, struct_size));
 }
 
-ortshard_status ortshard_go_tokenizer_apply_chat_template(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const ortshard_chat_message * messages, size_t count, int32_t add_generation_prompt, char * buffer, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_apply_chat_template(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const ortshard_chat_message * messages, size_t count, int32_t add_generation_prompt, char * buffer, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_apply_chat_template(tokenizer, messages, count, add_generation_prompt, buffer, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_apply_chat_template(tokenizer, messages, count, add_generation_prompt, buffer, capacity, needed));
 }
 
-ortshard_status ortshard_go_tokenizer_chat_text(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const char * messages, const ortshard_chat_options * options, char * buffer, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_chat_text(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const char * messages, const ortshard_chat_options * options, char * buffer, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_chat_text(tokenizer, messages, options, buffer, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_chat_text(tokenizer, messages, options, buffer, capacity, needed));
 }
 
-ortshard_status ortshard_go_tokenizer_chat_ids(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const char * messages, const ortshard_chat_options * options, int64_t * ids, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_tokenizer_chat_ids(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const char * messages, const ortshard_chat_options * options, int64_t * ids, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_tokenizer_chat_ids(tokenizer, messages, options, ids, capacity, needed));
+    return told(go_failure, library.ortshard_tokenizer_chat_ids(tokenizer, messages, options, ids, capacity, needed));
 }
 
-ortshard_status ortshard_go_chat_parser_options_init(ortshard_go_failure *failure, ortshard_chat_parser_options * options, size_t struct_size)
+ortshard_status ortshard_go_chat_parser_options_init(ortshard_go_failure *go_failure, ortshard_chat_parser_options * options, size_t struct_size)
 {
-    return told(failure, library.ortshard_chat_parser_options_init(options, struct_size));
+    return told(go_failure, library.ortshard_chat_parser_options_init(options, struct_size));
 }
 
-ortshard_status ortshard_go_chat_event_init(ortshard_go_failure *failure, ortshard_chat_event * event, size_t struct_size)
+ortshard_status ortshard_go_chat_event_init(ortshard_go_failure *go_failure, ortshard_chat_event * event, size_t struct_size)
 {
-    return told(failure, library.ortshard_chat_event_init(event, struct_size));
+    return told(go_failure, library.ortshard_chat_event_init(event, struct_size));
 }
 
-ortshard_status ortshard_go_chat_parser_create(ortshard_go_failure *failure, const ortshard_tokenizer * tokenizer, const ortshard_chat_parser_options * options, ortshard_chat_parser ** parser)
+ortshard_status ortshard_go_chat_parser_create(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, const ortshard_chat_parser_options * options, ortshard_chat_parser ** parser)
 {
-    return told(failure, library.ortshard_chat_parser_create(tokenizer, options, parser));
+    return told(go_failure, library.ortshard_chat_parser_create(tokenizer, options, parser));
 }
 
 void ortshard_go_chat_parser_free(ortshard_chat_parser * parser)
@@ -682,39 +682,39 @@ void ortshard_go_chat_parser_free(ortshard_chat_parser * parser)
     library.ortshard_chat_parser_free(parser);
 }
 
-ortshard_status ortshard_go_chat_parser_push(ortshard_go_failure *failure, ortshard_chat_parser * parser, const char * text, size_t length)
+ortshard_status ortshard_go_chat_parser_push(ortshard_go_failure *go_failure, ortshard_chat_parser * parser, const char * text, size_t length)
 {
-    return told(failure, library.ortshard_chat_parser_push(parser, text, length));
+    return told(go_failure, library.ortshard_chat_parser_push(parser, text, length));
 }
 
-ortshard_status ortshard_go_chat_parser_finish(ortshard_go_failure *failure, ortshard_chat_parser * parser)
+ortshard_status ortshard_go_chat_parser_finish(ortshard_go_failure *go_failure, ortshard_chat_parser * parser)
 {
-    return told(failure, library.ortshard_chat_parser_finish(parser));
+    return told(go_failure, library.ortshard_chat_parser_finish(parser));
 }
 
-ortshard_status ortshard_go_chat_parser_next(ortshard_go_failure *failure, ortshard_chat_parser * parser, ortshard_chat_event * event)
+ortshard_status ortshard_go_chat_parser_next(ortshard_go_failure *go_failure, ortshard_chat_parser * parser, ortshard_chat_event * event)
 {
-    return told(failure, library.ortshard_chat_parser_next(parser, event));
+    return told(go_failure, library.ortshard_chat_parser_next(parser, event));
 }
 
-ortshard_status ortshard_go_chat_parser_message(ortshard_go_failure *failure, ortshard_chat_parser * parser, char * buffer, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_chat_parser_message(ortshard_go_failure *go_failure, ortshard_chat_parser * parser, char * buffer, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_chat_parser_message(parser, buffer, capacity, needed));
+    return told(go_failure, library.ortshard_chat_parser_message(parser, buffer, capacity, needed));
 }
 
-ortshard_status ortshard_go_generation_options_init(ortshard_go_failure *failure, ortshard_generation_options * options, size_t struct_size)
+ortshard_status ortshard_go_generation_options_init(ortshard_go_failure *go_failure, ortshard_generation_options * options, size_t struct_size)
 {
-    return told(failure, library.ortshard_generation_options_init(options, struct_size));
+    return told(go_failure, library.ortshard_generation_options_init(options, struct_size));
 }
 
-ortshard_status ortshard_go_generation_create(ortshard_go_failure *failure, ortshard_request *const * requests, size_t count, const ortshard_tokenizer * tokenizer, const ortshard_generation_options * options, ortshard_generation ** generation)
+ortshard_status ortshard_go_generation_create(ortshard_go_failure *go_failure, ortshard_request *const * requests, size_t count, const ortshard_tokenizer * tokenizer, const ortshard_generation_options * options, ortshard_generation ** generation)
 {
-    return told(failure, library.ortshard_generation_create(requests, count, tokenizer, options, generation));
+    return told(go_failure, library.ortshard_generation_create(requests, count, tokenizer, options, generation));
 }
 
-ortshard_status ortshard_go_generation_open(ortshard_go_failure *failure, const char * model, const ortshard_generation_options * options, ortshard_generation ** generation)
+ortshard_status ortshard_go_generation_open(ortshard_go_failure *go_failure, const char * model, const ortshard_generation_options * options, ortshard_generation ** generation)
 {
-    return told(failure, library.ortshard_generation_open(model, options, generation));
+    return told(go_failure, library.ortshard_generation_open(model, options, generation));
 }
 
 void ortshard_go_generation_free(ortshard_generation * generation)
@@ -722,237 +722,237 @@ void ortshard_go_generation_free(ortshard_generation * generation)
     library.ortshard_generation_free(generation);
 }
 
-ortshard_status ortshard_go_generation_append_text(ortshard_go_failure *failure, ortshard_generation * generation, const char * text, int32_t add_special)
+ortshard_status ortshard_go_generation_append_text(ortshard_go_failure *go_failure, ortshard_generation * generation, const char * text, int32_t add_special)
 {
-    return told(failure, library.ortshard_generation_append_text(generation, text, add_special));
+    return told(go_failure, library.ortshard_generation_append_text(generation, text, add_special));
 }
 
-ortshard_status ortshard_go_generation_append_ids(ortshard_go_failure *failure, ortshard_generation * generation, const int64_t * ids, size_t count)
+ortshard_status ortshard_go_generation_append_ids(ortshard_go_failure *go_failure, ortshard_generation * generation, const int64_t * ids, size_t count)
 {
-    return told(failure, library.ortshard_generation_append_ids(generation, ids, count));
+    return told(go_failure, library.ortshard_generation_append_ids(generation, ids, count));
 }
 
-ortshard_status ortshard_go_generation_logits(ortshard_go_failure *failure, ortshard_generation * generation, float * logits, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_generation_logits(ortshard_go_failure *go_failure, ortshard_generation * generation, float * logits, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_generation_logits(generation, logits, capacity, needed));
+    return told(go_failure, library.ortshard_generation_logits(generation, logits, capacity, needed));
 }
 
-ortshard_status ortshard_go_generation_cancel(ortshard_go_failure *failure, const ortshard_generation * generation)
+ortshard_status ortshard_go_generation_cancel(ortshard_go_failure *go_failure, const ortshard_generation * generation)
 {
-    return told(failure, library.ortshard_generation_cancel(generation));
+    return told(go_failure, library.ortshard_generation_cancel(generation));
 }
 
-ortshard_status ortshard_go_step_init(ortshard_go_failure *failure, ortshard_step * step, size_t struct_size)
+ortshard_status ortshard_go_step_init(ortshard_go_failure *go_failure, ortshard_step * step, size_t struct_size)
 {
-    return told(failure, library.ortshard_step_init(step, struct_size));
+    return told(go_failure, library.ortshard_step_init(step, struct_size));
 }
 
-ortshard_status ortshard_go_generation_prefill(ortshard_go_failure *failure, ortshard_generation * generation, size_t most, size_t * left)
+ortshard_status ortshard_go_generation_prefill(ortshard_go_failure *go_failure, ortshard_generation * generation, size_t most, size_t * left)
 {
-    return told(failure, library.ortshard_generation_prefill(generation, most, left));
+    return told(go_failure, library.ortshard_generation_prefill(generation, most, left));
 }
 
-ortshard_status ortshard_go_generation_step(ortshard_go_failure *failure, ortshard_generation * generation, ortshard_step * step)
+ortshard_status ortshard_go_generation_step(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_step * step)
 {
-    return told(failure, library.ortshard_generation_step(generation, step));
+    return told(go_failure, library.ortshard_generation_step(generation, step));
 }
 
-ortshard_status ortshard_go_generation_step_batch(ortshard_go_failure *failure, ortshard_generation *const * generations, size_t count, ortshard_step * steps, ortshard_status * statuses)
+ortshard_status ortshard_go_generation_step_batch(ortshard_go_failure *go_failure, ortshard_generation *const * generations, size_t count, ortshard_step * steps, ortshard_status * statuses)
 {
-    return told(failure, library.ortshard_generation_step_batch(generations, count, steps, statuses));
+    return told(go_failure, library.ortshard_generation_step_batch(generations, count, steps, statuses));
 }
 
-ortshard_status ortshard_go_generation_run(ortshard_go_failure *failure, ortshard_generation * generation, ortshard_step_callback callback, void * user_data, int32_t * finish)
+ortshard_status ortshard_go_generation_run(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_step_callback callback, void * user_data, int32_t * finish)
 {
-    return told(failure, library.ortshard_generation_run(generation, callback, user_data, finish));
+    return told(go_failure, library.ortshard_generation_run(generation, callback, user_data, finish));
 }
 
-ortshard_status ortshard_go_chain_infer(ortshard_go_failure *failure, ortshard_request *const * requests, size_t count, const ortshard_tensor * input, int32_t logits, ortshard_tensor * output)
+ortshard_status ortshard_go_chain_infer(ortshard_go_failure *go_failure, ortshard_request *const * requests, size_t count, const ortshard_tensor * input, int32_t logits, ortshard_tensor * output)
 {
-    return told(failure, library.ortshard_chain_infer(requests, count, input, logits, output));
+    return told(go_failure, library.ortshard_chain_infer(requests, count, input, logits, output));
 }
 
-ortshard_status ortshard_go_chain_sample(ortshard_go_failure *failure, ortshard_request *const * requests, size_t count, const ortshard_tensor * input, ortshard_sampler * sampler, int64_t * id)
+ortshard_status ortshard_go_chain_sample(ortshard_go_failure *go_failure, ortshard_request *const * requests, size_t count, const ortshard_tensor * input, ortshard_sampler * sampler, int64_t * id)
 {
-    return told(failure, library.ortshard_chain_sample(requests, count, input, sampler, id));
+    return told(go_failure, library.ortshard_chain_sample(requests, count, input, sampler, id));
 }
 
-ortshard_status ortshard_go_batch_infer(ortshard_go_failure *failure, ortshard_request *const * requests, const ortshard_tensor * inputs, const int32_t * logits, size_t count, ortshard_tensor * outputs, ortshard_status * statuses)
+ortshard_status ortshard_go_batch_infer(ortshard_go_failure *go_failure, ortshard_request *const * requests, const ortshard_tensor * inputs, const int32_t * logits, size_t count, ortshard_tensor * outputs, ortshard_status * statuses)
 {
-    return told(failure, library.ortshard_batch_infer(requests, inputs, logits, count, outputs, statuses));
+    return told(go_failure, library.ortshard_batch_infer(requests, inputs, logits, count, outputs, statuses));
 }
 
-ortshard_status ortshard_go_batch_sample(ortshard_go_failure *failure, ortshard_request *const * requests, const ortshard_tensor * inputs, ortshard_sampler *const * samplers, size_t count, int64_t * ids, ortshard_status * statuses)
+ortshard_status ortshard_go_batch_sample(ortshard_go_failure *go_failure, ortshard_request *const * requests, const ortshard_tensor * inputs, ortshard_sampler *const * samplers, size_t count, int64_t * ids, ortshard_status * statuses)
 {
-    return told(failure, library.ortshard_batch_sample(requests, inputs, samplers, count, ids, statuses));
+    return told(go_failure, library.ortshard_batch_sample(requests, inputs, samplers, count, ids, statuses));
 }
 
-ortshard_status ortshard_go_frame_info_init(ortshard_go_failure *failure, ortshard_frame_info * info, size_t struct_size)
+ortshard_status ortshard_go_frame_info_init(ortshard_go_failure *go_failure, ortshard_frame_info * info, size_t struct_size)
 {
-    return told(failure, library.ortshard_frame_info_init(info, struct_size));
+    return told(go_failure, library.ortshard_frame_info_init(info, struct_size));
 }
 
-ortshard_status ortshard_go_frame_size(ortshard_go_failure *failure, const void * start, size_t size, size_t * frame_size)
+ortshard_status ortshard_go_frame_size(ortshard_go_failure *go_failure, const void * start, size_t size, size_t * frame_size)
 {
-    return told(failure, library.ortshard_frame_size(start, size, frame_size));
+    return told(go_failure, library.ortshard_frame_size(start, size, frame_size));
 }
 
-ortshard_status ortshard_go_frame_get_info(ortshard_go_failure *failure, const void * frame, size_t size, ortshard_frame_info * info)
+ortshard_status ortshard_go_frame_get_info(ortshard_go_failure *go_failure, const void * frame, size_t size, ortshard_frame_info * info)
 {
-    return told(failure, library.ortshard_frame_get_info(frame, size, info));
+    return told(go_failure, library.ortshard_frame_get_info(frame, size, info));
 }
 
-ortshard_status ortshard_go_frame_get_part(ortshard_go_failure *failure, const void * frame, size_t size, uint32_t index, int32_t * role, ortshard_tensor * part)
+ortshard_status ortshard_go_frame_get_part(ortshard_go_failure *go_failure, const void * frame, size_t size, uint32_t index, int32_t * role, ortshard_tensor * part)
 {
-    return told(failure, library.ortshard_frame_get_part(frame, size, index, role, part));
+    return told(go_failure, library.ortshard_frame_get_part(frame, size, index, role, part));
 }
 
-ortshard_status ortshard_go_request_frame_pieces(ortshard_go_failure *failure, ortshard_request * request, ortshard_piece * pieces, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_request_frame_pieces(ortshard_go_failure *go_failure, ortshard_request * request, ortshard_piece * pieces, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_request_frame_pieces(request, pieces, capacity, needed));
+    return told(go_failure, library.ortshard_request_frame_pieces(request, pieces, capacity, needed));
 }
 
-ortshard_status ortshard_go_model_info_init(ortshard_go_failure *failure, ortshard_model_info * info, size_t struct_size)
+ortshard_status ortshard_go_model_info_init(ortshard_go_failure *go_failure, ortshard_model_info * info, size_t struct_size)
 {
-    return told(failure, library.ortshard_model_info_init(info, struct_size));
+    return told(go_failure, library.ortshard_model_info_init(info, struct_size));
 }
 
-ortshard_status ortshard_go_model_get_info(ortshard_go_failure *failure, const char * model, ortshard_model_info * info)
+ortshard_status ortshard_go_model_get_info(ortshard_go_failure *go_failure, const char * model, ortshard_model_info * info)
 {
-    return told(failure, library.ortshard_model_get_info(model, info));
+    return told(go_failure, library.ortshard_model_get_info(model, info));
 }
 
-ortshard_status ortshard_go_model_eos(ortshard_go_failure *failure, const char * model, int64_t * ids, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_model_eos(ortshard_go_failure *go_failure, const char * model, int64_t * ids, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_model_eos(model, ids, capacity, needed));
+    return told(go_failure, library.ortshard_model_eos(model, ids, capacity, needed));
 }
 
-ortshard_status ortshard_go_model_get_sampler_options(ortshard_go_failure *failure, const char * model, ortshard_sampler_options * options)
+ortshard_status ortshard_go_model_get_sampler_options(ortshard_go_failure *go_failure, const char * model, ortshard_sampler_options * options)
 {
-    return told(failure, library.ortshard_model_get_sampler_options(model, options));
+    return told(go_failure, library.ortshard_model_get_sampler_options(model, options));
 }
 
-ortshard_status ortshard_go_engine_get_model_info(ortshard_go_failure *failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, ortshard_model_info * info)
+ortshard_status ortshard_go_engine_get_model_info(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, ortshard_model_info * info)
 {
-    return told(failure, library.ortshard_engine_get_model_info(engine, spec, progress, user_data, info));
+    return told(go_failure, library.ortshard_engine_get_model_info(engine, spec, progress, user_data, info));
 }
 
-ortshard_status ortshard_go_engine_model_eos(ortshard_go_failure *failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, int64_t * ids, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_engine_model_eos(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, int64_t * ids, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_engine_model_eos(engine, spec, progress, user_data, ids, capacity, needed));
+    return told(go_failure, library.ortshard_engine_model_eos(engine, spec, progress, user_data, ids, capacity, needed));
 }
 
-ortshard_status ortshard_go_engine_get_sampler_options(ortshard_go_failure *failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, ortshard_sampler_options * options)
+ortshard_status ortshard_go_engine_get_sampler_options(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, ortshard_sampler_options * options)
 {
-    return told(failure, library.ortshard_engine_get_sampler_options(engine, spec, progress, user_data, options));
+    return told(go_failure, library.ortshard_engine_get_sampler_options(engine, spec, progress, user_data, options));
 }
 
-ortshard_status ortshard_go_engine_open_tokenizer(ortshard_go_failure *failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, ortshard_tokenizer ** tokenizer)
+ortshard_status ortshard_go_engine_open_tokenizer(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_progress_callback progress, void * user_data, ortshard_tokenizer ** tokenizer)
 {
-    return told(failure, library.ortshard_engine_open_tokenizer(engine, spec, progress, user_data, tokenizer));
+    return told(go_failure, library.ortshard_engine_open_tokenizer(engine, spec, progress, user_data, tokenizer));
 }
 
-ortshard_status ortshard_go_boundary_init(ortshard_go_failure *failure, ortshard_boundary * boundary, size_t struct_size)
+ortshard_status ortshard_go_boundary_init(ortshard_go_failure *go_failure, ortshard_boundary * boundary, size_t struct_size)
 {
-    return told(failure, library.ortshard_boundary_init(boundary, struct_size));
+    return told(go_failure, library.ortshard_boundary_init(boundary, struct_size));
 }
 
-ortshard_status ortshard_go_model_get_boundary(ortshard_go_failure *failure, const char * model, uint32_t layer, ortshard_boundary * boundary)
+ortshard_status ortshard_go_model_get_boundary(ortshard_go_failure *go_failure, const char * model, uint32_t layer, ortshard_boundary * boundary)
 {
-    return told(failure, library.ortshard_model_get_boundary(model, layer, boundary));
+    return told(go_failure, library.ortshard_model_get_boundary(model, layer, boundary));
 }
 
-ortshard_status ortshard_go_engine_get_boundary(ortshard_go_failure *failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t layer, ortshard_progress_callback progress, void * user_data, ortshard_boundary * boundary)
+ortshard_status ortshard_go_engine_get_boundary(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t layer, ortshard_progress_callback progress, void * user_data, ortshard_boundary * boundary)
 {
-    return told(failure, library.ortshard_engine_get_boundary(engine, spec, layer, progress, user_data, boundary));
+    return told(go_failure, library.ortshard_engine_get_boundary(engine, spec, layer, progress, user_data, boundary));
 }
 
-ortshard_status ortshard_go_request_fork(ortshard_go_failure *failure, ortshard_request * request, ortshard_request ** fork)
+ortshard_status ortshard_go_request_fork(ortshard_go_failure *go_failure, ortshard_request * request, ortshard_request ** fork)
 {
-    return told(failure, library.ortshard_request_fork(request, fork));
+    return told(go_failure, library.ortshard_request_fork(request, fork));
 }
 
-ortshard_status ortshard_go_request_export_state(ortshard_go_failure *failure, ortshard_request * request, void * buffer, size_t capacity, size_t * needed)
+ortshard_status ortshard_go_request_export_state(ortshard_go_failure *go_failure, ortshard_request * request, void * buffer, size_t capacity, size_t * needed)
 {
-    return told(failure, library.ortshard_request_export_state(request, buffer, capacity, needed));
+    return told(go_failure, library.ortshard_request_export_state(request, buffer, capacity, needed));
 }
 
-ortshard_status ortshard_go_request_import_state(ortshard_go_failure *failure, ortshard_request * request, const void * state, size_t size)
+ortshard_status ortshard_go_request_import_state(ortshard_go_failure *go_failure, ortshard_request * request, const void * state, size_t size)
 {
-    return told(failure, library.ortshard_request_import_state(request, state, size));
+    return told(go_failure, library.ortshard_request_import_state(request, state, size));
 }
 
-ortshard_status ortshard_go_engine_load_checkpoint(ortshard_go_failure *failure, const ortshard_engine * engine, const char * checkpoint, ortshard_progress_callback progress, void * user_data, ortshard_shard ** shard)
+ortshard_status ortshard_go_engine_load_checkpoint(ortshard_go_failure *go_failure, const ortshard_engine * engine, const char * checkpoint, ortshard_progress_callback progress, void * user_data, ortshard_shard ** shard)
 {
-    return told(failure, library.ortshard_engine_load_checkpoint(engine, checkpoint, progress, user_data, shard));
+    return told(go_failure, library.ortshard_engine_load_checkpoint(engine, checkpoint, progress, user_data, shard));
 }
 
-ortshard_status ortshard_go_engine_save_checkpoint(ortshard_go_failure *failure, const ortshard_engine * engine, const char * path)
+ortshard_status ortshard_go_engine_save_checkpoint(ortshard_go_failure *go_failure, const ortshard_engine * engine, const char * path)
 {
-    return told(failure, library.ortshard_engine_save_checkpoint(engine, path));
+    return told(go_failure, library.ortshard_engine_save_checkpoint(engine, path));
 }
 
-ortshard_status ortshard_go_engine_estimate_init(ortshard_go_failure *failure, ortshard_engine_estimate * estimate, size_t struct_size)
+ortshard_status ortshard_go_engine_estimate_init(ortshard_go_failure *go_failure, ortshard_engine_estimate * estimate, size_t struct_size)
 {
-    return told(failure, library.ortshard_engine_estimate_init(estimate, struct_size));
+    return told(go_failure, library.ortshard_engine_estimate_init(estimate, struct_size));
 }
 
-ortshard_status ortshard_go_engine_get_estimate(ortshard_go_failure *failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t context, uint32_t requests, ortshard_engine_estimate * estimate)
+ortshard_status ortshard_go_engine_get_estimate(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t context, uint32_t requests, ortshard_engine_estimate * estimate)
 {
-    return told(failure, library.ortshard_engine_get_estimate(engine, spec, context, requests, estimate));
+    return told(go_failure, library.ortshard_engine_get_estimate(engine, spec, context, requests, estimate));
 }
 
-ortshard_status ortshard_go_engine_audit_files(ortshard_go_failure *failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_file_callback callback, void * user_data)
+ortshard_status ortshard_go_engine_audit_files(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_file_callback callback, void * user_data)
 {
-    return told(failure, library.ortshard_engine_audit_files(engine, spec, callback, user_data));
+    return told(go_failure, library.ortshard_engine_audit_files(engine, spec, callback, user_data));
 }
 
-ortshard_status ortshard_go_engine_stats_init(ortshard_go_failure *failure, ortshard_engine_stats * stats, size_t struct_size)
+ortshard_status ortshard_go_engine_stats_init(ortshard_go_failure *go_failure, ortshard_engine_stats * stats, size_t struct_size)
 {
-    return told(failure, library.ortshard_engine_stats_init(stats, struct_size));
+    return told(go_failure, library.ortshard_engine_stats_init(stats, struct_size));
 }
 
-ortshard_status ortshard_go_engine_get_stats(ortshard_go_failure *failure, const ortshard_engine * engine, ortshard_engine_stats * stats)
+ortshard_status ortshard_go_engine_get_stats(ortshard_go_failure *go_failure, const ortshard_engine * engine, ortshard_engine_stats * stats)
 {
-    return told(failure, library.ortshard_engine_get_stats(engine, stats));
+    return told(go_failure, library.ortshard_engine_get_stats(engine, stats));
 }
 
-ortshard_status ortshard_go_runtime_options_init(ortshard_go_failure *failure, ortshard_runtime_options * options, size_t struct_size)
+ortshard_status ortshard_go_runtime_options_init(ortshard_go_failure *go_failure, ortshard_runtime_options * options, size_t struct_size)
 {
-    return told(failure, library.ortshard_runtime_options_init(options, struct_size));
+    return told(go_failure, library.ortshard_runtime_options_init(options, struct_size));
 }
 
-ortshard_status ortshard_go_runtime_info_init(ortshard_go_failure *failure, ortshard_runtime_info * info, size_t struct_size)
+ortshard_status ortshard_go_runtime_info_init(ortshard_go_failure *go_failure, ortshard_runtime_info * info, size_t struct_size)
 {
-    return told(failure, library.ortshard_runtime_info_init(info, struct_size));
+    return told(go_failure, library.ortshard_runtime_info_init(info, struct_size));
 }
 
-ortshard_status ortshard_go_runtime_load(ortshard_go_failure *failure, const ortshard_runtime_options * options)
+ortshard_status ortshard_go_runtime_load(ortshard_go_failure *go_failure, const ortshard_runtime_options * options)
 {
-    return told(failure, library.ortshard_runtime_load(options));
+    return told(go_failure, library.ortshard_runtime_load(options));
 }
 
-ortshard_status ortshard_go_runtime_get_info(ortshard_go_failure *failure, ortshard_runtime_info * info)
+ortshard_status ortshard_go_runtime_get_info(ortshard_go_failure *go_failure, ortshard_runtime_info * info)
 {
-    return told(failure, library.ortshard_runtime_get_info(info));
+    return told(go_failure, library.ortshard_runtime_get_info(info));
 }
 
-ortshard_status ortshard_go_device_info_init(ortshard_go_failure *failure, ortshard_device_info * info, size_t struct_size)
+ortshard_status ortshard_go_device_info_init(ortshard_go_failure *go_failure, ortshard_device_info * info, size_t struct_size)
 {
-    return told(failure, library.ortshard_device_info_init(info, struct_size));
+    return told(go_failure, library.ortshard_device_info_init(info, struct_size));
 }
 
-ortshard_status ortshard_go_device_count(ortshard_go_failure *failure, uint32_t * count)
+ortshard_status ortshard_go_device_count(ortshard_go_failure *go_failure, uint32_t * count)
 {
-    return told(failure, library.ortshard_device_count(count));
+    return told(go_failure, library.ortshard_device_count(count));
 }
 
-ortshard_status ortshard_go_device_get_info(ortshard_go_failure *failure, uint32_t index, ortshard_device_info * info)
+ortshard_status ortshard_go_device_get_info(ortshard_go_failure *go_failure, uint32_t index, ortshard_device_info * info)
 {
-    return told(failure, library.ortshard_device_get_info(index, info));
+    return told(go_failure, library.ortshard_device_get_info(index, info));
 }
 
-ortshard_status ortshard_go_log_set_callback(ortshard_go_failure *failure, int32_t level, ortshard_log_callback callback, void * user_data)
+ortshard_status ortshard_go_log_set_callback(ortshard_go_failure *go_failure, int32_t level, ortshard_log_callback callback, void * user_data)
 {
-    return told(failure, library.ortshard_log_set_callback(level, callback, user_data));
+    return told(go_failure, library.ortshard_log_set_callback(level, callback, user_data));
 }

@@ -60,7 +60,7 @@ func cHeader(d *description) string {
 	for _, f := range d.Functions {
 		list, _ := parameters(f.value)
 		if f.value.Result == "ortshard_status" {
-			list = strings.Join([]string{"ortshard_go_failure *failure", list}, ", ")
+			list = strings.Join([]string{"ortshard_go_failure *go_failure", list}, ", ")
 		}
 		line("%s ortshard_go_%s(%s);", f.value.Result, strings.TrimPrefix(f.name, "ortshard_"), list)
 	}
@@ -140,12 +140,12 @@ const char *ortshard_go_other_struct(void)
 	line(`    return NULL;
 }
 
-static ortshard_status told(ortshard_go_failure *failure, ortshard_status status)
+static ortshard_status told(ortshard_go_failure *go_failure, ortshard_status status)
 {
     if (status) {
-        failure->message = said(library.ortshard_last_error(), "");
-        failure->oom.struct_size = sizeof failure->oom;
-        if (library.ortshard_error_get_oom(NULL, &failure->oom)) failure->oom.site = 0;
+        go_failure->message = said(library.ortshard_last_error(), "");
+        go_failure->oom.struct_size = sizeof go_failure->oom;
+        if (library.ortshard_error_get_oom(NULL, &go_failure->oom)) go_failure->oom.site = 0;
     }
     return status;
 }`)
@@ -154,8 +154,8 @@ static ortshard_status told(ortshard_go_failure *failure, ortshard_status status
 		name := strings.TrimPrefix(f.name, "ortshard_")
 		switch f.value.Result {
 		case "ortshard_status":
-			line("\nortshard_status ortshard_go_%s(ortshard_go_failure *failure, %s)\n{", name, list)
-			line("    return told(failure, library.%s(%s));\n}", f.name, names)
+			line("\nortshard_status ortshard_go_%s(ortshard_go_failure *go_failure, %s)\n{", name, list)
+			line("    return told(go_failure, library.%s(%s));\n}", f.name, names)
 		case "void":
 			line("\nvoid ortshard_go_%s(%s)\n{\n    library.%s(%s);\n}", name, list, f.name, names)
 		default:
