@@ -12,7 +12,7 @@
 # make bench   set up and run the benchmarks
 # make bench-peers   the same model on onnxruntime-genai and llama.cpp beside it (Linux; installs them into target/)
 # make lint    formatting, clippy, documentation, header and symbols
-# make header  regenerate include/ortshard.h and ortshard.json after a change to src/ffi
+# make header  regenerate include/ortshard.h and ortshard.json after a change to src/ffi, and what bindings/ makes of them
 # make models    regenerate the models in README.md and docs/models.md after a change to the families
 # make promises  regenerate the table of tests/README.md after a change to what a test promises
 # make bindings  tools of other languages on the header: cffi, ctypesgen, bindgen and, where it is installed, cgo (into target/)
@@ -152,6 +152,8 @@ lint:
 
 header:
 	ORTSHARD_UPDATE_HEADER=1 $(CARGO) test --locked --test suite -- header::
+	$(call in_language,node,node tools/generate.js)
+	$(call in_language,go,go run ./internal/generate)
 
 promises:
 	ORTSHARD_UPDATE_PROMISES=1 $(CARGO) test --locked --test suite -- promises::
@@ -171,9 +173,9 @@ bindings: runtime
 
 test-bindings: test-node test-go
 
-# Runs $(2) with the toolchain of the language $(1), in its folder.
+# Runs $(2) with the toolchain of the language $(1), in its folder; where there is none, says why not.
 define in_language
-	@bin=$$(PYTHON=$(PYTHON) tools/setup/language.sh $(1)) || { echo "SKIPPED: bindings/$(1) is not tested: $$bin"; exit 0; }; \
+	@bin=$$(PYTHON=$(PYTHON) tools/setup/language.sh $(1)) || { echo "SKIPPED: bindings/$(1): $$bin"; exit 0; }; \
 	export PATH="$$bin:$$PATH" ORTSHARD_LIBRARY="$(CURDIR)/$(RELEASE)/libortshard.so"; cd bindings/$(1) && $(2)
 endef
 

@@ -133,7 +133,7 @@ func StepBatch(generations []*Generation) ([]Outcome[Step], error) {
 
 // Logits are those that the last token was chosen from, with the option KeepLogits.
 func (g *Generation) Logits() ([]float32, error) {
-	return filled(func(place *float32, capacity C.size_t, needed *C.size_t) error {
+	return filled(usual, func(place *float32, capacity C.size_t, needed *C.size_t) error {
 		return g.do(true, func(generation *C.ortshard_generation, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			return C.ortshard_go_generation_logits(f, generation, (*C.float)(place), capacity, needed)
 		})

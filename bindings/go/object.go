@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -104,18 +105,24 @@ func during(ctx context.Context, cancel func(), call func() error) (cancelled bo
 	return cancelled, err
 }
 
-// filled asks for a size first and then for so much.
-func filled[T any](ask func(place *T, capacity C.size_t, needed *C.size_t) error) ([]T, error) {
-	var needed C.size_t
-	if err := ask(nil, 0, &needed); err != nil || needed == 0 {
-		return nil, err
+// filled is what a call writes that tells how much it is. It is made again if that is more than guess.
+func filled[T any](guess int, ask func(place *T, capacity C.size_t, needed *C.size_t) error) ([]T, error) {
+	for room := max(guess, 1); ; {
+		values := make([]T, room)
+		var needed C.size_t
+		err := ask(&values[0], C.size_t(room), &needed)
+		if err == nil {
+			return slices.Clone(values[:int(needed)]), nil
+		}
+		if !errors.Is(err, ErrBufferTooSmall) {
+			return nil, err
+		}
+		room = int(needed)
 	}
-	values := make([]T, int(needed))
-	if err := ask(&values[0], needed, &needed); err != nil {
-		return nil, err
-	}
-	return values[:int(needed)], nil
 }
+
+// usual is more than most texts and lists of ids have.
+const usual = 4096
 
 // withoutNUL is a text as C writes it.
 func withoutNUL(text []byte, err error) (string, error) {

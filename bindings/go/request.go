@@ -147,7 +147,7 @@ func (r *Request) Fork() (*Request, error) {
 
 // ExportState is the request's state, to be kept or sent.
 func (r *Request) ExportState() ([]byte, error) {
-	return filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+	return filled(usual, func(place *byte, capacity C.size_t, needed *C.size_t) error {
 		return r.do(true, func(request *C.ortshard_request, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			return C.ortshard_go_request_export_state(f, request, unsafe.Pointer(place), capacity, needed)
 		})

@@ -51,6 +51,16 @@ func TestTextsAndIDsAreThoseOfTransformers(t *testing.T) {
 	}
 }
 
+func TestALongTextComesBack(t *testing.T) {
+	tokenizer := must(OpenTokenizer(filepath.Join(tokenizers, "qwen", "tokenizer.json")))
+	defer tokenizer.Close()
+	long := strings.Repeat("many words, ", 2000)
+	ids := must(tokenizer.Encode(long, nil))
+	if text := must(tokenizer.Decode(ids, false)); text != long || len(ids) < 5000 {
+		t.Fatal(len(ids), len(text))
+	}
+}
+
 // withTemplate is a tokenizer with a chat template.
 func withTemplate(t *testing.T, name, template string) *Tokenizer {
 	t.Helper()

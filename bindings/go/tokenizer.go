@@ -35,7 +35,8 @@ func (t *Tokenizer) Close() { t.close() }
 
 // Encode gives the token ids of a text. Nil options: the text, with the special tokens that it spells out.
 func (t *Tokenizer) Encode(text string, options *EncodeOptions) ([]int64, error) {
-	return filled(func(place *int64, capacity C.size_t, needed *C.size_t) error {
+	// There are hardly more ids than bytes.
+	return filled(len(text)+64, func(place *int64, capacity C.size_t, needed *C.size_t) error {
 		return t.do(false, func(tokenizer *C.ortshard_tokenizer, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			list, count := a.texts([]string{text}, "texts")
 			return C.ortshard_go_tokenizer_encode_texts(f, tokenizer, list, count, options.c(a), (*C.int64_t)(place), capacity, needed, nil)
@@ -45,7 +46,7 @@ func (t *Tokenizer) Encode(text string, options *EncodeOptions) ([]int64, error)
 
 // Decode gives the text of token ids.
 func (t *Tokenizer) Decode(tokens []int64, skipSpecial bool) (string, error) {
-	return withoutNUL(filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+	return withoutNUL(filled(usual, func(place *byte, capacity C.size_t, needed *C.size_t) error {
 		return t.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			list, count := ids(tokens)
 			text := (*C.char)(unsafe.Pointer(place))
@@ -74,7 +75,7 @@ func (t *Tokenizer) BOS() (int64, error) {
 
 // EOS are the ids that end a sequence.
 func (t *Tokenizer) EOS() ([]int64, error) {
-	return filled(func(place *int64, capacity C.size_t, needed *C.size_t) error {
+	return filled(usual, func(place *int64, capacity C.size_t, needed *C.size_t) error {
 		return t.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			return C.ortshard_go_tokenizer_eos(f, tokenizer, (*C.int64_t)(place), capacity, needed)
 		})
@@ -92,7 +93,7 @@ func (t *Tokenizer) TokenID(token string) (int64, error) {
 
 // Token is the spelling of a token in the vocabulary.
 func (t *Tokenizer) Token(id int64) (string, error) {
-	return withoutNUL(filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+	return withoutNUL(filled(usual, func(place *byte, capacity C.size_t, needed *C.size_t) error {
 		return t.do(false, func(tokenizer *C.ortshard_tokenizer, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			return C.ortshard_go_tokenizer_id_to_token(f, tokenizer, C.int64_t(id), (*C.char)(unsafe.Pointer(place)), capacity, needed)
 		})
@@ -106,7 +107,7 @@ func (t *Tokenizer) ChatText(messages any, options *ChatOptions) (string, error)
 	if err != nil {
 		return "", err
 	}
-	return withoutNUL(filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+	return withoutNUL(filled(usual, func(place *byte, capacity C.size_t, needed *C.size_t) error {
 		return t.do(false, func(tokenizer *C.ortshard_tokenizer, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			list, text := a.text(written, "messages"), (*C.char)(unsafe.Pointer(place))
 			return C.ortshard_go_tokenizer_chat_text(f, tokenizer, list, options.c(a), text, capacity, needed)
@@ -120,7 +121,7 @@ func (t *Tokenizer) ChatIDs(messages any, options *ChatOptions) ([]int64, error)
 	if err != nil {
 		return nil, err
 	}
-	return filled(func(place *int64, capacity C.size_t, needed *C.size_t) error {
+	return filled(usual, func(place *int64, capacity C.size_t, needed *C.size_t) error {
 		return t.do(false, func(tokenizer *C.ortshard_tokenizer, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			list := a.text(written, "messages")
 			return C.ortshard_go_tokenizer_chat_ids(f, tokenizer, list, options.c(a), (*C.int64_t)(place), capacity, needed)
@@ -260,7 +261,7 @@ func (p *ChatParser) events(call func(*C.ortshard_chat_parser, *C.ortshard_go_fa
 
 // Message is the whole message so far.
 func (p *ChatParser) Message() (message Message, err error) {
-	text, err := filled(func(place *byte, capacity C.size_t, needed *C.size_t) error {
+	text, err := filled(usual, func(place *byte, capacity C.size_t, needed *C.size_t) error {
 		return p.do(true, func(parser *C.ortshard_chat_parser, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			return C.ortshard_go_chat_parser_message(f, parser, (*C.char)(unsafe.Pointer(place)), capacity, needed)
 		})

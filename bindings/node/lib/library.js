@@ -140,13 +140,18 @@ export function start(kept, name, ...parameters) {
   });
 }
 
-/** What asks for a size first and then for so many: numbers of a typed array, or bytes. */
-export function filled(name, object, parameters, Array = BigInt64Array) {
+/**
+ * What a function writes that tells how much it is: numbers of a typed array, or bytes. It is called again if that is more than
+ * `guess`. Behind the number may come `last` parameters.
+ */
+export function filled(name, object, parameters, Array = BigInt64Array, guess = 4096, ...last) {
   const needed = new BigUint64Array(1);
-  call(name, object, ...parameters, null, 0, needed);
-  const values = new Array(Number(needed[0]));
-  if (values.length) call(name, object, ...parameters, values, values.length, needed);
-  return values.subarray(0, Number(needed[0]));
+  for (let room = guess; ; room = Number(needed[0])) {
+    const values = new Array(room);
+    const status = foreign(name)(object, ...parameters, values.length ? values : null, room, needed, ...last);
+    if (status !== 0 && status !== StatusCode.BUFFER_TOO_SMALL) throw failure(status, null);
+    if (status === 0 && needed[0] <= room) return values.slice(0, Number(needed[0]));
+  }
 }
 
 /** The same for a text, which has a NUL behind it. */

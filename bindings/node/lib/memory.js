@@ -34,6 +34,7 @@ export function ids(values, name = 'ids') {
   if (typeof values?.[Symbol.iterator] !== 'function' || typeof values === 'string') {
     throw new TypeError(`${name} must be a list of token ids`);
   }
+  if (values instanceof BigInt64Array) return values.slice();
   return BigInt64Array.from(values, (id, at) => number(id, 'int64_t', `${name}[${at}]`));
 }
 

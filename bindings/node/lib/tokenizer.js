@@ -1,10 +1,9 @@
 // Text to token ids and back, chats to prompts, and answers to messages.
 
-import koffi from 'koffi';
 import { ChatEventKind, NO_ID } from './generated/constants.js';
 import { Handle } from './handle.js';
 import { call, filled, filledText, made } from './library.js';
-import { blank, copy, decode, encode, ids, text } from './memory.js';
+import { address, blank, copy, decode, encode, ids, pointers, text } from './memory.js';
 
 const numbers = (list) => Array.from(list, Number);
 
@@ -33,18 +32,11 @@ export class Tokenizer extends Handle {
 
   /** The token ids of a text. */
   encode(value, { addSpecial = false, specialAsText = false } = {}) {
-    const kept = [];
-    const options = encode('ortshard_encode_options', { addSpecial, specialAsText }, kept);
-    return numbers(this.#encoded(text(value, 'text'), options));
-  }
-
-  #encoded(line, options) {
-    const list = new BigUint64Array([koffi.address(line)]);
-    const needed = new BigUint64Array(1);
-    call('ortshard_tokenizer_encode_texts', this.handle, list, 1, options, null, 0, needed, null);
-    const found = new BigInt64Array(Number(needed[0]));
-    if (found.length) call('ortshard_tokenizer_encode_texts', this.handle, list, 1, options, found, found.length, needed, null);
-    return found;
+    const line = text(value, 'text');
+    const options = encode('ortshard_encode_options', { addSpecial, specialAsText }, []);
+    const texts = [pointers([address(line)]), 1, options];
+    // There are hardly more ids than bytes.
+    return numbers(filled('ortshard_tokenizer_encode_texts', this.handle, texts, BigInt64Array, line.length + 64, null));
   }
 
   /** The text of token ids. */

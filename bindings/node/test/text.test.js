@@ -46,6 +46,15 @@ for (const name of ['qwen', 'llama2', 'gemma']) {
   });
 }
 
+test('a long text comes back', () => {
+  const tokenizer = Tokenizer.open(`${here}qwen/tokenizer.json`);
+  const long = 'many words, '.repeat(2000);
+  const ids = tokenizer.encode(long);
+  assert.ok(ids.length > 5000);
+  assert.equal(tokenizer.decode(ids), long);
+  assert.deepEqual(tokenizer.encode(''), []);
+});
+
 test('chats are those of transformers', () => {
   const golden = read('chats.json');
   assert.ok(golden.cases.length > 100);
