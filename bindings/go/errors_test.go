@@ -153,7 +153,7 @@ func TestAContextCancelsARunAndNeverTheNextOne(t *testing.T) {
 		prompt[at] = int64(3 + at%900)
 	}
 	request := requestOf(t, shard, nil)
-	ctx, cancel := context.WithTimeout(background, 3*time.Millisecond)
+	ctx, cancel := context.WithTimeout(background, 500*time.Microsecond)
 	defer cancel()
 	if _, err := request.Infer(ctx, IDs(prompt...), LogitsLast); !errors.Is(err, context.DeadlineExceeded) || must(request.Position()) != 0 {
 		t.Fatal(err)
@@ -279,6 +279,8 @@ func TestWhatCannotBeMeantIsRefusedAndClosedObjectsAreClosed(t *testing.T) {
 	fails(t, err, ErrInvalidState, "in use")
 	_, err = Chain{request, nil}.Infer(background, IDs(1), LogitsLast)
 	fails(t, err, ErrNullArgument, `requests\[1\]`)
+	_, err = StepBatch([]*Generation{nil})
+	fails(t, err, ErrNullArgument, `generations\[0\]`)
 	_, err = BatchInfer([]*Request{request}, nil, nil)
 	fails(t, err, ErrInvalidArgument, "0 inputs")
 	_, err = NewGeneration([]*Request{request}, nil, &GenerationOptions{Stop: []string{"a", "b\x00"}})

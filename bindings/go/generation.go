@@ -6,6 +6,7 @@ import "C"
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"unsafe"
 )
@@ -102,6 +103,9 @@ func (g *Generation) Steps(ctx context.Context) iter.Seq2[Step, error] {
 func StepBatch(generations []*Generation) ([]Outcome[Step], error) {
 	handles := make([]*C.ortshard_generation, len(generations))
 	for at, generation := range generations {
+		if generation == nil {
+			return nil, &Error{Status: ErrNullArgument, Message: fmt.Sprintf("generations[%d] is nil", at)}
+		}
 		handle, err := generation.enter(true)
 		if err != nil {
 			return nil, err
