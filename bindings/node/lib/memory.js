@@ -53,7 +53,9 @@ export const pointers = (list) => BigUint64Array.from(list, BigInt);
 
 /** A copy of `length` bytes at `place`: memory of the library's own is never shown. */
 export function copy(place, length) {
-  return length ? Buffer.from(koffi.decode(place, 'uint8_t', Number(length))) : Buffer.alloc(0);
+  if (!length) return Buffer.alloc(0);
+  const { buffer, byteOffset, byteLength } = koffi.decode(place, 'uint8_t', Number(length));
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 const textAt = (place, length) => (place === 0n ? '' : copy(place, length).toString('utf8'));

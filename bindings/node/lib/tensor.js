@@ -49,9 +49,11 @@ export function decodeTensor(bytes) {
   const shape = Array.from({ length: bytes.readUInt32LE(at.rank) }, (_, axis) =>
     Number(bytes.readBigInt64LE(at.shape + 8 * axis)),
   );
-  const { buffer, byteOffset, byteLength } = copy(bytes.readBigUInt64LE(at.data), bytes.readBigUInt64LE(at.byteLength));
-  const values = new Uint8Array(buffer, byteOffset, byteLength).slice();
-  return { dtype, shape, data: new ARRAYS[dtype](values.buffer) };
+  const values = copy(bytes.readBigUInt64LE(at.data), bytes.readBigUInt64LE(at.byteLength));
+  const Values = ARRAYS[dtype] ?? Uint8Array;
+  // Numbers must not lie askew, and where a copy begins nobody promises.
+  const { buffer, byteOffset } = values.byteOffset % Values.BYTES_PER_ELEMENT ? new Uint8Array(values) : values;
+  return { dtype, shape, data: new Values(buffer, byteOffset, values.length / Values.BYTES_PER_ELEMENT) };
 }
 
 export const TENSOR_SIZE = SIZE;

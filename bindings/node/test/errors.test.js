@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { STORIES, TINY, golden, root } from './common.js';
 import {
   Dtype, Engine, Generation, Model, OomSite, OrtshardError, Sampler, Stage, StatusCode, Tokenizer, batchInfer, chainInfer, chainSample,
-  loadLibrary, loadRuntime, modelInfo,
+  loadLibrary, loadRuntime, modelInfo, version,
 } from '../lib/index.js';
 
 const scratch = mkdtempSync(`${tmpdir()}/ortshard-node-`);
@@ -232,4 +232,5 @@ test('what is generated is up to date', () => {
   const tool = fileURLToPath(new URL('../tools/generate.js', import.meta.url));
   const ran = spawnSync(process.execPath, [tool, '--check'], { encoding: 'utf8' });
   assert.equal(ran.status, 0, ran.stderr);
+  assert.equal(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version, version());
 });
