@@ -171,6 +171,13 @@ func TestAContextCancelsARunAndNeverTheNextOne(t *testing.T) {
 		cancel()
 		must(request.Infer(background, IDs(1), LogitsLast))
 	}
+	// Also if the request is closed meanwhile, and in a chain.
+	closed := must(shard.NewRequest(nil))
+	ctx, cancel = context.WithCancel(background)
+	time.AfterFunc(time.Millisecond, func() { closed.Close(); cancel() })
+	if _, err := (Chain{closed}).Sample(ctx, IDs(prompt...), nil); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
 	ok(t, request.Cancel())
 	_, err := request.Infer(background, IDs(1), LogitsLast)
 	fails(t, err, ErrCancelled, ".")

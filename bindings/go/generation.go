@@ -73,10 +73,20 @@ func (g *Generation) Prefill(most uint64) (left uint64, err error) {
 
 // Step gives the next token and the text that it makes certain. A context that ends meanwhile ends the text.
 func (g *Generation) Step(ctx context.Context) (step Step, err error) {
-	cancelled, err := during(ctx, func() { _ = g.Cancel() }, func() error {
-		return g.do(true, func(generation *C.ortshard_generation, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+	handle, err := g.enter(true)
+	if err != nil {
+		return step, err
+	}
+	defer g.leave(true)
+	cancel := func() {
+		_ = plain(func(_ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			return C.ortshard_go_generation_cancel(f, handle)
+		})
+	}
+	cancelled, err := during(ctx, cancel, func() error {
+		return plain(func(_ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 			c := C.ortshard_step{struct_size: C.sizeof_ortshard_step}
-			status := C.ortshard_go_generation_step(f, generation, &c)
+			status := C.ortshard_go_generation_step(f, handle, &c)
 			step = getStep(&c)
 			return status
 		})

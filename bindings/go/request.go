@@ -162,10 +162,15 @@ func (c Chain) run(
 	if err := input.put(&given, &pinner); err != nil {
 		return err
 	}
-	cancel := func() {
-		if len(c) > 0 {
-			_ = c[0].Cancel()
+	each := func(call func(*C.ortshard_go_failure, *C.ortshard_request) C.ortshard_status) {
+		for _, handle := range handles {
+			_ = plain(func(_ *arena, f *C.ortshard_go_failure) C.ortshard_status { return call(f, handle) })
 		}
+	}
+	cancel := func() {
+		each(func(f *C.ortshard_go_failure, request *C.ortshard_request) C.ortshard_status {
+			return C.ortshard_go_request_cancel(f, request)
+		})
 	}
 	cancelled, err := during(ctx, cancel, func() error {
 		return plain(func(_ *arena, f *C.ortshard_go_failure) C.ortshard_status {
@@ -174,9 +179,9 @@ func (c Chain) run(
 	})
 	if cancelled {
 		// One that came too late would meet the next run.
-		for _, request := range c {
-			_ = request.ClearCancel()
-		}
+		each(func(f *C.ortshard_go_failure, request *C.ortshard_request) C.ortshard_status {
+			return C.ortshard_go_request_clear_cancel(f, request)
+		})
 	}
 	return ended(ctx, cancelled, err)
 }
