@@ -174,7 +174,15 @@ func TestAContextCancelsARunAndNeverTheNextOne(t *testing.T) {
 	// Also if the request is closed meanwhile, and in a chain.
 	closed := must(shard.NewRequest(nil))
 	ctx, cancel = context.WithCancel(background)
-	time.AfterFunc(time.Millisecond, func() { closed.Close(); cancel() })
+	go func() {
+		for runs := false; !runs; runtime.Gosched() {
+			closed.mu.Lock()
+			runs = closed.taken
+			closed.mu.Unlock()
+		}
+		closed.Close()
+		cancel()
+	}()
 	if _, err := (Chain{closed}).Sample(ctx, IDs(prompt...), nil); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}

@@ -2,7 +2,10 @@
 
 export { OrtshardError, loadLibrary } from './library.js';
 export { Engine, Shard, devices, loadRuntime, modelInfo, runtimeInfo, version } from './engine.js';
-export { Request, Sampler, batchInfer, batchSample, chainInfer, chainSample, frameInfo, frameSize } from './request.js';
-export { ChatParser, TextStream, Tokenizer } from './tokenizer.js';
-export { Generation, Model } from './generation.js';
+export { Request, batchInfer, batchSample, chainInfer, chainSample, frameInfo, frameSize } from './request.js';
+export { Sampler } from './sampler.js';
+export { ChatParser } from './parser.js';
+export { TextStream, Tokenizer } from './tokenizer.js';
+export { Generation } from './generation.js';
+export { Model } from './model.js';
 export * from './generated/constants.js';

@@ -1,9 +1,9 @@
-// Text to token ids and back, chats to prompts, and answers to messages.
+// Text to token ids and back, and chats to prompts.
 
-import { ChatEventKind, NO_ID } from './generated/constants.js';
+import { NO_ID } from './generated/constants.js';
 import { Handle } from './handle.js';
 import { call, filled, filledText, made } from './library.js';
-import { address, blank, copy, decode, encode, ids, pointers, text } from './memory.js';
+import { address, copy, encode, ids, pointers, text } from './memory.js';
 
 const numbers = (list) => Array.from(list, Number);
 
@@ -14,7 +14,8 @@ function json(value, name) {
   return written;
 }
 
-const written = (options, names) => {
+/** Options with their objects as JSON. */
+export const written = (options, names) => {
   const given = names.filter((name) => options[name] !== undefined).map((name) => [name, json(options[name], name)]);
   return { ...options, ...Object.fromEntries(given) };
 };
@@ -116,53 +117,5 @@ export class TextStream extends Handle {
     const [place, length] = [new BigUint64Array(1), new BigUint64Array(1)];
     call(name, this.handle, ...parameters, place, length);
     return copy(place[0], length[0]).toString('utf8');
-  }
-}
-
-const KINDS = {
-  [ChatEventKind.CONTENT]: 'content',
-  [ChatEventKind.REASONING]: 'reasoning',
-  [ChatEventKind.TOOL_CALL]: 'tool_call',
-};
-
-/** Parses a model's answer while it is written. */
-export class ChatParser extends Handle {
-  constructor(tokenizer, options = {}) {
-    const kept = [];
-    const given = encode('ortshard_chat_parser_options', written(options, ['tools']), kept);
-    super(made('ortshard_chat_parser_create', tokenizer.handle, given), 'ortshard_chat_parser_free');
-  }
-
-  /** Takes more of the answer, and gives what it makes certain. */
-  push(piece) {
-    if (typeof piece !== 'string') throw new TypeError('the piece must be a string');
-    const bytes = Buffer.from(piece);
-    if (bytes.length) call('ortshard_chat_parser_push', this.handle, bytes, bytes.length);
-    return this.#events();
-  }
-
-  /** The answer has ended: gives what was held back. */
-  finish() {
-    call('ortshard_chat_parser_finish', this.handle);
-    return this.#events();
-  }
-
-  #events() {
-    const events = [];
-    for (;;) {
-      const bytes = blank('ortshard_chat_event');
-      call('ortshard_chat_parser_next', this.handle, bytes);
-      const { kind, text: said, name, id } = decode('ortshard_chat_event', bytes);
-      if (kind === ChatEventKind.NOTHING) return events;
-      const event = { kind: KINDS[kind] ?? kind };
-      if (kind === ChatEventKind.TOOL_CALL) Object.assign(event, { name, id, arguments: said });
-      else event.text = said;
-      events.push(event);
-    }
-  }
-
-  /** The whole message so far. */
-  message() {
-    return JSON.parse(filledText('ortshard_chat_parser_message', this.handle));
   }
 }
