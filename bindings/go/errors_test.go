@@ -214,6 +214,22 @@ func TestAContextEndsATextAndSoDoesLeavingItsLoop(t *testing.T) {
 	for range model.Generate(background, "Once", nil) {
 		break
 	}
+	// In the middle of a step, which runs a long prompt.
+	generation := must(model.NewGeneration(nil))
+	defer generation.Close()
+	ok(t, generation.AppendIDs(make([]int64, 480)))
+	within, stop := context.WithCancel(background)
+	go func() {
+		for runs := false; !runs; runtime.Gosched() {
+			generation.mu.Lock()
+			runs = generation.taken
+			generation.mu.Unlock()
+		}
+		stop()
+	}()
+	if step, err := generation.Step(within); !errors.Is(err, context.Canceled) || step.Finish != FinishCancelled {
+		t.Fatal(step, err)
+	}
 	for _, err := range model.Generate(ctx, "Once", nil) {
 		if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
@@ -291,7 +307,7 @@ func TestWhatCannotBeMeantIsRefusedAndClosedObjectsAreClosed(t *testing.T) {
 	_, err = Chain{}.Infer(background, IDs(1), LogitsLast)
 	fails(t, err, ErrInvalidArgument, ".")
 	_, err = Chain{request, request}.Infer(background, IDs(1), LogitsLast)
-	fails(t, err, ErrInvalidState, "in use")
+	fails(t, err, ErrInvalidState, "^the request is in use")
 	_, err = Chain{request, nil}.Infer(background, IDs(1), LogitsLast)
 	fails(t, err, ErrNullArgument, `requests\[1\]`)
 	_, err = StepBatch([]*Generation{nil})

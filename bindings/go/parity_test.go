@@ -100,6 +100,16 @@ func TestTwoShardsAreOne(t *testing.T) {
 	same(t, tokens, g.Greedy)
 }
 
+func TestOutputsAreCopies(t *testing.T) {
+	g := goldenOf(t, tiny)
+	request := requestOf(t, shardOf(t, WholeModel(tiny), nil), nil)
+	output := must(request.Infer(background, IDs(g.Prompt...), LogitsLast))
+	before := output.Float32s()
+	must(request.Infer(background, IDs(1), LogitsLast))
+	request.Close()
+	same(t, output.Float32s(), before)
+}
+
 func TestForksStatesAndTruncationGoOnWhereTheyWere(t *testing.T) {
 	g := goldenOf(t, tiny)
 	shard := shardOf(t, WholeModel(tiny), nil)

@@ -173,7 +173,7 @@ async function inBatch(requests, samplers, work) {
     // What fails as a whole leaves no status of its own.
     const statuses = new Int32Array(list.length).fill(-1);
     const [status, value] = await work(list, statuses, handles.slice(list.length));
-    if (status !== 0 && (!list.length || statuses.includes(-1))) throw failure(status, list[0] ?? null);
+    if (status !== 0 && statuses.includes(-1)) throw failure(status, list[0]);
     return list.map((request, at) => (statuses[at] === StatusCode.OK ? value(at) : failure(statuses[at], request)));
   });
 }

@@ -143,6 +143,15 @@ test('a signal ends a text, and so does leaving its loop', async () => {
   await assert.rejects(reading, /^Error: enough$/);
   assert.equal(pieces, 5);
   for await (const _ of model.generate('Once')) break;
+  // In the middle of a step, which runs a long prompt.
+  const within = new AbortController();
+  const step = model.generateSteps(Array(480).fill(5), { signal: within.signal }).next();
+  const generation = model.createGeneration();
+  await generation.appendIds(Array(480).fill(5));
+  const stepping = generation.step({ signal: within.signal });
+  setImmediate(() => within.abort());
+  await assert.rejects(step, { name: 'AbortError' });
+  await assert.rejects(stepping, { name: 'AbortError' });
   await assert.rejects(model.generate('Once', { signal: stop.signal }).next(), /enough/);
 });
 
