@@ -1,0 +1,165 @@
+"""Text after a prompt, token by token."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Sequence
+from ctypes import byref, c_int32, c_size_t, c_void_p
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _abi, errors
+from ._abi import Finish, Step
+from ._library import Handle, error_of, lib, raw
+from ._structs import fill, ids_array, initial, read, utf8
+from .runtime import ensure_runtime
+from .shards import Request, finish_batch
+from .text import Tokenizer
+
+__all__ = ["Generation", "step_batch"]
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+#: A prompt: a text, or token ids.
+Prompt = str | Sequence[int] | NDArray[np.integer[Any]]
+# Tokens of a prompt between two looks at Ctrl-C. Any number gives the same result.
+_PIECE = 256
+
+
+class Generation(Handle):
+    """A text in progress on a whole model. Iterating gives its pieces as they become certain:
+
+        for text in generation:
+            print(text, end="", flush=True)
+
+    It is made on requests of one's own: one on a whole model, or one on each of its shards in turn, which it has to itself until it is
+    closed. `Generation.open()` and `Model.generate()` make the requests, too. Options are those of `GenerationOptions`;
+    `sampling={...}` takes those of `SamplerOptions`.
+
+    When the text has ended, more of a prompt may be appended. After an error it is as it was before the call, and no token is lost.
+    """
+
+    _kind = "generation"
+    _owned: tuple[Handle, ...] = ()
+    _finish: Finish | int | None = None
+
+    def __init__(
+        self,
+        requests: Request | Sequence[Request],
+        tokenizer: Tokenizer | None = None,
+        **options: Unpack[_abi.GenerationOptions],
+    ) -> None:
+        given = [requests] if isinstance(requests, Request) else list(requests)
+        handles = (c_void_p * max(len(given), 1))(*(request._handle for request in given))
+        pointer, struct = c_void_p(), fill("ortshard_generation_options", options)
+        text = None if tokenizer is None else tokenizer._handle
+        lib.ortshard_generation_create(handles, len(given), text, byref(struct), byref(pointer))
+        self._adopt(pointer.value)
+
+    @classmethod
+    def open(cls, model: str | os.PathLike[str], **options: Unpack[_abi.GenerationOptions]) -> Generation:
+        """On a request on all layers of a model, a folder or a name on the hub, with its tokenizer if it has one.
+
+        `engine={...}` and `request={...}` take options of those; with `published_sampling=True` tokens are chosen as the publisher wants.
+        """
+        ensure_runtime()
+        pointer, struct = c_void_p(), fill("ortshard_generation_options", options)
+        lib.ortshard_generation_open(utf8(model, "model"), byref(struct), byref(pointer))
+        return cls._of(pointer.value)
+
+    def append(self, prompt: Prompt, add_special: bool = True) -> None:
+        """Adds a text or token ids to the prompt: before the first step, or after the text has ended."""
+        if isinstance(prompt, str):
+            lib.ortshard_generation_append_text(self._handle, utf8(prompt, "prompt"), int(add_special))
+        else:
+            ids = ids_array(prompt)
+            lib.ortshard_generation_append_ids(self._handle, ids.ctypes.data, len(ids))
+        self._finish = None
+
+    def prefill(self, most: int = _PIECE) -> int:
+        """Runs the next `most` tokens of the prompt, but for its last one, and gives the number of those left to run. Not needed."""
+        left = c_size_t()
+        lib.ortshard_generation_prefill(self._handle, most, byref(left))
+        return left.value
+
+    def step(self) -> Step:
+        """The next token and the text that it makes certain."""
+        struct = initial("ortshard_step")
+        lib.ortshard_generation_step(self._handle, byref(struct))
+        return self._told(struct)
+
+    def _told(self, struct: Any) -> Step:
+        step = read(Step, struct)
+        self._finish = step.finish or None
+        return step
+
+    @property
+    def finish(self) -> Finish | int | None:
+        """Why the text has ended; None if it goes on."""
+        return self._finish
+
+    def steps(self) -> Iterator[Step]:
+        """Steps until the text ends; the last one says why. Ctrl-C stops between two tokens, and within a long prompt."""
+        while self._finish is None and self.prefill() > 1:
+            pass
+        while self._finish is None:
+            yield self.step()
+
+    def __iter__(self) -> Iterator[str]:
+        return (step.text for step in self.steps() if step.text)
+
+    def read(self) -> str:
+        """The rest of the text at once."""
+        return "".join(self)
+
+    def run(self, callback: Callable[[Step], object]) -> Finish | int | None:
+        """Gives each step to `callback` until the text ends, or the callback gives True, which cancels it."""
+        for step in self.steps():
+            if callback(step) is True and self._finish is None:
+                self.cancel()
+        return self._finish
+
+    def cancel(self) -> None:
+        """Ends the text at the step in progress, or the next one. From any thread."""
+        lib.ortshard_generation_cancel(self._handle)
+
+    def logits(self) -> NDArray[np.float32] | None:
+        """The logits that the last token was chosen from, with the option `keep_logits`; None before the first step."""
+        needed = c_size_t()
+        lib.ortshard_generation_logits(self._handle, None, 0, byref(needed))
+        if needed.value == 0:
+            return None
+        logits = np.empty(needed.value, np.float32)
+        lib.ortshard_generation_logits(self._handle, logits.ctypes.data, logits.size, byref(needed))
+        return logits
+
+    def close(self) -> None:
+        """Frees it, and the request if the model made it. Requests of one's own go on from where it left them."""
+        super().close()
+        owned, self._owned = self._owned, ()
+        for handle in owned:
+            handle.close()
+
+
+def step_batch(generations: Sequence[Generation], *, return_exceptions: bool = False) -> list[Any]:
+    """One step of many generations at once: those of one request each on one shard run together. Gives a `Step` for each.
+
+    One that fails leaves the others to go on. Then `BatchError` is raised, which has all results; or, with `return_exceptions`, the
+    list has the exception in its place.
+    """
+    count = len(generations)
+    handles = (c_void_p * max(count, 1))(*(generation._handle for generation in generations))
+    steps, statuses = (_abi.ortshard_step * max(count, 1))(), (c_int32 * max(count, 1))()
+    for step in steps:
+        step.struct_size = ctypes.sizeof(_abi.ortshard_step)
+    status = raw("ortshard_generation_step_batch")(handles, count, steps, statuses)
+    if status and not any(statuses):
+        raise error_of(status)
+    results: list[Step | errors.Error] = []
+    for generation, step, own in zip(generations, steps, statuses):
+        results.append(error_of(own, generation._handle) if own else generation._told(step))
+    return finish_batch(status, results, return_exceptions)

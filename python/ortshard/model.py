@@ -1,0 +1,240 @@
+"""A whole model in one object: the shortest way to text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from . import _abi, errors
+from ._abi import ChatEvent, ChatEventKind, Finish
+from ._structs import no_option
+from .callbacks import ProgressOption
+from .generation import Generation, Prompt
+from .shards import Engine, Request, Shard
+from .text import ChatParser, Messages, Tokenizer
+
+__all__ = ["Model", "Reply", "load", "plan"]
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    class GenerateOptions(_abi.GenerationOptions, _abi.SamplerOptions, _abi.RequestOptions, total=False):
+        """Those of a generation, its sampler and its request, side by side."""
+
+
+Path = str | os.PathLike[str]
+
+
+def load(
+    model: Path, *, revision: str | None = None, progress: ProgressOption = None, **options: Unpack[_abi.EngineOptions]
+) -> Model:
+    """Loads all layers of a model, a folder or a name on the hub, with its tokenizer if it has one.
+
+        with ortshard.load("models/stories") as model:
+            for text in model.generate("Once upon a time"):
+                print(text, end="", flush=True)
+
+    Options are those of `EngineOptions`. `progress` is a function that is told about each step, or True for a tqdm bar.
+    """
+    return Model(Engine(**options), model, revision=revision, progress=progress)
+
+
+class Model:
+    """A whole model on an engine, and its tokenizer. Any number of threads may generate with it at once."""
+
+    def __init__(self, engine: Engine, model: Path, *, revision: str | None = None, progress: ProgressOption = None) -> None:
+        self.engine: Engine = engine
+        self.name = os.fspath(model)
+        self._spec: Any = {"revision": revision}
+        self.shard: Shard = engine.ensure_shard(model, progress=progress, **self._spec)
+        self.tokenizer: Tokenizer | None = None
+        with suppress(errors.NotFound):
+            self.tokenizer = engine.open_tokenizer(model, progress=progress, **self._spec)
+
+    def request(self, **options: Unpack[_abi.RequestOptions]) -> Request:
+        """A request on all its layers."""
+        return self.shard.request(**options)
+
+    def generate(
+        self, prompt: Prompt, *, add_special: bool = True, on: Request | None = None, **options: Unpack[GenerateOptions]
+    ) -> Generation:
+        """The text after `prompt`, a text or token ids: iterate over it.
+
+        Options are those of `GenerationOptions`, of `SamplerOptions` and of `RequestOptions` side by side: `max_new_tokens=100`,
+        `temperature=0`, `stop=["\\n"]`, `capacity=2048`. `published_sampling=True`: tokens are chosen as the publisher wants.
+        `on`: a request that it goes on on, instead of a new one.
+        """
+        parts = _sorted_out(options)
+        if parts["generation"].pop("published_sampling", 0):
+            if parts["sampler"]:
+                raise errors.InvalidArgument(f"published_sampling contradicts {', '.join(parts['sampler'])}")
+            parts["sampler"] = dict(self.engine.sampler_options(self.name, **self._spec))
+        request = on or self.request(**parts["request"])
+        owned = () if on else (request,)
+        try:
+            if parts["sampler"]:
+                parts["generation"]["sampling"] = parts["sampler"]
+            generation = Generation(request, self.tokenizer, **parts["generation"])
+            generation._owned = owned
+        except BaseException:
+            for handle in owned:
+                handle.close()
+            raise
+        try:
+            generation.append(prompt, add_special)
+        except BaseException:
+            generation.close()
+            raise
+        return generation
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Any] | str | None = None,
+        variables: dict[str, Any] | None = None,
+        format: str | None = None,
+        **options: Any,
+    ) -> Reply:
+        """The answer to a conversation, by the model's chat template: iterate over it for its text.
+
+        `tools`: what the model may call, each with its JSON schema. `variables`: further ones of the template. `format`: that of the
+        answer, if not the one that the template tells. Other options are those of `generate()`, and of `ChatOptions`.
+        """
+        if self.tokenizer is None:
+            raise errors.NotFound(f"{self.name} has no tokenizer.json")
+        chat: Any = {"tools": tools, "variables": variables, "add_generation_prompt": True}
+        for name in list(options):
+            if ("ortshard_chat_options", name) in _abi.FIELDS:
+                chat[name] = options.pop(name)
+        prompt = self.tokenizer.chat_text(messages, **chat)
+        ids = self.tokenizer.chat_ids(messages, **chat)
+        parser = self.tokenizer.chat_parser(format=format, prompt=prompt, tools=tools)
+        return Reply(self.generate(ids, keep_special=True, **options), parser)
+
+    def close(self) -> None:
+        """Closes engine, shard and tokenizer. Generations in progress go on."""
+        for handle in (self.tokenizer, self.shard, self.engine):
+            if handle is not None:
+                handle.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}>"
+
+
+def _sorted_out(options: Any) -> dict[str, dict[str, Any]]:
+    """Each option by the struct that has it."""
+    parts: dict[str, dict[str, Any]] = {"generation": {}, "sampler": {}, "request": {}}
+    structs = {part: f"ortshard_{part}_options" for part in parts}
+    for name, value in options.items():
+        for part, taken in parts.items():
+            if (structs[part], name) in _abi.FIELDS:
+                taken[name] = value
+                break
+        else:
+            raise no_option(name, [field for struct, field in _abi.FIELDS if struct in structs.values()])
+    return parts
+
+
+class Reply:
+    """An answer in a conversation, while it is generated. Iterating gives its text; `events()` all that it holds."""
+
+    def __init__(self, generation: Generation, parser: ChatParser) -> None:
+        self.generation = generation
+        self._parser = parser
+
+    def events(self) -> Iterator[ChatEvent]:
+        """Content, reasoning and tool calls, as they become certain."""
+        for text in self.generation:
+            yield from self._parser.push(text)
+        yield from self._parser.finish()
+
+    def __iter__(self) -> Iterator[str]:
+        return (event.text for event in self.events() if event.kind == ChatEventKind.CONTENT)
+
+    def read(self) -> dict[str, Any]:
+        """The whole message at once."""
+        for _ in self.events():
+            pass
+        return self.message
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message so far, ready for the next turn's `messages`."""
+        return self._parser.message
+
+    @property
+    def finish(self) -> Finish | int | None:
+        """Why the answer has ended; None if it goes on."""
+        return self.generation.finish
+
+    def cancel(self) -> None:
+        """Ends the answer. From any thread."""
+        self.generation.cancel()
+
+    def close(self) -> None:
+        """Frees what it runs on."""
+        self.generation.close()
+        self._parser.close()
+
+    def __enter__(self) -> Reply:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def plan(
+    engine: Engine, model: Path, memories: Sequence[int], *, context: int = 4096, requests: int = 1, revision: str | None = None
+) -> list[tuple[int, int]]:
+    """Cuts a model into as many shards as there are machines, with room for `memories` bytes each, in this order.
+
+    Gives the first and last layer of each. Of all cuts that the model allows it is one where the machine that is filled most is
+    filled least, by `Engine.estimate()` for `requests` requests of `context` tokens. Raises `OutOfMemory` if none fits.
+    """
+    spec: Any = {"revision": revision}
+    layers = engine.model_info(model, **spec).layer_count
+    machines = len(memories)
+    if not 1 <= machines <= layers:
+        raise errors.InvalidArgument(f"{layers} layers cannot be cut into {machines} shards")
+    if min(memories) <= 0:
+        raise errors.InvalidArgument("a machine without memory can hold no shard")
+    cuts = [layer for layer in range(layers - 1) if engine.boundary(model, layer, **spec).can_cut]
+
+    @cache
+    def needs(first: int, last: int) -> int:
+        estimate = engine.estimate(model, context=context, requests=requests, first_layer=first, last_layer=last, **spec)
+        return max(estimate.total_bytes, estimate.load_peak_bytes)
+
+    # best[last]: the least fill of the fullest machine with layers 0 to `last` on the machines so far, and where the last one begins.
+    best: dict[int, tuple[float, tuple[int, ...]]] = {-1: (0.0, ())}
+    for machine, memory in enumerate(memories):
+        ends = [layers - 1] if machine == machines - 1 else cuts
+        found: dict[int, tuple[float, tuple[int, ...]]] = {}
+        for end in ends:
+            # Earlier begins need more memory: behind the first that is too full for a better answer there is none.
+            for before in sorted((b for b in best if b < end), reverse=True):
+                fill = needs(before + 1, end) / memory
+                if fill > min(1.0, found[end][0] if end in found else 1.0):
+                    break
+                fullest = max(best[before][0], fill)
+                if end not in found or fullest < found[end][0]:
+                    found[end] = (fullest, (*best[before][1], before + 1))
+        best = found
+    if layers - 1 not in best:
+        error = errors.OutOfMemory(
+            f"{model} does not fit: it needs {needs(0, layers - 1)} bytes in one piece, {sum(memories)} are there"
+        )
+        error.requested_bytes = needs(0, layers - 1)
+        raise error
+    starts = best[layers - 1][1]
+    return [(start, (*starts, layers)[i + 1] - 1) for i, start in enumerate(starts)]
