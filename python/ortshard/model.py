@@ -231,10 +231,7 @@ def plan(
                     found[end] = (fullest, (*best[before][1], before + 1))
         best = found
     if layers - 1 not in best:
-        error = errors.OutOfMemory(
-            f"{model} does not fit: it needs {needs(0, layers - 1)} bytes in one piece, {sum(memories)} are there"
-        )
-        error.requested_bytes = needs(0, layers - 1)
-        raise error
+        room = ", ".join(map(str, memories))
+        raise errors.OutOfMemory(f"no cut of {model} fits into {room} bytes: its {layers} layers in one shard need {needs(0, layers - 1)}")
     starts = best[layers - 1][1]
     return [(start, (*starts, layers)[i + 1] - 1) for i, start in enumerate(starts)]

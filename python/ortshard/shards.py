@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ctypes import byref, c_int64, c_size_t, c_uint64, c_void_p
@@ -375,12 +376,17 @@ class Request(Handle):
         except BaseException:
             self._give_back()
             raise
-        views = [memoryview((ctypes.c_char * p.size).from_address(p.data or 0)).cast("B").toreadonly() for p in pieces]
+        lent = [(ctypes.c_char * piece.size).from_address(piece.data or 0) for piece in pieces]
+        views = [memoryview(memory).cast("B").toreadonly() for memory in lent]
+        alive = [weakref.ref(memory) for memory in lent]
+        del lent
         try:
             yield views
         finally:
             for view in views:
                 view.release()
+            if any(memory() is not None for memory in alive):
+                raise BufferError("something still holds a piece of the frame, and the request stays as it is")
             self._give_back()
 
     def truncate(self, position: int) -> None:
