@@ -230,7 +230,7 @@ class Generator:
             elif kind.startswith("char["):
                 annotation, reader = "str", "chars"
             elif kind == "const char *":
-                length = next((n for n in (f"{short}_length", "length") if n in names), "")
+                length = next((n for n in (f"{short}_length", "length") if n in names and short == "text"), "")
                 annotation, reader = ("str", f"text:{length}") if length else ("str | None", "string")
                 if name == "ortshard_chat_event":
                     annotation = "str" if short == "text" else "str | None"

@@ -1,0 +1,195 @@
+"""Generations: their text, where it ends, how it is stopped, and many at once."""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import MODELS, STORIES
+
+import ortshard
+
+TOLD = json.loads((MODELS / "stories_golden.json").read_text())[0]
+
+
+def test_text_is_streamed_and_ends(stories):
+    with stories.generate(TOLD["prompt"], temperature=0, max_new_tokens=len(TOLD["greedy_ids"]), ignore_eos=True) as generation:
+        pieces = list(generation)
+        assert "".join(pieces) == TOLD["text"] and len(pieces) > 10
+        assert generation.finish == ortshard.Finish.LENGTH
+        assert list(generation) == [] and generation.read() == ""
+        # The next turn goes on behind it.
+        generation.append(" the")
+        assert generation.finish is None and generation.read()
+    # Prompts are texts or ids; sampling is the options'.
+    ids = stories.generate(TOLD["prompt_ids"], temperature=0, max_new_tokens=9)
+    assert ids.read() == stories.generate(TOLD["prompt"], top_k=1, max_new_tokens=9).read()
+    assert stories.generate("The", seed=1, temperature=1.5).read() != stories.generate("The", seed=2, temperature=1.5).read()
+
+
+def test_stop_strings_end_it_across_tokens(stories):
+    def told(**options):
+        generation = stories.generate(TOLD["prompt"], temperature=0, **options)
+        steps = list(generation.steps())
+        return "".join(step.text for step in steps), steps[-1].finish, steps[-1].stop
+
+    at = TOLD["text"].index("oak tree")
+    assert told(stop=["nowhere", "oak tree"]) == (TOLD["text"][:at], ortshard.Finish.STOP, 1)
+    assert told(stop="oak tree", include_stop=True)[0] == TOLD["text"][: at + len("oak tree")]
+    # One that ends in the middle of a token.
+    assert told(stop=["low o"])[0] == TOLD["text"][: TOLD["text"].index("low o")]
+
+
+def test_logits_and_probabilities(stories):
+    with stories.generate(TOLD["prompt"], temperature=0, max_new_tokens=3, logprobs=2, keep_logits=True) as generation:
+        assert generation.logits() is None
+        step = generation.step()
+        assert step.best[0].id == step.id == int(generation.logits().argmax()) and step.best[0].logprob == step.logprob < 0
+        assert step.best[0].text == step.text and step.best[1].logprob <= step.logprob
+    with pytest.raises(ortshard.InvalidState, match="keep_logits"):
+        stories.generate("A").logits()
+
+
+def test_it_runs_on_requests_of_ones_own(stories):
+    engines = [ortshard.Engine(device="cpu") for _ in range(2)]
+    shards = [engines[0].ensure_shard(STORIES, last_layer=2), engines[1].ensure_shard(STORIES, first_layer=3)]
+    requests = [shard.request() for shard in shards]
+    with ortshard.Generation(requests, stories.tokenizer, sampling={"temperature": 0}, max_new_tokens=20) as generation:
+        generation.append(TOLD["prompt"])
+        assert generation.prefill(2) == len(TOLD["prompt_ids"]) - 2
+        assert TOLD["text"].startswith(generation.read())
+        with pytest.raises(ortshard.InvalidState):
+            requests[0].infer([1])
+    assert requests[0].position == requests[1].position > 20
+    with pytest.raises(ortshard.InvalidArgument):
+        ortshard.Generation([requests[0]])
+    # Without a tokenizer: ids, and no text.
+    bare = ortshard.Generation(stories.request(), sampling={"temperature": 0}, max_new_tokens=4)
+    with pytest.raises(ortshard.InvalidState):
+        bare.append("text")
+    bare.append(TOLD["prompt_ids"])
+    assert [step.id for step in bare.steps()] == TOLD["greedy_ids"][:4]
+
+
+def test_open_needs_nothing_else():
+    options = {"engine": {"device": "cpu"}, "request": {"capacity": 64}, "sampling": {"temperature": 0}}
+    with ortshard.Generation.open(STORIES, max_new_tokens=20, **options) as generation:
+        generation.append(TOLD["prompt"])
+        assert TOLD["text"].startswith(generation.read())
+    with ortshard.Generation.open(STORIES, published_sampling=True, max_new_tokens=3) as generation:
+        generation.append("A")
+        assert generation.read()
+    with pytest.raises(TypeError, match="no option 'capacty'; did you mean 'capacity'"):
+        ortshard.Generation.open(STORIES, request={"capacty": 1})
+
+
+def test_many_step_at_once_and_one_failure_is_its_own(stories):
+    generations = [stories.generate(TOLD["prompt"], temperature=0, max_new_tokens=6) for _ in range(4)]
+    texts = [""] * 4
+    for _ in range(6):
+        for i, step in enumerate(ortshard.step_batch(generations)):
+            texts[i] += step.text
+    assert len(set(texts)) == 1 and TOLD["text"].startswith(texts[0])
+    assert all(generation.finish == ortshard.Finish.LENGTH for generation in generations)
+    waiting = ortshard.Generation(stories.request())
+    with pytest.raises(ortshard.BatchError, match="1 of 2 failed") as failed:
+        ortshard.step_batch([stories.generate("A"), waiting])
+    assert isinstance(failed.value.results[0], ortshard.Step) and isinstance(failed.value.results[1], ortshard.InvalidState)
+
+
+def test_it_is_cancelled_from_another_thread(stories):
+    generation, seen = stories.generate(TOLD["prompt"], ignore_eos=True), []
+    for text in generation:
+        seen.append(text)
+        if len(seen) == 3:
+            thread = threading.Thread(target=generation.cancel)
+            thread.start()
+            thread.join()
+    assert generation.finish == ortshard.Finish.CANCELLED and len(seen) == 3
+
+
+def test_a_callback_stops_it_and_what_it_raises_is_not_lost(stories):
+    generation, seen = stories.generate(TOLD["prompt"], temperature=0), []
+
+    def stops(step):
+        seen.append(step)
+        return len(seen) == 4
+
+    assert generation.run(stops) == ortshard.Finish.CANCELLED
+    assert [step.id for step in seen if step.id is not None] == TOLD["greedy_ids"][:4]
+
+    def raises(step):
+        raise KeyError(step.id)
+
+    with pytest.raises(KeyError):
+        stories.generate(TOLD["prompt"]).run(raises)
+
+
+def test_many_threads_generate_at_once(stories):
+    prompts = [case["prompt"] for case in json.loads((MODELS / "stories_golden.json").read_text())] * 3
+
+    def tell(prompt):
+        with stories.generate(prompt, temperature=0, max_new_tokens=12) as generation:
+            return generation.read()
+
+    alone = [tell(prompt) for prompt in prompts[:2]]
+    with ThreadPoolExecutor(6) as threads:
+        told = list(threads.map(tell, prompts[:2] * 4))
+    assert told == alone * 4
+
+
+def test_a_chat_is_answered(tmp_path):
+    """The story model with a chat template: what it writes is the template's prompt, continued."""
+    import shutil
+
+    folder = shutil.copytree(STORIES, tmp_path / "chat")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": template}))
+    with ortshard.load(folder, device="cpu") as model:
+        messages = [{"role": "user", "content": TOLD["prompt"]}]
+        reply = model.chat(messages, temperature=0, max_new_tokens=20)
+        text = "".join(reply)
+        assert TOLD["text"].startswith(text.strip(" ")) or TOLD["text"].startswith(text)
+        assert reply.message["role"] == "assistant" and reply.message["content"].strip() == text.strip()
+        assert reply.finish == ortshard.Finish.LENGTH
+        assert model.chat(messages, temperature=0, max_new_tokens=20).read() == reply.message
+        with pytest.raises(TypeError, match="did you mean 'temperature'"):
+            model.chat(messages, temprature=0)
+
+
+def test_prompts_that_do_not_fit_or_are_none(stories):
+    with pytest.raises(ortshard.ContextFull):
+        stories.generate("word " * 600)
+    with pytest.raises(ortshard.OutOfRange):
+        stories.generate([10**6])
+    with pytest.raises(ortshard.InvalidState):
+        ortshard.Generation(stories.request(), stories.tokenizer).step()
+    with pytest.raises(ortshard.InvalidArgument, match="published_sampling contradicts temperature"):
+        stories.generate("A", published_sampling=True, temperature=0)
+    full = stories.generate("One", capacity=8, ignore_eos=True)
+    full.read()
+    assert full.finish == ortshard.Finish.CONTEXT_FULL
+
+
+def test_a_model_is_cut_for_the_memory_that_there_is(stories):
+    engine = stories.engine
+    whole = [(0, 5)]
+
+    def needs(first, last):
+        estimate = engine.estimate(STORIES, context=256, first_layer=first, last_layer=last)
+        return max(estimate.total_bytes, estimate.load_peak_bytes)
+
+    assert ortshard.plan(engine, STORIES, [2**40], context=256) == whole
+    # Of all cuts in three the one whose fullest machine is filled least, by trying all of them.
+    for memories in ([10**8, 10**8, 10**8], [10**8, 4 * 10**7, 2 * 10**7], [2 * 10**7, 10**8, 5 * 10**7]):
+        cuts = [((0, a), (a + 1, b), (b + 1, 5)) for a in range(4) for b in range(a + 1, 5)]
+        fullest = {cut: max(needs(*part) / memory for part, memory in zip(cut, memories)) for cut in cuts}
+        given = tuple(ortshard.plan(engine, STORIES, memories, context=256))
+        assert fullest[given] == min(fullest.values())
+    tight = [needs(0, 1), needs(2, 5)]
+    assert ortshard.plan(engine, STORIES, tight, context=256) == [(0, 1), (2, 5)]
+    with pytest.raises(ortshard.OutOfMemory, match="no cut"):
+        ortshard.plan(engine, STORIES, [tight[0] - 1, tight[1] - 1], context=256)
+    with pytest.raises(ortshard.InvalidArgument):
+        ortshard.plan(engine, STORIES, [10**9] * 7, context=256)
