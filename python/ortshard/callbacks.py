@@ -62,14 +62,21 @@ def watched(tell: Callable[[Any], object], layout: type[ctypes.Structure]) -> It
     try:
         yield _ONE_POINTER(generator.send)
     except errors.Cancelled:
-        if not raised:
+        if not raised and not (_exiting and _is_daemon()):
             raise
     finally:
         with _running:
             _count -= 1
             _running.notify_all()
+    if _exiting and _is_daemon():
+        # As Python has it: a daemon's work just stops, and nobody hears of it.
+        threading.Event().wait()
     if raised:
         raise raised[0]
+
+
+def _is_daemon() -> bool:
+    return threading.current_thread().daemon
 
 
 @contextmanager

@@ -232,6 +232,8 @@ def plan(
         best = found
     if layers - 1 not in best:
         room = ", ".join(map(str, memories))
-        raise errors.OutOfMemory(f"no cut of {model} fits into {room} bytes: its {layers} layers in one shard need {needs(0, layers - 1)}")
+        raise errors.OutOfMemory(
+            f"no cut of {model} fits into {room} bytes: its {layers} layers in one shard need {needs(0, layers - 1)}"
+        )
     starts = best[layers - 1][1]
     return [(start, (*starts, layers)[i + 1] - 1) for i, start in enumerate(starts)]

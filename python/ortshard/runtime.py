@@ -27,7 +27,11 @@ def find_onnxruntime() -> Path | None:
 
     Raises `OnnxRuntimeNotFound` if it is a version that ortshard does not run on.
     """
-    spec = importlib.util.find_spec("onnxruntime")
+    try:
+        spec = importlib.util.find_spec("onnxruntime")
+    except ValueError:
+        # sys.modules says that there is none.
+        spec = None
     places = list(spec.submodule_search_locations or []) if spec else []
     for place in places:
         for path in sorted(Path(place, "capi").glob("*onnxruntime.*")):

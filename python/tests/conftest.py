@@ -50,15 +50,10 @@ def all_models() -> list[str]:
 
 
 def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A Python of its own that runs `code`."""
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    """A Python of its own that runs `code`, or with `code` "-m" a module."""
+    command = [sys.executable, *(["-m"] if code == "-m" else ["-c", code]), *arguments]
+    given = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=given, check=False)
 
 
 @pytest.fixture

@@ -78,7 +78,9 @@ def test_a_batch_gives_each_what_it_gets_alone(shard, whole):
     inputs = [MODEL.prompt[: 4 + i] for i in range(5)]
     for i, logits in enumerate(ortshard.batch_infer(requests, inputs)):
         assert np.array_equal(logits[0, 0], whole[0, 3 + i])
-    ids = ortshard.batch_sample(requests, [MODEL.prompt[4 + i] for i in range(5)], [ortshard.Sampler(temperature=0), None, None, None, None])
+    ids = ortshard.batch_sample(
+        requests, [MODEL.prompt[4 + i] for i in range(5)], [ortshard.Sampler(temperature=0), None, None, None, None]
+    )
     assert ids == [int(whole[0, 4 + i].argmax()) for i in range(5)]
 
     requests[1].cancel()

@@ -116,7 +116,9 @@ def test_every_control_of_a_sampler_leaves_what_transformers_leaves():
         ruled_out = {*options.get("banned", []), *options.get("eos", [])}
         if len(options) < len(case["options"]) or ruled_out & set(case["chosen"]):
             continue
-        options["biases"] = [(bias["ids"], float("-inf") if bias["bias"] is None else bias["bias"]) for bias in options.get("biases", [])]
+        options["biases"] = [
+            (bias["ids"], float("-inf") if bias["bias"] is None else bias["bias"]) for bias in options.get("biases", [])
+        ]
         for seed in range(3):
             with ortshard.Sampler(seed=seed, forced=case["chosen"], **{"top_k": 0, "temperature": 1, **options}) as sampler:
                 sampler.accept(case["prompt"])
