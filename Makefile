@@ -17,7 +17,9 @@
 # make promises  regenerate the table of tests/README.md after a change to what a test promises
 # make bindings  tools of other languages on the header: cffi, ctypesgen, bindgen and, where it is installed, cgo (into target/)
 # make test-bindings   the packages of other languages: test-node (bindings/node) and test-go (bindings/go), in Node 20 and Go 1.23 or
-#              later, which pip brings into target/ where they are not installed
+#              later, which pip brings into target/ where they are not installed, and test-python
+# make test-python     build the Python wheel, install it into a fresh environment and test it there
+# make wheel   the Python wheel as it is published, linked for glibc 2.28 (Linux, x86-64), into target/wheels/
 # make install PREFIX=/usr/local
 #
 # Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
@@ -39,7 +41,7 @@ DEVICE   ?= cpu
 GPU      ?= cuda
 
 .PHONY: all demo test test-gpu test-matrix threads chats fuzz bench bench-peers bench-gpu gpu-suite lint header models promises bindings runtime \
-	test-bindings test-node test-go onnxruntime-gpu numpy examples install clean FORCE
+	test-bindings test-node test-go test-python wheel onnxruntime-gpu numpy examples install clean FORCE
 
 all: examples
 
@@ -171,7 +173,7 @@ bindings: runtime
 		LIBCLANG_PATH="$$(echo $(BINDINGS)/lib/python3*/site-packages/clang/native)" \
 		$(CARGO) test --locked --test suite -- bindings:: --nocapture
 
-test-bindings: test-node test-go
+test-bindings: test-node test-go test-python
 
 # Runs $(2) with the toolchain of the language $(1), in its folder; where there is none, says why not.
 define in_language
@@ -186,6 +188,25 @@ test-go: export GOTOOLCHAIN = local
 test-go: export GODEBUG = cgocheck=1
 test-go: runtime $(RELEASE)/libortshard.so
 	$(call in_language,go,go vet ./... && go test -count=1 ./...)
+
+# A fresh environment, so that what the wheel needs and does not say is missed.
+VENV := target/python/venv
+test-python: $(RELEASE)/libortshard.so
+	@rm -rf $(VENV) target/python/wheels && $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet 'setuptools>=77' pytest mypy
+	ORTSHARD_LIBRARY=$(CURDIR)/$(RELEASE)/libortshard.so $(VENV)/bin/pip wheel --quiet --no-build-isolation --no-deps \
+		-w target/python/wheels ./python
+	@$(VENV)/bin/pip install --quiet target/python/wheels/*.whl
+	cd $(VENV) && env -u ORTSHARD_ONNXRUNTIME -u ORT_DYLIB_PATH bin/pytest -c $(CURDIR)/python/pyproject.toml $(CURDIR)/python/tests
+	cd $(VENV) && bin/mypy --strict -p ortshard && bin/mypy --strict $(CURDIR)/python/tests/typed_use.py
+
+WHEEL_TARGET := x86_64-unknown-linux-gnu
+wheel:
+	@test -x target/python/zig/bin/cargo-zigbuild || $(PYTHON) -m venv target/python/zig
+	@target/python/zig/bin/pip install --quiet cargo-zigbuild ziglang 'setuptools>=77'
+	PATH="$(CURDIR)/target/python/zig/bin:$$PATH" $(CARGO) zigbuild --release --locked --target $(WHEEL_TARGET).2.28
+	ORTSHARD_LIBRARY=$(CURDIR)/target/$(WHEEL_TARGET)/release/libortshard.so target/python/zig/bin/pip wheel --quiet \
+		--no-build-isolation --no-deps -w target/wheels ./python
 
 install: $(RELEASE)/libortshard.so
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
