@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import importlib.util
 import logging
 import os
 import sys
@@ -100,10 +99,10 @@ class _Bar:
         self.stage: object = None
 
     def tell(self, progress: Progress) -> None:
-        if importlib.util.find_spec("tqdm") is None:
+        try:
+            from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
+        except ImportError:
             return
-        from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
-
         if progress.stage != self.stage:
             self.close()
             self.stage = progress.stage
@@ -195,6 +194,16 @@ def _logging(target: Any) -> Callable[[int, bytes, bytes, object], None]:
             here.held = held
 
     return tell
+
+
+def _in_child() -> None:
+    """After a fork: the calls of other threads stayed in the parent."""
+    global _running, _count
+    _running, _count = threading.Condition(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 @atexit.register

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import _abi, errors
 from ._abi import Finish, Step
 from ._library import Handle, error_of, lib, raw
-from ._structs import fill, ids_array, initial, read, utf8
+from ._structs import fill, ids_array, initial, number, read, utf8
 from .runtime import ensure_runtime
 from .shards import Request, finish_batch
 from .text import Tokenizer
@@ -59,6 +59,8 @@ class Generation(Handle):
         text = None if tokenizer is None else tokenizer._handle
         lib.ortshard_generation_create(handles, len(given), text, byref(struct), byref(pointer))
         self._adopt(pointer.value)
+        # Files may be fetched as long as it lives.
+        self._fetchers = [request._fetcher for request in given]
 
     @classmethod
     def open(cls, model: str | os.PathLike[str], **options: Unpack[_abi.GenerationOptions]) -> Generation:
@@ -83,7 +85,7 @@ class Generation(Handle):
     def prefill(self, most: int = _PIECE) -> int:
         """Runs the next `most` tokens of the prompt, but for its last one, and gives the number of those left to run. Not needed."""
         left = c_size_t()
-        lib.ortshard_generation_prefill(self._handle, most, byref(left))
+        lib.ortshard_generation_prefill(self._handle, number(most, "size_t", "most"), byref(left))
         return left.value
 
     def step(self) -> Step:

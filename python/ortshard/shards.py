@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from . import _abi, errors
 from ._abi import Boundary, EngineStats, Estimate, Logits, ModelFile, ModelInfo, ShardInfo
 from ._library import Handle, error_of, lib, raw
-from ._structs import bytes_of, describe, enum_value, fill, ids_array, ids_of, initial, read, utf8
+from ._structs import bytes_of, describe, enum_value, fill, ids_array, ids_of, initial, number, read, utf8
 from .callbacks import Fetcher, ProgressOption, loading, watched
 from .runtime import ensure_runtime
 from .tensor import Frame, Tensor, as_input, copied
@@ -129,7 +129,8 @@ class Engine(Handle):
         """What a shard and `requests` requests of `context` tokens on it will take, before it is loaded."""
         with self._files():
             wanted = byref(self._spec(model, spec))
-            return describe(Estimate, "ortshard_engine_get_estimate", self._handle, wanted, context, requests)
+            most = number(context, "uint32_t", "context"), number(requests, "uint32_t", "requests")
+            return describe(Estimate, "ortshard_engine_get_estimate", self._handle, wanted, *most)
 
     def audit_files(self, model: Path, **spec: Unpack[_abi.ShardSpec]) -> list[ModelFile]:
         """The files that a shard needs, and whether they are here. Fetches nothing."""
@@ -172,7 +173,7 @@ class Engine(Handle):
     def boundary(self, model: Path, layer: int, *, progress: ProgressOption = None, **spec: Unpack[_abi.ShardSpec]) -> Boundary:
         """The place behind `layer`: whether the model can be cut there, and what passes."""
         with self._files(), loading(progress) as callback:
-            wanted = byref(self._spec(model, spec))
+            wanted, layer = byref(self._spec(model, spec)), number(layer, "uint32_t", "layer")
             return describe(Boundary, "ortshard_engine_get_boundary", self._handle, wanted, layer, callback, None)
 
 
@@ -183,7 +184,7 @@ def model_info(model: Path) -> ModelInfo:
 
 def model_boundary(model: Path, layer: int) -> Boundary:
     """The place behind `layer` of the model in a folder."""
-    return describe(Boundary, "ortshard_model_get_boundary", utf8(model, "model"), layer)
+    return describe(Boundary, "ortshard_model_get_boundary", utf8(model, "model"), number(layer, "uint32_t", "layer"))
 
 
 def model_eos(model: Path) -> list[int]:
@@ -391,10 +392,8 @@ class Request(Handle):
 
     def truncate(self, position: int) -> None:
         """Forgets every token from `position` on; 0 empties the request."""
-        if position < 0:
-            raise errors.OutOfRange(f"position {position} is negative")
         with alone([self]):
-            lib.ortshard_request_truncate(self._handle, position)
+            lib.ortshard_request_truncate(self._handle, number(position, "uint64_t", "position"))
 
     def cancel(self) -> None:
         """Cancels the run in progress or, if none is, the next one, which raises `Cancelled`. From any thread."""

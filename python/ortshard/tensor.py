@@ -66,8 +66,8 @@ class Tensor:
     >>> tensor = Tensor(numpy.ones((2, 3), numpy.float32))
     >>> tensor.shape, tensor.dtype.name
     ((2, 3), 'F32')
-    >>> numpy.from_dlpack(tensor).sum()
-    np.float32(6.0)
+    >>> float(numpy.from_dlpack(tensor).sum())
+    6.0
     """
 
     def __init__(self, array: NDArray[Any], dtype: DType | None = None) -> None:

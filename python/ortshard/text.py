@@ -13,7 +13,7 @@ import numpy as np
 from . import _abi, errors
 from ._abi import ChatEvent, ChatEventKind
 from ._library import Handle, lib
-from ._structs import bytes_of, fill, ids_array, ids_of, initial, json_text, read, text_of, utf8
+from ._structs import bytes_of, fill, ids_array, ids_of, initial, json_text, number, read, text_of, utf8
 
 __all__ = ["ChatParser", "TextStream", "Tokenizer"]
 
@@ -119,7 +119,7 @@ class Tokenizer(Handle):
 
     def _is(self, function: str, id: int) -> bool:
         answer = c_int32()
-        getattr(lib, function)(self._handle, id, byref(answer))
+        getattr(lib, function)(self._handle, number(id, "int64_t", "id"), byref(answer))
         return bool(answer.value)
 
     def token_to_id(self, token: str) -> int | None:
@@ -128,11 +128,11 @@ class Tokenizer(Handle):
 
     def id_to_token(self, id: int) -> str:
         """The spelling of token `id` in the vocabulary."""
-        return text_of("ortshard_tokenizer_id_to_token", self._handle, id)
+        return text_of("ortshard_tokenizer_id_to_token", self._handle, number(id, "int64_t", "id"))
 
     def token_bytes(self, id: int) -> bytes:
         """The bytes that token `id` adds to a text that it does not begin: those of " the", or a part of a character."""
-        return bytes_of("ortshard_tokenizer_token_bytes", self._handle, id, room=64)
+        return bytes_of("ortshard_tokenizer_token_bytes", self._handle, number(id, "int64_t", "id"), room=64)
 
     def chat_text(self, messages: Messages, **options: Unpack[_abi.ChatOptions]) -> str:
         """The prompt that the model's chat template makes of `messages`. Encode it with `add_special=False`.
@@ -174,7 +174,7 @@ class TextStream(Handle):
     def push(self, id: int) -> str:
         """The text that `id` makes certain: whole characters, often none."""
         text, length = c_void_p(), c_size_t()
-        lib.ortshard_text_stream_push(self._handle, id, byref(text), byref(length))
+        lib.ortshard_text_stream_push(self._handle, number(id, "int64_t", "id"), byref(text), byref(length))
         return string_at(text.value or 0, length.value).decode("utf-8", "replace") if length.value else ""
 
     def finish(self) -> str:

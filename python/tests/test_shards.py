@@ -1,6 +1,8 @@
 """Shards, requests and engines: any cut gives the same bits, what fails changes nothing, and every error is its own class."""
 
+import sys
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -125,7 +127,7 @@ def test_a_load_is_watched_and_cancelled_by_its_progress(engine):
         pass
 
     def raises(progress):
-        raise Mine(progress.stage)
+        raise Mine(int(progress.stage))
 
     with pytest.raises(Mine, match="1"):
         engine.ensure_shard(MODEL.path, progress=raises)
@@ -160,6 +162,44 @@ def test_a_host_brings_the_files(tmp_path):
 
     with ortshard.Engine(device="cpu", fetch=broken) as engine, pytest.raises(RuntimeError, match="on fire"):
         engine.ensure_shard("my/model")
+
+
+def test_nothing_is_freed_within_a_callback_that_must_not_free(engine):
+    last = [engine.ensure_shard(MODEL.path).request()]
+
+    def fetch(model, revision, file):
+        last.clear()
+        return f"{MODEL.path}/{file}"
+
+    with ortshard.Engine(device="cpu", fetch=fetch) as other, pytest.raises(ortshard.Error):
+        other.ensure_shard("my/model", layer_count=99)
+    assert not last and len(ortshard._library._waiting) == 1
+    engine.ensure_shard(MODEL.path)
+    assert ortshard._library._waiting == []
+
+
+def test_progress_is_a_bar_where_tqdm_is(engine, monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, desc, total, **_):
+            self.desc, self.n, self.closed = desc, 0, False
+            self.total = total
+            bars.append(self)
+
+        def update(self, count):
+            self.n += count
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setitem(sys.modules, "tqdm", types.SimpleNamespace(tqdm=Bar))
+    engine.ensure_shard(MODEL.path, progress=True)
+    weights = next(bar for bar in bars if bar.desc == "weights")
+    assert weights.n > 100_000 and all(bar.closed for bar in bars) and bars[-1].desc == "ready"
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    engine.clear()
+    engine.ensure_shard(MODEL.path, progress=True)
 
 
 def test_memory_that_runs_out_says_where(tmp_path):
@@ -257,7 +297,7 @@ def test_a_request_is_cancelled_from_another_thread(stories):
         (lambda s: s.request().infer(b"no frame"), ortshard.Malformed, ""),
         (lambda s: s.request(capacity=4).infer([1] * 5), ortshard.ContextFull, ""),
         (lambda s: s.request().truncate(1), ortshard.OutOfRange, ""),
-        (lambda s: s.request().truncate(-1), ortshard.OutOfRange, "negative"),
+        (lambda s: s.request().truncate(-1), ortshard.OutOfRange, "position is -1"),
         (lambda s: s.request().infer_frame([1]), ortshard.InvalidArgument, "output='frame'"),
         (lambda s: s.request(no_cache=True).export_state(), ortshard.InvalidState, ""),
         (lambda s: ortshard.Sampler(temperature=-1), ortshard.InvalidArgument, "temperature"),
