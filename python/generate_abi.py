@@ -102,7 +102,7 @@ class Words:
     def python(self, text: str) -> str:
         """`text` with Python's names."""
         text = re.sub(r"ORTSHARD_[A-Z0-9_]*[A-Z0-9](?:_\*)?|\bNULL\b", lambda m: self.names.get(m[0], m[0]), text)
-        text = re.sub(r"\ban? (`\w+`) constant", r"one of \1", text)
+        text = re.sub(r"\b([Aa])n? (`\w+`) constant", lambda m: ("One of " if m[1] == "A" else "one of ") + m[2], text)
         text = re.sub(r"ortshard_(\w+)\(\)", lambda m: self.function(m[1]), text)
         return re.sub(r"ortshard_(\w+_(?:options|info))(?:'s)?", lambda m: python_name(m[0].removesuffix("'s")), text)
 
@@ -272,6 +272,8 @@ class Generator:
                 annotation = "Text"
             elif kind in LISTS:
                 annotation = LISTS[kind]
+            elif kind.removeprefix("const ").removesuffix(" *") in self.facts["handles"]:
+                annotation = "Any"
             elif kind.startswith("const ortshard_"):
                 annotation = f"{python_name(kind.removeprefix('const ').removesuffix(' *'))} | None"
             elif kind == "ortshard_fetch_callback":

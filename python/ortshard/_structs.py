@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _abi, errors
-from ._library import lib
+from ._library import Handle, lib
 
 T = TypeVar("T")
 RANGES = {
@@ -124,6 +124,9 @@ def _set(struct: Any, name: str, fields: list[str], key: str, value: Any) -> Non
         inner = fill(kind.removeprefix("const ").removesuffix(" *"), value)
         struct.keep.append(inner)
         setattr(struct, key, ctypes.addressof(inner))
+    elif kind.startswith("const ortshard_") and isinstance(value, Handle):
+        struct.keep.append(value)
+        setattr(struct, key, value._handle)
     elif kind.endswith("_callback") and hasattr(value, "argtypes"):
         struct.keep.append(value)
         setattr(struct, key, ctypes.cast(value, ctypes.c_void_p).value)
