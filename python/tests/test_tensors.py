@@ -1,6 +1,7 @@
 """Tensors go in and out without copies where lifetimes allow, and nothing that was given changes later."""
 
 import gc
+import sys
 import threading
 import time
 
@@ -155,37 +156,51 @@ def test_frames_tell_whose_they_are(engine, front):
 
 
 def test_a_request_that_runs_is_refused_and_closed_at_the_end(stories):
-    request, other = stories.request(), []
-    started = threading.Event()
+    # How the threads are scheduled is the machine's matter, so it is tried until they meet.
+    for _ in range(100):
+        request, given = stories.request(), []
 
-    def runs():
-        started.set()
-        other.append(request.infer([7] * 500))
+        def runs(request=request, given=given):
+            given.append(request.infer([7] * 500, "all"))
 
-    thread = threading.Thread(target=runs)
-    thread.start()
-    started.wait()
-    refused = 0
-    while thread.is_alive():
-        try:
-            if request.position == 0:
-                request.truncate(0)
-        except ortshard.InvalidState:
-            refused += 1
-            request.close()
-            break
-        time.sleep(0.0005)
-    thread.join()
-    assert not refused or (request.closed and len(other) == 1)
-    assert refused, "the run was over before it could be disturbed"
+        thread = threading.Thread(target=runs)
+        thread.start()
+        refused = False
+        while thread.is_alive() and not refused:
+            try:
+                request.truncate(request.position)
+            except ortshard.InvalidState:
+                refused = True
+                request.close()
+        thread.join()
+        if refused:
+            assert request.closed and given[0].shape == (1, 500, 1536)
+            return
+    pytest.fail("no call met another")
 
 
 def test_python_goes_on_while_the_library_works(stories):
-    """The GIL is released: another thread counts while a run is in progress."""
-    request, ticks, done = stories.request(), 0, threading.Event()
-    thread = threading.Thread(target=lambda: (request.infer([7] * 500, "all"), done.set()))
-    thread.start()
-    while not done.is_set():
-        ticks += 1
-    thread.join()
-    assert ticks > 100
+    """The GIL is released: this thread counts on within the runs of another."""
+    request, done, ticks, within = stories.request(), threading.Event(), [0], []
+
+    def runs():
+        for _ in range(8):
+            request.truncate(0)
+            before = ticks[0]
+            request.infer([7] * 400, "all")
+            within.append(ticks[0] - before)
+        done.set()
+
+    # Nobody is made to give the GIL away; it changes hands only where it is let go of.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(30)
+    try:
+        thread = threading.Thread(target=runs)
+        thread.start()
+        while not done.is_set():
+            ticks[0] += 1
+            time.sleep(0)
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert sum(count > 10 for count in within) >= 4, within
