@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -234,6 +235,9 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _chat(options: argparse.Namespace) -> None:
+    with contextlib.suppress(ImportError):
+        # Editing and history at the prompt.
+        importlib.import_module("readline")
     messages: list[dict[str, Any]] = [{"role": "system", "content": options.system}] if options.system else []
     with _loaded(options) as model:
         conversation = _Conversation(model, _sampling(options))

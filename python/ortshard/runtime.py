@@ -32,22 +32,22 @@ def find_onnxruntime() -> Path | None:
     except ValueError:
         # sys.modules says that there is none.
         spec = None
-    places = list(spec.submodule_search_locations or []) if spec else []
-    for place in places:
-        for path in sorted(Path(place, "capi").glob("*onnxruntime.*")):
-            found = re.fullmatch(
-                r"libonnxruntime\.so\.(\d+)\.(\d+)[.\d]*|libonnxruntime\.(\d+)\.(\d+)[.\d]*\.dylib|onnxruntime\.dll", path.name
-            )
-            if not found:
-                continue
-            version = [int(part) for part in found.groups() if part]
-            if version and not (tuple(version) >= OLDEST and version[0] == OLDEST[0]):
-                raise errors.OnnxRuntimeNotFound(
-                    f"the onnxruntime package at {place} is {'.'.join(map(str, version))}, and ortshard needs 1.22 or a later 1.x: "
-                    "pip install --upgrade 'onnxruntime>=1.22,<2', or name another library in ORTSHARD_ONNXRUNTIME"
-                )
-            return path
-    return None
+    found = []
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for path in Path(place, "capi").glob("*onnxruntime.*"):
+            name = re.fullmatch(r"(?:lib)?onnxruntime(?:\.(?:so|dll|dylib)|\.(\d[\d.]*\d)\.dylib|\.so\.(\d[\d.]*\d))", path.name)
+            if name:
+                numbers = name[1] or name[2]
+                found.append((tuple(map(int, numbers.split("."))) if numbers else OLDEST, path))
+    if not found:
+        return None
+    version, path = max(found)
+    if version < OLDEST or version[0] != OLDEST[0]:
+        raise errors.OnnxRuntimeNotFound(
+            f"the onnxruntime package at {path.parents[1]} is {'.'.join(map(str, version))}, and ortshard needs 1.22 or a later 1.x: "
+            "pip install --upgrade 'onnxruntime>=1.22,<2', or name another library in ORTSHARD_ONNXRUNTIME"
+        )
+    return path
 
 
 def load_runtime(library: str | os.PathLike[str] | None = None, threads: int = 0, no_spinning: bool = False) -> RuntimeInfo:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -38,11 +39,17 @@ def test_generate(capsys, monkeypatch):
     assert code == 0 and told["ids"] == TOLD["greedy_ids"][:6] and told["finish"] == "length"
 
 
-def test_chat_keeps_what_was_said(capsys, tmp_path, monkeypatch):
+def chatty(tmp_path):
+    """The story model with a chat template that strings messages together."""
     folder = shutil.copytree(STORIES, tmp_path / "chat")
     config = json.loads((folder / "tokenizer_config.json").read_text())
     template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
     (folder / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": template}))
+    return folder
+
+
+def test_chat_keeps_what_was_said(capsys, tmp_path):
+    folder = chatty(tmp_path)
     lines = f"{TOLD['prompt']}\n and then\n"
     arguments = ["-m", "ortshard", "chat", str(folder), "--temperature", "0", "--max-tokens", "8"]
     done = subprocess.run([sys.executable, *arguments], input=lines, capture_output=True, text=True, timeout=60, check=False)
@@ -108,6 +115,16 @@ def test_output_that_is_lost_is_no_success():
         assert gone.stderr.read() == b"" and gone.wait(timeout=60) == 141
     version = python("-m", "ortshard", "--version")
     assert version.returncode == 0 and version.stdout.startswith("ortshard ")
+
+
+def test_ctrl_c_ends_it_with_the_code_of_the_signal(tmp_path):
+    arguments = [sys.executable, "-m", "ortshard", "chat", str(chatty(tmp_path)), "--max-tokens", "3"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waits:
+        waits.stdin.write(b"Once\n")
+        waits.stdin.flush()
+        assert waits.stdout.readline()
+        waits.send_signal(signal.SIGINT)
+        assert waits.wait(timeout=60) == 130 and waits.stderr.read() == b"\n"
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -162,15 +162,16 @@ def test_the_interpreter_ends_while_threads_work(seconds):
     assert "Traceback" not in done.stderr and "Fatal" not in done.stderr, done.stderr
 
 
-def test_an_onnxruntime_that_is_too_old_is_named(tmp_path):
+@pytest.mark.parametrize("version", ["1.20.1", "2.0.0"])
+def test_an_onnxruntime_that_does_not_fit_is_named(tmp_path, version):
     package = tmp_path / "onnxruntime/capi"
     package.mkdir(parents=True)
-    (package / "libonnxruntime.so.1.20.1").touch()
+    (package / f"libonnxruntime.so.{version}").touch()
     (tmp_path / "onnxruntime/__init__.py").touch()
     code = "import ortshard\ntry: ortshard.Engine()\nexcept ortshard.OnnxRuntimeNotFound as error: print(error)"
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = python(code, PYTHONPATH=path, ORTSHARD_ONNXRUNTIME="", ORT_DYLIB_PATH="")
-    assert "is 1.20, and ortshard needs 1.22" in done.stdout and "pip install" in done.stdout, done
+    assert f"is {version}, and ortshard needs 1.22" in done.stdout and "pip install" in done.stdout, done
 
 
 def test_without_onnxruntime_texts_work_and_the_error_says_what_to_do(tmp_path):
