@@ -17,6 +17,7 @@ from __future__ import annotations
 from ._abi import *
 from ._library import lib as _lib
 from .callbacks import *
+from .constraint import *
 from .errors import *
 from .generation import *
 from .model import *

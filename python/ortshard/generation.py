@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import _abi, errors
 from ._abi import Finish, Step
 from ._library import Handle, error_of, lib, raw
-from ._structs import fill, ids_array, initial, number, read, utf8
+from ._structs import bytes_of, fill, ids_array, initial, number, read, utf8
 from .runtime import ensure_runtime
 from .shards import Request, finish_batch
 from .text import Tokenizer
@@ -46,6 +46,7 @@ class Generation(Handle):
     _kind = "generation"
     _owned: tuple[Handle, ...] = ()
     _finish: Finish | int | None = None
+    _fetchers: Sequence[object] = ()
 
     def __init__(
         self,
@@ -138,6 +139,26 @@ class Generation(Handle):
         logits = np.empty(needed.value, np.float32)
         lib.ortshard_generation_logits(self._handle, logits.ctypes.data, logits.size, byref(needed))
         return logits
+
+    if "ortshard_generation_fork" in _abi.FUNCTIONS:
+
+        def fork(self) -> Generation:
+            """Another that goes on from here on its own, on forks of the requests. What the last step gave is not in it."""
+            pointer = c_void_p()
+            lib.ortshard_generation_fork(self._handle, byref(pointer))
+            fork = Generation._of(pointer.value)
+            fork._fetchers, fork._finish = self._fetchers, self._finish
+            return fork
+
+        def export_state(self) -> bytes:
+            """Its state as bytes to be kept or sent: one with the same options goes on from there, elsewhere, with the same text."""
+            return bytes_of("ortshard_generation_export_state", self._handle)
+
+        def import_state(self, state: bytes | bytearray | memoryview) -> None:
+            """Puts it where the one was that exported `state`."""
+            array = np.frombuffer(state, np.uint8)
+            lib.ortshard_generation_import_state(self._handle, array.ctypes.data, array.nbytes)
+            self._finish = None
 
     def close(self) -> None:
         """Frees it, and the request if the model made it. Requests of one's own go on from where it left them."""

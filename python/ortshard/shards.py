@@ -455,11 +455,11 @@ def _handles(values: Sequence[Handle | None]) -> Any:
     return (c_void_p * max(len(values), 1))(*(_handle_of(value) for value in values))
 
 
-def _writable(out: NDArray[Any], kind: Any) -> None:
+def _writable(out: NDArray[Any], kind: Any, name: str = "out") -> None:
     if not (isinstance(out, np.ndarray) and out.flags.c_contiguous and out.flags.writeable):
-        raise TypeError("out must be a writable array of numpy whose values lie one after another")
+        raise TypeError(f"{name} must be a writable array of numpy whose values lie one after another")
     if kind is not None and out.dtype != kind:
-        raise TypeError(f"out must be an array of {np.dtype(kind)}, not {out.dtype}")
+        raise TypeError(f"{name} must be an array of {np.dtype(kind)}, not {out.dtype}")
 
 
 def _lying_in(out: NDArray[Any], output: Any) -> Tensor:

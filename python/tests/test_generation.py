@@ -193,3 +193,49 @@ def test_a_model_is_cut_for_the_memory_that_there_is(stories):
         ortshard.plan(engine, STORIES, [tight[0] - 1, tight[1] - 1], context=256)
     with pytest.raises(ortshard.InvalidArgument):
         ortshard.plan(engine, STORIES, [10**9] * 7, context=256)
+
+
+@pytest.mark.skipif("ortshard_generation_fork" not in ortshard._abi.FUNCTIONS, reason="this library has no copies of generations")
+def test_it_forks_and_travels(stories):
+    options = {"temperature": 1.0, "seed": 5, "max_new_tokens": 30}
+    generation = stories.generate(TOLD["prompt"], **options)
+    for _ in range(10):
+        generation.step()
+    fork, state = generation.fork(), generation.export_state()
+    rest = generation.read()
+    assert rest and fork.read() == rest
+    other = stories.generate("Another", **options)
+    other.import_state(state)
+    assert other.read() == rest
+    with pytest.raises(ortshard.Malformed):
+        other.import_state(state[:-1])
+
+
+@pytest.mark.skipif("ortshard_constraint_create" not in ortshard._abi.FUNCTIONS, reason="this library has no grammars")
+def test_it_keeps_to_a_grammar(stories):
+    import re
+
+    text = stories.generate(TOLD["prompt"], grammar="[a-z ]{5,9}[0-9]", grammar_kind="regex").read()
+    assert re.fullmatch("[a-z ]{5,9}[0-9]", text)
+    schema = {
+        "type": "object",
+        "properties": {"age": {"type": "integer", "maximum": 99}},
+        "required": ["age"],
+        "additionalProperties": False,
+    }
+    told = json.loads(stories.generate(TOLD["prompt"], grammar=schema, grammar_kind="json_schema").read())
+    assert list(told) == ["age"] and told["age"] <= 99
+    # By a loop of one's own, and as a copy of one that was compiled before.
+    compiled = ortshard.Constraint(stories.tokenizer, "[a-z ]{5,9}[0-9]", "regex")
+    request, sampler, ids = stories.request(), ortshard.Sampler(temperature=0), stories.tokenizer.encode(TOLD["prompt"])
+    with compiled.clone() as constraint:
+        said = []
+        while not said or not stories.tokenizer.is_eos(said[-1]):
+            logits = request.logits(said[-1:] or ids)
+            constraint.mask(logits)
+            said.append(sampler.sample(logits))
+            constraint.advance(said[-1])
+    own = stories.tokenizer.decode(said, skip_special=True)
+    assert own == stories.generate(TOLD["prompt"], constraint=compiled, temperature=0).read()
+    with pytest.raises(ortshard.InvalidArgument):
+        ortshard.Constraint(stories.tokenizer, "(", "regex")
