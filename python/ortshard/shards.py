@@ -341,7 +341,7 @@ class Request(Handle):
 
         The first shard takes ids, any other hidden states or a `Frame`, from numpy or by DLPack. The last one gives logits, [1, rows,
         vocab_size]: of the last token, `"all"` or `"none"`; any other hidden states [1, n, hidden_size], or a `Frame` if the request
-        was made so. With `out`, an array that is large enough, the values are written there, and the result lies in it.
+        was made so; with `output="pieces"` an empty one, and `frame_pieces()` has it. With `out`, an array that is large enough, the values are written there, and the result lies in it.
         """
         given, output = as_input(input), _abi.ortshard_tensor()
         kind = enum_value(logits, Logits, "logits")

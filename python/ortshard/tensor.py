@@ -224,9 +224,10 @@ def as_input(value: Any) -> Tensor:
 
 def copied(tensor: Any) -> Tensor:
     """A tensor of memory of its own with what `tensor` of the library describes."""
-    shape = tuple(tensor.shape[: tensor.rank])
+    # A frame in pieces has no data here.
+    shape = tuple(tensor.shape[: tensor.rank]) if tensor.data or not tensor.byte_length else (0,)
     kind = np.uint8 if tensor.dtype == DType.FRAME else _NUMPY.get(tensor.dtype, np.uint16)
     array = np.empty(shape, kind)
-    if tensor.data and array.nbytes:
+    if array.nbytes:
         ctypes.memmove(array.ctypes.data, tensor.data, array.nbytes)
     return Frame(array, checked=True) if tensor.dtype == DType.FRAME else Tensor(array, DType(tensor.dtype))

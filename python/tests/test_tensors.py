@@ -113,7 +113,7 @@ def test_torch_takes_and_gives(engine, front):
 
 def test_pieces_of_a_frame_are_the_frame_and_hold_the_request(front):
     request = front.request(output="pieces")
-    request.infer(MODEL.prompt)
+    assert request.infer(MODEL.prompt).nbytes == 0
     frame = front.request(output="frame").infer_frame(MODEL.prompt)
     with request.frame_pieces() as pieces:
         assert b"".join(pieces) == bytes(frame)
