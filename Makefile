@@ -19,7 +19,7 @@
 # make test-bindings   the packages of other languages: test-node (bindings/node) and test-go (bindings/go), in Node 20 and Go 1.23 or
 #              later, which pip brings into target/ where they are not installed, and test-python
 # make test-python     build the Python wheel, install it into a fresh environment and test it there
-# make wheel   the Python wheel as it is published, linked for glibc 2.28 (Linux, x86-64), into target/wheels/
+# make wheel   the Python wheel as it is published, into target/wheels/ (on Linux linked by zig for glibc 2.28)
 # make install PREFIX=/usr/local
 #
 # Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
@@ -191,22 +191,27 @@ test-go: runtime $(RELEASE)/libortshard.so
 
 # A fresh environment, so that what the wheel needs and does not say is missed.
 VENV := target/python/venv
-test-python: $(RELEASE)/libortshard.so
-	@rm -rf $(VENV) target/python/wheels && $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet 'setuptools>=77' pytest mypy
-	ORTSHARD_LIBRARY=$(CURDIR)/$(RELEASE)/libortshard.so $(VENV)/bin/pip wheel --quiet --no-build-isolation --no-deps \
-		-w target/python/wheels ./python
-	@$(VENV)/bin/pip install --quiet target/python/wheels/*.whl
+test-python: wheel
+	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet pytest mypy $(WHEELS)/*$(WHEEL_TAG).whl
 	cd $(VENV) && env -u ORTSHARD_ONNXRUNTIME -u ORT_DYLIB_PATH bin/pytest -c $(CURDIR)/python/pyproject.toml $(CURDIR)/python/tests
 	cd $(VENV) && bin/mypy --strict -p ortshard && bin/mypy --strict $(CURDIR)/python/tests/typed_use.py
 
-WHEEL_TARGET := x86_64-unknown-linux-gnu
-wheel:
-	@test -x target/python/zig/bin/cargo-zigbuild || $(PYTHON) -m venv target/python/zig
-	@target/python/zig/bin/pip install --quiet cargo-zigbuild ziglang 'setuptools>=77'
-	PATH="$(CURDIR)/target/python/zig/bin:$$PATH" $(CARGO) zigbuild --release --locked --target $(WHEEL_TARGET).2.28
-	ORTSHARD_LIBRARY=$(CURDIR)/target/$(WHEEL_TARGET)/release/libortshard.so target/python/zig/bin/pip wheel --quiet \
-		--no-build-isolation --no-deps -w target/wheels ./python
+WHEELS := target/wheels
+WHEEL_TOOLS := target/python/tools
+WHEEL_TAG := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),py3-none-manylinux_2_28_x86_64)
+wheel: $(RELEASE)/libortshard.so
+	@test -x $(WHEEL_TOOLS)/bin/pip || $(PYTHON) -m venv $(WHEEL_TOOLS)
+	@$(WHEEL_TOOLS)/bin/pip install --quiet 'setuptools>=77' ziglang
+	@rm -rf $(WHEELS)
+ifneq ($(WHEEL_TAG),)
+	ZIG_GLOBAL_CACHE_DIR=$(CURDIR)/target/python/zig $(WHEEL_TOOLS)/bin/python python/link_for_glibc.py $(RELEASE)/libortshard.a \
+		target/python/libortshard.so
+	ORTSHARD_LIBRARY=$(CURDIR)/target/python/libortshard.so $(WHEEL_TOOLS)/bin/pip wheel --quiet --no-build-isolation --no-deps \
+		-w $(WHEELS) ./python
+else
+	$(WHEEL_TOOLS)/bin/pip wheel --quiet --no-build-isolation --no-deps -w $(WHEELS) ./python
+endif
 
 install: $(RELEASE)/libortshard.so
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
