@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,13 @@ class Words:
             self.names[f"{prefix}*"] = f"`{python_name(enum)}`"
             for member in members:
                 self.names[member] = f"`{python_name(enum)}.{member.removeprefix(prefix)}`"
-        self.names |= {"ORTSHARD_NO_ID": "None", "ORTSHARD_NO_LAYER": "None", "NULL": "None"}
+        self.names |= {"ORTSHARD_NO_ID": "None", "ORTSHARD_NO_LAYER": "None", "ORTSHARD_LAST_LAYER": "None", "NULL": "None"}
         self.kinds = sorted((name.removeprefix("ortshard_") for name in facts["handles"]), key=len, reverse=True)
 
     def python(self, text: str) -> str:
         """`text` with Python's names."""
         text = re.sub(r"ORTSHARD_[A-Z0-9_]*[A-Z0-9](?:_\*)?|\bNULL\b", lambda m: self.names.get(m[0], m[0]), text)
+        text = re.sub(r"\bNot 0:", "True:", text)
         text = re.sub(r"\b([Aa])n? (`\w+`) constant", lambda m: ("One of " if m[1] == "A" else "one of ") + m[2], text)
         text = re.sub(r"ortshard_(\w+)\(\)", lambda m: self.function(m[1]), text)
         return re.sub(r"ortshard_(\w+_(?:options|info))(?:'s)?", lambda m: python_name(m[0].removesuffix("'s")), text)
@@ -116,6 +118,11 @@ class Words:
 def enum_prefix(name: str, members: list[str]) -> str:
     """Statuses are the only enum whose members begin in two ways."""
     return "ORTSHARD_ERROR_" if name == "ortshard_status_code" else prefix_of(members)
+
+
+def wrapped(text: str) -> str:
+    """A point of a list on lines of a readable length."""
+    return textwrap.fill(text, 110, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def docstring(text: str, indent: str = "    ") -> str:
@@ -182,8 +189,9 @@ class Generator:
             short = member.removeprefix(prefix).removeprefix("ORTSHARD_")
             short = f"_{short}" if short[0].isdigit() else short
             lines.append(f"    {short} = {self.facts['constants'][member]}")
-            about.append(f"- {short}: " + " ".join(self.header.before(rf"{member} =", body).split()))
-        text = docstring(self.words.python(about[0] + "\n\n" + "\n".join(about[1:])))
+            words = " ".join(self.header.before(rf"{member} =", body).split())
+            about.append(wrapped(self.words.python(f"- {short}: {words}")))
+        text = docstring(self.words.python(about[0]) + "\n\n" + "\n".join(about[1:]))
         self.out.append(f"\nclass {python_name(name)}(IntEnum):\n{text}\n\n" + "\n".join(lines))
 
     def ctype(self, kind: str) -> str:
@@ -202,13 +210,18 @@ class Generator:
 
     def attributes(self, name: str, fields: list[dict[str, Any]]) -> str:
         about = self.header.before(rf"typedef struct {name} ") or name
-        # Python copies, so nothing ends with a call.
-        about = re.sub(r"\s+(Its layout is final|The texts[^.]*live|What it points to)[^.]*\.", "", about)
+        # What is C's alone: lifetimes, since Python copies, and initialisers.
+        about = re.sub(
+            r"(?:^|(?<=\.)\s)[^.]*(?:Its layout is final|during\s+the\s+call|until|for the length of|as long as|_INIT\b)[^.]*(?:\.|$)",
+            "",
+            about,
+        )
+        about = about.replace("All zero but struct_size:", "Without any:")
         lines = []
         for field in fields:
             words = " ".join(self.doc(name, field["name"]).split())
-            lines.append(f"- {field['name']}: {words}")
-        return docstring(self.words.python(about + "\n\n" + "\n".join(lines)))
+            lines.append(wrapped(self.words.python(f"- {field['name']}: {words}")))
+        return docstring(self.words.python(about) + "\n\n" + "\n".join(lines))
 
     def description(self, name: str) -> None:
         """A dataclass of a struct that the library fills, and in GIVEN how each of its fields is read."""

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from ._abi import *
 from ._library import lib as _lib
+from .batch import *
 from .callbacks import *
 from .constraint import *
+from .engine import *
 from .errors import *
 from .generation import *
 from .model import *

@@ -19,8 +19,9 @@ from typing import Any
 
 from . import __version__, callbacks, errors
 from ._abi import Device, FileState, Precision, Progress, Stage
+from .engine import Engine
 from .model import Model, Reply, load, plan
-from .shards import Engine, Request
+from .shards import Request
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 

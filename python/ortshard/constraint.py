@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import _abi
 from ._library import Handle, lib
 from ._structs import enum_value, ids_array, ids_of, json_text, number
-from .shards import _writable
+from .tensor import writable
 from .text import Tokenizer
 
 __all__ = []
@@ -54,7 +54,7 @@ if "ortshard_constraint_create" in _abi.FUNCTIONS:
 
         def mask(self, logits: NDArray[np.float32]) -> None:
             """Sets the logits, one row of a last shard's, of the tokens that may not come next to minus infinity."""
-            _writable(logits, np.float32, "logits")
+            writable(logits, np.float32, "logits")
             lib.ortshard_constraint_mask(self._handle, ctypes.c_void_p(logits.ctypes.data), logits.size)
 
         def advance(self, id: int) -> None:

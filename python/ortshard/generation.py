@@ -15,8 +15,9 @@ from . import _abi, errors
 from ._abi import Finish, Step
 from ._library import Handle, error_of, lib, raw
 from ._structs import bytes_of, fill, ids_array, initial, number, read, utf8
+from .batch import finish_batch
 from .runtime import ensure_runtime
-from .shards import Request, finish_batch
+from .shards import Request
 from .text import Tokenizer
 
 __all__ = ["Generation", "step_batch"]

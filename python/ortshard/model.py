@@ -12,8 +12,9 @@ from . import _abi, errors
 from ._abi import ChatEvent, ChatEventKind, Finish
 from ._structs import no_option
 from .callbacks import ProgressOption
+from .engine import Engine
 from .generation import Generation, Prompt
-from .shards import Engine, Request, Shard
+from .shards import Request, Shard
 from .text import ChatParser, Messages, Tokenizer
 
 __all__ = ["Model", "Reply", "load", "plan"]

@@ -231,3 +231,20 @@ def copied(tensor: Any) -> Tensor:
     if array.nbytes:
         ctypes.memmove(array.ctypes.data, tensor.data, array.nbytes)
     return Frame(array, checked=True) if tensor.dtype == DType.FRAME else Tensor(array, DType(tensor.dtype))
+
+
+def writable(out: NDArray[Any], kind: Any, name: str = "out") -> None:
+    """Refuses what the library cannot write into."""
+    if not (isinstance(out, np.ndarray) and out.flags.c_contiguous and out.flags.writeable):
+        raise TypeError(f"{name} must be a writable array of numpy whose values lie one after another")
+    if kind is not None and out.dtype != kind:
+        raise TypeError(f"{name} must be an array of {np.dtype(kind)}, not {out.dtype}")
+
+
+def lying_in(out: NDArray[Any], output: Any) -> Tensor:
+    """The tensor that the library wrote to the beginning of `out`."""
+    flat = out.reshape(-1).view(np.uint8)[: output.byte_length]
+    if output.dtype == DType.FRAME:
+        return Frame(flat, checked=True)
+    kind: Any = {DType.F32: np.float32, DType.F16: np.float16}.get(output.dtype, np.uint16)
+    return Tensor(flat.view(kind).reshape(tuple(output.shape[: output.rank])), DType(output.dtype))

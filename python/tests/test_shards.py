@@ -215,7 +215,7 @@ def test_memory_that_runs_out_says_where(tmp_path):
     with ortshard.Engine(device="cpu", memory_limit=need.total_bytes + need.total_bytes // 4) as engine:
         shard = engine.ensure_shard(STORIES)
         with pytest.raises(ortshard.OutOfMemory) as failed:
-            requests = [shard.request(capacity=512) for _ in range(100)]
+            _ = [shard.request(capacity=512) for _ in range(100)]
         assert failed.value.site == ortshard.OomSite.KV and failed.value.requested_bytes > 0
         del failed
         assert shard.request(capacity=64).sample([1, 2, 3]) >= 0
