@@ -202,7 +202,7 @@ WHEEL_TOOLS := target/python/tools
 WHEEL_TAG := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),py3-none-manylinux_2_28_x86_64)
 wheel: $(RELEASE)/libortshard.so
 	@test -x $(WHEEL_TOOLS)/bin/pip || $(PYTHON) -m venv $(WHEEL_TOOLS)
-	@$(WHEEL_TOOLS)/bin/pip install --quiet 'setuptools>=77' ziglang
+	@$(WHEEL_TOOLS)/bin/pip install --quiet 'setuptools>=77' ziglang==0.17.1
 	@rm -rf $(WHEELS)
 ifneq ($(WHEEL_TAG),)
 	ZIG_GLOBAL_CACHE_DIR=$(CURDIR)/target/python/zig $(WHEEL_TOOLS)/bin/python python/link_for_glibc.py $(RELEASE)/libortshard.a \

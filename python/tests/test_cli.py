@@ -165,6 +165,7 @@ def test_pull_fetches_into_the_cache(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     cache = tmp_path / "cache"
     environment = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_CACHE": str(cache), "NO_PROXY": "127.0.0.1"}
+    environment |= {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
     try:
         done = python("-m", "ortshard", "pull", "org/tiny", "--json", **environment)
     finally:
