@@ -161,8 +161,11 @@ def _read(struct: Any, name: str, reader: str) -> Any:
     value = getattr(struct, name)
     way, _, detail = reader.partition(":")
     if way == "enum":
-        enum = getattr(_abi, detail)
-        return enum(value) if value in enum.__members__.values() else value
+        try:
+            return getattr(_abi, detail)(value)
+        except ValueError:
+            # Of a later library.
+            return value
     if way == "chars":
         return value.decode("utf-8", "replace")
     if way == "text":

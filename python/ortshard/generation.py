@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import _abi, errors
 from ._abi import Finish, Step
 from ._library import Handle, error_of, lib, raw
-from ._structs import bytes_of, fill, ids_array, initial, number, read, utf8
+from ._structs import bytes_of, fill, ids_array, number, read, utf8
 from .batch import finish_batch
 from .runtime import ensure_runtime
 from .shards import Request
@@ -92,7 +92,7 @@ class Generation(Handle):
 
     def step(self) -> Step:
         """The next token and the text that it makes certain."""
-        struct = initial("ortshard_step")
+        struct = _abi.ortshard_step(struct_size=ctypes.sizeof(_abi.ortshard_step))
         lib.ortshard_generation_step(self._handle, byref(struct))
         return self._told(struct)
 

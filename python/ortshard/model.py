@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     class GenerateOptions(_abi.GenerationOptions, _abi.SamplerOptions, _abi.RequestOptions, total=False):
         """Those of a generation, its sampler and its request, side by side."""
 
+    class ReplyOptions(GenerateOptions, _abi.ChatOptions, total=False):
+        """Those of a chat, too."""
+
 
 Path = str | os.PathLike[str]
 
@@ -91,30 +94,21 @@ class Model:
             raise
         return generation
 
-    def chat(
-        self,
-        messages: Messages,
-        *,
-        tools: Sequence[Any] | str | None = None,
-        variables: dict[str, Any] | None = None,
-        format: str | None = None,
-        **options: Any,
-    ) -> Reply:
+    def chat(self, messages: Messages, *, format: str | None = None, **options: Unpack[ReplyOptions]) -> Reply:
         """The answer to a conversation, by the model's chat template: iterate over it for its text.
 
-        `tools`: what the model may call, each with its JSON schema. `variables`: further ones of the template. `format`: that of the
-        answer, if not the one that the template tells. Other options are those of `generate()`, and of `ChatOptions`.
+        Options are those of `generate()` and of `ChatOptions`, such as `tools=[...]`, what the model may call, each with its JSON
+        schema, and `variables={...}`, further ones of the template. `format`: that of the answer, if not the one that the template
+        tells.
         """
         if self.tokenizer is None:
             raise errors.NotFound(f"{self.name} has no tokenizer.json")
-        chat: Any = {"tools": tools, "variables": variables, "add_generation_prompt": True}
-        for name in list(options):
-            if ("ortshard_chat_options", name) in _abi.FIELDS:
-                chat[name] = options.pop(name)
+        given: dict[str, Any] = {"add_generation_prompt": True, "keep_special": True, **options}
+        chat: Any = {name: given.pop(name) for name in list(given) if ("ortshard_chat_options", name) in _abi.FIELDS}
         prompt = self.tokenizer.chat_text(messages, **chat)
         ids = self.tokenizer.chat_ids(messages, **chat)
-        parser = self.tokenizer.chat_parser(format=format, prompt=prompt, tools=tools)
-        return Reply(self.generate(ids, keep_special=True, **options), parser)
+        parser = self.tokenizer.chat_parser(format=format, prompt=prompt, tools=chat.get("tools"))
+        return Reply(self.generate(ids, **given), parser)
 
     def close(self) -> None:
         """Closes engine, shard and tokenizer. Generations in progress go on."""
