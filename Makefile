@@ -63,7 +63,7 @@ examples: $(EXAMPLES)
 
 target/c/%: examples/%.c $(wildcard examples/*.h) include/ortshard.h $(RELEASE)/libortshard.so
 	@mkdir -p $(@D)
-	$(CC) $(STRICT) $(CFLAGS) -Iinclude $< -L$(RELEASE) -lortshard -lm -Wl,-rpath,'$$ORIGIN/../release' -o $@
+	$(CC) $(STRICT) $(CFLAGS) -Iinclude $< -L$(RELEASE) -lortshard -lm -ldl -Wl,-rpath,'$$ORIGIN/../release' -o $@
 
 # CUDA needs an ONNX Runtime that has it.
 ifneq ($(filter cuda%,$(DEVICE)),)

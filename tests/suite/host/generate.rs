@@ -18,14 +18,14 @@ use serde_json::Value;
 /// Three layers, so that there is something to cut.
 const MODEL: &str = "llama_gqa";
 
-struct Generate {
-    setup: Setup,
-    program: Program,
+pub(super) struct Generate {
+    pub(super) setup: Setup,
+    pub(super) program: Program,
 }
 
 impl Generate {
     /// The compiled program; the tests here run side by side and share it.
-    fn get() -> &'static Self {
+    pub(super) fn get() -> &'static Self {
         static GENERATE: OnceLock<Generate> = OnceLock::new();
         GENERATE.get_or_init(|| {
             let setup = Setup::new(Build::Generate);
@@ -34,16 +34,16 @@ impl Generate {
         })
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(super) fn json(&self, arguments: &[&str]) -> Value {
         json(&mut self.command(arguments))
     }
 
     /// Exit status and stderr of a call that fails.
-    fn failure(&self, arguments: &[&str]) -> (i32, String) {
+    pub(super) fn failure(&self, arguments: &[&str]) -> (i32, String) {
         failure(&mut self.command(arguments))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program.path);
         command.args(arguments);
         command
@@ -79,7 +79,7 @@ fn failure(command: &mut Command) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn ids(value: &Value) -> Vec<i64> {
+pub(super) fn ids(value: &Value) -> Vec<i64> {
     value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
 }
 
@@ -428,9 +428,9 @@ fn an_interrupt_ends_a_download() {
 }
 
 /// More than enough for what a person who interrupts would wait for.
-const INTERRUPTED: Duration = Duration::from_secs(50);
+pub(super) const INTERRUPTED: Duration = Duration::from_secs(50);
 
-fn interrupt(process: u32) {
+pub(super) fn interrupt(process: u32) {
     c::succeed(Command::new("kill").args(["-INT", &process.to_string()]), "kill");
 }
 

@@ -2,7 +2,9 @@
 
 mod bindings;
 mod c_tests;
+mod conversations;
 mod corpus;
 mod generate;
+mod generate_controls;
 mod offline;
 mod runtimes;
