@@ -121,6 +121,9 @@ static union {
     ortshard_sampler_options sampler;
     ortshard_generation_options generation;
     ortshard_runtime_options runtime;
+    ortshard_encode_options encoding;
+    ortshard_chat_options chat;
+    ortshard_chat_parser_options parser;
 } options;
 
 static void *sized(size_t usual)
@@ -138,6 +141,10 @@ static ortshard_sampler *samplers[SLOTS];
 static ortshard_tokenizer *tokenizers[SLOTS];
 static ortshard_text_stream *streams[SLOTS];
 static ortshard_generation *generations[SLOTS];
+static ortshard_chat_parser *parsers[SLOTS];
+
+/* One that is always there. */
+static ortshard_tokenizer *tokenizer_there;
 
 #define SLOT(objects) (&(objects)[byte() % SLOTS])
 #define ANY(objects) (*SLOT(objects))
@@ -447,6 +454,108 @@ static void text_calls(void)
     }
 }
 
+/* Messages, tools and variables, wrong ones too. */
+static const char *json(void)
+{
+    static const char *const texts[] = {
+        "[{\"role\":\"user\",\"content\":\"Hello world</s>\"}]",
+        "[{\"role\":\"assistant\",\"content\":\"a\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]}]",
+        "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\"}]}]",
+        "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"x\":{\"type\":\"integer\"}}}}}]",
+        "{\"enable_thinking\":false}", "[{\"role\":", "[]"};
+    uint8_t kind = byte() % 9;
+    return kind < 7 ? texts[kind] : text();
+}
+
+/* Parts of answers in every format. */
+static const char *answer(size_t *length)
+{
+    static const char *const texts[] = {"<think>", "</think>", "<tool_call>", "{\"name\":\"f\",\"arguments\":{\"x\":1}}",
+                                        "</tool_call>", "<function=f><parameter=x>1</parameter></function>",
+                                        "[TOOL_CALLS]f[ARGS]", "<|python_tag|>", "<|channel|>commentary to=f<|message|>",
+                                        "<|call|>", "<|tool_call>call:f{x:1}<tool_call|>", "words \xf0\x9f\x98\x80", "\xff", ""};
+    const char *chosen = texts[byte() % 14];
+    *length = chance(8) ? up_to(strlen(chosen)) : strlen(chosen);
+    return chance(32) ? NULL : chosen;
+}
+
+static void judge_event(const ortshard_chat_event *event)
+{
+    MUST(event->kind >= ORTSHARD_CHAT_NOTHING && event->kind <= ORTSHARD_CHAT_TOOL_CALL);
+    MUST((event->kind == ORTSHARD_CHAT_NOTHING) == (event->text == NULL));
+    MUST((event->kind == ORTSHARD_CHAT_TOOL_CALL) == (event->name != NULL));
+    if (event->text != NULL) MUST(event->text[event->length] == '\0');
+}
+
+static void chat(void)
+{
+    static const char *const templates[] = {"{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}{{ tools }}",
+                                            "{{ messages[9].content }}", "{% for", "<think>{{ documents }}</think>{{ x }}"};
+    static const char *const formats[] = {"plain", "qwen3", "qwen3-coder", "llama3", "mistral", "gpt-oss", "deepseek",
+                                          "gemma", "none"};
+    static int64_t ids[256];
+    static char words[ROOM];
+    const ortshard_tokenizer *tokenizer = chance(8) ? ANY(tokenizers) : tokenizer_there;
+    ortshard_chat_parser *parser = ANY(parsers);
+    ortshard_chat_event event = ORTSHARD_CHAT_EVENT_INIT;
+    size_t length, capacity = up_to(ROOM);
+    switch (byte() % 8) {
+    case 0: case 1:
+        options.chat.tools = chance(2) ? json() : NULL;
+        options.chat.documents = chance(4) ? json() : NULL;
+        options.chat.variables = chance(4) ? json() : NULL;
+        options.chat.template_name = chance(8) ? text() : NULL;
+        options.chat.own_template = chance(8) ? NULL : templates[byte() % 4];
+        options.chat.continue_field = chance(4) ? "content" : NULL;
+        options.chat.add_generation_prompt = chance(2);
+        options.chat.control_as_text = chance(2);
+        if (chance(2)) TRY(ortshard_tokenizer_chat_text(tokenizer, json(), sized(sizeof options.chat), words, capacity, needed_or_null()));
+        else TRY(ortshard_tokenizer_chat_ids(tokenizer, json(), sized(sizeof options.chat), ids, up_to(256), needed_or_null()));
+        return;
+    case 2: case 3:
+        options.parser.format = chance(8) ? text() : formats[byte() % 9];
+        options.parser.prompt = chance(2) ? answer(&length) : NULL;
+        options.parser.tools = chance(2) ? json() : NULL;
+        MAKE(chat_parser, parsers, ortshard_chat_parser_create(tokenizer, sized(sizeof options.parser), &made));
+        return;
+    case 4: {
+        const char *part = answer(&length);
+        TRY(ortshard_chat_parser_push(parser, part, part != NULL ? length : up_to(4)));
+        return;
+    }
+    case 5:
+        if (TRY(ortshard_chat_parser_next(parser, chance(16) ? NULL : &event))) judge_event(&event);
+        return;
+    case 6: TRY(ortshard_chat_parser_finish(parser)); return;
+    default:
+        if (TRY(ortshard_chat_parser_message(parser, words, capacity, needed_or_null())) && capacity > 0) MUST(*words == '{');
+    }
+}
+
+/* Single tokens, and texts with more than their ids. */
+static void token_calls(void)
+{
+    static int64_t ids[64];
+    static ortshard_byte_range ranges[64];
+    static char words[ROOM];
+    const char *texts[] = {text(), text(), "Hello world"};
+    const ortshard_tokenizer *tokenizer = chance(8) ? ANY(tokenizers) : tokenizer_there;
+    int64_t id = (int64_t)number();
+    int32_t is_special;
+    size_t ends[3], capacity = up_to(64);
+    options.encoding.add_special = chance(2);
+    options.encoding.special_as_text = chance(2);
+    ortshard_encode_options *given = sized(sizeof options.encoding);
+    switch (byte() % 6) {
+    case 0: TRY(ortshard_tokenizer_encode_texts(tokenizer, texts, byte() % 4, given, ids, capacity, needed_or_null(), chance(4) ? NULL : ends)); return;
+    case 1: TRY(ortshard_tokenizer_encode_with_ranges(tokenizer, texts[0], given, ids, ranges, capacity, needed_or_null())); return;
+    case 2: TRY(ortshard_tokenizer_token_to_id(tokenizer, texts[0], chance(16) ? NULL : &id)); return;
+    case 3: TRY(ortshard_tokenizer_id_to_token(tokenizer, id, words, up_to(ROOM), needed_or_null())); return;
+    case 4: TRY(ortshard_tokenizer_token_bytes(tokenizer, id, words, up_to(ROOM), needed_or_null())); return;
+    default: TRY(ortshard_tokenizer_is_special(tokenizer, id, chance(16) ? NULL : &is_special));
+    }
+}
+
 static void look(void)
 {
     union {
@@ -482,13 +591,17 @@ static void initialise(void)
 {
     size_t size = chance(2) ? up_to(LARGEST_STRUCT) : (size_t)number();
     void *place = chance(8) ? NULL : (void *)&options;
-    switch (byte() % 7) {
+    switch (byte() % 11) {
     case 0: TRY(ortshard_engine_options_init(place, size)); return;
     case 1: TRY(ortshard_shard_spec_init(place, size)); return;
     case 2: TRY(ortshard_request_options_init(place, size)); return;
     case 3: TRY(ortshard_sampler_options_init(place, size)); return;
     case 4: TRY(ortshard_generation_options_init(place, size)); return;
     case 5: TRY(ortshard_step_init(place, size)); return;
+    case 6: TRY(ortshard_encode_options_init(place, size)); return;
+    case 7: TRY(ortshard_chat_options_init(place, size)); return;
+    case 8: TRY(ortshard_chat_parser_options_init(place, size)); return;
+    case 9: TRY(ortshard_chat_event_init(place, size)); return;
     default: TRY(ortshard_runtime_options_init(place, size));
     }
 }
@@ -619,7 +732,11 @@ static void call(void)
     }
     case 19: MAKE(tokenizer, tokenizers, ortshard_tokenizer_open(path(), &made)); return;
     case 20: MAKE(text_stream, streams, ortshard_text_stream_create(ANY(tokenizers), byte() % 2, &made)); return;
-    case 21: text_calls(); return;
+    case 21:
+        if (chance(2)) chat();
+        else if (chance(3)) token_calls();
+        else text_calls();
+        return;
     case 22: look(); return;
     case 23: initialise(); return;
     case 24:
@@ -664,9 +781,8 @@ void fuzz_calls(const char *root, const char *scratch, const uint8_t *data, size
 {
     /* Shards are loaded once: each input begins with references to them. */
     static ortshard_shard *ready[SLOTS];
-    static ortshard_tokenizer *tokenizer;
     root_folder = root, scratch_folder = scratch, at = data, end = data + size;
-    if (tokenizer == NULL) {
+    if (tokenizer_there == NULL) {
         char file[4096];
         ortshard_engine_options offline = ORTSHARD_ENGINE_OPTIONS_INIT;
         ortshard_engine *engine;
@@ -677,7 +793,7 @@ void fuzz_calls(const char *root, const char *scratch, const uint8_t *data, size
         ready[2] = load(engine, "mistral_window", 2, 2);
         ortshard_engine_free(engine);
         snprintf(file, sizeof file, "%s/tests/tokenizers/unigram", root);
-        MUST(ortshard_tokenizer_open(file, &tokenizer) == ORTSHARD_OK);
+        MUST(ortshard_tokenizer_open(file, &tokenizer_there) == ORTSHARD_OK);
     }
     for (int i = 0; i < SLOTS; i++) {
         MUST(ortshard_shard_retain(shards[i] = ready[i]) == ORTSHARD_OK);
@@ -685,12 +801,13 @@ void fuzz_calls(const char *root, const char *scratch, const uint8_t *data, size
     }
     MUST(ortshard_request_fork(requests[0], &requests[1]) == ORTSHARD_OK);
     MUST(ortshard_sampler_create(NULL, &samplers[0]) == ORTSHARD_OK);
-    MUST(ortshard_text_stream_create(tokenizer, 1, &streams[0]) == ORTSHARD_OK);
+    MUST(ortshard_text_stream_create(tokenizer_there, 1, &streams[0]) == ORTSHARD_OK);
 
     for (int calls = 0; at < end && calls < 64; calls++) call();
 
     ortshard_log_set_callback(ORTSHARD_LOG_ERROR, NULL, NULL);
     FREE(generation, generations);
+    FREE(chat_parser, parsers);
     FREE(text_stream, streams);
     FREE(tokenizer, tokenizers);
     FREE(sampler, samplers);

@@ -266,6 +266,9 @@ def calls():
     chance = random.Random(7)
     for i in range(24):
         seed("calls", f"random_{i:02}", bytes(chance.choice([chance.randrange(256), chance.randrange(8)]) for _ in range(40 + 30 * i)))
+    for i in range(8):
+        chats = [bytes([21, 0]) + chance.randbytes(10) for _ in range(40)]
+        seed("calls", f"chat_{i:02}", b"".join(chats))
 
 
 for make in [configs, words, safetensors, index, states, frames, stop_strings, tokenizers, templates, chats, answers, calls]:
