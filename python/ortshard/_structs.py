@@ -42,6 +42,8 @@ def json_text(value: Any, name: str) -> bytes:
     """The JSON of lists and mappings; a str is JSON already."""
     if isinstance(value, (str, os.PathLike)):
         return utf8(value, name)
+    if not isinstance(value, (Mapping, Sequence)):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return utf8(json.dumps(value, ensure_ascii=False), name)
 
 
@@ -64,7 +66,7 @@ def enum_value(value: Any, enum: type[IntEnum], name: str) -> int:
             return int(enum[value.upper()])
         except KeyError:
             raise errors.InvalidArgument(f"{name} is {value!r}, not one of {', '.join(m.name.lower() for m in enum)}") from None
-    return int(operator.index(value))
+    return number(value, "int32_t", name)
 
 
 def number(value: Any, kind: str, name: str) -> int:

@@ -60,8 +60,10 @@ def watched(tell: Callable[[Any], object], layout: type[ctypes.Structure]) -> It
         _count += 1
     try:
         yield _ONE_POINTER(generator.send)
-    except errors.Cancelled:
-        if not raised and not (_exiting and _is_daemon()):
+    except errors.Error as error:
+        if raised:
+            raise raised[0] from error
+        if not (_exiting and _is_daemon()):
             raise
     finally:
         with _running:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from ctypes import byref, c_int32, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ._abi import Finish, Step
 from ._library import Handle, error_of, lib, raw
 from ._structs import bytes_of, fill, ids_array, number, read, utf8
 from .batch import finish_batch
+from .callbacks import Fetcher
 from .runtime import ensure_runtime
 from .shards import Request
 from .text import Tokenizer
@@ -71,9 +73,17 @@ class Generation(Handle):
         `engine={...}` and `request={...}` take options of those; with `published_sampling=True` tokens are chosen as the publisher wants.
         """
         ensure_runtime()
-        pointer, struct = c_void_p(), fill("ortshard_generation_options", options)
-        lib.ortshard_generation_open(utf8(model, "model"), byref(struct), byref(pointer))
-        return cls._of(pointer.value)
+        pointer, given, fetchers = c_void_p(), dict(options), []
+        engine = options.get("engine")
+        if engine and engine.get("fetch"):
+            fetchers.append(Fetcher(engine["fetch"]))  # type: ignore[arg-type]
+            given["engine"] = {**engine, "fetch": fetchers[0].callback}
+        struct = fill("ortshard_generation_options", given)
+        with fetchers[0].raising() if fetchers else nullcontext():
+            lib.ortshard_generation_open(utf8(model, "model"), byref(struct), byref(pointer))
+        generation = cls._of(pointer.value)
+        generation._fetchers = fetchers
+        return generation
 
     def append(self, prompt: Prompt, add_special: bool = True) -> None:
         """Adds a text or token ids to the prompt: before the first step, or after the text has ended."""

@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from conftest import MODELS, STORIES
@@ -79,6 +80,16 @@ def test_open_needs_nothing_else():
     with ortshard.Generation.open(STORIES, published_sampling=True, max_new_tokens=3) as generation:
         generation.append("A")
         assert generation.read()
+    here = {"fetch": lambda model, revision, file: Path(STORIES, file).resolve(strict=True)}
+    with ortshard.Generation.open("my/stories", engine=here, max_new_tokens=3) as generation:
+        generation.append("A")
+        assert generation.read()
+
+    def broken(model, revision, file):
+        raise RuntimeError("the disk is on fire")
+
+    with pytest.raises(RuntimeError, match="on fire"):
+        ortshard.Generation.open("my/stories", engine={"fetch": broken})
     with pytest.raises(TypeError, match="no option 'capacty'; did you mean 'capacity'"):
         ortshard.Generation.open(STORIES, request={"capacty": 1})
 

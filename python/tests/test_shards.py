@@ -303,6 +303,8 @@ def test_a_request_is_cancelled_from_another_thread(stories):
         (lambda s: ortshard.Sampler(temperature=-1), ortshard.InvalidArgument, "temperature"),
         (lambda s: ortshard.Sampler(biases=[([], 1.0)]), ortshard.InvalidArgument, "bias"),
         (lambda s: ortshard.Engine(device="gpu"), ortshard.InvalidArgument, "auto, cpu, cuda, coreml"),
+        (lambda s: ortshard.Engine(device=2**32 + 1), ortshard.OutOfRange, "device is 4294967297"),
+        (lambda s: ortshard.Engine(cache_dir=5), TypeError, "cache_dir must be a str"),
         (lambda s: ortshard.Engine(device="cuda", require_device=True), ortshard.DeviceUnavailable, ""),
         (lambda s: ortshard.model_info("a\0b"), ortshard.InvalidArgument, "NUL"),
         (lambda s: ortshard.chain_infer([], [1]), ortshard.InvalidArgument, ""),
