@@ -16,6 +16,7 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
+NAME = {"darwin": "libortshard.dylib", "win32": "ortshard.dll"}.get(sys.platform, "libortshard.so")
 sys.path.insert(0, str(HERE))
 from generate_abi import generate
 
@@ -25,8 +26,7 @@ def library() -> Path:
     if os.environ.get("ORTSHARD_LIBRARY"):
         return Path(os.environ["ORTSHARD_LIBRARY"])
     subprocess.run([os.environ.get("CARGO", "cargo"), "build", "--release", "--locked"], cwd=TOP, check=True)
-    name = {"darwin": "libortshard.dylib", "win32": "ortshard.dll"}.get(sys.platform, "libortshard.so")
-    return Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target")) / "release" / name
+    return Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target")) / "release" / NAME
 
 
 def version() -> str:
@@ -49,9 +49,8 @@ class Build(build_py):
         super().run()
         package = HERE / "ortshard" if self.editable_mode else Path(self.build_lib) / "ortshard"
         (package / "_abi.py").write_text(generate(TOP / "include"), "utf-8")
-        built = library()
-        placed = package / built.name
-        shutil.copyfile(built, placed)
+        placed = package / NAME
+        shutil.copyfile(library(), placed)
         if sys.platform == "linux" and shutil.which("strip"):
             subprocess.run(["strip", "--strip-unneeded", placed], check=True)
         for licence in TOP.glob("LICENSE*"):
