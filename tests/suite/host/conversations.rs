@@ -1,12 +1,14 @@
 //! A conversation with `generate --chat`: each answer is what a new run over all of it gives, though only what is new is run.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use super::generate::{Generate, ids, interrupt};
+use super::generate::{Generate, INTERRUPTED, ids, interrupt};
 use crate::c;
-use crate::common::skipped;
+use crate::common::{process, skipped};
 use ortshard::Tokenizer;
 use serde_json::Value;
 
@@ -41,7 +43,7 @@ struct Conversation {
 impl Conversation {
     fn begin(model: &Path, arguments: &[&str]) -> Self {
         let mut command = Generate::get().command(&["--chat", "--model", model.to_str().unwrap()]);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap();
         let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, to, from }
@@ -65,11 +67,12 @@ impl Conversation {
 
     /// Exit status, and what stdout and stderr still had.
     fn end(self) -> (i32, String, String) {
-        let Self { child, to, mut from } = self;
+        let Self { mut child, to, from } = self;
         drop(to);
-        let mut rest = String::new();
-        from.read_to_string(&mut rest).unwrap();
-        let output = child.wait_with_output().unwrap();
+        let mut rest = String::from_utf8(from.buffer().to_vec()).unwrap();
+        child.stdout = Some(from.into_inner());
+        let output = process::end(child, INTERRUPTED).unwrap();
+        rest += &String::from_utf8(output.stdout).unwrap();
         (output.status.code().unwrap(), rest, String::from_utf8(output.stderr).unwrap())
     }
 }
@@ -83,7 +86,10 @@ fn fresh(model: &Path, answer: &Value, arguments: &[&str]) -> Vec<i64> {
 
 /// What the template makes of messages.
 fn prompt(model: &Path, messages: &[(&str, &str)]) -> Vec<i64> {
-    let lines: String = messages.iter().map(|(role, content)| format!("{role}: {content}\n")).collect();
+    let mut lines = String::new();
+    for (role, content) in messages {
+        writeln!(lines, "{role}: {content}").unwrap();
+    }
     let ids = Tokenizer::open(model).unwrap().encode(&format!("<s>{lines}assistant:"), false).unwrap();
     ids.into_iter().map(i64::from).collect()
 }

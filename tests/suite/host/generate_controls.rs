@@ -1,11 +1,12 @@
 //! Every control of `generate` reaches the library, and whatever is wrong on its command line is refused by name.
 
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 
-use super::generate::{Generate, ids};
+use super::generate::{Generate, INTERRUPTED, ids};
 use crate::c;
-use crate::common::Model;
+use crate::common::{Model, process};
 use ortshard::{Bias, Finish, Generation, GenerationOptions, Request, RequestOptions, SamplerOptions};
 use serde_json::Value;
 
@@ -80,7 +81,7 @@ fn every_control_is_the_librarys() {
         (
             vec!["--eos", &end, "--min-tokens", "10"],
             Box::new(|o: &mut GenerationOptions| {
-                (o.sampling.eos, o.sampling.min_new_tokens) = (vec![end.parse().unwrap()], 10)
+                (o.sampling.eos, o.sampling.min_new_tokens) = (vec![end.parse().unwrap()], 10);
             }),
         ),
         (
@@ -156,9 +157,10 @@ fn the_standard_input_is_a_prompt() {
 /// Exit status, stdout, and stderr without figures.
 fn with_input(generate: &Generate, arguments: &[&str], input: &[u8]) -> (i32, String, String) {
     let mut command = generate.command(arguments);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = process::end(child, INTERRUPTED).unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let told: String = text(output.stderr).lines().filter(|line| !line.starts_with("load ")).collect();
     (output.status.code().unwrap(), text(output.stdout), told)
@@ -237,7 +239,9 @@ fn each_option_refuses_what_it_cannot_be_by_name() {
         ("--seed", &["18446744073709551616", "-1"]),
         ("--max-tokens", &["2147483648"]),
     ] {
-        values.iter().for_each(|value| refused(&[name, value], name));
+        for value in values {
+            refused(&[name, value], name);
+        }
     }
     refused(&["--wrong"], "--wrong");
     // What contradicts itself: the library's words have the names of the controls.
