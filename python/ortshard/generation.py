@@ -118,8 +118,10 @@ class Generation(Handle):
 
     def steps(self) -> Iterator[Step]:
         """Steps until the text ends; the last one says why. Ctrl-C stops between two tokens, and within a long prompt."""
-        while self._finish is None and self.prefill() > 1:
-            pass
+        before, left = -1, 0
+        # One that was cancelled goes on no more, and the next step says so.
+        while self._finish is None and left != before:
+            before, left = left, self.prefill()
         while self._finish is None:
             yield self.step()
 

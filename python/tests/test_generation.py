@@ -117,6 +117,10 @@ def test_it_is_cancelled_from_another_thread(stories):
             thread.start()
             thread.join()
     assert generation.finish == ortshard.Finish.CANCELLED and len(seen) == 3
+    # Before its long prompt has been run.
+    generation = stories.generate([5] * 400)
+    generation.cancel()
+    assert list(generation) == [] and generation.finish == ortshard.Finish.CANCELLED
 
 
 def test_a_callback_stops_it_and_what_it_raises_is_not_lost(stories):
