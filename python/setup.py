@@ -16,6 +16,7 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
+CARGO = os.environ.get("CARGO", "cargo")
 NAME = {"darwin": "libortshard.dylib", "win32": "ortshard.dll"}.get(sys.platform, "libortshard.so")
 sys.path.insert(0, str(HERE))
 from generate_abi import generate
@@ -25,7 +26,7 @@ def library() -> Path:
     """The one that ORTSHARD_LIBRARY names, or cargo's, which is built here."""
     if os.environ.get("ORTSHARD_LIBRARY"):
         return Path(os.environ["ORTSHARD_LIBRARY"])
-    subprocess.run([os.environ.get("CARGO", "cargo"), "build", "--release", "--locked"], cwd=TOP, check=True)
+    subprocess.run([CARGO, "build", "--release", "--locked"], cwd=TOP, check=True)
     return Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target")) / "release" / NAME
 
 
@@ -55,6 +56,10 @@ class Build(build_py):
             subprocess.run(["strip", "--strip-unneeded", placed], check=True)
         for licence in TOP.glob("LICENSE*"):
             shutil.copyfile(licence, package / licence.name)
+        # Those of all that is linked into the library, where they can be collected.
+        script = TOP / "tools/install/licences.py"
+        if script.exists() and shutil.which(CARGO):
+            subprocess.run([sys.executable, script, "--out", package / "THIRD-PARTY.txt"], cwd=TOP, check=True)
 
 
 class Wheel(bdist_wheel):
