@@ -1,10 +1,11 @@
 """Measure what a long context takes of memory, beside llama.cpp: same model, same tokens.
 
-    python3 tools/bench/bench_memory.py --shape lfm2-1.2b [--layers N] [--context 32768]
+    python3 tools/bench/bench_memory.py --shape lfm2-1.2b [--layers N] [--run 8192] [--context 32768]
 
-Needs what bench_peers.py needs, and makes the same models. A process opens the model for so many tokens, runs a prompt
+Needs what bench_peers.py needs, and makes the same models. A process opens the model for the tokens to be run, runs a prompt
 that fills them and a few steps, and tells what memory it has of its own: pages of mapped files, which the system may take
-back, do not count. Another process does so with a short prompt; the difference is what the context takes.
+back, do not count. Another process does so with a short prompt; the difference is what a token takes, and so many times that
+is what a context takes: layers without a window, which is all that these shapes have, keep as much of every token.
 """
 
 import argparse
@@ -33,7 +34,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="the folder, written if missing; target/models/SHAPE unless given")
     parser.add_argument("--library", type=Path, default=Path("target/release/libortshard.so"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--context", type=int, default=32768, help="tokens")
+    parser.add_argument("--run", type=int, default=8192, help="tokens that are run")
+    parser.add_argument("--context", type=int, default=32768, help="tokens that the table is about")
     return parser.parse_args()
 
 
@@ -74,11 +76,12 @@ def main() -> None:
     peers = setup.prepare(options.cache, options.model, options.shape, options.layers, os.cpu_count())
     found = []
     for engine in rows(options, peers):
-        short, whole = (held(engine, options, peers.python, tokens) for tokens in (SHORT, options.context))
-        per_token = (whole - short) / (options.context - SHORT)
-        found.append([engine.name, f"{whole / 1e6:.0f}", f"{(whole - short) / 1e6:.0f}", f"{per_token:.0f}"])
-        print(f"  {engine.name}: {whole / 1e6:.0f} MB, {per_token:.0f} bytes a token", flush=True)
-    header = ["", f"own memory at {options.context:,} tokens, MB", f"more than at {SHORT}, MB", "bytes a token"]
+        short, whole = (held(engine, options, peers.python, tokens) for tokens in (SHORT, options.run))
+        per_token = (whole - short) / (options.run - SHORT)
+        context = per_token * (options.context - SHORT)
+        found.append([engine.name, f"{short / 1e6:.0f}", f"{per_token:.0f}", f"{context / 1e6:.0f}", f"{(short + context) / 1e6:.0f}"])
+        print(f"  {engine.name}: {short / 1e6:.0f} MB, and {per_token:.0f} bytes a token", flush=True)
+    header = ["", f"own memory at {SHORT} tokens, MB", "bytes a token", f"{options.context:,} tokens, MB", "together, MB"]
     print(f"\n{table(header, found)}")
 
 
