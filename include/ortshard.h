@@ -2972,9 +2972,10 @@ typedef struct ortshard_runtime_options {
     /** sizeof(ortshard_runtime_options). */
     size_t struct_size;
     /**
-     * The library file. NULL: the first of the environment's ORTSHARD_ONNXRUNTIME and ORT_DYLIB_PATH, a file beside
-     * this library or the program, and what the system's loader finds. A file that is named but cannot be used is an
-     * error; the search does not go on.
+     * The library file, or a folder that holds it, as Python's and Node's packages do (onnxruntime/capi). NULL: the
+     * first of the environment's ORTSHARD_ONNXRUNTIME and ORT_DYLIB_PATH, a file beside this library or the program,
+     * and what the system's loader finds. Names with a version (libonnxruntime.so.1.31.1) count, too: the newest. What
+     * is named but cannot be used is an error; the search does not go on.
      */
     const char *library;
     /**

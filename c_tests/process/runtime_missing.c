@@ -28,11 +28,21 @@ int main(void)
     CHECK(mkfifo(fifo, 0600) == 0);
     FAILS(ONNXRUNTIME_NOT_FOUND, "no regular file", load(fifo));
     FAILS(ONNXRUNTIME_NOT_FOUND, "no regular file", load("/dev/null"));
-    FAILS(ONNXRUNTIME_NOT_FOUND, "no regular file", load(setting("TEST_FOLDER")));
+    FAILS(ONNXRUNTIME_NOT_FOUND, "holds no libonnxruntime", load(setting("TEST_FOLDER")));
     FAILS(ONNXRUNTIME_NOT_FOUND, "no-such-onnxruntime.so", load("no-such-onnxruntime.so")); /* looked for by the system */
     FAILS(INVALID_STATE, "no ONNX Runtime", ortshard_runtime_get_info(&runtime));
 
-    OK(load(setting("ORTSHARD_ONNXRUNTIME")));
+    /* A folder like that of Python's package, and a file in it that is none. */
+    const char *folder = join(setting("TEST_FOLDER"), "capi");
+    const char *older = join(folder, "libonnxruntime.so.1.22.0"), *newer = join(folder, "libonnxruntime.so.1.31.1");
+    (void)mkdir(folder, 0700);
+    (void)unlink(older);
+    (void)unlink(newer);
+    CHECK(symlink(join(setting("TEST_ROOT"), "Cargo.toml"), older) == 0);
+    FAILS(ONNXRUNTIME_NOT_FOUND, "libonnxruntime.so.1.22.0", load(folder));
+    CHECK(symlink(setting("ORTSHARD_ONNXRUNTIME"), newer) == 0);
+    OK(load(folder));
+    OK(load(folder));
     OK(ortshard_runtime_get_info(&runtime));
     CHECK(strncmp(runtime.version, "1.", 2) == 0 && strstr(runtime.path, "onnxruntime") != NULL);
     CHECK(runtime.threads == 2);

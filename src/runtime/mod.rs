@@ -43,7 +43,7 @@ use crate::error::{Result, bail, err};
 /// How to load and start ONNX Runtime. The first load in a process decides for all.
 #[derive(Debug, Clone, Default)]
 pub struct RuntimeOptions {
-    /// The library file. `None`: search (see [`Runtime::load`]).
+    /// The library file, or a folder that holds it. `None`: search (see [`Runtime::load`]).
     pub library: Option<PathBuf>,
     /// Threads that one run may use. 0: as many as `ORTSHARD_THREADS` says, else as the process has processors.
     pub threads: usize,
@@ -77,8 +77,8 @@ impl Runtime {
     /// Loads ONNX Runtime, or returns the one this process has.
     ///
     /// The library is the first of: `options.library`; `ORTSHARD_ONNXRUNTIME`; `ORT_DYLIB_PATH`; a file beside the
-    /// library or program that contains this code; the system loader's. A file that is named but unusable is an error,
-    /// not a reason to search on.
+    /// library or program that contains this code; the system loader's. What is named but unusable is an error, not a
+    /// reason to search on. In a folder, files with a version in their names count, too: the newest of them.
     ///
     /// # Errors
     /// [`RuntimeNotFound`](crate::ErrorKind::RuntimeNotFound) with every place tried;
@@ -175,6 +175,7 @@ impl Runtime {
     fn check_same(&self, options: &RuntimeOptions) -> Result<()> {
         if let Some(wanted) = &options.library
             && !same_file(wanted, &self.path)
+            && !library::inside(wanted).iter().any(|file| same_file(file, &self.path))
         {
             bail!(
                 InvalidState,

@@ -21,9 +21,10 @@ use crate::{Runtime, RuntimeOptions};
 pub struct ortshard_runtime_options {
     /// sizeof(ortshard_runtime_options).
     pub struct_size: usize,
-    /// The library file. NULL: the first of the environment's ORTSHARD_ONNXRUNTIME and ORT_DYLIB_PATH, a file beside
-    /// this library or the program, and what the system's loader finds. A file that is named but cannot be used is an
-    /// error; the search does not go on.
+    /// The library file, or a folder that holds it, as Python's and Node's packages do (onnxruntime/capi). NULL: the
+    /// first of the environment's ORTSHARD_ONNXRUNTIME and ORT_DYLIB_PATH, a file beside this library or the program,
+    /// and what the system's loader finds. Names with a version (libonnxruntime.so.1.31.1) count, too: the newest. What
+    /// is named but cannot be used is an error; the search does not go on.
     pub library: *const c_char,
     /// Threads that one run may use, the calling one included. 0: the environment's ORTSHARD_THREADS, else as many as
     /// the process may use processors.

@@ -1,6 +1,7 @@
 //! Finds, checks and loads libonnxruntime.
 #![allow(unsafe_code, reason = "a shared library is loaded and its entry point called")]
 
+use std::cmp::Reverse;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +13,17 @@ use crate::runtime::process::exit;
 /// The version of the C API that this library is built against: the oldest that it runs on, ONNX Runtime 1.22.
 const API: u32 = sys::ORT_API_VERSION;
 
+/// The library's file name, in front of and behind its version: `libonnxruntime.so`, and `.so.1.31.1` in packages of
+/// Python, Node and distributions.
 #[cfg(target_os = "macos")]
-const NAMES: &[&str] = &["libonnxruntime.dylib", "libonnxruntime.1.dylib"];
+const NAME: (&str, &str) = ("libonnxruntime", ".dylib");
 #[cfg(target_os = "windows")]
-const NAMES: &[&str] = &["onnxruntime.dll"];
+const NAME: (&str, &str) = ("onnxruntime", ".dll");
 #[cfg(not(any(target_os = "macos", target_os = "windows")))]
-const NAMES: &[&str] = &["libonnxruntime.so", "libonnxruntime.so.1"];
+const NAME: (&str, &str) = ("libonnxruntime.so", "");
+
+/// The system's loader cannot list what it has, so the names of these versions are tried there, too.
+const LATEST: u32 = 63;
 
 /// A loaded and checked library. It stays loaded until the process ends.
 pub(in crate::runtime) struct Library {
@@ -31,31 +37,85 @@ pub(in crate::runtime) struct Library {
 pub(in crate::runtime) fn load(explicit: Option<&Path>) -> Result<Library> {
     silence_telemetry();
     if let Some(path) = explicit {
-        return open(path).map_err(|why| err!(RuntimeNotFound, "ONNX Runtime: {why}"));
+        return open_named(path).map_err(|why| err!(RuntimeNotFound, "ONNX Runtime: {why}"));
     }
     for variable in ["ORTSHARD_ONNXRUNTIME", "ORT_DYLIB_PATH"] {
         if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
-            return open(Path::new(&path)).map_err(|why| err!(RuntimeNotFound, "ONNX Runtime: {variable}: {why}"));
+            return open_named(Path::new(&path))
+                .map_err(|why| err!(RuntimeNotFound, "ONNX Runtime: {variable}: {why}"));
         }
     }
-    let beside = own_folder();
-    let candidates = NAMES
-        .iter()
-        .filter_map(|name| beside.as_ref().map(|folder| folder.join(name)))
-        .chain(NAMES.iter().map(PathBuf::from));
-    let mut tried = Vec::new();
-    for path in candidates {
-        match open(&path) {
-            Ok(library) => return Ok(library),
-            Err(why) => tried.push(why),
+    let beside = own_folder().map_or_else(Vec::new, |folder| {
+        let found = inside(&folder);
+        if found.is_empty() { vec![folder.join(named(""))] } else { found }
+    });
+    let mut tried = match open_first(beside.into_iter().chain(["", ".1"].map(|version| named(version).into()))) {
+        Ok(library) => return Ok(library),
+        Err(why) => why,
+    };
+    // The newest first. Most of these names are no file, which the error need not tell of each.
+    for name in (API..=LATEST).rev().map(|minor| PathBuf::from(named(&format!(".1.{minor}")))) {
+        if let Ok(library) = load_file(&name) {
+            match accept(library, &name) {
+                Ok(library) => return Ok(library),
+                Err(why) => tried = format!("{tried}; {why}"),
+            }
         }
     }
     bail!(
         RuntimeNotFound,
         "no usable ONNX Runtime (1.{API} or newer) was found; pass a path, or set ORTSHARD_ONNXRUNTIME to the library \
-         file. Tried: {}",
-        tried.join("; ")
+         file or its folder. Tried: {tried}; `{}` and later",
+        named(&format!(".1.{API}"))
     )
+}
+
+/// Loads the library `path` or, where that is a folder, the first that can be used in it.
+fn open_named(path: &Path) -> std::result::Result<Library, String> {
+    if !path.is_dir() {
+        return open(path);
+    }
+    let found = inside(path);
+    if found.is_empty() {
+        return Err(format!("the folder `{}` holds no {}", path.display(), named("")));
+    }
+    open_first(found.into_iter())
+}
+
+/// Loads the first of `paths` that can be used. The error tells of all.
+fn open_first(paths: impl Iterator<Item = PathBuf>) -> std::result::Result<Library, String> {
+    let mut tried = Vec::new();
+    for path in paths {
+        match open(&path) {
+            Ok(library) => return Ok(library),
+            Err(why) => tried.push(why),
+        }
+    }
+    Err(tried.join("; "))
+}
+
+/// The name of the library's file of a version that begins with a dot, or of none.
+fn named(version: &str) -> String {
+    format!("{}{version}{}", NAME.0, NAME.1)
+}
+
+/// The version in a file's name, empty where there is none; `None` for the name of another file.
+fn version_in(name: &str) -> Option<Vec<u32>> {
+    let version = name.strip_prefix(NAME.0)?.strip_suffix(NAME.1)?;
+    if version.is_empty() {
+        return Some(Vec::new());
+    }
+    version.strip_prefix('.')?.split('.').map(|part| part.parse().ok()).collect()
+}
+
+/// The libraries in `folder`: those without a version or with the first number of one, which mean the one to use where
+/// there are several, then the newest first. None where it is no folder.
+pub(in crate::runtime) fn inside(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = folder.read_dir() else { return Vec::new() };
+    let mut found: Vec<(Vec<u32>, PathBuf)> =
+        entries.flatten().filter_map(|entry| Some((version_in(entry.file_name().to_str()?)?, entry.path()))).collect();
+    found.sort_by_cached_key(|(version, _)| (version.len().min(2), Reverse(version.clone())));
+    found.into_iter().map(|(_, path)| path).collect()
 }
 
 /// The official Linux builds from 1.30 on send usage data and write files at start-up unless this is set *before* the
@@ -72,6 +132,10 @@ fn silence_telemetry() {
 /// Loads `path` and checks that it is an ONNX Runtime of a supported version. The error is a clause for the caller's
 /// message.
 fn open(path: &Path) -> std::result::Result<Library, String> {
+    accept(load_file(path)?, path)
+}
+
+fn load_file(path: &Path) -> std::result::Result<libloading::Library, String> {
     let shown = path.display();
     // Opening a pipe would wait. A bare name is no file here: the system's loader looks for it.
     let is_bare = path.parent().is_some_and(|folder| folder.as_os_str().is_empty());
@@ -79,10 +143,16 @@ fn open(path: &Path) -> std::result::Result<Library, String> {
         return Err(format!("`{shown}` is no regular file"));
     }
     // SAFETY: loading runs the library's initialisers. The user chose the file, or the documented search did.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|e| {
+    unsafe { libloading::Library::new(path) }.map_err(|e| {
         let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         format!("`{shown}` cannot be loaded ({reason})")
-    })?;
+    })
+}
+
+/// Checks that `library`, loaded from `path`, is an ONNX Runtime of a supported version, and gives its API to the crate
+/// `ort`.
+fn accept(library: libloading::Library, path: &Path) -> std::result::Result<Library, String> {
+    let shown = path.display();
     // The library's static objects exist now, and will be destroyed after the handler that is registered here has
     // run.
     exit::register();
@@ -174,12 +244,34 @@ mod tests {
     }
 
     #[test]
+    fn names_of_files_tell_versions() {
+        assert_eq!(version_in(&named("")), Some(vec![]));
+        assert_eq!(version_in(&named(".1.31.1")), Some(vec![1, 31, 1]));
+        for other in ["libonnxruntime_providers_shared.so", &named(".1.x"), &named("-1"), "libonnx.so"] {
+            assert_eq!(version_in(other), None, "{other}");
+        }
+    }
+
+    /// The name without a version is what somebody has chosen, by a link or by removing the others.
+    #[test]
+    fn of_several_libraries_in_a_folder_the_chosen_one_comes_first_then_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let versions = [".1.9.0", ".1.31.1", ".1", ".1.22.0", "", ".1.31"];
+        for name in versions.iter().map(|version| named(version)).chain(["libother.so".to_owned()]) {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let order = ["", ".1", ".1.31.1", ".1.31", ".1.22.0", ".1.9.0"].map(|version| PathBuf::from(named(version)));
+        let found: Vec<PathBuf> = inside(folder.path()).iter().map(|path| path.file_name().unwrap().into()).collect();
+        assert_eq!(found, order);
+    }
+
+    #[test]
     fn unusable_files_are_named_with_the_reason() {
         let missing = open(Path::new("/nonexistent/libonnxruntime.so")).map(|l| l.path).unwrap_err();
         assert!(missing.contains("/nonexistent/libonnxruntime.so"), "{missing}");
         let text = open(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml").as_path()).map(|l| l.path);
         assert!(text.unwrap_err().contains("cannot be loaded"));
-        let folder = open(Path::new(env!("CARGO_MANIFEST_DIR"))).map(|l| l.path).unwrap_err();
-        assert!(folder.contains("no regular file"), "{folder}");
+        let folder = open_named(Path::new(env!("CARGO_MANIFEST_DIR"))).map(|l| l.path).unwrap_err();
+        assert!(folder.contains("holds no libonnxruntime"), "{folder}");
     }
 }
