@@ -12,6 +12,8 @@ use std::process::{Command, Output};
 use crate::common::{self, Model};
 
 const STRICT: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-O1"];
+const STRICT_CPP: &[&str] =
+    &["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror"];
 const C11: &[&str] = &["-std=c11", "-D_XOPEN_SOURCE=700"];
 const THREADS: &str = "-fsanitize=thread";
 const SANITIZERS: &[&str] = &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
@@ -35,6 +37,7 @@ pub(crate) enum Build {
     Exits,
     Readme,
     Bindings,
+    Cpp,
 }
 
 /// A way to build, with a folder of its own so that tests can run side by side.
@@ -199,6 +202,28 @@ impl Setup {
         Program { name: "two_units".to_owned(), path }
     }
 
+    /// Compiles `c_tests/cpp/{name}.cc`, with sanitizers where there are any.
+    pub(crate) fn compile_cpp(&self, name: &str, flags: &[&str]) -> Program {
+        self.compile_cpp_file(name, &source(&format!("{name}.cc")), flags)
+    }
+
+    /// Compiles `examples/{name}.cpp`.
+    pub(crate) fn compile_cpp_example(&self, name: &str) -> Program {
+        self.compile_cpp_file(name, &root().join("examples").join(name).with_extension("cpp"), &[])
+    }
+
+    fn compile_cpp_file(&self, name: &str, source: &Path, flags: &[&str]) -> Program {
+        let path = self.folder.join(name);
+        let mut command = Command::new("c++");
+        command.args(["-std=c++17", "-g", "-O1"]).args(STRICT_CPP).args(flags).arg("-I").arg(root().join("include"));
+        if self.can_compile() {
+            command.args(SANITIZERS);
+        }
+        self.link(command.arg(source).arg("-o").arg(&path));
+        succeed(&mut command, name);
+        Program { name: name.to_owned(), path }
+    }
+
     /// Whether the compiler knows the flags of this build.
     pub(crate) fn can_compile(&self) -> bool {
         let (source, program) = (self.folder.join("probe.c"), self.folder.join("probe"));
@@ -286,6 +311,12 @@ impl Program {
 pub(crate) fn check_header(compiler: &mut Command, flags: &[&str]) {
     let header = root().join("include/ortshard.h");
     succeed(compiler.args(STRICT).args(flags).arg("-fsyntax-only").arg(header), "the header");
+}
+
+/// Compiles the C++ header as a program of its own.
+pub(crate) fn check_cpp_header(compiler: &mut Command) {
+    let header = root().join("include/ortshard.hpp");
+    succeed(compiler.args(STRICT_CPP).args(["-fsyntax-only", "-x", "c++"]).arg(header), "the C++ header");
 }
 
 pub(crate) fn compiler() -> Command {

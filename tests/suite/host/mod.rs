@@ -4,6 +4,7 @@ mod bindings;
 mod c_tests;
 mod conversations;
 mod corpus;
+mod cpp;
 mod generate;
 mod generate_controls;
 mod offline;

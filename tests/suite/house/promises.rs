@@ -86,13 +86,14 @@ fn suite() -> Vec<String> {
 }
 
 fn table() -> String {
-    let (suite, c) = (suite(), grouped("c_tests", ".c"));
+    let (suite, mut c) = (suite(), grouped("c_tests", ".c"));
+    c.extend(files("c_tests/cpp", ".cc"));
     let mut units = unit_tests("src");
     // Many need none: they test what the file beside them says. Others only help.
     units.retain(|path| promise(path).is_some() && read(path).contains("#[test]\n"));
     let mut table = String::new();
     rows(&mut table, "Through the Rust API (tests/suite)", "tests/suite/", &suite);
-    rows(&mut table, "Through the C interface (c_tests)", "c_tests/", &c);
+    rows(&mut table, "Through the C interface, and the C++ header on it (c_tests)", "c_tests/", &c);
     rows(&mut table, "Beside the code (src)", "src/", &units);
     table
 }
