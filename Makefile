@@ -21,6 +21,7 @@
 # make test-python     build the Python wheel, install it into a fresh environment and test it there
 # make wheel   the Python wheel as it is published, into target/wheels/ (on Linux linked by zig for glibc 2.28)
 # make install PREFIX=/usr/local
+# make freeze-abi    at a release: keep its header and C tests for all later versions (tests/abi)
 #
 # Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
 
@@ -41,7 +42,7 @@ DEVICE   ?= cpu
 GPU      ?= cuda
 
 .PHONY: all demo test test-gpu test-matrix threads chats fuzz bench bench-peers bench-gpu gpu-suite lint header models promises bindings runtime \
-	test-bindings test-node test-go test-python wheel onnxruntime-gpu numpy examples install clean FORCE
+	test-bindings test-node test-go test-python wheel onnxruntime-gpu numpy examples install freeze-abi clean FORCE
 
 all: examples
 
@@ -219,6 +220,9 @@ install: $(RELEASE)/libortshard.so
 	ln -sf libortshard.so.0 $(DESTDIR)$(PREFIX)/lib/libortshard.so
 	install -m 644 $(RELEASE)/libortshard.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 include/ortshard.h include/ortshard.json $(DESTDIR)$(PREFIX)/include/
+
+freeze-abi:
+	tools/install/freeze_abi.sh
 
 clean:
 	$(CARGO) clean

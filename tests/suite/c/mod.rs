@@ -38,6 +38,7 @@ pub(crate) enum Build {
     Readme,
     Bindings,
     Cpp,
+    Earlier,
 }
 
 /// A way to build, with a folder of its own so that tests can run side by side.
@@ -222,6 +223,35 @@ impl Setup {
         self.link(command.arg(source).arg("-o").arg(&path));
         succeed(&mut command, name);
         Program { name: name.to_owned(), path }
+    }
+
+    /// Compiles the programs of an earlier version, a folder of `tests/abi`, with its header.
+    pub(crate) fn compile_earlier(&self, version: &Path) -> Vec<Program> {
+        let (programs, include) = (version.join("programs"), version.join("include"));
+        let folder = self.folder.join(version.file_name().unwrap());
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut sources: Vec<PathBuf> =
+            std::fs::read_dir(programs).unwrap().map(|entry| entry.unwrap().path()).collect();
+        sources.retain(|path| path.extension() == Some(OsStr::new("c")));
+        sources.sort();
+        let compile = |source: &PathBuf| {
+            let name = source.file_stem().unwrap().to_str().unwrap().to_owned();
+            let path = folder.join(&name);
+            let mut command = compiler();
+            command
+                .args(C11)
+                .args(STRICT)
+                .arg("-DANY_MESSAGE")
+                .arg("-I")
+                .arg(&include)
+                .arg(source)
+                .arg("-o")
+                .arg(&path);
+            self.link(&mut command);
+            succeed(&mut command, &name);
+            Program { name, path }
+        };
+        sources.iter().map(compile).collect()
     }
 
     /// Whether the compiler knows the flags of this build.

@@ -1,5 +1,6 @@
 //! The house in order: sources, header and documents keep their rules.
 
+mod abi;
 mod header;
 mod layering;
 mod promises;
