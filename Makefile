@@ -17,10 +17,16 @@
 # make promises  regenerate the table of tests/README.md after a change to what a test promises
 # make bindings  tools of other languages on the header: cffi, ctypesgen, bindgen and, where it is installed, cgo (into target/)
 # make test-bindings   the packages of other languages: test-node (bindings/node) and test-go (bindings/go), in Node 20 and Go 1.23 or
-#              later, which pip brings into target/ where they are not installed, and test-python
+#              later, which pip brings into target/ where they are not installed, test-python, and
+#              test-install
 # make test-python     build the Python wheel, install it into a fresh environment and test it there
 # make wheel   the Python wheel as it is published, into target/wheels/ (on Linux linked by zig for glibc 2.28)
-# make install PREFIX=/usr/local
+# make install PREFIX=/usr/local     library, headers, pkg-config and CMake files, licences (Linux). DESTDIR as usual;
+#              LIB=lib/x86_64-linux-gnu: that folder instead of lib; ONNXRUNTIME=yes: with the pinned ONNX Runtime beside it, or
+#              the one whose file or folder it names. `make package`, and then `sudo make install-package` builds nothing as root
+# make uninstall PREFIX=/usr/local
+# make test-install  programs that are made and run from an installed library (needs what .ci/run needs; CMake, clang and abidiff
+#              where they are)
 # make freeze-abi    at a release: keep its header and C tests for all later versions (tests/abi)
 #
 # Set up means: fetch ONNX Runtime once (a pinned wheel, into target/), unless ORTSHARD_ONNXRUNTIME names a library.
@@ -30,6 +36,8 @@ PYTHON ?= python3
 CC     ?= cc
 CFLAGS ?= -O2
 PREFIX ?= /usr/local
+LIB    ?= lib
+ONNXRUNTIME ?= no
 VERSIONS ?= 1.22.1 1.24.1 1.27.0 1.30.0 1.31.1
 
 RUNTIME  := target/onnxruntime
@@ -42,7 +50,8 @@ DEVICE   ?= cpu
 GPU      ?= cuda
 
 .PHONY: all demo test test-gpu test-matrix threads chats fuzz bench bench-peers bench-gpu gpu-suite lint header models promises bindings runtime \
-	test-bindings test-node test-go test-python wheel onnxruntime-gpu numpy examples install freeze-abi clean FORCE
+	test-bindings test-node test-go test-python wheel onnxruntime-gpu numpy examples package install install-package uninstall \
+	test-install freeze-abi clean FORCE
 
 all: examples
 
@@ -55,8 +64,7 @@ onnxruntime-gpu:
 	@$(PYTHON) tools/setup/fetch_onnxruntime.py --gpu --out target/onnxruntime-gpu
 
 $(RELEASE)/libortshard.so: FORCE
-	$(CARGO) build --release --locked
-	@ln -sf libortshard.so $(RELEASE)/libortshard.so.0
+	@CARGO="$(CARGO)" tools/install/build.sh
 
 FORCE:
 
@@ -174,7 +182,7 @@ bindings: runtime
 		LIBCLANG_PATH="$$(echo $(BINDINGS)/lib/python3*/site-packages/clang/native)" \
 		$(CARGO) test --locked --test suite -- bindings:: --nocapture
 
-test-bindings: test-node test-go test-python
+test-bindings: test-node test-go test-python test-install
 
 # Runs $(2) with the toolchain of the language $(1), in its folder; where there is none, says why not.
 define in_language
@@ -214,12 +222,22 @@ else
 	$(WHEEL_TOOLS)/bin/pip wheel --quiet --no-build-isolation --no-deps -w $(WHEELS) ./python
 endif
 
-install: $(RELEASE)/libortshard.so
-	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
-	install -m 755 $(RELEASE)/libortshard.so $(DESTDIR)$(PREFIX)/lib/libortshard.so.0
-	ln -sf libortshard.so.0 $(DESTDIR)$(PREFIX)/lib/libortshard.so
-	install -m 644 $(RELEASE)/libortshard.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 include/ortshard.h include/ortshard.json $(DESTDIR)$(PREFIX)/include/
+PACKAGE := target/package
+
+package: $(RELEASE)/libortshard.so
+	CARGO="$(CARGO)" PYTHON=$(PYTHON) tools/install/package.sh $(PACKAGE) "$(LIB)" "$(ONNXRUNTIME)"
+
+install: package
+	@tools/install/install.sh $(PACKAGE) "$(DESTDIR)$(PREFIX)"
+
+install-package:
+	@tools/install/install.sh $(PACKAGE) "$(DESTDIR)$(PREFIX)"
+
+uninstall:
+	@tools/install/install.sh --remove "$(DESTDIR)$(PREFIX)"
+
+test-install: runtime package
+	PYTHON=$(PYTHON) tests/install/run.sh $(PACKAGE) "$${ORTSHARD_ONNXRUNTIME:-$(RUNTIME)/libonnxruntime.so}"
 
 freeze-abi:
 	tools/install/freeze_abi.sh

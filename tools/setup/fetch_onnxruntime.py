@@ -5,6 +5,10 @@ to use instead; then nothing is fetched. Needs nothing but Python 3 with pip.
 
     python3 tools/setup/fetch_onnxruntime.py [--version 1.31.1] [--out target/onnxruntime]
     python3 tools/setup/fetch_onnxruntime.py --gpu [--out target/onnxruntime-gpu]
+    python3 tools/setup/fetch_onnxruntime.py --licences --out target/onnxruntime-licensed
+
+With --licences the texts that go with the library when it is passed on are unpacked, too, and ORTSHARD_ONNXRUNTIME is
+not looked at.
 
 With --gpu it is the library of the `onnxruntime-gpu` wheel with its CUDA provider, and beside it CUDA's libraries, which
 the provider is linked with: 0.8 GB to download, 1.2 GB unpacked. Nothing of the system is needed then but NVIDIA's driver.
@@ -19,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Each release ships one library per platform, whatever Python its wheel is for; cp312 wheels exist for all of these.
@@ -36,6 +40,8 @@ SHA256 = {
     ("1.31.1", MAC_ARM): "96dd2564b10ea7153ad9c207e7cd8e5917cb3ba521e0e0a62ac03486fdc8d56c",
 }
 DEFAULT = "1.31.1"
+# Beside the library's folder in the wheel.
+LICENCES = ("LICENSE", "ThirdPartyNotices.txt")
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def unpack(file: Path, libraries: tuple[str, ...], out: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         for member in archive.namelist():
             name = Path(member).name
-            if not name.startswith(libraries) or Path(member).parent.name not in ("capi", "lib"):
+            if not name.startswith(libraries) or Path(member).parent.name not in ("capi", "lib", "onnxruntime"):
                 continue
             if name.startswith("libonnxruntime."):
                 name = "libonnxruntime.dylib" if name.endswith(".dylib") else "libonnxruntime.so"
@@ -157,10 +163,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", default=DEFAULT)
     parser.add_argument("--gpu", action="store_true", help="with CUDA and its libraries")
+    parser.add_argument("--licences", action="store_true", help="with the texts of its licences")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.gpu:
         return fetch_gpu(options.out or Path("target/onnxruntime-gpu"))
+    if options.licences:
+        wheel = processor_wheel(options.version)
+        wheel = replace(wheel, libraries=(*wheel.libraries, *LICENCES))
+        return fetch(wheel, tags(), (options.out or Path("target/onnxruntime-licensed")) / "version")
     if os.environ.get("ORTSHARD_ONNXRUNTIME"):
         print(f"using ONNX Runtime from ORTSHARD_ONNXRUNTIME={os.environ['ORTSHARD_ONNXRUNTIME']}")
         return None
