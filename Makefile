@@ -130,7 +130,7 @@ chats:
 	$(PYTHON) tools/goldens/chat_templates.py
 	$(CARGO) test --locked --test suite -- published_chats:: --nocapture
 
-# The seconds that each of twelve targets gets.
+# The seconds that each of fourteen targets gets.
 FUZZ_SECONDS ?= 7
 
 fuzz: runtime

@@ -43,10 +43,12 @@ const FILES: &[&str] = &[
     "text/text_stream",
     "text/chat",
     "text/chat_parser",
+    "text/constraint",
     "generation/options",
     "generation/lifecycle",
     "generation/generated",
     "generation/step",
+    "generation/state",
     // Several requests in a call.
     "run/chain",
     "run/batch",

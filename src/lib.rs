@@ -15,6 +15,7 @@ pub mod engine;
 mod error;
 mod ffi;
 mod generation;
+mod grammar;
 mod graph;
 mod json;
 mod kept;
@@ -50,6 +51,7 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use generation::{Finish, Generated, Generation, GenerationCancel, GenerationOptions, StopStrings, step_batch};
+pub use grammar::{Grammar, GrammarConstraint};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use sampler::{Bias, Constraint, Sampler, SamplerOptions};
 pub use source::{Fetch, NetworkOptions, SourceOptions};

@@ -78,6 +78,12 @@ static struct {
     ortshard_status (*ortshard_chat_parser_finish)(ortshard_chat_parser * parser);
     ortshard_status (*ortshard_chat_parser_next)(ortshard_chat_parser * parser, ortshard_chat_event * event);
     ortshard_status (*ortshard_chat_parser_message)(ortshard_chat_parser * parser, char * buffer, size_t capacity, size_t * needed);
+    ortshard_status (*ortshard_constraint_create)(const ortshard_tokenizer * tokenizer, int32_t grammar_kind, const char * grammar, const int64_t * eos, size_t eos_count, ortshard_constraint ** constraint);
+    void (*ortshard_constraint_free)(ortshard_constraint * constraint);
+    ortshard_status (*ortshard_constraint_clone)(const ortshard_constraint * constraint, ortshard_constraint ** clone);
+    ortshard_status (*ortshard_constraint_mask)(ortshard_constraint * constraint, float * logits, size_t count);
+    ortshard_status (*ortshard_constraint_advance)(ortshard_constraint * constraint, int64_t id);
+    ortshard_status (*ortshard_constraint_known_ids)(ortshard_constraint * constraint, int64_t * ids, size_t capacity, size_t * needed);
     ortshard_status (*ortshard_generation_options_init)(ortshard_generation_options * options, size_t struct_size);
     ortshard_status (*ortshard_generation_create)(ortshard_request *const * requests, size_t count, const ortshard_tokenizer * tokenizer, const ortshard_generation_options * options, ortshard_generation ** generation);
     ortshard_status (*ortshard_generation_open)(const char * model, const ortshard_generation_options * options, ortshard_generation ** generation);
@@ -91,6 +97,9 @@ static struct {
     ortshard_status (*ortshard_generation_step)(ortshard_generation * generation, ortshard_step * step);
     ortshard_status (*ortshard_generation_step_batch)(ortshard_generation *const * generations, size_t count, ortshard_step * steps, ortshard_status * statuses);
     ortshard_status (*ortshard_generation_run)(ortshard_generation * generation, ortshard_step_callback callback, void * user_data, int32_t * finish);
+    ortshard_status (*ortshard_generation_fork)(ortshard_generation * generation, ortshard_generation ** fork);
+    ortshard_status (*ortshard_generation_export_state)(ortshard_generation * generation, void * buffer, size_t capacity, size_t * needed);
+    ortshard_status (*ortshard_generation_import_state)(ortshard_generation * generation, const void * state, size_t size);
     ortshard_status (*ortshard_chain_infer)(ortshard_request *const * requests, size_t count, const ortshard_tensor * input, int32_t logits, ortshard_tensor * output);
     ortshard_status (*ortshard_chain_sample)(ortshard_request *const * requests, size_t count, const ortshard_tensor * input, ortshard_sampler * sampler, int64_t * id);
     ortshard_status (*ortshard_batch_infer)(ortshard_request *const * requests, const ortshard_tensor * inputs, const int32_t * logits, size_t count, ortshard_tensor * outputs, ortshard_status * statuses);
@@ -214,6 +223,12 @@ char *ortshard_go_load(const char *path)
         "ortshard_chat_parser_finish",
         "ortshard_chat_parser_next",
         "ortshard_chat_parser_message",
+        "ortshard_constraint_create",
+        "ortshard_constraint_free",
+        "ortshard_constraint_clone",
+        "ortshard_constraint_mask",
+        "ortshard_constraint_advance",
+        "ortshard_constraint_known_ids",
         "ortshard_generation_options_init",
         "ortshard_generation_create",
         "ortshard_generation_open",
@@ -227,6 +242,9 @@ char *ortshard_go_load(const char *path)
         "ortshard_generation_step",
         "ortshard_generation_step_batch",
         "ortshard_generation_run",
+        "ortshard_generation_fork",
+        "ortshard_generation_export_state",
+        "ortshard_generation_import_state",
         "ortshard_chain_infer",
         "ortshard_chain_sample",
         "ortshard_batch_infer",
@@ -702,6 +720,36 @@ ortshard_status ortshard_go_chat_parser_message(ortshard_go_failure *go_failure,
     return told(go_failure, library.ortshard_chat_parser_message(parser, buffer, capacity, needed));
 }
 
+ortshard_status ortshard_go_constraint_create(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int32_t grammar_kind, const char * grammar, const int64_t * eos, size_t eos_count, ortshard_constraint ** constraint)
+{
+    return told(go_failure, library.ortshard_constraint_create(tokenizer, grammar_kind, grammar, eos, eos_count, constraint));
+}
+
+void ortshard_go_constraint_free(ortshard_constraint * constraint)
+{
+    library.ortshard_constraint_free(constraint);
+}
+
+ortshard_status ortshard_go_constraint_clone(ortshard_go_failure *go_failure, const ortshard_constraint * constraint, ortshard_constraint ** clone)
+{
+    return told(go_failure, library.ortshard_constraint_clone(constraint, clone));
+}
+
+ortshard_status ortshard_go_constraint_mask(ortshard_go_failure *go_failure, ortshard_constraint * constraint, float * logits, size_t count)
+{
+    return told(go_failure, library.ortshard_constraint_mask(constraint, logits, count));
+}
+
+ortshard_status ortshard_go_constraint_advance(ortshard_go_failure *go_failure, ortshard_constraint * constraint, int64_t id)
+{
+    return told(go_failure, library.ortshard_constraint_advance(constraint, id));
+}
+
+ortshard_status ortshard_go_constraint_known_ids(ortshard_go_failure *go_failure, ortshard_constraint * constraint, int64_t * ids, size_t capacity, size_t * needed)
+{
+    return told(go_failure, library.ortshard_constraint_known_ids(constraint, ids, capacity, needed));
+}
+
 ortshard_status ortshard_go_generation_options_init(ortshard_go_failure *go_failure, ortshard_generation_options * options, size_t struct_size)
 {
     return told(go_failure, library.ortshard_generation_options_init(options, struct_size));
@@ -765,6 +813,21 @@ ortshard_status ortshard_go_generation_step_batch(ortshard_go_failure *go_failur
 ortshard_status ortshard_go_generation_run(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_step_callback callback, void * user_data, int32_t * finish)
 {
     return told(go_failure, library.ortshard_generation_run(generation, callback, user_data, finish));
+}
+
+ortshard_status ortshard_go_generation_fork(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_generation ** fork)
+{
+    return told(go_failure, library.ortshard_generation_fork(generation, fork));
+}
+
+ortshard_status ortshard_go_generation_export_state(ortshard_go_failure *go_failure, ortshard_generation * generation, void * buffer, size_t capacity, size_t * needed)
+{
+    return told(go_failure, library.ortshard_generation_export_state(generation, buffer, capacity, needed));
+}
+
+ortshard_status ortshard_go_generation_import_state(ortshard_go_failure *go_failure, ortshard_generation * generation, const void * state, size_t size)
+{
+    return told(go_failure, library.ortshard_generation_import_state(generation, state, size));
 }
 
 ortshard_status ortshard_go_chain_infer(ortshard_go_failure *go_failure, ortshard_request *const * requests, size_t count, const ortshard_tensor * input, int32_t logits, ortshard_tensor * output)

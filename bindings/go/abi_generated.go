@@ -121,6 +121,16 @@ const (
 	ChatEventToolCall  ChatEventKind = 3
 )
 
+// Grammar is one of the constants below, or a later one.
+type Grammar int32
+
+const (
+	GrammarNone       Grammar = 0
+	GrammarJsonSchema Grammar = 1
+	GrammarRegex      Grammar = 2
+	GrammarLark       Grammar = 3
+)
+
 // Finish is one of the constants below, or a later one.
 type Finish int32
 
@@ -795,6 +805,17 @@ type GenerationOptions struct {
 	// For ortshard_generation_open(). Not 0: tokens are chosen as the model's generation_config.json says, also where
 	// it bans or biases tokens. `sampling` is NULL then.
 	PublishedSampling bool
+	// What the text after each prompt must match, in the language that `grammar_kind` names; NULL if there is none.
+	// See ortshard_constraint_create(). The text ends with one of `eos` exactly where the grammar may end. A stop
+	// string, a limit or cancelling cuts it all the same: only the finish ORTSHARD_FINISH_EOS says that it matches.
+	// Where the grammar has only one way on, its tokens come without a choice and without a run of their own.
+	//
+	// INVALID_ARGUMENT beside `ignore_eos`, and with `forced` tokens that the grammar does not allow. Where it and
+	// other controls (banned, biases, no_repeat_ngram, min_new_tokens) rule all tokens out, the step is
+	// INVALID_ARGUMENT.
+	Grammar string
+	// An ORTSHARD_GRAMMAR_* constant.
+	GrammarKind Grammar
 }
 
 func (o *GenerationOptions) put(a *arena, c *C.ortshard_generation_options) {
@@ -829,6 +850,10 @@ func (o *GenerationOptions) put(a *arena, c *C.ortshard_generation_options) {
 	if o.PublishedSampling {
 		c.published_sampling = 1
 	}
+	if o.Grammar != "" {
+		c.grammar = a.text(o.Grammar, "generation options: Grammar")
+	}
+	c.grammar_kind = C.int32_t(o.GrammarKind)
 }
 
 func (o *GenerationOptions) c(a *arena) *C.ortshard_generation_options {

@@ -15,6 +15,7 @@ typedef struct ortshard_tokenizer ortshard_tokenizer;
 typedef struct ortshard_text_stream ortshard_text_stream;
 typedef struct ortshard_chat_parser ortshard_chat_parser;
 typedef struct ortshard_generation ortshard_generation;
+typedef struct ortshard_constraint ortshard_constraint;
 typedef struct ortshard_oom ortshard_oom;
 typedef struct ortshard_engine_options ortshard_engine_options;
 typedef struct ortshard_shard_spec ortshard_shard_spec;
@@ -367,8 +368,11 @@ struct ortshard_generation_options {
     const ortshard_engine_options * engine;
     const ortshard_request_options * request;
     int32_t published_sampling;
+    const char * grammar;
+    const ortshard_constraint * constraint;
+    int32_t grammar_kind;
 };
-_Static_assert(sizeof(ortshard_generation_options) == 80, "ortshard_generation_options");
+_Static_assert(sizeof(ortshard_generation_options) == 104, "ortshard_generation_options");
 _Static_assert(offsetof(ortshard_generation_options, struct_size) == 0, "ortshard_generation_options.struct_size");
 _Static_assert(offsetof(ortshard_generation_options, sampling) == 8, "ortshard_generation_options.sampling");
 _Static_assert(offsetof(ortshard_generation_options, stop) == 16, "ortshard_generation_options.stop");
@@ -382,6 +386,9 @@ _Static_assert(offsetof(ortshard_generation_options, keep_logits) == 52, "ortsha
 _Static_assert(offsetof(ortshard_generation_options, engine) == 56, "ortshard_generation_options.engine");
 _Static_assert(offsetof(ortshard_generation_options, request) == 64, "ortshard_generation_options.request");
 _Static_assert(offsetof(ortshard_generation_options, published_sampling) == 72, "ortshard_generation_options.published_sampling");
+_Static_assert(offsetof(ortshard_generation_options, grammar) == 80, "ortshard_generation_options.grammar");
+_Static_assert(offsetof(ortshard_generation_options, constraint) == 88, "ortshard_generation_options.constraint");
+_Static_assert(offsetof(ortshard_generation_options, grammar_kind) == 96, "ortshard_generation_options.grammar_kind");
 
 struct ortshard_logprob {
     int64_t id;
@@ -658,6 +665,12 @@ ortshard_status ortshard_go_chat_parser_push(ortshard_go_failure *go_failure, or
 ortshard_status ortshard_go_chat_parser_finish(ortshard_go_failure *go_failure, ortshard_chat_parser * parser);
 ortshard_status ortshard_go_chat_parser_next(ortshard_go_failure *go_failure, ortshard_chat_parser * parser, ortshard_chat_event * event);
 ortshard_status ortshard_go_chat_parser_message(ortshard_go_failure *go_failure, ortshard_chat_parser * parser, char * buffer, size_t capacity, size_t * needed);
+ortshard_status ortshard_go_constraint_create(ortshard_go_failure *go_failure, const ortshard_tokenizer * tokenizer, int32_t grammar_kind, const char * grammar, const int64_t * eos, size_t eos_count, ortshard_constraint ** constraint);
+void ortshard_go_constraint_free(ortshard_constraint * constraint);
+ortshard_status ortshard_go_constraint_clone(ortshard_go_failure *go_failure, const ortshard_constraint * constraint, ortshard_constraint ** clone);
+ortshard_status ortshard_go_constraint_mask(ortshard_go_failure *go_failure, ortshard_constraint * constraint, float * logits, size_t count);
+ortshard_status ortshard_go_constraint_advance(ortshard_go_failure *go_failure, ortshard_constraint * constraint, int64_t id);
+ortshard_status ortshard_go_constraint_known_ids(ortshard_go_failure *go_failure, ortshard_constraint * constraint, int64_t * ids, size_t capacity, size_t * needed);
 ortshard_status ortshard_go_generation_options_init(ortshard_go_failure *go_failure, ortshard_generation_options * options, size_t struct_size);
 ortshard_status ortshard_go_generation_create(ortshard_go_failure *go_failure, ortshard_request *const * requests, size_t count, const ortshard_tokenizer * tokenizer, const ortshard_generation_options * options, ortshard_generation ** generation);
 ortshard_status ortshard_go_generation_open(ortshard_go_failure *go_failure, const char * model, const ortshard_generation_options * options, ortshard_generation ** generation);
@@ -671,6 +684,9 @@ ortshard_status ortshard_go_generation_prefill(ortshard_go_failure *go_failure, 
 ortshard_status ortshard_go_generation_step(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_step * step);
 ortshard_status ortshard_go_generation_step_batch(ortshard_go_failure *go_failure, ortshard_generation *const * generations, size_t count, ortshard_step * steps, ortshard_status * statuses);
 ortshard_status ortshard_go_generation_run(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_step_callback callback, void * user_data, int32_t * finish);
+ortshard_status ortshard_go_generation_fork(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_generation ** fork);
+ortshard_status ortshard_go_generation_export_state(ortshard_go_failure *go_failure, ortshard_generation * generation, void * buffer, size_t capacity, size_t * needed);
+ortshard_status ortshard_go_generation_import_state(ortshard_go_failure *go_failure, ortshard_generation * generation, const void * state, size_t size);
 ortshard_status ortshard_go_chain_infer(ortshard_go_failure *go_failure, ortshard_request *const * requests, size_t count, const ortshard_tensor * input, int32_t logits, ortshard_tensor * output);
 ortshard_status ortshard_go_chain_sample(ortshard_go_failure *go_failure, ortshard_request *const * requests, size_t count, const ortshard_tensor * input, ortshard_sampler * sampler, int64_t * id);
 ortshard_status ortshard_go_batch_infer(ortshard_go_failure *go_failure, ortshard_request *const * requests, const ortshard_tensor * inputs, const int32_t * logits, size_t count, ortshard_tensor * outputs, ortshard_status * statuses);

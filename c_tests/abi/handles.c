@@ -3,10 +3,10 @@
  * takes, so none can be left out. */
 #include "model.h"
 
-enum kind { ENGINE, SHARD, REQUEST, SAMPLER, TOKENIZER, STREAM, PARSER, GENERATION, KINDS };
+enum kind { ENGINE, SHARD, REQUEST, SAMPLER, TOKENIZER, STREAM, PARSER, GENERATION, CONSTRAINT, KINDS };
 
-static const char *const NAMES[KINDS] = {"engine",    "shard",       "request",     "sampler",
-                                         "tokenizer", "text stream", "chat parser", "generation"};
+static const char *const NAMES[KINDS] = {"engine",      "shard",       "request",    "sampler",   "tokenizer",
+                                         "text stream", "chat parser", "generation", "constraint"};
 
 static void *live[KINDS], *freed[KINDS], *bad;
 
@@ -62,7 +62,10 @@ static void make(void **handles)
     ortshard_generation *generation;
     OK(ortshard_generation_create(&pulled, 1, tokenizer, NULL, &generation));
     ortshard_request_free(pulled);
-    void *made[KINDS] = {engine, shard, request_on(shard), sampler, tokenizer, stream, parser, generation};
+    ortshard_constraint *constraint;
+    OK(ortshard_constraint_create(tokenizer, ORTSHARD_GRAMMAR_REGEX, "[a-z]*", NULL, 0, &constraint));
+    void *made[KINDS] = {engine, shard,  request_on(shard), sampler,   tokenizer,
+                         stream, parser, generation,        constraint};
     memcpy(handles, made, sizeof made);
 }
 
@@ -76,6 +79,7 @@ static void release(void **handles)
     ortshard_text_stream_free(handles[STREAM]);
     ortshard_chat_parser_free(handles[PARSER]);
     ortshard_generation_free(handles[GENERATION]);
+    ortshard_constraint_free(handles[CONSTRAINT]);
 }
 
 static void refuses(const struct call *call, void *handle, const char *words_of_it)

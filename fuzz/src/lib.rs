@@ -9,6 +9,8 @@ pub mod chat_json;
 pub mod chat_template;
 pub mod config;
 pub mod frame;
+pub mod generation;
+pub mod grammar;
 pub mod index;
 mod model;
 pub mod safetensors;

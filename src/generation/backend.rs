@@ -4,7 +4,7 @@ use std::borrow::BorrowMut;
 use std::sync::Arc;
 
 use crate::engine::{CancelHandle, Input, Logits, Request, check_chain, infer_chain, next_choice};
-use crate::error::{Result, bail};
+use crate::error::{Result, bail, err};
 use crate::sampler::Choose;
 
 /// A whole model with one text in progress: a request, requests on consecutive shards, or whatever does the same elsewhere.
@@ -36,6 +36,18 @@ pub(crate) trait Backend: Send {
 
     /// What stops a run from another thread.
     fn stopper(&self) -> Arc<dyn Stop>;
+
+    /// Another that goes on from here on its own.
+    fn fork(&self) -> Result<Box<dyn Backend>>;
+
+    /// Bytes that [`export`](Self::export) appends.
+    fn state_size(&self) -> Result<usize>;
+
+    /// Appends all that another of the same model needs to go on from here.
+    fn export(&self, to: &mut Vec<u8>) -> Result<()>;
+
+    /// Goes where the one was that exported `state`. If it is refused, nothing changes.
+    fn import(&mut self, state: &[u8]) -> Result<()>;
 
     /// The request, if it is only one: many of those on one shard run together.
     fn alone(&mut self) -> Option<&mut Request>;
@@ -134,10 +146,82 @@ impl<R: BorrowMut<Request> + Send> Backend for Local<R> {
         Arc::new(self.0.iter().map(|request| request.borrow().cancel_handle()).collect::<Vec<_>>())
     }
 
+    fn fork(&self) -> Result<Box<dyn Backend>> {
+        let forks = self.0.iter().map(|request| request.borrow().fork()).collect::<Result<_>>()?;
+        Ok(Box::new(Local::<Request>(forks)))
+    }
+
+    fn state_size(&self) -> Result<usize> {
+        self.0.iter().try_fold(0, |size, request| {
+            let request = request.borrow();
+            // Of size 0 is what cannot be exported, which the export explains.
+            let one = Some(request.state_size()).filter(|size| *size > 0);
+            Ok(size + LENGTH + one.map_or_else(|| request.export_state().map(|state| state.len()), Ok)?)
+        })
+    }
+
+    fn export(&self, to: &mut Vec<u8>) -> Result<()> {
+        self.0.iter().try_for_each(|request| {
+            to.extend_from_slice(&(request.borrow().state_size() as u64).to_le_bytes());
+            request.borrow().append_state(to)
+        })
+    }
+
+    fn import(&mut self, state: &[u8]) -> Result<()> {
+        let states = cut(state, self.0.len())?;
+        // If the state of a later request is refused, those before it go back.
+        let is_one = self.0.len() == 1;
+        let states_now = self.0.iter().filter(|_| !is_one).map(|request| request.borrow().export_state());
+        let before = states_now.collect::<Result<Vec<_>>>()?;
+        let take = |request: &mut R, state: &[u8]| request.borrow_mut().import_state(state);
+        let mut moved = Ok(());
+        for (index, (request, state)) in self.0.iter_mut().zip(states).enumerate() {
+            moved = take(request, state).map_err(|why| why.within(format!("requests[{index}]")));
+            if moved.is_err() {
+                break;
+            }
+        }
+        let position = self.position();
+        if moved.is_ok() && self.0.iter().any(|request| request.borrow().position() != position) {
+            moved = Err(err!(Malformed, "state: its requests are at different positions"));
+        }
+        if moved.is_err() {
+            self.0.iter_mut().zip(&before).try_for_each(|(request, state)| take(request, state))?;
+        }
+        moved
+    }
+
     fn alone(&mut self) -> Option<&mut Request> {
         match &mut self.0[..] {
             [only] => Some(only.borrow_mut()),
             _ => None,
         }
     }
+}
+
+/// Bytes of the number in front of each request's state, which says how many bytes that has.
+const LENGTH: usize = 8;
+
+/// The states of `count` requests.
+fn cut(mut state: &[u8], count: usize) -> Result<Vec<&[u8]>> {
+    let mut states = Vec::new();
+    while let Some((length, rest)) = state.split_first_chunk::<LENGTH>() {
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let cut = rest.split_at_checked(length);
+        let (one, rest) =
+            cut.ok_or_else(|| err!(Malformed, "state: that of requests[{}] ends too soon", states.len()))?;
+        states.push(one);
+        state = rest;
+    }
+    if !state.is_empty() {
+        bail!(Malformed, "state: {} bytes behind the last request", state.len());
+    }
+    if states.len() != count {
+        bail!(
+            InvalidArgument,
+            "state: it has the requests of {} shards, and here are {count}: the model must be cut alike",
+            states.len()
+        );
+    }
+    Ok(states)
 }

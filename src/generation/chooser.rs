@@ -1,7 +1,7 @@
 //! How the next token of a generation is chosen, and what is kept of the choice.
 
 use super::options::GenerationOptions;
-use crate::error::{Error, Result, Site, bail};
+use crate::error::{Error, Result, Site, bail, err};
 use crate::sampler::{Choose, Constraint, Logprobs, Sampler};
 
 /// A sampler, what it must keep to, and what is told of its choices.
@@ -31,23 +31,54 @@ impl Chooser {
         })
     }
 
+    /// What goes on from here on its own; nothing is told of the last choice.
+    pub(super) fn fork(&self) -> Result<Self> {
+        Ok(Self {
+            sampler: self.sampler.clone(),
+            constraint: self.constraint.as_deref().map(forked).transpose()?,
+            logprobs: Logprobs::default(),
+            count: self.count,
+            keep_logits: self.keep_logits,
+            logits: Vec::new(),
+            logprob: None,
+        })
+    }
+
+    /// The constraint where the one was that gave `state`.
+    pub(super) fn constraint_at(&self, state: Option<&[u8]>) -> Result<Option<Box<dyn Constraint>>> {
+        match (&self.constraint, state) {
+            (None, None) => Ok(None),
+            (Some(constraint), Some(state)) => {
+                let mut moved = forked(&**constraint)?;
+                moved.restore(state)?;
+                Ok(Some(moved))
+            }
+            (None, Some(_)) => Err(err!(InvalidArgument, "state: it was exported under a grammar, and here is none")),
+            (Some(_), None) => Err(err!(InvalidArgument, "state: it was exported without a grammar, and here is one")),
+        }
+    }
+
     /// The token that comes next without a run, if that is known, and nobody wants to know more than which it is.
-    pub(super) fn given(&mut self) -> Option<u32> {
+    pub(super) fn given(&mut self, vocabulary: usize) -> Option<u32> {
         if self.count > 0 || self.keep_logits {
             return None;
         }
-        self.known()
+        self.known(vocabulary)
     }
 
     /// The token that comes next whatever the logits, which draws nothing from the random stream.
-    fn known(&mut self) -> Option<u32> {
-        self.sampler.forced().or_else(|| self.constraint.as_mut()?.next_token())
+    fn known(&mut self, vocabulary: usize) -> Option<u32> {
+        self.sampler.forced().or_else(|| {
+            // One that the controls rule out, or that the model does not have, may be spelled by other tokens.
+            let id = self.constraint.as_mut()?.next_token()?;
+            ((id as usize) < vocabulary && self.sampler.allows(id)).then_some(id)
+        })
     }
 
     /// Makes sure that `id`, which comes next, can be recorded.
     pub(super) fn check(&mut self, id: u32, vocabulary: usize) -> Result<()> {
         if id as usize >= vocabulary {
-            bail!(OutOfRange, "the constraint gives token {id}, which is outside the vocabulary of {vocabulary}");
+            bail!(OutOfRange, "forced gives token {id}, which is outside the vocabulary of {vocabulary}");
         }
         self.sampler.reserve(1, vocabulary)
     }
@@ -74,6 +105,10 @@ impl Chooser {
     }
 }
 
+fn forked(constraint: &(dyn Constraint + 'static)) -> Result<Box<dyn Constraint>> {
+    constraint.fork().ok_or_else(|| err!(Unsupported, "the generation's constraint has no fork"))
+}
+
 impl Choose for Chooser {
     fn candidates(&self, vocabulary: usize) -> usize {
         let all = self.constraint.is_some() || self.count > 0 || self.keep_logits;
@@ -90,7 +125,7 @@ impl Choose for Chooser {
         if self.count > 0 {
             self.logprobs.look_at(logits, self.count)?;
         }
-        let id = match (self.known(), &mut self.constraint) {
+        let id = match (self.known(logits.len()), &mut self.constraint) {
             (Some(id), _) => {
                 self.check(id, logits.len())?;
                 self.sampler.record(id);

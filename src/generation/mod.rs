@@ -2,10 +2,13 @@
 
 mod backend;
 mod batch;
+mod bytes;
 mod cancel;
 mod chooser;
+mod grammar;
 mod options;
 mod prompt;
+mod state;
 mod step;
 mod stop_strings;
 #[cfg(test)]
@@ -65,8 +68,8 @@ enum Turn {
     Chosen(u32),
     /// The token's text has been taken in; whether the text ends here has not been found out yet.
     Taken(u32),
-    /// What the last step gave.
-    Given(u32),
+    /// What the last step gave; none where the step was that of the generation that this one goes on from.
+    Given(Option<u32>),
     /// The text has ended, with this token if there was one.
     Finished(Option<u32>, Finish),
 }
@@ -105,8 +108,13 @@ impl Generation {
         if tokenizer.is_none() && !options.ignore_eos && options.sampling.eos.is_empty() {
             options.sampling.eos = info.eos_ids;
         }
+        let constraint = options.constraint(tokenizer.as_ref())?;
         let shard = engine.ensure_shard(spec, None)?;
-        Self::new(vec![Request::new(&shard, request)?], tokenizer, options)
+        let grammar = options.grammar.take();
+        let mut generation = Self::new(vec![Request::new(&shard, request)?], tokenizer, options)?;
+        constraint.map_or(Ok(()), |constraint| generation.set_grammar(constraint))?;
+        generation.options.grammar = grammar;
+        Ok(generation)
     }
 
     /// A generation on anything that runs a whole model.
@@ -122,7 +130,8 @@ impl Generation {
         }
         let stops = StopStrings::new(&options.stop, options.include_stop)?;
         let cancel = GenerationCancel::new(backend.stopper());
-        Ok(Self {
+        let constraint = options.constraint(tokenizer.as_ref())?;
+        let mut generation = Self {
             chooser: Chooser::new(&options)?,
             ran: (backend.short_context() > 0 && backend.position() == 0).then(Vec::new),
             text: Text::new(tokenizer.clone(), options.keep_special, stops),
@@ -133,7 +142,9 @@ impl Generation {
             generated: 0,
             turn: Turn::Ready,
             cancel,
-        })
+        };
+        constraint.map_or(Ok(()), |constraint| generation.set_grammar(constraint))?;
+        Ok(generation)
     }
 
     /// Makes tokens that come from here on keep to `constraint`, or to none.

@@ -25,15 +25,7 @@ impl Generation {
         if ids.len() > free {
             bail!(ContextFull, "the prompt has {} more tokens, but there is room for {free} of {capacity}", ids.len());
         }
-        // What comes is reserved, so that steps need no memory for it.
-        let bytes = (self.input.len() + ids.len()) as u64 * 8;
-        let refused = |_| Error::oom(Site::Run, "cpu", bytes, "the prompt");
-        self.input.try_reserve(ids.len() + self.options.sampling.forced.len() + 1).map_err(refused)?;
-        let coming = if self.options.max_new_tokens == 0 { free } else { self.options.max_new_tokens.min(free) };
-        self.chooser.sampler.reserve(ids.len() + coming + 1, vocabulary)?;
-        if let Some(ran) = &mut self.ran {
-            ran.try_reserve(self.input.len() + ids.len() + coming + 1).map_err(refused)?;
-        }
+        self.make_room(ids.len(), self.backend.position())?;
         if matches!(self.turn, Turn::Finished(..)) {
             // What came after the end of the text before was not meant for this one.
             self.cancel.take_back()?;
@@ -43,7 +35,24 @@ impl Generation {
         self.input.extend(ids.iter().map(|id| i64::from(*id)));
         self.generated = 0;
         self.chooser.forget();
+        if let Some(constraint) = &mut self.chooser.constraint {
+            constraint.restart();
+        }
         self.turn = Turn::Ready;
+        Ok(())
+    }
+
+    /// Reserves what comes behind `more` tokens of a prompt and `position` that have been run, so that steps need no memory for it.
+    pub(super) fn make_room(&mut self, more: usize, position: usize) -> Result<()> {
+        let bytes = (self.input.len() + more) as u64 * 8;
+        let refused = |_| Error::oom(Site::Run, "cpu", bytes, "the prompt");
+        self.input.try_reserve(more + self.options.sampling.forced.len() + 1).map_err(refused)?;
+        let free = self.backend.capacity().saturating_sub(position + self.input.len());
+        let coming = if self.options.max_new_tokens == 0 { free } else { self.options.max_new_tokens.min(free) };
+        self.chooser.sampler.reserve(more + coming + 1, self.backend.vocabulary())?;
+        if let Some(ran) = &mut self.ran {
+            ran.try_reserve(self.input.len() + more + coming + 1).map_err(refused)?;
+        }
         Ok(())
     }
 

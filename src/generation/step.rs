@@ -52,7 +52,7 @@ impl Generation {
     #[must_use]
     pub fn generated(&self) -> Generated<'_> {
         let (id, finish) = match self.turn {
-            Turn::Given(id) => (Some(id), None),
+            Turn::Given(id) => (id, None),
             Turn::Finished(id, finish) => (id, Some(finish)),
             Turn::Ready | Turn::Chosen(_) | Turn::Taken(_) => (None, None),
         };
@@ -86,7 +86,7 @@ impl Generation {
             bail!(InvalidState, "the generation has no prompt: append one");
         }
         self.chooser.forget();
-        if let Some(id) = self.chooser.given() {
+        if let Some(id) = self.chooser.given(self.backend.vocabulary()) {
             self.chooser.check(id, self.backend.vocabulary())?;
             self.input.try_reserve(1).map_err(|_| Error::oom(Site::Run, "cpu", 8, "the next token"))?;
             self.chooser.sampler.record(id);
@@ -142,7 +142,7 @@ impl Generation {
         }
         self.turn = match self.text.stopped().map(Finish::Stop).or(ends) {
             Some(finish) => Turn::Finished(Some(id), finish),
-            None => Turn::Given(id),
+            None => Turn::Given(Some(id)),
         };
         Ok(())
     }

@@ -95,6 +95,23 @@ impl StopStrings {
         self.stops.iter_mut().for_each(|stop| stop.matched = 0);
     }
 
+    /// What is held back.
+    pub(super) fn held(&self) -> &str {
+        &self.text[self.given..]
+    }
+
+    /// Goes where `held` is held back, and no stop string has come.
+    ///
+    /// How much of each stop string has come is in that text, since the longest part of one is all of it.
+    pub(super) fn hold(&mut self, held: &str) -> Result<()> {
+        self.reset();
+        self.append(held)?;
+        if self.given > 0 || self.found.is_some() {
+            bail!(Malformed, "state: it holds text back that could not become a stop string");
+        }
+        Ok(())
+    }
+
     /// What the last call made certain.
     #[must_use]
     pub fn given(&self) -> &str {

@@ -79,6 +79,27 @@ impl Backend for Elsewhere {
         Arc::new(Vec::new())
     }
 
+    fn fork(&self) -> Result<Box<dyn Backend>> {
+        let (text, border, is_long, fails) = (self.text.clone(), self.border, self.is_long, self.fails);
+        Ok(Box::new(Self { text, border, is_long, fails, runs: 0 }))
+    }
+
+    fn state_size(&self) -> Result<usize> {
+        Ok(1 + self.text.len())
+    }
+
+    fn export(&self, to: &mut Vec<u8>) -> Result<()> {
+        to.push(self.is_long.into());
+        to.extend(self.text.iter().map(|id| *id as u8));
+        Ok(())
+    }
+
+    fn import(&mut self, state: &[u8]) -> Result<()> {
+        self.is_long = state[0] == 1;
+        self.text = state[1..].iter().map(|byte| i64::from(*byte)).collect();
+        Ok(())
+    }
+
     fn alone(&mut self) -> Option<&mut Request> {
         None
     }
@@ -142,5 +163,27 @@ fn a_run_that_fails_is_repeated_wherever_the_model_is() {
             }
         }
         assert_eq!(given, [wanted.clone(), wanted]);
+    }
+}
+
+/// After any step, and between a run that fails and its repetition.
+#[test]
+fn a_fork_and_an_import_go_on_as_the_original_does() {
+    for border in [0, 4, 12] {
+        let wanted = pull(generation(border, false), 0);
+        for steps in 0..=wanted.len() {
+            let mut original = generation(border, false);
+            (0..steps).for_each(|_| drop(original.step().unwrap()));
+            let state = original.export_state().unwrap();
+            assert_eq!(state.len(), original.state_size().unwrap());
+            assert_eq!(pull(original.fork().unwrap(), 0), wanted[steps..], "a fork, border {border}, {steps} steps");
+            for fails in [false, true] {
+                let mut other = generation(border, fails);
+                (0..2).for_each(|_| drop(other.step()));
+                other.import_state(&state).unwrap();
+                assert_eq!(pull(other, 0), wanted[steps..], "an import, border {border}, {steps} steps");
+            }
+            assert_eq!(pull(original, 0), wanted[steps..], "the original, border {border}, {steps} steps");
+        }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::bytes::{Reader, Writer};
 use super::stop_strings::StopStrings;
-use crate::error::{ErrorKind, Result};
-use crate::tokenizer::{TextStream, Tokenizer};
+use crate::error::{ErrorKind, Result, err};
+use crate::tokenizer::{StreamState, TextStream, Tokenizer};
 
 /// Ids become text, and text is given on up to a stop string.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Text {
     /// None without a tokenizer: there is no text then.
     stream: Option<TextStream>,
@@ -75,6 +76,41 @@ impl Text {
     /// Nothing of the last token is given any more.
     pub(super) fn taken(&mut self) {
         self.stops.taken();
+    }
+
+    /// What goes on from here; nothing of the last token is given any more.
+    pub(super) fn fork(&self) -> Self {
+        let mut fork = self.clone();
+        fork.taken();
+        fork
+    }
+
+    /// Appends what is held back to a state. Nothing is waiting.
+    pub(super) fn write(&self, to: &mut Writer) -> Result<()> {
+        let none = StreamState::default();
+        let StreamState { started, stripped, bytes, ids } = self.stream.as_ref().map_or(&none, TextStream::state);
+        to.number(usize::from(*started))?;
+        // It stands for any number where nothing is stripped any more.
+        to.number((*stripped).min(1 << 30))?;
+        to.bytes(bytes)?;
+        to.ids(ids.iter().copied())?;
+        to.number(self.flushed.into())?;
+        to.bytes(self.stops.held().as_bytes())
+    }
+
+    /// What goes on where the text was that wrote a state.
+    pub(super) fn read(&self, from: &mut Reader) -> Result<Self> {
+        let started = from.flag()?;
+        let state = StreamState { started, stripped: from.number()?, bytes: from.bytes()?.to_vec(), ids: from.ids()? };
+        let mut text = self.clone();
+        (text.waiting, text.flushed) = (None, from.flag()?);
+        if let Some(stream) = &mut text.stream {
+            stream.set_state(state)?;
+        }
+        let held = std::str::from_utf8(from.bytes()?);
+        let held = held.map_err(|_| err!(Malformed, "state: the text that is held back is not UTF-8"))?;
+        text.stops.hold(held)?;
+        Ok(text)
     }
 
     /// Back to the start of a text. The stream has been finished.

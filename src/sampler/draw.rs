@@ -18,6 +18,16 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(key))
     }
 
+    /// How many words of 4 bytes have been drawn.
+    pub(super) fn drawn(&self) -> u128 {
+        self.0.get_word_pos()
+    }
+
+    /// Goes where so many words have been drawn.
+    pub(super) fn go_to(&mut self, drawn: u128) {
+        self.0.set_word_pos(drawn);
+    }
+
     /// The candidate, in increasing order of id, with the largest `p / q`, compared as `ln p - ln q`.
     pub(super) fn draw(&mut self, temperature: f64, largest: f32, candidates: impl Iterator<Item = (u32, f32)>) -> u32 {
         let (mut best, mut best_score) = (0, f64::NEG_INFINITY);

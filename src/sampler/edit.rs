@@ -17,6 +17,22 @@ pub(super) fn before_constraint(options: &SamplerOptions, history: &History, cho
     }
 }
 
+/// Whether none of the controls makes `id` impossible.
+pub(super) fn allow(options: &SamplerOptions, history: &History, chosen: usize, id: u32) -> bool {
+    let text = history.ids();
+    let forbids = |bias: &Bias| {
+        let ends = bias.ids.split_last().is_some_and(|(last, before)| *last == id && text.ends_with(before));
+        ends && bias.bias == f32::NEG_INFINITY
+    };
+    let repeats = || {
+        let (n, begin) = (options.no_repeat_ngram, (text.len() + 1).checked_sub(options.no_repeat_ngram));
+        let Some(last) = begin.filter(|_| n > 0).map(|begin| &text[begin..]) else { return false };
+        text.windows(n).any(|sequence| sequence.split_last().is_some_and(|(end, before)| *end == id && before == last))
+    };
+    let ends_too_soon = chosen < options.min_new_tokens && options.eos.contains(&id);
+    !options.banned.contains(&id) && !ends_too_soon && !options.biases.iter().any(forbids) && !repeats()
+}
+
 /// Makes `ids` impossible.
 pub(super) fn mask(ids: &[u32], logits: &mut [f32]) {
     for id in ids {

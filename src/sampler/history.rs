@@ -36,6 +36,11 @@ impl History {
         &self.ids
     }
 
+    /// The tokens so far, and of each whether the sampler chose it.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (u32, bool)> {
+        self.ids.iter().copied().zip(self.chosen.iter().copied())
+    }
+
     /// The different tokens of the window.
     pub(super) fn seen(&self) -> &[Seen] {
         &self.seen

@@ -79,6 +79,17 @@ pub struct Sampler {
     edited: Vec<f32>,
 }
 
+/// Where a sampler is.
+#[derive(Debug, Clone)]
+pub(crate) struct SamplerState {
+    /// Words of 4 bytes of the random stream that have been drawn.
+    pub(crate) drawn: u128,
+    /// How many tokens it has chosen since it was last given some.
+    pub(crate) chosen: usize,
+    /// The tokens so far, where it looks back at them, and of each whether the sampler chose it.
+    pub(crate) text: Vec<(u32, bool)>,
+}
+
 impl Sampler {
     /// A sampler at the start of its random stream, of a text without tokens.
     ///
@@ -208,6 +219,28 @@ impl Sampler {
         self.options.forced.get(self.chosen).copied()
     }
 
+    /// Whether no control rules out that `id` comes next.
+    pub(crate) fn allows(&self, id: u32) -> bool {
+        edit::allow(&self.options, &self.history, self.chosen, id)
+    }
+
+    /// Where it is.
+    pub(crate) fn state(&self) -> SamplerState {
+        SamplerState { drawn: self.stream.drawn(), chosen: self.chosen, text: self.history.tokens().collect() }
+    }
+
+    /// One of the same options where the one was that gave `state`, whose tokens lie in a vocabulary of so many.
+    pub(crate) fn at(&self, state: &SamplerState, vocabulary: usize) -> Result<Self> {
+        let mut moved = Self::new(self.options.clone())?;
+        moved.stream.go_to(state.drawn);
+        moved.reserve(state.text.len(), vocabulary)?;
+        if self.options.looks_back() {
+            state.text.iter().for_each(|(id, is_chosen)| moved.history.push(*id, *is_chosen));
+        }
+        moved.chosen = state.chosen;
+        Ok(moved)
+    }
+
     /// Makes room for `more` tokens of the text so far, of a vocabulary of so many, so that recording them needs no memory.
     pub(crate) fn reserve(&mut self, more: usize, vocabulary: usize) -> Result<()> {
         if self.options.looks_back() { self.history.reserve(more, vocabulary) } else { Ok(()) }
@@ -236,6 +269,7 @@ impl Sampler {
         self.edited.try_reserve_exact(logits.len()).map_err(refused)?;
         self.edited.extend_from_slice(logits);
         edit::before_constraint(&self.options, &self.history, self.chosen, &mut self.edited);
+        let is_constrained = constraint.is_some();
         if let Some(constraint) = constraint {
             constraint.mask(&mut self.edited)?;
         }
@@ -243,6 +277,14 @@ impl Sampler {
         let surveyed = self.groups.survey(&self.edited);
         let none = |logits: &[f32]| !logits.is_empty() && logits.iter().all(|&logit| logit == f32::NEG_INFINITY);
         if surveyed.is_err() && none(&self.edited) && !none(logits) {
+            if is_constrained {
+                bail!(
+                    InvalidArgument,
+                    "no token may come: the constraint and the controls (banned, biases, no_repeat_ngram, min_new_tokens) \
+                     together rule out all {}",
+                    logits.len()
+                );
+            }
             bail!(InvalidArgument, "the controls leave none of the {} tokens to choose", logits.len());
         }
         surveyed

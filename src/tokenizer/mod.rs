@@ -17,14 +17,22 @@ mod stages;
 mod stream;
 mod templates;
 mod tokens;
+#[cfg(feature = "grammar")]
+mod vocabulary;
 
+#[cfg(feature = "grammar")]
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+#[cfg(feature = "grammar")]
+use std::sync::Arc;
 use std::sync::OnceLock;
 
+use sha2::{Digest, Sha256};
 use tokenizers::{AddedVocabulary, Decoder};
 
 pub use self::encode::EncodeOptions;
+pub(crate) use self::stream::State as StreamState;
 pub use self::stream::TextStream;
 
 use self::added::Listed;
@@ -62,6 +70,10 @@ pub struct Tokenizer {
     /// No added tokens.
     none: OnceLock<AddedVocabulary>,
     chat_templates: Templates,
+    fingerprint: OnceLock<[u8; 32]>,
+    /// What others have made of the vocabulary.
+    #[cfg(feature = "grammar")]
+    kept: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Tokenizer {
@@ -131,6 +143,9 @@ impl Tokenizer {
             pieces: OnceLock::new(),
             ordinary: OnceLock::new(),
             none: OnceLock::new(),
+            fingerprint: OnceLock::new(),
+            #[cfg(feature = "grammar")]
+            kept: OnceLock::new(),
         })
     }
 
@@ -167,6 +182,16 @@ impl Tokenizer {
             Some(decoder) => guarded(&self.label, || decoder.decode(tokens)),
             None => Ok(tokens.join(" ")),
         }
+    }
+
+    /// The SHA-256 of all that decides which text is which tokens. It is made when it is first asked for: that takes a second for
+    /// 150,000 tokens.
+    pub(crate) fn fingerprint(&self) -> Result<[u8; 32]> {
+        if let Some(made) = self.fingerprint.get() {
+            return Ok(*made);
+        }
+        let json = guarded(&self.label, || self.inner.to_string(false))?;
+        Ok(*self.fingerprint.get_or_init(|| Sha256::digest(json).into()))
     }
 
     /// The beginning-of-sequence id that the model's files declare, whether or not [`Self::encode`] adds it.

@@ -80,6 +80,14 @@ impl Stages {
         Ok(token)
     }
 
+    /// Whether `token`, which adds `bytes` to a text that it does not begin, gives others where it begins one.
+    #[cfg(feature = "grammar")]
+    pub(super) fn begins_otherwise(&self, token: &str, bytes: &[u8]) -> tokenizers::Result<bool> {
+        let (lead, count) = self.lead;
+        let is_stripped = count > 0 && bytes.starts_with(lead.encode_utf8(&mut [0; 4]).as_bytes());
+        Ok(is_stripped || self.apply(token.to_owned(), true)? != self.apply(token.to_owned(), false)?)
+    }
+
     /// The joined `text`, or any part of it, after the *then* stages.
     pub(super) fn finish(&self, mut text: String) -> tokenizers::Result<String> {
         for stage in &self.then {

@@ -30,15 +30,15 @@ pub struct TextStream {
 
 /// The tokens that have been seen and whose text has not been returned yet.
 #[derive(Debug, Clone, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// Whether a token has come.
-    started: bool,
+    pub(crate) started: bool,
     /// How many leading characters have been stripped; `usize::MAX` as soon as a character was kept.
-    stripped: usize,
+    pub(crate) stripped: usize,
     /// Bytes whose text is not yet certain.
-    bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Ids that can only be decoded together.
-    ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
 }
 
 impl TextStream {
@@ -69,6 +69,23 @@ impl TextStream {
     /// `Malformed` if a decoder that needs all tokens fails on them; `OutOfMemory`.
     pub fn finish(&mut self) -> Result<String> {
         std::mem::take(&mut self.state).finish(&self.tokenizer)
+    }
+
+    /// What it has seen.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Goes where one on the same tokenizer was that had seen `state`.
+    ///
+    /// # Errors
+    /// `Malformed` if an id in it is not in the vocabulary.
+    pub(crate) fn set_state(&mut self, state: State) -> Result<()> {
+        if let Some(id) = state.ids.iter().find(|id| self.tokenizer.id_to_token(**id).is_none()) {
+            bail!(Malformed, "state: token {id} is not in the vocabulary");
+        }
+        self.state = state;
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-7}
 [ $# -gt 0 ] && shift
-targets=${*:-config safetensors index state frame stop_strings tokenizer tokenizer_config chat_template chat_json answer calls}
+targets=${*:-config safetensors index state frame generation grammar stop_strings tokenizer tokenizer_config chat_template chat_json answer calls}
 out=$PWD/target/fuzz
 
 if ! cargo +nightly --version >/dev/null 2>&1; then
@@ -33,7 +33,7 @@ for target in $targets; do
     echo "== $target, $seconds s"
     mkdir -p "$out/corpus/$target" "$out/artifacts/$target"
     case $target in
-    state | frame | stop_strings | answer | calls) words= ;;
+    state | frame | generation | grammar | stop_strings | answer | calls) words= ;;
     chat_template) words=-dict=fuzz/jinja.dict ;;
     *) words=-dict=fuzz/json.dict ;;
     esac

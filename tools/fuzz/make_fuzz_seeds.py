@@ -192,6 +192,40 @@ def templates():
         seed("chat_template", name, text)
 
 
+def generations():
+    # Magic, version, tokenizer, 22 options; then numbers of 8 bytes.
+    begin = 8 + 4 + 32 + 8 + 22 * 32
+    change = lambda *changes: b"\1" + b"".join(struct.pack("<HB", begin + at, value) for at, value in changes)
+    seed("generation", "sound", change())
+    for name, at in [("turn", 0), ("stop", 8), ("generated", 16), ("waiting", 24), ("waiting_token", 32), ("far_token", 34)]:
+        seed("generation", name, change((at, 1)))
+        seed("generation", "more_" + name, change((at, 6)))
+    # What follows: whether tokens are kept and those, what has been drawn, what has been chosen, the text so far.
+    for at in range(36, 400, 8):
+        seed("generation", f"number_{at}", change((at, 3), (at + 4, 9)))
+    seed("generation", "magic", b"\0ORTSGEN\0" + struct.pack("<I", 1) + bytes(900))
+    seed("generation", "nothing", b"\0")
+
+
+def grammars():
+    seeds = {
+        "object": 'j{"type":"object","properties":{"a":{"type":"integer"},"b":{"enum":[1,"x",null]}},"required":["a"]}',
+        "reference": 'j{"$defs":{"n":{"anyOf":[{"type":"null"},{"items":{"$ref":"#/$defs/n"}}]}},"$ref":"#/$defs/n"}',
+        "pattern": 'j{"type":"string","pattern":"^a{2,3}b?$","maxLength":9}',
+        "array": 'j{"prefixItems":[{"const":1}],"items":{"type":"number","multipleOf":0.5},"maxItems":3}',
+        "refused": 'j{"properties":{"a/~b":{"not":{}}}}',
+        "date": "r[0-9]{4}-(0[1-9]|1[0-2])",
+        "words": "r^(\\w+ ){2,5}[\u00e9\u4eca]$",
+        "open group": "ra(b",
+        "lines": 'lstart: (line "\\n")+\nline: NAME ("," NAME)*\nNAME: /[a-z]+/',
+        "nested": 'lstart: "(" start ")" | %json {"type": "boolean"} | <|begin|>',
+        "empty": 'lstart: ""',
+        "fault": "lstart: )",
+    }
+    for name, text in seeds.items():
+        seed("grammar", name.replace(" ", "_"), text + "\0\x05\x90\x33\x01\xfe\x40")
+
+
 def stop_strings():
     for name, text in [
         ("none", "-1\n\nplain text"),
@@ -271,5 +305,5 @@ def calls():
         seed("calls", f"chat_{i:02}", b"".join(chats))
 
 
-for make in [configs, words, safetensors, index, states, frames, stop_strings, tokenizers, templates, chats, answers, calls]:
+for make in [configs, words, safetensors, index, states, frames, generations, grammars, stop_strings, tokenizers, templates, chats, answers, calls]:
     make()

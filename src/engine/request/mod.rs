@@ -235,9 +235,16 @@ impl Request {
     /// [`InvalidState`](crate::ErrorKind::InvalidState) for a request without a KV cache, here and in
     /// [`import_state`](Self::import_state): its state is its input, to be run again.
     pub fn export_state(&self) -> Result<Vec<u8>> {
+        let mut state = Vec::new();
+        self.append_state(&mut state)?;
+        Ok(state)
+    }
+
+    /// Appends what [`export_state`](Self::export_state) gives.
+    pub(crate) fn append_state(&self, to: &mut Vec<u8>) -> Result<()> {
         let fingerprint = self.shard.fingerprint()?;
         let input = self.history.as_ref().map(|history| (history, self.input_bytes(self.position)));
-        self.with_cache(|cache| state::write(fingerprint, self.position, self.is_long, cache, input))
+        self.with_cache(|cache| state::write(fingerprint, self.position, self.is_long, cache, input, to))
     }
 
     /// Bytes that the input of `position` tokens takes in an exported state.

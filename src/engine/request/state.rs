@@ -25,29 +25,30 @@ pub(super) fn size(position: usize, cache: &KeptStore, input: usize) -> usize {
     HEADER + cache.state_bytes(position) + input + HASH
 }
 
-/// The state of a request at `position` with `cache`, whose text is a long one or not, and with its `input` if it keeps that.
+/// Appends the state of a request at `position` with `cache`, whose text is a long one or not, and with its `input` if it keeps that.
 pub(super) fn write(
     fingerprint: &Fingerprint,
     position: usize,
     is_long: bool,
     cache: &KeptStore,
     input: Option<(&History, usize)>,
-) -> Result<Vec<u8>> {
+    state: &mut Vec<u8>,
+) -> Result<()> {
     let size = size(position, cache, input.map_or(0, |(_, bytes)| bytes));
-    let mut state = Vec::new();
     state.try_reserve_exact(size).map_err(|_| Error::oom(Site::Kv, "cpu", size as u64, "the exported state"))?;
+    let begin = state.len();
     state.extend_from_slice(MAGIC);
     state.extend_from_slice(&VERSION.to_le_bytes());
     state.extend_from_slice(fingerprint);
     state.extend_from_slice(&(position as u64).to_le_bytes());
     state.extend_from_slice(&u64::from(is_long).to_le_bytes());
-    cache.read(position, &mut state)?;
+    cache.read(position, state)?;
     if let Some((input, _)) = input {
-        input.write(position, &mut state);
+        input.write(position, state);
     }
-    let hash = Sha256::digest(&state);
+    let hash = Sha256::digest(&state[begin..]);
     state.extend_from_slice(&hash);
-    Ok(state)
+    Ok(())
 }
 
 /// What is in an exported state.

@@ -48,7 +48,7 @@ pub struct ortshard_sampler {
 ///
 /// Functions: _open, _free, _encode, _encode_texts, _encode_with_ranges, _decode, _vocab_size, _bos, _pad, _eos,
 /// _is_eos, _token_to_id, _id_to_token, _token_bytes, _is_special, _apply_chat_template, _chat_text, _chat_ids;
-/// ortshard_text_stream_create(), ortshard_chat_parser_create(),
+/// ortshard_text_stream_create(), ortshard_constraint_create(), ortshard_chat_parser_create(),
 /// ortshard_generation_create().
 pub struct ortshard_tokenizer {
     _private: [u8; 0],
@@ -70,7 +70,15 @@ pub struct ortshard_chat_parser {
 
 /// A text in progress on a whole model, pulled token by token.
 ///
-/// Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel.
+/// Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel,
+/// _fork, _export_state, _import_state.
 pub struct ortshard_generation {
+    _private: [u8; 0],
+}
+
+/// A grammar, and how far a text has come in it: which tokens may come next.
+///
+/// Functions: _create, _free, _clone, _mask, _advance, _known_ids.
+pub struct ortshard_constraint {
     _private: [u8; 0],
 }

@@ -39,6 +39,7 @@ pub(in crate::ffi) enum Kind {
     TextStream,
     ChatParser,
     Generation,
+    Constraint,
 }
 
 impl Kind {
@@ -52,10 +53,11 @@ impl Kind {
             Self::TextStream => "text stream",
             Self::ChatParser => "chat parser",
             Self::Generation => "generation",
+            Self::Constraint => "constraint",
         }
     }
 
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Engine,
         Self::Shard,
         Self::Request,
@@ -64,6 +66,7 @@ impl Kind {
         Self::TextStream,
         Self::ChatParser,
         Self::Generation,
+        Self::Constraint,
     ];
 }
 

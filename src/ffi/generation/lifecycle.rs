@@ -13,7 +13,7 @@ use crate::ffi::frame::handle::{borrow, free, give};
 use crate::ffi::frame::out::Out;
 use crate::ffi::frame::status::{ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
 use crate::ffi::frame::strings::text;
-use crate::ffi::generation::options::{generation_options, ortshard_generation_options};
+use crate::ffi::generation::options::{constrain, generation_options, ortshard_generation_options};
 use crate::ffi::generation::pulled::{GenerationObject, enter};
 use crate::ffi::run::many::enter_all;
 use crate::ffi::run::request_options::request_options;
@@ -46,8 +46,9 @@ impl BorrowMut<Request> for Held {
 /// NULL `tokenizer`: prompts are ids, and there is no text; the options' `eos` ends it. NULL `options`: the defaults.
 ///
 /// Errors: INVALID_ARGUMENT for requests that are not a whole model, an option outside its range, or two that
-/// contradict each other, both of which the message names; OUT_OF_RANGE for a token that is not in the vocabulary;
-/// INVALID_STATE for a request that is in use or appears twice.
+/// contradict each other, both of which the message names; those of ortshard_constraint_create() for a grammar, whose
+/// contradiction to `forced` is refused, too; OUT_OF_RANGE for a token that is not in the vocabulary; INVALID_STATE for
+/// a request that is in use or appears twice.
 /// Threads: any. Ownership: free `*generation` with ortshard_generation_free(). It keeps what it needs alive.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_generation_create(
@@ -82,7 +83,9 @@ pub unsafe extern "C" fn ortshard_generation_create(
         }
         let positions = held.iter().map(|running| Arc::clone(&running.object().position)).collect();
         let backend = Local::new(held.into_iter().map(Held).collect::<Vec<_>>())?;
-        let generation = Generation::on(Box::new(backend), tokenizer, options)?;
+        let mut generation = Generation::on(Box::new(backend), tokenizer, options)?;
+        // SAFETY: as above.
+        unsafe { constrain(&mut generation, &given) }?;
         out.set(give(GenerationObject::new(generation, positions)));
         Ok(())
     })
@@ -113,6 +116,11 @@ pub unsafe extern "C" fn ortshard_generation_open(
         let (mut options, given) = unsafe { generation_options(options) }?;
         // SAFETY: as above.
         let (request, _) = unsafe { request_options(given.request) }?;
+        if !given.constraint.is_null() {
+            let message = "options->constraint is set, which is on another tokenizer than the one that is opened here: \
+                           options->grammar is for this";
+            return Err(Failure::invalid(message));
+        }
         let is_published = given.published_sampling != 0;
         if is_published && !given.sampling.is_null() {
             return Err(Failure::invalid("options->published_sampling is set, but so is options->sampling"));

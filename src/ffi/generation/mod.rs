@@ -4,4 +4,5 @@ pub(super) mod generated;
 pub(super) mod lifecycle;
 pub(super) mod options;
 pub(super) mod pulled;
+pub(super) mod state;
 pub(super) mod step;

@@ -16,15 +16,17 @@
 
 use std::ffi::c_char;
 
-use crate::GenerationOptions;
 use crate::error::{Error, Site};
+use crate::ffi::basics::objects::ortshard_constraint;
 use crate::ffi::engine::options::ortshard_engine_options;
 use crate::ffi::frame::buffers::array;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::strings::text;
 use crate::ffi::frame::versioned::{initial, read};
 use crate::ffi::run::request_options::ortshard_request_options;
+use crate::ffi::text::constraint::{copy, grammar};
 use crate::ffi::text::sampler::{ortshard_sampler_options, sampler_options};
+use crate::{Generation, GenerationOptions};
 
 /// How a generation goes on, and where it ends. All zero but struct_size: the defaults. What it points to is read during
 /// the call only.
@@ -62,6 +64,21 @@ pub struct ortshard_generation_options {
     /// For ortshard_generation_open(). Not 0: tokens are chosen as the model's generation_config.json says, also where
     /// it bans or biases tokens. `sampling` is NULL then.
     pub published_sampling: i32,
+    /// What the text after each prompt must match, in the language that `grammar_kind` names; NULL if there is none.
+    /// See ortshard_constraint_create(). The text ends with one of `eos` exactly where the grammar may end. A stop
+    /// string, a limit or cancelling cuts it all the same: only the finish ORTSHARD_FINISH_EOS says that it matches.
+    /// Where the grammar has only one way on, its tokens come without a choice and without a run of their own.
+    ///
+    /// INVALID_ARGUMENT beside `ignore_eos`, and with `forced` tokens that the grammar does not allow. Where it and
+    /// other controls (banned, biases, no_repeat_ngram, min_new_tokens) rule all tokens out, the step is
+    /// INVALID_ARGUMENT.
+    pub grammar: *const c_char,
+    /// Instead of `grammar`: a constraint on the generation's tokenizer, of which the generation takes a copy, so that
+    /// many need not compile the grammar again. The text after each prompt begins where the constraint is now; NULL if
+    /// there is none.
+    pub constraint: *const ortshard_constraint,
+    /// An ORTSHARD_GRAMMAR_* constant.
+    pub grammar_kind: i32,
 }
 
 initial!(ortshard_generation_options, ortshard_generation_options_init);
@@ -85,6 +102,14 @@ pub(in crate::ffi) unsafe fn generation_options(
         sampling: unsafe { sampler_options(given.sampling) }?,
         max_new_tokens: given.max_new_tokens as usize,
         ignore_eos: given.ignore_eos != 0,
+        grammar: {
+            // SAFETY: as above.
+            let grammar = unsafe { grammar(given.grammar_kind, given.grammar) }?;
+            if grammar.is_some() && !given.constraint.is_null() {
+                return Err(Failure::invalid("grammar is given, but so is constraint"));
+            }
+            grammar
+        },
         stop: stops.collect::<Result<_, _>>()?,
         include_stop: given.include_stop != 0,
         keep_special: given.keep_special != 0,
@@ -92,6 +117,21 @@ pub(in crate::ffi) unsafe fn generation_options(
         keep_logits: given.keep_logits != 0,
     };
     Ok((options, given))
+}
+
+/// Has the generation keep to the options' constraint.
+///
+/// # Safety
+/// `options` are as the header says.
+pub(in crate::ffi) unsafe fn constrain(
+    generation: &mut Generation,
+    options: &ortshard_generation_options,
+) -> Result<(), Failure> {
+    if !options.constraint.is_null() {
+        // SAFETY: the caller's promise.
+        generation.set_grammar(unsafe { copy(options.constraint, "constraint") }?)?;
+    }
+    Ok(())
 }
 
 fn owned(stop: &str) -> Result<String, Failure> {

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Site};
 use crate::ffi::basics::objects::ortshard_generation;
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::handle::{self, Exclusive, Handle, Kind, borrow};
+use crate::ffi::frame::status::ORTSHARD_ERROR_INVALID_STATE;
 use crate::ffi::generation::generated::{code_of, ortshard_logprob, ortshard_step};
 use crate::ffi::text::tokenizer::ORTSHARD_NO_ID;
 use crate::{Generation, GenerationCancel};
@@ -82,6 +83,24 @@ impl Pulled {
         append: impl FnOnce(&mut Generation) -> crate::Result<()>,
     ) -> Result<(), Failure> {
         append(&mut self.generation)?;
+        self.unshown = false;
+        Ok(())
+    }
+
+    /// The generation, of which every step has been shown.
+    pub(in crate::ffi) fn settled(&self) -> Result<&Generation, Failure> {
+        if self.unshown {
+            let message = "the last step has failed half way: repeat it first";
+            return Err(Failure::new(ORTSHARD_ERROR_INVALID_STATE, message));
+        }
+        Ok(&self.generation)
+    }
+
+    /// Goes where another was. Of a step that could not be shown there is nothing left then.
+    pub(in crate::ffi) fn import(&mut self, state: &[u8]) -> Result<(), Failure> {
+        let imported = self.generation.import_state(state);
+        self.moved();
+        imported?;
         self.unshown = false;
         Ok(())
     }

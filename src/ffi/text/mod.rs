@@ -2,6 +2,7 @@
 
 pub(super) mod chat;
 pub(super) mod chat_parser;
+pub(super) mod constraint;
 pub(super) mod sampler;
 pub(super) mod text_stream;
 pub(super) mod tokenizer;

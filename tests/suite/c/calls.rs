@@ -14,6 +14,7 @@ const KINDS: &[(&str, &str)] = &[
     ("ortshard_text_stream", "STREAM"),
     ("ortshard_chat_parser", "PARSER"),
     ("ortshard_generation", "GENERATION"),
+    ("ortshard_constraint", "CONSTRAINT"),
 ];
 
 /// What functions take besides handles. Pointers to anything else are to memory that is large enough.

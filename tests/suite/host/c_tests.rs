@@ -16,6 +16,7 @@ const EVERY_MODEL: &[&str] = &["whole_model", "partition", "chunks", "hidden", "
 
 /// Tests that load no ONNX Runtime, whose start-up valgrind would report and take minutes over.
 const WITHOUT_RUNTIME: &[&str] = &[
+    "constraint",
     "last_error",
     "options_versioning",
     "sampler",

@@ -61,6 +61,25 @@ fn state() {
 }
 
 #[test]
+fn generation() {
+    replay("generation", targets::generation::run);
+}
+
+/// Every byte in front of the requests' states becomes others.
+#[test]
+fn generation_with_every_byte_changed() {
+    for place in 750..1300_u16 {
+        let value = [0, 1, 255][usize::from(place) % 3];
+        targets::generation::run(&[&[1_u8][..], &place.to_le_bytes()[..], &[value][..]].concat());
+    }
+}
+
+#[test]
+fn grammar() {
+    replay("grammar", targets::grammar::run);
+}
+
+#[test]
 fn stop_strings() {
     replay("stop_strings", targets::stop_strings::run);
 }

@@ -75,7 +75,7 @@ fn objects_list_their_functions() {
         assert_eq!(listed, taking(object), "functions of {object}");
         lists += 1;
     }
-    assert_eq!(lists, 8);
+    assert_eq!(lists, 9);
 }
 
 /// The functions that take the object, or give it where it is theirs to make.

@@ -7,8 +7,9 @@ use crate::common::paths::Modules;
 
 /// Which modules a module may use. All may use [`COMMON`].
 pub(crate) const USES: &[(&str, &[&str])] = &[
-    ("ffi", &["chat", "engine", "generation", "runtime", "sampler", "tokenizer"]),
-    ("generation", &["engine", "sampler", "tokenizer"]),
+    ("ffi", &["chat", "engine", "generation", "grammar", "runtime", "sampler", "tokenizer"]),
+    ("generation", &["engine", "grammar", "sampler", "tokenizer"]),
+    ("grammar", &["sampler", "tokenizer"]),
     ("engine", &["graph", "kept", "kernels", "model", "runtime", "sampler", "source", "tokenizer", "weights"]),
     ("model", &["graph", "kernels"]),
     ("runtime", &["graph", "kept", "kernels", "weights"]),

@@ -5,6 +5,7 @@ mod chain;
 mod devices;
 mod frames;
 mod generation;
+mod generation_state;
 mod long_context;
 mod partitions;
 mod recurrent;

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::common::{Model, Pipeline, argmax, assert_same, device};
+use crate::common::{Model, Pipeline, argmax, assert_same, device, root};
 use ndarray::Array2;
-use ortshard::{Engine, EngineOptions, ErrorKind, Input, Logits, Request, RequestOptions, Shard, ShardSpec};
+use ortshard::{
+    Engine, EngineOptions, ErrorKind, Grammar, GrammarConstraint, Input, Logits, Request, RequestOptions, Shard,
+    ShardSpec, Tokenizer,
+};
 
 fn engine(release_first: bool) -> Engine {
     Engine::new(EngineOptions { release_first, ..device::options() }).unwrap()
@@ -123,4 +126,39 @@ fn handles_are_dropped_in_any_order_on_any_thread() {
             std::thread::scope(|scope| scope.spawn(next).join()).unwrap();
         }
     }
+}
+
+/// A text under a grammar, of tokens that a hash chooses among those that may come.
+fn text(mut constraint: GrammarConstraint, seed: usize) -> Vec<u32> {
+    let mut ids = Vec::new();
+    for step in 0..60 {
+        let mut logits = [0.0; 480];
+        if constraint.mask(&mut logits).is_err() {
+            break;
+        }
+        let may: Vec<u32> = (0..).zip(&logits).filter(|(_, logit)| **logit == 0.0).map(|(id, _)| id).collect();
+        let id = may[(seed * 7919 + step * 104_729) % may.len()];
+        constraint.accept(id).unwrap();
+        ids.push(id);
+    }
+    ids
+}
+
+#[test]
+fn texts_of_one_compiled_grammar_grow_in_many_threads() {
+    let tokenizer = Arc::new(Tokenizer::open(&root().join("tests/tokenizers/gpt2")).unwrap());
+    let grammar = Grammar::JsonSchema(r#"{"items": {"properties": {"a": {"type": "number"}, "b": {}}}}"#.to_owned());
+    let compile =
+        || GrammarConstraint::new(&tokenizer, &grammar, &[tokenizer.token_to_id("<|eot|>").unwrap()]).unwrap();
+    let alone: Vec<_> = (0..8).map(|seed| text(compile(), seed)).collect();
+    let shared = compile();
+    std::thread::scope(|scope| {
+        for (seed, alone) in alone.iter().enumerate() {
+            let shared = shared.clone();
+            scope.spawn(move || assert_eq!(text(shared, seed), *alone));
+        }
+        // While others are compiled.
+        scope.spawn(|| (0..4).for_each(|seed| assert_eq!(text(compile(), seed), alone[seed])));
+    });
+    assert!(alone.iter().any(|ids| ids.len() > 20));
 }

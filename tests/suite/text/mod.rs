@@ -2,6 +2,7 @@
 
 mod answers;
 mod chats;
+mod grammars;
 mod long_texts;
 mod patterns;
 mod published_chats;

@@ -14,6 +14,7 @@ export const Stage = Object.freeze({ INSPECT: 1, FETCH: 2, WEIGHTS: 3, PACK: 4, 
 export const Logits = Object.freeze({ LAST: 0, ALL: 1, NONE: 2 });
 export const Output = Object.freeze({ TENSOR: 0, FRAME: 1, PIECES: 2 });
 export const ChatEventKind = Object.freeze({ NOTHING: 0, CONTENT: 1, REASONING: 2, TOOL_CALL: 3 });
+export const Grammar = Object.freeze({ NONE: 0, JSON_SCHEMA: 1, REGEX: 2, LARK: 3 });
 export const Finish = Object.freeze({ NONE: 0, EOS: 1, STOP: 2, LENGTH: 3, CONTEXT_FULL: 4, CANCELLED: 5 });
 export const Role = Object.freeze({ HIDDEN_STATES: 1, PER_LAYER_INPUTS: 2 });
 export const FileState = Object.freeze({ PRESENT: 1, MISSING: 2 });

@@ -98,6 +98,13 @@ export const ChatEventKind: Readonly<{
   TOOL_CALL: 3;
 }>;
 
+export const Grammar: Readonly<{
+  NONE: 0;
+  JSON_SCHEMA: 1;
+  REGEX: 2;
+  LARK: 3;
+}>;
+
 export const Finish: Readonly<{
   NONE: 0;
   EOS: 1;
@@ -520,6 +527,19 @@ export interface GenerationOptions {
    * it bans or biases tokens. `sampling` is NULL then.
    */
   publishedSampling?: boolean;
+  /**
+   * What the text after each prompt must match, in the language that `grammar_kind` names; NULL if there is none.
+   * See ortshard_constraint_create(). The text ends with one of `eos` exactly where the grammar may end. A stop
+   * string, a limit or cancelling cuts it all the same: only the finish ORTSHARD_FINISH_EOS says that it matches.
+   * Where the grammar has only one way on, its tokens come without a choice and without a run of their own.
+   *
+   * INVALID_ARGUMENT beside `ignore_eos`, and with `forced` tokens that the grammar does not allow. Where it and
+   * other controls (banned, biases, no_repeat_ngram, min_new_tokens) rule all tokens out, the step is
+   * INVALID_ARGUMENT.
+   */
+  grammar?: string;
+  /** An ORTSHARD_GRAMMAR_* constant. */
+  grammarKind?: number;
 }
 
 export interface Logprob {
