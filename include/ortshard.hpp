@@ -666,6 +666,12 @@ struct generation_options : ortshard_generation_options, private detail::keeper 
         stop_count = list.size();
         return stop = keep(std::move(list)).data(), *this;
     }
+    /** `kind` is an ORTSHARD_GRAMMAR_* constant. */
+    generation_options &with_grammar(std::int32_t kind, std::string text)
+    {
+        grammar_kind = kind;
+        return grammar = keep_text(std::move(text)), *this;
+    }
     std::shared_ptr<detail::fetcher> fetcher;
 };
 
@@ -1019,6 +1025,38 @@ class chat_parser : public detail::handle<ortshard_chat_parser, ortshard_chat_pa
     {
         return detail::text(0, [&](char *buffer, std::size_t capacity, std::size_t *needed) {
             return ortshard_chat_parser_message(get(), buffer, capacity, needed);
+        });
+    }
+};
+
+/** A grammar, and how far a text has come in it. */
+class constraint : public detail::handle<ortshard_constraint, ortshard_constraint_free> {
+  public:
+    using handle::handle;
+    /** `kind` is an ORTSHARD_GRAMMAR_* constant. Without `eos` the tokenizer's end a text. */
+    static returns<constraint> create(const tokenizer &on, std::int32_t kind, const text_in &grammar,
+                                      span<const std::int64_t> eos = {})
+    {
+        ortshard_constraint *made = nullptr;
+        const ortshard_status status =
+            ortshard_constraint_create(on.get(), kind, grammar.get(), eos.data(), eos.size(), &made);
+        return detail::answer(status, constraint(made));
+    }
+    returns<constraint> clone() const
+    {
+        ortshard_constraint *made = nullptr;
+        const ortshard_status status = ortshard_constraint_clone(get(), &made);
+        return detail::answer(status, constraint(made));
+    }
+    returns<void> mask(span<float> logits)
+    {
+        return detail::done(ortshard_constraint_mask(get(), logits.data(), logits.size()));
+    }
+    returns<void> advance(std::int64_t id) { return detail::done(ortshard_constraint_advance(get(), id)); }
+    returns<std::vector<std::int64_t>> known_ids()
+    {
+        return detail::list<std::int64_t>(16, [&](std::int64_t *ids, std::size_t capacity, std::size_t *needed) {
+            return ortshard_constraint_known_ids(get(), ids, capacity, needed);
         });
     }
 };
@@ -1467,6 +1505,22 @@ class generation : public detail::handle<ortshard_generation, ortshard_generatio
         });
     }
     returns<void> cancel() const { return detail::done(ortshard_generation_cancel(get())); }
+    returns<generation> fork()
+    {
+        ortshard_generation *made = nullptr;
+        const ortshard_status status = ortshard_generation_fork(get(), &made);
+        return detail::answer(status, generation(made, kept_));
+    }
+    returns<std::vector<std::byte>> export_state()
+    {
+        return detail::list<std::byte>(0, [&](std::byte *buffer, std::size_t capacity, std::size_t *needed) {
+            return ortshard_generation_export_state(get(), buffer, capacity, needed);
+        });
+    }
+    returns<void> import_state(bytes_view state)
+    {
+        return detail::done(ortshard_generation_import_state(get(), state.data(), state.size()));
+    }
     /** How many tokens of the prompt are left to run. */
     returns<std::size_t> prefill(std::size_t most)
     {

@@ -43,7 +43,9 @@ pub fn run(data: &[u8]) {
             // The same text is taken again.
             let again = sound(GrammarConstraint::new(tokenizer, &grammar, &[eos]));
             let mut again = again.expect("it was made before");
-            said.iter().for_each(|id| again.accept(*id).expect("it was taken before"));
+            for id in &said {
+                again.accept(*id).expect("it was taken before");
+            }
             break;
         }
     }

@@ -173,13 +173,17 @@ fn a_fork_and_an_import_go_on_as_the_original_does() {
         let wanted = pull(generation(border, false), 0);
         for steps in 0..=wanted.len() {
             let mut original = generation(border, false);
-            (0..steps).for_each(|_| drop(original.step().unwrap()));
+            for _ in 0..steps {
+                original.step().unwrap();
+            }
             let state = original.export_state().unwrap();
             assert_eq!(state.len(), original.state_size().unwrap());
             assert_eq!(pull(original.fork().unwrap(), 0), wanted[steps..], "a fork, border {border}, {steps} steps");
             for fails in [false, true] {
                 let mut other = generation(border, fails);
-                (0..2).for_each(|_| drop(other.step()));
+                for _ in 0..2 {
+                    let _ = other.step();
+                }
                 other.import_state(&state).unwrap();
                 assert_eq!(pull(other, 0), wanted[steps..], "an import, border {border}, {steps} steps");
             }

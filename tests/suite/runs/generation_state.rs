@@ -1,6 +1,7 @@
 //! A generation goes on from its exported state as if it had never stopped, in another process too, and so does a fork; a state is
 //! refused where it does not belong, and changes nothing then.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::common::process::child;
@@ -113,7 +114,7 @@ fn a_fork_and_another_process_go_on_as_the_original_does() {
             let mut fork = original.fork().unwrap();
             let given = rest(&mut original);
             assert_eq!(rest(&mut fork), given, "a fork, case {case}, {steps} steps");
-            wanted += &format!("{given:?}\n");
+            writeln!(wanted, "{given:?}").unwrap();
         }
     }
     let folder = folder.path();
@@ -134,7 +135,7 @@ fn child_goes_on() {
             let mut generation = begun(steps % 2 == 0, &options, if steps == 18 { 5 } else { 0 });
             generation.import_state(&state).unwrap();
             assert_eq!(generation.export_state().unwrap(), state);
-            given += &format!("{:?}\n", rest(&mut generation));
+            writeln!(given, "{:?}", rest(&mut generation)).unwrap();
         }
     }
     std::fs::write(folder.join("given"), given).unwrap();
