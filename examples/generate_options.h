@@ -17,6 +17,7 @@ struct options {
     struct ids prompt_ids, split, banned, forced, eos;
     ortshard_bias *biases;
     const char **stop;
+    char *grammar; /* read from a file */
     size_t bias_count, stop_count;
     uint32_t n_shards, max_tokens, threads;
     int32_t chat, from_stdin, json, published_sampling;
@@ -152,6 +153,40 @@ static void read_stop(const struct option *option, void *place, const char *valu
     o->stop[o->stop_count++] = value;
 }
 
+/* What the text must match: one grammar of whichever kind. */
+static void set_grammar(const struct option *option, struct options *o, const char *grammar, int32_t kind)
+{
+    if (o->generation.grammar != NULL)
+        fail(BAD_USAGE, option->name, ": give one of --json-schema, --regex and --grammar");
+    o->generation.grammar = grammar;
+    o->generation.grammar_kind = kind;
+}
+
+static void set_grammar_file(const struct option *option, struct options *o, const char *path, int32_t kind)
+{
+    FILE *file = fopen(path, "rb");
+    struct buffer text = {NULL, 0, 0};
+    if (file == NULL || !read_all(file, &text)) fail(BAD_USAGE, option->name, ": the file cannot be read");
+    if (strlen(text.data) != text.length) fail(BAD_USAGE, option->name, ": the file has a NUL character");
+    fclose(file);
+    set_grammar(option, o, o->grammar = text.data, kind);
+}
+
+static void read_json_schema(const struct option *option, void *place, const char *value)
+{
+    set_grammar_file(option, place, value, ORTSHARD_GRAMMAR_JSON_SCHEMA);
+}
+
+static void read_regex(const struct option *option, void *place, const char *value)
+{
+    set_grammar(option, place, value, ORTSHARD_GRAMMAR_REGEX);
+}
+
+static void read_lark(const struct option *option, void *place, const char *value)
+{
+    set_grammar_file(option, place, value, ORTSHARD_GRAMMAR_LARK);
+}
+
 /* In the order of ORTSHARD_DEVICE_*, ORTSHARD_PRECISION_* and ORTSHARD_DTYPE_*. */
 static const char *const DEVICES[] = {"auto", "cpu", "cuda", "coreml", NULL};
 static const char *const PRECISIONS[] = {"auto", "exact", "int8", "int4", "int4-fine", NULL};
@@ -222,6 +257,10 @@ static const struct option OPTIONS[] = {
      read_u32, AT(request.capacity), ANY},
     {"--stop", "TEXT", "end where TEXT comes; may be given several times", read_stop, WHOLE, ANY},
     {"--include-stop", NULL, "keep the text that ended it", read_switch, AT(generation.include_stop), ANY},
+    {"--json-schema", "FILE", "the text is JSON as this JSON schema has it, if it ends by itself",
+     read_json_schema, WHOLE, ANY},
+    {"--regex", "RE", "the text matches this regular expression, if it ends by itself", read_regex, WHOLE, ANY},
+    {"--grammar", "FILE", "the text matches this Lark grammar, if it ends by itself", read_lark, WHOLE, ANY},
     {"--ignore-eos", NULL, "go on after an end-of-sequence token", read_switch, AT(generation.ignore_eos), ANY},
     {"--eos", "IDS", "tokens that end the text, instead of those that the model's files declare",
      read_ids, AT(eos), ANY},
@@ -355,6 +394,8 @@ static void refuse_contradictions(const struct options *o)
     if (o->system != NULL && o->prompt_ids.data != NULL) fail(BAD_USAGE, "give either --system or --prompt-ids", "");
     if (o->split.data != NULL && o->n_shards != 1) fail(BAD_USAGE, "give either --shards or --split", "");
     if (o->eos.data != NULL && o->generation.ignore_eos) fail(BAD_USAGE, "give either --eos or --ignore-eos", "");
+    if (o->generation.grammar != NULL && o->generation.ignore_eos)
+        fail(BAD_USAGE, "--json-schema, --regex and --grammar", " take no --ignore-eos");
     if (o->generation.include_stop && o->stop_count == 0) fail(BAD_USAGE, "--include-stop needs a --stop", "");
     /* Controls that contradict each other are the library's to find, before anything is loaded. */
     ortshard_sampler *sampler = NULL;
@@ -417,6 +458,7 @@ static void free_options(struct options *o)
     for (size_t i = 0; i < o->bias_count; i++) free((void *)o->biases[i].ids);
     free(o->biases);
     free(o->stop);
+    free(o->grammar);
     free(o->prompt_ids.data);
     free(o->split.data);
     free(o->banned.data);

@@ -142,6 +142,34 @@ fn stop_strings_end_a_story() {
     assert_eq!(kept, format!("{before}{stop}\n"));
 }
 
+/// The text matches the grammar, and ends by itself where that may end.
+#[cfg(feature = "grammar")]
+#[test]
+fn a_grammar_is_kept_to() {
+    let generate = Generate::get();
+    let stories = c::root().join("models/stories");
+    let base = ["--model", stories.to_str().unwrap(), "--prompt", "Once upon a time"];
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let schema = file("schema.json", r#"{"enum": ["lantern", "oak tree"]}"#);
+    let grammar = file("two_animals.lark", "start: animal \" and \" animal\nanimal: \"fox\" | \"cat\"\n");
+    for (arguments, may_come) in [
+        (["--regex", "(yes|no){2}"], &["yesyes", "yesno", "noyes", "nono"][..]),
+        (["--json-schema", &schema], &["\"lantern\"", "\"oak tree\""]),
+        (["--grammar", &grammar], &["fox and fox", "fox and cat", "cat and fox", "cat and cat"]),
+    ] {
+        let answer = generate.json(&[&base[..], &arguments].concat());
+        assert_eq!(answer["finish"], "eos", "{answer}");
+        assert!(may_come.contains(&answer["text"].as_str().unwrap().trim()), "{answer}");
+    }
+    let (status, message) = generate.failure(&[&base[..], &["--regex", "("]].concat());
+    assert!(status == 1 && message.contains("ORTSHARD_ERROR_INVALID_ARGUMENT"), "{message}");
+}
+
 #[test]
 fn the_standard_input_is_a_prompt() {
     let generate = Generate::get();
@@ -218,7 +246,7 @@ fn each_option_refuses_what_it_cannot_be_by_name() {
     for (name, value) in listed(generate) {
         match value.as_deref() {
             None => refused(&[&format!("{name}=1")], &name),
-            Some("TEXT" | "FILE" | "MODEL" | "R") => refused(&[&name], &name),
+            Some("TEXT" | "FILE" | "MODEL" | "R" | "RE") => refused(&[&name], &name),
             Some(_) => {
                 refused(&[&name], &name);
                 refused(&[&name, "?"], &name);
@@ -251,6 +279,9 @@ fn each_option_refuses_what_it_cannot_be_by_name() {
     refused(&["--eos", "5", "--min-tokens", "1", "--forced", "5"], "forced");
     refused(&["--eos", "5", "--ignore-eos"], "--ignore-eos");
     refused(&["--include-stop"], "--include-stop");
+    refused(&["--regex", "a", "--grammar", "none"], "--grammar");
+    refused(&["--json-schema", "/nonexistent"], "--json-schema");
+    refused(&["--regex", "a", "--ignore-eos"], "--regex");
     refused(&["--stdin"], "--stdin");
     refused(&["--chat"], "--chat");
     refused(&["--system", "x"], "--system");
