@@ -79,11 +79,16 @@ int main(void)
     OK(ortshard_constraint_known_ids(schema, ids, MOST, &count));
     CHECK(count > 1);
     for (size_t i = 0; i < count; i++) OK(ortshard_constraint_advance(schema, ids[i]));
+    const char *rest = "emperature\": 21}";
+    char known[MOST];
+    OK(ortshard_tokenizer_decode(tokenizer, ids, count, 0, known, sizeof known, &count));
+    CHECK(count > 2 && strncmp(known, rest, count - 1) == 0);
+    rest += count - 1;
     /* It keeps the tokenizer alive. */
     ortshard_tokenizer *other = tokenizer;
     OK(ortshard_tokenizer_open(setting("TEST_TOKENIZER"), &tokenizer));
     ortshard_tokenizer_free(other);
-    say(schema, tokenizer, "re\": 21}");
+    say(schema, tokenizer, rest);
     CHECK(may_come(schema) >= 2 && logits[eos[0]] == 0);
     ortshard_constraint_free(schema);
 
