@@ -2598,7 +2598,9 @@ enum ortshard_role {
     /** Hidden states [n, hidden_size]: what a layer hands to the next. Every frame has them. */
     ORTSHARD_ROLE_HIDDEN_STATES = 1,
     /** Per-layer inputs: what the tokens themselves give to each layer behind the boundary (per-layer embeddings). */
-    ORTSHARD_ROLE_PER_LAYER_INPUTS = 2
+    ORTSHARD_ROLE_PER_LAYER_INPUTS = 2,
+    /** The streams of hidden states besides the first one, one after another, in models that have several. */
+    ORTSHARD_ROLE_STREAMS = 3
 };
 
 /** Reading a frame from a stream. */
@@ -2874,10 +2876,12 @@ typedef struct ortshard_boundary {
     uint64_t f16_bytes_per_token;
     /** The same as BF16: 2 for each value. */
     uint64_t bf16_bytes_per_token;
+    /** Values of a token in the part ORTSHARD_ROLE_STREAMS; 0 if there is none. */
+    uint64_t streams_width;
 } ortshard_boundary;
 
 /** Initialises an ortshard_boundary. */
-#define ORTSHARD_BOUNDARY_INIT { sizeof(ortshard_boundary), 0, 0, "", "", 0, 0, 0, 0, 0, 0, 0 }
+#define ORTSHARD_BOUNDARY_INIT { sizeof(ortshard_boundary), 0, 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_BOUNDARY_INIT does, for languages without macros: `struct_size` is sizeof *boundary. */
 ORTSHARD_NODISCARD ORTSHARD_API

@@ -1,5 +1,5 @@
-/* Two shards in two processes pass frames through a pipe, and through a socket that breaks midway, and give the ids of the whole
- * model: what is lost, repeated, cut or flipped on the way is refused, and the text goes on. */
+/* Two shards in two processes pass frames, of one part or several, through a pipe, and through a socket that breaks midway, and give
+ * the ids of the whole model: what is lost, repeated, cut or flipped on the way is refused, and the text goes on. */
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -115,7 +115,9 @@ static void described(const void *frame, size_t size, uint32_t layer, uint64_t p
         ortshard_tensor part;
         int32_t role;
         OK(ortshard_frame_get_part(frame, size, i, &role, &part));
-        uint32_t width = role == ORTSHARD_ROLE_HIDDEN_STATES ? boundary.hidden_states_width : boundary.per_layer_inputs_width;
+        uint64_t width = role == ORTSHARD_ROLE_HIDDEN_STATES ? boundary.hidden_states_width
+            : role == ORTSHARD_ROLE_STREAMS                  ? boundary.streams_width
+                                                             : boundary.per_layer_inputs_width;
         CHECK(part.dtype == ORTSHARD_DTYPE_F32 && part.rank == 3 && part.shape[1] == (int64_t)tokens);
         CHECK(part.shape[2] == (int64_t)width && ((const char *)part.data - (const char *)frame) % 64 == 0);
         bytes += part.byte_length;
@@ -372,7 +374,7 @@ static void many_at_once(uint32_t cut, int64_t *prompt, size_t n, int64_t first_
 /* What a type cannot hold is refused where that is wanted, in every call, and nothing has been run then. */
 static void beyond(void)
 {
-    if (layers() < 3) return;
+    if (layers() < 3 || boundary_behind(1).part_count > 1) return;
     ortshard_request_options options = ORTSHARD_REQUEST_OPTIONS_INIT;
     options.output = ORTSHARD_OUTPUT_FRAME;
     options.hidden_dtype = ORTSHARD_DTYPE_F16;

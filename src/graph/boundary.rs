@@ -13,11 +13,13 @@ pub enum Role {
     HiddenStates,
     /// What the tokens themselves give to each layer behind the boundary (per-layer embeddings).
     PerLayerInputs,
+    /// The streams of hidden states besides the first one, one after another, in models that have several (`AltUp`).
+    Streams,
 }
 
 impl Role {
     /// All roles, in the order that parts have.
-    pub(crate) const ALL: [Self; 2] = [Self::HiddenStates, Self::PerLayerInputs];
+    pub(crate) const ALL: [Self; 3] = [Self::HiddenStates, Self::PerLayerInputs, Self::Streams];
 
     /// What it is called.
     pub const fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Role {
         match self {
             Self::HiddenStates => names::HIDDEN_IN,
             Self::PerLayerInputs => names::PER_LAYER_IN,
+            Self::Streams => names::STREAMS_IN,
         }
     }
 
@@ -37,6 +40,7 @@ impl Role {
         match self {
             Self::HiddenStates => names::HIDDEN_OUT,
             Self::PerLayerInputs => names::PER_LAYER_OUT,
+            Self::Streams => names::STREAMS_OUT,
         }
     }
 }

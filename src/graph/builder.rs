@@ -2,10 +2,12 @@
 #![allow(dead_code, reason = "the vocabulary is wider than what the families so far use")]
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use super::op::{
-    Activate, Add, Attend, Embed, Experts, Gated, GatedDelta, LogitRows, Multiply, Norm, Op, Project, ProjectHeads,
-    Qkv, Scale, ShortConv, SigmoidGate, SoftCap, SplitHeads,
+    AboveMean, Activate, Add, AddToStreams, Attend, AttendShared, Embed, Experts, Gated, GatedDelta, Join, LogitRows,
+    MatchRms, MixStreams, Multiply, Norm, Op, Project, ProjectHeads, Qkv, Scale, ScaleColumns, ShortConv, SigmoidGate,
+    SoftCap, SplitHeads,
 };
 use super::{Attention, Expert, Graph, Input, Linear, Output, Role, Routing, Value, Weight};
 use crate::kernels::{self, Activation, ConvShape, DeltaShape, Gate};
@@ -67,7 +69,14 @@ impl Builder {
     /// Rows of `table` `[vocabulary, width]` at the input ids.
     pub(crate) fn embed(&mut self, table: Weight) -> Value {
         let out = self.value(module(&table), table.shape[1]);
-        self.push(Embed { table, out });
+        self.push(Embed { table, first_for_others: false, out });
+        out
+    }
+
+    /// The same, with the first row for ids that have none.
+    pub(crate) fn embed_or_first(&mut self, table: Weight) -> Value {
+        let out = self.value(module(&table), table.shape[1]);
+        self.push(Embed { table, first_for_others: true, out });
         out
     }
 
@@ -169,6 +178,27 @@ impl Builder {
         out
     }
 
+    /// These columns.
+    pub(crate) fn columns(&mut self, x: Value, columns: Range<usize>) -> Value {
+        let out = self.value(&self.after(x, "columns"), columns.len());
+        let parts = [columns.start, columns.len(), x.width - columns.end];
+        let own = usize::from(columns.start > 0);
+        self.push(SplitHeads {
+            x,
+            heads: 1,
+            parts: parts.into_iter().filter(|width| *width > 0).collect(),
+            out: vec![(own..own + 1, out)],
+        });
+        out
+    }
+
+    /// The columns of `a`, and behind them those of `b`.
+    pub(crate) fn join(&mut self, a: Value, b: Value) -> Value {
+        let out = self.value(&self.after(b, "joined"), a.width + b.width);
+        self.push(Join { a, b, out });
+        out
+    }
+
     /// A causal convolution of each channel, with the weight `[channels, taps]`.
     pub(crate) fn short_conv(&mut self, x: Value, shape: ConvShape, weight: Weight, bias: Option<Weight>) -> Value {
         let out = self.value(module(&weight), shape.channels);
@@ -189,7 +219,7 @@ impl Builder {
         out
     }
 
-    /// `x` times the sigmoid of `gates`, or times `silu(gates)`, value by value.
+    /// `x` times the sigmoid of `gates`, times `silu(gates)`, or times `gates` as they are, value by value.
     pub(crate) fn multiply(&mut self, x: Value, gates: Value, gate: Gate) -> Value {
         let out = self.value(&self.after(x, "gated"), x.width);
         self.push(Multiply { x, gates, gate, out });
@@ -214,6 +244,41 @@ impl Builder {
     pub(crate) fn scale(&mut self, x: Value, factor: f32) -> Value {
         let out = self.value(&self.after(x, "scaled"), x.width);
         self.push(Scale { x, factor, out });
+        out
+    }
+
+    /// `weight * x`, with a weight for all values, `[1]`, or one for each column, `[width]`.
+    pub(crate) fn scale_columns(&mut self, x: Value, weight: Weight) -> Value {
+        let out = self.value(module(&weight), x.width);
+        self.push(ScaleColumns { x, weight, out });
+        out
+    }
+
+    /// What lies so many standard deviations above a row's mean, or more: by how much; nothing of all else.
+    pub(crate) fn above_mean(&mut self, x: Value, deviations: f32) -> Value {
+        let out = self.value(&self.after(x, "sparse"), x.width);
+        self.push(AboveMean { x, deviations, out });
+        out
+    }
+
+    /// `x` with the root mean square of `like` in each row. A mean square below `least` counts as that.
+    pub(crate) fn match_rms(&mut self, x: Value, like: Value, least: f32) -> Value {
+        let out = self.value(&self.after(x, "matched"), x.width);
+        self.push(MatchRms { x, like, least, out });
+        out
+    }
+
+    /// To each of `n` streams, the first and the others, the sum of all: each times one of a row's `n * n` coefficients.
+    pub(crate) fn mix_streams(&mut self, [first, others]: [Value; 2], coefficients: Value) -> [Value; 2] {
+        let out = [first, others].map(|x| self.value(&self.after(coefficients, "mixed"), x.width));
+        self.push(MixStreams { first, others, coefficients, out });
+        out
+    }
+
+    /// `add` onto each stream of `x`, as it is or times one more than the row's factor for the stream.
+    pub(crate) fn add_to_streams(&mut self, x: Value, add: Value, factors: Option<Value>) -> Value {
+        let out = self.value(&self.after(add, "added"), x.width);
+        self.push(AddToStreams { x, add, factors, out });
         out
     }
 
@@ -259,6 +324,20 @@ impl Builder {
         let width = attention.shape.heads * attention.shape.value_dim();
         let out = self.value(&format!("layers.{}.attention", attention.layer), width);
         self.push(Attend { qkv, attention, kept: self.kept, out });
+        out
+    }
+
+    /// Attention to the keys and values that layer `source` has kept: an earlier one of this graph.
+    pub(crate) fn attention_to(&mut self, queries: Value, source: usize, attention: Attention) -> Value {
+        let keeps = |op: &Op| match op {
+            Op::Attend(attend) if attend.attention.layer == source => Some(attend.kept),
+            _ => None,
+        };
+        // A family whose boundaries allow another cut has no kept state to read; a run says so.
+        let kept = self.ops.iter().find_map(keeps).unwrap_or(usize::MAX);
+        let width = attention.shape.heads * attention.shape.value_dim();
+        let out = self.value(&format!("layers.{}.attention", attention.layer), width);
+        self.push(AttendShared { queries, attention, kept, out });
         out
     }
 

@@ -43,6 +43,10 @@ pub(crate) const HIDDEN_OUT: Name = Name(c"hidden_states");
 pub(crate) const PER_LAYER_IN: Name = Name(c"per_layer_inputs_in");
 /// Per-layer inputs, out where they pass the boundary behind it.
 pub(crate) const PER_LAYER_OUT: Name = Name(c"per_layer_inputs");
+/// Streams of hidden states besides the first one, in where they pass the boundary in front of the shard.
+pub(crate) const STREAMS_IN: Name = Name(c"streams_in");
+/// Those streams, out where they pass the boundary behind it.
+pub(crate) const STREAMS_OUT: Name = Name(c"streams");
 /// Logits, last shard only.
 pub(crate) const LOGITS: Name = Name(c"logits");
 /// Indices of the rows whose logits are wanted, where not all are.

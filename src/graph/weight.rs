@@ -15,6 +15,8 @@ pub(crate) struct Weight {
     pub part: Option<Part>,
     /// Whether it keeps its values where others are quantised: small matrices that decide much, such as routers.
     pub exact: bool,
+    /// Whether it is read where the checkpoint has it even if others are packed: a table of which a text reads a few rows.
+    pub in_place: bool,
     pub format: Format,
     /// The scales of a weight that has some.
     pub scales: Option<Box<Weight>>,
@@ -63,7 +65,7 @@ impl Weight {
     /// The tensor `name` of `shape`.
     pub(crate) fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
         let (name, shape, format) = (name.into(), shape.into(), Format::Numbers);
-        Self { name, shape, part: None, exact: false, format, scales: None }
+        Self { name, shape, part: None, exact: false, in_place: false, format, scales: None }
     }
 
     /// Four-bit floats of `shape`, whose last dimension is a multiple of [`MXFP4_BLOCK`]: the tensors `{name}_blocks` and
@@ -89,6 +91,11 @@ impl Weight {
     /// The weight, never quantised.
     pub(crate) fn exact(self) -> Self {
         Self { exact: true, ..self }
+    }
+
+    /// The weight, never quantised and never copied.
+    pub(crate) fn in_place(self) -> Self {
+        Self { in_place: true, ..self.exact() }
     }
 
     /// These rows of a matrix, or values of a vector: one of several that a checkpoint stores as one.
@@ -147,7 +154,7 @@ impl Weight {
             None => Part { tensor: self.name.clone(), shape: self.shape.clone(), offset, strides },
         };
         let (name, scales) = (format!("{}{which}", self.name), scales.map(Box::new));
-        Self { name, shape, part: Some(part), exact: self.exact, format: self.format, scales }
+        Self { name, shape, part: Some(part), exact: self.exact, in_place: self.in_place, format: self.format, scales }
     }
 
     /// Values of a row, or of a member of what is stacked.

@@ -13,6 +13,20 @@ pub fn scale(isa: Isa, par: &dyn Parallel, x: &[f32], factor: f32, y: &mut [f32]
     each(isa, par, x, Scale(factor), y);
 }
 
+/// `y = x * factors` in rows as wide as there are factors.
+pub fn scale_columns(isa: Isa, par: &dyn Parallel, x: &[f32], factors: &[f32], y: &mut [f32]) {
+    let width = factors.len().max(1);
+    let (rows, per_task) = (x.len() / width, (TASK_VALUES / width).max(1));
+    let y = Output::new(par, y);
+    par.run(rows.div_ceil(per_task), &|task| {
+        for row in task * per_task..rows.min((task + 1) * per_task) {
+            // SAFETY: every task has its own rows.
+            let y = unsafe { y.slice(row * width, width) };
+            isa.run(Multiply { x: &x[row * width..][..width], gates: factors, gate: Gate::Plain, y });
+        }
+    });
+}
+
 /// `y = a + b * factor`, the product rounded before the sum.
 pub fn add(isa: Isa, par: &dyn Parallel, a: &[f32], b: &[f32], factor: f32, y: &mut [f32]) {
     let len = a.len().min(b.len());
@@ -51,6 +65,8 @@ pub enum Gate {
     Sigmoid,
     /// `x / (1 + e^-x)`.
     Silu,
+    /// They stay what they are.
+    Plain,
 }
 
 /// `y = x * gate(gates)`, value by value.
@@ -176,6 +192,7 @@ impl Kernel for Multiply<'_> {
                 let factor = match gate {
                     Gate::Sigmoid => sigmoid(simd, factor),
                     Gate::Silu => silu(simd, factor),
+                    Gate::Plain => factor,
                 };
                 let v = simd.mul(factor, simd.load_part(x.as_ptr().add(at), count));
                 simd.store_part(v, y.as_mut_ptr().add(at), count);
@@ -222,6 +239,7 @@ mod tests {
             for (gate, exact) in [
                 (Gate::Sigmoid, (|x: f64| 1.0 / (1.0 + (-x).exp())) as fn(f64) -> f64),
                 (Gate::Silu, |x: f64| x / (1.0 + (-x).exp())),
+                (Gate::Plain, |x: f64| x),
             ] {
                 let (x, gates) = (Random::new(1).values(TASK_VALUES + 5), Random::new(2).values(TASK_VALUES + 5));
                 let gates: Vec<f32> = gates.iter().map(|gate| 8.0 * gate).collect();
@@ -231,6 +249,19 @@ mod tests {
                     let expected = f64::from(*x) * exact(f64::from(*gate));
                     assert!((f64::from(*y) - expected).abs() < 1e-5, "{isa:?}: {y} for {expected}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn columns_have_factors_of_their_own() {
+        for isa in Isa::available() {
+            for (rows, width) in [(1, 1), (3, 7), (5, 33), (0, 4), (3, TASK_VALUES + 5)] {
+                let (x, factors) = (Random::new(1).values(rows * width), Random::new(2).values(width));
+                let mut y = vec![f32::NAN; x.len()];
+                scale_columns(isa, &Threads(3), &x, &factors, &mut y);
+                let expected: Vec<f32> = x.iter().enumerate().map(|(i, x)| x * factors[i % width]).collect();
+                assert_eq!(bits(&y), bits(&expected), "{isa:?} {rows} {width}");
             }
         }
     }

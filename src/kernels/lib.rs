@@ -46,6 +46,8 @@ mod packing;
 mod recurrent;
 mod shared;
 mod simd;
+mod sparsity;
+mod streams;
 #[cfg(test)]
 #[allow(clippy::cast_precision_loss, reason = "test values are small")]
 mod testing;
@@ -54,7 +56,7 @@ mod widen;
 pub use activation::{Activation, activate};
 pub use attention::{AttentionInputs, AttentionSegment, AttentionShape, Rotation, RowType, Window, attention};
 
-pub use elementwise::{Gate, add, multiply, scale, sigmoid_gate, soft_cap};
+pub use elementwise::{Gate, add, multiply, scale, scale_columns, sigmoid_gate, soft_cap};
 pub use embed::embed;
 pub use experts::{Expert, Groups, Projection, Routes, Routing, Score, experts, experts_scratch, route};
 pub use fp8::Fp8;
@@ -68,6 +70,8 @@ pub use packing::Packing;
 pub use recurrent::{ConvShape, DeltaInputs, DeltaShape, StateSegment, gated_delta, short_conv};
 pub use shared::OutOfMemory;
 pub use simd::narrow::narrow_f16;
+pub use sparsity::above_mean;
+pub use streams::{Streams, add_to_streams, match_rms, mix_streams};
 
 /// Spreads a kernel's tasks over threads.
 pub trait Parallel: Sync {

@@ -189,7 +189,7 @@ impl Weighted<'_> {
 
 /// The sum over a row's values less `means`, of which the second is that of the last register, or of their squares.
 #[inline(always)]
-fn sum<S: Simd, const SQUARES: bool>(simd: S, x: &[f32], means: [S::V; 2]) -> f32 {
+pub(super) fn sum<S: Simd, const SQUARES: bool>(simd: S, x: &[f32], means: [S::V; 2]) -> f32 {
     let (whole, rest) = (x.len() / S::LANES * S::LANES, x.len() % S::LANES);
     let one = simd.splat(1.0);
     // Four sums, so that one addition need not wait for the last.

@@ -45,6 +45,7 @@ pub(super) struct Experts {
     pub scale: f32,
     /// Whether the weights multiply what an expert reads, and not what it gives.
     pub on_input: bool,
+    pub activation: Activation,
     /// What every token passes besides.
     pub shared: Option<Shared>,
 }
@@ -89,6 +90,8 @@ pub(super) struct Names {
     pub router: &'static str,
     /// What is added to the scores when experts are chosen, if anything is.
     pub bias: Option<Bias>,
+    /// What multiplies the weight of each expert, if anything does.
+    pub scales: Option<&'static str>,
     pub experts: Stored,
 }
 
@@ -120,7 +123,7 @@ const MIXTRAL_SINGLE: Stored = Stored::Single { module: "block_sparse_moe.expert
 const STACKED: Stored = Stored::Stacked { gate_up: "mlp.experts.gate_up_proj", down: "mlp.experts.down_proj" };
 
 const fn names(router: &'static str, bias: Option<Bias>, experts: Stored) -> Names {
-    Names { router, bias, experts }
+    Names { router, bias, scales: None, experts }
 }
 
 pub(super) const QWEN: Spellings =
@@ -218,6 +221,7 @@ impl Experts {
             groups: None,
             scale: 1.0,
             on_input: false,
+            activation: Activation::Silu,
             shared: None,
         }
     }
@@ -297,6 +301,7 @@ impl Experts {
             groups,
             scale,
             on_input,
+            activation: _,
             shared,
         } = self;
         for number in [*count, *top_k, *inner, (*normalise).into()] {
@@ -333,10 +338,23 @@ impl Experts {
     /// `x + the sum of weight * expert(n)` over the experts that the router chooses, and what is shared.
     pub(super) fn onto(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value, n: Value) -> Value {
         let x = self.shared.as_ref().map_or(x, |shared| shared.onto(g, c, layer, x, n));
+        self.routed(g, c, layer, n, n, Some(x))
+    }
+
+    /// The sum of `weight * expert(n)` over the experts that the router chooses by `scored`, onto `x` where there is one.
+    pub(super) fn routed(
+        &self,
+        g: &mut Builder,
+        c: &ModelConfig,
+        layer: Layer,
+        scored: Value,
+        n: Value,
+        x: Option<Value>,
+    ) -> Value {
         let Spellings { published, held } = self.spellings;
         let names = if c.stacked_experts { held } else { published };
         let router = layer.weight(names.router, [self.count, c.hidden_size]).exact();
-        let scores = g.linear(n, Linear { weight: router, bias: None });
+        let scores = g.linear(scored, Linear { weight: router, bias: None });
         let routing = Routing {
             score: self.score,
             top_k: self.top_k,
@@ -349,10 +367,11 @@ impl Experts {
             }),
             groups: self.groups,
             scale: self.scale,
+            expert_scales: names.scales.map(|name| layer.weight(name, [self.count])),
             on_input: self.on_input,
         };
         let members = (0..self.count).map(|index| self.member(c, layer, &names.experts, index)).collect();
-        g.experts(n, scores, routing, members, Activation::Silu, Some(x))
+        g.experts(n, scores, routing, members, self.activation, x)
     }
 
     /// Expert `index` of a layer.

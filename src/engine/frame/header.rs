@@ -207,6 +207,7 @@ const fn role_code(role: Role) -> u32 {
     match role {
         Role::HiddenStates => 1,
         Role::PerLayerInputs => 2,
+        Role::Streams => 3,
     }
 }
 

@@ -60,7 +60,7 @@ pub enum Beyond {
 /// How a frame is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FrameOptions {
-    /// The type of the hidden states.
+    /// The type of the hidden states, of all streams where there are several.
     pub hidden_states: PartType,
     /// The type of the per-layer inputs, where the boundary has them.
     pub per_layer_inputs: PartType,
@@ -72,7 +72,7 @@ impl FrameOptions {
     /// The type of the part `role`.
     pub const fn dtype(self, role: Role) -> PartType {
         match role {
-            Role::HiddenStates => self.hidden_states,
+            Role::HiddenStates | Role::Streams => self.hidden_states,
             Role::PerLayerInputs => self.per_layer_inputs,
         }
     }

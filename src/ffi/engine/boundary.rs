@@ -45,6 +45,8 @@ pub struct ortshard_boundary {
     pub f16_bytes_per_token: u64,
     /// The same as BF16: 2 for each value.
     pub bf16_bytes_per_token: u64,
+    /// Values of a token in the part ORTSHARD_ROLE_STREAMS; 0 if there is none.
+    pub streams_width: u64,
 }
 
 initial!(ortshard_boundary, ortshard_boundary_init);
@@ -114,5 +116,6 @@ fn describe(boundary: &Boundary) -> ortshard_boundary {
         f32_bytes_per_token: boundary.bytes_per_token(PartType::F32),
         f16_bytes_per_token: boundary.bytes_per_token(PartType::F16),
         bf16_bytes_per_token: boundary.bytes_per_token(PartType::Bf16),
+        streams_width: width(Role::Streams).into(),
     }
 }

@@ -58,6 +58,8 @@ constants! {
         ORTSHARD_ROLE_HIDDEN_STATES = 1,
         /// Per-layer inputs: what the tokens themselves give to each layer behind the boundary (per-layer embeddings).
         ORTSHARD_ROLE_PER_LAYER_INPUTS = 2,
+        /// The streams of hidden states besides the first one, one after another, in models that have several.
+        ORTSHARD_ROLE_STREAMS = 3,
     }
 }
 
@@ -197,6 +199,7 @@ pub unsafe extern "C" fn ortshard_frame_get_part(
 pub(in crate::ffi) fn role_code(role: Role) -> i32 {
     match role {
         Role::PerLayerInputs => ORTSHARD_ROLE_PER_LAYER_INPUTS,
+        Role::Streams => ORTSHARD_ROLE_STREAMS,
         _ => ORTSHARD_ROLE_HIDDEN_STATES,
     }
 }

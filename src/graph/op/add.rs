@@ -36,7 +36,7 @@ impl Operation for Add {
     fn stock(&self, w: &mut Writer) -> Result<()> {
         let (a, mut b, out) = (w.name(self.a), w.name(self.b), w.name(self.out));
         if self.factor != 1.0 {
-            let (factor, scaled) = (w.scalar(self.factor), format!("{out}.scaled"));
+            let (factor, scaled) = (w.scalar(self.factor), format!("{out}.product"));
             w.push(Node::new("", "Mul", vec![b, factor], vec![scaled.clone()]));
             b = scaled;
         }

@@ -40,6 +40,8 @@ pub(crate) struct Routing {
     pub groups: Option<Groups>,
     /// Multiplies the weights.
     pub scale: f32,
+    /// Multiplies the weight of each expert: `[experts]`.
+    pub expert_scales: Option<Weight>,
     /// Whether the weights multiply what an expert reads (Llama 4), and not what it gives.
     pub on_input: bool,
 }
@@ -76,7 +78,12 @@ impl Operation for Experts {
     }
 
     fn weights(&self) -> Vec<&Weight> {
-        self.routing.bias.iter().chain(self.members.iter().flat_map(Expert::weights)).collect()
+        self.routing
+            .bias
+            .iter()
+            .chain(&self.routing.expert_scales)
+            .chain(self.members.iter().flat_map(Expert::weights))
+            .collect()
     }
 
     /// Whether quantised or not: what the kernel takes has room for the codes.

@@ -2,20 +2,27 @@
 //! tokens, and how it is written in stock operators. Nothing else lists them but the match in `runtime` that finds an
 //! operation's kernel.
 
+mod above_mean;
 mod activate;
 mod add;
+mod add_to_streams;
 mod attend;
+mod attend_shared;
 mod embed;
 mod experts;
 mod gated;
 mod gated_delta;
+mod join;
 mod logit_rows;
+mod match_rms;
+mod mix_streams;
 mod multiply;
 mod norm;
 mod project;
 mod project_heads;
 mod qkv;
 mod scale;
+mod scale_columns;
 mod short_conv;
 mod sigmoid_gate;
 mod soft_cap;
@@ -28,20 +35,27 @@ use super::stock::Writer;
 use super::{Kept, Value, Weight};
 use crate::error::Result;
 use crate::kernels::Packing;
+pub(crate) use above_mean::AboveMean;
 pub(crate) use activate::Activate;
 pub(crate) use add::Add;
+pub(crate) use add_to_streams::AddToStreams;
 pub(crate) use attend::{Attend, Attention, Temperature};
+pub(crate) use attend_shared::AttendShared;
 pub(crate) use embed::Embed;
 pub(crate) use experts::{Expert, Experts, Routing};
 pub(crate) use gated::Gated;
 pub(crate) use gated_delta::GatedDelta;
+pub(crate) use join::Join;
 pub(crate) use logit_rows::LogitRows;
+pub(crate) use match_rms::MatchRms;
+pub(crate) use mix_streams::MixStreams;
 pub(crate) use multiply::Multiply;
 pub(crate) use norm::Norm;
 pub(crate) use project::Project;
 pub(crate) use project_heads::ProjectHeads;
 pub(crate) use qkv::Qkv;
 pub(crate) use scale::Scale;
+pub(crate) use scale_columns::ScaleColumns;
 pub(crate) use short_conv::ShortConv;
 pub(crate) use sigmoid_gate::SigmoidGate;
 pub(crate) use soft_cap::SoftCap;
@@ -151,20 +165,27 @@ macro_rules! operations {
 }
 
 operations!(
+    AboveMean,
     Activate,
     Add,
+    AddToStreams,
     Attend,
+    AttendShared,
     Embed,
     Experts,
     Gated,
     GatedDelta,
+    Join,
     LogitRows,
+    MatchRms,
+    MixStreams,
     Multiply,
     Norm,
     Project,
     ProjectHeads,
     Qkv,
     Scale,
+    ScaleColumns,
     ShortConv,
     SigmoidGate,
     SoftCap,

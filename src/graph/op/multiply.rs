@@ -8,7 +8,7 @@ use crate::graph::onnx::Node;
 use crate::graph::stock::Writer;
 use crate::kernels::Gate;
 
-/// `out = x * sigmoid(gates)` or `x * silu(gates)`.
+/// `out = x * sigmoid(gates)`, `x * silu(gates)` or `x * gates`.
 #[derive(Debug, Clone)]
 pub(crate) struct Multiply {
     pub x: Value,
@@ -35,14 +35,18 @@ impl Operation for Multiply {
 
     fn stock(&self, w: &mut Writer) -> Result<()> {
         let (x, gates, out) = (w.name(self.x), w.name(self.gates), w.name(self.out));
-        let factor = format!("{out}.sigmoid");
-        w.push(Node::new("", "Sigmoid", vec![gates.clone()], vec![factor.clone()]));
         let factor = match self.gate {
-            Gate::Sigmoid => factor,
-            Gate::Silu => {
-                let silu = format!("{out}.silu");
-                w.push(Node::new("", "Mul", vec![gates, factor], vec![silu.clone()]));
-                silu
+            Gate::Plain => gates,
+            Gate::Sigmoid | Gate::Silu => {
+                let sigmoid = format!("{out}.sigmoid");
+                w.push(Node::new("", "Sigmoid", vec![gates.clone()], vec![sigmoid.clone()]));
+                if self.gate == Gate::Sigmoid {
+                    sigmoid
+                } else {
+                    let silu = format!("{out}.silu");
+                    w.push(Node::new("", "Mul", vec![gates, sigmoid], vec![silu.clone()]));
+                    silu
+                }
             }
         };
         w.push(Node::new("", "Mul", vec![x, factor], vec![out]));

@@ -1,4 +1,4 @@
-//! Parts of heads that one fused projection gives head by head, such as queries, keys and values.
+//! Parts of heads that one fused projection gives head by head, such as queries, keys and values; or columns of a whole row.
 
 use std::ops::Range;
 
@@ -17,16 +17,21 @@ pub(crate) struct SplitHeads {
     pub heads: usize,
     /// Values of each part of a head.
     pub parts: Vec<usize>,
-    /// Two or three values, and which parts go into each.
+    /// One to three values, and which parts go into each.
     pub out: Vec<(Range<usize>, Value)>,
 }
 
+static COLUMNS: Operator = Operator { name: Name::new(c"Columns"), inputs: &[Type::F32], outputs: 1 };
 static IN_TWO: Operator = Operator { name: Name::new(c"SplitHeadsInTwo"), inputs: &[Type::F32], outputs: 2 };
 static IN_THREE: Operator = Operator { name: Name::new(c"SplitHeads"), inputs: &[Type::F32], outputs: 3 };
 
 impl Operation for SplitHeads {
     fn operator(&self) -> &'static Operator {
-        if self.out.len() == IN_TWO.outputs { &IN_TWO } else { &IN_THREE }
+        match self.out.len() {
+            1 => &COLUMNS,
+            2 => &IN_TWO,
+            _ => &IN_THREE,
+        }
     }
 
     fn reads(&self) -> Vec<Read> {

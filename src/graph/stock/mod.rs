@@ -27,8 +27,8 @@ use super::onnx::{
     Attribute, DimValue, ElementType, GraphProto, MICROSOFT, Model, Node, StringEntry, Tensor, ValueInfo, dynamic,
     fixed,
 };
-use super::{Graph, Input, Output, Role, Value, Weight, names};
-use crate::error::Result;
+use super::{Graph, Input, Kept, Output, Role, Value, Weight, names};
+use crate::error::{Result, bail};
 use data::Data;
 pub(crate) use data::{Content, External, FileOffset};
 pub(crate) use utility::{chooser, copier, probe};
@@ -104,8 +104,24 @@ pub(crate) fn write(graph: &Graph, style: Style, metadata: &[(&str, String)]) ->
     for op in &*graph.ops {
         op.stock(&mut writer)?;
     }
+    if style.form == Form::Session {
+        check_caches(graph)?;
+    }
     writer.widen();
     Ok(writer.finish(metadata))
+}
+
+/// A session's KV caches are one block, in which all layers have one shape.
+fn check_caches(graph: &Graph) -> Result<()> {
+    let mut shapes = graph.kept().filter_map(|kept| match kept {
+        Kept::Rows { heads, key_width, value_width, .. } => Some((heads, key_width, value_width)),
+        Kept::State { .. } => None,
+    });
+    let first = shapes.next();
+    if shapes.any(|shape| Some(shape) != first) {
+        bail!(Unsupported, "attention whose heads are not alike in all layers is not written in stock operators");
+    }
+    Ok(())
 }
 
 /// A graph in the stock dialect as it grows. How an operation is written stands in its file.

@@ -34,7 +34,8 @@ pub use shape::{AttentionShape, Rotation, Window};
 pub struct AttentionInputs<'a> {
     /// Queries, `[n, heads * head_dim]`.
     pub q: &'a [f32],
-    /// Keys, `[n, kv_heads * head_dim]`; or latents, `[n, kv_heads * latent]`.
+    /// Keys, `[n, kv_heads * head_dim]`; or latents, `[n, kv_heads * latent]`. None if the caches have those of the rows already, as
+    /// where layers share them.
     pub k: &'a [f32],
     /// Values, laid out as the keys; or what the keys have behind latents, `[n, kv_heads * (head_dim - latent)]`.
     pub v: &'a [f32],
@@ -75,7 +76,7 @@ pub struct AttentionSegment<'a> {
 
 /// Attention of packed rows.
 ///
-/// Every head is normalised if so wanted, then rotated. Keys and values are written to the caches at
+/// Every head is normalised if so wanted, then rotated. Keys and values, where there are some, are written to the caches at
 /// `position..position + tokens`, then `out`, `[n, heads * head_dim]` or, of latents, `[n, heads * latent]`, is computed.
 pub fn attention(
     isa: Isa,
@@ -107,7 +108,9 @@ pub fn attention(
         &*sinks
     });
     let input = Input { shape, tensors: inputs, q_norm, k_norm, sinks };
-    append(isa, par, &input, segments);
+    if !inputs.k.is_empty() {
+        append(isa, par, &input, segments);
+    }
 
     let out = Output::new(par, out);
     let mut row = 0;

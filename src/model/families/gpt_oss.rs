@@ -143,6 +143,7 @@ impl Family for GptOss {
             bias: None,
             groups: None,
             scale: 1.0,
+            expert_scales: None,
             on_input: false,
         };
         let members = (0..self.experts).map(|index| self.expert(c, layer, index)).collect();

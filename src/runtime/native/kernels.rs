@@ -20,18 +20,24 @@ fn matrix(stored: Option<&MappedTensor>) -> Option<Matrix<'_>> {
 
 pub(super) struct Embed {
     table: MappedTensor,
+    first_for_others: bool,
 }
 
 impl Embed {
     pub(super) fn new(op: &op::Embed, shared: &Shared) -> Result<Self> {
-        Ok(Self { table: shared.tensor(&op.table)? })
+        Ok(Self { table: shared.tensor(&op.table)?, first_for_others: op.first_for_others })
     }
 }
 
 impl Kernel for Embed {
     fn compute(&self, context: &Context) -> Result<()> {
-        let (ids, table) = (context.i64(0)?, self.table.matrix());
+        let (mut ids, table) = (context.i64(0)?, self.table.matrix());
         let out = context.output(0, ids.len(), table.cols)?;
+        let with_row: Vec<i64>;
+        if self.first_for_others {
+            with_row = ids.iter().map(|id| if *id < table.rows as i64 { *id } else { 0 }).collect();
+            ids = &with_row;
+        }
         kernels::embed(ids, &table, out)
             .map_err(|index| err!(OutOfRange, "token id {} at index {index} is not in the vocabulary", ids[index]))
     }
@@ -171,6 +177,7 @@ impl Kernel for Gated {
 pub(super) struct Experts {
     routing: graph::Routing,
     bias: Option<Vec<f32>>,
+    expert_scales: Option<Vec<f32>>,
     /// Gate, up and down of each.
     members: Vec<(Option<Weights>, Weights, Weights)>,
     activation: Activation,
@@ -185,10 +192,12 @@ impl Experts {
             Ok((gate, shared.linear(&expert.up)?, shared.linear(&expert.down)?))
         };
         let experts = op.members.iter().map(expert).collect::<Result<_>>()?;
-        let bias = op.routing.bias.as_ref().map(|bias| shared.vector(bias)).transpose()?;
+        let vector = |weight: &Option<graph::Weight>| weight.as_ref().map(|weight| shared.vector(weight)).transpose();
+        let (bias, expert_scales) = (vector(&op.routing.bias)?, vector(&op.routing.expert_scales)?);
         Ok(Self {
             routing: op.routing.clone(),
             bias,
+            expert_scales,
             members: experts,
             activation: op.activation,
             width: op.x.width,
@@ -216,6 +225,9 @@ impl Kernel for Experts {
         };
         let (mut ids, mut weights) = (vec![0; rows * top_k], vec![0.0; rows * top_k]);
         kernels::route(&pool, scores, self.members.len(), &routing, &mut ids, &mut weights);
+        if let Some(scales) = &self.expert_scales {
+            weights.iter_mut().zip(&ids).for_each(|(weight, id)| *weight *= scales[*id as usize]);
+        }
         let experts: Vec<Expert> = self
             .members
             .iter()
@@ -291,6 +303,53 @@ impl Kernel for Elementwise {
     }
 }
 
+pub(super) struct ScaleColumns {
+    width: usize,
+    weights: Vec<f32>,
+    shared: Shared,
+}
+
+impl ScaleColumns {
+    pub(super) fn new(op: &op::ScaleColumns, shared: Shared) -> Result<Self> {
+        Ok(Self { width: op.x.width, weights: shared.vector(&op.weight)?, shared })
+    }
+}
+
+impl Kernel for ScaleColumns {
+    fn compute(&self, context: &Context) -> Result<()> {
+        let x = context.f32(0)?;
+        let out = context.output(0, x.len() / self.width, self.width)?;
+        let (pool, isa) = (context.pool(self.shared.threads), self.shared.isa);
+        match self.weights[..] {
+            [factor] => kernels::scale(isa, &pool, x, factor, out),
+            ref factors => kernels::scale_columns(isa, &pool, x, factors, out),
+        }
+        pool.finish()
+    }
+}
+
+pub(super) struct AboveMean {
+    width: usize,
+    deviations: f32,
+    shared: Shared,
+}
+
+impl AboveMean {
+    pub(super) fn new(op: &op::AboveMean, shared: Shared) -> Self {
+        Self { width: op.x.width, deviations: op.deviations, shared }
+    }
+}
+
+impl Kernel for AboveMean {
+    fn compute(&self, context: &Context) -> Result<()> {
+        let x = context.f32(0)?;
+        let out = context.output(0, x.len() / self.width, self.width)?;
+        let pool = context.pool(self.shared.threads);
+        kernels::above_mean(self.shared.isa, &pool, x, self.width, self.deviations, out);
+        pool.finish()
+    }
+}
+
 pub(super) struct SigmoidGate {
     width: usize,
     shared: Shared,
@@ -314,6 +373,8 @@ impl Kernel for SigmoidGate {
 
 pub(super) struct Attend {
     kept: usize,
+    /// Whether the rows are another layer's, which has written them.
+    is_shared: bool,
     rope: usize,
     shape: AttentionShape,
     q_norm: Option<MappedTensor>,
@@ -325,11 +386,20 @@ pub(super) struct Attend {
 
 impl Attend {
     pub(super) fn new(op: &op::Attend, shared: Shared) -> Result<Self> {
-        let a = &op.attention;
+        Self::of(&op.attention, op.kept, false, shared)
+    }
+
+    /// Of what another layer keeps.
+    pub(super) fn shared(op: &op::AttendShared, shared: Shared) -> Result<Self> {
+        Self::of(&op.attention, op.kept, true, shared)
+    }
+
+    fn of(a: &graph::Attention, kept: usize, is_shared: bool, shared: Shared) -> Result<Self> {
         let (q_norm, k_norm) = (shared.optional(a.query_norm.as_ref())?, shared.optional(a.key_norm.as_ref())?);
         let sinks = shared.optional(a.sinks.as_ref())?;
         Ok(Self {
-            kept: op.kept,
+            kept,
+            is_shared,
             rope: a.rope,
             shape: a.shape,
             q_norm,
@@ -343,12 +413,15 @@ impl Attend {
 
 impl Kernel for Attend {
     fn compute(&self, context: &Context) -> Result<()> {
-        let (q, k, v) = (context.f32(0)?, context.f32(1)?, context.f32(2)?);
-        let [address] = *context.i64(3)? else { bail!(Internal, "the batch input is not one address") };
+        let q = context.f32(0)?;
+        let (k, v) = if self.is_shared { (&[][..], &[][..]) } else { (context.f32(1)?, context.f32(2)?) };
+        let [address] = *context.i64(if self.is_shared { 1 } else { 3 })? else {
+            bail!(Internal, "the batch input is not one address")
+        };
         // SAFETY: the engine passes the address of the batch it runs, which outlives the run.
         let batch = unsafe { Batch::from_address(address) }.ok_or_else(|| err!(Internal, "no batch"))?;
         let s = &self.shape;
-        // SAFETY: this is the one attention node of its layer.
+        // SAFETY: the attention nodes that share these rows run one after another, since each computes what the next one reads.
         let mut segments = unsafe { batch.rows(self.kept, s) }?;
         let rows = q.len() / (s.heads * s.head_dim);
         let out = context.output(0, rows, s.heads * s.value_dim())?;
@@ -405,6 +478,29 @@ impl Kernel for SplitHeads {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Join {
+    widths: [usize; 2],
+}
+
+impl Join {
+    pub(super) fn new(op: &op::Join) -> Self {
+        Self { widths: [op.a.width, op.b.width] }
+    }
+}
+
+impl Kernel for Join {
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (a, b, [first, second]) = (context.f32(0)?, context.f32(1)?, self.widths);
+        let out = context.output(0, a.len() / first, first + second)?;
+        let rows = a.chunks_exact(first).zip(b.chunks_exact(second));
+        for (out, (a, b)) in out.chunks_exact_mut(first + second).zip(rows) {
+            out[..first].copy_from_slice(a);
+            out[first..].copy_from_slice(b);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod kernels;
 pub(super) mod operator;
 mod recurrent;
 mod shared;
+mod streams;
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
@@ -25,11 +26,12 @@ use crate::runtime::process::status::check;
 use crate::runtime::run::session::c_string;
 use crate::weights::WeightTable;
 use kernels::{
-    Attend, Elementwise, Embed, Experts, Gated, LogitRows, Normalise, Project, ProjectHeads, Qkv, SigmoidGate,
-    SplitHeads,
+    AboveMean, Attend, Elementwise, Embed, Experts, Gated, Join, LogitRows, Normalise, Project, ProjectHeads, Qkv,
+    ScaleColumns, SigmoidGate, SplitHeads,
 };
 use recurrent::{GatedDelta, ShortConv};
 use shared::Shared;
+use streams::{AddToStreams, MatchRms, MixStreams};
 
 /// The operators of one session.
 #[derive(Debug)]
@@ -107,13 +109,19 @@ impl Nodes for Native {
         let op = ops.get(operation).filter(|op| op.operator() == self.operator);
         let op = op.ok_or_else(|| err!(Internal, "operation {operation} is no {}", self.operator.name.text()))?;
         Ok(match op {
+            Op::AboveMean(op) => Box::new(AboveMean::new(op, shared)),
             Op::Activate(op) => Box::new(Elementwise::activate(op, shared)),
             Op::Add(op) => Box::new(Elementwise::add(op, shared)),
+            Op::AddToStreams(op) => Box::new(AddToStreams::new(op, shared)),
             Op::Attend(op) => Box::new(Attend::new(op, shared)?),
+            Op::AttendShared(op) => Box::new(Attend::shared(op, shared)?),
             Op::Embed(op) => Box::new(Embed::new(op, &shared)?),
             Op::Experts(op) => Box::new(Experts::new(op, shared)?),
             Op::Gated(op) => Box::new(Gated::new(op, shared)?),
             Op::GatedDelta(op) => Box::new(GatedDelta::new(op, shared)?),
+            Op::MatchRms(op) => Box::new(MatchRms::new(op, shared)),
+            Op::MixStreams(op) => Box::new(MixStreams::new(op, shared)),
+            Op::Join(op) => Box::new(Join::new(op)),
             Op::Multiply(op) => Box::new(Elementwise::multiply(op, shared)),
             Op::Norm(op) => Box::new(Normalise::new(op, shared)?),
             Op::Project(op) => Box::new(Project::new(op, shared)?),
@@ -121,6 +129,7 @@ impl Nodes for Native {
             Op::Qkv(op) => Box::new(Qkv::new(op, shared)?),
             Op::LogitRows(op) => Box::new(LogitRows::new(op)),
             Op::Scale(op) => Box::new(Elementwise::scale(op, shared)),
+            Op::ScaleColumns(op) => Box::new(ScaleColumns::new(op, shared)?),
             Op::ShortConv(op) => Box::new(ShortConv::new(op, shared)?),
             Op::SigmoidGate(op) => Box::new(SigmoidGate::new(op, shared)),
             Op::SoftCap(op) => Box::new(Elementwise::soft_cap(op, shared)),

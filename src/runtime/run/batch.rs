@@ -96,8 +96,8 @@ impl Batch<'_> {
     /// The segments as the attention sees them whose keys and values are the `kept`th of what the shard keeps.
     ///
     /// # Safety
-    /// One caller at a time per batch and `kept`. ONNX Runtime runs each node of a graph once per run, so the attention
-    /// node of a layer has that layer's rows to itself.
+    /// One caller at a time per batch and `kept`. ONNX Runtime runs each node of a graph once per run, and what an attention node
+    /// computes goes into the next layer's, so the node that runs has the rows to itself.
     pub(in crate::runtime) unsafe fn rows(
         &self,
         kept: usize,

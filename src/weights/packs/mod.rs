@@ -1,7 +1,8 @@
 //! Packed shards: quantised weights as one safetensors file (a pack), written once and mapped from then on.
 //!
 //! A shard that stays exact needs none, but for weights whose values do not lie one after another in the checkpoint: these are
-//! gathered in memory. Weights that the checkpoint has in four bits stay where they are in any case.
+//! gathered in memory. Weights that the checkpoint has in four bits, and tables of which a text reads a few rows, stay where they are in
+//! any case.
 //!
 //! The layout inside each tensor is that of `kernels::packed`, so the file needs nothing but mapping. Where no file
 //! can be kept, each load makes the same bytes in memory.
@@ -39,7 +40,7 @@ pub(crate) fn packed(
 ) -> Result<WeightTable> {
     let (numbers, fours): (Vec<&Weight>, Vec<&Weight>) =
         wanted.iter().copied().partition(|weight| weight.is_made_of_numbers());
-    let is_made = |weight: &&Weight| packing.is_some() || weight.is_gathered();
+    let is_made = |weight: &&Weight| packing.is_some() && !weight.in_place || weight.is_gathered();
     let made: Vec<&Weight> = numbers.into_iter().filter(is_made).collect();
     if !made.is_empty() {
         let made = make(&table, &made, packing, name, store, threads, on)?;

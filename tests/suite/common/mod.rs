@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, s};
 use ortshard::{
-    Engine, EngineOptions, Input, Logits, Output, Request, RequestOptions, Shard, ShardSpec, Step, infer_batch,
+    Boundary, Engine, EngineOptions, Frame, FrameOptions, Input, Logits, Output, Request, RequestOptions, Shard,
+    ShardSpec, Step, infer_batch,
 };
 use safetensors::SafeTensors;
 
@@ -101,6 +102,21 @@ impl Model {
         Array2::from_shape_vec((rows, width), values).unwrap()
     }
 
+    /// What passes behind `layer`, and whether the model can be cut there.
+    pub(crate) fn boundary(&self, layer: u32) -> Boundary {
+        Boundary::read(&self.path, layer).unwrap()
+    }
+
+    /// The layers behind which the model can be cut: mostly all but the last.
+    pub(crate) fn cuts(&self) -> Vec<u32> {
+        (0..self.layers - 1).filter(|layer| self.boundary(*layer).refused.is_none()).collect()
+    }
+
+    /// The first of these layers, if there is one.
+    pub(crate) fn first_cut(&self) -> Vec<u32> {
+        self.cuts().into_iter().take(1).collect()
+    }
+
     /// Layers `start..=end`.
     pub(crate) fn shard(&self, start: u32, end: u32) -> Arc<Shard> {
         self.shard_on(device::options(), start, end)
@@ -161,11 +177,11 @@ impl Pipeline {
     /// Runs ids through every shard and returns the last one's output.
     pub(crate) fn run(&mut self, ids: &[i64], logits: Logits) -> Array2<f32> {
         let (first, rest) = self.requests.split_first_mut().unwrap();
-        let mut values = first.infer(Input::Ids(ids), logits).unwrap().values().to_owned();
+        let mut passed = Passed::from(first, Input::Ids(ids), logits);
         for request in rest {
-            values = request.infer(Input::Hidden(values.view()), logits).unwrap().values().to_owned();
+            passed = passed.to(|input| Passed::from(request, input, logits));
         }
-        values
+        passed.values()
     }
 
     /// `count` greedy ids after `prompt`.
@@ -178,6 +194,63 @@ impl Pipeline {
             logits = self.run(&[id], Logits::Last);
         }
         ids
+    }
+}
+
+/// What a shard gives to the next one, or to the caller: hidden states or logits; or a frame, where more passes.
+pub(crate) enum Passed {
+    Values(Array2<f32>),
+    Frame(Vec<u8>),
+}
+
+impl Passed {
+    /// What `request` gives for `input`.
+    pub(crate) fn from(request: &mut Request, input: Input, logits: Logits) -> Self {
+        if request.shard().info().output_parts > 1 {
+            return Self::Frame(request.infer_frame(input, FrameOptions::default()).unwrap().to_vec().unwrap());
+        }
+        Self::Values(request.infer(input, logits).unwrap().values().to_owned())
+    }
+
+    /// What `request` has given.
+    pub(crate) fn of(request: &Request) -> Self {
+        if request.shard().info().output_parts > 1 {
+            return Self::Frame(request.frame(FrameOptions::default()).unwrap().to_vec().unwrap());
+        }
+        Self::Values(request.output().unwrap().values().to_owned())
+    }
+
+    /// The frame, if it is one.
+    pub(crate) fn frame(&self) -> Option<Frame<'_>> {
+        match self {
+            Self::Values(_) => None,
+            Self::Frame(bytes) => Some(Frame::read(bytes).unwrap()),
+        }
+    }
+
+    /// What the next shard takes; `frame` is the frame, if it is one.
+    pub(crate) fn input<'p>(&'p self, frame: Option<&'p Frame<'p>>) -> Input<'p> {
+        match self {
+            Self::Values(values) => Input::Hidden(values.view()),
+            Self::Frame(_) => Input::Frame(frame.unwrap()),
+        }
+    }
+
+    /// Calls `next` with it.
+    pub(crate) fn to<T>(&self, next: impl FnOnce(Input) -> T) -> T {
+        next(self.input(self.frame().as_ref()))
+    }
+
+    /// Logits, or hidden states without what passes beside them.
+    pub(crate) fn values(self) -> Array2<f32> {
+        match self {
+            Self::Values(values) => values,
+            Self::Frame(bytes) => {
+                let frame = Frame::read(&bytes).unwrap();
+                let part = &frame.parts()[0];
+                Array2::from_shape_vec((frame.tokens(), part.width), part.values().to_vec()).unwrap()
+            }
+        }
     }
 }
 

@@ -73,7 +73,7 @@ fn every_partition_chunk_and_batch_gives_the_same_bits() {
             for options in ways {
                 assert_same(&what, whole(&mut request(&shard, options)).view(), expected.view());
             }
-            for cut in 0..model.layers - 1 {
+            for cut in model.cuts() {
                 let logits = model.pipeline_on(options(kv_type), &[cut]).run(&model.prompt, Logits::All);
                 assert_same(&what, logits.view(), expected.view());
             }

@@ -1,6 +1,6 @@
 //! Every model family gives transformers' logits and greedy ids. `tools/goldens/make_goldens.py` makes the answers.
 
-use crate::common::{self, Model, assert_close, assert_within, device};
+use crate::common::{Model, Passed, assert_close, assert_within, device};
 use ortshard::{Input, Logits, Request, RequestOptions};
 
 #[test]
@@ -30,9 +30,9 @@ fn logits_in_the_type_that_is_stored() {
 #[test]
 fn hidden_states_after_every_layer() {
     for model in Model::all() {
-        for end in 0..model.layers - 1 {
+        for end in model.cuts() {
             let mut request = Request::new(&model.shard(0, end), RequestOptions::default()).unwrap();
-            let ours = common::hidden(request.infer(Input::Ids(&model.prompt), Logits::Last).unwrap());
+            let ours = Passed::from(&mut request, Input::Ids(&model.prompt), Logits::Last).values();
             let theirs = model.golden(&format!("hidden.{end}"));
             assert_close(&format!("{} layer {end}", model.name), ours.view(), theirs.view());
         }

@@ -1,8 +1,7 @@
 //! Many requests run in one call: each gets the bits it gets alone, and none pays for another's failure.
 
-use crate::common::{Model, argmax, assert_same, assert_same_in_pieces, device};
-use ndarray::Array2;
-use ortshard::{Engine, ErrorKind, Input, Logits, Request, RequestOptions, Shard, ShardSpec, Step, infer_batch};
+use crate::common::{Model, Passed, argmax, assert_same, assert_same_in_pieces, device};
+use ortshard::{Engine, ErrorKind, Frame, Input, Logits, Request, RequestOptions, Shard, ShardSpec, Step, infer_batch};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,13 +15,20 @@ fn request(shard: &Arc<Shard>, prefill_chunk: u32) -> Request {
 }
 
 /// One call for all of `requests`; every one must succeed.
-fn run(requests: &mut [Request], inputs: &[Input], logits: Logits) -> Vec<Array2<f32>> {
+fn run(requests: &mut [Request], inputs: &[Input], logits: Logits) -> Vec<Passed> {
     let mut steps: Vec<Step> =
         requests.iter_mut().zip(inputs).map(|(request, input)| Step { request, input: *input, logits }).collect();
     for outcome in infer_batch(&mut steps) {
         outcome.unwrap();
     }
-    steps.iter().map(|step| step.request.output().unwrap().values().to_owned()).collect()
+    steps.iter().map(|step| Passed::of(step.request)).collect()
+}
+
+/// The same for what other shards have given.
+fn run_passed(requests: &mut [Request], passed: &[Passed], logits: Logits) -> Vec<Passed> {
+    let frames: Vec<Option<Frame>> = passed.iter().map(Passed::frame).collect();
+    let inputs: Vec<Input> = passed.iter().zip(&frames).map(|(passed, frame)| passed.input(frame.as_ref())).collect();
+    run(requests, &inputs, logits)
 }
 
 #[test]
@@ -31,7 +37,7 @@ fn prompts_and_single_tokens_side_by_side_give_the_bits_of_each_alone() {
         let prompt = &model.prompt[..];
         let inputs: [&[i64]; 4] = [prompt, &prompt[..1], &prompt[1..], prompt];
         let next: [&[i64]; 4] = [&model.greedy[..1], prompt, &model.greedy[1..4], &model.greedy[4..5]];
-        for cuts in [vec![], vec![0]] {
+        for cuts in [vec![], model.first_cut()] {
             let shards: Vec<Arc<Shard>> =
                 model.pipeline(&cuts).requests.iter().map(|request| Arc::clone(request.shard())).collect();
             // Chunks of one request end in the middle of a run of the others.
@@ -41,12 +47,13 @@ fn prompts_and_single_tokens_side_by_side_give_the_bits_of_each_alone() {
             for (ids, logits) in
                 [(inputs, Logits::Last), (next, Logits::All), (inputs, Logits::None), (next, Logits::Last)]
             {
-                let mut values = run(&mut batch[0], &ids.map(Input::Ids), logits);
-                for requests in &mut batch[1..] {
-                    let hidden: Vec<Input> = values.iter().map(|values| Input::Hidden(values.view())).collect();
-                    values = run(requests, &hidden, logits);
+                let (front, back) = batch.split_first_mut().unwrap();
+                let mut passed = run(front, &ids.map(Input::Ids), logits);
+                for requests in back {
+                    passed = run_passed(requests, &passed, logits);
                 }
-                for (i, (values, (alone, ids))) in values.iter().zip(alone.iter_mut().zip(ids)).enumerate() {
+                let values = passed.into_iter().map(Passed::values);
+                for (i, (values, (alone, ids))) in values.zip(alone.iter_mut().zip(ids)).enumerate() {
                     let what = format!("{} cut after {cuts:?}, request {i}, {logits:?}", model.name);
                     assert_same_in_pieces(&what, values.view(), alone.run(ids, logits).view());
                 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::common::process::child;
-use crate::common::{self, Model, Pipeline, assert_close, device};
+use crate::common::{self, Model, Passed, Pipeline, assert_close, device};
 use ndarray::s;
 use ortshard::{
     Device, Engine, EngineOptions, ErrorKind, Input, Logits, PackCache, Precision, Request, RequestOptions, Runtime,
@@ -82,12 +82,12 @@ fn stock_operators_give_transformers_answers() {
 fn stock_operators_run_any_partition_and_any_chunks() {
     for model in models() {
         let golden = model.golden("logits");
-        let singles: Vec<u32> = (0..model.layers - 1).collect();
+        let singles = model.cuts();
         for prefill_chunk in [0, 1, 3] {
             let options = RequestOptions { prefill_chunk, ..RequestOptions::default() };
             let what = format!("{} in chunks of {prefill_chunk}", model.name);
             let mut shards = pipeline(&model, &singles, options);
-            let hidden = common::hidden(shards.requests[0].infer(Input::Ids(&model.prompt), Logits::Last).unwrap());
+            let hidden = Passed::from(&mut shards.requests[0], Input::Ids(&model.prompt), Logits::Last).values();
             assert_close(&what, hidden.view(), model.golden("hidden.0").view());
             shards.requests[0].truncate(0).unwrap();
             assert_close(&what, shards.run(&model.prompt, Logits::All).view(), golden.view());

@@ -39,7 +39,10 @@ fn every_model_in_shards_gives_the_same_bits_through_frames() {
         let mut whole = model.whole();
         let prefill = whole.run(&model.prompt, Logits::All);
         let decode = whole.run(&model.greedy[..1], Logits::All);
-        let cuts: Vec<u32> = (0..model.layers - 1).collect();
+        let cuts = model.cuts();
+        if cuts.is_empty() {
+            continue;
+        }
         let mut shards = model.pipeline(&cuts);
         assert_same(&model.name, run(&mut shards, &model.prompt, WIDE).view(), prefill.view());
         assert_same(&model.name, run(&mut shards, &model.greedy[..1], WIDE).view(), decode.view());

@@ -2,6 +2,7 @@
 
 mod latents;
 mod parts;
+mod streams;
 
 use super::reference::{
     Member, Rows, activation, attention, both, each, experts, gated, layer, linear, norm, sigmoid, tensor,
@@ -61,7 +62,7 @@ const ACTIVATIONS: [Activation; 6] = [
 
 /// Every case.
 pub(super) fn all() -> Vec<Case> {
-    [elementwise(), norms(), attentions(), latents::latents(), layers_of_experts(), parts()]
+    [elementwise(), norms(), attentions(), latents::latents(), layers_of_experts(), parts(), streams::streams()]
         .into_iter()
         .flatten()
         .collect()
@@ -120,11 +121,12 @@ fn elementwise() -> Vec<Case> {
             |g, x| {
                 let gates = g.linear(x, plain("gates", WIDTH, WIDTH));
                 let once = g.multiply(x, gates, Gate::Sigmoid);
-                g.multiply(once, gates, Gate::Silu)
+                let twice = g.multiply(once, gates, Gate::Silu);
+                g.multiply(twice, gates, Gate::Plain)
             },
             |x| {
                 let gates = layer(x, &full("gates"), WIDTH);
-                both(x, &gates, |x, gate| x * sigmoid(gate) * gate * sigmoid(gate))
+                both(x, &gates, |x, gate| x * sigmoid(gate) * gate * sigmoid(gate) * gate)
             },
         ),
         case(
@@ -347,6 +349,11 @@ fn attentions() -> Vec<Case> {
             a.temperature = Some(Temperature { beta: 0.5, period: 2.0, shift: 1.0 });
         })
         .refused("temperature"),
+        shared("keys and values of another layer", |_| {}),
+        shared("keys and values of another layer in a window, with norms", move |a| {
+            head_norms(a, Norm::rms(1e-5));
+            a.shape.window = Some(Window::Sliding(3));
+        }),
         attending::<2>("all of it", move |at, a| {
             head_norms(a, Norm::layer(1e-5));
             (a.shape.window, a.shape.soft_cap, a.shape.scale) = (Some(Window::Sliding(2 + at)), Some(0.75), 0.5);
@@ -356,6 +363,31 @@ fn attentions() -> Vec<Case> {
         })
         .refused("sinks"),
     ]
+}
+
+/// The second reads the keys and values of the first.
+fn shared(name: &str, change: impl Fn(&mut Attention) + Copy + 'static) -> Case {
+    let of = move |at: usize| {
+        let mut attention = usual(1 + at);
+        change(&mut attention);
+        attention
+    };
+    let widths = [("q", WIDTH), ("k", KV_HEADS * HEAD_DIM), ("v", KV_HEADS * HEAD_DIM)];
+    case(
+        name,
+        move |g, x| {
+            let qkv = g.qkv(x, widths.map(|(part, out)| plain(part, WIDTH, out)));
+            let x = g.attention(qkv, of(0));
+            let queries = g.linear(x, plain("others", WIDTH, WIDTH));
+            g.attention_to(queries, of(0).layer, Attention { key_norm: None, ..of(1) })
+        },
+        move |x| {
+            let [q, k, v] = widths.map(|(part, out)| layer(x, &full(part), out));
+            let x = attention([&q, &k, &v], &of(0));
+            attention([&layer(&x, &full("others"), WIDTH), &k, &v], &of(1))
+        },
+    )
+    .refused("keys and values of an earlier layer")
 }
 
 const EXPERTS: usize = 8;
@@ -368,6 +400,7 @@ const ROUTING: Routing = Routing {
     bias: None,
     groups: None,
     scale: 1.0,
+    expert_scales: None,
     on_input: false,
 };
 
@@ -430,6 +463,11 @@ fn layers_of_experts() -> Vec<Case> {
             score: Score::Sigmoid,
             normalise: false,
             on_input: true,
+            ..ROUTING
+        }),
+        sparse("a factor for each expert", SILU, true, || Routing {
+            expert_scales: Some(weight("router.scales", [EXPERTS])),
+            sum_offset: 0.0,
             ..ROUTING
         }),
         sparse("experts without a gate", Activation::Relu2, false, || ROUTING),

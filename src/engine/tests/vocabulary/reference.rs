@@ -220,5 +220,7 @@ fn routed(logits: &[f64], routing: &Routing) -> Vec<(usize, f64)> {
     }
     let sum: f64 = if routing.normalise { weights.iter().sum() } else { 1.0 };
     let sum = (sum + f64::from(routing.sum_offset)).max(f64::from(routing.least_sum));
-    chosen.iter().zip(weights).map(|(id, weight)| (*id, weight / sum * f64::from(routing.scale))).collect()
+    let scales = routing.expert_scales.as_ref().map(|scales| tensor(&scales.name, logits.len()));
+    let scale = |id: usize| f64::from(routing.scale) * scales.as_ref().map_or(1.0, |scales| scales[id]);
+    chosen.iter().zip(weights).map(|(id, weight)| (*id, weight / sum * scale(*id))).collect()
 }

@@ -341,8 +341,10 @@ pub(super) fn run_batch(isa: Isa, par: &dyn Parallel, parts: &mut [(&Case, &mut 
     };
     let q = pack(|c| &c.q, heads * head_dim);
     let [key, value] = case.shape.kept_widths();
-    let k = pack(|c| &c.k, kv_heads * key);
-    let v = pack(|c| &c.v, kv_heads * value);
+    // Of a case whose caches have the rows already there are none.
+    let kept = case.k.is_empty();
+    let k = if kept { Vec::new() } else { pack(|c| &c.k, kv_heads * key) };
+    let v = if kept { Vec::new() } else { pack(|c| &c.v, kv_heads * value) };
     let cos = pack(|c| &c.cos, rotary_pairs);
     let sin = pack(|c| &c.sin, rotary_pairs);
     let temperature: Vec<f32> = parts

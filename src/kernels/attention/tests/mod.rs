@@ -104,6 +104,22 @@ fn tokens_that_no_row_sees_may_be_let_go_of() {
     }
 }
 
+/// Layers share keys and values: the queries of another one see those that are there.
+#[test]
+fn rows_that_the_caches_have_are_not_written_again() {
+    for (isa, kind) in everywhere() {
+        let case = Case::new(6, 2, 24, 70, 9).with_norms().with_window(33).kept_as(kind);
+        let mut cache = case.cache();
+        let expected = case.step(isa, &Serial, &mut cache, case.tokens);
+        let kept = (cache.keys.clone(), cache.values.clone());
+        cache.position = 0;
+        let reading = Case { k: Vec::new(), v: Vec::new(), ..case };
+        let out = reading.step(isa, &Threads(2), &mut cache, reading.tokens);
+        assert_eq!(bits(&out), bits(&expected), "{isa:?} {kind:?}");
+        assert_eq!((cache.keys, cache.values), kept, "{isa:?} {kind:?}");
+    }
+}
+
 #[test]
 fn a_context_of_several_chunks_agrees_with_f64() {
     for (isa, kind) in everywhere() {
