@@ -88,7 +88,7 @@ impl Text {
     /// Appends what is held back to a state. Nothing is waiting.
     pub(super) fn write(&self, to: &mut Writer) -> Result<()> {
         let none = StreamState::default();
-        let StreamState { started, stripped, bytes, ids } = self.stream.as_ref().map_or(&none, TextStream::state);
+        let StreamState { started, stripped, bytes, ids, .. } = self.stream.as_ref().map_or(&none, TextStream::state);
         to.number(usize::from(*started))?;
         // It stands for any number where nothing is stripped any more.
         to.number((*stripped).min(1 << 30))?;
@@ -101,9 +101,9 @@ impl Text {
     /// What goes on where the text was that wrote a state.
     pub(super) fn read(&self, from: &mut Reader) -> Result<Self> {
         let started = from.flag()?;
-        let state = StreamState { started, stripped: from.number()?, bytes: from.bytes()?.to_vec(), ids: from.ids()? };
+        let state = StreamState::new(started, from.number()?, from.bytes()?.to_vec(), from.ids()?);
         let mut text = self.clone();
-        (text.waiting, text.flushed) = (None, from.flag()?);
+        (text.waits, text.flushed) = (false, from.flag()?);
         if let Some(stream) = &mut text.stream {
             stream.set_state(state)?;
         }

@@ -13,10 +13,13 @@ use crate::error::{Result, bail};
 // Limits far above any model, far below what would overflow a size computed from them.
 const MAX_LAYERS: u64 = 1 << 12;
 pub(super) const MAX_WIDTH: u64 = 1 << 20;
-const MAX_HEADS: u64 = 1 << 14;
+pub(super) const MAX_HEADS: u64 = 1 << 14;
 pub(super) const MAX_HEAD_DIM: u64 = 1 << 12;
 const MAX_VOCABULARY: u64 = 1 << 24;
 pub(super) const MAX_POSITIONS: u64 = 1 << 31;
+
+/// The key of the inner width of MLPs, which some families have for each layer.
+const INNER: &str = "intermediate_size";
 
 /// The dtype config.json says the checkpoint is stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +92,11 @@ impl ModelConfig {
             names: Names { embedding: EMBEDDING, layers: "model.layers" },
             family: Arc::new(Llama),
             hidden_size,
-            intermediate_size: f.integer("intermediate_size", 1..=MAX_WIDTH)?.unwrap_or(0),
+            intermediate_size: if architecture.honours.contains(&INNER) {
+                0
+            } else {
+                f.integer(INNER, 1..=MAX_WIDTH)?.unwrap_or(0)
+            },
             layers: f.required("num_hidden_layers", 1..=MAX_LAYERS)?,
             heads,
             kv_heads: f.integer_or_null("num_key_value_heads", 1..=MAX_HEADS)?.unwrap_or(heads),

@@ -172,6 +172,14 @@ const LLAMA4_NAMES: Names = names(
 );
 pub(super) const LLAMA4: Spellings = Spellings { published: LLAMA4_NAMES, held: LLAMA4_NAMES };
 
+const GEMMA4_NAMES: Names = Names {
+    router: "router.proj.weight",
+    bias: None,
+    scales: Some("router.per_expert_scale"),
+    experts: Stored::Stacked { gate_up: "experts.gate_up_proj", down: "experts.down_proj" },
+};
+pub(super) const GEMMA4: Spellings = Spellings { published: GEMMA4_NAMES, held: GEMMA4_NAMES };
+
 pub(super) const MINIMAX: Spellings = Spellings {
     published: names(
         "block_sparse_moe.gate.weight",

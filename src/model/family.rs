@@ -18,7 +18,7 @@ pub(crate) struct Architecture {
     /// Published models, for the lists in the documents. Those whose config.json differs in values only need no class of their own.
     #[cfg_attr(not(test), expect(dead_code, reason = "the documents are made from it, by a test"))]
     pub covers: &'static str,
-    /// Keys that other families are refused with, and this one reads.
+    /// Keys that other families are refused with, or that all others read as one number, and this one reads on its own.
     pub honours: &'static [&'static str],
     /// Reads the keys that this family treats in its own way, into the numbers that all share and into its own.
     pub family: fn(Fields, &mut ModelConfig) -> Result<Arc<dyn Family>>,

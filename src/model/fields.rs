@@ -136,6 +136,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A string; a `null` counts as absent.
+    pub(crate) fn text_or_null(&self, key: &str) -> Result<Option<&'a str>> {
+        if self.get(key).is_none() { Ok(None) } else { self.text(key) }
+    }
+
     /// A list of strings; a `null` counts as absent.
     pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>> {
         let Some(value) = self.get(key) else { return Ok(None) };

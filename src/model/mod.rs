@@ -13,9 +13,11 @@ mod fields;
 mod fp8;
 mod latent;
 mod layers;
+mod per_layer;
 mod plain;
 mod range;
 mod rope;
+mod shared_rows;
 mod text;
 mod unsupported;
 

@@ -63,6 +63,22 @@ pub(crate) static WRAPPERS: &[Wrapper] = &[
         idle: &["final_logit_softcapping"],
     },
     Wrapper {
+        model_type: "gemma3n",
+        name: "Gemma3nForConditionalGeneration",
+        covers: "Gemma 3n (E2B, E4B)",
+        text: Always("gemma3n_text"),
+        tied: Top(true),
+        idle: &[],
+    },
+    Wrapper {
+        model_type: "gemma4",
+        name: "Gemma4ForConditionalGeneration",
+        covers: "Gemma 4 (E2B, E4B, 26B-A4B, 31B)",
+        text: Always("gemma4_text"),
+        tied: Top(true),
+        idle: &[],
+    },
+    Wrapper {
         model_type: "internvl",
         name: "InternVLForConditionalGeneration",
         covers: "InternVL 3 and 3.5 (the `-HF` models on Qwen2 and Qwen3)",
@@ -124,6 +140,8 @@ pub(crate) static WRAPPERS: &[Wrapper] = &[
 /// `num_attention_heads` and `vocab_size`. All other defaults are the families' own.
 const DEFAULTS: &[(&str, [u32; 5])] = &[
     ("gemma3_text", [2304, 9216, 26, 8, 262_208]),
+    ("gemma3n_text", [2048, 16_384, 35, 8, 262_400]),
+    ("gemma4_text", [2304, 9216, 30, 8, 262_144]),
     ("llama", [4096, 11_008, 32, 32, 32_000]),
     ("llama4_text", [5120, 8192, 48, 40, 202_048]),
     ("ministral3", [4096, 14_336, 34, 32, 131_072]),

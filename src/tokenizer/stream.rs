@@ -90,6 +90,11 @@ impl TextStream {
 }
 
 impl State {
+    /// That of a stream that has seen tokens whose text is not certain.
+    pub(crate) fn new(started: bool, stripped: usize, bytes: Vec<u8>, ids: Vec<u32>) -> Self {
+        Self { started, stripped, bytes, ids, ..Self::default() }
+    }
+
     /// Whether `tokenizer` can give text before all tokens are there.
     pub(super) fn streams(tokenizer: &Tokenizer) -> bool {
         tokenizer.stages.join != Join::Whole

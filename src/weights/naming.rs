@@ -30,6 +30,20 @@ pub(super) enum Kind {
     Nested,
 }
 
+/// How the names of a decoder's tensors begin: its layers and what stands around them.
+const BODY: [&str; 10] = [
+    "layers.",
+    "embed_tokens.",
+    "norm.",
+    "final_layernorm.",
+    "embedding_norm.",
+    "embed_tokens_per_layer.",
+    "per_layer_model_projection.",
+    "per_layer_projection_norm.",
+    "altup_projections.",
+    "altup_unembed_projections.",
+];
+
 /// The name that graphs use for the tensor `stored`, if it can be one of theirs.
 pub(super) fn standard(stored: &str) -> Option<(Kind, String)> {
     const NESTED: [&str; 5] = [
@@ -55,9 +69,7 @@ pub(super) fn standard(stored: &str) -> Option<(Kind, String)> {
         return Some((kind, part.to_owned()));
     }
     let part = part.strip_prefix("model.").filter(|_| kind == Kind::Own).unwrap_or(part);
-    let body = ["layers.", "embed_tokens.", "norm.", "final_layernorm.", "embedding_norm."]
-        .iter()
-        .any(|begin| part.starts_with(begin));
+    let body = BODY.iter().any(|begin| part.starts_with(begin));
     body.then(|| (kind, format!("model.{part}")))
 }
 
@@ -79,6 +91,7 @@ mod tests {
             ("gpt_neox.layers.0.attention.dense.bias", Kind::Own, "gpt_neox.layers.0.attention.dense.bias"),
             ("gpt_neox.embed_in.weight", Kind::Own, "gpt_neox.embed_in.weight"),
             ("embed_out.weight", Kind::Own, "lm_head.weight"),
+            ("embed_tokens_per_layer.weight", Kind::Own, "model.embed_tokens_per_layer.weight"),
             ("language_model.model.norm.weight", Kind::Nested, "model.norm.weight"),
             ("model.language_model.norm.weight", Kind::Nested, "model.norm.weight"),
             ("language_model.norm.weight", Kind::Nested, "model.norm.weight"),

@@ -184,8 +184,8 @@ def logits_of(config: dict[str, Any], tensors: Path) -> torch.Tensor:
         model, report = class_of(AutoConfig.from_pretrained(folder)).from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
         )
-    # What a model has for images does not matter to a text.
-    missing = {name for name in report["missing_keys"] if not re.match(r"model\.(vision|visual|multi_modal|connector|image)", name)}
+    # What a model has for images and sounds does not matter to a text.
+    missing = {name for name in report["missing_keys"] if not re.match(r"model\.(embed_)?(vision|visual|multi_modal|connector|image|audio)", name)}
     if missing or report["mismatched_keys"]:
         raise ValueError(f"weights do not fit: {sorted(missing)}")
     model.eval()
@@ -349,10 +349,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def write_defaults() -> None:
     """The shapes of every family's class, which published configs of larger models leave out of `text_config`."""
     shape = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+    def number(value: Any) -> Any:
+        # Some have one for each layer, all alike.
+        return value[0] if isinstance(value, list) else value
+
     texts = [family for family in FAMILIES if TEXT not in base(family)]
     write_json(
         OUT / "text_defaults.json",
-        {family: [getattr(CONFIG_MAPPING[family](), key, None) for key in shape] for family in texts},
+        {family: [number(getattr(CONFIG_MAPPING[family](), key, None)) for key in shape] for family in texts},
     )
 
 

@@ -9,6 +9,8 @@ mod ernie_moe;
 mod exaone4;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
+mod gemma4;
 mod glm4;
 mod glm4_moe;
 mod glm4_moe_lite;
@@ -38,8 +40,8 @@ mod smollm3;
 mod starcoder2;
 
 use super::{
-    Architecture, Family, Fields, Layer, ModelConfig, activation, config, experts, family, fp8, latent, layers, plain,
-    rope,
+    Architecture, Boundary, Family, Fields, Layer, ModelConfig, Range, activation, config, experts, family, fp8,
+    latent, layers, per_layer, plain, rope, shared_rows,
 };
 
 pub(super) use llama::Llama;
@@ -58,6 +60,8 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     exaone4::EXAONE4,
     gemma2::GEMMA2,
     gemma3::GEMMA3,
+    gemma3n::GEMMA3N,
+    gemma4::GEMMA4,
     glm4::GLM,
     glm4::GLM4,
     glm4_moe::GLM4_MOE,

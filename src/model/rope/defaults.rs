@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Llama3,
     Yarn,
     LongRope,
+    /// The first pairs of a head as where all turn, and the others not at all (Gemma 4).
+    Proportional,
 }
 
 /// The names of the kinds.
@@ -23,6 +25,17 @@ const KINDS: &[(&str, Kind)] = &[
     ("llama3", Kind::Llama3),
     ("yarn", Kind::Yarn),
     ("longrope", Kind::LongRope),
+];
+
+/// The same, and one more.
+pub(crate) const KINDS_WITH_PROPORTIONAL: &[(&str, Kind)] = &[
+    ("default", Kind::Default),
+    ("linear", Kind::Linear),
+    ("dynamic", Kind::Dynamic),
+    ("llama3", Kind::Llama3),
+    ("yarn", Kind::Yarn),
+    ("longrope", Kind::LongRope),
+    ("proportional", Kind::Proportional),
 ];
 
 /// How a family's rotation is spelled, and what it is where config.json says nothing of it.

@@ -18,7 +18,7 @@ use parameters::{
     PARTIAL, Parameters, SHORT_FACTOR, THETA, TRUNCATE,
 };
 
-pub(crate) use defaults::{Kind, RopeDefaults};
+pub(crate) use defaults::{KINDS_WITH_PROPORTIONAL, Kind, RopeDefaults};
 
 // Limits far beyond any model.
 const MAX_THETA: f64 = 1e15;
@@ -69,13 +69,15 @@ impl Rope {
             _ => parameters.theta(MAX_THETA)?,
         };
         // Values of a head that are rotated. With an odd number the last pair takes one more, as in transformers.
-        let dim = (head_dim as f64 * parameters.partial(kind)?) as usize;
+        let part = if kind == Kind::Proportional { 1.0 } else { parameters.partial(kind)? };
+        let dim = (head_dim as f64 * part) as usize;
         // The pairs' wavelengths over a full turn.
         let periods: Vec<f32> =
             (0..dim.div_ceil(2)).map(|i| (theta as f32).powf((2 * i) as f32 / dim as f32)).collect();
         let rope = match kind {
             // No text is longer than the model's maximum, from which on the dynamic kind scales.
             Kind::Default | Kind::Dynamic | Kind::Alpha => Self::unscaled(periods.iter().map(|period| 1.0 / period)),
+            Kind::Proportional => proportional(parameters, &periods)?,
             Kind::Linear => {
                 let factor = parameters.required(&FACTOR, MAX_FACTOR)? as f32;
                 Self::unscaled(periods.iter().map(|period| 1.0 / period / factor))
@@ -176,6 +178,14 @@ fn stretched(parameters: &Parameters, head_dim: usize) -> Result<f64> {
     }
     Err(parameters
         .wrong(&ALPHA, &format!("such that the base of heads of {head_dim} is above 0 and at most {MAX_THETA}")))
+}
+
+/// Gemma 4: a part of a head's pairs turns as where all do, and the others stand still, wherever they lie in the head.
+fn proportional(parameters: &Parameters, periods: &[f32]) -> Result<Rope> {
+    let factor = parameters.positive(&FACTOR, MAX_FACTOR)?.unwrap_or(1.0) as f32;
+    let turning = (parameters.part()? * (2 * periods.len()) as f64 / 2.0) as usize;
+    let frequency = |(i, period): (usize, &f32)| if i < turning { 1.0 / period / factor } else { 0.0 };
+    Ok(Rope::unscaled(periods.iter().enumerate().map(frequency)))
 }
 
 /// Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between interpolated.

@@ -34,10 +34,10 @@ const fn key(name: &'static str, places: &'static [Place], kinds: &'static [Kind
     Key { name, older: None, places, kinds }
 }
 
-use Kind::{Alpha, Default, Dynamic, Linear, Llama3, LongRope, Yarn};
+use Kind::{Alpha, Default, Dynamic, Linear, Llama3, LongRope, Proportional, Yarn};
 use Place::{Object, Top};
-const ALL: &[Kind] = &[Default, Linear, Dynamic, Alpha, Llama3, Yarn, LongRope];
-const SCALED: &[Kind] = &[Linear, Dynamic, Llama3, Yarn, LongRope];
+const ALL: &[Kind] = &[Default, Linear, Dynamic, Alpha, Llama3, Yarn, LongRope, Proportional];
+const SCALED: &[Kind] = &[Linear, Dynamic, Llama3, Yarn, LongRope, Proportional];
 
 pub(super) static TYPE: Key = Key { name: "rope_type", older: Some("type"), places: &[Object], kinds: ALL };
 pub(super) static THETA: Key = key("rope_theta", &[Object, Top], ALL);
@@ -111,7 +111,8 @@ impl<'a> Parameters<'a> {
         if let Some(scaling) = scaling.filter(|object| object.has("type") && !object.has("rope_type")) {
             return Err(scaling.unsupported("type", "transformers 4 scales by it and 5 does not: write rope_type"));
         }
-        Ok(Self { top, object: own.or(scaling), of_kind: true, defaults })
+        let object = own.or(scaling).or_else(|| Some(top.within("rope_parameters", defaults.object?)));
+        Ok(Self { top, object, of_kind: true, defaults })
     }
 
     /// The kind of rotation. Objects within the object are one for each kind of layer: no layer of ours has its own.
@@ -258,6 +259,16 @@ impl<'a> Parameters<'a> {
             return Err(fields.unsupported(name, "these models rotate the whole head"));
         }
         let part = part.unwrap_or(whole);
+        if !(0.0..=1.0).contains(&part) {
+            return Err(fields.wrong(name, "between 0 and 1"));
+        }
+        Ok(part)
+    }
+
+    /// The part of a head's pairs that turn where the others stand still.
+    pub(super) fn part(&self) -> Result<f64> {
+        let Some((fields, name)) = self.find(&PARTIAL) else { return Ok(1.0) };
+        let part = fields.number(name)?.unwrap_or(1.0);
         if !(0.0..=1.0).contains(&part) {
             return Err(fields.wrong(name, "between 0 and 1"));
         }

@@ -45,7 +45,9 @@ const REFUSED: &[&str] = &[
     "bands the wrong way round",
     "attention_factor 0",
     "attention_factor -1.0",
+    // Outside of Gemma 4.
     "proportional",
+    "slowed by -1.0",
     // Transformers' Llama takes these for words that it does not know, and rotates as if they were not there.
     "for each kind of layer",
     "for the one kind of layer",

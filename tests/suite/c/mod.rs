@@ -28,6 +28,7 @@ pub(crate) enum Build {
     Threads,
     Valgrind,
     EveryModel,
+    SeveralParts,
     Header,
     HeaderExample,
     TwoShards,

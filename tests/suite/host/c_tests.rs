@@ -158,6 +158,16 @@ fn on_every_model() {
     }
 }
 
+/// Frames of several parts: of per-layer embeddings, and of streams of hidden states.
+#[test]
+fn frames_of_several_parts() {
+    let setup = Setup::new(Build::SeveralParts);
+    let program = setup.compile("frames");
+    for model in Model::those_that_run(&["gemma4_shared", "gemma3n_16"]) {
+        setup.run(&program, &model);
+    }
+}
+
 /// The header alone, as C11 and as C++17, and in a C and a C++ unit of one program.
 #[test]
 fn the_header_in_c_and_cpp() {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::common::{self, Model, assert_batches, assert_same};
+use crate::common::{self, Model, Passed, assert_batches, assert_same};
 use ndarray::{Array2, ArrayView1};
 use ortshard::{
     Engine, EngineOptions, ErrorKind, Input, KvType, Logits, PackCache, Precision, Progress, Request, RequestOptions,
@@ -120,6 +120,8 @@ fn every_partition_chunk_and_batch_gives_the_same_bits_in_every_precision() {
         "gpt_oss_mxfp4",
         "deepseek_v2_lite",
         "deepseek_v3_16",
+        "gemma4_shared",
+        "gemma4_experts",
     ];
     for model in models.map(Model::open) {
         for precision in QUANTISED {
@@ -134,11 +136,11 @@ fn every_partition_chunk_and_batch_gives_the_same_bits_in_every_precision() {
             let shard = load(0, ShardSpec::LAST);
             let whole = logits(&mut request(&shard, 0), &model.prompt);
             assert_same(&what, logits(&mut request(&shard, 3), &model.prompt).view(), whole.view());
-            for cut in 0..model.layers - 1 {
+            for cut in model.cuts() {
                 let (mut first, mut rest) = (request(&load(0, cut), 0), request(&load(cut + 1, ShardSpec::LAST), 0));
-                let hidden = first.infer(Input::Ids(&model.prompt), Logits::All).unwrap().values().to_owned();
-                let cut = rest.infer(Input::Hidden(hidden.view()), Logits::All).unwrap();
-                assert_same(&what, cut.values(), whole.view());
+                let passed = Passed::from(&mut first, Input::Ids(&model.prompt), Logits::All);
+                let cut = passed.to(|input| Passed::from(&mut rest, input, Logits::All)).values();
+                assert_same(&what, cut.view(), whole.view());
             }
             let mut requests = [request(&shard, 0), request(&shard, 0)];
             assert_batches(&what, &mut requests, &model.prompt, whole.view());
@@ -186,6 +188,22 @@ fn four_bit_floats_of_a_checkpoint_are_in_no_pack() {
             !names.iter().any(|name| name.contains("_blocks") || name.contains("_scales")),
             "{precision:?}: {names:?}"
         );
+    }
+}
+
+/// A table of per-layer embeddings is as large as all else together, and a text reads a few of its rows: it is read where it lies.
+#[test]
+fn per_layer_embeddings_are_in_no_pack() {
+    let model = Model::open("gemma4_shared");
+    for precision in QUANTISED {
+        let folder = TempDir::new().unwrap();
+        let engine = engine(precision, PackCache::Folder(folder.path().to_owned()));
+        engine.ensure_shard(&ShardSpec::whole(model.path.to_str().unwrap()), None).unwrap();
+        let pack = std::fs::read(files(folder.path(), "safetensors").remove(0)).unwrap();
+        let pack = SafeTensors::deserialize(&pack).unwrap();
+        let names = pack.names();
+        assert!(names.iter().any(|name| name.ends_with("embed_tokens.weight")), "{precision:?}: {names:?}");
+        assert!(!names.iter().any(|name| name.contains("per_layer.weight")), "{precision:?}: {names:?}");
     }
 }
 

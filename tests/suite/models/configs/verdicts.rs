@@ -173,6 +173,28 @@ pub(super) const REFUSED: &[&str] = &[
     "glm4_moe_lite: qk_rope_head_dim 6",
     "glm4_moe_lite: qk_rope_head_dim 0",
     "glm4_moe_lite: qk_rope_head_dim -1",
+    // More layers that share than there are, with which transformers goes on as with fewer; and no expert at all.
+    "num_kv_shared_layers 4",
+    "top_k_experts 0 with {'enable_moe_block': True, 'num_experts': 4, 'moe_intermediate_size': 8}",
+    "gemma4_text: attribute_map {'hidden_act': 'other_act'}",
+    "gemma4: is_causal False",
+    "gemma3n: is_causal False",
+    "gemma3n_text: attribute_map {'hidden_act': 'other_act'}",
+    // As in Gemma 3: transformers 4 scales by these.
+    "gemma3n_text: rope_scaling {'type': 'linear', 'factor': 2.0}",
+    "gemma3n_text: original_max_position_embeddings 16 with {'rope_scaling': {'type': 'yarn', 'factor': 4.0}}",
+    // Another stream than the first one; and shares of all values, or fewer than none.
+    "altup_active_idx 1",
+    "altup_active_idx -1",
+    "activation_sparsity_pattern [1.0, 0.0, 0.0]",
+    "activation_sparsity_pattern [-0.5, 0.0, 0.0]",
+    // The weights are none, whatever is said of them.
+    "gemma4_text: quantization_config {'quant_method': 'fp8'}",
+    "gemma4: quantization_config {'quant_method': 'fp8'}",
+    "gemma4: text_config: quantised",
+    "gemma3n_text: quantization_config {'quant_method': 'fp8'}",
+    "gemma3n: quantization_config {'quant_method': 'fp8'}",
+    "gemma3n: text_config: quantised",
     // Python takes true for 1.
     "rope_scaling {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16, 'mscale_all_dim': True}",
     "rope_parameters {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16, 'mscale_all_dim': True}",
@@ -292,7 +314,29 @@ pub(super) const CLEAR: &[&str] = &[
     "phi: partial_rotary_factor 0.4",
     // The length of the first training, in the one place or the other.
     "original_max_position_embeddings 5 with no length in rope_parameters",
+    // Without per-layer embeddings transformers' short cut behind the layers that have keys and values does not work.
+    "gemma4_text: hidden_size_per_layer_input 0",
+    // Nothing is said.
+    "gemma4_text: kv_sharing_modes None",
+    "gemma3n_text: kv_sharing_modes None",
+    "gemma3n_text: final_logit_softcapping None",
+    "altup_coef_clip None",
+    "gemma4_text: default_rope_type 'axial'",
+    "hidden_size_per_layer_input 4.0",
+    "vocab_size_per_layer_input 40.0",
+    "num_kv_shared_layers 1.0",
+    "intermediate_size [24, 24.0, 24]",
+    "activation_sparsity_pattern [0, 0, 0]",
+    "altup_num_inputs 3.0",
+    "laurel_rank 4.0",
+    "num_experts 4.0 with {'enable_moe_block': True, 'top_k_experts': 2, 'moe_intermediate_size': 8}",
+    "top_k_experts 2.0 with {'enable_moe_block': True, 'num_experts': 4, 'moe_intermediate_size': 8}",
+    "moe_intermediate_size 8.0 with {'enable_moe_block': True, 'num_experts': 4, 'top_k_experts': 2}",
     // What is not said is not so.
+    "attention_k_eq_v None",
+    "enable_moe_block None with {'num_experts': 4, 'top_k_experts': 2, 'moe_intermediate_size': 8}",
+    "use_double_wide_mlp None",
+    "altup_correct_scale None",
     "tie_word_embeddings None",
     "attention_bias None",
     "attention_out_bias None",
