@@ -32,13 +32,17 @@ mod weights;
 // A package of its own in src/kernels, so that tests compile it once and optimised.
 use ortshard_kernels as kernels;
 
-/// The C interface as Rust sees it, for the benchmark of what it costs. No part of the Rust API.
+/// The C interface as Rust sees it, for those who measure what it costs. No part of the Rust API.
 #[doc(hidden)]
 pub mod c_interface {
     pub use crate::ffi::{
-        ORTSHARD_DTYPE_I64, ORTSHARD_LOGITS_LAST, ortshard_engine_create, ortshard_engine_ensure_shard,
-        ortshard_request_create, ortshard_request_infer, ortshard_request_truncate, ortshard_shard_spec,
-        ortshard_shard_spec_init, ortshard_tensor,
+        ORTSHARD_DTYPE_I64, ORTSHARD_LOGITS_LAST, ortshard_bias, ortshard_engine_create, ortshard_engine_ensure_shard,
+        ortshard_generation_append_ids, ortshard_generation_free, ortshard_generation_open,
+        ortshard_generation_options, ortshard_generation_options_init, ortshard_generation_step,
+        ortshard_request_create, ortshard_request_infer, ortshard_request_truncate, ortshard_sampler_options_init,
+        ortshard_shard_spec, ortshard_shard_spec_init, ortshard_step_init, ortshard_tensor,
+        ortshard_text_stream_create, ortshard_text_stream_free, ortshard_text_stream_push, ortshard_tokenizer_free,
+        ortshard_tokenizer_open,
     };
 }
 

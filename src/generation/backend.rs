@@ -104,8 +104,12 @@ impl<R: BorrowMut<Request> + Send> Local<R> {
         self.0[0].borrow()
     }
 
-    fn all(&mut self) -> Vec<&mut Request> {
-        self.0.iter_mut().map(BorrowMut::borrow_mut).collect()
+    /// Does something with all requests. One alone needs no memory for a list.
+    fn with_all<T>(&mut self, call: impl FnOnce(&mut [&mut Request]) -> T) -> T {
+        match &mut self.0[..] {
+            [only] => call(&mut [only.borrow_mut()]),
+            all => call(&mut all.iter_mut().map(BorrowMut::borrow_mut).collect::<Vec<&mut Request>>()),
+        }
     }
 }
 
@@ -135,11 +139,11 @@ impl<R: BorrowMut<Request> + Send> Backend for Local<R> {
     }
 
     fn prefill(&mut self, ids: &[i64]) -> Result<()> {
-        infer_chain(&mut self.all(), Input::Ids(ids), Logits::None).map(drop)
+        self.with_all(|requests| infer_chain(requests, Input::Ids(ids), Logits::None).map(drop))
     }
 
     fn next(&mut self, ids: &[i64], choose: &mut dyn Choose) -> Result<u32> {
-        next_choice(&mut self.all(), Input::Ids(ids), choose)
+        self.with_all(|requests| next_choice(requests, Input::Ids(ids), choose))
     }
 
     fn stopper(&self) -> Arc<dyn Stop> {

@@ -12,8 +12,9 @@ use crate::tokenizer::{StreamState, TextStream, Tokenizer};
 pub(super) struct Text {
     /// None without a tokenizer: there is no text then.
     stream: Option<TextStream>,
-    /// Text that the stream has given and the stop strings have not taken, because memory ran out.
-    waiting: Option<String>,
+    /// Text that the stream has given, and whether the stop strings have not taken it yet, because memory ran out.
+    waiting: String,
+    waits: bool,
     /// Whether the stream has given all it has.
     flushed: bool,
     stops: StopStrings,
@@ -22,18 +23,20 @@ pub(super) struct Text {
 impl Text {
     pub(super) fn new(tokenizer: Option<Arc<Tokenizer>>, keep_special: bool, stops: StopStrings) -> Self {
         let stream = tokenizer.map(|tokenizer| TextStream::new(tokenizer, !keep_special));
-        Self { stream, waiting: None, flushed: false, stops }
+        Self { stream, waiting: String::new(), waits: false, flushed: false, stops }
     }
 
     /// Takes the next token. After an error the call may be repeated.
     pub(super) fn push(&mut self, id: u32) -> Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
-        if self.waiting.is_none() {
-            self.waiting = Some(match stream.push(id) {
+        if !self.waits {
+            self.waiting.clear();
+            match stream.push_to(id, &mut self.waiting) {
                 // A model may have more ids than its tokenizer: such an id has no text.
-                Err(error) if error.kind() == ErrorKind::OutOfRange => String::new(),
-                piece => piece?,
-            });
+                Err(error) if error.kind() == ErrorKind::OutOfRange => {}
+                pushed => pushed?,
+            }
+            self.waits = true;
         }
         self.pass_on()
     }
@@ -44,9 +47,10 @@ impl Text {
         if let Some(stream) = self.stream.as_mut().filter(|_| !self.flushed) {
             // A stream that fails to finish has forgotten what it held.
             let mut ended = stream.clone();
-            self.waiting = Some(ended.finish()?);
+            self.waiting.clear();
+            ended.finish_to(&mut self.waiting)?;
             *stream = ended;
-            self.flushed = true;
+            (self.waits, self.flushed) = (true, true);
         }
         self.pass_on()?;
         if self.stops.found().is_none() {
@@ -56,9 +60,9 @@ impl Text {
     }
 
     fn pass_on(&mut self) -> Result<()> {
-        if let Some(piece) = &self.waiting {
-            self.stops.append(piece)?;
-            self.waiting = None;
+        if self.waits {
+            self.stops.append(&self.waiting)?;
+            self.waits = false;
         }
         Ok(())
     }
@@ -116,6 +120,6 @@ impl Text {
     /// Back to the start of a text. The stream has been finished.
     pub(super) fn reset(&mut self) {
         self.stops.reset();
-        (self.waiting, self.flushed) = (None, false);
+        (self.waits, self.flushed) = (false, false);
     }
 }

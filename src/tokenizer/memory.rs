@@ -61,9 +61,14 @@ impl Ids for Count {
     }
 }
 
+/// Makes room for `more` bytes at the end of `text`.
+pub(super) fn reserve_text(text: &mut String, more: usize) -> Result<()> {
+    text.try_reserve(more).map_err(|_| refused(text.len() + more, "a text"))
+}
+
 /// Appends `more` to `text`.
 pub(super) fn append(text: &mut String, more: &str) -> Result<()> {
-    text.try_reserve(more.len()).map_err(|_| refused(text.len() + more.len(), "a text"))?;
+    reserve_text(text, more.len())?;
     text.push_str(more);
     Ok(())
 }

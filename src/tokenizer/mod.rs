@@ -12,6 +12,7 @@ mod patterns;
 mod pieces;
 mod retries;
 mod special;
+mod spellings;
 mod split;
 mod stages;
 mod stream;
@@ -39,6 +40,7 @@ use self::added::Listed;
 use self::files::{Json, SideFiles};
 use self::pieces::Pieces;
 use self::special::{Special, Tokens};
+use self::spellings::Spellings;
 use self::stages::Stages;
 use self::stream::State;
 use self::templates::Templates;
@@ -69,6 +71,8 @@ pub struct Tokenizer {
     ordinary: OnceLock<AddedVocabulary>,
     /// No added tokens.
     none: OnceLock<AddedVocabulary>,
+    /// Made when text is first streamed; `None` if there was too little memory.
+    spellings: OnceLock<Option<Spellings>>,
     chat_templates: Templates,
     fingerprint: OnceLock<[u8; 32]>,
     /// What others have made of the vocabulary.
@@ -143,6 +147,7 @@ impl Tokenizer {
             pieces: OnceLock::new(),
             ordinary: OnceLock::new(),
             none: OnceLock::new(),
+            spellings: OnceLock::new(),
             fingerprint: OnceLock::new(),
             #[cfg(feature = "grammar")]
             kept: OnceLock::new(),
@@ -169,13 +174,13 @@ impl Tokenizer {
                 continue;
             }
             if streams {
-                memory::append(&mut text, &state.push(self, id, token)?)?;
+                state.push(self, id, &token, &mut text)?;
             } else {
                 tokens.push(token);
             }
         }
         if streams {
-            memory::append(&mut text, &state.finish(self)?)?;
+            state.finish(self, &mut text)?;
             return Ok(text);
         }
         match self.inner.get_decoder() {

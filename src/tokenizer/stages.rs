@@ -12,11 +12,11 @@ use DecoderWrapper as Stage;
 /// A decoder, taken apart into stages that stream.
 #[derive(Debug)]
 pub(super) struct Stages {
-    each: Vec<Stage>,
+    each: Vec<Each>,
     /// How tokens become one text.
     pub(super) join: Join,
     /// Replacements of characters in the joined text.
-    then: Vec<Stage>,
+    then: Vec<Replacement>,
     /// A character that is stripped from the start of the text, and how many times at most.
     pub(super) lead: (char, usize),
 }
@@ -36,6 +36,23 @@ pub(super) enum Join {
     Whole,
 }
 
+/// A stage that looks at one token.
+#[derive(Debug)]
+enum Each {
+    /// One that needs no memory of its own for it.
+    Replace(Replacement),
+    /// One that does that with all tokens but the first.
+    ReplaceLater(Replacement, Box<Stage>),
+    Other(Box<Stage>),
+}
+
+/// A character that becomes a text, wherever it occurs.
+#[derive(Debug)]
+struct Replacement {
+    character: char,
+    text: String,
+}
+
 impl Stages {
     pub(super) fn new(decoder: Option<&Stage>) -> Self {
         let Some(decoder) = decoder else {
@@ -48,7 +65,15 @@ impl Stages {
         let local = |stage: &&Stage| {
             matches!(stage, Stage::Replace(_) | Stage::Strip(_) | Stage::Metaspace(_) | Stage::WordPiece(_))
         };
-        let each = std::iter::from_fn(|| stages.next_if(local)).cloned().collect();
+        let each = |stage: &Stage| match (Replacement::of(stage), stage) {
+            (Some(replacement), _) => Each::Replace(replacement),
+            (None, Stage::Metaspace(spaces)) => {
+                let replacement = Replacement { character: spaces.get_replacement(), text: " ".to_owned() };
+                Each::ReplaceLater(replacement, Box::new(stage.clone()))
+            }
+            (None, _) => Each::Other(Box::new(stage.clone())),
+        };
+        let each = std::iter::from_fn(|| stages.next_if(local)).map(each).collect();
         let mut join = match stages.peek() {
             Some(Stage::ByteLevel(_)) => Join::ByteLevel,
             Some(Stage::ByteFallback(_)) => Join::ByteFallback,
@@ -58,7 +83,12 @@ impl Stages {
             stages.next();
         }
         let fused = stages.next_if(|stage| matches!(stage, Stage::Fuse(_))).is_some() || join == Join::ByteLevel;
-        let then = std::iter::from_fn(|| stages.next_if(|stage| replaces_characters(stage))).cloned().collect();
+        let then = std::iter::from_fn(|| {
+            let replacement = Replacement::of(stages.peek()?)?;
+            stages.next();
+            Some(replacement)
+        });
+        let then = then.collect();
         let lead = match stages.next_if(|stage| matches!(stage, Stage::Strip(strip) if fused && strip.stop == 0)) {
             Some(Stage::Strip(strip)) => (strip.content, strip.start),
             _ => (' ', 0),
@@ -70,14 +100,28 @@ impl Stages {
     }
 
     /// The text of one token after the *each* stages.
-    pub(super) fn apply(&self, mut token: String, first: bool) -> tokenizers::Result<String> {
+    pub(super) fn apply(&self, token: String, first: bool) -> tokenizers::Result<String> {
+        let mut piece = token;
+        self.apply_to(&mut piece, first, &mut String::new())?;
+        Ok(piece)
+    }
+
+    /// Makes the text of one token of its spelling. `spare` is memory.
+    pub(super) fn apply_to(&self, piece: &mut String, first: bool, spare: &mut String) -> tokenizers::Result<()> {
         for stage in &self.each {
-            // The stages only ask whether a token is the first. One that is not is decoded with a copy of itself in
-            // front.
-            let chain = if first { vec![token] } else { vec![token.clone(), token] };
-            token = stage.decode_chain(chain)?.pop().unwrap_or_default();
+            match stage {
+                Each::Replace(replacement) => replacement.make(piece, 0, spare),
+                Each::ReplaceLater(replacement, _) if !first => replacement.make(piece, 0, spare),
+                Each::ReplaceLater(_, stage) | Each::Other(stage) => {
+                    let token = std::mem::take(piece);
+                    // The stages only ask whether a token is the first. One that is not is decoded with a copy of itself
+                    // in front.
+                    let chain = if first { vec![token] } else { vec![token.clone(), token] };
+                    *piece = stage.decode_chain(chain)?.pop().unwrap_or_default();
+                }
+            }
         }
-        Ok(token)
+        Ok(())
     }
 
     /// Whether `token`, which adds `bytes` to a text that it does not begin, gives others where it begins one.
@@ -89,19 +133,45 @@ impl Stages {
     }
 
     /// The joined `text`, or any part of it, after the *then* stages.
-    pub(super) fn finish(&self, mut text: String) -> tokenizers::Result<String> {
-        for stage in &self.then {
-            text = stage.decode_chain(vec![text])?.concat();
-        }
-        Ok(text)
+    pub(super) fn finish(&self, text: String) -> String {
+        let mut text = text;
+        self.finish_from(&mut text, 0, &mut String::new());
+        text
+    }
+
+    /// Does that with what `text` has from `begin` on. `spare` is memory.
+    pub(super) fn finish_from(&self, text: &mut String, begin: usize, spare: &mut String) {
+        self.then.iter().for_each(|replacement| replacement.make(text, begin, spare));
     }
 }
 
-/// Whether `stage` replaces one character by a text, wherever it occurs, and does nothing else.
-fn replaces_characters(stage: &Stage) -> bool {
-    let pattern =
-        |stage| serde_json::to_value(stage).ok()?["pattern"]["String"].as_str().map(|text| text.chars().count());
-    matches!(stage, Stage::Replace(_)) && pattern(stage) == Some(1)
+impl Replacement {
+    /// What `stage` does, if that is all it does.
+    fn of(stage: &Stage) -> Option<Self> {
+        let Stage::Replace(_) = stage else { return None };
+        let json = serde_json::to_value(stage).ok()?;
+        let mut pattern = json["pattern"]["String"].as_str()?.chars();
+        match (pattern.next(), pattern.next()) {
+            (Some(character), None) => Some(Self { character, text: json["content"].as_str()?.to_owned() }),
+            _ => None,
+        }
+    }
+
+    /// Replaces what `text` has from `begin` on. `spare` is memory.
+    fn make(&self, text: &mut String, begin: usize, spare: &mut String) {
+        if !text[begin..].contains(self.character) {
+            return;
+        }
+        spare.clear();
+        let mut parts = text[begin..].split(self.character);
+        spare.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            spare.push_str(&self.text);
+            spare.push_str(part);
+        }
+        text.truncate(begin);
+        text.push_str(spare);
+    }
 }
 
 fn flatten<'a>(decoder: &'a Stage, stages: &mut Vec<&'a Stage>) {

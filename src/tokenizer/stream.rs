@@ -28,7 +28,7 @@ pub struct TextStream {
     state: State,
 }
 
-/// The tokens that have been seen and whose text has not been returned yet.
+/// The tokens that have been seen and whose text has not been given yet.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     /// Whether a token has come.
@@ -39,12 +39,16 @@ pub(crate) struct State {
     pub(crate) bytes: Vec<u8>,
     /// Ids that can only be decoded together.
     pub(crate) ids: Vec<u32>,
+    /// Memory for the text of one token, and for what becomes of it, so that a token needs none of its own.
+    piece: String,
+    spare: String,
 }
 
 impl TextStream {
     /// A stream at its start; `skip_special` is that of [`Tokenizer::decode`].
     #[must_use]
     pub fn new(tokenizer: Arc<Tokenizer>, skip_special: bool) -> Self {
+        tokenizer.know_spellings();
         Self { tokenizer, skip_special, state: State::default() }
     }
 
@@ -53,14 +57,24 @@ impl TextStream {
     /// # Errors
     /// `OutOfRange` if `id` is not in the vocabulary; `OutOfMemory`. The stream then stays as it was.
     pub fn push(&mut self, id: u32) -> Result<String> {
+        let mut text = String::new();
+        self.push_to(id, &mut text)?;
+        Ok(text)
+    }
+
+    /// Appends to `text` what [`push`](Self::push) gives: in memory that is there, once as much has been needed before.
+    ///
+    /// # Errors
+    /// Those of [`push`](Self::push); `text` then stays as it was, too.
+    pub fn push_to(&mut self, id: u32, text: &mut String) -> Result<()> {
         let tokenizer = &*self.tokenizer;
-        let Some(token) = tokenizer.id_to_token(id) else {
+        let Some(token) = tokenizer.spelling(id) else {
             bail!(OutOfRange, "id {id} is not in the vocabulary of {} tokens", tokenizer.size);
         };
         if self.skip_special && tokenizer.is_special_token(&token) {
-            return Ok(String::new());
+            return Ok(());
         }
-        self.state.push(tokenizer, id, token)
+        self.state.push(tokenizer, id, &token, text)
     }
 
     /// The text still held back, with U+FFFD where it is incomplete; the stream is then at its start again.
@@ -68,7 +82,19 @@ impl TextStream {
     /// # Errors
     /// `Malformed` if a decoder that needs all tokens fails on them; `OutOfMemory`.
     pub fn finish(&mut self) -> Result<String> {
-        std::mem::take(&mut self.state).finish(&self.tokenizer)
+        let mut text = String::new();
+        self.finish_to(&mut text)?;
+        Ok(text)
+    }
+
+    /// Appends to `text` what [`finish`](Self::finish) gives.
+    ///
+    /// # Errors
+    /// Those of [`finish`](Self::finish); `text` then stays as it was.
+    pub fn finish_to(&mut self, text: &mut String) -> Result<()> {
+        let finished = self.state.finish(&self.tokenizer, text);
+        self.state.reset();
+        finished
     }
 
     /// What it has seen.
@@ -114,64 +140,84 @@ impl State {
             _ => bytes.extend_from_slice(piece.as_bytes()),
         }
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(guarded(&tokenizer.label, || stages.finish(text))?.into_bytes()),
+            Ok(text) => Ok(stages.finish(text).into_bytes()),
             Err(part) => Ok(part.into_bytes()),
         }
     }
 
-    /// The text that `token`, whose id is `id`, makes certain.
-    pub(super) fn push(&mut self, tokenizer: &Tokenizer, id: u32, token: String) -> Result<String> {
+    /// Appends the text that `token`, whose id is `id`, makes certain to `text`. After an error all is as it was.
+    pub(super) fn push(&mut self, tokenizer: &Tokenizer, id: u32, token: &str, text: &mut String) -> Result<()> {
         let stages = &tokenizer.stages;
-        let piece = guarded(&tokenizer.label, || stages.apply(token, !self.started))?;
+        self.piece.clear();
+        memory::append(&mut self.piece, token)?;
+        guarded(&tokenizer.label, || stages.apply_to(&mut self.piece, !self.started, &mut self.spare))?;
+        let (piece, begin) = (self.piece.as_str(), text.len());
         memory::reserve(&mut self.bytes, piece.len())?;
-        let text = match stages.join {
-            Join::Spaced if self.started => format!(" {piece}"),
-            Join::Text | Join::Spaced => piece,
+        // A byte that is no text takes three, and so does a space that becomes one.
+        memory::reserve_text(text, 3 * (self.bytes.len() + piece.len()) + 1)?;
+        match stages.join {
+            Join::Spaced if self.started => text.extend([" ", piece]),
+            Join::Text | Join::Spaced => text.push_str(piece),
             Join::ByteLevel => {
-                push_byte_level(&piece, &mut self.bytes);
-                take_certain(&mut self.bytes)
+                push_byte_level(piece, &mut self.bytes);
+                take_certain(&mut self.bytes, text);
             }
-            Join::ByteFallback => match fallback_byte(&piece) {
-                Some(byte) => {
-                    self.bytes.push(byte);
-                    String::new()
+            Join::ByteFallback => match fallback_byte(piece) {
+                Some(byte) => self.bytes.push(byte),
+                None => {
+                    take_run(&mut self.bytes, text);
+                    text.push_str(piece);
                 }
-                None => take_run(&mut self.bytes)? + &piece,
             },
-            Join::Whole => {
-                self.ids.take(std::iter::once(id))?;
-                String::new()
-            }
-        };
-        let text = guarded(&tokenizer.label, || stages.finish(text))?;
+            Join::Whole => self.ids.take(std::iter::once(id))?,
+        }
+        stages.finish_from(text, begin, &mut self.spare);
         self.started = true;
-        Ok(self.strip(text, stages.lead))
+        self.strip(text, begin, stages.lead);
+        Ok(())
     }
 
-    pub(super) fn finish(mut self, tokenizer: &Tokenizer) -> Result<String> {
-        let stages = &tokenizer.stages;
-        let text = match stages.join {
-            Join::Text | Join::Spaced => String::new(),
-            Join::ByteLevel => String::from_utf8_lossy(&self.bytes).into_owned(),
-            Join::ByteFallback => take_run(&mut self.bytes)?,
+    /// Appends the text that is still held back.
+    pub(super) fn finish(&mut self, tokenizer: &Tokenizer, text: &mut String) -> Result<()> {
+        let (stages, begin) = (&tokenizer.stages, text.len());
+        memory::reserve_text(text, 3 * self.bytes.len() + 1)?;
+        match stages.join {
+            Join::Text | Join::Spaced => {}
+            Join::ByteLevel => {
+                for chunk in self.bytes.utf8_chunks() {
+                    text.push_str(chunk.valid());
+                    if !chunk.invalid().is_empty() {
+                        text.push(char::REPLACEMENT_CHARACTER);
+                    }
+                }
+            }
+            Join::ByteFallback => take_run(&mut self.bytes, text),
             // Special tokens are left out already.
-            Join::Whole => return tokenizer.decode(&self.ids, false),
-        };
-        let text = guarded(&tokenizer.label, || stages.finish(text))?;
-        Ok(self.strip(text, stages.lead))
+            Join::Whole => return memory::append(text, &tokenizer.decode(&self.ids, false)?),
+        }
+        stages.finish_from(text, begin, &mut self.spare);
+        self.strip(text, begin, stages.lead);
+        Ok(())
     }
 
-    /// `text` without those of its characters that are to be stripped from the start of the whole text.
-    fn strip(&mut self, mut text: String, (character, limit): (char, usize)) -> String {
-        let mut rest = text.as_str();
+    /// Back to the start of a text; the memory stays.
+    fn reset(&mut self) {
+        (self.started, self.stripped) = (false, 0);
+        self.bytes.clear();
+        self.ids.clear();
+    }
+
+    /// Takes those of the characters of `text` from `begin` on away that are to be stripped from the start of the whole text.
+    fn strip(&mut self, text: &mut String, begin: usize, (character, limit): (char, usize)) {
+        let mut rest = &text[begin..];
         while self.stripped < limit && !rest.is_empty() {
             match rest.strip_prefix(character) {
                 Some(shorter) => (rest, self.stripped) = (shorter, self.stripped + 1),
                 None => self.stripped = usize::MAX,
             }
         }
-        text.drain(..text.len() - rest.len());
-        text
+        let end = text.len() - rest.len();
+        text.drain(begin..end);
     }
 }
 
@@ -208,9 +254,8 @@ fn fallback_byte(token: &str) -> Option<u8> {
     if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
-/// Takes all bytes but those of an incomplete last character, as text that `String::from_utf8_lossy` would give.
-fn take_certain(bytes: &mut Vec<u8>) -> String {
-    let mut text = String::new();
+/// Appends all bytes but those of an incomplete last character to `text`, as `String::from_utf8_lossy` would, and takes them.
+fn take_certain(bytes: &mut Vec<u8>, text: &mut String) {
     let mut rest = bytes.as_slice();
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
@@ -224,13 +269,13 @@ fn take_certain(bytes: &mut Vec<u8>) -> String {
     }
     let taken = bytes.len() - rest.len();
     bytes.drain(..taken);
-    text
 }
 
-/// Takes the bytes of a run of byte-fallback tokens, as text.
-fn take_run(bytes: &mut Vec<u8>) -> Result<String> {
-    memory::probe(bytes.len().saturating_mul(6), "a text")?;
-    let run = std::mem::take(bytes);
-    let count = run.len();
-    Ok(String::from_utf8(run).unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.to_string().repeat(count)))
+/// Appends a run of byte-fallback tokens to `text`, and takes it.
+fn take_run(bytes: &mut Vec<u8>, text: &mut String) {
+    match std::str::from_utf8(bytes) {
+        Ok(run) => text.push_str(run),
+        Err(_) => text.extend(std::iter::repeat_n(char::REPLACEMENT_CHARACTER, bytes.len())),
+    }
+    bytes.clear();
 }

@@ -10,7 +10,7 @@ use crate::ffi::frame::handle::{self, Exclusive, Handle, Kind, borrow};
 use crate::ffi::frame::status::ORTSHARD_ERROR_INVALID_STATE;
 use crate::ffi::generation::generated::{code_of, ortshard_logprob, ortshard_step};
 use crate::ffi::text::tokenizer::ORTSHARD_NO_ID;
-use crate::{Generation, GenerationCancel};
+use crate::{Generation, GenerationCancel, TextStream};
 
 impl Handle for ortshard_generation {
     type Object = GenerationObject;
@@ -33,12 +33,14 @@ pub(in crate::ffi) struct Pulled {
 }
 
 /// What the last step lent to the caller.
-#[derive(Default)]
 struct Lent {
     text: Vec<u8>,
     /// The texts of `best`.
     pieces: Vec<u8>,
     best: Vec<ortshard_logprob>,
+    /// Makes text of one token alone, and the text.
+    alone: Option<TextStream>,
+    piece: String,
 }
 
 // SAFETY: the pointers in `best` are into `pieces`.
@@ -61,7 +63,9 @@ impl GenerationObject {
     /// `positions` are where those of its requests are shown.
     pub(in crate::ffi) fn new(generation: Generation, positions: Vec<Arc<AtomicU64>>) -> Self {
         let cancel = generation.cancel_handle();
-        let pulled = Exclusive::new(Pulled { generation, positions, unshown: false, lent: Lent::default() });
+        let alone = generation.tokenizer().map(|tokenizer| TextStream::new(Arc::clone(tokenizer), false));
+        let lent = Lent { text: Vec::new(), pieces: Vec::new(), best: Vec::new(), alone, piece: String::new() };
+        let pulled = Exclusive::new(Pulled { generation, positions, unshown: false, lent });
         Self { pulled, cancel }
     }
 }
@@ -120,7 +124,7 @@ impl Pulled {
     pub(in crate::ffi) fn show(&mut self) -> Result<ortshard_step, Failure> {
         self.unshown = true;
         let step = self.generation.generated();
-        let Lent { text, pieces, best } = &mut self.lent;
+        let Lent { text, pieces, best, alone, piece } = &mut self.lent;
         text.clear();
         append(text, step.text)?;
         pieces.clear();
@@ -128,13 +132,15 @@ impl Pulled {
         best.try_reserve(step.best.len()).map_err(|_| refused(step.best.len()))?;
         for (id, logprob) in step.best {
             let begin = pieces.len();
-            let piece = match self.generation.tokenizer().map(|tokenizer| tokenizer.decode(&[*id], false)) {
-                Some(Ok(piece)) => piece,
+            piece.clear();
+            let decoded = alone.as_mut().map(|alone| alone.push_to(*id, piece).and_then(|()| alone.finish_to(piece)));
+            match decoded {
                 Some(Err(error)) if error.kind() == ErrorKind::OutOfMemory => return Err(error.into()),
                 // A model may have more ids than its tokenizer: such an id has no text.
-                Some(Err(_)) | None => String::new(),
-            };
-            append(pieces, &piece)?;
+                Some(Err(_)) => piece.clear(),
+                Some(Ok(())) | None => {}
+            }
+            append(pieces, piece)?;
             let text_length = pieces.len() - begin - 1;
             let text = std::ptr::without_provenance(begin);
             best.push(ortshard_logprob { id: i64::from(*id), logprob: f64::from(*logprob), text, text_length });

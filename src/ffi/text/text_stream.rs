@@ -28,7 +28,8 @@ impl Handle for ortshard_text_stream {
 /// A stream and the piece that its last call lent to the caller.
 pub(in crate::ffi) struct StreamObject {
     stream: TextStream,
-    piece: Vec<u8>,
+    /// Ends with a NUL.
+    piece: String,
 }
 
 /// Creates a stream on `tokenizer`, which it keeps alive. `skip_special` not 0: special tokens give no text.
@@ -47,7 +48,7 @@ pub unsafe extern "C" fn ortshard_text_stream_create(
         // SAFETY: as above.
         let tokenizer = Arc::clone(&*unsafe { borrow(tokenizer, "tokenizer") }?);
         let stream = TextStream::new(tokenizer, skip_special != 0);
-        out.set(give(Exclusive::new(StreamObject { stream, piece: Vec::new() })));
+        out.set(give(Exclusive::new(StreamObject { stream, piece: String::new() })));
         Ok(())
     })
 }
@@ -74,7 +75,9 @@ pub unsafe extern "C" fn ortshard_text_stream_push(
     length: *mut usize,
 ) -> ortshard_status {
     // SAFETY: the header's contract.
-    unsafe { on(stream) }.guard(|| unsafe { lend(stream, text, length, |stream| Ok(stream.push(token_id(id, 0)?)?)) })
+    let push = |stream: &mut TextStream, piece: &mut String| Ok(stream.push_to(token_id(id, 0)?, piece)?);
+    // SAFETY: as above.
+    unsafe { on(stream) }.guard(|| unsafe { lend(stream, text, length, push) })
 }
 
 /// Gives the text that was still held back, with U+FFFD for an incomplete character. The stream is then at its start
@@ -89,7 +92,9 @@ pub unsafe extern "C" fn ortshard_text_stream_finish(
     length: *mut usize,
 ) -> ortshard_status {
     // SAFETY: the header's contract.
-    unsafe { on(stream) }.guard(|| unsafe { lend(stream, text, length, |stream| Ok(stream.finish()?)) })
+    let finish = |stream: &mut TextStream, piece: &mut String| Ok(stream.finish_to(piece)?);
+    // SAFETY: as above.
+    unsafe { on(stream) }.guard(|| unsafe { lend(stream, text, length, finish) })
 }
 
 /// Keeps a piece of text in the stream and shows it to the caller.
@@ -100,7 +105,7 @@ unsafe fn lend(
     stream: *mut ortshard_text_stream,
     text: *mut *const c_char,
     length: *mut usize,
-    make: impl FnOnce(&mut TextStream) -> Result<String, Failure>,
+    make: impl FnOnce(&mut TextStream, &mut String) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // SAFETY: the caller's promise.
     let text = unsafe { Out::new(text, "text") }?;
@@ -110,10 +115,11 @@ unsafe fn lend(
     length.set(0);
     // SAFETY: as above.
     let mut object = unsafe { borrow(stream, "stream") }?.enter(|stream| stream, "stream")?;
-    let mut piece = make(&mut object.stream)?.into_bytes();
+    let StreamObject { stream, piece } = &mut *object;
+    piece.clear();
+    make(stream, piece)?;
     length.set(piece.len());
-    piece.push(0);
-    object.piece = piece;
-    text.set(object.piece.as_ptr().cast());
+    piece.push('\0');
+    text.set(piece.as_ptr().cast());
     Ok(())
 }

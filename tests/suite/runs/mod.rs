@@ -1,5 +1,6 @@
 //! How requests run: in any cuts, batches and chains, on any thread and device, while shards come and go.
 
+mod allocations;
 mod batch;
 mod chain;
 mod devices;
