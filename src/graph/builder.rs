@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use super::op::{
     AboveMean, Activate, Add, AddToStreams, Attend, AttendShared, Embed, Experts, Gated, GatedDelta, Join, LogitRows,
-    MatchRms, MixStreams, Multiply, Norm, Op, Project, ProjectHeads, Qkv, Scale, ScaleColumns, ShortConv, SigmoidGate,
-    SoftCap, SplitHeads,
+    MatchRms, MixStreams, Multiply, Norm, Op, Project, ProjectHeads, Qkv, Scale, ScaleColumns, SelectiveScan,
+    ShortConv, SigmoidGate, SoftCap, SplitHeads,
 };
 use super::{Attention, Expert, Graph, Input, Linear, Output, Role, Routing, Value, Weight};
-use crate::kernels::{self, Activation, ConvShape, DeltaShape, Gate};
+use crate::kernels::{self, Activation, ConvShape, DeltaShape, Gate, ScanShape};
 
 /// A graph that grows.
 #[derive(Debug)]
@@ -219,6 +219,18 @@ impl Builder {
         out
     }
 
+    /// Mamba-2's scan of `x`, `B` and `C` in one value, by steps of time, with the rates and shifts of decay and the shares that skip it.
+    pub(crate) fn selective_scan(
+        &mut self,
+        [x, steps]: [Value; 2],
+        shape: ScanShape,
+        [rates, shifts, skips]: [Weight; 3],
+    ) -> Value {
+        let out = self.value(&format!("{}.scan", parent(module(&rates))), shape.inner());
+        self.push(SelectiveScan { x, steps, shape, rates, shifts, skips, kept: self.kept, out });
+        out
+    }
+
     /// `x` times the sigmoid of `gates`, times `silu(gates)`, or times `gates` as they are, value by value.
     pub(crate) fn multiply(&mut self, x: Value, gates: Value, gate: Gate) -> Value {
         let out = self.value(&self.after(x, "gated"), x.width);
@@ -243,7 +255,14 @@ impl Builder {
     /// `factor * x`.
     pub(crate) fn scale(&mut self, x: Value, factor: f32) -> Value {
         let out = self.value(&self.after(x, "scaled"), x.width);
-        self.push(Scale { x, factor, out });
+        self.push(Scale { x, factors: vec![(x.width, factor)], out });
+        out
+    }
+
+    /// `factor * x` with another factor for each of some ranges of columns.
+    pub(crate) fn scale_parts(&mut self, x: Value, factors: Vec<(usize, f32)>) -> Value {
+        let out = self.value(&self.after(x, "scaled"), x.width);
+        self.push(Scale { x, factors, out });
         out
     }
 

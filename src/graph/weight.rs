@@ -128,6 +128,12 @@ impl Weight {
         self.part(vec![self.shape[0], self.row_len()], 0, None, "", None)
     }
 
+    /// A vector as a matrix of so many rows.
+    pub(crate) fn in_rows(&self, rows: usize) -> Self {
+        let columns = self.shape.iter().product::<usize>() / rows.max(1);
+        self.part(vec![rows, columns], 0, None, "", None)
+    }
+
     /// The scales of a part: with blocks of several rows those of the whole.
     fn scales_of(&self, part: impl Fn(&Self) -> Self) -> Option<Self> {
         let scales = self.scales.as_deref()?;
@@ -241,6 +247,11 @@ impl Linear {
     /// The part of a fused layer that gives every `step`th value of `y`, from `first` on.
     pub(crate) fn every(&self, step: usize, first: usize) -> Self {
         Self { weight: self.weight.every(step, first), bias: self.bias.as_ref().map(|bias| bias.every(step, first)) }
+    }
+
+    /// The layer, never quantised.
+    pub(crate) fn exact(self) -> Self {
+        Self { weight: self.weight.exact(), ..self }
     }
 
     /// Width of `y`.

@@ -7,8 +7,8 @@
 //!
 //! * **Exact weights.** bfloat16 and half weights are widened to `f32`, which loses nothing, and all arithmetic is in `f32`.
 //!   Quantised weights ([`Packing`]) are what their codes say; the activations they meet are quantised to eight bits.
-//! * **Rows are independent, bit for bit.** An output row depends on its own input row (and, in [`attention()`], [`short_conv()`] and [`gated_delta()`],
-//!   on its own past)
+//! * **Rows are independent, bit for bit.** An output row depends on its own input row (and, in [`attention()`], [`short_conv()`], [`gated_delta()`]
+//!   and [`selective_scan()`], on its own past)
 //!   and on nothing else: not on the number of rows in the batch, the number of threads, or how a prompt was cut. Each sum is
 //!   taken in one fixed order, whatever shape of block it is computed in.
 //! * **No panics, no large allocations.** Arguments are the caller's to check; scratch memory is a few hundred kilobytes per
@@ -67,7 +67,9 @@ pub use mxfp4::Mxfp4;
 pub use norm::{Norm, NormKind, norm};
 pub use packed::{LAYOUT_VERSION, codes, pack, scales};
 pub use packing::Packing;
-pub use recurrent::{ConvShape, DeltaInputs, DeltaShape, StateSegment, gated_delta, short_conv};
+pub use recurrent::{
+    ConvShape, DeltaInputs, DeltaShape, ScanInputs, ScanShape, StateSegment, gated_delta, selective_scan, short_conv,
+};
 pub use shared::OutOfMemory;
 pub use simd::narrow::narrow_f16;
 pub use sparsity::above_mean;

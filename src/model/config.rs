@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::families::Llama;
+use super::families::{Llama, NEMOTRON_H};
 use super::family::{Architecture, Family};
 use super::fields::Fields;
 use super::layers::Windows;
@@ -97,7 +97,7 @@ impl ModelConfig {
             } else {
                 f.integer(INNER, 1..=MAX_WIDTH)?.unwrap_or(0)
             },
-            layers: f.required("num_hidden_layers", 1..=MAX_LAYERS)?,
+            layers: layers(f, architecture)?,
             heads,
             kv_heads: f.integer_or_null("num_key_value_heads", 1..=MAX_HEADS)?.unwrap_or(heads),
             head_dim,
@@ -182,6 +182,12 @@ impl ModelConfig {
         }
         Ok(())
     }
+}
+
+/// How many layers there are. Nemotron-H has a list of them instead, or beside it, which the family reads.
+fn layers(f: Fields, architecture: &Architecture) -> Result<usize> {
+    const KEY: &str = "num_hidden_layers";
+    if architecture.name == NEMOTRON_H.name && !f.has(KEY) { Ok(1) } else { f.required(KEY, 1..=MAX_LAYERS) }
 }
 
 /// The epsilon of norms under `key`, `default` where there is none.

@@ -1,17 +1,14 @@
-//! Layers of experts (Shazeer et al., 2017), as families share them: how many experts there are, what checkpoints call their tensors,
-//! and what such a layer computes.
+//! Layers of experts (Shazeer et al., 2017), as families share them: how many experts there are, and what such a layer computes.
 
 use std::ops::RangeInclusive;
 
 use super::family::Encoding;
-use super::{Fields, Layer, ModelConfig};
+use super::plain::mlp;
+use super::spellings::{Bias, DEEPSEEK, QWEN, Spellings, Stored};
+use super::{Fields, Layer, ModelConfig, activation};
 use crate::error::{Result, bail, err};
 use crate::graph::{Builder, Expert, Linear, Routing, Value, Weight};
 use crate::kernels::{Activation, Groups, Score};
-
-/// How the name of a tensor ends that holds the first projections of all experts of a layer, in checkpoints that are in the spelling
-/// [`Spellings::held`].
-pub(crate) const STACKED_EXPERTS: &str = ".experts.gate_up_proj";
 
 /// What is added to the sum of weights in most families: beside any sum that is not nearly zero it is nothing.
 pub(super) const SUM_OFFSET: f32 = 1e-20;
@@ -45,9 +42,20 @@ pub(super) struct Experts {
     pub scale: f32,
     /// Whether the weights multiply what an expert reads, and not what it gives.
     pub on_input: bool,
+    /// What each expert applies to its gate, or to its first projection where it has none.
     pub activation: Activation,
+    /// A narrower width that the experts have as theirs.
+    pub latent: Option<Latent>,
     /// What every token passes besides.
     pub shared: Option<Shared>,
+}
+
+/// Projections in front of all experts of a layer and behind them.
+#[derive(Debug)]
+pub(super) struct Latent {
+    pub modules: [&'static str; 2],
+    pub width: usize,
+    pub bias: bool,
 }
 
 /// An MLP beside the experts, which every token passes.
@@ -60,6 +68,8 @@ pub(super) struct Shared {
     pub bias: bool,
     /// The vector whose product with the token says, through a sigmoid, how much the MLP counts.
     pub gate: Option<&'static str>,
+    /// The activation of an MLP that has no gate of its own.
+    pub plain: Option<Activation>,
 }
 
 /// What the keys of `DeepSeek`'s experts default to.
@@ -73,142 +83,6 @@ pub(super) struct Defaults {
     pub normalise: bool,
     pub scale: f64,
 }
-
-/// The two spellings that checkpoints of a family have. [`ModelConfig::stacked_experts`] says which one counts.
-#[derive(Debug)]
-pub(super) struct Spellings {
-    /// As published.
-    pub published: Names,
-    /// As transformers 5 holds the layer in memory, and saves it with `save_original_format=False`.
-    pub held: Names,
-}
-
-/// What a checkpoint calls the tensors of a layer of experts, behind the layer's name.
-#[derive(Debug)]
-pub(super) struct Names {
-    /// The router's matrix.
-    pub router: &'static str,
-    /// What is added to the scores when experts are chosen, if anything is.
-    pub bias: Option<Bias>,
-    /// What multiplies the weight of each expert, if anything does.
-    pub scales: Option<&'static str>,
-    pub experts: Stored,
-}
-
-/// A value for each expert.
-#[derive(Debug)]
-pub(super) enum Bias {
-    /// `[experts]`.
-    Vector(&'static str),
-    /// `[1, experts]`.
-    Row(&'static str),
-}
-
-/// How a layer's experts are stored.
-#[derive(Debug)]
-pub(super) enum Stored {
-    /// Each projection of each expert as `{module}.{number}.{part}.weight`: gate, up and down.
-    Single { module: &'static str, parts: [&'static str; 3] },
-    /// All experts in two tensors: each one's gate in front of its up, and down.
-    Stacked { gate_up: &'static str, down: &'static str },
-    /// The same, with each matrix stored column after column.
-    Columns { gate_up: &'static str, down: &'static str },
-}
-
-/// How most families publish the experts of a layer.
-const SINGLE: Stored = Stored::Single { module: "mlp.experts", parts: ["gate_proj", "up_proj", "down_proj"] };
-/// How Mixtral's are published, and those of families that took them over.
-const MIXTRAL_SINGLE: Stored = Stored::Single { module: "block_sparse_moe.experts", parts: ["w1", "w3", "w2"] };
-/// How transformers 5 holds both.
-const STACKED: Stored = Stored::Stacked { gate_up: "mlp.experts.gate_up_proj", down: "mlp.experts.down_proj" };
-
-const fn names(router: &'static str, bias: Option<Bias>, experts: Stored) -> Names {
-    Names { router, bias, scales: None, experts }
-}
-
-pub(super) const QWEN: Spellings =
-    Spellings { published: names("mlp.gate.weight", None, SINGLE), held: names("mlp.gate.weight", None, STACKED) };
-
-pub(super) const DEEPSEEK: Spellings = Spellings {
-    published: names("mlp.gate.weight", Some(Bias::Vector("mlp.gate.e_score_correction_bias")), SINGLE),
-    held: names("mlp.gate.weight", Some(Bias::Vector("mlp.gate.e_score_correction_bias")), STACKED),
-};
-
-pub(super) const ERNIE: Spellings = Spellings {
-    published: names("mlp.gate.weight", Some(Bias::Row("mlp.moe_statics.e_score_correction_bias")), SINGLE),
-    held: names("mlp.gate.weight", Some(Bias::Row("mlp.gate.moe_statics.e_score_correction_bias")), STACKED),
-};
-
-pub(super) const PHI: Spellings = Spellings {
-    published: names("block_sparse_moe.gate.weight", None, MIXTRAL_SINGLE),
-    held: names("mlp.router.weight", None, STACKED),
-};
-
-/// Published stacked, too, under names of its own.
-pub(super) const GRANITE: Spellings = Spellings {
-    published: names(
-        "block_sparse_moe.router.layer.weight",
-        None,
-        Stored::Stacked {
-            gate_up: "block_sparse_moe.input_linear.weight",
-            down: "block_sparse_moe.output_linear.weight",
-        },
-    ),
-    held: names(
-        "block_sparse_moe.router.weight",
-        None,
-        Stored::Stacked {
-            gate_up: "block_sparse_moe.experts.gate_up_proj",
-            down: "block_sparse_moe.experts.down_proj",
-        },
-    ),
-};
-
-/// Published as transformers holds them.
-const LLAMA4_NAMES: Names = names(
-    "feed_forward.router.weight",
-    None,
-    Stored::Columns { gate_up: "feed_forward.experts.gate_up_proj", down: "feed_forward.experts.down_proj" },
-);
-pub(super) const LLAMA4: Spellings = Spellings { published: LLAMA4_NAMES, held: LLAMA4_NAMES };
-
-const GEMMA4_NAMES: Names = Names {
-    router: "router.proj.weight",
-    bias: None,
-    scales: Some("router.per_expert_scale"),
-    experts: Stored::Stacked { gate_up: "experts.gate_up_proj", down: "experts.down_proj" },
-};
-pub(super) const GEMMA4: Spellings = Spellings { published: GEMMA4_NAMES, held: GEMMA4_NAMES };
-
-pub(super) const MINIMAX: Spellings = Spellings {
-    published: names(
-        "block_sparse_moe.gate.weight",
-        Some(Bias::Vector("block_sparse_moe.e_score_correction_bias")),
-        MIXTRAL_SINGLE,
-    ),
-    held: names("mlp.gate.weight", Some(Bias::Vector("mlp.e_score_correction_bias")), STACKED),
-};
-
-const LFM2_SINGLE: Stored = Stored::Single { module: "feed_forward.experts", parts: ["w1", "w3", "w2"] };
-const LFM2_STACKED: Stored =
-    Stored::Stacked { gate_up: "feed_forward.experts.gate_up_proj", down: "feed_forward.experts.down_proj" };
-const LFM2_BIAS: Bias = Bias::Vector("feed_forward.expert_bias");
-
-pub(super) const LFM2: Spellings = Spellings {
-    published: names("feed_forward.gate.weight", Some(LFM2_BIAS), LFM2_SINGLE),
-    held: names("feed_forward.gate.weight", Some(LFM2_BIAS), LFM2_STACKED),
-};
-
-/// The same without that.
-pub(super) const LFM2_UNBIASED: Spellings = Spellings {
-    published: names("feed_forward.gate.weight", None, LFM2_SINGLE),
-    held: names("feed_forward.gate.weight", None, LFM2_STACKED),
-};
-
-pub(super) const MIXTRAL: Spellings = Spellings {
-    published: names("block_sparse_moe.gate.weight", None, MIXTRAL_SINGLE),
-    held: names("mlp.gate.weight", None, STACKED),
-};
 
 impl Experts {
     /// Experts by the softmax of the router's logits, and nothing beside them.
@@ -230,6 +104,7 @@ impl Experts {
             scale: 1.0,
             on_input: false,
             activation: Activation::Silu,
+            latent: None,
             shared: None,
         }
     }
@@ -309,7 +184,8 @@ impl Experts {
             groups,
             scale,
             on_input,
-            activation: _,
+            activation,
+            latent,
             shared,
         } = self;
         for number in [*count, *top_k, *inner, (*normalise).into()] {
@@ -323,6 +199,12 @@ impl Experts {
         }
         if let Some(shared) = shared {
             e.number(shared.inner);
+        }
+        if let Some(latent) = latent {
+            e.number(latent.width);
+        }
+        if *activation != Activation::Silu {
+            e.text(activation::name(*activation));
         }
         if let Score::SparseMixer { jitter } = score {
             e.float(*jitter);
@@ -378,44 +260,69 @@ impl Experts {
             expert_scales: names.scales.map(|name| layer.weight(name, [self.count])),
             on_input: self.on_input,
         };
-        let members = (0..self.count).map(|index| self.member(c, layer, &names.experts, index)).collect();
-        g.experts(n, scores, routing, members, self.activation, x)
+        let members = |hidden| (0..self.count).map(|index| self.member(hidden, layer, &names.experts, index)).collect();
+        let Some(Latent { modules: [before, behind], width, bias }) = self.latent else {
+            return g.experts(n, scores, routing, members(c.hidden_size), self.activation, x);
+        };
+        let n = g.linear(n, layer.linear(before, c.hidden_size, width, bias));
+        let y = g.experts(n, scores, routing, members(width), self.activation, None);
+        let behind = layer.linear(behind, width, c.hidden_size, bias);
+        match x {
+            Some(x) => g.linear_onto(x, y, behind),
+            None => g.linear(y, behind),
+        }
     }
 
-    /// Expert `index` of a layer.
-    fn member(&self, c: &ModelConfig, layer: Layer, stored: &Stored, index: usize) -> Expert {
-        let (hidden, inner) = (c.hidden_size, self.inner);
-        let stacked = |[gate_up, down]: [Weight; 2]| {
-            [gate_up.rows(0..inner), gate_up.rows(inner..2 * inner), down].map(|weight| Linear { weight, bias: None })
-        };
+    /// Expert `index` of a layer, from rows of `hidden` values to such rows.
+    fn member(&self, hidden: usize, layer: Layer, stored: &Stored, index: usize) -> Expert {
+        let inner = self.inner;
+        let single =
+            |module: &str, part: &str, input, out| layer.linear(&format!("{module}.{index}.{part}"), input, out, false);
         let of_all = |name, shape: [usize; 2]| layer.weight(name, [self.count, shape[0], shape[1]]).at(index);
-        let [gate, up, down] = match *stored {
-            Stored::Single { module, parts: [gate, up, down] } => {
-                [(gate, hidden, inner), (up, hidden, inner), (down, inner, hidden)]
-                    .map(|(part, input, out)| layer.linear(&format!("{module}.{index}.{part}"), input, out, false))
-            }
+        let plain = |weight| Linear { weight, bias: None };
+        let halves = |gate_up: Weight, down| Expert {
+            gate: Some(plain(gate_up.rows(0..inner))),
+            up: plain(gate_up.rows(inner..2 * inner)),
+            down: plain(down),
+        };
+        match *stored {
+            Stored::Single { module, parts: [gate, up, down] } => Expert {
+                gate: Some(single(module, gate, hidden, inner)),
+                up: single(module, up, hidden, inner),
+                down: single(module, down, inner, hidden),
+            },
             Stored::Stacked { gate_up, down } => {
-                stacked([of_all(gate_up, [2 * inner, hidden]), of_all(down, [hidden, inner])])
+                halves(of_all(gate_up, [2 * inner, hidden]), of_all(down, [hidden, inner]))
             }
             Stored::Columns { gate_up, down } => {
-                let columns = [of_all(gate_up, [hidden, 2 * inner]), of_all(down, [inner, hidden])];
-                stacked(columns.map(|columns| columns.transposed()))
+                let (gate_up, down) = (of_all(gate_up, [hidden, 2 * inner]), of_all(down, [inner, hidden]));
+                halves(gate_up.transposed(), down.transposed())
             }
-        };
-        Expert { gate: Some(gate), up, down }
+            Stored::SinglePlain { module, parts: [up, down] } => {
+                Expert { gate: None, up: single(module, up, hidden, inner), down: single(module, down, inner, hidden) }
+            }
+            Stored::StackedPlain { up, down } => Expert {
+                gate: None,
+                up: plain(of_all(up, [inner, hidden])),
+                down: plain(of_all(down, [hidden, inner])),
+            },
+        }
     }
 }
 
 impl Shared {
     /// As most families have it, `inner` wide.
     pub(super) fn new(inner: usize) -> Self {
-        Self { module: "mlp.shared_experts", inner, bias: false, gate: None }
+        Self { module: "mlp.shared_experts", inner, bias: false, gate: None, plain: None }
     }
 
-    /// `x + down(silu(gate(n)) * up(n))`, or `x +` a share of that.
+    /// `x + down(silu(gate(n)) * up(n))`, or `x +` a share of that, or `x + down(activation(up(n)))`.
     pub(super) fn onto(&self, g: &mut Builder, c: &ModelConfig, layer: Layer, x: Value, n: Value) -> Value {
         let (hidden, inner) = (c.hidden_size, self.inner);
         let linear = |part: &str, input, out| layer.linear(&format!("{}.{part}", self.module), input, out, self.bias);
+        if let Some(activation) = self.plain {
+            return mlp(g, x, n, linear("up_proj", hidden, inner), activation, linear("down_proj", inner, hidden));
+        }
         let gated = g.gated(n, linear("gate_proj", hidden, inner), linear("up_proj", hidden, inner), Activation::Silu);
         let down = linear("down_proj", inner, hidden);
         let Some(gate) = self.gate else { return g.linear_onto(x, gated, down) };

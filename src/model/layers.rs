@@ -90,14 +90,19 @@ pub(super) fn layer_types(f: Fields, layers: usize) -> Result<Option<Vec<bool>>>
 
 /// For each layer, which of the `known` kinds `layer_types` says that it is.
 pub(super) fn kinds(f: Fields, layers: usize, known: &[&str]) -> Result<Option<Vec<usize>>> {
-    let Some(types) = f.texts("layer_types")? else { return Ok(None) };
-    if types.len() != layers {
-        let (name, count) = (f.name("layer_types"), types.len());
-        bail!(Malformed, "{name} has {count} entries, num_hidden_layers is {layers}");
+    let kinds = listed(f, "layer_types", known)?;
+    if let Some(count) = kinds.as_ref().map(Vec::len).filter(|count| *count != layers) {
+        bail!(Malformed, "{} has {count} entries, num_hidden_layers is {layers}", f.name("layer_types"));
     }
+    Ok(kinds)
+}
+
+/// For each layer that the list `key` has, which of the `known` kinds it is.
+pub(super) fn listed(f: Fields, key: &str, known: &[&str]) -> Result<Option<Vec<usize>>> {
+    let Some(types) = f.texts(key)? else { return Ok(None) };
     let kind = |kind: &&str| {
         let place = known.iter().position(|known| known == kind);
-        place.ok_or_else(|| f.unsupported("layer_types", &format!("no layer computes `{kind}`")))
+        place.ok_or_else(|| f.unsupported(key, &format!("no layer computes `{kind}`")))
     };
     types.iter().map(kind).collect::<Result<_>>().map(Some)
 }

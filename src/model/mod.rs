@@ -13,21 +13,23 @@ mod fields;
 mod fp8;
 mod latent;
 mod layers;
+mod mamba2;
 mod per_layer;
 mod plain;
 mod range;
 mod rope;
 mod shared_rows;
+mod spellings;
 mod text;
 mod unsupported;
 
 pub(crate) use boundary::{Boundary, boundary, check_cuts, cut_around, may_end_at};
 pub(crate) use config::{ModelConfig, StoredDtype};
-pub(crate) use experts::STACKED_EXPERTS;
 pub(crate) use families::ARCHITECTURES;
 pub(crate) use family::Encoding;
 pub(crate) use range::Range;
 pub(crate) use rope::Rope;
+pub(crate) use spellings::STACKED_EXPERTS;
 #[cfg(test)]
 pub(crate) use text::WRAPPERS;
 

@@ -12,8 +12,10 @@
 //! | `language_model.model.layers...`                  | the text part of an older image-text model | `model.layers...` |
 //! | `model.language_model.layers...`                  | the text part of a newer one              | `model.layers...` |
 //! | `model.text_model.layers...`                      | the text part of an Idefics3 or a `SmolVLM` | `model.layers...` |
+//! | `backbone.layers...`, `backbone.norm_f...`       | a Nemotron-H as published                 | `model.layers...` |
 //!
-//! Phi has `model.final_layernorm...`, LFM2 has `model.embedding_norm...`, and GPT-NeoX has `gpt_neox.layers.0...`, `gpt_neox.embed_in.weight` and
+//! Phi and Falcon-H1 have `model.final_layernorm...`, Nemotron-H has `model.embeddings.weight` and `model.norm_f...`,
+//! LFM2 has `model.embedding_norm...`, and GPT-NeoX has `gpt_neox.layers.0...`, `gpt_neox.embed_in.weight` and
 //! `gpt_neox.final_layer_norm...`; so have their graphs. GPT-NeoX's `embed_out.weight` is read as `lm_head.weight`, as in transformers 5.
 //!
 //! If a checkpoint has one tensor in two of the first spellings, the name that sorts first counts, as in
@@ -31,10 +33,12 @@ pub(super) enum Kind {
 }
 
 /// How the names of a decoder's tensors begin: its layers and what stands around them.
-const BODY: [&str; 10] = [
+const BODY: [&str; 12] = [
     "layers.",
     "embed_tokens.",
+    "embeddings.",
     "norm.",
+    "norm_f.",
     "final_layernorm.",
     "embedding_norm.",
     "embed_tokens_per_layer.",
@@ -61,9 +65,11 @@ pub(super) fn standard(stored: &str) -> Option<(Kind, String)> {
         return Some((Kind::Own, format!("lm_head.{part}")));
     }
     let nested = NESTED.iter().find_map(|prefix| stored.strip_prefix(prefix));
-    let (kind, part) = match nested {
-        Some(part) => (Kind::Nested, part),
-        None => (Kind::Own, stored.strip_prefix("model.").unwrap_or(stored)),
+    let (kind, part) = if let Some(part) = nested {
+        (Kind::Nested, part)
+    } else {
+        let base = ["model.", "backbone."].iter().find_map(|base| stored.strip_prefix(base));
+        (Kind::Own, base.unwrap_or(stored))
     };
     if part.starts_with("lm_head.") {
         return Some((kind, part.to_owned()));
@@ -87,6 +93,9 @@ mod tests {
             ("lm_head.weight", Kind::Own, "lm_head.weight"),
             ("model.lm_head.weight", Kind::Own, "lm_head.weight"),
             ("embedding_norm.weight", Kind::Own, "model.embedding_norm.weight"),
+            ("backbone.layers.0.mixer.D", Kind::Own, "model.layers.0.mixer.D"),
+            ("backbone.embeddings.weight", Kind::Own, "model.embeddings.weight"),
+            ("model.norm_f.weight", Kind::Own, "model.norm_f.weight"),
             ("model.final_layernorm.bias", Kind::Own, "model.final_layernorm.bias"),
             ("gpt_neox.layers.0.attention.dense.bias", Kind::Own, "gpt_neox.layers.0.attention.dense.bias"),
             ("gpt_neox.embed_in.weight", Kind::Own, "gpt_neox.embed_in.weight"),
@@ -111,6 +120,7 @@ mod tests {
             "gpt_neox.rotary_emb.inv_freq",
             "embed_in.weight",
             "score.weight",
+            "mtp.layers.0.norm.weight",
             "model.vision.lm_head.weight",
             "",
         ] {

@@ -57,6 +57,13 @@ def configs():
         ("granite_16", ["embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"]),
         ("phimoe_16", ["router_jitter_noise", "lm_head_bias"]),
         ("cohere_16", ["logit_scale"]),
+        ("granite_hybrid_stacked", ["mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_d_conv",
+                                    "mamba_expand", "time_step_limit", "shared_intermediate_size"]),
+        ("falcon_h1_bias", ["mamba_d_ssm", "ssm_multipliers", "mlp_multipliers", "key_multiplier", "lm_head_multiplier"]),
+        ("nemotron_h_stacked", ["layers_block_type", "ssm_state_size", "mamba_num_heads", "mamba_head_dim", "n_groups",
+                                "conv_kernel", "time_step_min", "moe_latent_size",
+                                "moe_shared_expert_intermediate_size"]),
+        ("nemotron_h_16", ["hybrid_override_pattern"]),
     ]:
         for key in keys:
             for kind, value in [("zero", 0), ("negative", -1), ("large", 2**20), ("float", 1e308), ("null", None)]:

@@ -195,8 +195,12 @@ def logits_of(config: dict[str, Any], tensors: Path) -> torch.Tensor:
         raise ValueError("the logits are not numbers")
     own = getattr(FAMILIES.get(model.config.model_type), "cache", None)
     cache = own(model) if own else DynamicCache(config=model.config)
-    spans = [PROMPT[:PREFILL], *([token] for token in PROMPT[PREFILL:])]
-    steps = [model(torch.tensor([span]), past_key_values=cache, use_cache=True).logits[0] for span in spans]
+    steps, done = [], 0
+    for span in (PROMPT[:PREFILL], *([token] for token in PROMPT[PREFILL:])):
+        # Version 4 does not ask a cache of a family's own how many tokens it has.
+        where = {"cache_position": torch.arange(done, done + len(span))} if own and VERSION != ORACLE else {}
+        steps.append(model(torch.tensor([span]), past_key_values=cache, use_cache=True, **where).logits[0])
+        done += len(span)
     if not torch.allclose(torch.cat(steps), logits, atol=1e-4):
         raise ValueError("with a cache the logits are others than without")
     return logits
@@ -375,8 +379,8 @@ def main() -> None:
             folder = OUT / family
             folder.mkdir(exist_ok=True)
             write_answers(family, folder)
-            # A wrapper's language model rotates as it does alone.
-            if TEXT not in base(family):
+            # A wrapper's language model rotates as it does alone, and some families do not rotate.
+            if TEXT not in base(family) and getattr(FAMILIES[family], "ROPE", ()) is not None:
                 write_rope(family, folder)
 
 

@@ -50,7 +50,7 @@ impl Blueprint {
     ///   then it makes no difference.
     /// - If the checkpoint has a head alone, the head is the embedding, too.
     pub(crate) fn corrected_by(mut self, catalogue: &mut Catalogue) -> Self {
-        let stacked = catalogue.holds_any(model::STACKED_EXPERTS);
+        let stacked = model::STACKED_EXPERTS.iter().any(|end| catalogue.holds_any(end));
         let changes = stacked != self.config.stacked_experts;
         self.config.stacked_experts = stacked;
         let tied = self.config.tie_word_embeddings && catalogue.holds(model::HEAD);

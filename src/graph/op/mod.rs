@@ -23,6 +23,7 @@ mod project_heads;
 mod qkv;
 mod scale;
 mod scale_columns;
+mod selective_scan;
 mod short_conv;
 mod sigmoid_gate;
 mod soft_cap;
@@ -56,6 +57,7 @@ pub(crate) use project_heads::ProjectHeads;
 pub(crate) use qkv::Qkv;
 pub(crate) use scale::Scale;
 pub(crate) use scale_columns::ScaleColumns;
+pub(crate) use selective_scan::SelectiveScan;
 pub(crate) use short_conv::ShortConv;
 pub(crate) use sigmoid_gate::SigmoidGate;
 pub(crate) use soft_cap::SoftCap;
@@ -186,6 +188,7 @@ operations!(
     Qkv,
     Scale,
     ScaleColumns,
+    SelectiveScan,
     ShortConv,
     SigmoidGate,
     SoftCap,

@@ -1,17 +1,18 @@
-//! Multiplication of every value by one factor, such as the embedding by the root of its width.
+//! Multiplication of every value by one factor, such as the embedding by the root of its width, or by one for each column.
 
 use super::{Operation, Operator, Read, Type};
-use crate::error::Result;
+use crate::error::{Result, bail};
 use crate::graph::Value;
 use crate::graph::names::Name;
 use crate::graph::onnx::Node;
 use crate::graph::stock::Writer;
 
-/// `out = factor * x`.
+/// `out = factor * x`, with one factor, or one for each of several ranges of columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Scale {
     pub x: Value,
-    pub factor: f32,
+    /// So many columns, one after another, and their factor.
+    pub factors: Vec<(usize, f32)>,
     pub out: Value,
 }
 
@@ -32,7 +33,10 @@ impl Operation for Scale {
 
     fn stock(&self, w: &mut Writer) -> Result<()> {
         let (x, out) = (w.name(self.x), w.name(self.out));
-        let factor = w.scalar(self.factor);
+        let [(_, factor)] = self.factors[..] else {
+            bail!(Unsupported, "a factor for each column is not written in stock operators");
+        };
+        let factor = w.scalar(factor);
         w.push(Node::new("", "Mul", vec![x, factor], vec![out]));
         Ok(())
     }

@@ -1,13 +1,15 @@
-//! Layers that keep a state of fixed size instead of every token: short convolutions, and the gated delta rule.
+//! Layers that keep a state of fixed size instead of every token: short convolutions, the gated delta rule, and the selective scan.
 //!
 //! Tokens go through a state one after another, in any cut of a text into runs by the same operations in the same order. So a prompt
 //! gives the bits of its tokens run one by one. What runs side by side are the parts of a state that do not meet: channels of a
 //! convolution, columns of a head's matrix.
 
 mod delta;
+mod scan;
 mod short_conv;
 
 pub use delta::{DeltaInputs, DeltaShape, gated_delta};
+pub use scan::{ScanInputs, ScanShape, selective_scan};
 pub use short_conv::{ConvShape, short_conv};
 
 use super::Parallel;

@@ -1,5 +1,7 @@
 //! Both layers beside plain loops in f64, and the same bits in every cut of a text.
 
+mod scan;
+
 use super::super::activation::tests::exact;
 use super::super::testing::{Random, Threads, bits};
 use super::super::{Activation, Isa, Parallel, Serial};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::experts::{self, Experts, Shared};
 use super::family::Encoding;
 use super::layers::no_window;
-use super::{Architecture, Family, Fields, Layer, ModelConfig, llama};
+use super::{Architecture, Family, Fields, Layer, ModelConfig, llama, spellings};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::kernels::Rotation;
@@ -54,7 +54,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
         experts: Experts {
             least_sum: f.number("moe_norm_min")?.unwrap_or(1e-12) as f32,
             shared: (shared > 0).then(|| Shared { bias, ..Shared::new(shared * inner) }),
-            ..Experts::by_softmax(&experts::ERNIE, [count, top_k, inner], true)
+            ..Experts::by_softmax(&spellings::ERNIE, [count, top_k, inner], true)
         },
         first: layer("moe_layer_start_index", 1)?,
         last: if to_the_end { c.layers - 1 } else { layer("moe_layer_end_index", c.layers - 1)? },

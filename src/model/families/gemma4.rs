@@ -8,12 +8,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::activation::{self, activation};
 use super::config::{MAX_HEAD_DIM, MAX_HEADS, MAX_POSITIONS, MAX_WIDTH};
-use super::experts::{self, Experts, MAX_EXPERTS, MAX_NUMBER};
+use super::experts::{Experts, MAX_EXPERTS, MAX_NUMBER};
 use super::family::Encoding;
 use super::layers::layer_types;
 use super::per_layer::{self, PerLayer};
 use super::rope::{KINDS_WITH_PROPORTIONAL, Rope, RopeDefaults};
 use super::shared_rows::SharedRows;
+use super::spellings;
 use super::{Architecture, Boundary, Family, Fields, Layer, ModelConfig, Range};
 use crate::error::{Result, bail};
 use crate::graph::{Builder, Role, Value};
@@ -192,7 +193,7 @@ fn experts_of(f: Fields) -> Result<Option<Experts>> {
     }
     let inner = f.required("moe_intermediate_size", 1..=MAX_NUMBER)?;
     let activation = activation(f, "hidden_activation", Activation::GeluTanh)?;
-    let experts = Experts::by_softmax(&experts::GEMMA4, [count, top_k, inner], true);
+    let experts = Experts::by_softmax(&spellings::GEMMA4, [count, top_k, inner], true);
     Ok(Some(Experts { sum_offset: 0.0, activation, ..experts }))
 }
 

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::config::norm_eps;
-use super::experts::{self, Experts, LFM2 as NAMES, LFM2_UNBIASED};
+use super::experts::{self, Experts};
 use super::family::Encoding;
 use super::layers::kinds;
+use super::spellings::{LFM2 as NAMES, LFM2_UNBIASED};
 use super::{Architecture, Family, Fields, Layer, ModelConfig};
 use crate::error::Result;
 use crate::graph::{Builder, Value};

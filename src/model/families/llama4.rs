@@ -10,7 +10,7 @@ use super::experts::{self, Experts, Shared};
 use super::family::Encoding;
 use super::layers::{chunks, rotated};
 use super::rope::RopeDefaults;
-use super::{Architecture, Family, Fields, Layer, ModelConfig, llama};
+use super::{Architecture, Family, Fields, Layer, ModelConfig, llama, spellings};
 use crate::error::Result;
 use crate::graph::{Builder, Temperature, Value};
 use crate::kernels::{Norm, Rotation, Score};
@@ -66,7 +66,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
             score: Score::Sigmoid,
             on_input: true,
             shared: Some(Shared { module: "feed_forward.shared_expert", ..Shared::new(c.intermediate_size) }),
-            ..Experts::by_softmax(&experts::LLAMA4, [count, top_k, c.intermediate_size], false)
+            ..Experts::by_softmax(&spellings::LLAMA4, [count, top_k, c.intermediate_size], false)
         },
         mlp: Shared { module: "feed_forward", ..Shared::new(dense) },
         sparse: sparse(f, c.layers)?,

@@ -8,7 +8,7 @@ use super::fp8;
 use super::layers::no_window;
 use super::olmoe::normed_attention;
 use super::rope::RopeDefaults;
-use super::{Architecture, Family, Fields, Layer, ModelConfig};
+use super::{Architecture, Family, Fields, Layer, ModelConfig, spellings};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::kernels::Score;
@@ -39,7 +39,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     let top_k = experts::top_k(f, ["num_experts_per_tok"; 2], 8, count)?;
     Ok(Arc::new(MiniMax(Experts {
         score: Score::Sigmoid,
-        ..Experts::by_softmax(&experts::MINIMAX, [count, top_k, c.intermediate_size], true)
+        ..Experts::by_softmax(&spellings::MINIMAX, [count, top_k, c.intermediate_size], true)
     })))
 }
 

@@ -6,7 +6,7 @@ use super::experts::{self, Experts};
 use super::family::Encoding;
 use super::layers::{one_window, sliding_window_or_none};
 use super::rope::RopeDefaults;
-use super::{Architecture, Family, Fields, Layer, ModelConfig, llama};
+use super::{Architecture, Family, Fields, Layer, ModelConfig, llama, spellings};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 
@@ -32,7 +32,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     c.windows = one_window(f, c.layers, sliding_window_or_none(f)?)?;
     let count = experts::count(f, ["num_local_experts", "num_experts"], 8, 1)?;
     let top_k = experts::top_k(f, ["num_experts_per_tok"; 2], 2, count)?;
-    Ok(Arc::new(Mixtral(Experts::by_softmax(&experts::MIXTRAL, [count, top_k, c.intermediate_size], true))))
+    Ok(Arc::new(Mixtral(Experts::by_softmax(&spellings::MIXTRAL, [count, top_k, c.intermediate_size], true))))
 }
 
 impl Family for Mixtral {

@@ -7,6 +7,7 @@ mod dots1;
 mod ernie;
 mod ernie_moe;
 mod exaone4;
+mod falcon_h1;
 mod gemma2;
 mod gemma3;
 mod gemma3n;
@@ -17,6 +18,7 @@ mod glm4_moe_lite;
 mod gpt_neox;
 mod gpt_oss;
 mod granite;
+mod granite_hybrid;
 mod hunyuan;
 mod lfm2;
 mod llama;
@@ -26,6 +28,7 @@ mod ministral3;
 mod mistral;
 mod mixtral;
 mod nemotron;
+mod nemotron_h;
 mod olmo;
 mod olmoe;
 mod phi;
@@ -41,11 +44,12 @@ mod starcoder2;
 
 use super::{
     Architecture, Boundary, Family, Fields, Layer, ModelConfig, Range, activation, config, experts, family, fp8,
-    latent, layers, per_layer, plain, rope, shared_rows,
+    latent, layers, mamba2, per_layer, plain, rope, shared_rows, spellings,
 };
 
 pub(super) use llama::Llama;
 pub(super) use mistral::MINISTRAL;
+pub(super) use nemotron_h::NEMOTRON_H;
 
 /// Every family, a line each.
 #[rustfmt::skip]
@@ -58,6 +62,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     ernie::ERNIE4_5,
     ernie_moe::ERNIE4_5_MOE,
     exaone4::EXAONE4,
+    falcon_h1::FALCON_H1,
     gemma2::GEMMA2,
     gemma3::GEMMA3,
     gemma3n::GEMMA3N,
@@ -69,6 +74,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     gpt_neox::GPT_NEOX,
     granite::GRANITE,
     granite::GRANITE_MOE,
+    granite_hybrid::GRANITE_HYBRID,
     gpt_oss::GPT_OSS,
     hunyuan::HUNYUAN_V1_DENSE,
     lfm2::LFM2,
@@ -80,6 +86,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     mistral::MINISTRAL,
     mixtral::MIXTRAL,
     nemotron::NEMOTRON,
+    nemotron_h::NEMOTRON_H,
     ministral3::MINISTRAL3,
     olmo::OLMO2,
     olmo::OLMO3,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::experts::{self, Experts};
 use super::family::Encoding;
 use super::layers::no_window;
-use super::{Architecture, Family, Fields, Layer, ModelConfig};
+use super::{Architecture, Family, Fields, Layer, ModelConfig, spellings};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 
@@ -36,7 +36,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     let count = experts::count(f, ["num_experts", "num_local_experts"], 64, 1)?;
     let top_k = experts::top_k(f, ["num_experts_per_tok"; 2], 8, count)?;
     let normalise = f.flag("norm_topk_prob")?.unwrap_or(false);
-    Ok(Arc::new(Olmoe(Experts::by_softmax(&experts::QWEN, [count, top_k, c.intermediate_size], normalise))))
+    Ok(Arc::new(Olmoe(Experts::by_softmax(&spellings::QWEN, [count, top_k, c.intermediate_size], normalise))))
 }
 
 impl Family for Olmoe {

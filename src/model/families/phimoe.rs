@@ -9,7 +9,7 @@ use super::family::Encoding;
 use super::layers::{one_window, sliding_window_or_none};
 use super::plain::layer_norm;
 use super::rope::{Kind, RopeDefaults};
-use super::{Architecture, Family, Fields, Layer, ModelConfig};
+use super::{Architecture, Family, Fields, Layer, ModelConfig, spellings};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::kernels::Score;
@@ -49,7 +49,7 @@ fn family(f: Fields, c: &mut ModelConfig) -> Result<Arc<dyn Family>> {
     }
     Ok(Arc::new(PhiMoe(Experts {
         score: Score::SparseMixer { jitter: jitter as f32 },
-        ..Experts::by_softmax(&experts::PHI, [count, 2, c.intermediate_size], false)
+        ..Experts::by_softmax(&spellings::PHI, [count, 2, c.intermediate_size], false)
     })))
 }
 

@@ -9,7 +9,7 @@ use super::layers::kinds;
 use super::qwen_moe::{self, Sparse};
 use super::{Architecture, Family, Fields, Layer, ModelConfig};
 use crate::error::{Result, bail};
-use crate::graph::{Builder, Linear, Value, Weight};
+use crate::graph::{Builder, Value, Weight};
 use crate::kernels::{Activation, ConvShape, DeltaShape, Gate, Norm};
 
 pub(super) const QWEN3_NEXT: Architecture = Architecture {
@@ -138,7 +138,7 @@ impl Qwen3Next {
         let linear = |part: &str, out| layer.linear(&format!("linear_attn.in_proj_{part}"), c.hidden_size, out, false);
         let qkv = g.linear(n, linear("qkv", self.delta.row()));
         let z = g.linear(n, linear("z", value_heads * value_width));
-        let [b, a] = ["b", "a"].map(|part| g.linear(n, exact(linear(part, value_heads))));
+        let [b, a] = ["b", "a"].map(|part| g.linear(n, linear(part, value_heads).exact()));
         [qkv, z, b, a]
     }
 
@@ -151,7 +151,7 @@ impl Qwen3Next {
         let qkvz = g.linear(n, linear("qkvz", self.delta.row() + value_heads * value_width));
         let parts = [key_width, key_width, values, values];
         let [qkv, z] = g.split_in_two(qkvz, key_heads, &parts, 3, ["qkv", "gate"]);
-        let ba = g.linear(n, exact(linear("ba", 2 * value_heads)));
+        let ba = g.linear(n, linear("ba", 2 * value_heads).exact());
         let [b, a] = g.split_in_two(ba, key_heads, &[together; 2], 1, ["corrections", "decays"]);
         [qkv, z, b, a]
     }
@@ -169,11 +169,6 @@ impl Qwen3Next {
         let attended = g.multiply(attended, gate, Gate::Sigmoid);
         g.linear_onto(x, attended, layer.o_proj(c))
     }
-}
-
-/// The layer, never quantised.
-fn exact(linear: Linear) -> Linear {
-    Linear { weight: linear.weight.exact(), ..linear }
 }
 
 impl Family for Qwen3Next {

@@ -7,7 +7,7 @@ use super::config::MAX_POSITIONS;
 use super::experts::{self, Experts, Shared};
 use super::family::Encoding;
 use super::layers::{Windows, layer_types, on_all, sliding_window, windows};
-use super::{Architecture, Family, Fields, Layer, ModelConfig, llama};
+use super::{Architecture, Family, Fields, Layer, ModelConfig, llama, spellings};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 
@@ -113,7 +113,7 @@ pub(super) fn experts(
         let gate = Some("mlp.shared_expert_gate.weight");
         Shared { module: "mlp.shared_expert", gate, ..Shared::new(inner) }
     });
-    Ok(Experts { shared, ..Experts::by_softmax(&experts::QWEN, [count, top_k, inner], normalise) })
+    Ok(Experts { shared, ..Experts::by_softmax(&spellings::QWEN, [count, top_k, inner], normalise) })
 }
 
 impl Sparse {

@@ -258,6 +258,8 @@ pub(super) struct Elementwise {
 enum Function {
     Activate(Activation),
     Scale(f32),
+    /// A factor for each column.
+    ScaleColumns(Vec<f32>),
     SoftCap(f32),
     /// The second input, times this, is added.
     Add(f32),
@@ -271,7 +273,14 @@ impl Elementwise {
     }
 
     pub(super) fn scale(op: &op::Scale, shared: Shared) -> Self {
-        Self { function: Function::Scale(op.factor), width: op.x.width, shared }
+        let function = match op.factors[..] {
+            [(_, factor)] => Function::Scale(factor),
+            ref ranges => {
+                let columns = ranges.iter().flat_map(|(columns, factor)| std::iter::repeat_n(*factor, *columns));
+                Function::ScaleColumns(columns.collect())
+            }
+        };
+        Self { function, width: op.x.width, shared }
     }
 
     pub(super) fn soft_cap(op: &op::SoftCap, shared: Shared) -> Self {
@@ -292,12 +301,13 @@ impl Kernel for Elementwise {
         let x = context.f32(0)?;
         let out = context.output(0, x.len() / self.width, self.width)?;
         let (pool, isa) = (context.pool(self.shared.threads), self.shared.isa);
-        match self.function {
-            Function::Activate(activation) => kernels::activate(isa, &pool, x, activation, out),
-            Function::Scale(factor) => kernels::scale(isa, &pool, x, factor, out),
-            Function::SoftCap(cap) => kernels::soft_cap(isa, &pool, x, cap, out),
-            Function::Add(factor) => kernels::add(isa, &pool, x, context.f32(1)?, factor, out),
-            Function::Multiply(gate) => kernels::multiply(isa, &pool, x, context.f32(1)?, gate, out),
+        match &self.function {
+            Function::Activate(activation) => kernels::activate(isa, &pool, x, *activation, out),
+            Function::Scale(factor) => kernels::scale(isa, &pool, x, *factor, out),
+            Function::ScaleColumns(factors) => kernels::scale_columns(isa, &pool, x, factors, out),
+            Function::SoftCap(cap) => kernels::soft_cap(isa, &pool, x, *cap, out),
+            Function::Add(factor) => kernels::add(isa, &pool, x, context.f32(1)?, *factor, out),
+            Function::Multiply(gate) => kernels::multiply(isa, &pool, x, context.f32(1)?, *gate, out),
         }
         pool.finish()
     }

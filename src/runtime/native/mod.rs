@@ -29,7 +29,7 @@ use kernels::{
     AboveMean, Attend, Elementwise, Embed, Experts, Gated, Join, LogitRows, Normalise, Project, ProjectHeads, Qkv,
     ScaleColumns, SigmoidGate, SplitHeads,
 };
-use recurrent::{GatedDelta, ShortConv};
+use recurrent::{GatedDelta, SelectiveScan, ShortConv};
 use shared::Shared;
 use streams::{AddToStreams, MatchRms, MixStreams};
 
@@ -130,6 +130,7 @@ impl Nodes for Native {
             Op::LogitRows(op) => Box::new(LogitRows::new(op)),
             Op::Scale(op) => Box::new(Elementwise::scale(op, shared)),
             Op::ScaleColumns(op) => Box::new(ScaleColumns::new(op, shared)?),
+            Op::SelectiveScan(op) => Box::new(SelectiveScan::new(op, shared)?),
             Op::ShortConv(op) => Box::new(ShortConv::new(op, shared)?),
             Op::SigmoidGate(op) => Box::new(SigmoidGate::new(op, shared)),
             Op::SoftCap(op) => Box::new(Elementwise::soft_cap(op, shared)),

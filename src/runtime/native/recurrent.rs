@@ -4,7 +4,7 @@
 use super::shared::Shared;
 use crate::error::{Result, bail, err};
 use crate::graph::op;
-use crate::kernels::{self, ConvShape, DeltaInputs, DeltaShape, StateSegment};
+use crate::kernels::{self, ConvShape, DeltaInputs, DeltaShape, ScanInputs, ScanShape, StateSegment};
 use crate::runtime::native::operator::{Context, Kernel};
 use crate::runtime::run::batch::Batch;
 
@@ -76,6 +76,37 @@ impl Kernel for GatedDelta {
         let out = context.output(0, qkv.len() / self.shape.row(), width)?;
         let (pool, isa) = (context.pool(self.shared.threads), self.shared.isa);
         kernels::gated_delta(isa, &pool, &self.shape, &inputs, &mut segments, out);
+        pool.finish()
+    }
+}
+
+pub(super) struct SelectiveScan {
+    shape: ScanShape,
+    /// Of each head `e^A`.
+    rates: Vec<f32>,
+    shifts: Vec<f32>,
+    skips: Vec<f32>,
+    kept: usize,
+    shared: Shared,
+}
+
+impl SelectiveScan {
+    pub(super) fn new(op: &op::SelectiveScan, shared: Shared) -> Result<Self> {
+        let rates = shared.vector(&op.rates)?.into_iter().map(f32::exp).collect();
+        let (shifts, skips) = (shared.vector(&op.shifts)?, shared.vector(&op.skips)?);
+        Ok(Self { shape: op.shape, rates, shifts, skips, kept: op.kept, shared })
+    }
+}
+
+impl Kernel for SelectiveScan {
+    fn compute(&self, context: &Context) -> Result<()> {
+        let (x, steps) = (context.f32(0)?, context.f32(1)?);
+        let inputs = ScanInputs { x, steps, rates: &self.rates, shifts: &self.shifts, skips: &self.skips };
+        // SAFETY: each operation has a place of its own in what the shard keeps.
+        let mut segments = unsafe { segments(context, 2, self.kept, self.shape.state()) }?;
+        let out = context.output(0, x.len() / self.shape.row(), self.shape.inner())?;
+        let (pool, isa) = (context.pool(self.shared.threads), self.shared.isa);
+        kernels::selective_scan(isa, &pool, &self.shape, &inputs, &mut segments, out);
         pool.finish()
     }
 }

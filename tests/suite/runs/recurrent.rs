@@ -15,7 +15,15 @@ use sha2::{Digest, Sha256};
 /// Tokens, more than a run has at once.
 const TOKENS: usize = 700;
 /// Models that have such layers beside others.
-const MODELS: [&str; 4] = ["lfm2_conv", "lfm2_moe_16", "qwen3_5_text_16", "qwen3_next_16"];
+const MODELS: [&str; 7] = [
+    "lfm2_conv",
+    "lfm2_moe_16",
+    "qwen3_5_text_16",
+    "qwen3_next_16",
+    "granite_hybrid_stacked",
+    "falcon_h1_bias",
+    "nemotron_h_stacked",
+];
 
 /// A copy of a tiny model for longer contexts than it was made for.
 fn long(name: &str) -> tempfile::TempDir {

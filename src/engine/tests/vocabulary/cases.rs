@@ -62,8 +62,10 @@ const ACTIVATIONS: [Activation; 6] = [
 
 /// Every case.
 pub(super) fn all() -> Vec<Case> {
-    [elementwise(), norms(), attentions(), latents::latents(), layers_of_experts(), parts(), streams::streams()]
+    let more = [vec![columns()], streams::streams()];
+    [elementwise(), norms(), attentions(), latents::latents(), layers_of_experts(), parts()]
         .into_iter()
+        .chain(more)
         .flatten()
         .collect()
 }
@@ -170,6 +172,18 @@ fn elementwise() -> Vec<Case> {
         ),
     ];
     activations.chain(others).collect()
+}
+
+fn columns() -> Case {
+    case(
+        "scale columns",
+        |g, x| g.scale_parts(x, vec![(WIDTH - 7, -0.375), (7, 2.0)]),
+        |x| {
+            let factor = |column| if column < WIDTH - 7 { -0.375 } else { 2.0 };
+            x.iter().map(|row| row.iter().enumerate().map(|(column, x)| factor(column) * x).collect()).collect()
+        },
+    )
+    .refused("a factor for each column")
 }
 
 fn norms() -> Vec<Case> {
