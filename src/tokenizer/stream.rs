@@ -162,13 +162,14 @@ impl State {
                 push_byte_level(piece, &mut self.bytes);
                 take_certain(&mut self.bytes, text);
             }
-            Join::ByteFallback => match fallback_byte(piece) {
-                Some(byte) => self.bytes.push(byte),
-                None => {
+            Join::ByteFallback => {
+                if let Some(byte) = fallback_byte(piece) {
+                    self.bytes.push(byte);
+                } else {
                     take_run(&mut self.bytes, text);
                     text.push_str(piece);
                 }
-            },
+            }
             Join::Whole => self.ids.take(std::iter::once(id))?,
         }
         stages.finish_from(text, begin, &mut self.spare);

@@ -16,7 +16,7 @@ use super::rope::{KINDS_WITH_PROPORTIONAL, Rope, RopeDefaults};
 use super::shared_rows::SharedRows;
 use super::spellings;
 use super::{Architecture, Boundary, Family, Fields, Layer, ModelConfig, Range};
-use crate::error::{Result, bail};
+use crate::error::{Result, bail, err};
 use crate::graph::{Builder, Role, Value};
 use crate::kernels::{Activation, Norm, Window};
 
@@ -186,12 +186,15 @@ fn experts_of(f: Fields) -> Result<Option<Experts>> {
     if f.flag("enable_moe_block")? != Some(true) {
         return Ok(None);
     }
-    let count = f.required("num_experts", 1..=MAX_EXPERTS)?;
-    let top_k = f.required("top_k_experts", 1..=MAX_NUMBER)?;
+    let wanted = |key, found: Option<usize>| {
+        found.ok_or_else(|| err!(Malformed, "{} is missing, which enable_moe_block wants", f.name(key)))
+    };
+    let count = wanted("num_experts", f.integer("num_experts", 1..=MAX_EXPERTS)?)?;
+    let top_k = wanted("top_k_experts", f.integer("top_k_experts", 1..=MAX_NUMBER)?)?;
     if top_k > count {
         bail!(Malformed, "{} is {top_k}, more than the {count} experts that a layer has", f.name("top_k_experts"));
     }
-    let inner = f.required("moe_intermediate_size", 1..=MAX_NUMBER)?;
+    let inner = wanted("moe_intermediate_size", f.integer("moe_intermediate_size", 1..=MAX_NUMBER)?)?;
     let activation = activation(f, "hidden_activation", Activation::GeluTanh)?;
     let experts = Experts::by_softmax(&spellings::GEMMA4, [count, top_k, inner], true);
     Ok(Some(Experts { sum_offset: 0.0, activation, ..experts }))

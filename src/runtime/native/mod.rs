@@ -4,6 +4,7 @@
 //! the operation whose index the node carries, and finds its tensors by name, once, when the session is made.
 #![allow(unsafe_code, reason = "operators are registered with ONNX Runtime through its C API")]
 
+mod elementwise;
 mod kernels;
 pub(super) mod operator;
 mod recurrent;
@@ -25,10 +26,8 @@ use crate::runtime::process::exit;
 use crate::runtime::process::status::check;
 use crate::runtime::run::session::c_string;
 use crate::weights::WeightTable;
-use kernels::{
-    AboveMean, Attend, Elementwise, Embed, Experts, Gated, Join, LogitRows, Normalise, Project, ProjectHeads, Qkv,
-    ScaleColumns, SigmoidGate, SplitHeads,
-};
+use elementwise::{AboveMean, Elementwise, ScaleColumns, SigmoidGate};
+use kernels::{Attend, Embed, Experts, Gated, Join, LogitRows, Normalise, Project, ProjectHeads, Qkv, SplitHeads};
 use recurrent::{GatedDelta, SelectiveScan, ShortConv};
 use shared::Shared;
 use streams::{AddToStreams, MatchRms, MixStreams};

@@ -201,7 +201,7 @@ fn a_text_stream_asks_for_nothing() {
         };
         push();
         assert_eq!(asked(&mut push), 0, "{name}");
-        assert!(all > 1000);
+        assert!(all > 100, "{name}: {all}");
         // SAFETY: as above.
         unsafe {
             ortshard_text_stream_free(stream);

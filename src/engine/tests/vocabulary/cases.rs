@@ -1,15 +1,14 @@
 //! The cases: what a model file would say, and the same in f64.
 
+mod experts;
 mod latents;
 mod parts;
 mod streams;
 
-use super::reference::{
-    Member, Rows, activation, attention, both, each, experts, gated, layer, linear, norm, sigmoid, tensor,
-};
+use super::reference::{Rows, activation, attention, both, each, gated, layer, linear, norm, sigmoid, tensor};
 use super::{HEAD_DIM, HEADS, KV_HEADS, WIDTH, exact};
-use crate::graph::{Attention, Builder, Expert, Linear, Routing, Temperature, Value, Weight};
-use crate::kernels::{Activation, AttentionShape, Gate, Groups, Norm, Rotation, Score, Window};
+use crate::graph::{Attention, Builder, Linear, Temperature, Value, Weight};
+use crate::kernels::{Activation, AttentionShape, Gate, Norm, Rotation, Window};
 pub(super) use parts::parts;
 
 type Build = dyn Fn(&mut Builder, Value) -> Value;
@@ -62,8 +61,9 @@ const ACTIVATIONS: [Activation; 6] = [
 
 /// Every case.
 pub(super) fn all() -> Vec<Case> {
-    let more = [vec![columns()], streams::streams()];
-    [elementwise(), norms(), attentions(), latents::latents(), layers_of_experts(), parts()]
+    let scale = case("scale", |g, x| g.scale(x, -0.375), |x| each(x, |x| -0.375 * x));
+    let more = [vec![scale, columns()], streams::streams()];
+    [elementwise(), norms(), attentions(), latents::latents(), experts::layers_of_experts(), parts()]
         .into_iter()
         .chain(more)
         .flatten()
@@ -89,7 +89,6 @@ fn elementwise() -> Vec<Case> {
     let refuse = |case: Case| if case.name.contains("Clamped") { case.refused("clamped SwiGLU") } else { case };
     let activations = ACTIVATIONS.into_iter().flat_map(|kind| [alone(kind), before_product(kind)]).map(refuse);
     let others = [
-        case("scale", |g, x| g.scale(x, -0.375), |x| each(x, |x| -0.375 * x)),
         case(
             "add with a factor",
             |g, x| {
@@ -402,89 +401,4 @@ fn shared(name: &str, change: impl Fn(&mut Attention) + Copy + 'static) -> Case 
         },
     )
     .refused("keys and values of an earlier layer")
-}
-
-const EXPERTS: usize = 8;
-const ROUTING: Routing = Routing {
-    score: Score::Softmax,
-    top_k: 3,
-    normalise: true,
-    least_sum: 0.0,
-    sum_offset: 1e-20,
-    bias: None,
-    groups: None,
-    scale: 1.0,
-    expert_scales: None,
-    on_input: false,
-};
-
-/// A layer of experts whose tensors are whole, onto the residual stream if they have no gate.
-fn sparse(name: &str, kind: Activation, has_gate: bool, routing: impl Fn() -> Routing + Copy + 'static) -> Case {
-    let part = |expert: usize, part: &str| format!("experts.{expert}.{part}");
-    case(
-        name,
-        move |g, x| {
-            let scores = g.linear(x, exact(&full("router"), EXPERTS));
-            let expert = |e| Expert {
-                gate: has_gate.then(|| plain(&part(e, "gate"), WIDTH, INNER)),
-                up: plain(&part(e, "up"), WIDTH, INNER),
-                down: plain(&part(e, "down"), INNER, WIDTH),
-            };
-            let residual = (!has_gate).then_some(x);
-            g.experts(x, scores, routing(), (0..EXPERTS).map(expert).collect(), kind, residual)
-        },
-        move |x| {
-            let values = |e, p| (tensor(&full(&format!("{}.weight", part(e, p))), WIDTH * INNER), None);
-            let member = |e| -> Member { (has_gate.then(|| values(e, "gate")), values(e, "up"), values(e, "down")) };
-            let members: Vec<Member> = (0..EXPERTS).map(member).collect();
-            let sum = experts(x, &layer(x, &full("router"), EXPERTS), &routing(), &members, kind);
-            if has_gate { sum } else { both(x, &sum, |x, y| x + y) }
-        },
-    )
-    .refused("experts")
-}
-
-fn layers_of_experts() -> Vec<Case> {
-    const SILU: Activation = Activation::Silu;
-    let bias = || Some(weight("router.bias", [EXPERTS]));
-    let groups = Some(Groups { count: 4, top: 2, best: 2 });
-    vec![
-        sparse("experts by softmax", SILU, true, || ROUTING),
-        sparse("without a sum of one", SILU, true, || Routing { normalise: false, ..ROUTING }),
-        sparse("experts by sigmoid", SILU, true, || Routing { score: Score::Sigmoid, normalise: false, ..ROUTING }),
-        sparse("experts by softmax of the chosen", SILU, true, || Routing {
-            score: Score::SoftmaxOfTopK,
-            normalise: false,
-            ..ROUTING
-        }),
-        sparse("bias for the choice", SILU, true, move || Routing { bias: bias(), score: Score::Sigmoid, ..ROUTING }),
-        sparse("a sum that is added to", SILU, true, move || Routing { bias: bias(), sum_offset: 0.5, ..ROUTING }),
-        sparse("a sum that is too small", SILU, true, move || Routing { bias: bias(), least_sum: 0.75, ..ROUTING }),
-        sparse("experts by SparseMixer", SILU, true, || Routing {
-            score: Score::SparseMixer { jitter: 0.25 },
-            normalise: false,
-            ..ROUTING
-        }),
-        sparse("groups", SILU, true, move || Routing { groups, ..ROUTING }),
-        sparse("groups, bias and scale", SILU, true, move || Routing {
-            score: Score::Sigmoid,
-            bias: bias(),
-            groups,
-            scale: 2.5,
-            ..ROUTING
-        }),
-        sparse("weights on what experts read", SILU, true, || Routing {
-            score: Score::Sigmoid,
-            normalise: false,
-            on_input: true,
-            ..ROUTING
-        }),
-        sparse("a factor for each expert", SILU, true, || Routing {
-            expert_scales: Some(weight("router.scales", [EXPERTS])),
-            sum_offset: 0.0,
-            ..ROUTING
-        }),
-        sparse("experts without a gate", Activation::Relu2, false, || ROUTING),
-        sparse("clamped experts", ACTIVATIONS[5], true, || ROUTING),
-    ]
 }

@@ -2,7 +2,8 @@
 
 use super::super::reference::{Layer, Member, Rows, attention, experts, gated, layer, linear, norm, tensor};
 use super::super::{HEAD_DIM, KV_HEADS, WIDTH, exact};
-use super::{Case, EXPERTS, INNER, ROUTING, case, full, plain, usual, weight};
+use super::experts::{EXPERTS, ROUTING};
+use super::{Case, INNER, case, full, plain, usual, weight};
 use crate::graph::{Expert, Linear};
 use crate::kernels::{Activation, Norm};
 
