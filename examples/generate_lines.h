@@ -58,8 +58,7 @@ static struct lines open_lines(void)
     return lines;
 }
 
-/* A line without its end, to be freed; NULL where there are no more. After Ctrl-C it is empty. */
-static char *read_line(const struct lines *lines, const char *prompt)
+static char *typed_line(const struct lines *lines, const char *prompt)
 {
     if (lines->edit != NULL) {
         char *line = lines->edit(prompt);
@@ -86,6 +85,16 @@ static char *read_line(const struct lines *lines, const char *prompt)
     }
     if (memchr(line, '\0', (size_t)length) != NULL) fail(FAILED, "the standard input has a NUL character", "");
     line[strcspn(line, "\r\n")] = '\0';
+    return line;
+}
+
+/* A line without its end, to be freed; NULL where there are no more. After Ctrl-C it is empty. */
+static char *read_line(const struct lines *lines, const char *prompt)
+{
+    reads_line = 1;
+    char *line = typed_line(lines, prompt);
+    reads_line = 0;
+    alarm(0);
     return line;
 }
 

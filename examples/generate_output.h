@@ -20,17 +20,21 @@ enum { FAILED = 1, BAD_USAGE = 2, INTERRUPTED = 130 };
 
 static volatile sig_atomic_t interrupted;
 
+/* While a line is read Ctrl-C may come between two reads, and the second one waits for a key. So another signal follows. */
+static volatile sig_atomic_t reads_line;
+
 static void on_interrupt(int signal)
 {
-    (void)signal;
-    interrupted = 1;
+    if (signal == SIGINT) interrupted = 1;
+    if (reads_line) alarm(1);
 }
 
 /* Has Ctrl-C tell `interrupted`. With SA_RESETHAND a second one ends the program. */
 static void catch_interrupts(int flags)
 {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = flags};
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = flags}, again = {.sa_handler = on_interrupt};
     sigaction(SIGINT, &action, NULL);
+    sigaction(SIGALRM, &again, NULL);
 }
 
 static double seconds(void)
