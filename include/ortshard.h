@@ -1235,7 +1235,7 @@ ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
  *     repetition_penalty, then frequency_penalty and presence_penalty
  *     no_repeat_ngram        rules tokens out
  *     min_new_tokens         rules eos out
- *     a constraint           rules tokens out: a generation's, or ortshard_constraint_mask() before the call
+ *     a constraint           rules tokens out: that of a generation, or ortshard_constraint_mask() before
  *     banned                 rules tokens out
  *     temperature            0 takes the largest logit, among equals the lowest id, and the rest is not looked at; any
  *                            other divides the logits

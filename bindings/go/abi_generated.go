@@ -149,6 +149,7 @@ type Role int32
 const (
 	RoleHiddenStates   Role = 1
 	RolePerLayerInputs Role = 2
+	RoleStreams        Role = 3
 )
 
 // FileState is one of the constants below, or a later one.
@@ -990,6 +991,8 @@ type Boundary struct {
 	F16BytesPerToken uint64
 	// The same as BF16: 2 for each value.
 	BF16BytesPerToken uint64
+	// Values of a token in the part ORTSHARD_ROLE_STREAMS; 0 if there is none.
+	StreamsWidth uint64
 }
 
 func getBoundary(c *C.ortshard_boundary) Boundary {
@@ -1005,6 +1008,7 @@ func getBoundary(c *C.ortshard_boundary) Boundary {
 		F32BytesPerToken:    uint64(c.f32_bytes_per_token),
 		F16BytesPerToken:    uint64(c.f16_bytes_per_token),
 		BF16BytesPerToken:   uint64(c.bf16_bytes_per_token),
+		StreamsWidth:        uint64(c.streams_width),
 	}
 }
 

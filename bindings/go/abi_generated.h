@@ -481,8 +481,9 @@ struct ortshard_boundary {
     uint64_t f32_bytes_per_token;
     uint64_t f16_bytes_per_token;
     uint64_t bf16_bytes_per_token;
+    uint64_t streams_width;
 };
-_Static_assert(sizeof(ortshard_boundary) == 296, "ortshard_boundary");
+_Static_assert(sizeof(ortshard_boundary) == 304, "ortshard_boundary");
 _Static_assert(offsetof(ortshard_boundary, struct_size) == 0, "ortshard_boundary.struct_size");
 _Static_assert(offsetof(ortshard_boundary, layer) == 8, "ortshard_boundary.layer");
 _Static_assert(offsetof(ortshard_boundary, can_cut) == 12, "ortshard_boundary.can_cut");
@@ -495,6 +496,7 @@ _Static_assert(offsetof(ortshard_boundary, header_bytes) == 268, "ortshard_bound
 _Static_assert(offsetof(ortshard_boundary, f32_bytes_per_token) == 272, "ortshard_boundary.f32_bytes_per_token");
 _Static_assert(offsetof(ortshard_boundary, f16_bytes_per_token) == 280, "ortshard_boundary.f16_bytes_per_token");
 _Static_assert(offsetof(ortshard_boundary, bf16_bytes_per_token) == 288, "ortshard_boundary.bf16_bytes_per_token");
+_Static_assert(offsetof(ortshard_boundary, streams_width) == 296, "ortshard_boundary.streams_width");
 
 struct ortshard_engine_estimate {
     size_t struct_size;

@@ -4,7 +4,7 @@
 /// [`Spellings::held`]: of experts with a gate, and of those without.
 pub(crate) const STACKED_EXPERTS: [&str; 2] = [".experts.gate_up_proj", ".experts.up_proj"];
 
-/// The two spellings that checkpoints of a family have. [`ModelConfig::stacked_experts`] says which one counts.
+/// The two spellings that checkpoints of a family have. [`stacked_experts`](super::ModelConfig::stacked_experts) says which one counts.
 #[derive(Debug)]
 pub(super) struct Spellings {
     /// As published.

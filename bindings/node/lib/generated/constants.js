@@ -16,6 +16,6 @@ export const Output = Object.freeze({ TENSOR: 0, FRAME: 1, PIECES: 2 });
 export const ChatEventKind = Object.freeze({ NOTHING: 0, CONTENT: 1, REASONING: 2, TOOL_CALL: 3 });
 export const Grammar = Object.freeze({ NONE: 0, JSON_SCHEMA: 1, REGEX: 2, LARK: 3 });
 export const Finish = Object.freeze({ NONE: 0, EOS: 1, STOP: 2, LENGTH: 3, CONTEXT_FULL: 4, CANCELLED: 5 });
-export const Role = Object.freeze({ HIDDEN_STATES: 1, PER_LAYER_INPUTS: 2 });
+export const Role = Object.freeze({ HIDDEN_STATES: 1, PER_LAYER_INPUTS: 2, STREAMS: 3 });
 export const FileState = Object.freeze({ PRESENT: 1, MISSING: 2 });
 export const LogLevel = Object.freeze({ ERROR: 1, WARNING: 2, INFO: 3, DEBUG: 4, TRACE: 5 });

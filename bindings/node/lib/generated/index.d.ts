@@ -117,6 +117,7 @@ export const Finish: Readonly<{
 export const Role: Readonly<{
   HIDDEN_STATES: 1;
   PER_LAYER_INPUTS: 2;
+  STREAMS: 3;
 }>;
 
 export const FileState: Readonly<{
@@ -625,6 +626,8 @@ export interface Boundary {
   f16BytesPerToken: number;
   /** The same as BF16: 2 for each value. */
   bf16BytesPerToken: number;
+  /** Values of a token in the part ORTSHARD_ROLE_STREAMS; 0 if there is none. */
+  streamsWidth: number;
 }
 
 export interface EngineEstimate {

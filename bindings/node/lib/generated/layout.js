@@ -288,7 +288,7 @@ export const structs = {
     ],
   },
   ortshard_boundary: {
-    size: 296,
+    size: 304,
     init: {},
     fields: [
       { name: 'structSize', offset: 0, size: 8 },
@@ -303,6 +303,7 @@ export const structs = {
       { name: 'f32BytesPerToken', offset: 272, size: 8, kind: 'number', of: 'uint64_t' },
       { name: 'f16BytesPerToken', offset: 280, size: 8, kind: 'number', of: 'uint64_t' },
       { name: 'bf16BytesPerToken', offset: 288, size: 8, kind: 'number', of: 'uint64_t' },
+      { name: 'streamsWidth', offset: 296, size: 8, kind: 'number', of: 'uint64_t' },
     ],
   },
   ortshard_engine_estimate: {

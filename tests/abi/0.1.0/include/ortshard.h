@@ -67,9 +67,12 @@
  *   Chat                   tokenizer_apply_chat_template tokenizer_chat_text tokenizer_chat_ids
  *   Chat parser            chat_parser_create chat_parser_free chat_parser_push chat_parser_finish chat_parser_next
  *                          chat_parser_message
+ *   Constraint             constraint_create constraint_free constraint_clone constraint_mask constraint_advance
+ *                          constraint_known_ids
  *   Generation             generation_create generation_open generation_free generation_append_text
  *                          generation_append_ids generation_logits generation_cancel generation_prefill
- *                          generation_step generation_step_batch generation_run
+ *                          generation_step generation_step_batch generation_run generation_fork
+ *                          generation_export_state generation_import_state
  *   Chain                  chain_infer chain_sample
  *   Batch                  batch_infer batch_sample
  *   Frame                  frame_size frame_get_info frame_get_part request_frame_pieces
@@ -419,7 +422,7 @@ typedef struct ortshard_sampler ortshard_sampler;
  *
  * Functions: _open, _free, _encode, _encode_texts, _encode_with_ranges, _decode, _vocab_size, _bos, _pad, _eos,
  * _is_eos, _token_to_id, _id_to_token, _token_bytes, _is_special, _apply_chat_template, _chat_text, _chat_ids;
- * ortshard_text_stream_create(), ortshard_chat_parser_create(),
+ * ortshard_text_stream_create(), ortshard_constraint_create(), ortshard_chat_parser_create(),
  * ortshard_generation_create().
  */
 typedef struct ortshard_tokenizer ortshard_tokenizer;
@@ -441,9 +444,17 @@ typedef struct ortshard_chat_parser ortshard_chat_parser;
 /**
  * A text in progress on a whole model, pulled token by token.
  *
- * Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel.
+ * Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel,
+ * _fork, _export_state, _import_state.
  */
 typedef struct ortshard_generation ortshard_generation;
+
+/**
+ * A grammar, and how far a text has come in it: which tokens may come next.
+ *
+ * Functions: _create, _free, _clone, _mask, _advance, _known_ids.
+ */
+typedef struct ortshard_constraint ortshard_constraint;
 
 /* ==================================================================================================================
  * Constants of many functions
@@ -1224,6 +1235,7 @@ ortshard_status ortshard_request_clear_cancel(const ortshard_request *request);
  *     repetition_penalty, then frequency_penalty and presence_penalty
  *     no_repeat_ngram        rules tokens out
  *     min_new_tokens         rules eos out
+ *     a constraint           rules tokens out: that of a generation, or ortshard_constraint_mask() before
  *     banned                 rules tokens out
  *     temperature            0 takes the largest logit, among equals the lowest id, and the rest is not looked at; any
  *                            other divides the logits
@@ -1949,6 +1961,121 @@ ortshard_status ortshard_chat_parser_message(ortshard_chat_parser *parser,
                                              size_t *needed);
 
 /* ==================================================================================================================
+ * Constraint
+ *
+ * What a text must look like: a JSON schema, a regular expression or a Lark grammar, as a rule for the next token. A
+ * generation takes one in its options. A program with a loop of its own asks for it by itself:
+ *
+ *     ortshard_constraint_create(tokenizer, ORTSHARD_GRAMMAR_JSON_SCHEMA, schema, NULL, 0, &constraint);
+ *     each token: ortshard_constraint_mask(constraint, logits, count);
+ *                 ortshard_sampler_sample(sampler, logits, count, &id);
+ *                 ortshard_constraint_advance(constraint, id);
+ *
+ * The tokens that end a text may come exactly where the grammar may end, and a text that ends with one matches it.
+ * Added tokens of the tokenizer, special ones among them, never come as text, only where a Lark grammar names them.
+ *
+ * JSON schemas: drafts 4 to 2020-12. Heeded are $ref within the document, allOf, anyOf, oneOf of alternatives that
+ * exclude each other, const, enum, type; items, prefixItems, additionalItems, minItems, maxItems; properties,
+ * patternProperties, additionalProperties, required, minProperties, maxProperties; minLength, maxLength, pattern,
+ * format; minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf. Remarks such as title or default change
+ * nothing. Any other keyword is refused, as is what cannot be kept to exactly. Keys come in the schema's order. A
+ * format is its shape: 2026-02-30 is a date. Between the parts of JSON there may be white space.
+ *
+ * Regular expressions have the syntax of Rust's regex crate, without look-around, back-references, lazy repetition and
+ * anchors: all of the text must match. Only ^ in front and $ behind are taken, and say nothing.
+ *
+ * Lark grammars are in llguidance's dialect; the rule start is the text. %json { ... } is a JSON schema within one,
+ * and <|name|> an added token.
+ *
+ * Bounds, whoever has written the grammar: 1 MiB of it; 6,000 levels in all rules and referenced schemas together; a
+ * second or so and some hundred MiB to compile it; some 20 ms and 50,000 items for a token; 100,000 states, of 1 to 2
+ * KiB each, for all texts together that come from one constraint. What exceeds one is INVALID_ARGUMENT.
+ * ================================================================================================================== */
+
+/** What a grammar is written in. */
+enum ortshard_grammar {
+    /** There is no grammar. */
+    ORTSHARD_GRAMMAR_NONE = 0,
+    /** A JSON schema. */
+    ORTSHARD_GRAMMAR_JSON_SCHEMA = 1,
+    /** A regular expression. */
+    ORTSHARD_GRAMMAR_REGEX = 2,
+    /** A Lark grammar. */
+    ORTSHARD_GRAMMAR_LARK = 3
+};
+
+/**
+ * Creates a constraint at the start of a text of `tokenizer`'s tokens. `grammar_kind` is an ORTSHARD_GRAMMAR_*
+ * constant, `grammar` the schema, expression or grammar itself. One of the `eos_count` tokens at `eos` ends the text;
+ * NULL and 0: those of ortshard_tokenizer_eos().
+ *
+ * The first constraint on a tokenizer sorts its vocabulary, once for all of them: half a second and some 30 MiB for
+ * 150,000 tokens.
+ *
+ * Errors: INVALID_ARGUMENT for a grammar that is faulty, asks for what is not supported, or exceeds a bound: the
+ * message names the place, as a pointer into the schema, an offset in bytes, or a line and a column; INVALID_ARGUMENT,
+ * too, if nothing would end a text; OUT_OF_RANGE for an id that is none; UNSUPPORTED for a tokenizer that makes text
+ * of all tokens at once, and in a library that was built without grammars; OUT_OF_MEMORY.
+ * Threads: any. Ownership: free `*constraint` with ortshard_constraint_free(). It keeps the tokenizer alive.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_constraint_create(const ortshard_tokenizer *tokenizer,
+                                           int32_t grammar_kind,
+                                           const char *grammar,
+                                           const int64_t *eos,
+                                           size_t eos_count,
+                                           ortshard_constraint **constraint);
+
+/** Frees a constraint. NULL is ignored. */
+ORTSHARD_API
+void ortshard_constraint_free(ortshard_constraint *constraint);
+
+/**
+ * Creates a constraint that goes on independently from where `constraint` is: for a request that was forked. It takes
+ * no compiling, and is how many texts of one grammar are made.
+ *
+ * Threads: one call at a time on `constraint`. Ownership: free `*clone` with ortshard_constraint_free().
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_constraint_clone(const ortshard_constraint *constraint, ortshard_constraint **clone);
+
+/**
+ * Sets the `logits` of the tokens that may not come next to -INFINITY: one row of a last shard's output, so that count
+ * is vocab_size.
+ *
+ * Errors: INVALID_ARGUMENT if no token may come, or if finding that out exceeds a bound; the logits are as they were.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_constraint_mask(ortshard_constraint *constraint, float *logits, size_t count);
+
+/**
+ * Takes the next token.
+ *
+ * Errors: INVALID_ARGUMENT if the grammar does not allow it here; OUT_OF_RANGE for an id that is none. The constraint
+ * is as it was.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_constraint_advance(ortshard_constraint *constraint, int64_t id);
+
+/**
+ * The tokens that must come next, whatever the logits: the grammar has only one way on, spelled as the tokenizer
+ * spells it. Often there are none. A program can run them in one call without choosing any; each is to be advanced
+ * over all the same.
+ *
+ * Writes ids to `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_ARGUMENT if finding them exceeds a bound.
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_constraint_known_ids(ortshard_constraint *constraint,
+                                              int64_t *ids,
+                                              size_t capacity,
+                                              size_t *needed);
+
+/* ==================================================================================================================
  * Generation
  *
  * Text after a prompt, token by token, in one object that runs the model, chooses, and makes text:
@@ -2012,11 +2139,30 @@ typedef struct ortshard_generation_options {
      * it bans or biases tokens. `sampling` is NULL then.
      */
     int32_t published_sampling;
+    /**
+     * What the text after each prompt must match, in the language that `grammar_kind` names; NULL if there is none.
+     * See ortshard_constraint_create(). The text ends with one of `eos` exactly where the grammar may end. A stop
+     * string, a limit or cancelling cuts it all the same: only the finish ORTSHARD_FINISH_EOS says that it matches.
+     * Where the grammar has only one way on, its tokens come without a choice and without a run of their own.
+     *
+     * INVALID_ARGUMENT beside `ignore_eos`, and with `forced` tokens that the grammar does not allow. Where it and
+     * other controls (banned, biases, no_repeat_ngram, min_new_tokens) rule all tokens out, the step is
+     * INVALID_ARGUMENT.
+     */
+    const char *grammar;
+    /**
+     * Instead of `grammar`: a constraint on the generation's tokenizer, of which the generation takes a copy, so that
+     * many need not compile the grammar again. The text after each prompt begins where the constraint is now; NULL if
+     * there is none.
+     */
+    const ortshard_constraint *constraint;
+    /** An ORTSHARD_GRAMMAR_* constant. */
+    int32_t grammar_kind;
 } ortshard_generation_options;
 
 /** Initialises an ortshard_generation_options. */
 #define ORTSHARD_GENERATION_OPTIONS_INIT \
-    { sizeof(ortshard_generation_options), NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0 }
+    { sizeof(ortshard_generation_options), NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0 }
 
 /** What ORTSHARD_GENERATION_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -2033,8 +2179,9 @@ ortshard_status ortshard_generation_options_init(ortshard_generation_options *op
  * NULL `tokenizer`: prompts are ids, and there is no text; the options' `eos` ends it. NULL `options`: the defaults.
  *
  * Errors: INVALID_ARGUMENT for requests that are not a whole model, an option outside its range, or two that
- * contradict each other, both of which the message names; OUT_OF_RANGE for a token that is not in the vocabulary;
- * INVALID_STATE for a request that is in use or appears twice.
+ * contradict each other, both of which the message names; those of ortshard_constraint_create() for a grammar, whose
+ * contradiction to `forced` is refused, too; OUT_OF_RANGE for a token that is not in the vocabulary; INVALID_STATE for
+ * a request that is in use or appears twice.
  * Threads: any. Ownership: free `*generation` with ortshard_generation_free(). It keeps what it needs alive.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -2239,6 +2386,50 @@ ortshard_status ortshard_generation_run(ortshard_generation *generation,
                                         void *user_data,
                                         int32_t *finish);
 
+/**
+ * Creates another generation that goes on from here on its own, with the same options, on forks of the requests: it
+ * gives the tokens that this one gives, unless another prompt is appended to it. What the last step gave is not in it.
+ *
+ * Errors: INVALID_STATE after a step that has failed and is to be repeated first; those of ortshard_request_fork().
+ * Threads: one call at a time. Ownership: free `*fork` with ortshard_generation_free(). It keeps what it needs alive.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_fork(ortshard_generation *generation, ortshard_generation **fork);
+
+/**
+ * Writes the generation's state to `buffer`, which has room for `capacity` bytes, and its size to `*needed`. NULL and
+ * 0 ask for the size.
+ *
+ * A generation that imports it goes on as if this one had never stopped, with the same tokens and the same text:
+ * later, in another process, on another machine with the same shards. In it are the requests' states, the place in the
+ * random stream, the text that penalties look at, text that is held back, the prompt's tokens that have not been run,
+ * and the place in the grammar. The options are in it as hashes only. What the last step gave is not in it.
+ *
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; INVALID_STATE after a step that has failed and is to be
+ * repeated first; those of ortshard_request_export_state().
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_export_state(ortshard_generation *generation,
+                                                 void *buffer,
+                                                 size_t capacity,
+                                                 size_t *needed);
+
+/**
+ * Puts the generation where the one was that exported the `size` bytes at `state`. It was made with the same options,
+ * but for `logprobs` and `keep_logits`, on requests of the same model that is cut alike. If the state is refused,
+ * nothing changes.
+ *
+ * Under a grammar the tokens of the text so far are taken again, some microseconds each.
+ *
+ * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
+ * INVALID_ARGUMENT for a state of another model, tokenizer or grammar, or of other options: the message names what is
+ * other; those of ortshard_request_import_state().
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_import_state(ortshard_generation *generation, const void *state, size_t size);
+
 /* ==================================================================================================================
  * Chain
  *
@@ -2407,7 +2598,9 @@ enum ortshard_role {
     /** Hidden states [n, hidden_size]: what a layer hands to the next. Every frame has them. */
     ORTSHARD_ROLE_HIDDEN_STATES = 1,
     /** Per-layer inputs: what the tokens themselves give to each layer behind the boundary (per-layer embeddings). */
-    ORTSHARD_ROLE_PER_LAYER_INPUTS = 2
+    ORTSHARD_ROLE_PER_LAYER_INPUTS = 2,
+    /** The streams of hidden states besides the first one, one after another, in models that have several. */
+    ORTSHARD_ROLE_STREAMS = 3
 };
 
 /** Reading a frame from a stream. */
@@ -2683,10 +2876,12 @@ typedef struct ortshard_boundary {
     uint64_t f16_bytes_per_token;
     /** The same as BF16: 2 for each value. */
     uint64_t bf16_bytes_per_token;
+    /** Values of a token in the part ORTSHARD_ROLE_STREAMS; 0 if there is none. */
+    uint64_t streams_width;
 } ortshard_boundary;
 
 /** Initialises an ortshard_boundary. */
-#define ORTSHARD_BOUNDARY_INIT { sizeof(ortshard_boundary), 0, 0, "", "", 0, 0, 0, 0, 0, 0, 0 }
+#define ORTSHARD_BOUNDARY_INIT { sizeof(ortshard_boundary), 0, 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_BOUNDARY_INIT does, for languages without macros: `struct_size` is sizeof *boundary. */
 ORTSHARD_NODISCARD ORTSHARD_API

@@ -341,6 +341,50 @@ static void stop(const ortshard_shard *shard)
     ortshard_tokenizer_free(tokenizer);
 }
 
+/* A fork, and one that was made elsewhere, go on from the third token. */
+static void moved(const ortshard_shard *shard)
+{
+    ortshard_request *request = request_on(shard), *other = request_on(shard);
+    ortshard_generation *generation = on(&request, 1, NULL), *fork, *fresh = on(&other, 1, NULL);
+    ortshard_step step = ORTSHARD_STEP_INIT;
+    size_t needed, left;
+    uint64_t position;
+    for (int i = 0; i < 3; i++) OK(ortshard_generation_step(generation, &step));
+    OK(ortshard_generation_fork(generation, &fork));
+    OK(ortshard_generation_export_state(generation, NULL, 0, &needed));
+    char *state = malloc(needed);
+    CHECK(state != NULL);
+    FAILS(BUFFER_TOO_SMALL, "are needed", ortshard_generation_export_state(generation, state, needed - 1, &left));
+    OK(ortshard_generation_export_state(generation, state, needed, &needed));
+    pull(generation, 3);
+    ortshard_generation_free(generation);
+    ortshard_request_free(request);
+    pull(fork, 3);
+    ortshard_generation_free(fork);
+
+    state[needed / 2] ^= 1;
+    FAILS(MALFORMED, "hash", ortshard_generation_import_state(fresh, state, needed));
+    state[needed / 2] ^= 1;
+    FAILS(MALFORMED, "too few", ortshard_generation_import_state(fresh, state, 0));
+    OK(ortshard_request_position(other, &position));
+    CHECK(position == 0);
+    OK(ortshard_generation_import_state(fresh, state, needed));
+    OK(ortshard_request_position(other, &position));
+    CHECK(position == n + 2);
+    pull(fresh, 3);
+    ortshard_generation_free(fresh);
+    ortshard_request_free(other);
+
+    /* Of other options. */
+    request = request_on(shard);
+    ortshard_generation_options options = ORTSHARD_GENERATION_OPTIONS_INIT;
+    OK(ortshard_generation_create(&request, 1, NULL, &options, &generation));
+    FAILS(INVALID_ARGUMENT, "another temperature", ortshard_generation_import_state(generation, state, needed));
+    free(state);
+    ortshard_generation_free(generation);
+    ortshard_request_free(request);
+}
+
 int main(void)
 {
     n = ids_of("TEST_PROMPT", prompt);
@@ -349,6 +393,7 @@ int main(void)
     one(shard);
     chain();
     batch(shard);
+    moved(shard);
     text(shard);
     stop(shard);
     pieces(shard);

@@ -88,6 +88,14 @@ static inline uint32_t layers(void)
     return model.layer_count;
 }
 
+/* What passes behind a layer of it. */
+static inline ortshard_boundary boundary_behind(uint32_t layer)
+{
+    ortshard_boundary boundary = ORTSHARD_BOUNDARY_INIT;
+    OK(ortshard_model_get_boundary(setting("TEST_MODEL"), layer, &boundary));
+    return boundary;
+}
+
 static inline ortshard_shard *load(uint32_t first, uint32_t last)
 {
     ortshard_engine *engine = engine_on_device();

@@ -24,6 +24,7 @@ int main(void)
     ortshard_text_stream_free(NULL);
     ortshard_generation_free(NULL);
     ortshard_chat_parser_free(NULL);
+    ortshard_constraint_free(NULL);
 
     /* Process. NULL options and callbacks are allowed. */
     OK(ortshard_log_set_callback(ORTSHARD_LOG_INFO, NULL, NULL));
@@ -283,6 +284,27 @@ int main(void)
     NULL_("request", ortshard_request_clear_cancel(NULL));
     OK(ortshard_request_position(request, &number));
 
+    /* Constraint. */
+    ortshard_constraint *constraint = (ortshard_constraint *)(void *)buffer, *clone = constraint;
+    OK(ortshard_tokenizer_open(setting("TEST_TOKENIZER"), &tokenizer));
+    NULL_("tokenizer", ortshard_constraint_create(NULL, ORTSHARD_GRAMMAR_REGEX, "a", NULL, 0, &constraint));
+    CHECK(constraint == NULL);
+    NULL_("grammar", ortshard_constraint_create(tokenizer, ORTSHARD_GRAMMAR_REGEX, NULL, NULL, 0, &constraint));
+    NULL_("eos", ortshard_constraint_create(tokenizer, ORTSHARD_GRAMMAR_REGEX, "a", NULL, 1, &constraint));
+    NULL_("constraint", ortshard_constraint_create(tokenizer, ORTSHARD_GRAMMAR_REGEX, "a", NULL, 0, NULL));
+    OK(ortshard_constraint_create(tokenizer, ORTSHARD_GRAMMAR_REGEX, "a", NULL, 0, &constraint));
+    NULL_("constraint", ortshard_constraint_clone(NULL, &clone));
+    CHECK(clone == NULL);
+    NULL_("clone", ortshard_constraint_clone(constraint, NULL));
+    NULL_("constraint", ortshard_constraint_mask(NULL, logits, 1));
+    NULL_("logits", ortshard_constraint_mask(constraint, NULL, 1));
+    NULL_("constraint", ortshard_constraint_advance(NULL, 1));
+    NULL_("constraint", ortshard_constraint_known_ids(NULL, ids, 1, &needed));
+    NULL_("ids", ortshard_constraint_known_ids(constraint, NULL, 1, &needed));
+    NULL_("needed", ortshard_constraint_known_ids(constraint, ids, 1, NULL));
+    ortshard_constraint_free(constraint);
+    ortshard_tokenizer_free(tokenizer);
+
     /* Generation. */
     ortshard_generation *generation = (ortshard_generation *)(void *)buffer;
     ortshard_generation_options generated = ORTSHARD_GENERATION_OPTIONS_INIT;
@@ -296,6 +318,9 @@ int main(void)
     NULL_("stop", ortshard_generation_create(&request, 1, NULL, &generated, &generation));
     generated.stop = stops;
     NULL_("stop[0]", ortshard_generation_create(&request, 1, NULL, &generated, &generation));
+    generated = (ortshard_generation_options)ORTSHARD_GENERATION_OPTIONS_INIT;
+    generated.grammar_kind = ORTSHARD_GRAMMAR_LARK;
+    NULL_("grammar", ortshard_generation_create(&request, 1, NULL, &generated, &generation));
     NULL_("model", ortshard_generation_open(NULL, NULL, &generation));
     NULL_("generation", ortshard_generation_open("x", NULL, NULL));
     OK(ortshard_generation_create(&request, 1, NULL, NULL, &generation));
@@ -316,6 +341,15 @@ int main(void)
     NULL_("logits", ortshard_generation_logits(generation, NULL, 1, &needed));
     NULL_("needed", ortshard_generation_logits(generation, &logit, 1, NULL));
     NULL_("generation", ortshard_generation_cancel(NULL));
+    ortshard_generation *generation_fork = (ortshard_generation *)(void *)buffer;
+    NULL_("generation", ortshard_generation_fork(NULL, &generation_fork));
+    CHECK(generation_fork == NULL);
+    NULL_("fork", ortshard_generation_fork(generation, NULL));
+    NULL_("generation", ortshard_generation_export_state(NULL, buffer, 1, &needed));
+    NULL_("buffer", ortshard_generation_export_state(generation, NULL, 1, &needed));
+    NULL_("needed", ortshard_generation_export_state(generation, buffer, 1, NULL));
+    NULL_("generation", ortshard_generation_import_state(NULL, buffer, 1));
+    NULL_("state", ortshard_generation_import_state(generation, NULL, 1));
     ortshard_generation_free(generation);
     CHECK(number == 0);
     ortshard_request_free(request);
