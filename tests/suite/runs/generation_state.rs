@@ -191,7 +191,7 @@ fn a_state_that_does_not_belong_is_refused_by_name_and_changes_nothing() {
         Generation::new(Model::open(name).whole().requests, None, options).unwrap()
     };
     let mut other = ids_only("qwen3_16");
-    let error = other.import_state(&ids_only("llama_gqa").export_state().unwrap()).unwrap_err();
+    let error = other.import_state(&ids_only("llama_256").export_state().unwrap()).unwrap_err();
     assert!(error.chain().contains("another model"), "{}", error.chain());
 }
 
