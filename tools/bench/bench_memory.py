@@ -1,6 +1,6 @@
 """Measure what a long context takes of memory, beside llama.cpp: same model, same tokens.
 
-    python3 tools/bench/bench_memory.py --shape lfm2-1.2b [--layers N] [--run 8192] [--context 32768]
+    python3 tools/bench/bench_memory.py --shape lfm2-1.2b [--layers N] [--run 32768] [--context 32768]
 
 Needs what bench_peers.py needs, and makes the same models. A process opens the model for the tokens to be run, runs a prompt
 that fills them and a few steps, and tells what memory it has of its own: pages of mapped files, which the system may take
@@ -21,8 +21,8 @@ from peers.process import run_worker
 from peers.report import table
 from shapes import SHAPES
 
-# More than any engine computes at once, so that what a run takes is the same in both.
-SHORT = 1024
+# More than any engine computes at once, and than eight snapshots of states are 256 tokens apart: what does not grow is the same in both.
+SHORT = 2560
 STEPS = 4
 KV_TYPES = {"f32": "F32", "f16": "F16", "int8": "INT8"}
 
@@ -35,7 +35,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="the folder, written if missing; target/models/SHAPE unless given")
     parser.add_argument("--library", type=Path, default=Path("target/release/libortshard.so"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--run", type=int, default=8192, help="tokens that are run")
+    parser.add_argument("--run", type=int, default=32768, help="tokens that are run; with few, what arenas keep is much beside them")
     parser.add_argument("--context", type=int, default=32768, help="tokens that the table is about")
     return parser.parse_args()
 
