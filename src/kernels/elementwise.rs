@@ -27,7 +27,7 @@ pub fn scale_columns(isa: Isa, par: &dyn Parallel, x: &[f32], factors: &[f32], y
         for row in task * per_task..rows.min((task + 1) * per_task) {
             // SAFETY: every task has its own rows.
             let y = unsafe { y.slice(row * width, width) };
-            isa.run(ScaleColumns { x: &x[row * width..][..width], factors, y });
+            isa.run(Multiply { x: &x[row * width..][..width], gates: factors, gate: Gate::Plain, y });
         }
     });
 }
@@ -139,29 +139,6 @@ impl Function for Scale {
     #[inline(always)]
     fn of<S: Simd>(self, simd: S, x: S::V) -> S::V {
         simd.mul(x, simd.splat(self.0))
-    }
-}
-
-struct ScaleColumns<'a> {
-    x: &'a [f32],
-    factors: &'a [f32],
-    y: &'a mut [f32],
-}
-
-impl Kernel for ScaleColumns<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { x, factors, y } = self;
-        let len = x.len().min(factors.len()).min(y.len());
-        for at in (0..len).step_by(S::LANES) {
-            let count = S::LANES.min(len - at);
-            // SAFETY: at + count <= len.
-            unsafe {
-                let factors = simd.load_part(factors.as_ptr().add(at), count);
-                let v = simd.mul(factors, simd.load_part(x.as_ptr().add(at), count));
-                simd.store_part(v, y.as_mut_ptr().add(at), count);
-            }
-        }
     }
 }
 
