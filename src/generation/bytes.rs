@@ -42,15 +42,25 @@ impl Writer {
 /// Reads what a [`Writer`] has written.
 pub(super) struct Reader<'s>(pub(super) &'s [u8]);
 
+fn short() -> Error {
+    err!(Malformed, "state: it ends too soon")
+}
+
 impl<'s> Reader<'s> {
     pub(super) fn raw(&mut self, count: usize) -> Result<&'s [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(|| err!(Malformed, "state: it ends too soon"))?;
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(short)?;
         self.0 = rest;
         Ok(bytes)
     }
 
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or_else(short)?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+
     pub(super) fn number(&mut self) -> Result<usize> {
-        let number = self.raw(8)?.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        let number = u64::from_le_bytes(self.array()?);
         // No count comes near this, and one can be added to it.
         match u32::try_from(number) {
             Ok(number) if number < u32::MAX => Ok(number as usize),

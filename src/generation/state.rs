@@ -188,8 +188,7 @@ impl Generation {
     }
 
     fn sampler_at(&self, from: &mut Reader) -> Result<Sampler> {
-        let mut drawn = [0; 16];
-        drawn.copy_from_slice(from.raw(16)?);
+        let drawn = u128::from_le_bytes(from.array()?);
         let chosen = from.number()?;
         let ids = tokens(from, self.backend.vocabulary())?;
         let flags = from.bytes()?;
@@ -197,7 +196,7 @@ impl Generation {
             bail!(Malformed, "state: {} flags for {} tokens of the text so far", flags.len(), ids.len());
         }
         let text = ids.iter().zip(flags).map(|(id, is_chosen)| (*id as u32, *is_chosen == 1)).collect();
-        let state = SamplerState { drawn: u128::from_le_bytes(drawn), chosen, text };
+        let state = SamplerState { drawn, chosen, text };
         self.chooser.sampler.at(&state, self.backend.vocabulary())
     }
 
@@ -250,7 +249,7 @@ fn opened(state: &[u8]) -> Result<&[u8]> {
     if from.raw(MAGIC.len())? != MAGIC {
         bail!(Malformed, "state: this is no exported generation");
     }
-    let version = from.raw(4)?.iter().rev().fold(0_u32, |version, byte| version << 8 | u32::from(*byte));
+    let version = u32::from_le_bytes(from.array()?);
     if version != VERSION {
         bail!(Unsupported, "state: version {version}, this library reads version {VERSION}");
     }
