@@ -21,13 +21,25 @@ pub fn scale_columns(isa: Isa, par: &dyn Parallel, x: &[f32], factors: &[f32], y
         par.incomplete();
         return;
     }
+    each_row(par, rows, width, y, |row, y| {
+        isa.run(Multiply { x: &x[row * width..][..width], gates: factors, gate: Gate::Plain, y });
+    });
+}
+
+/// Calls `row` with the number of each row and its `width` values of `y`, several rows in one task.
+pub(super) fn each_row(
+    par: &dyn Parallel,
+    rows: usize,
+    width: usize,
+    y: &mut [f32],
+    row: impl Fn(usize, &mut [f32]) + Sync,
+) {
     let y = Output::new(par, y);
     let per_task = (TASK_VALUES / width.max(1)).max(1);
     par.run(rows.div_ceil(per_task), &|task| {
-        for row in task * per_task..rows.min((task + 1) * per_task) {
+        for index in task * per_task..rows.min((task + 1) * per_task) {
             // SAFETY: every task has its own rows.
-            let y = unsafe { y.slice(row * width, width) };
-            isa.run(Multiply { x: &x[row * width..][..width], gates: factors, gate: Gate::Plain, y });
+            row(index, unsafe { y.slice(index * width, width) });
         }
     });
 }
@@ -51,15 +63,8 @@ pub fn sigmoid_gate(isa: Isa, par: &dyn Parallel, x: &[f32], width: usize, gates
         par.incomplete();
         return;
     }
-    let y = Output::new(par, y);
-    let per_task = (TASK_VALUES / width.max(1)).max(1);
-    par.run(gates.len().div_ceil(per_task), &|task| {
-        let rows = task * per_task..gates.len().min((task + 1) * per_task);
-        for row in rows {
-            // SAFETY: every task has its own rows.
-            let y = unsafe { y.slice(row * width, width) };
-            isa.run(SigmoidGate { x: &x[row * width..][..width], gate: gates[row], y });
-        }
+    each_row(par, gates.len(), width, y, |row, y| {
+        isa.run(SigmoidGate { x: &x[row * width..][..width], gate: gates[row], y });
     });
 }
 

@@ -1,8 +1,7 @@
 //! Rows of which only the largest values are kept, found by where they lie in a normal distribution instead of by sorting (Gemma 3n).
 
-use super::elementwise::TASK_VALUES;
+use super::elementwise::each_row;
 use super::norm::sum;
-use super::shared::Output;
 use super::simd::{Kernel, Simd};
 use super::{Isa, Parallel};
 
@@ -11,15 +10,7 @@ pub fn above_mean(isa: Isa, par: &dyn Parallel, x: &[f32], width: usize, deviati
     if width == 0 {
         return;
     }
-    let (rows, per_task) = (x.len() / width, (TASK_VALUES / width).max(1));
-    let y = Output::new(par, y);
-    par.run(rows.div_ceil(per_task), &|task| {
-        for row in task * per_task..rows.min((task + 1) * per_task) {
-            // SAFETY: every task has its own rows.
-            let y = unsafe { y.slice(row * width, width) };
-            isa.run(Above { x: &x[row * width..][..width], deviations, y });
-        }
-    });
+    each_row(par, x.len() / width, width, y, |row, y| isa.run(Above { x: &x[row * width..][..width], deviations, y }));
 }
 
 struct Above<'a> {

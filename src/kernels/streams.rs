@@ -1,6 +1,6 @@
 //! Hidden states of several streams side by side, of which a layer computes one (alternating updates, Baykal et al. 2023).
 
-use super::elementwise::TASK_VALUES;
+use super::elementwise::{TASK_VALUES, each_row};
 use super::norm::sum;
 use super::shared::Output;
 use super::simd::{Kernel, Simd};
@@ -121,16 +121,10 @@ pub fn add_to_streams(
         par.incomplete();
         return;
     }
-    let y = Output::new(par, y);
-    let per_task = (TASK_VALUES / width.max(1)).max(1);
-    par.run((rows * streams).div_ceil(per_task), &|task| {
-        for stream in task * per_task..(rows * streams).min((task + 1) * per_task) {
-            let (x, add) = (&x[stream * width..][..width], &add[stream / streams * width..][..width]);
-            let factor = factors.map_or(1.0, |factors| 1.0 + factors[stream]);
-            // SAFETY: every task has its own streams.
-            let y = unsafe { y.slice(stream * width, width) };
-            isa.run(AddTo { x, add, factor, y });
-        }
+    each_row(par, rows * streams, width, y, |stream, y| {
+        let (x, add) = (&x[stream * width..][..width], &add[stream / streams * width..][..width]);
+        let factor = factors.map_or(1.0, |factors| 1.0 + factors[stream]);
+        isa.run(AddTo { x, add, factor, y });
     });
 }
 
@@ -164,15 +158,9 @@ pub fn match_rms(isa: Isa, par: &dyn Parallel, x: &[f32], like: &[f32], width: u
         par.incomplete();
         return;
     }
-    let (rows, per_task) = (x.len() / width, (TASK_VALUES / width).max(1));
-    let y = Output::new(par, y);
-    par.run(rows.div_ceil(per_task), &|task| {
-        for row in task * per_task..rows.min((task + 1) * per_task) {
-            let [x, like] = [x, like].map(|of| &of[row * width..][..width]);
-            // SAFETY: every task has its own rows.
-            let y = unsafe { y.slice(row * width, width) };
-            isa.run(Match { x, like, least, y });
-        }
+    each_row(par, x.len() / width, width, y, |row, y| {
+        let [x, like] = [x, like].map(|of| &of[row * width..][..width]);
+        isa.run(Match { x, like, least, y });
     });
 }
 

@@ -4,7 +4,7 @@ use super::super::elementwise::TASK_VALUES;
 use super::super::shared::{Output, Scratch};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Isa, Parallel};
-use super::{Shared, StateSegment, shared};
+use super::{Shared, StateSegment, shared, softplus};
 
 /// Columns of a head's matrix that a task computes: with 128 rows they are 16 KB, which stay in the first-level cache while all tokens
 /// of a run go through them. It is how matrices lie in memory, and in exported states.
@@ -117,10 +117,8 @@ fn factors(par: &dyn Parallel, inputs: &DeltaInputs, heads: usize, kept: &mut [f
             unsafe { (kept.slice(range.start, range.len()), corrected.slice(range.start, range.len())) };
         for (at, (kept, corrected)) in kept.iter_mut().zip(corrected).enumerate() {
             let head = at % heads;
-            let x = inputs.decays[range.start + at] + inputs.shifts[head];
-            // Beyond 20 it is x to the last bits.
-            let softplus = if x > 20.0 { x } else { x.exp().ln_1p() };
-            *kept = (-inputs.rates[head] * softplus).exp();
+            let step = softplus(inputs.decays[range.start + at] + inputs.shifts[head]);
+            *kept = (-inputs.rates[head] * step).exp();
             *corrected = 1.0 / (1.0 + (-inputs.corrections[range.start + at]).exp());
         }
     });

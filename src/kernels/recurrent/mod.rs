@@ -61,5 +61,11 @@ fn shared<'a>(
     (first == rows).then_some(shared)
 }
 
+/// `ln(1 + e^x)`.
+fn softplus(x: f32) -> f32 {
+    // Beyond 20 it is x to the last bits.
+    if x > 20.0 { x } else { x.exp().ln_1p() }
+}
+
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use super::super::elementwise::TASK_VALUES;
 use super::super::shared::{Output, Scratch};
 use super::super::simd::{Kernel, Simd};
 use super::super::{Isa, Parallel};
-use super::{Shared, StateSegment, shared};
+use super::{Shared, StateSegment, shared, softplus};
 
 /// Rows of a head's matrix that a task computes: with 128 columns they are 16 KB, which stay in the first-level cache while all tokens
 /// of a run go through them.
@@ -125,11 +125,8 @@ fn factors(par: &dyn Parallel, inputs: &ScanInputs, shape: &ScanShape, kept: &mu
         let (kept, steps) = unsafe { (kept.slice(range.start, range.len()), steps.slice(range.start, range.len())) };
         for (at, (kept, step)) in kept.iter_mut().zip(steps).enumerate() {
             let head = at % heads;
-            let x = inputs.steps[range.start + at] + inputs.shifts[head];
-            // Beyond 20 it is x to the last bits.
-            let softplus = if x > 20.0 { x } else { x.exp().ln_1p() };
             // Not a number stays none.
-            *step = match softplus {
+            *step = match softplus(inputs.steps[range.start + at] + inputs.shifts[head]) {
                 step if step < least => least,
                 step if step > most => most,
                 step => step,
