@@ -96,7 +96,7 @@ int main(int argc, char **argv)
         check(ortshard_engine_get_sampler_options(engine, &o.model, on_progress, "sampling", &published));
         adopt_sampling(&o, published);
     }
-    struct pipeline p = cut(&o, model.layer_count);
+    struct pipeline p = cut(engine, &o, model.layer_count);
     p.stages[0].engine = engine;
     ortshard_tokenizer *tokenizer = open_tokenizer(engine, &o);
     if (o.chat && !is_given(&o, "--max-tokens")) o.max_tokens = 0;

@@ -17,8 +17,37 @@ struct pipeline {
     size_t count;
 };
 
+/* The layers behind which the model can be cut, `*count` of them; between layers that share a KV cache it cannot. */
+static uint32_t *places(const ortshard_engine *engine, const struct options *o, uint32_t layer_count, size_t *count)
+{
+    uint32_t *found = allocate(layer_count, sizeof *found);
+    *count = 0;
+    for (uint32_t layer = 0; layer + 1 < layer_count; layer++) {
+        ortshard_boundary boundary = ORTSHARD_BOUNDARY_INIT;
+        check(ortshard_engine_get_boundary(engine, &o->model, layer, on_progress, "model", &boundary));
+        if (boundary.can_cut) found[(*count)++] = layer;
+    }
+    return found;
+}
+
+/* The last layers of all shards but the last one: of the places with enough of them on either side, those nearest to
+ * where all would have the same number of layers. */
+static void cut_evenly(struct pipeline *p, const uint32_t *places, size_t count, uint32_t layer_count)
+{
+    size_t next = 0;
+    for (size_t i = 0; i + 1 < p->count; i++) {
+        int64_t even = (int64_t)((i + 1) * layer_count / p->count) - 1;
+        size_t end = count - (p->count - 2 - i); /* what the cuts behind this one need is left to them */
+        size_t best = next;
+        for (size_t k = next; k < end; k++)
+            if (llabs(places[k] - even) < llabs(places[best] - even)) best = k;
+        p->stages[i].last = places[best];
+        next = best + 1;
+    }
+}
+
 /* Which layers each shard has. */
-static struct pipeline cut(const struct options *o, uint32_t layer_count)
+static struct pipeline cut(const ortshard_engine *engine, const struct options *o, uint32_t layer_count)
 {
     struct pipeline p = {NULL, NULL, o->split.data != NULL ? o->split.count + 1 : o->n_shards};
     if (p.count < 1 || p.count > layer_count)
@@ -26,15 +55,20 @@ static struct pipeline cut(const struct options *o, uint32_t layer_count)
              ": there must be at least 1 shard, and a layer for each");
     p.stages = allocate(p.count, sizeof *p.stages);
     p.requests = allocate(p.count, sizeof *p.requests);
-    for (size_t i = 0; i < p.count; i++) {
-        struct stage *stage = &p.stages[i];
-        stage->first = i == 0 ? 0 : stage[-1].last + 1;
-        if (i + 1 == p.count) stage->last = layer_count - 1;
-        else if (o->split.data == NULL) stage->last = (uint32_t)((i + 1) * layer_count / p.count - 1);
-        else if (o->split.data[i] < stage->first || o->split.data[i] >= layer_count - 1)
+    for (size_t i = 0; i + 1 < p.count && o->split.data != NULL; i++) {
+        if (o->split.data[i] < (i == 0 ? 0 : o->split.data[i - 1] + 1) || o->split.data[i] >= layer_count - 1)
             fail(BAD_USAGE, "--split needs growing numbers below the last layer", "");
-        else stage->last = (uint32_t)o->split.data[i];
+        p.stages[i].last = (uint32_t)o->split.data[i];
     }
+    if (o->split.data == NULL && p.count > 1) {
+        size_t count;
+        uint32_t *found = places(engine, o, layer_count, &count);
+        if (p.count > count + 1) fail(BAD_USAGE, "--shards", ": the model has fewer places where it can be cut");
+        cut_evenly(&p, found, count, layer_count);
+        free(found);
+    }
+    p.stages[p.count - 1].last = layer_count - 1;
+    for (size_t i = 1; i < p.count; i++) p.stages[i].first = p.stages[i - 1].last + 1;
     return p;
 }
 

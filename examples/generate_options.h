@@ -303,7 +303,7 @@ static const struct option OPTIONS[] = {
     {"--min-tokens", "N", "no end-of-sequence token before N others", read_u32, AT(sampler.min_new_tokens), ANY},
 
     HEADING("How it runs"),
-    {"--shards", "K", "cut the model into K shards of about the same size (default 1)", read_u32, AT(n_shards), ANY},
+    {"--shards", "K", "cut the model into K shards, as even as it can be cut (default 1)", read_u32, AT(n_shards), ANY},
     {"--split", "3,7", "cut it after layers 3 and 7: shards [0..3], [4..7], [8..last]", read_ids, AT(split), ANY},
     {"--threads", "N", "threads to compute with (default: all processors)", read_u32, AT(threads), ANY},
     {"--precision", "P", "auto, exact, int8, int4 or int4-fine", read_precision, AT(engine.precision), ANY},

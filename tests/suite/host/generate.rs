@@ -118,6 +118,18 @@ fn the_same_ids_from_every_cut() {
     assert_eq!(printed.trim_end(), c::list(&model.greedy));
 }
 
+/// Layers that share a KV cache stay together: shards are cut where the model can be cut.
+#[test]
+fn shards_of_a_model_with_few_cuts() {
+    let (generate, model) = (Generate::get(), Model::open("gemma4_shared"));
+    let (path, prompt, n) = (model.path.to_str().unwrap(), c::list(&model.prompt), model.greedy.len().to_string());
+    let base = ["--model", path, "--prompt-ids", &prompt, "--max-tokens", &n, "--ignore-eos"];
+    let answer = generate.json(&[&base[..], &["--shards", "2"]].concat());
+    assert_eq!((ids(&answer["ids"]), answer["shards"].to_string()), (model.greedy, "[[0,0],[1,4]]".to_owned()));
+    let (code, refused) = generate.failure(&[&base[..], &["--shards", "3"]].concat());
+    assert!(code == 2 && refused.contains("fewer places where it can be cut"), "{refused}");
+}
+
 /// Of a text that crosses the border between short and long ones the model makes what transformers makes, though it is run in pieces.
 #[test]
 fn a_text_grows_long() {
