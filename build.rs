@@ -61,6 +61,7 @@ const FILES: &[&str] = &[
     "run/state",
     "engine/checkpoint",
     "engine/estimate",
+    "engine/plan",
     "engine/files",
     "engine/stats",
     "host/runtime",

@@ -124,6 +124,7 @@ static union {
     ortshard_encode_options encoding;
     ortshard_chat_options chat;
     ortshard_chat_parser_options parser;
+    ortshard_plan_options plan;
 } options;
 
 static void *sized(size_t usual)
@@ -587,6 +588,37 @@ static void look(void)
     }
 }
 
+static void plan(void)
+{
+    static ortshard_plan_device devices[65];
+    ortshard_plan_stage stages[65];
+    size_t count = chance(16) ? up_to(65) : (size_t)(1 + byte() % 3), capacity = up_to(65);
+    for (size_t i = 0; i < count; i++) {
+        unsigned char *number_at = (unsigned char *)&devices[i].bandwidth;
+        devices[i].free_memory = chance(4) ? number() : 1000 * (uint64_t)byte();
+        devices[i].hop_seconds = byte();
+        devices[i].bandwidth = byte();
+        devices[i].is_required = chance(8);
+        if (chance(8)) for (size_t k = 0; k < 2 * sizeof(double); k++) number_at[k] = byte();
+    }
+    /* The spec lies where other options do. */
+    ortshard_shard_spec wanted;
+    const ortshard_shard_spec *given = spec();
+    if (given != NULL) wanted = options.spec;
+    memset(&options, 0, sizeof options);
+    options.plan.context = (uint32_t)number();
+    options.plan.requests = (uint32_t)number();
+    options.plan.margin = chance(4) ? byte() - 1.0 : byte() / 256.0;
+    options.plan.keep_order = chance(4);
+    options.plan.devices = chance(16) ? NULL : devices;
+    options.plan.device_count = count;
+    const ortshard_plan_options *with = sized(sizeof options.plan);
+    if (!TRY(ortshard_engine_plan(ANY(engines), given == NULL ? NULL : &wanted, with, chance(8) ? NULL : stages, capacity,
+                                  needed_or_null())))
+        return;
+    MUST(needed >= 1 && needed <= count);
+}
+
 static void initialise(void)
 {
     size_t size = chance(2) ? up_to(LARGEST_STRUCT) : (size_t)number();
@@ -755,7 +787,8 @@ static void call(void)
     case 31: flat(); return;
     case 32: sample_many(); return;
     case 33: frames(); return;
-    case 34: case 35: generate(); return;
+    case 34: generate(); return;
+    case 35: plan(); return;
     case 30: TRY(ortshard_engine_clear_pack_cache(ANY(engines), chance(16) ? NULL : &freed)); return;
     default: infer();
     }

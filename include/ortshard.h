@@ -82,6 +82,7 @@
  *   Request state          request_fork request_export_state request_import_state
  *   Checkpoints            engine_load_checkpoint engine_save_checkpoint
  *   Memory estimate        engine_get_estimate
+ *   Plan                   engine_plan
  *   Files of a shard       engine_audit_files
  *   Counters               engine_get_stats
  *   ONNX Runtime           runtime_load runtime_get_info
@@ -385,8 +386,8 @@ ortshard_status ortshard_error_get_oom(const void *object, ortshard_oom *oom);
  * Holds at most one shard of a model and replaces it safely.
  *
  * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
- * _get_sampler_options, _get_boundary, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint,
- * _save_checkpoint.
+ * _get_sampler_options, _get_boundary, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _plan,
+ * _load_checkpoint, _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
@@ -3044,10 +3045,12 @@ typedef struct ortshard_engine_estimate {
      * can.
      */
     int64_t largest_last_layer;
+    /** Bytes of weights that one token reads: of an embedding a row, of experts those that it passes. */
+    uint64_t token_bytes;
 } ortshard_engine_estimate;
 
 /** Initialises an ortshard_engine_estimate. */
-#define ORTSHARD_ENGINE_ESTIMATE_INIT { sizeof(ortshard_engine_estimate), 0, 0, 0, 0, 0, 0 }
+#define ORTSHARD_ENGINE_ESTIMATE_INIT { sizeof(ortshard_engine_estimate), 0, 0, 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_ENGINE_ESTIMATE_INIT does, for languages without macros: `struct_size` is sizeof *estimate. */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -3070,6 +3073,129 @@ ortshard_status ortshard_engine_get_estimate(const ortshard_engine *engine,
                                              uint32_t context,
                                              uint32_t requests,
                                              ortshard_engine_estimate *estimate);
+
+/* ==================================================================================================================
+ * Plan
+ *
+ * Which device holds which layers of a model, before anything of it is loaded. A plan is made of numbers: of the
+ * model's files, and of what the program says of the devices. No device is touched and nothing is measured, so that
+ * the devices may be anywhere.
+ * ================================================================================================================== */
+
+/** A device that may hold layers. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_plan_device {
+    /** Bytes of memory that are free on it; not 0. */
+    uint64_t free_memory;
+    /**
+     * Bytes of weights that it reads in a second. 0: unknown; then it is taken for as fast as the slowest one that is
+     * known, and all for 10e9 if none is.
+     */
+    double bandwidth;
+    /**
+     * Seconds from its stage to the next one, whichever device that is on: what its own link takes. It is the
+     * device's and not that of a pair, so that the order of devices changes no sum of them, and all orders can be
+     * tried.
+     */
+    double hop_seconds;
+    /** Not 0: it must hold layers. 0: it may be left out. */
+    int32_t is_required;
+} ortshard_plan_device;
+
+/**
+ * What a plan is for. Start from ORTSHARD_PLAN_OPTIONS_INIT: a margin of 0 means none. The list is read during the
+ * call only.
+ */
+typedef struct ortshard_plan_options {
+    /** sizeof(ortshard_plan_options). */
+    size_t struct_size;
+    /** Tokens of each request. 0: the model's maximum, at most 4096. */
+    uint32_t context;
+    /** Requests at once. */
+    uint32_t requests;
+    /** The part of each device's free memory that stays free: at least 0, less than 1. */
+    double margin;
+    /** Not 0: the stages are in the order of the devices. 0: any order is tried. */
+    int32_t keep_order;
+    /** The devices. */
+    const ortshard_plan_device *devices;
+    /** Number of `devices`: 1 to 64. */
+    size_t device_count;
+} ortshard_plan_options;
+
+/** Initialises an ortshard_plan_options. */
+#define ORTSHARD_PLAN_OPTIONS_INIT { sizeof(ortshard_plan_options), 0, 1, 0.125f, 0, NULL, 0 }
+
+/** What ORTSHARD_PLAN_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_plan_options_init(ortshard_plan_options *options, size_t struct_size);
+
+/** Layers on a device. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_plan_stage {
+    /** The device: its index in the options' `devices`. */
+    uint32_t device;
+    /** The first layer. */
+    uint32_t first_layer;
+    /** The last layer (INCLUSIVE). */
+    uint32_t last_layer;
+    /** Its weights, as the estimate of its layers says. */
+    uint64_t weight_bytes;
+    /** What the requests keep on it, likewise. */
+    uint64_t kv_bytes;
+    /** One run and its output, likewise. */
+    uint64_t run_bytes;
+    /** The weights that one token reads, likewise. */
+    uint64_t token_bytes;
+    /**
+     * Bytes that must be there: the sum of weights, KV caches and a run or, where that is more, the peak while it
+     * loads.
+     */
+    uint64_t needed_bytes;
+    /** Bytes that are there: the device's free memory less the margin. */
+    uint64_t room_bytes;
+    /** Seconds of a token: token_bytes by the device's bandwidth. */
+    double seconds;
+    /** Seconds to the next stage; 0 behind the last one. */
+    double hop_seconds;
+} ortshard_plan_stage;
+
+/**
+ * Cuts the layers that `spec` names among devices. Writes the stages to `stages`, from the first layer on, which has
+ * room for `capacity`, and their number to `*needed`; there are never more than devices. NULL and 0 ask for the
+ * number.
+ *
+ * Each stage fits: what ortshard_engine_get_estimate() says of its layers, on an engine with the options of this one,
+ * an empty one without memory_limit, is no more than the device's room. The model is cut only where it can be.
+ *
+ * Of all cuts, orders and choices of devices the plan has the least sum of the seconds of its slowest stage and of
+ * all hops: the one is what a pipeline with enough requests takes for a token, the other what a request waits for
+ * besides. Of the cuts with the same slowest stage among the same devices in the same order, it has the one whose
+ * fullest device is filled least.
+ * The least is proved for up to 16 devices, and for more where many are alike, as long as the counts of each kind
+ * plus one, multiplied, are no more than 65536; with keep_order for any. Beyond that some orders are tried, by
+ * bandwidth, by memory and by hops, and a plan may be missed.
+ *
+ * For a given slowest stage, what matters of a set of devices is the farthest layer that it reaches in any order: the
+ * farthest that one of them reaches from what the others do. That is 2^16 x 16 steps for 16 devices, and a binary
+ * search finds the slowest stage among the numbers that it can be. 100 layers on 16 devices that all differ take less
+ * than 50 ms of one core, and the reading of the files' headers.
+ *
+ * A run of more layers is never taken to need less than one of fewer, though an estimate may say so by how the pieces
+ * of a run's memory fall; a plan that fits by so little may be missed. On a device whose engine uses stock operators,
+ * tables that layers share may count more than once, so that such a stage may have some layers fewer than would fit.
+ *
+ * Errors: OUT_OF_MEMORY if no plan fits: the message says what is needed and there, which layers need too much alone,
+ * or how many fit and how large one more device would have to be, and ortshard_error_get_oom() has how much is
+ * missing; INVALID_ARGUMENT naming the field and index for a number that is none, no devices, or more than 64;
+ * BUFFER_TOO_SMALL, and only `*needed` is written; those of ortshard_engine_get_estimate().
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_plan(const ortshard_engine *engine,
+                                     const ortshard_shard_spec *spec,
+                                     const ortshard_plan_options *options,
+                                     ortshard_plan_stage *stages,
+                                     size_t capacity,
+                                     size_t *needed);
 
 /* ==================================================================================================================
  * Files of a shard

@@ -633,6 +633,15 @@ struct sampler_options : ortshard_sampler_options, private detail::keeper {
     }
 };
 
+struct plan_options : ortshard_plan_options, private detail::keeper {
+    explicit plan_options(std::vector<ortshard_plan_device> list) : ortshard_plan_options ORTSHARD_PLAN_OPTIONS_INIT
+    {
+        const auto &kept = keep(std::move(list));
+        devices = kept.data();
+        device_count = kept.size();
+    }
+};
+
 struct chat_options : ortshard_chat_options, private detail::keeper {
     chat_options() : ortshard_chat_options ORTSHARD_CHAT_OPTIONS_INIT {}
     chat_options &with_tools(std::string json) { return tools = keep_text(std::move(json)), *this; }
@@ -1370,6 +1379,18 @@ class engine : public detail::handle<ortshard_engine, ortshard_engine_free> {
         ortshard_engine_estimate estimate = ORTSHARD_ENGINE_ESTIMATE_INIT;
         const ortshard_status status = ortshard_engine_get_estimate(get(), &spec, context, requests, &estimate);
         return loaded(status, std::move(estimate));
+    }
+    /** Which device holds which layers: the stages, from the first layer on. */
+    returns<std::vector<ortshard_plan_stage>> plan(const ortshard_shard_spec &spec,
+                                                   const ortshard_plan_options &options) const
+    {
+        return detail::list<ortshard_plan_stage>(
+            options.device_count, [&](ortshard_plan_stage *stages, std::size_t capacity, std::size_t *needed) {
+                const ortshard_status status =
+                    ortshard_engine_plan(get(), &spec, &options, stages, capacity, needed);
+                if (fetcher_) fetcher_->rethrow(status);
+                return status;
+            });
     }
     returns<void> audit_files(const ortshard_shard_spec &spec, detail::listener<ortshard_file> listener) const
     {

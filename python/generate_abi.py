@@ -153,7 +153,7 @@ class Generator:
         for name in infos:
             self.description(name)
         for name, struct in self.facts["structs"].items():
-            if struct["has_init"] and not self.is_given(name) and name != "ortshard_oom":
+            if (struct["has_init"] or name == "ortshard_plan_device") and not self.is_given(name) and name != "ortshard_oom":
                 self.options(name)
         self.tables()
         public = re.findall(r"^class ([A-Z]\w+)\((?:IntEnum|TypedDict)|^class ([A-Z]\w+):", "\n".join(self.out), re.MULTILINE)
@@ -163,7 +163,7 @@ class Generator:
 
     def is_given(self, name: str) -> bool:
         """Whether the library fills the struct, which Python then has as a dataclass."""
-        texts = {"ortshard_progress", "ortshard_file", "ortshard_logprob", "ortshard_chat_event", "ortshard_step"}
+        texts = {"ortshard_progress", "ortshard_file", "ortshard_logprob", "ortshard_chat_event", "ortshard_step", "ortshard_plan_stage"}
         filled = name.endswith(("_info", "_stats", "_estimate")) or name == "ortshard_boundary"
         return name in texts or filled
 
@@ -279,7 +279,7 @@ class Generator:
             enum = self.enum_of(name, field)
             if enum:
                 annotation = f"{python_name(enum)} | str | int"
-            elif short == "model" and name == "ortshard_shard_spec":
+            elif (name, short) in (("ortshard_shard_spec", "model"), ("ortshard_plan_options", "devices")):
                 continue
             elif kind == "const char *":
                 annotation = "Text"

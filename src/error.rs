@@ -105,6 +105,12 @@ impl Error {
         Self { kind: ErrorKind::OutOfMemory, message, oom: Some(OutOfMemory { site, device, requested }), source: None }
     }
 
+    /// The error with where memory ran out.
+    #[must_use]
+    pub(crate) fn with_oom(self, oom: OutOfMemory) -> Self {
+        Self { oom: Some(oom), ..self }
+    }
+
     /// The error with `source` as its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -20,6 +20,7 @@ mod graph;
 mod json;
 mod kept;
 mod model;
+mod plan;
 mod runtime;
 mod sampler;
 mod source;
@@ -50,8 +51,9 @@ pub use chat::{ChatEvent, ChatFormat, ChatMessage, ChatOptions, ChatParser};
 pub use engine::{
     AuditedFile, Beyond, Boundary, CancelHandle, Device, DeviceInfo, Engine, EngineOptions, EngineStats, Estimate,
     FileState, Frame, FrameOptions, FramePart, FramePieces, Input, KvType, Logits, ModelInfo, OnProgress, Output,
-    PackCache, PartType, Precision, Progress, Request, RequestOptions, Role, SampleStep, Shard, ShardInfo, ShardSpec,
-    Stage, Step, WeightType, infer_batch, infer_chain, next_token, next_tokens,
+    PackCache, PartType, PlanDevice, PlanOptions, PlanStage, Precision, Progress, Request, RequestOptions, Role,
+    SampleStep, Shard, ShardInfo, ShardSpec, Stage, Step, WeightType, infer_batch, infer_chain, next_token,
+    next_tokens,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
 pub use generation::{Finish, Generated, Generation, GenerationCancel, GenerationOptions, StopStrings, step_batch};

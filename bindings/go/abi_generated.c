@@ -127,6 +127,8 @@ static struct {
     ortshard_status (*ortshard_engine_save_checkpoint)(const ortshard_engine * engine, const char * path);
     ortshard_status (*ortshard_engine_estimate_init)(ortshard_engine_estimate * estimate, size_t struct_size);
     ortshard_status (*ortshard_engine_get_estimate)(const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t context, uint32_t requests, ortshard_engine_estimate * estimate);
+    ortshard_status (*ortshard_plan_options_init)(ortshard_plan_options * options, size_t struct_size);
+    ortshard_status (*ortshard_engine_plan)(const ortshard_engine * engine, const ortshard_shard_spec * spec, const ortshard_plan_options * options, ortshard_plan_stage * stages, size_t capacity, size_t * needed);
     ortshard_status (*ortshard_engine_audit_files)(const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_file_callback callback, void * user_data);
     ortshard_status (*ortshard_engine_stats_init)(ortshard_engine_stats * stats, size_t struct_size);
     ortshard_status (*ortshard_engine_get_stats)(const ortshard_engine * engine, ortshard_engine_stats * stats);
@@ -272,6 +274,8 @@ char *ortshard_go_load(const char *path)
         "ortshard_engine_save_checkpoint",
         "ortshard_engine_estimate_init",
         "ortshard_engine_get_estimate",
+        "ortshard_plan_options_init",
+        "ortshard_engine_plan",
         "ortshard_engine_audit_files",
         "ortshard_engine_stats_init",
         "ortshard_engine_get_stats",
@@ -345,6 +349,9 @@ const char *ortshard_go_other_struct(void)
     ortshard_engine_estimate engine_estimate;
     memset(&engine_estimate, 0xff, sizeof engine_estimate);
     if (library.ortshard_engine_estimate_init(&engine_estimate, sizeof engine_estimate) || engine_estimate.struct_size != sizeof engine_estimate) return "ortshard_engine_estimate";
+    ortshard_plan_options plan_options;
+    memset(&plan_options, 0xff, sizeof plan_options);
+    if (library.ortshard_plan_options_init(&plan_options, sizeof plan_options) || plan_options.struct_size != sizeof plan_options || plan_options.requests != 1 || plan_options.margin != 0.125) return "ortshard_plan_options";
     ortshard_engine_stats engine_stats;
     memset(&engine_stats, 0xff, sizeof engine_stats);
     if (library.ortshard_engine_stats_init(&engine_stats, sizeof engine_stats) || engine_stats.struct_size != sizeof engine_stats) return "ortshard_engine_stats";
@@ -963,6 +970,16 @@ ortshard_status ortshard_go_engine_estimate_init(ortshard_go_failure *go_failure
 ortshard_status ortshard_go_engine_get_estimate(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t context, uint32_t requests, ortshard_engine_estimate * estimate)
 {
     return told(go_failure, library.ortshard_engine_get_estimate(engine, spec, context, requests, estimate));
+}
+
+ortshard_status ortshard_go_plan_options_init(ortshard_go_failure *go_failure, ortshard_plan_options * options, size_t struct_size)
+{
+    return told(go_failure, library.ortshard_plan_options_init(options, struct_size));
+}
+
+ortshard_status ortshard_go_engine_plan(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, const ortshard_plan_options * options, ortshard_plan_stage * stages, size_t capacity, size_t * needed)
+{
+    return told(go_failure, library.ortshard_engine_plan(engine, spec, options, stages, capacity, needed));
 }
 
 ortshard_status ortshard_go_engine_audit_files(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_file_callback callback, void * user_data)

@@ -1033,6 +1033,8 @@ type EngineEstimate struct {
 	// within the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none
 	// can.
 	LargestLastLayer int64
+	// Bytes of weights that one token reads: of an embedding a row, of experts those that it passes.
+	TokenBytes uint64
 }
 
 func getEngineEstimate(c *C.ortshard_engine_estimate) EngineEstimate {
@@ -1043,6 +1045,122 @@ func getEngineEstimate(c *C.ortshard_engine_estimate) EngineEstimate {
 		LoadPeakBytes:    uint64(c.load_peak_bytes),
 		TotalBytes:       uint64(c.total_bytes),
 		LargestLastLayer: int64(c.largest_last_layer),
+		TokenBytes:       uint64(c.token_bytes),
+	}
+}
+
+// PlanDevice: see ortshard_plan_device in ortshard.h.
+type PlanDevice struct {
+	// Bytes of memory that are free on it; not 0.
+	FreeMemory uint64
+	// Bytes of weights that it reads in a second. 0: unknown; then it is taken for as fast as the slowest one that is
+	// known, and all for 10e9 if none is.
+	Bandwidth float64
+	// Seconds from its stage to the next one, whichever device that is on: what its own link takes. It is the
+	// device's and not that of a pair, so that the order of devices changes no sum of them, and all orders can be
+	// tried.
+	HopSeconds float64
+	// Not 0: it must hold layers. 0: it may be left out.
+	IsRequired bool
+}
+
+func (o *PlanDevice) put(a *arena, c *C.ortshard_plan_device) {
+	c.free_memory = C.uint64_t(o.FreeMemory)
+	c.bandwidth = C.double(o.Bandwidth)
+	c.hop_seconds = C.double(o.HopSeconds)
+	if o.IsRequired {
+		c.is_required = 1
+	}
+}
+
+// PlanOptions: see ortshard_plan_options in ortshard.h. Zero is not the default: start from DefaultPlanOptions.
+type PlanOptions struct {
+	// Tokens of each request. 0: the model's maximum, at most 4096.
+	Context uint32
+	// Requests at once.
+	Requests uint32
+	// The part of each device's free memory that stays free: at least 0, less than 1.
+	Margin float64
+	// Not 0: the stages are in the order of the devices. 0: any order is tried.
+	KeepOrder bool
+	// The devices.
+	Devices []PlanDevice
+}
+
+// DefaultPlanOptions has the defaults of the library.
+func DefaultPlanOptions() PlanOptions {
+	return PlanOptions{
+		Requests: 1,
+		Margin:   0.125,
+	}
+}
+
+func (o *PlanOptions) put(a *arena, c *C.ortshard_plan_options) {
+	c.struct_size = C.sizeof_ortshard_plan_options
+	c.context = C.uint32_t(o.Context)
+	c.requests = C.uint32_t(o.Requests)
+	c.margin = C.double(o.Margin)
+	if o.KeepOrder {
+		c.keep_order = 1
+	}
+	if len(o.Devices) > 0 {
+		items := many[C.ortshard_plan_device](a, len(o.Devices))
+		for at := range items {
+			o.Devices[at].put(a, &items[at])
+		}
+		c.devices, c.device_count = &items[0], C.size_t(len(items))
+	}
+}
+
+func (o *PlanOptions) c(a *arena) *C.ortshard_plan_options {
+	if o == nil {
+		return nil
+	}
+	c := one[C.ortshard_plan_options](a)
+	o.put(a, c)
+	return c
+}
+
+// PlanStage: see ortshard_plan_stage in ortshard.h.
+type PlanStage struct {
+	// The device: its index in the options' `devices`.
+	Device uint32
+	// The first layer.
+	FirstLayer uint32
+	// The last layer (INCLUSIVE).
+	LastLayer uint32
+	// Its weights, as the estimate of its layers says.
+	WeightBytes uint64
+	// What the requests keep on it, likewise.
+	KVBytes uint64
+	// One run and its output, likewise.
+	RunBytes uint64
+	// The weights that one token reads, likewise.
+	TokenBytes uint64
+	// Bytes that must be there: the sum of weights, KV caches and a run or, where that is more, the peak while it
+	// loads.
+	NeededBytes uint64
+	// Bytes that are there: the device's free memory less the margin.
+	RoomBytes uint64
+	// Seconds of a token: token_bytes by the device's bandwidth.
+	Seconds float64
+	// Seconds to the next stage; 0 behind the last one.
+	HopSeconds float64
+}
+
+func getPlanStage(c *C.ortshard_plan_stage) PlanStage {
+	return PlanStage{
+		Device:      uint32(c.device),
+		FirstLayer:  uint32(c.first_layer),
+		LastLayer:   uint32(c.last_layer),
+		WeightBytes: uint64(c.weight_bytes),
+		KVBytes:     uint64(c.kv_bytes),
+		RunBytes:    uint64(c.run_bytes),
+		TokenBytes:  uint64(c.token_bytes),
+		NeededBytes: uint64(c.needed_bytes),
+		RoomBytes:   uint64(c.room_bytes),
+		Seconds:     float64(c.seconds),
+		HopSeconds:  float64(c.hop_seconds),
 	}
 }
 

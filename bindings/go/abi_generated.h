@@ -39,6 +39,9 @@ typedef struct ortshard_piece ortshard_piece;
 typedef struct ortshard_model_info ortshard_model_info;
 typedef struct ortshard_boundary ortshard_boundary;
 typedef struct ortshard_engine_estimate ortshard_engine_estimate;
+typedef struct ortshard_plan_device ortshard_plan_device;
+typedef struct ortshard_plan_options ortshard_plan_options;
+typedef struct ortshard_plan_stage ortshard_plan_stage;
 typedef struct ortshard_file ortshard_file;
 typedef struct ortshard_engine_stats ortshard_engine_stats;
 typedef struct ortshard_runtime_options ortshard_runtime_options;
@@ -506,8 +509,9 @@ struct ortshard_engine_estimate {
     uint64_t load_peak_bytes;
     uint64_t total_bytes;
     int64_t largest_last_layer;
+    uint64_t token_bytes;
 };
-_Static_assert(sizeof(ortshard_engine_estimate) == 56, "ortshard_engine_estimate");
+_Static_assert(sizeof(ortshard_engine_estimate) == 64, "ortshard_engine_estimate");
 _Static_assert(offsetof(ortshard_engine_estimate, struct_size) == 0, "ortshard_engine_estimate.struct_size");
 _Static_assert(offsetof(ortshard_engine_estimate, weight_bytes) == 8, "ortshard_engine_estimate.weight_bytes");
 _Static_assert(offsetof(ortshard_engine_estimate, kv_bytes) == 16, "ortshard_engine_estimate.kv_bytes");
@@ -515,6 +519,63 @@ _Static_assert(offsetof(ortshard_engine_estimate, run_bytes) == 24, "ortshard_en
 _Static_assert(offsetof(ortshard_engine_estimate, load_peak_bytes) == 32, "ortshard_engine_estimate.load_peak_bytes");
 _Static_assert(offsetof(ortshard_engine_estimate, total_bytes) == 40, "ortshard_engine_estimate.total_bytes");
 _Static_assert(offsetof(ortshard_engine_estimate, largest_last_layer) == 48, "ortshard_engine_estimate.largest_last_layer");
+_Static_assert(offsetof(ortshard_engine_estimate, token_bytes) == 56, "ortshard_engine_estimate.token_bytes");
+
+struct ortshard_plan_device {
+    uint64_t free_memory;
+    double bandwidth;
+    double hop_seconds;
+    int32_t is_required;
+};
+_Static_assert(sizeof(ortshard_plan_device) == 32, "ortshard_plan_device");
+_Static_assert(offsetof(ortshard_plan_device, free_memory) == 0, "ortshard_plan_device.free_memory");
+_Static_assert(offsetof(ortshard_plan_device, bandwidth) == 8, "ortshard_plan_device.bandwidth");
+_Static_assert(offsetof(ortshard_plan_device, hop_seconds) == 16, "ortshard_plan_device.hop_seconds");
+_Static_assert(offsetof(ortshard_plan_device, is_required) == 24, "ortshard_plan_device.is_required");
+
+struct ortshard_plan_options {
+    size_t struct_size;
+    uint32_t context;
+    uint32_t requests;
+    double margin;
+    int32_t keep_order;
+    const ortshard_plan_device * devices;
+    size_t device_count;
+};
+_Static_assert(sizeof(ortshard_plan_options) == 48, "ortshard_plan_options");
+_Static_assert(offsetof(ortshard_plan_options, struct_size) == 0, "ortshard_plan_options.struct_size");
+_Static_assert(offsetof(ortshard_plan_options, context) == 8, "ortshard_plan_options.context");
+_Static_assert(offsetof(ortshard_plan_options, requests) == 12, "ortshard_plan_options.requests");
+_Static_assert(offsetof(ortshard_plan_options, margin) == 16, "ortshard_plan_options.margin");
+_Static_assert(offsetof(ortshard_plan_options, keep_order) == 24, "ortshard_plan_options.keep_order");
+_Static_assert(offsetof(ortshard_plan_options, devices) == 32, "ortshard_plan_options.devices");
+_Static_assert(offsetof(ortshard_plan_options, device_count) == 40, "ortshard_plan_options.device_count");
+
+struct ortshard_plan_stage {
+    uint32_t device;
+    uint32_t first_layer;
+    uint32_t last_layer;
+    uint64_t weight_bytes;
+    uint64_t kv_bytes;
+    uint64_t run_bytes;
+    uint64_t token_bytes;
+    uint64_t needed_bytes;
+    uint64_t room_bytes;
+    double seconds;
+    double hop_seconds;
+};
+_Static_assert(sizeof(ortshard_plan_stage) == 80, "ortshard_plan_stage");
+_Static_assert(offsetof(ortshard_plan_stage, device) == 0, "ortshard_plan_stage.device");
+_Static_assert(offsetof(ortshard_plan_stage, first_layer) == 4, "ortshard_plan_stage.first_layer");
+_Static_assert(offsetof(ortshard_plan_stage, last_layer) == 8, "ortshard_plan_stage.last_layer");
+_Static_assert(offsetof(ortshard_plan_stage, weight_bytes) == 16, "ortshard_plan_stage.weight_bytes");
+_Static_assert(offsetof(ortshard_plan_stage, kv_bytes) == 24, "ortshard_plan_stage.kv_bytes");
+_Static_assert(offsetof(ortshard_plan_stage, run_bytes) == 32, "ortshard_plan_stage.run_bytes");
+_Static_assert(offsetof(ortshard_plan_stage, token_bytes) == 40, "ortshard_plan_stage.token_bytes");
+_Static_assert(offsetof(ortshard_plan_stage, needed_bytes) == 48, "ortshard_plan_stage.needed_bytes");
+_Static_assert(offsetof(ortshard_plan_stage, room_bytes) == 56, "ortshard_plan_stage.room_bytes");
+_Static_assert(offsetof(ortshard_plan_stage, seconds) == 64, "ortshard_plan_stage.seconds");
+_Static_assert(offsetof(ortshard_plan_stage, hop_seconds) == 72, "ortshard_plan_stage.hop_seconds");
 
 struct ortshard_file {
     size_t struct_size;
@@ -716,6 +777,8 @@ ortshard_status ortshard_go_engine_load_checkpoint(ortshard_go_failure *go_failu
 ortshard_status ortshard_go_engine_save_checkpoint(ortshard_go_failure *go_failure, const ortshard_engine * engine, const char * path);
 ortshard_status ortshard_go_engine_estimate_init(ortshard_go_failure *go_failure, ortshard_engine_estimate * estimate, size_t struct_size);
 ortshard_status ortshard_go_engine_get_estimate(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t context, uint32_t requests, ortshard_engine_estimate * estimate);
+ortshard_status ortshard_go_plan_options_init(ortshard_go_failure *go_failure, ortshard_plan_options * options, size_t struct_size);
+ortshard_status ortshard_go_engine_plan(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, const ortshard_plan_options * options, ortshard_plan_stage * stages, size_t capacity, size_t * needed);
 ortshard_status ortshard_go_engine_audit_files(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, ortshard_file_callback callback, void * user_data);
 ortshard_status ortshard_go_engine_stats_init(ortshard_go_failure *go_failure, ortshard_engine_stats * stats, size_t struct_size);
 ortshard_status ortshard_go_engine_get_stats(ortshard_go_failure *go_failure, const ortshard_engine * engine, ortshard_engine_stats * stats);

@@ -197,6 +197,16 @@ int main(void)
     NULL_("engine", ortshard_engine_get_estimate(NULL, &spec, 1, 1, &estimate));
     NULL_("spec", ortshard_engine_get_estimate(engine, NULL, 1, 1, &estimate));
     NULL_("estimate", ortshard_engine_get_estimate(engine, &spec, 1, 1, NULL));
+    ortshard_plan_options plan = ORTSHARD_PLAN_OPTIONS_INIT;
+    ortshard_plan_stage stage;
+    NULL_("options", ortshard_plan_options_init(NULL, sizeof(ortshard_plan_options)));
+    NULL_("engine", ortshard_engine_plan(NULL, &spec, &plan, &stage, 1, &needed));
+    NULL_("spec", ortshard_engine_plan(engine, NULL, &plan, &stage, 1, &needed));
+    NULL_("options", ortshard_engine_plan(engine, &spec, NULL, &stage, 1, &needed));
+    NULL_("stages", ortshard_engine_plan(engine, &spec, &plan, NULL, 1, &needed));
+    NULL_("needed", ortshard_engine_plan(engine, &spec, &plan, &stage, 1, NULL));
+    plan.device_count = 1;
+    NULL_("devices", ortshard_engine_plan(engine, &spec, &plan, &stage, 1, &needed));
     NULL_("engine", ortshard_engine_audit_files(NULL, &spec, NULL, NULL));
     NULL_("callback", ortshard_engine_audit_files(engine, &spec, NULL, NULL));
     NULL_("engine", ortshard_engine_load_checkpoint(NULL, "x", NULL, NULL, &shard));

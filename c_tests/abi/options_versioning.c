@@ -47,6 +47,10 @@ int main(void)
     SAME(ortshard_engine_options, ortshard_engine_options_init, ORTSHARD_ENGINE_OPTIONS_INIT);
     SAME(ortshard_request_options, ortshard_request_options_init, ORTSHARD_REQUEST_OPTIONS_INIT);
     SAME(ortshard_sampler_options, ortshard_sampler_options_init, ORTSHARD_SAMPLER_OPTIONS_INIT);
+    /* It has bytes between fields, which no initialiser sets. */
+    ortshard_plan_options plan;
+    OK(ortshard_plan_options_init(&plan, sizeof plan));
+    CHECK(plan.context == 0 && plan.requests == 1 && plan.margin == 0.125 && plan.keep_order == 0 && plan.device_count == 0);
     ortshard_shard_spec spec;
     OK(ortshard_shard_spec_init(&spec, sizeof spec));
     CHECK(spec.model == NULL && spec.first_layer == 0 && spec.last_layer == ORTSHARD_LAST_LAYER && spec.layer_count == 0);

@@ -28,6 +28,14 @@ static void memory()
     const auto free = ortshard::engine::create(options);
     const auto estimate = free.estimate(spec, 64);
     CHECK(estimate.weight_bytes > 0 && free.stats().out_of_memory_load == 0);
+    // Not all of it on one device, so on both, and not at all where nothing is free.
+    const ortshard_plan_device device{estimate.total_bytes * 9 / 10, 0, 0, 1}, full{1, 0, 0, 1};
+    ortshard::plan_options two({device, device});
+    two.context = 64;
+    two.margin = 0;
+    const auto stages = free.plan(spec, two);
+    CHECK(stages.size() == 2 && stages[0].first_layer == 0 && stages[1].first_layer == stages[0].last_layer + 1);
+    THROWS(OUT_OF_MEMORY, "", free.plan(spec, ortshard::plan_options({full})));
     options.memory_limit = estimate.weight_bytes - 1;
     const auto engine = ortshard::engine::create(options);
     bool thrown = false;

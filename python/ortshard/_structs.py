@@ -122,6 +122,8 @@ def _set(struct: Any, name: str, fields: list[str], key: str, value: Any) -> Non
         _list(struct, fields, key, (ctypes.c_char_p * len(texts))(*(utf8(text, key) for text in texts)))
     elif kind == "const ortshard_bias *":
         _list(struct, fields, key, _biases(struct, value))
+    elif kind == "const ortshard_plan_device *":
+        _list(struct, fields, key, _plan_devices(value))
     elif kind.startswith("const ortshard_") and isinstance(value, Mapping):
         inner = fill(kind.removeprefix("const ").removesuffix(" *"), value)
         struct.keep.append(inner)
@@ -151,6 +153,18 @@ def _biases(struct: Any, value: Any) -> Any:
         array = ids_array(ids).copy()
         struct.keep.append(array)
         place.ids, place.count, place.bias = array.ctypes.data, len(array), float(bias)
+    return made
+
+
+def _plan_devices(value: Any) -> Any:
+    made = (_abi.ortshard_plan_device * len(value))()
+    fields = [field for field, *_ in _abi.ortshard_plan_device._fields_]
+    for place, device in zip(made, value):
+        # A number is the memory of a device of which no more is known.
+        for key, option in (device if isinstance(device, Mapping) else {"free_memory": device}).items():
+            if key not in fields:
+                raise no_option(key, fields)
+            _set(place, "ortshard_plan_device", fields, key, option)
     return made
 
 

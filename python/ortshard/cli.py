@@ -140,9 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--requests", type=_count, default=1, help="requests at once")
     made.add_argument("--json", action="store_true")
 
-    made = command(_plan, "plan", "Cuts a model into shards, one for each machine.")
-    made.add_argument("memory", nargs="+", type=bytes_of, help="bytes of each machine in turn, such as 16G 8G")
+    made = command(_plan, "plan", "Cuts a model into shards for machines.")
+    made.add_argument("memory", nargs="+", type=bytes_of, help="bytes that are free on each machine, such as 16G 8G")
     device(made)
+    made.add_argument("--margin", type=float, default=0.125, help="the part of them that stays free")
+    made.add_argument("--keep-order", action="store_true", help="the layers go from machine to machine in this order")
     made.add_argument("--context", type=_count, default=0, help="tokens of a request; 0: the model's maximum, at most 4096")
     made.add_argument("--requests", type=_count, default=1, help="requests at once")
     made.add_argument("--json", action="store_true")
@@ -322,20 +324,17 @@ def _plan(options: argparse.Namespace) -> None:
     with Engine(**_engine_options(options)) as engine:
         longest = engine.model_info(options.model, revision=options.revision).max_positions
         common: dict[str, Any] = {"context": options.context or min(longest, 4096), "requests": options.requests}
-        cut = plan(engine, options.model, options.memory, revision=options.revision, **common)
-        rows = []
-        for (first, last), memory in zip(cut, options.memory):
-            spec: Any = {"revision": options.revision, "first_layer": first, "last_layer": last}
-            estimate = engine.estimate(options.model, **common, **spec)
-            needed = max(estimate.total_bytes, estimate.load_peak_bytes)
-            rows.append({"first_layer": first, "last_layer": last, "needed_bytes": needed, "memory_bytes": memory})
+        given: dict[str, Any] = {"margin": options.margin, "keep_order": options.keep_order}
+        stages = plan(engine, options.model, options.memory, revision=options.revision, **common, **given)
+    rows = [{**asdict(stage), "memory_bytes": options.memory[stage.device]} for stage in stages]
     if options.json:
         print(json.dumps(rows))
         return
-    for row in rows:
-        layers = f"layers {row['first_layer']} to {row['last_layer']}"
-        share = 100 * row["needed_bytes"] / row["memory_bytes"]
-        print(f"{layers:18} {_size(row['needed_bytes']):>10} of {_size(row['memory_bytes']):>10}  {share:3.0f} %")
+    for stage in stages:
+        memory = options.memory[stage.device]
+        layers = f"machine {stage.device}: layers {stage.first_layer} to {stage.last_layer}"
+        share = 100 * stage.needed_bytes / memory
+        print(f"{layers:26} {_size(stage.needed_bytes):>10} of {_size(memory):>10}  {share:3.0f} %")
 
 
 def _pull(options: argparse.Namespace) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from ctypes import byref, c_uint64, c_void_p
+from ctypes import byref, c_size_t, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any
 
 from . import _abi
-from ._abi import Boundary, EngineStats, Estimate, ModelFile, ModelInfo
+from ._abi import Boundary, EngineStats, Estimate, ModelFile, ModelInfo, PlanStage
 from ._library import Handle, lib
 from ._structs import describe, fill, ids_of, initial, number, read, utf8
 from .callbacks import Fetcher, ProgressOption, loading, watched
@@ -109,6 +109,28 @@ class Engine(Handle):
             wanted = byref(self._spec(model, spec))
             most = number(context, "uint32_t", "context"), number(requests, "uint32_t", "requests")
             return describe(Estimate, "ortshard_engine_get_estimate", self._handle, wanted, *most)
+
+    def plan(
+        self,
+        model: Path,
+        devices: Sequence[int | _abi.PlanDevice],
+        *,
+        revision: str | None = None,
+        first_layer: int = 0,
+        last_layer: int | None = None,
+        **options: Unpack[_abi.PlanOptions],
+    ) -> list[PlanStage]:
+        """Cuts a model among devices: which one holds which layers, from the first stage to the last.
+
+        A device is the bytes that are free on it, or a `PlanDevice`. Options are those of `PlanOptions`. Raises `OutOfMemory` if no
+        plan fits, with what would.
+        """
+        spec = self._spec(model, {"revision": revision, "first_layer": first_layer, "last_layer": last_layer})
+        given = fill("ortshard_plan_options", {**options, "devices": devices})
+        stages, needed = (_abi.ortshard_plan_stage * max(len(devices), 1))(), c_size_t()
+        with self._files():
+            lib.ortshard_engine_plan(self._handle, byref(spec), byref(given), stages, len(devices), byref(needed))
+        return [read(PlanStage, stage) for stage in stages[: needed.value]]
 
     def audit_files(self, model: Path, **spec: Unpack[_abi.ShardSpec]) -> list[ModelFile]:
         """The files that a shard needs, and whether they are here. Fetches nothing."""

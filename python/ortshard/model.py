@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from . import _abi, errors
@@ -189,46 +188,7 @@ class Reply:
 
 
 def plan(
-    engine: Engine, model: Path, memories: Sequence[int], *, context: int = 4096, requests: int = 1, revision: str | None = None
-) -> list[tuple[int, int]]:
-    """Cuts a model into as many shards as there are machines, with room for `memories` bytes each, in this order.
-
-    Gives the first and last layer of each. Of all cuts that the model allows it is one where the machine that is filled most is
-    filled least, by `Engine.estimate()` for `requests` requests of `context` tokens. Raises `OutOfMemory` if none fits.
-    """
-    spec: Any = {"revision": revision}
-    layers = engine.model_info(model, **spec).layer_count
-    machines = len(memories)
-    if not 1 <= machines <= layers:
-        raise errors.InvalidArgument(f"{layers} layers cannot be cut into {machines} shards")
-    if min(memories) <= 0:
-        raise errors.InvalidArgument("a machine without memory can hold no shard")
-    cuts = [layer for layer in range(layers - 1) if engine.boundary(model, layer, **spec).can_cut]
-
-    @cache
-    def needs(first: int, last: int) -> int:
-        estimate = engine.estimate(model, context=context, requests=requests, first_layer=first, last_layer=last, **spec)
-        return max(estimate.total_bytes, estimate.load_peak_bytes)
-
-    # best[last]: the least fill of the fullest machine with layers 0 to `last` on the machines so far, and where the last one begins.
-    best: dict[int, tuple[float, tuple[int, ...]]] = {-1: (0.0, ())}
-    for machine, memory in enumerate(memories):
-        ends = [layers - 1] if machine == machines - 1 else cuts
-        found: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for end in ends:
-            # Earlier begins need more memory: behind the first that is too full for a better answer there is none.
-            for before in sorted((b for b in best if b < end), reverse=True):
-                fill = needs(before + 1, end) / memory
-                if fill > min(1.0, found[end][0] if end in found else 1.0):
-                    break
-                fullest = max(best[before][0], fill)
-                if end not in found or fullest < found[end][0]:
-                    found[end] = (fullest, (*best[before][1], before + 1))
-        best = found
-    if layers - 1 not in best:
-        room = ", ".join(map(str, memories))
-        raise errors.OutOfMemory(
-            f"no cut of {model} fits into {room} bytes: its {layers} layers in one shard need {needs(0, layers - 1)}"
-        )
-    starts = best[layers - 1][1]
-    return [(start, (*starts, layers)[i + 1] - 1) for i, start in enumerate(starts)]
+    engine: Engine, model: Path, devices: Sequence[int | _abi.PlanDevice], *, revision: str | None = None, **options: Unpack[_abi.PlanOptions]
+) -> list[_abi.PlanStage]:
+    """`Engine.plan()`: which device holds which layers of a model."""
+    return engine.plan(model, devices, revision=revision, **options)

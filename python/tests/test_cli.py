@@ -68,12 +68,12 @@ def test_info_and_plan(capsys):
     told = json.loads(out)
     assert told["model"]["layer_count"] == 6 and told["estimate"]["largest_last_layer"] is None
     assert {file["name"] for file in told["files"]} == {"config.json", "model.safetensors"}
-    code, out, _ = run(capsys, "plan", STORIES, "16M", "1G", "--json")
+    code, out, _ = run(capsys, "plan", STORIES, "16M", "1G", "--keep-order", "--json")
     first, second = json.loads(out)
     assert (first["first_layer"], second["last_layer"]) == (0, 5) and first["last_layer"] + 1 == second["first_layer"]
-    assert first["needed_bytes"] <= first["memory_bytes"] == 16 << 20
+    assert first["needed_bytes"] <= 14 << 20 < first["memory_bytes"] == 16 << 20
     code, out, err = run(capsys, "plan", STORIES, "1M", "1M", "--json")
-    assert code == 1 and json.loads(out)["kind"] == "OutOfMemory" and "no cut" in err
+    assert code == 1 and json.loads(out)["kind"] == "OutOfMemory" and "no plan fits" in err
     assert "layers 0 to" in run(capsys, "plan", STORIES, "1G", "1G")[1]
 
 

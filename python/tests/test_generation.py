@@ -189,25 +189,38 @@ def test_prompts_that_do_not_fit_or_are_none(stories):
 
 def test_a_model_is_cut_for_the_memory_that_there_is(stories):
     engine = stories.engine
-    whole = [(0, 5)]
+
+    def of(first, last):
+        return engine.estimate(STORIES, context=256, first_layer=first, last_layer=last)
 
     def needs(first, last):
-        estimate = engine.estimate(STORIES, context=256, first_layer=first, last_layer=last)
-        return max(estimate.total_bytes, estimate.load_peak_bytes)
+        return max(of(first, last).total_bytes, of(first, last).load_peak_bytes)
 
-    assert ortshard.plan(engine, STORIES, [2**40], context=256) == whole
-    # Of all cuts in three the one whose fullest machine is filled least, by trying all of them.
-    for memories in ([10**8, 10**8, 10**8], [10**8, 4 * 10**7, 2 * 10**7], [2 * 10**7, 10**8, 5 * 10**7]):
-        cuts = [((0, a), (a + 1, b), (b + 1, 5)) for a in range(4) for b in range(a + 1, 5)]
-        fullest = {cut: max(needs(*part) / memory for part, memory in zip(cut, memories)) for cut in cuts}
-        given = tuple(ortshard.plan(engine, STORIES, memories, context=256))
-        assert fullest[given] == min(fullest.values())
+    def cuts(devices, **options):
+        stages = ortshard.plan(engine, STORIES, devices, context=256, margin=0, **options)
+        assert all(stage.needed_bytes == needs(stage.first_layer, stage.last_layer) <= stage.room_bytes for stage in stages)
+        return [(stage.first_layer, stage.last_layer) for stage in stages]
+
+    assert cuts([2**40]) == [(0, 5)]
+    # Of all cuts in three the one whose slowest stage is fastest, by trying all of them.
+    for speeds in ([1e9, 1e9, 1e9], [1e9, 4e8, 2e8], [2e8, 1e9, 5e8]):
+        devices = [{"free_memory": 2**40, "bandwidth": speed, "is_required": True} for speed in speeds]
+        tried = [((0, a), (a + 1, b), (b + 1, 5)) for a in range(4) for b in range(a + 1, 5)]
+        slowest = {cut: max(of(*part).token_bytes / speed for part, speed in zip(cut, speeds)) for cut in tried}
+        assert slowest[tuple(cuts(devices, keep_order=True))] == pytest.approx(min(slowest.values()))
     tight = [needs(0, 1), needs(2, 5)]
-    assert ortshard.plan(engine, STORIES, tight, context=256) == [(0, 1), (2, 5)]
-    with pytest.raises(ortshard.OutOfMemory, match="no cut"):
-        ortshard.plan(engine, STORIES, [tight[0] - 1, tight[1] - 1], context=256)
-    with pytest.raises(ortshard.InvalidArgument):
-        ortshard.plan(engine, STORIES, [10**9] * 7, context=256)
+    assert cuts(tight, keep_order=True) == [(0, 1), (2, 5)]
+    with pytest.raises(ortshard.OutOfMemory, match="one more device with room for"):
+        cuts(tight[:1])
+    with pytest.raises(ortshard.InvalidArgument, match="can be cut into no more than 6"):
+        cuts([{"free_memory": 10**9, "is_required": True}] * 7)
+    with pytest.raises(ortshard.InvalidArgument, match=r"devices\[1\].bandwidth is nan"):
+        cuts([1, {"free_memory": 1, "bandwidth": float("nan")}])
+    with pytest.raises(TypeError, match="did you mean 'bandwidth'"):
+        cuts([{"bandwith": 1}])
+    # A model is not cut where hops cost more than it gains.
+    slow = [{"free_memory": 2**40, "bandwidth": 1e9, "hop_seconds": 1.0}] * 3
+    assert cuts(slow) == [(0, 5)]
 
 
 @pytest.mark.skipif("ortshard_generation_fork" not in ortshard._abi.FUNCTIONS, reason="this library has no copies of generations")

@@ -23,7 +23,7 @@ pub use crate::graph::Role;
 pub(crate) use callout::call_out;
 pub(crate) use frame::narrow_into;
 pub use frame::{Beyond, Frame, FrameOptions, FramePart, FramePieces, PartType};
-pub use inspect::{AuditedFile, Boundary, Estimate, FileState, ModelInfo};
+pub use inspect::{AuditedFile, Boundary, Estimate, FileState, ModelInfo, PlanDevice, PlanOptions, PlanStage};
 pub use io::{Input, Logits, Output};
 pub use load::{OnProgress, Progress, Stage};
 pub use options::{Device, DeviceInfo, EngineOptions, KvType, PackCache, Precision, RequestOptions, ShardSpec};
@@ -226,6 +226,17 @@ impl Engine {
         let held = self.budget.used().saturating_sub(leaves.map_or(0, |shard| shard.own_bytes()));
         let situation = Situation { options: &self.options, target: &self.target, limit: self.budget.limit(), held };
         inspect::estimate(&situation, &self.offline(), spec, context, requests)
+    }
+
+    /// Cuts the layers of `spec` among devices: which ones hold which layers, so that the slowest stage's seconds for a token and the
+    /// hops between stages are least. Files are read as [`estimate`](Self::estimate) reads them, and nothing is measured: devices are
+    /// what `options` says of them. What this engine holds, and its memory limit, do not matter.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if no plan fits, with what is missing; `InvalidArgument` for numbers that are none, with the field.
+    pub fn plan(&self, spec: &ShardSpec, options: &PlanOptions) -> Result<Vec<PlanStage>> {
+        let situation = Situation { options: &self.options, target: &self.target, limit: None, held: 0 };
+        inspect::plan(&situation, &self.offline(), spec, options)
     }
 
     /// Reads the shape of the model of `spec`. Its files are found as a shard's are: in a folder, in the hub's cache, at the hub, or

@@ -120,6 +120,11 @@ impl Graph {
         self.ops.iter().map(|op| op.scratch_bytes(rows, packing)).max().unwrap_or(0)
     }
 
+    /// Bytes of weights that one token reads, where a weight has `bytes`: of an embedding a row, of experts those that it passes.
+    pub(crate) fn token_bytes(&self, bytes: &dyn Fn(&Weight) -> u64) -> u64 {
+        self.ops.iter().map(|op| op.token_bytes(bytes)).fold(0, u64::saturating_add)
+    }
+
     /// What operations keep between tokens, in order.
     pub(crate) fn kept(&self) -> impl Iterator<Item = Kept> {
         self.ops.iter().filter_map(|op| op.kept())

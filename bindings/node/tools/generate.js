@@ -119,7 +119,7 @@ function types() {
   }
   for (const [name, fields] of Object.entries(structs)) {
     if (hidden.has(name)) continue;
-    const given = /_(options|spec|bias|message)$/.test(name);
+    const given = /_(options|spec|bias|message|plan_device)$/.test(name);
     lines.push(`\nexport interface ${typeName(name)} {`);
     for (const { name: field, kind, type = 'string', doc, length } of fields) {
       if (!kind) continue;

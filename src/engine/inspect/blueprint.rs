@@ -58,12 +58,12 @@ impl Blueprint {
         if tied && self.range.is_first() && !catalogue.holds(embedding) {
             catalogue.alias(embedding, model::HEAD);
         }
-        if changes || tied { self.with_last(self.range.end, Some(catalogue)) } else { self }
+        if changes || tied { self.with_range(self.range.start, self.range.end, Some(catalogue)) } else { self }
     }
 
-    /// The blueprint of the layers from the same first one to `last`.
-    pub(crate) fn with_last(&self, last: usize, catalogue: Option<&Catalogue>) -> Self {
-        let (mut config, range) = (self.config.clone(), Range { end: last, ..self.range });
+    /// The blueprint of other layers of the model, of those in this one.
+    pub(crate) fn with_range(&self, first: usize, last: usize, catalogue: Option<&Catalogue>) -> Self {
+        let (mut config, range) = (self.config.clone(), Range { start: first, end: last, ..self.range });
         if config.tie_word_embeddings && range.is_last() && catalogue.is_some_and(|c| has_own_head(&config, range, c)) {
             config.tie_word_embeddings = false;
         }

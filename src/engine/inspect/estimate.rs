@@ -5,7 +5,7 @@ use crate::engine::memory::{ROWS, input_bytes, run_bytes, run_within};
 use crate::engine::options::{DEFAULT_CHUNK, Device, EngineOptions, ShardSpec, Target};
 use crate::engine::session::copied_bytes;
 use crate::error::{ErrorKind, Result};
-use crate::graph::{Output, Weight};
+use crate::graph::{Graph, Output, Weight};
 use crate::kept::{Density, KeptShape, Room};
 use crate::kernels::Dtype;
 use crate::model::{StoredDtype, may_end_at};
@@ -32,6 +32,8 @@ pub struct Estimate {
     pub load_peak_bytes: u64,
     /// Weights, KV caches and one run.
     pub total_bytes: u64,
+    /// Bytes of weights that one token reads: of an embedding a row, of experts those that it passes.
+    pub token_bytes: u64,
     /// The last layer (inclusive) of the largest range, from the spec's first layer on, that fits into memory: into the engine's
     /// limit or, without a limit, into what the device has available. `None` if not even one layer fits.
     pub largest_last_layer: Option<u32>,
@@ -58,7 +60,7 @@ pub(crate) fn estimate(
     let mut catalogue = Catalogue::here(&*files)?;
     let blueprint = Blueprint::read_here(&*files, spec, catalogue.as_mut())?;
     let (first, layers) = (blueprint.range.start, blueprint.range.layers);
-    let mut headers = Headers { files: &*files, catalogue: catalogue.as_ref(), known: WeightTable::default() };
+    let mut headers = Headers::new(&*files, catalogue.as_ref());
     let mut estimate = engine.predict(&mut headers, &blueprint, context, requests)?;
 
     // The machine's available memory does not include what the engine holds already.
@@ -72,7 +74,7 @@ pub(crate) fn estimate(
         if last == blueprint.range.end {
             return Ok(within(&estimate));
         }
-        let blueprint = blueprint.with_last(last, catalogue.as_ref());
+        let blueprint = blueprint.with_range(first, last, catalogue.as_ref());
         match engine.predict(&mut headers, &blueprint, context, requests) {
             Ok(of_range) => Ok(within(&of_range)),
             // More layers may have some that stock operators cannot compute: that range does not load.
@@ -101,7 +103,13 @@ fn available(target: &Target) -> u64 {
 
 impl Situation<'_> {
     /// The estimate of one range, without the largest one.
-    fn predict(&self, headers: &mut Headers, blueprint: &Blueprint, context: u32, requests: u32) -> Result<Estimate> {
+    pub(super) fn predict(
+        &self,
+        headers: &mut Headers,
+        blueprint: &Blueprint,
+        context: u32,
+        requests: u32,
+    ) -> Result<Estimate> {
         let Blueprint { config, graph, .. } = blueprint;
         let precision = self.options.precision;
         let wanted = graph.weights();
@@ -117,22 +125,19 @@ impl Situation<'_> {
             None => weight.stored_bytes(said.map_or(4, Dtype::size)),
         };
         let weight_bytes = precision.bytes(&wanted, bytes);
+        let token_bytes = graph.token_bytes(&|weight| precision.bytes(&[weight], bytes));
         let dtype = self.target.dtype(stored);
         let copies = copied_bytes(self.target, dtype, precision.blocks(), graph, config, table)?;
         let (copied, passing) = copies.unwrap_or_default();
         let weight_bytes = weight_bytes + copied;
         let kept = KeptShape::new(graph, self.options.kv_type.rows());
-        let (each, requests) = if copies.is_some() {
+        let kv_bytes = if copies.is_some() {
             let together = u64::from(self.options.batch_slots.max(1));
             let token = kept.values_per_token() * dtype.size() as u64;
-            (token.saturating_mul(context.into()), u64::from(requests).next_multiple_of(together))
+            token.saturating_mul(context.into()).saturating_mul(u64::from(requests).next_multiple_of(together))
         } else {
-            let capacity = context as usize;
-            let input = if kept.has_states() { input_bytes(&graph.input.widths(), capacity) } else { 0 };
-            let room = Room { capacity, chunk: DEFAULT_CHUNK, snapshots: Density::default() };
-            (kept.bytes(room).saturating_add(input), u64::from(requests))
+            native_kv_bytes(&kept, graph, context, requests)
         };
-        let kv_bytes = each.saturating_mul(requests);
         let held = self.held;
         let scratch = |rows| if copies.is_some() { 0 } else { precision.scratch_bytes(graph, rows) };
         let (rows, arena) = if let Some(limit) = self.limit {
@@ -143,31 +148,49 @@ impl Situation<'_> {
         };
         let activations = arena + scratch(rows);
         let reserved = if self.limit.is_some() { activations } else { 0 };
-        let output = match &graph.output {
-            Output::Logits(logits) => logits.width,
-            parts @ Output::Parts(_) => context as usize * parts.widths().iter().map(|(_, width)| width).sum::<usize>(),
-        };
-        let run_bytes = activations + (output * size_of::<f32>()) as u64;
+        let run_bytes = activations + output_bytes(graph, context);
         Ok(Estimate {
             weight_bytes,
             kv_bytes,
             run_bytes,
             load_peak_bytes: held + weight_bytes + passing + reserved,
             total_bytes: weight_bytes.saturating_add(kv_bytes).saturating_add(run_bytes),
+            token_bytes,
             largest_last_layer: None,
         })
     }
 }
 
+/// Bytes of the native KV caches of `requests` requests of `context` tokens on a shard of `graph`, which keep what `kept` says.
+pub(super) fn native_kv_bytes(kept: &KeptShape, graph: &Graph, context: u32, requests: u32) -> u64 {
+    let capacity = context as usize;
+    let input = if kept.has_states() { input_bytes(&graph.input.widths(), capacity) } else { 0 };
+    let room = Room { capacity, chunk: DEFAULT_CHUNK, snapshots: Density::default() };
+    kept.bytes(room).saturating_add(input).saturating_mul(requests.into())
+}
+
+/// Bytes of what a request of `context` tokens gets: the last token's logits, or all hidden states.
+pub(super) fn output_bytes(graph: &Graph, context: u32) -> u64 {
+    let values = match &graph.output {
+        Output::Logits(logits) => logits.width,
+        parts @ Output::Parts(_) => context as usize * parts.widths().iter().map(|(_, width)| width).sum::<usize>(),
+    };
+    (values * size_of::<f32>()) as u64
+}
+
 /// The headers of the checkpoint's files, read once each.
-struct Headers<'f> {
+pub(super) struct Headers<'f> {
     files: &'f dyn ModelFiles,
     catalogue: Option<&'f Catalogue>,
     /// The tensors that were asked for.
     known: WeightTable,
 }
 
-impl Headers<'_> {
+impl<'f> Headers<'f> {
+    pub(super) fn new(files: &'f dyn ModelFiles, catalogue: Option<&'f Catalogue>) -> Self {
+        Self { files, catalogue, known: WeightTable::default() }
+    }
+
     /// The tensors `wanted` among others, if the files that hold them are here.
     fn of(&mut self, wanted: &[&Weight]) -> Result<Option<&WeightTable>> {
         let Some(catalogue) = self.catalogue else { return Ok(None) };

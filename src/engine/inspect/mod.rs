@@ -5,6 +5,7 @@ mod blueprint;
 mod boundary;
 mod estimate;
 mod model_info;
+mod plan;
 mod sampling;
 
 pub(crate) use audit::audit_files;
@@ -14,4 +15,6 @@ pub use boundary::Boundary;
 pub use estimate::Estimate;
 pub(crate) use estimate::{Situation, estimate};
 pub use model_info::ModelInfo;
+pub(crate) use plan::plan;
+pub use plan::{PlanDevice, PlanOptions, PlanStage};
 pub(crate) use sampling::published_sampling;

@@ -11,8 +11,8 @@
 /// Holds at most one shard of a model and replaces it safely.
 ///
 /// Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
-/// _get_sampler_options, _get_boundary, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint,
-/// _save_checkpoint.
+/// _get_sampler_options, _get_boundary, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _plan,
+/// _load_checkpoint, _save_checkpoint.
 pub struct ortshard_engine {
     _private: [u8; 0],
 }

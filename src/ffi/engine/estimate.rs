@@ -44,6 +44,8 @@ pub struct ortshard_engine_estimate {
     /// within the engine's memory_limit or, without one, in what the machine has available; ORTSHARD_NO_LAYER if none
     /// can.
     pub largest_last_layer: i64,
+    /// Bytes of weights that one token reads: of an embedding a row, of experts those that it passes.
+    pub token_bytes: u64,
 }
 
 initial!(ortshard_engine_estimate, ortshard_engine_estimate_init);
@@ -81,6 +83,7 @@ pub unsafe extern "C" fn ortshard_engine_get_estimate(
             load_peak_bytes: found.load_peak_bytes,
             total_bytes: found.total_bytes,
             largest_last_layer: found.largest_last_layer.map_or(i64::from(ORTSHARD_NO_LAYER), i64::from),
+            token_bytes: found.token_bytes,
         };
         // SAFETY: as above.
         unsafe { write(&out, estimate) }

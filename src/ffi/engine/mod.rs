@@ -9,6 +9,7 @@ pub(super) mod lifecycle;
 pub(super) mod lookup;
 pub(super) mod model;
 pub(super) mod options;
+pub(super) mod plan;
 pub(super) mod progress;
 pub(super) mod spec;
 pub(super) mod stats;

@@ -36,6 +36,11 @@ impl Operation for Embed {
         vec![&self.table]
     }
 
+    /// A row of the table.
+    fn token_bytes(&self, bytes: &dyn Fn(&Weight) -> u64) -> u64 {
+        bytes(&self.table) / self.table.shape[0].max(1) as u64
+    }
+
     fn stock(&self, w: &mut Writer) -> Result<()> {
         let (out, ids) = (w.name(self.out), String::from(INPUT_IDS));
         if self.first_for_others {

@@ -86,6 +86,13 @@ impl Operation for Experts {
             .collect()
     }
 
+    /// Those of the experts that a token passes.
+    fn token_bytes(&self, bytes: &dyn Fn(&Weight) -> u64) -> u64 {
+        let all: u64 = self.members.iter().flat_map(Expert::weights).map(bytes).fold(0, u64::saturating_add);
+        let passed = u128::from(all) * self.routing.top_k as u128 / self.members.len().max(1) as u128;
+        (passed as u64).saturating_add(self.routing.bias.as_ref().map_or(0, bytes))
+    }
+
     /// Whether quantised or not: what the kernel takes has room for the codes.
     fn scratch_bytes(&self, rows: usize, _: Option<Packing>) -> usize {
         let inner = self.members.first().map_or(0, |expert| expert.up.out());

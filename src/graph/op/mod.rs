@@ -79,6 +79,11 @@ pub(crate) trait Operation {
         Vec::new()
     }
 
+    /// Bytes of its weights that one token reads, where a weight has `bytes`.
+    fn token_bytes(&self, bytes: &dyn Fn(&Weight) -> u64) -> u64 {
+        self.weights().into_iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
     /// Bytes that it needs besides what it reads and writes in a run of `rows` tokens, where matrices are packed so or not at all.
     fn scratch_bytes(&self, _rows: usize, _packing: Option<Packing>) -> usize {
         0

@@ -6,3 +6,4 @@ mod estimate;
 mod mapped_weights;
 mod memory_limit;
 mod packing;
+mod plan;

@@ -11,7 +11,7 @@ var unseen = map[string]bool{
 }
 
 func isGiven(name string) bool {
-	return strings.HasSuffix(name, "_options") || strings.HasSuffix(name, "_spec") || name == "ortshard_bias"
+	return strings.HasSuffix(name, "_options") || strings.HasSuffix(name, "_spec") || name == "ortshard_bias" || name == "ortshard_plan_device"
 }
 
 func goText(d *description) string {

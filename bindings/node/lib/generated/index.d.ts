@@ -660,6 +660,67 @@ export interface EngineEstimate {
    * can.
    */
   largestLastLayer: number;
+  /** Bytes of weights that one token reads: of an embedding a row, of experts those that it passes. */
+  tokenBytes: number;
+}
+
+export interface PlanDevice {
+  /** Bytes of memory that are free on it; not 0. */
+  freeMemory?: number;
+  /**
+   * Bytes of weights that it reads in a second. 0: unknown; then it is taken for as fast as the slowest one that is
+   * known, and all for 10e9 if none is.
+   */
+  bandwidth?: number;
+  /**
+   * Seconds from its stage to the next one, whichever device that is on: what its own link takes. It is the
+   * device's and not that of a pair, so that the order of devices changes no sum of them, and all orders can be
+   * tried.
+   */
+  hopSeconds?: number;
+  /** Not 0: it must hold layers. 0: it may be left out. */
+  isRequired?: boolean;
+}
+
+export interface PlanOptions {
+  /** Tokens of each request. 0: the model's maximum, at most 4096. */
+  context?: number;
+  /** Requests at once. */
+  requests?: number;
+  /** The part of each device's free memory that stays free: at least 0, less than 1. */
+  margin?: number;
+  /** Not 0: the stages are in the order of the devices. 0: any order is tried. */
+  keepOrder?: boolean;
+  /** The devices. */
+  devices?: PlanDevice[];
+}
+
+export interface PlanStage {
+  /** The device: its index in the options' `devices`. */
+  device: number;
+  /** The first layer. */
+  firstLayer: number;
+  /** The last layer (INCLUSIVE). */
+  lastLayer: number;
+  /** Its weights, as the estimate of its layers says. */
+  weightBytes: number;
+  /** What the requests keep on it, likewise. */
+  kvBytes: number;
+  /** One run and its output, likewise. */
+  runBytes: number;
+  /** The weights that one token reads, likewise. */
+  tokenBytes: number;
+  /**
+   * Bytes that must be there: the sum of weights, KV caches and a run or, where that is more, the peak while it
+   * loads.
+   */
+  neededBytes: number;
+  /** Bytes that are there: the device's free memory less the margin. */
+  roomBytes: number;
+  /** Seconds of a token: token_bytes by the device's bandwidth. */
+  seconds: number;
+  /** Seconds to the next stage; 0 behind the last one. */
+  hopSeconds: number;
 }
 
 export interface File {

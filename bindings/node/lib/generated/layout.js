@@ -307,7 +307,7 @@ export const structs = {
     ],
   },
   ortshard_engine_estimate: {
-    size: 56,
+    size: 64,
     init: {},
     fields: [
       { name: 'structSize', offset: 0, size: 8 },
@@ -317,6 +317,45 @@ export const structs = {
       { name: 'loadPeakBytes', offset: 32, size: 8, kind: 'number', of: 'uint64_t' },
       { name: 'totalBytes', offset: 40, size: 8, kind: 'number', of: 'uint64_t' },
       { name: 'largestLastLayer', offset: 48, size: 8, kind: 'number', of: 'int64_t' },
+      { name: 'tokenBytes', offset: 56, size: 8, kind: 'number', of: 'uint64_t' },
+    ],
+  },
+  ortshard_plan_device: {
+    size: 32,
+    fields: [
+      { name: 'freeMemory', offset: 0, size: 8, kind: 'number', of: 'uint64_t' },
+      { name: 'bandwidth', offset: 8, size: 8, kind: 'number', of: 'double' },
+      { name: 'hopSeconds', offset: 16, size: 8, kind: 'number', of: 'double' },
+      { name: 'isRequired', offset: 24, size: 4, kind: 'switch', of: 'int32_t' },
+    ],
+  },
+  ortshard_plan_options: {
+    size: 48,
+    init: { requests: 1, margin: 0.125 },
+    fields: [
+      { name: 'structSize', offset: 0, size: 8 },
+      { name: 'context', offset: 8, size: 4, kind: 'number', of: 'uint32_t' },
+      { name: 'requests', offset: 12, size: 4, kind: 'number', of: 'uint32_t' },
+      { name: 'margin', offset: 16, size: 8, kind: 'number', of: 'double' },
+      { name: 'keepOrder', offset: 24, size: 4, kind: 'switch', of: 'int32_t' },
+      { name: 'devices', offset: 32, size: 8, kind: 'list', of: 'ortshard_plan_device' },
+      { name: 'deviceCount', offset: 40, size: 8 },
+    ],
+  },
+  ortshard_plan_stage: {
+    size: 80,
+    fields: [
+      { name: 'device', offset: 0, size: 4, kind: 'number', of: 'uint32_t' },
+      { name: 'firstLayer', offset: 4, size: 4, kind: 'number', of: 'uint32_t' },
+      { name: 'lastLayer', offset: 8, size: 4, kind: 'number', of: 'uint32_t' },
+      { name: 'weightBytes', offset: 16, size: 8, kind: 'number', of: 'uint64_t' },
+      { name: 'kvBytes', offset: 24, size: 8, kind: 'number', of: 'uint64_t' },
+      { name: 'runBytes', offset: 32, size: 8, kind: 'number', of: 'uint64_t' },
+      { name: 'tokenBytes', offset: 40, size: 8, kind: 'number', of: 'uint64_t' },
+      { name: 'neededBytes', offset: 48, size: 8, kind: 'number', of: 'uint64_t' },
+      { name: 'roomBytes', offset: 56, size: 8, kind: 'number', of: 'uint64_t' },
+      { name: 'seconds', offset: 64, size: 8, kind: 'number', of: 'double' },
+      { name: 'hopSeconds', offset: 72, size: 8, kind: 'number', of: 'double' },
     ],
   },
   ortshard_file: {
@@ -496,6 +535,8 @@ export const functions = {
   ortshard_engine_save_checkpoint: ['int32_t', ['void *', 'void *']],
   ortshard_engine_estimate_init: ['int32_t', ['void *', 'size_t']],
   ortshard_engine_get_estimate: ['int32_t', ['void *', 'void *', 'uint32_t', 'uint32_t', 'void *']],
+  ortshard_plan_options_init: ['int32_t', ['void *', 'size_t']],
+  ortshard_engine_plan: ['int32_t', ['void *', 'void *', 'void *', 'void *', 'size_t', 'void *']],
   ortshard_engine_audit_files: ['int32_t', ['void *', 'void *', 'void *', 'void *']],
   ortshard_engine_stats_init: ['int32_t', ['void *', 'size_t']],
   ortshard_engine_get_stats: ['int32_t', ['void *', 'void *']],
