@@ -66,7 +66,10 @@ def held(engine: Engine, options: argparse.Namespace, python: Path, tokens: int)
         "capacity": tokens,
         "vocabulary": json.loads((options.model / "config.json").read_text())["vocab_size"],
     }
-    return run_worker(python, job, options.cache / f"{engine.kind}.log")["held"]
+    answer = run_worker(python, job, options.cache / f"{engine.kind}.log")
+    if "refused" in answer:
+        raise SystemExit(f"{engine.name}: {answer['refused']}")
+    return answer["held"]
 
 
 def main() -> None:
