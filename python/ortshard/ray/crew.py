@@ -1,0 +1,164 @@
+"""The actors of one replica: placed by Ray, watched, and replaced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from .. import __version__, errors
+from ._imports import ray
+from .fingerprint import agree
+from .plan import Planned
+from .problems import NoCapacity, OtherWeights
+from .stage import Card, Settings, Stage
+
+
+class Member:
+    """An actor in a place that Ray has reserved for it. It may hold a stage, or be a spare."""
+
+    def __init__(self, settings: Settings, group: Any, place: int, cpus: float) -> None:
+        self.place = place
+        kind = ray.remote(Stage)
+        where = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)
+        # What is lost is replaced by a new actor, never restarted: so no late word of an old one can be taken for a new one's.
+        options = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 32, "num_cpus": cpus}
+        self.actor = kind.options(scheduling_strategy=where, **options).remote(settings)
+        self.watch = self.actor.watch.remote()
+        self._started = self.actor.pid.remote()
+        self.card: Card | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process has ended."""
+        return bool(ray.wait([self.watch], timeout=0)[0])
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its process has begun and lives."""
+        return bool(ray.wait([self._started], timeout=0)[0]) and not self.lost
+
+    def end(self) -> None:
+        """Ends its process, also one that hangs."""
+        ray.kill(self.actor)
+
+
+class Crew:
+    """A member for each stage, and spares."""
+
+    def __init__(
+        self, settings: Settings, stages: Sequence[Planned], known: dict[str, str], *, spare: int, cpus: float,
+        resources: dict[str, float], patience: float,
+    ) -> None:  # fmt: skip
+        self.settings, self.stages, self._known = settings, stages, known
+        self._cpus, self._patience = cpus, patience
+        #: Raised whenever stages are linked anew: what was sent before is of no use any more.
+        self.epoch = 0
+        # With spares all places are alike, so that any of them can take any stage.
+        largest = max(stage.bytes for stage in stages)
+        sizes = [largest] * (len(stages) + spare) if spare else [stage.bytes for stage in stages]
+        self._bundles = [{"CPU": cpus, "memory": float(size), **resources} for size in sizes]
+        self._group = ray.util.placement_group(self._bundles, strategy="SPREAD")
+        try:
+            if not self._group.wait(timeout_seconds=patience):
+                raise NoCapacity(
+                    f"within {patience:g} s Ray has found no machines with {cpus:g} processors each and {[int(size) for size in sizes]} bytes "
+                    f"for {len(stages)} stages and {spare} spares: the cluster has {ray.available_resources()}"
+                )
+            members = [self._member(place) for place in range(len(sizes))]
+            self.members: list[Member] = members[: len(stages)]
+            self.spares: list[Member] = members[len(stages) :]
+            self._load(dict(enumerate(self.members)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _member(self, place: int) -> Member:
+        return Member(self.settings, self._group, place, self._cpus)
+
+    def _load(self, members: dict[int, Member]) -> None:
+        """Has members load their stages, all at once."""
+        loads = [member.actor.load.remote(self.stages[i].first_layer, self.stages[i].last_layer) for i, member in members.items()]
+        for (i, member), load in zip(members.items(), loads):
+            # However long it takes, as long as the process answers.
+            while not ray.wait([load], timeout=self._patience)[0]:
+                ray.get(member.actor.pid.remote(), timeout=self._patience)
+            member.card = ray.get(load)
+            self._welcome(i, member.card)
+
+    def _welcome(self, i: int, card: Card) -> None:
+        who = f"stage {i} on {card.host}"
+        if card.version != __version__:
+            raise OtherWeights(f"{who} has ortshard {card.version}, and this is {__version__}: install the same everywhere")
+        agree(self._known, card.files, who)
+        if self.settings.bind == "127.0.0.1" and any(other.host != card.host for other in self.cards):
+            raise errors.InvalidArgument(
+                "stages are on several machines, and bind is 127.0.0.1: bind=None takes each machine's own"
+            )
+
+    @property
+    def cards(self) -> list[Card]:
+        """What each stage has said of itself."""
+        return [member.card for member in self.members if member.card is not None]
+
+    def lost(self) -> set[int]:
+        """The stages whose processes have ended. Lost spares are forgotten."""
+        watches = {member.watch: member for member in [*self.members, *self.spares]}
+        done = {watches[watch] for watch in ray.wait(list(watches), num_returns=len(watches), timeout=0)[0]}
+        for member in [spare for spare in self.spares if spare in done]:
+            self.spares.remove(member)
+            self.spares.append(self._member(member.place))
+        return {i for i, member in enumerate(self.members) if member in done}
+
+    def hanging(self, seconds: float) -> set[int]:
+        """The stages that do not answer, or that have been at one group for longer than `seconds`."""
+        calls = [member.actor.status.remote() for member in self.members]
+        found = set()
+        for i, call in enumerate(calls):
+            try:
+                if ray.get(call, timeout=min(seconds, 5.0))[0] > seconds:
+                    found.add(i)
+            except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+                found.add(i)
+        return found
+
+    def replace(self, stages: set[int]) -> None:
+        """Puts other members into the place of those of `stages`: spares, or new ones where Ray has room. Raises `NoCapacity`."""
+        deadline = time.monotonic() + self._patience
+        for i in sorted(stages):
+            self.members[i].end()
+        for i in sorted(stages):
+            while True:
+                place = self.members[i].place
+                fresh = self._member(place)
+                ready = [spare for spare in self.spares if spare.is_ready] or [spare for spare in self.spares if not spare.lost]
+                if ready:
+                    spare = ready[0]
+                    self.spares.remove(spare)
+                    self.spares.append(fresh)
+                    fresh = spare
+                try:
+                    self._try(i, fresh, deadline)
+                    break
+                except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+                    fresh.end()
+                    if time.monotonic() > deadline:
+                        raise NoCapacity(f"stage {i} cannot be started again: {error}") from error
+                    time.sleep(0.2)
+
+    def _try(self, i: int, member: Member, deadline: float) -> None:
+        self.members[i] = member
+        try:
+            # The rest may be long to load, but must begin in time.
+            ray.get(member.actor.pid.remote(), timeout=max(deadline - time.monotonic(), 0.1))
+        except ray.exceptions.GetTimeoutError as error:
+            member.end()
+            needs = self._bundles[member.place]
+            raise NoCapacity(f"stage {i} is lost, and within {self._patience:g} s no machine had {needs} for it") from error
+        self._load({i: member})
+
+    def close(self) -> None:
+        """Ends all of them and gives their places back."""
+        for member in [*getattr(self, "members", []), *getattr(self, "spares", [])]:
+            member.end()
+        ray.util.remove_placement_group(self._group)

@@ -1,0 +1,154 @@
+"""The actor of one stage: what Ray starts on a machine, and calls to load, link and mend it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import Engine, Shard, __version__, load_runtime
+from ._imports import ray
+from .fingerprint import fingerprint
+from .link import Key, Links
+from .runner import Keep, Runner
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every stage of a pipeline is told."""
+
+    model: str
+    revision: str | None
+    key: Key
+    #: The address of the network to listen on; None: the machine's own.
+    bind: str | None
+    #: Tokens that a request has room for.
+    context: int
+    #: Tokens between two states that are given away; 0: none are.
+    every: int
+    threads: int
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a stage says of itself when it is loaded."""
+
+    address: str
+    first_layer: int
+    last_layer: int
+    weight_bytes: int
+    load_seconds: float
+    files: dict[str, str]
+    version: str
+    #: Tokens of a text whose positions are rotated as in short ones; 0: the model makes no difference.
+    short_context: int
+    host: str
+    node: str
+    pid: int
+
+
+class Stage:
+    """Holds a shard, once it is told which. Its methods are called through Ray, several at a time; tokens go another way."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        load_runtime(threads=settings.threads)
+        self._engine = Engine(**settings.engine)
+        self._links = Links(settings.key)
+        self._runner: Runner | None = None
+        #: Of the next stage's requests: position and state, and whether the text is a long one.
+        self._kept: dict[int, tuple[int, bytes, bool]] = {}
+        self._lock = threading.Lock()
+        self._pending: list[Any] = []
+
+    def pid(self) -> int:
+        """Of its process."""
+        return os.getpid()
+
+    def watch(self) -> None:
+        """Never returns: the call ends when the process does."""
+        threading.Event().wait()
+
+    def load(self, first: int, last: int) -> Card:
+        """Loads and warms up the layers `first` to `last`."""
+        started, settings = time.monotonic(), self._settings
+        spec: Any = {"first_layer": first, "last_layer": last, "revision": settings.revision}
+        shard = self._engine.ensure_shard(settings.model, **spec)
+        _warm_up(shard)
+        files = fingerprint(self._engine.audit_files(settings.model, **spec))
+        context = ray.get_runtime_context()
+        host = ray.util.get_node_ip_address()
+        self._runner = Runner(shard, self._links, settings.bind or host, settings.context, settings.every)
+        info = shard.info
+        seconds = time.monotonic() - started
+        numbers = (info.first_layer, info.last_layer, info.weight_bytes, seconds)
+        return Card(
+            self._runner.address, *numbers, files, __version__, info.short_context, host, context.get_node_id(), os.getpid()
+        )
+
+    def status(self) -> tuple[float, dict[str, Any]]:
+        """For how many seconds it has been at its present group, and its counters."""
+        since = self._ready.busy_since
+        return (time.monotonic() - since if since else 0.0), asdict(self._ready.counters)
+
+    @property
+    def _ready(self) -> Runner:
+        if self._runner is None:
+            raise RuntimeError("the stage holds no layers yet")
+        return self._runner
+
+    # Mending.
+
+    def rewire(self, epoch: int, address: str, keeper: Any, alive: set[int], keeper_is_new: bool) -> dict[int, tuple[int, int]]:
+        """Begins an epoch. `keeper`: the neighbour that keeps this stage's states."""
+        with self._lock:
+            self._kept = {request: kept for request, kept in self._kept.items() if request in alive}
+        keep = self._keeping(keeper) if keeper is not None else None
+        return self._ready.rewire(epoch, address, keep, alive, keeper_is_new)
+
+    def _keeping(self, keeper: Any) -> Keep:
+        def keep(request: int, position: int, state: bytes) -> None:
+            # One that dies takes nothing with it: its states are given away again to its successor.
+            self._pending = ray.wait(self._pending, num_returns=len(self._pending), timeout=0)[1] if self._pending else []
+            self._pending.append(keeper.keep.remote(request, position, state, self._ready.is_long(request)))
+
+        return keep
+
+    def keep(self, request: int, position: int, state: bytes, is_long: bool) -> None:
+        """Keeps a state of the next stage, and lets go of the frames in front of it."""
+        if not self._ready.forget(request, position):
+            return
+        with self._lock:
+            before = self._kept.get(request)
+            if before is None or before[0] < position:
+                # Not the memory that Ray lends.
+                self._kept[request] = (position, bytes(bytearray(state)), is_long)
+            for ended in [other for other in self._kept if not self._ready.has(other)]:
+                del self._kept[ended]
+
+    def kept(self, alive: set[int]) -> dict[int, tuple[bytes, bool]]:
+        """The states that it keeps, of requests that are alive."""
+        with self._lock:
+            return {request: (state, is_long) for request, (_, state, is_long) in self._kept.items() if request in alive}
+
+    def restore(self, states: dict[int, tuple[bytes, bool]]) -> dict[int, int]:
+        """Takes over states of the stage whose place it takes; gives their positions."""
+        return self._ready.restore(states)
+
+    def resend(self, since: dict[int, int]) -> None:
+        """Sends again what was given from a position on, of each request."""
+        self._ready.resend(since)
+
+
+def _warm_up(shard: Shard) -> None:
+    if shard.info.input_parts > 1:
+        # It takes nothing but frames, and there is none yet.
+        return
+    with shard.request(capacity=2, output="frame" if not shard.info.is_last else "tensor") as request:
+        request.infer([0] if shard.info.is_first else np.zeros((1, 1, shard.info.hidden_size), np.float32))
