@@ -1,0 +1,373 @@
+"""A pipeline on a Ray cluster: the texts of one process, whatever is killed, stopped, cut or full."""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from conftest import STORIES, golden
+
+import ortshard
+
+ray = pytest.importorskip("ray")
+pytest.importorskip("zmq")
+
+from ray.cluster_utils import Cluster
+
+from ortshard.ray import NoCapacity, OtherWeights, Pipeline
+from ortshard.ray.wire import Group, Step
+
+# Stages that are killed at random moments, in sum.
+KILLS = int(os.environ.get("ORTSHARD_KILLS", "40"))
+# Seconds after which a stage that says nothing is taken to hang, where one does; elsewhere a slow machine must not be one.
+QUICK, PATIENCE = 5.0, 120.0
+NODE: Any = {"num_cpus": 4, "memory": 1 << 30, "object_store_memory": 80 << 20}
+
+SAMPLED: Any = {"temperature": 0.8, "seed": 7, "repetition_penalty": 1.1}
+REQUESTS: list[tuple[str, Any]] = [
+    ("Once upon a time", {"temperature": 0, "max_new_tokens": 200, "ignore_eos": True}),
+    ("The small fox", {**SAMPLED, "max_new_tokens": 150, "ignore_eos": True}),
+    ("One rainy day a careful girl went out " * 12, {"temperature": 0, "max_new_tokens": 120}),
+    ("A", {"temperature": 0, "max_new_tokens": 180, "ignore_eos": True}),
+    ("My friend Molly", {**SAMPLED, "seed": 8, "max_new_tokens": 200}),
+    ("In the wind", {"temperature": 0, "stop": ["lantern", "kite"], "max_new_tokens": 200}),
+    ("It was a cold night. " * 15, {"temperature": 0, "max_new_tokens": 150, "ignore_eos": True}),
+    ("No", {"temperature": 0, "max_new_tokens": 190, "ignore_eos": True}),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Machines, which are raylets on this one. The first holds no stages, so that it can stay."""
+    head = {**NODE, "num_cpus": 0, "memory": 0, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        made.add_node(**NODE)
+    ray.init(address=made.address, log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """What the requests give in one process."""
+    with ortshard.load(STORIES, device="cpu") as model:
+        return [model.generate(prompt, **options).read() for prompt, options in REQUESTS]
+
+
+def made(stages: Any = 3, **options: Any) -> Pipeline:
+    return Pipeline(
+        STORIES, stages, **{"context": 512, "patience": PATIENCE, "wait_for_place": PATIENCE, "checkpoint": 32, **options}
+    )
+
+
+def told(pipeline: Pipeline, after: Any = None) -> list[str]:
+    answers = [pipeline.generate(prompt, **options) for prompt, options in REQUESTS]
+    if after:
+        after(answers)
+    return [answer.read() for answer in answers]
+
+
+def pids(pipeline: Pipeline) -> list[int]:
+    return [card.pid for replica in pipeline._replicas for card in replica.crew.cards]
+
+
+@dataclass
+class Toll:
+    """What recoveries took."""
+
+    seconds: list[float] = field(default_factory=list)
+    recomputed: int = 0
+    restored: int = 0
+    anew: int = 0
+
+    def add(self, pipeline: Pipeline) -> None:
+        for recovery in pipeline.recoveries:
+            self.seconds.append(recovery.seconds)
+            self.recomputed += recovery.recomputed_tokens
+            self.restored += recovery.restored
+            self.anew += len(recovery.anew)
+
+    def __str__(self) -> str:
+        median = statistics.median(self.seconds) if self.seconds else 0.0
+        return (
+            f"{len(self.seconds)} recoveries, median {median:.2f} s, longest {max(self.seconds, default=0):.2f} s; {self.restored} requests "
+            f"went on from a state, {self.anew} began anew; {self.recomputed} tokens of a stage computed twice"
+        )
+
+
+def test_texts_are_those_of_one_process(cluster, texts):
+    with made() as pipeline:
+        assert told(pipeline) == texts
+        reports = pipeline.report()
+        assert [(report.first_layer, report.last_layer) for report in reports] == [(0, 1), (2, 3), (4, 5)]
+        assert len({report.pid for report in reports}) == 3 and len({report.tokens for report in reports}) == 1
+        assert all(report.weight_bytes > 0 and report.tokens_per_second > 0 and 0 <= report.waiting <= 1 for report in reports)
+
+        async def one(prompt, options):
+            return "".join([text async for text in pipeline.generate(prompt, **options)])
+
+        async def all_at_once():
+            return await asyncio.gather(*(one(prompt, options) for prompt, options in REQUESTS))
+
+        assert asyncio.run(all_at_once()) == texts
+        # More than there is room for at once.
+        many = [pipeline.generate(prompt, **options) for prompt, options in REQUESTS * 4]
+        assert [answer.read() for answer in many] == texts * 4
+        cancelled = pipeline.generate("Once", ignore_eos=True)
+        next(iter(cancelled))
+        cancelled.cancel()
+        cancelled.read()
+        assert cancelled.finish == ortshard.Finish.CANCELLED
+        long = pipeline.generate("Once", temperature=0, ignore_eos=True)
+        with ortshard.load(STORIES, device="cpu") as model:
+            same = model.generate("Once", temperature=0, ignore_eos=True)
+            assert (long.read(), long.finish) == (same.read(), same.finish)
+        with pytest.raises(TypeError, match="did you mean 'temperature'"):
+            pipeline.generate("Once", temprature=0)
+        with pytest.raises(ortshard.ContextFull):
+            pipeline.generate([1] * 513)
+        # Nothing stays behind of what has ended.
+        deadline = time.monotonic() + 20
+        pipeline.generate("Once", max_new_tokens=1).read()
+        while time.monotonic() < deadline and pipeline._replicas[0]._flow:
+            time.sleep(0.05)
+
+
+# Windows, states of fixed size, experts, several parts at a boundary.
+@pytest.mark.parametrize("name", ["llama_gqa", "gemma3_plain", "lfm2_16", "qwen3_5_text_16", "qwen3_moe", "phi3_longrope"])
+def test_other_models_give_transformers_tokens_with_a_stage_killed(cluster, name):
+    model = golden(name)
+    layers = ortshard.model_info(model.path).layer_count
+    ends = [layer for layer in range(layers - 1) if ortshard.model_boundary(model.path, layer).can_cut]
+    stages = list(zip([0, *(end + 1 for end in ends)], [*ends, layers - 1]))[:8]
+    length = len(model.prompt) + len(model.greedy)
+    with Pipeline(
+        model.path, stages, context=length, chunk=7, checkpoint=8, patience=PATIENCE, wait_for_place=PATIENCE
+    ) as pipeline:
+        answers = [
+            pipeline.generate(model.prompt, temperature=0, ignore_eos=True, max_new_tokens=len(model.greedy)) for _ in range(3)
+        ]
+        os.kill(pids(pipeline)[len(stages) // 2], signal.SIGKILL)
+        for answer in answers:
+            answer.read()
+            assert answer.ids == model.greedy
+
+
+def test_killed_stages_change_no_text(cluster, texts):
+    draw, toll, killed = random.Random(17), Toll(), 0
+    with made(spare=1) as pipeline:
+        started = time.monotonic()
+        assert told(pipeline) == texts
+        usual = time.monotonic() - started
+
+        def kills(_answers):
+            nonlocal killed
+            for _ in range(2):
+                time.sleep(draw.random() * usual)
+                # Sometimes one that has just come, or two neighbours at once.
+                for pid in draw.sample(pids(pipeline), draw.choice([1, 1, 2])):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        killed += 1
+
+        while killed < KILLS:
+            assert told(pipeline, kills) == texts, f"after {killed} kills"
+        toll.add(pipeline)
+        assert toll.restored > 0
+    print(f"\n{killed} stages killed, undisturbed {usual:.2f} s: {toll}")
+
+
+def test_a_stage_that_hangs_is_replaced(cluster, texts):
+    with made(patience=QUICK, spare=1) as pipeline:
+        assert told(pipeline, lambda _: os.kill(pids(pipeline)[1], signal.SIGSTOP)) == texts
+        assert any(recovery.stages == {1} for recovery in pipeline.recoveries)
+
+
+def test_a_connection_that_is_cut_is_made_anew(cluster, texts):
+    with made(patience=QUICK) as pipeline:
+        replica = pipeline._replicas[0]
+
+        def cut(_answers):
+            # What the coordinator sends from now on goes nowhere.
+            replica._out = replica._links.outbox("tcp://127.0.0.1:9")
+
+        assert told(pipeline, cut) == texts
+        assert pipeline.recoveries and not any(recovery.stages for recovery in pipeline.recoveries)
+
+
+def test_what_does_not_belong_on_the_wire_does_no_harm(cluster, texts):
+    with made() as pipeline:
+        replica, card = pipeline._replicas[0], pipeline._replicas[0].crew.cards[1]
+        socket = replica._links.outbox(card.address)
+
+        def disturbs(answers):
+            next(iter(answers[0]))
+            job = answers[0]._job
+            for message in (
+                [b"x"],
+                [b"OSR1" * 10, b"y"],
+                Group(replica._epoch - 1, 1).encode(),
+                # The request again from its start, a gap, and no frame at all.
+                *(
+                    group.encode()
+                    for group in (garbage(replica._epoch, job.number, 0), garbage(replica._epoch, job.number, 5000))
+                ),
+                garbage(replica._epoch, 2**60, 0).encode(),
+            ):
+                socket.send_multipart(message)
+
+        def garbage(epoch, request, position):
+            group = Group(epoch, 0)
+            group.add(Step(request, position, 1), b"no frame")
+            return group
+
+        first = REQUESTS[0]
+        answers = [pipeline.generate(prompt, **options) for prompt, options in REQUESTS]
+        disturbs(answers)
+        got = [answer.read() for answer in answers]
+        assert got[1:] == texts[1:] and texts[0].endswith(got[0]), first
+        assert pipeline.report()[1].counters["refused_steps"] >= 2
+
+
+def test_a_machine_that_is_lost_is_replaced(cluster, texts):
+    with made(stages=4, requests=8) as pipeline:
+        hosts = [card.node for card in pipeline._replicas[0].crew.cards]
+        node = next(node for node in cluster.worker_nodes if node.node_id == hosts[2])
+
+        def lose(_answers):
+            cluster.remove_node(node, allow_graceful=False)
+            cluster.add_node(**NODE)
+
+        assert told(pipeline, lose) == texts
+        assert any(2 in recovery.stages for recovery in pipeline.recoveries)
+
+
+def test_without_a_place_requests_end_and_later_ones_try_again(cluster, texts):
+    # Places that only one machine has.
+    seats: Any = {**NODE, "resources": {"seat": 3}}
+    node = cluster.add_node(**seats)
+    try:
+        with made(stages=2, resources={"seat": 1}, wait_for_place=15.0, cpus=0.5) as pipeline:
+            answers = [pipeline.generate(prompt, **options) for prompt, options in REQUESTS]
+            next(iter(answers[0]))
+            cluster.remove_node(node, allow_graceful=False)
+            for pid in pids(pipeline):
+                # Where the processes outlive their machine.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for answer in answers:
+                with pytest.raises(NoCapacity):
+                    answer.read()
+            node = cluster.add_node(**seats)
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline:
+                try:
+                    assert pipeline.generate(REQUESTS[1][0], **REQUESTS[1][1]).read() == texts[1]
+                    break
+                except NoCapacity:
+                    pass
+            assert not pipeline._replicas[0].is_broken
+    finally:
+        cluster.remove_node(node)
+    with pytest.raises(NoCapacity, match="Ray has found no machines"):
+        made(resources={"seat": 1}, wait_for_place=2.0)
+
+
+def test_requests_of_a_replica_that_is_lost_move_to_another(cluster, texts):
+    def nowhere(_place):
+        raise NoCapacity("no machine has room")
+
+    with made(stages=2, replicas=2, cpus=0.5) as pipeline:
+
+        def breaks(_answers):
+            pipeline._replicas[0].crew._member = nowhere
+            os.kill(pids(pipeline)[1], signal.SIGKILL)
+
+        assert told(pipeline, breaks) == texts
+        assert [replica.is_broken for replica in pipeline._replicas] == [True, False]
+
+
+def test_other_weights_are_refused(cluster, tmp_path):
+    folder = shutil.copytree(STORIES, tmp_path / "model")
+    weights = folder / "model.safetensors"
+    with Pipeline(folder, 2, context=512, patience=PATIENCE, wait_for_place=PATIENCE) as pipeline:
+        answer = pipeline.generate("Once upon a time", ignore_eos=True)
+        next(iter(answer))
+        # Another file in its place, so that who has mapped the old one keeps it.
+        raw = bytearray(weights.read_bytes())
+        raw[-2] ^= 1
+        (folder / "tuned").write_bytes(raw)
+        os.replace(folder / "tuned", weights)
+        os.kill(pids(pipeline)[1], signal.SIGKILL)
+        with pytest.raises(OtherWeights, match=r"another model\.safetensors"):
+            answer.read()
+
+
+def test_requests_wait_for_memory(cluster, texts):
+    with ortshard.Engine(device="cpu") as engine:
+        most = max(
+            engine.estimate(STORIES, context=512, requests=3, first_layer=first, last_layer=last).total_bytes
+            for first, last in [(0, 2), (3, 5)]
+        )
+    with made(stages=2, requests=8, memory_limit=most) as pipeline:
+        assert told(pipeline) == texts
+
+
+COORDINATOR = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+sys.path.insert(0, sys.argv[3])
+from test_ray import REQUESTS, made
+pipeline = made(stages=2, log=sys.argv[2])
+answers = [pipeline.generate(prompt, **options) for prompt, options in REQUESTS]
+seen = 0
+for text in answers[-1]:
+    seen += 1
+    if seen == 40:
+        print("under way", flush=True)
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_coordinator_goes_on_from_its_log(cluster, texts, tmp_path):
+    here = os.path.dirname(__file__)
+    command = [sys.executable, "-c", COORDINATOR, cluster.address, str(tmp_path / "log"), here]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == -signal.SIGKILL, done
+    with made(stages=3, log=tmp_path / "log") as pipeline:
+        got = {answer.prompt_length: answer.read() for answer in pipeline.resume()}
+        with ortshard.Tokenizer(STORIES) as tokenizer:
+            wanted = {len(tokenizer.encode(prompt)): text for (prompt, _), text in zip(REQUESTS, texts)}
+        assert got and all(wanted[length] == text for length, text in got.items())
+        assert not pipeline.resume()
+
+
+def test_replicas_come_and_go(cluster, texts):
+    with made(stages=2, cpus=0.5) as pipeline:
+        answers = []
+
+        def scales(started):
+            answers.extend(started)
+            pipeline.scale(2)
+            pipeline.scale(1)
+
+        assert told(pipeline, scales) == texts
+        thread = threading.Thread(target=pipeline.scale, args=(2,))
+        thread.start()
+        assert told(pipeline) == texts
+        thread.join()
+        assert len(pids(pipeline)) == 4
