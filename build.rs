@@ -48,6 +48,7 @@ const FILES: &[&str] = &[
     "generation/lifecycle",
     "generation/generated",
     "generation/step",
+    "generation/remote",
     "generation/state",
     // Several requests in a call.
     "run/chain",

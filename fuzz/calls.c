@@ -658,11 +658,11 @@ static void generate(void)
     static ortshard_sampler_options sampling;
     ortshard_step steps[SLOTS] = {ORTSHARD_STEP_INIT, ORTSHARD_STEP_INIT, ORTSHARD_STEP_INIT};
     ortshard_generation *generation = ANY(generations), *all[SLOTS] = {ANY(generations), ANY(generations), ANY(generations)};
-    int64_t ids[4] = {byte(), byte(), byte(), (int64_t)number()};
-    float logits[64];
+    int64_t ids[64] = {byte(), byte(), byte(), (int64_t)number()};
+    float logits[64] = {0};
     size_t left;
     int32_t finish;
-    switch (byte() % 10) {
+    switch (byte() % 11) {
     case 0: case 1: {
         ortshard_request *chosen[SLOTS] = {ANY(requests), ANY(requests), ANY(requests)};
         const ortshard_bias biases[] = {{ids, 1, -1}, {ids + 1, 2, 2}};
@@ -687,6 +687,12 @@ static void generate(void)
         options.generation.logprobs = byte() % 4;
         options.generation.keep_logits = chance(4);
         if (options.generation.stop_count > 4) options.generation.stop_count = 0;
+        if (chance(4)) {
+            MAKE(generation, generations, ortshard_generation_create_remote((uint32_t)up_to(64), (uint32_t)up_to(64),
+                                                                            byte() % 8, chance(2) ? NULL : ANY(tokenizers),
+                                                                            sized(sizeof options.generation), &made));
+            return;
+        }
         MAKE(generation, generations, ortshard_generation_create(chance(16) ? NULL : chosen, 1 + byte() % 2,
                                                                  chance(2) ? NULL : ANY(tokenizers),
                                                                  sized(sizeof options.generation), &made));
@@ -702,8 +708,14 @@ static void generate(void)
         if (TRY(ortshard_generation_step_batch(chance(16) ? NULL : all, 1 + byte() % SLOTS, steps, NULL))) judge_step(steps);
         return;
     case 8: TRY(ortshard_generation_run(generation, chance(16) ? NULL : on_step, NULL, chance(2) ? NULL : &finish)); return;
+    case 9:
+        TRY(ortshard_generation_pending(generation, ids, up_to(4), needed_or_null()));
+        if (TRY(ortshard_generation_step_with(generation, chance(2) ? NULL : ids, chance(16) ? NULL : logits, up_to(chance(2) ? 4 : 64), steps)))
+            judge_step(steps);
+        return;
     default:
-        if (chance(2)) TRY(ortshard_generation_cancel(generation));
+        if (chance(4)) TRY(ortshard_generation_candidates(generation, needed_or_null()));
+        else if (chance(2)) TRY(ortshard_generation_cancel(generation));
         else TRY(ortshard_generation_logits(generation, logits, up_to(64), needed_or_null()));
     }
 }

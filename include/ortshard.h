@@ -71,7 +71,8 @@
  *                          constraint_known_ids
  *   Generation             generation_create generation_open generation_free generation_append_text
  *                          generation_append_ids generation_logits generation_cancel generation_prefill
- *                          generation_step generation_step_batch generation_run generation_fork
+ *                          generation_step generation_step_batch generation_run generation_create_remote
+ *                          generation_pending generation_candidates generation_step_with generation_fork
  *                          generation_export_state generation_import_state
  *   Chain                  chain_infer chain_sample
  *   Batch                  batch_infer batch_sample
@@ -424,7 +425,7 @@ typedef struct ortshard_sampler ortshard_sampler;
  * Functions: _open, _free, _encode, _encode_texts, _encode_with_ranges, _decode, _vocab_size, _bos, _pad, _eos,
  * _is_eos, _token_to_id, _id_to_token, _token_bytes, _is_special, _apply_chat_template, _chat_text, _chat_ids;
  * ortshard_text_stream_create(), ortshard_constraint_create(), ortshard_chat_parser_create(),
- * ortshard_generation_create().
+ * ortshard_generation_create(), ortshard_generation_create_remote().
  */
 typedef struct ortshard_tokenizer ortshard_tokenizer;
 
@@ -446,7 +447,7 @@ typedef struct ortshard_chat_parser ortshard_chat_parser;
  * A text in progress on a whole model, pulled token by token.
  *
  * Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel,
- * _fork, _export_state, _import_state.
+ * _create_remote, _pending, _candidates, _step_with, _fork, _export_state, _import_state.
  */
 typedef struct ortshard_generation ortshard_generation;
 
@@ -2090,6 +2091,8 @@ ortshard_status ortshard_constraint_known_ids(ortshard_constraint *constraint,
  * is cut into. The tokens are those that ortshard_chain_sample() gives with the same options: on one shard or on
  * several, alone or in a batch, whatever the prompt's pieces.
  *
+ * Where the tokens are run by other processes or machines, ortshard_generation_create_remote().
+ *
  * When the text has ended, more of a prompt may be appended: the next turn of a conversation. After an error a
  * generation is as it was before the call, and the call may be repeated: no token is lost, none comes twice.
  * ================================================================================================================== */
@@ -2386,6 +2389,82 @@ ortshard_status ortshard_generation_run(ortshard_generation *generation,
                                         ortshard_step_callback callback,
                                         void *user_data,
                                         int32_t *finish);
+
+/**
+ * Creates a generation whose tokens the program runs: in other processes, on other machines, in any way that gives the
+ * logits of the model. Choosing, grammar, stop strings, text and probabilities are as on requests of this process, and
+ * so are the tokens.
+ *
+ *     ortshard_generation_append_text(generation, "Once upon a time", 1);
+ *     while (step.finish == ORTSHARD_FINISH_NONE) {
+ *         ortshard_generation_pending(generation, ids, room, &count);
+ *         float *logits = count ? run(ids, count) : NULL;
+ *         ortshard_generation_step_with(generation, NULL, logits, count ? vocab_size : 0, &step);
+ *     }
+ *
+ * `vocab_size` is that of the model, `capacity` the number of tokens that there is room for, and `short_context` that
+ * of ortshard_shard_info. NULL `tokenizer` and NULL `options` are those of ortshard_generation_create().
+ *
+ * ortshard_generation_prefill() and the functions that step otherwise are INVALID_STATE on it. Its exported state has
+ * no requests' states, and is for another of the kind.
+ *
+ * Errors: INVALID_ARGUMENT if `vocab_size` or `capacity` is 0; those of ortshard_generation_create() about options.
+ * Threads: any. Ownership: free `*generation` with ortshard_generation_free(). It keeps what it needs alive.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_create_remote(uint32_t vocab_size,
+                                                  uint32_t capacity,
+                                                  uint32_t short_context,
+                                                  const ortshard_tokenizer *tokenizer,
+                                                  const ortshard_generation_options *options,
+                                                  ortshard_generation **generation);
+
+/**
+ * Writes the tokens that are to be run before the next step of a generation of ortshard_generation_create_remote() to
+ * `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * They follow those of earlier steps. 0: the step needs no run, since its token is known, or the text has ended. Where
+ * a text has become longer than `short_context`, they are all tokens of the text, to be run anew as those of a long
+ * text (ortshard_request_options long_context).
+ *
+ * Errors: INVALID_STATE before there is a prompt, or for another generation; BUFFER_TOO_SMALL, and only `*needed` is
+ * written; OUT_OF_MEMORY. Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_pending(ortshard_generation *generation,
+                                            int64_t *ids,
+                                            size_t capacity,
+                                            size_t *needed);
+
+/**
+ * How many of the largest logits decide a token: 1 where the most probable one is taken, vocab_size where all are
+ * needed, as under a grammar. It is one number for all steps.
+ *
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_candidates(ortshard_generation *generation, size_t *count);
+
+/**
+ * Does what ortshard_generation_step() does, with what the run of the pending tokens has given: NULL `ids` and the
+ * `count` logits of the model, one for each token; or the tokens with the `count` largest logits in falling order, at
+ * least as many as ortshard_generation_candidates() says and all that equal the last of those. Where nothing was to be
+ * run, they are not looked at.
+ *
+ * If it fails, `*step` is as it was, and the step may be repeated.
+ *
+ * Errors: INVALID_ARGUMENT for logits that cannot be the model's, or too few; OUT_OF_RANGE for an id that is not in
+ * the vocabulary; INVALID_STATE before there is a prompt, or for another generation; those of
+ * ortshard_sampler_sample().
+ * Threads: one call at a time. Ownership: what `*step` points to belongs to the generation and lives until its next
+ * call.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_step_with(ortshard_generation *generation,
+                                              const int64_t *ids,
+                                              const float *logits,
+                                              size_t count,
+                                              ortshard_step *step);
 
 /**
  * Creates another generation that goes on from here on its own, with the same options, on forks of the requests: it

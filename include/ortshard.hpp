@@ -1511,6 +1511,16 @@ class generation : public detail::handle<ortshard_generation, ortshard_generatio
             requests.data(), requests.size(), with == nullptr ? nullptr : with->get(), &options, &made);
         return detail::answer(status, generation(made, requests.kept()));
     }
+    /** One whose tokens the program runs elsewhere: pending() says which, and step_with() takes what that gave. */
+    static returns<generation> create_remote(std::uint32_t vocab_size, std::uint32_t capacity,
+                                             std::uint32_t short_context = 0, const tokenizer *with = nullptr,
+                                             const ortshard_generation_options &options = generation_options())
+    {
+        ortshard_generation *made = nullptr;
+        const ortshard_status status = ortshard_generation_create_remote(
+            vocab_size, capacity, short_context, with == nullptr ? nullptr : with->get(), &options, &made);
+        return detail::answer(status, generation(made));
+    }
     returns<void> append(const text_in &text, bool add_special = true)
     {
         return detail::done(ortshard_generation_append_text(get(), text.get(), add_special));
@@ -1553,6 +1563,35 @@ class generation : public detail::handle<ortshard_generation, ortshard_generatio
     {
         ortshard_step raw = ORTSHARD_STEP_INIT;
         const ortshard_status status = ortshard_generation_step(get(), &raw);
+        return detail::answer(status, ortshard::step(raw));
+    }
+    returns<std::vector<std::int64_t>> pending()
+    {
+        return detail::list<std::int64_t>(16, [&](std::int64_t *ids, std::size_t capacity, std::size_t *needed) {
+            return ortshard_generation_pending(get(), ids, capacity, needed);
+        });
+    }
+    returns<std::size_t> candidates()
+    {
+        std::size_t count = 0;
+        const ortshard_status status = ortshard_generation_candidates(get(), &count);
+        return detail::answer(status, std::move(count));
+    }
+    /** With all logits; empty where nothing was pending. */
+    returns<ortshard::step> step_with(span<const float> logits)
+    {
+        ortshard_step raw = ORTSHARD_STEP_INIT;
+        const ortshard_status status =
+            ortshard_generation_step_with(get(), nullptr, logits.data(), logits.size(), &raw);
+        return detail::answer(status, ortshard::step(raw));
+    }
+    /** With the tokens of the largest logits; both are of one length. */
+    returns<ortshard::step> step_with(span<const std::int64_t> ids, span<const float> logits)
+    {
+        ortshard_step raw = ORTSHARD_STEP_INIT;
+        const std::size_t count = ids.size() < logits.size() ? ids.size() : logits.size();
+        const ortshard_status status =
+            ortshard_generation_step_with(get(), ids.data(), logits.data(), count, &raw);
         return detail::answer(status, ortshard::step(raw));
     }
     /** Steps until the text ends, gives each step to `callable`, and returns why it ended, an ORTSHARD_FINISH_*. */

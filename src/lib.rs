@@ -56,7 +56,9 @@ pub use engine::{
     next_tokens,
 };
 pub use error::{Error, ErrorKind, OutOfMemory, Result, Site};
-pub use generation::{Finish, Generated, Generation, GenerationCancel, GenerationOptions, StopStrings, step_batch};
+pub use generation::{
+    Finish, Generated, Generation, GenerationCancel, GenerationOptions, Ran, RemoteModel, StopStrings, step_batch,
+};
 pub use grammar::{Grammar, GrammarConstraint};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use sampler::{Bias, Constraint, Sampler, SamplerOptions};

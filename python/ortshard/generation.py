@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from . import _abi, errors
 from ._abi import Finish, Step
 from ._library import Handle, error_of, lib, raw
-from ._structs import bytes_of, fill, ids_array, number, read, utf8
+from ._structs import bytes_of, fill, ids_array, ids_of, number, read, utf8
 from .batch import finish_batch
 from .callbacks import Fetcher
 from .runtime import ensure_runtime
@@ -85,6 +85,32 @@ class Generation(Handle):
         generation._fetchers = fetchers
         return generation
 
+    @classmethod
+    def remote(
+        cls,
+        vocab_size: int,
+        capacity: int,
+        short_context: int = 0,
+        tokenizer: Tokenizer | None = None,
+        **options: Unpack[_abi.GenerationOptions],
+    ) -> Generation:
+        """One whose tokens you run elsewhere, and which does the rest:
+
+            while generation.finish is None:
+                ids = generation.pending()
+                step = generation.step_with(run(ids) if len(ids) else None)
+
+        `vocab_size` and `short_context` are those of the shards, `capacity` the number of tokens that there is room for.
+        """
+        pointer, struct = c_void_p(), fill("ortshard_generation_options", options)
+        sizes = [
+            number(value, "uint32_t", name)
+            for name, value in (("vocab_size", vocab_size), ("capacity", capacity), ("short_context", short_context))
+        ]
+        text = None if tokenizer is None else tokenizer._handle
+        lib.ortshard_generation_create_remote(*sizes, text, byref(struct), byref(pointer))
+        return cls._of(pointer.value)
+
     def append(self, prompt: Prompt, add_special: bool = True) -> None:
         """Adds a text or token ids to the prompt: before the first step, or after the text has ended."""
         if isinstance(prompt, str):
@@ -104,6 +130,32 @@ class Generation(Handle):
         """The next token and the text that it makes certain."""
         struct = _abi.ortshard_step(struct_size=ctypes.sizeof(_abi.ortshard_step))
         lib.ortshard_generation_step(self._handle, byref(struct))
+        return self._told(struct)
+
+    def pending(self) -> list[int]:
+        """Of one whose tokens run elsewhere: those to be run before the next step. None: it needs no run."""
+        return ids_of("ortshard_generation_pending", self._handle)
+
+    @property
+    def candidates(self) -> int:
+        """How many of the largest logits decide the next token."""
+        count = c_size_t()
+        lib.ortshard_generation_candidates(self._handle, byref(count))
+        return count.value
+
+    def step_with(self, logits: Any = None, ids: Any = None) -> Step:
+        """The next token, with the logits that running the pending tokens has given; None where there were none.
+
+        With `ids` these are the largest logits, in falling order, and the tokens that have them: as many as `candidates` says, and all
+        that equal the last of those.
+        """
+        values = np.ascontiguousarray([] if logits is None else logits, np.float32).reshape(-1)
+        largest = None if ids is None else ids_array(ids)
+        if largest is not None and len(largest) != len(values):
+            raise errors.InvalidArgument(f"there are {len(largest)} ids and {len(values)} logits")
+        struct = _abi.ortshard_step(struct_size=ctypes.sizeof(_abi.ortshard_step))
+        which = None if largest is None else largest.ctypes.data
+        lib.ortshard_generation_step_with(self._handle, which, values.ctypes.data, len(values), byref(struct))
         return self._told(struct)
 
     def _told(self, struct: Any) -> Step:

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import MODELS, STORIES
 
@@ -264,3 +265,23 @@ def test_it_keeps_to_a_grammar(stories):
     assert own == stories.generate(TOLD["prompt"], constraint=compiled, temperature=0).read()
     with pytest.raises(ortshard.InvalidArgument):
         ortshard.Constraint(stories.tokenizer, "(", "regex")
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"seed": 3, "frequency_penalty": 0.5, "logprobs": 2, "stop": ["."]}])
+def test_its_tokens_may_be_run_elsewhere(stories, options):
+    sampling = {name: value for name, value in options.items() if name in ortshard.SamplerOptions.__annotations__}
+    given = {"sampling": sampling, "max_new_tokens": 40, **{name: options[name] for name in options if name not in sampling}}
+    request, steps = stories.request(), []
+    remote = ortshard.Generation.remote(stories.shard.info.vocab_size, request.capacity, 0, stories.tokenizer, **given)
+    assert (remote.candidates == 1) == (options == {"temperature": 0})
+    remote.append(TOLD["prompt"])
+    while remote.finish is None:
+        logits = request.logits(remote.pending())
+        best = np.argmax(logits)
+        steps.append(remote.step_with([logits[best]], [best]) if remote.candidates == 1 else remote.step_with(logits))
+    assert steps == list(stories.generate(TOLD["prompt"], **options, max_new_tokens=40).steps())
+    with pytest.raises(ortshard.InvalidState, match="run elsewhere"):
+        remote.append("x")
+        remote.step()
+    with pytest.raises(ortshard.InvalidArgument, match="2 ids and 1 logits"):
+        remote.step_with([1.0], [1, 2])

@@ -3,6 +3,7 @@
 use std::borrow::BorrowMut;
 use std::sync::Arc;
 
+use super::remote::Remote;
 use crate::engine::{CancelHandle, Input, Logits, Request, check_chain, infer_chain, next_choice};
 use crate::error::{Result, bail, err};
 use crate::sampler::Choose;
@@ -51,6 +52,11 @@ pub(crate) trait Backend: Send {
 
     /// The request, if it is only one: many of those on one shard run together.
     fn alone(&mut self) -> Option<&mut Request>;
+
+    /// Itself, if whoever holds the generation runs its tokens.
+    fn remote(&mut self) -> Option<&mut Remote> {
+        None
+    }
 }
 
 /// Stops a run.

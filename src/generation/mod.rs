@@ -8,6 +8,7 @@ mod chooser;
 mod grammar;
 mod options;
 mod prompt;
+mod remote;
 mod state;
 mod step;
 mod stop_strings;
@@ -20,6 +21,7 @@ pub(crate) use backend::{Backend, Local};
 pub use batch::step_batch;
 pub use cancel::GenerationCancel;
 pub use options::GenerationOptions;
+pub use remote::{Ran, RemoteModel};
 pub use step::{Finish, Generated};
 pub use stop_strings::StopStrings;
 

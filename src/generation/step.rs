@@ -82,9 +82,7 @@ impl Generation {
         if self.cancel.is_asked() {
             return self.stop().map(|()| false);
         }
-        if self.input.is_empty() {
-            bail!(InvalidState, "the generation has no prompt: append one");
-        }
+        self.must_have_input()?;
         self.chooser.forget();
         if let Some(id) = self.chooser.given(self.backend.vocabulary()) {
             self.chooser.check(id, self.backend.vocabulary())?;
@@ -95,6 +93,13 @@ impl Generation {
         }
         self.outgrow()?;
         Ok(true)
+    }
+
+    pub(super) fn must_have_input(&self) -> Result<()> {
+        if self.input.is_empty() {
+            bail!(InvalidState, "the generation has no prompt: append one");
+        }
+        Ok(())
     }
 
     /// Takes what a run has given.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::backend::{Backend, Stop};
-use super::{Finish, Generation, GenerationOptions, step_batch};
+use super::{Finish, Generation, GenerationOptions, Ran, RemoteModel, step_batch};
 use crate::engine::Request;
 use crate::error::{Error, ErrorKind, Result, Site};
 use crate::sampler::{Choose, SamplerOptions};
@@ -105,11 +105,20 @@ impl Backend for Elsewhere {
     }
 }
 
+fn elsewhere(border: usize, fails: bool) -> Elsewhere {
+    Elsewhere { text: Vec::new(), border, is_long: false, fails, runs: 0 }
+}
+
 fn generation(border: usize, fails: bool) -> Generation {
-    let backend = Elsewhere { text: Vec::new(), border, is_long: false, fails, runs: 0 };
+    prompted(Generation::on(Box::new(elsewhere(border, fails)), None, options()).unwrap())
+}
+
+fn options() -> GenerationOptions {
     let sampling = SamplerOptions { temperature: 1.0, seed: 3, repetition_penalty: 1.3, ..SamplerOptions::default() };
-    let options = GenerationOptions { sampling, logprobs: 2, ..GenerationOptions::default() };
-    let mut generation = Generation::on(Box::new(backend), None, options).unwrap();
+    GenerationOptions { sampling, logprobs: 2, ..GenerationOptions::default() }
+}
+
+fn prompted(mut generation: Generation) -> Generation {
     generation.append_ids(&[1, 2]).unwrap();
     generation.append_ids(&[3, 4, 5]).unwrap();
     generation
@@ -189,5 +198,28 @@ fn a_fork_and_an_import_go_on_as_the_original_does() {
             }
             assert_eq!(pull(original, 0), wanted[steps..], "the original, border {border}, {steps} steps");
         }
+    }
+}
+
+/// Told only logits, also where a text becomes a long one.
+#[test]
+fn one_whose_tokens_the_caller_runs_gives_the_same() {
+    for border in [0, 4, 12] {
+        let wanted = pull(generation(border, false), 0);
+        let mut model = elsewhere(border, false);
+        let shape = RemoteModel { vocab_size: model.vocabulary(), capacity: model.capacity(), short_context: border };
+        let mut generation = prompted(Generation::remote(shape, None, options()).unwrap());
+        let (mut given, mut finish) = (Vec::new(), None);
+        while finish.is_none() {
+            let ids = generation.pending().unwrap().to_vec();
+            if generation.position() == 0 {
+                model.restart().unwrap();
+            }
+            model.run(&ids).unwrap();
+            let step = generation.step_with(Ran::Logits(&model.logits())).unwrap();
+            given.extend(step.id.map(|id| (id, step.logprob)));
+            finish = step.finish;
+        }
+        assert_eq!((given, finish), (wanted, Some(Finish::ContextFull)));
     }
 }

@@ -49,7 +49,7 @@ pub struct ortshard_sampler {
 /// Functions: _open, _free, _encode, _encode_texts, _encode_with_ranges, _decode, _vocab_size, _bos, _pad, _eos,
 /// _is_eos, _token_to_id, _id_to_token, _token_bytes, _is_special, _apply_chat_template, _chat_text, _chat_ids;
 /// ortshard_text_stream_create(), ortshard_constraint_create(), ortshard_chat_parser_create(),
-/// ortshard_generation_create().
+/// ortshard_generation_create(), ortshard_generation_create_remote().
 pub struct ortshard_tokenizer {
     _private: [u8; 0],
 }
@@ -71,7 +71,7 @@ pub struct ortshard_chat_parser {
 /// A text in progress on a whole model, pulled token by token.
 ///
 /// Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel,
-/// _fork, _export_state, _import_state.
+/// _create_remote, _pending, _candidates, _step_with, _fork, _export_state, _import_state.
 pub struct ortshard_generation {
     _private: [u8; 0],
 }

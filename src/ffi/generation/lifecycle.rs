@@ -13,7 +13,7 @@ use crate::ffi::frame::handle::{borrow, free, give};
 use crate::ffi::frame::out::Out;
 use crate::ffi::frame::status::{ORTSHARD_ERROR_INVALID_STATE, ortshard_status};
 use crate::ffi::frame::strings::text;
-use crate::ffi::generation::options::{constrain, generation_options, ortshard_generation_options};
+use crate::ffi::generation::options::{constrain, generation_options, only_for_open, ortshard_generation_options};
 use crate::ffi::generation::pulled::{GenerationObject, enter};
 use crate::ffi::run::many::enter_all;
 use crate::ffi::run::request_options::request_options;
@@ -71,16 +71,7 @@ pub unsafe extern "C" fn ortshard_generation_create(
         let held = unsafe { enter_all(requests, count) }?.into_iter().collect::<Result<Vec<_>, _>>()?;
         // SAFETY: as above.
         let (options, given) = unsafe { generation_options(options) }?;
-        for (name, is_set) in [
-            ("engine", !given.engine.is_null()),
-            ("request", !given.request.is_null()),
-            ("published_sampling", given.published_sampling != 0),
-        ] {
-            if is_set {
-                let message = format!("options->{name} is set, but ortshard_generation_open() alone takes it");
-                return Err(Failure::invalid(message));
-            }
-        }
+        only_for_open(&given)?;
         let positions = held.iter().map(|running| Arc::clone(&running.object().position)).collect();
         let backend = Local::new(held.into_iter().map(Held).collect::<Vec<_>>())?;
         let mut generation = Generation::on(Box::new(backend), tokenizer, options)?;

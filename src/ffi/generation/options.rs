@@ -11,6 +11,8 @@
 //! is cut into. The tokens are those that ortshard_chain_sample() gives with the same options: on one shard or on
 //! several, alone or in a batch, whatever the prompt's pieces.
 //!
+//! Where the tokens are run by other processes or machines, ortshard_generation_create_remote().
+//!
 //! When the text has ended, more of a prompt may be appended: the next turn of a conversation. After an error a
 //! generation is as it was before the call, and the call may be repeated: no token is lost, none comes twice.
 
@@ -130,6 +132,21 @@ pub(in crate::ffi) unsafe fn constrain(
     if !options.constraint.is_null() {
         // SAFETY: the caller's promise.
         generation.set_grammar(unsafe { copy(options.constraint, "constraint") }?)?;
+    }
+    Ok(())
+}
+
+/// Refuses options that only `ortshard_generation_open` takes.
+pub(in crate::ffi) fn only_for_open(options: &ortshard_generation_options) -> Result<(), Failure> {
+    for (name, is_set) in [
+        ("engine", !options.engine.is_null()),
+        ("request", !options.request.is_null()),
+        ("published_sampling", options.published_sampling != 0),
+    ] {
+        if is_set {
+            let message = format!("options->{name} is set, but ortshard_generation_open() alone takes it");
+            return Err(Failure::invalid(message));
+        }
     }
     Ok(())
 }

@@ -73,8 +73,16 @@ impl GenerationObject {
 impl Pulled {
     /// Makes a step and shows it.
     pub(in crate::ffi) fn step(&mut self) -> Result<ortshard_step, Failure> {
+        self.step_by(|generation| generation.step().map(drop))
+    }
+
+    /// Makes a step in a way of its own, unless the last one is still to be shown, and shows it.
+    pub(in crate::ffi) fn step_by(
+        &mut self,
+        step: impl FnOnce(&mut Generation) -> crate::Result<()>,
+    ) -> Result<ortshard_step, Failure> {
         if !self.unshown {
-            let stepped = self.generation.step().map(drop);
+            let stepped = step(&mut self.generation);
             self.moved();
             stepped?;
         }
