@@ -70,7 +70,7 @@ class Model:
         `temperature=0`, `stop=["\\n"]`, `capacity=2048`. `published_sampling=True`: tokens are chosen as the publisher wants.
         `on`: a request that it goes on on, instead of a new one.
         """
-        parts = _sorted_out(options)
+        parts = sorted_out(options)
         if parts["generation"].pop("published_sampling", 0):
             if parts["sampler"]:
                 raise errors.InvalidArgument(f"published_sampling contradicts {', '.join(parts['sampler'])}")
@@ -125,7 +125,7 @@ class Model:
         return f"<Model {self.name}>"
 
 
-def _sorted_out(options: Any) -> dict[str, dict[str, Any]]:
+def sorted_out(options: Any) -> dict[str, dict[str, Any]]:
     """Each option by the struct that has it."""
     parts: dict[str, dict[str, Any]] = {"generation": {}, "sampler": {}, "request": {}}
     structs = {part: f"ortshard_{part}_options" for part in parts}

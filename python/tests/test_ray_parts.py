@@ -5,6 +5,7 @@ import random
 import shutil
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ import ortshard
 pytest.importorskip("ray")
 zmq = pytest.importorskip("zmq")
 
+from ortshard.model import sorted_out
 from ortshard.ray.fingerprint import agree, fingerprint
-from ortshard.ray.job import Job, Rules
+from ortshard.ray.job import Job, plain
 from ortshard.ray.link import Key, Links
 from ortshard.ray.log import Log
 from ortshard.ray.plan import _check
@@ -76,8 +78,9 @@ def test_only_who_has_the_key_gets_in():
             socket.connect(address)
             socket.send(b"let me in")
         assert not inbox.poll(500)
-        ours.outbox(address).send(b"it is me")
-        assert inbox.poll(5000) and inbox.recv() == b"it is me"
+        friend = ours.outbox(address)
+        friend.send(b"it is me")
+        assert inbox.poll(20000) and inbox.recv() == b"it is me"
         assert not inbox.poll(100)
         assert "secret" not in repr(ours.key)
     finally:
@@ -99,63 +102,80 @@ def test_a_fine_tune_is_another_model(engine, tmp_path):
 
 
 PROMPT = "Once upon a time"
-OPTIONS = [
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"enum": ["fox", "hare"]}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+}
+OPTIONS: list[dict[str, Any]] = [
     {"temperature": 0, "max_new_tokens": 60},
     {"temperature": 0, "max_new_tokens": 1},
     {"max_new_tokens": 80},
-    {"temperature": 0.9, "seed": 5, "repetition_penalty": 1.2, "frequency_penalty": 0.2, "max_new_tokens": 70},
+    {
+        "temperature": 0.9,
+        "seed": 5,
+        "repetition_penalty": 1.2,
+        "frequency_penalty": 0.2,
+        "biases": {3: 1.5},
+        "max_new_tokens": 70,
+    },
     {"temperature": 0, "stop": ["girl", "oak tree.", " hollow oak"]},
     {"temperature": 0, "stop": ["hollow"], "include_stop": True},
     {"temperature": 0, "keep_special": True},
-    {"seed": 3},
+    {"seed": 3, "logprobs": 3, "max_new_tokens": 40},
+    {"temperature": 0, "logprobs": 1, "max_new_tokens": 40},
     {"temperature": 0, "ignore_eos": True, "max_new_tokens": 300},
     {"temperature": 0, "ignore_eos": True},
+    {"temperature": 0, "grammar": SCHEMA, "grammar_kind": "json_schema"},
+    {"seed": 1, "frequency_penalty": 0.4, "min_new_tokens": 12, "grammar": SCHEMA, "grammar_kind": "json_schema"},
+    {"seed": 2, "logprobs": 2, "grammar": "(There was|He had) [a-z]{3,8}s, [0-9]+ of them", "grammar_kind": "regex"},
+    {"seed": 2, "forced": [70, 71], "grammar": 'start: /[a-z ]{4}/ "and then" | /.{9}/', "grammar_kind": "lark"},
 ]
 
 
-def tell(model, options, generated=(), steps=(1000,)):
-    """The text of a job whose stages are a request in this process, and its tokens."""
-    ids, said, ends = model.tokenizer.encode(PROMPT), [], []
-    sampler = {name: value for name, value in options.items() if name in ortshard.SamplerOptions.__annotations__}
-    own = {name: value for name, value in options.items() if name not in sampler}
-
-    def told(text, end):
-        said.append(text)
-        ends.append(end)
-
-    job = Job(1, ids, Rules(sampler, model.tokenizer.eos, **own), model.tokenizer, told, generated)
-    turn = 0
+def told(model, options, generated=(), pieces=(1000,)):
+    """The steps of a job whose stages are a request in this process, and its tokens."""
+    parts = sorted_out(options)
+    given = plain({**parts["generation"], **({"sampling": parts["sampler"]} if parts["sampler"] else {})})
+    said: list[Any] = []
     with model.request() as request:
-        while job.finish is None and len(job.tokens) <= request.capacity:
-            step, part = job.next_step(steps[turn % len(steps)])
+        size = (model.shard.info.vocab_size, request.capacity)
+        job = Job(1, model.tokenizer.encode(PROMPT), given, size, model.tokenizer, said.append, generated)
+        turn = 0
+        while job.finish is None:
+            step, part = job.next_step(pieces[turn % len(pieces)])
             turn += 1
             rows = {Want.NOTHING: "none", Want.ID: "last", Want.LAST: "last", Want.ALL: "all"}[step.want]
             logits = request.infer(np.frombuffer(part, np.int64), rows).numpy()[0]
             if step.want == Want.ID:
                 logits = np.int64(ortshard.Sampler(temperature=0).sample(logits[-1]))
-            assert job.result(step, logits.tobytes()) is not None
-            job.tell()
-        job.end(None if job.finish else ortshard.Finish.CONTEXT_FULL)
-    return "".join(said), ends[-1], job.generated
+            assert job.result(step, logits.tobytes())
+        job.tell()
+    return said, job.generated
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_texts_are_those_of_a_model(stories, options):
-    generation = stories.generate(PROMPT, **options)
-    text = generation.read()
-    said, finish, ids = tell(stories, options)
-    assert (said, finish) == (text, generation.finish)
+def test_steps_are_those_of_a_model(stories, options):
+    steps = list(stories.generate(PROMPT, **options).steps())
+    said, ids = told(stories, options)
+    assert said == steps
     # Another coordinator that has the first tokens goes on with the same.
-    for known in {0, 1, len(ids) // 2, len(ids) - 1}:
-        assert tell(stories, options, ids[:known], steps=(3, 7))[::2] == (text, ids), known
+    for known in {0, 1, len(ids) // 2, len(ids) - 1, len(ids)}:
+        assert told(stories, options, ids[:known], pieces=(3, 7)) == (steps, ids), known
+
+
+def test_a_log_of_another_model_is_noticed(stories):
+    _, ids = told(stories, {"seed": 3, "max_new_tokens": 20})
+    with pytest.raises(ortshard.Internal, match="was .* and is now"):
+        told(stories, {"seed": 3, "max_new_tokens": 20}, [*ids[:9], ids[9] + 1, *ids[10:]])
 
 
 def test_a_log_that_broke_off_is_read_up_to_there(tmp_path):
     path = tmp_path / "log"
     log = Log(path)
-    rules = Rules({"temperature": 0}, eos=[2], stop=["x"])
-    log.begin(1, [5, 6], rules)
-    log.begin(2, [7], rules)
+    options = plain({"stop": ["x"], "sampling": {"temperature": 0, "eos": np.array([2]), "biases": {5: 1.5}}})
+    log.begin(1, [5, 6], options)
+    log.begin(2, [7], options)
     log.tokens(1, [8])
     log.tokens(1, [9, 10])
     log.end(2)
@@ -164,7 +184,7 @@ def test_a_log_that_broke_off_is_read_up_to_there(tmp_path):
         file.write(b'{"request": 1, "tok')
     again = Log(path)
     assert again.last == 2 and list(again.unfinished) == [1]
-    assert again.unfinished[1].generated == [8, 9, 10] and again.unfinished[1].rules == rules
+    assert again.unfinished[1].generated == [8, 9, 10] and again.unfinished[1].options == options
     again.tokens(1, [11])
     again.close()
     assert Log(path).unfinished[1].generated == [8, 9, 10, 11]

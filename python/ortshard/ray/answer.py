@@ -7,7 +7,7 @@ import queue
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
-from .. import Finish
+from .. import Finish, Step
 from .job import Job
 
 
@@ -18,49 +18,57 @@ class Answer:
         print(text, end="", flush=True)
     """
 
-    def __init__(self) -> None:
-        self._pieces: queue.SimpleQueue[tuple[str, Finish | Exception | None]] = queue.SimpleQueue()
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self._steps: queue.SimpleQueue[Step | Exception] = queue.SimpleQueue()
         self._end: Finish | Exception | None = None
         self._arrived: Callable[[], object] = lambda: None
-        self._cancel: Callable[[], object] = lambda: None
-        self._job: Job | None = None
+        self._wake = wake
+        self._job: Job
 
-    def _begin(self, job: Job, cancel: Callable[[], object]) -> None:
-        self._job, self._cancel = job, cancel
-
-    def _told(self, text: str, end: Finish | Exception | None) -> None:
+    def _tell(self, step: Step | Exception) -> None:
         """Called by the thread of the pipeline."""
-        self._pieces.put((text, end))
+        self._steps.put(step)
         # Where the event loop has ended nobody waits any more.
         with suppress(RuntimeError):
             self._arrived()
 
-    def _next(self, timeout: float | None = None) -> str | None:
+    def _next(self) -> Step | None:
+        """The next step, which it waits for; None behind the last one."""
         if self._end is None:
-            text, self._end = self._pieces.get(timeout=timeout)
-            if text:
-                return text
+            step = self._steps.get()
+            if not isinstance(step, Exception):
+                self._end = Finish(step.finish) if step.finish else None
+                return step
+            self._end = step
         if isinstance(self._end, Exception):
             raise self._end
-        return None if self._end is not None else ""
+        return None
 
-    def __iter__(self) -> Iterator[str]:
-        while (text := self._next()) is not None:
-            if text:
-                yield text
+    def steps(self) -> Iterator[Step]:
+        """Each token with its text, and what is told of it, such as `logprobs`; the last one says why the text ends."""
+        while (step := self._next()) is not None:
+            yield step
 
-    async def __aiter__(self) -> AsyncIterator[str]:
+    async def async_steps(self) -> AsyncIterator[Step]:
+        """`steps()` for `async for`."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
         self._arrived = lambda: loop.call_soon_threadsafe(arrived.set)
         while True:
             arrived.clear()
-            while self._end is not None or not self._pieces.empty():
-                text = self._next()
-                if text is None:
+            while self._end is not None or not self._steps.empty():
+                step = self._next()
+                if step is None:
                     return
-                if text:
-                    yield text
+                yield step
             await arrived.wait()
+
+    def __iter__(self) -> Iterator[str]:
+        return (step.text for step in self.steps() if step.text)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async for step in self.async_steps():
+            if step.text:
+                yield step.text
 
     def read(self) -> str:
         """The rest of the text at once."""
@@ -69,12 +77,12 @@ class Answer:
     @property
     def ids(self) -> list[int]:
         """The tokens so far, without the prompt."""
-        return self._job.generated if self._job else []
+        return self._job.generated
 
     @property
     def prompt_length(self) -> int:
         """The tokens of the prompt."""
-        return self._job.prompt_length if self._job else 0
+        return self._job.prompt_length
 
     @property
     def finish(self) -> Finish | None:
@@ -83,9 +91,8 @@ class Answer:
 
     def cancel(self) -> None:
         """Ends the text. From any thread."""
-        if self._job:
-            self._job.cancelled = True
-        self._cancel()
+        self._job.cancelled = True
+        self._wake()
 
     def __enter__(self) -> Answer:
         return self

@@ -1,100 +1,53 @@
-"""One request, as the coordinator sees it: its tokens, how they are chosen, and where its text ends."""
+"""One request, as the coordinator sees it: its tokens, and the generation that chooses them and makes text of them."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import Finish, Sampler, TextStream, Tokenizer, errors
+from .. import Finish, Generation, Tokenizer, errors
+from .. import Step as Told
 from .wire import Step, Want
 
 #: Wire numbers of requests: each is used once in a process, so that nothing late is taken for something of now.
 _numbers = itertools.count(1)
-# Sampler options under which the most probable token is chosen, whatever else they say.
-_GREEDY = {"temperature", "seed", "top_k", "top_p", "min_p"}
 
-
-@dataclass
-class Rules:
-    """How tokens are chosen and where the text ends: all plain values, since they go into the log."""
-
-    sampler: dict[str, Any] = field(default_factory=dict)
-    eos: list[int] = field(default_factory=list)
-    stop: list[str] = field(default_factory=list)
-    max_new_tokens: int = 0
-    ignore_eos: bool = False
-    keep_special: bool = False
-    include_stop: bool = False
-
-
-#: Is told the text that has become certain and, at the end, why it has ended or the error.
-Told = Callable[[str, "Finish | Exception | None"], None]
-
-
-class StopScan:
-    """Holds text back that could become a stop string."""
-
-    def __init__(self, stops: Sequence[str], include: bool) -> None:
-        self._stops, self._include, self._held = [stop for stop in stops if stop], include, ""
-
-    def push(self, text: str) -> tuple[str, bool]:
-        """The text that is certain, and whether a stop string has come."""
-        self._held += text
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
-            end, start = min(found)
-            return self._held[: end if self._include else start], True
-        longest = max((len(stop) for stop in self._stops), default=1) - 1
-        for keep in range(min(longest, len(self._held)), 0, -1):
-            if any(stop.startswith(self._held[-keep:]) for stop in self._stops):
-                certain, self._held = self._held[:-keep], self._held[-keep:]
-                return certain, False
-        certain, self._held = self._held, ""
-        return certain, False
-
-    def finish(self) -> str:
-        """What was still held back."""
-        held, self._held = self._held, ""
-        return held
+#: Is told each step of the text or, at last, an error.
+Tell = Callable[["Told | Exception"], None]
 
 
 class Job:
     """A text in progress. Whatever is lost can be computed again from its `tokens`."""
 
     def __init__(
-        self,
-        name: int,
-        prompt: Sequence[int],
-        rules: Rules,
-        tokenizer: Tokenizer | None,
-        told: Told,
-        generated: Sequence[int] = (),
-    ) -> None:
-        self.name, self.rules, self._told = name, rules, told
+        self, name: int, prompt: Sequence[int], options: Mapping[str, Any], size: tuple[int, int], tokenizer: Tokenizer | None,
+        tell: Tell, generated: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        """`options`: those of a generation. `size`: the tokens that the model knows, and those that there is room for. `generated`:
+        tokens that another coordinator had chosen."""
+        self.name, self._tell = name, tell
+        self._generation: Generation = Generation.remote(*size, 0, tokenizer, **options)
+        self._generation.append(prompt)
         self.prompt_length = len(prompt)
-        self.tokens: list[int] = list(prompt)
-        self._text = ""
+        self.tokens: list[int] = [*prompt, *generated]
+        self._logged = len(self.tokens)
+        #: How many tokens the generation has chosen. Those of another coordinator it chooses again, to stand where that one stood.
+        self.drawn = 0
         self.finish: Finish | None = None
         self.cancelled = False
         #: Times that a machine had no memory for it.
         self.refused_memory = 0
         self.retries = 0
-        self._stream: TextStream | None = tokenizer.stream(not rules.keep_special) if tokenizer else None
-        self._scan = StopScan(rules.stop, rules.include_stop)
-        self.greedy = rules.sampler.get("temperature") == 0 and set(rules.sampler) <= _GREEDY
-        self._sampler: Sampler | None = None
-        if not self.greedy:
-            self._sampler = Sampler(**{"eos": rules.eos, **rules.sampler})
-            self._sampler.accept(prompt)
-        for id in generated:
-            self._take(id)
-        #: How many of the generated tokens the sampler has chosen: after a restart it chooses them again, to stand where it stood.
-        self.drawn = len(generated) if self.greedy else 0
+        self._untold: list[Told] = []
+        #: Whether the most probable token is all that a choice needs.
+        self.greedy = self._generation.candidates == 1
+        self._take_known()
+        while self.greedy and self._redraws and self.finish is None:
+            self._step([0.0], [generated[self.drawn]])
         self.start_over(0)
 
     def start_over(self, short_context: int) -> None:
@@ -106,8 +59,16 @@ class Job:
     def go_back(self, positions: Sequence[int]) -> None:
         """Begins again at the first of `positions`; tokens are cut into steps at all of them, so that no stage takes half a step."""
         self.cursor = positions[0]
-        redraw = self.prompt_length - 1 + self.drawn
-        self.cuts = sorted({*positions, *([redraw] if self.drawn < len(self.generated) else [])})
+        self.cuts = sorted({*positions, *([self._redraw] if self._redraws else [])})
+
+    @property
+    def _redraws(self) -> bool:
+        return self.drawn < len(self.generated)
+
+    @property
+    def _redraw(self) -> int:
+        """The position of the token whose logits choose the next one."""
+        return self.prompt_length - 1 + self.drawn
 
     @property
     def generated(self) -> list[int]:
@@ -115,91 +76,93 @@ class Job:
         return self.tokens[self.prompt_length :]
 
     @property
+    def _end(self) -> int:
+        # What another coordinator chose last may have ended the text, and is not run before that is known.
+        return len(self.tokens) - (1 if self._redraws else 0)
+
+    @property
     def ready(self) -> bool:
         """Whether it has tokens to run."""
-        return self.cursor < len(self.tokens)
+        return self.cursor < self._end
 
     def next_step(self, most: int) -> tuple[Step, bytes]:
         """The next tokens to run, at most so many."""
         start = self.cursor
-        end = min([start + most, len(self.tokens), *(cut for cut in self.cuts if cut > start)])
+        end = min([start + most, self._end, *(cut for cut in self.cuts if cut > start)])
         self.cursor = end
-        redraws = self.drawn < len(self.generated) and start >= self.prompt_length - 1 + self.drawn
         want = Want.NOTHING
-        if redraws:
+        if self._redraws and end > self._redraw:
             want = Want.ALL
         elif end == len(self.tokens):
             want = Want.ID if self.greedy else Want.LAST
         ids = np.array(self.tokens[start:end], np.int64).tobytes()
         return Step(self.number, start, end - start, want, self.is_long), ids
 
-    def result(self, step: Step, part: Any) -> list[int] | None:
-        """Takes what the last stage gave for a step: the new tokens, or None if something before it is missing."""
-        if step.want == Want.NOTHING:
-            return []
+    def result(self, step: Step, part: Any) -> bool:
+        """Takes what the last stage gave for a step. False: something before it is missing."""
         if step.want == Want.ID:
-            if step.end != len(self.tokens):
-                return []
-            return self._accept(int(np.frombuffer(part, np.int64)[0]))
-        rows = step.count if step.want == Want.ALL else 1
-        logits = np.frombuffer(part, np.float32).reshape(rows, -1)
-        return self._draw(step.end - rows, logits)
+            if step.end == len(self.tokens):
+                self._step([0.0], np.frombuffer(part, np.int64))
+        elif step.want != Want.NOTHING:
+            rows = step.count if step.want == Want.ALL else 1
+            logits = np.frombuffer(part, np.float32).reshape(rows, -1)
+            for position, values in enumerate(logits, step.end - rows):
+                if position > self._redraw:
+                    return False
+                if position == self._redraw and self.finish is None:
+                    self._step(values)
+        return True
 
-    def _draw(self, first: int, logits: NDArray[np.float32]) -> list[int] | None:
-        assert self._sampler is not None
-        new: list[int] = []
-        for row, values in enumerate(logits):
-            index = first + row - (self.prompt_length - 1)
-            if index < self.drawn or self.finish is not None:
-                continue
-            if index > self.drawn:
-                return None
-            id = self._sampler.sample(values)
-            self.drawn += 1
-            if index == len(self.generated):
-                new += self._accept(id)
-            elif self.generated[index] != id:
-                raise errors.Internal(f"token {index} of request {self.name} was {self.generated[index]} and is now {id}")
+    def cancel(self) -> None:
+        """Ends the text."""
+        if self.finish is None:
+            self._generation.cancel()
+            self._take(self._generation.step_with())
+
+    def _step(self, logits: Any, ids: Any = None) -> None:
+        """Takes the token that logits choose, and those behind it that need no run."""
+        self._take(self._generation.step_with(logits, ids))
+        self._take_known()
+
+    def _take_known(self) -> None:
+        while self.finish is None and not self._generation.pending():
+            self._take(self._generation.step_with())
+
+    def _take(self, told: Told) -> None:
+        self._untold.append(told)
+        if told.finish:
+            self.finish = Finish(told.finish)
+        if told.id is None:
+            return
+        place = self.prompt_length + self.drawn
+        self.drawn += 1
+        if place == len(self.tokens):
+            self.tokens.append(told.id)
+        elif self.tokens[place] != told.id:
+            raise errors.Internal(f"token {place} of request {self.name} was {self.tokens[place]} and is now {told.id}")
+
+    def unlogged(self) -> list[int]:
+        """The tokens since the last call."""
+        new, self._logged = self.tokens[self._logged :], len(self.tokens)
         return new
 
-    def _accept(self, id: int) -> list[int]:
-        if self.greedy:
-            self.drawn += 1
-        self._take(id)
-        return [id]
-
-    def _take(self, id: int) -> None:
-        """Adds a token to the text."""
-        self.tokens.append(id)
-        rules = self.rules
-        text, stopped = "", False
-        if not rules.ignore_eos and id in rules.eos:
-            self.finish = Finish.EOS
-        if self._stream is not None and (self.finish is None or rules.keep_special):
-            text, stopped = self._scan.push(self._stream.push(id))
-        if stopped:
-            self.finish = Finish.STOP
-        elif self.finish is None and rules.max_new_tokens and len(self.generated) >= rules.max_new_tokens:
-            self.finish = Finish.LENGTH
-        if self.finish is not None and not stopped and self._stream is not None:
-            rest, found = self._scan.push(self._stream.finish())
-            text += rest + ("" if found else self._scan.finish())
-        self._text += text
-
     def tell(self) -> None:
-        """Tells the text that has become certain since the last call."""
-        text, self._text = self._text, ""
-        if text:
-            self._told(text, None)
+        """Tells the steps since the last call."""
+        untold, self._untold = self._untold, []
+        for told in untold:
+            self._tell(told)
 
-    def end(self, why: Finish | Exception | None = None) -> None:
-        """Tells that it has ended, once."""
-        if isinstance(why, Finish):
-            self.finish = self.finish or why
+    def fail(self, why: Exception) -> None:
+        """Tells that it has failed."""
         self.tell()
-        self._told("", why if isinstance(why, Exception) else self.finish)
+        self._tell(why)
 
 
-def plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Options without arrays, for the log."""
-    return {name: item.tolist() if isinstance(item, np.ndarray) else item for name, item in value.items()}
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the log keeps them: without arrays, and without keys that are numbers."""
+    sampling: dict[str, Any] = dict(options.get("sampling") or {})
+    if isinstance(sampling.get("biases"), Mapping):
+        sampling["biases"] = [([id], bias) for id, bias in sampling["biases"].items()]
+    given = {**options, **({"sampling": sampling} if sampling else {})}
+    found: dict[str, Any] = json.loads(json.dumps(given, default=lambda value: value.tolist()))
+    return found

@@ -1,17 +1,16 @@
-"""The coordinator's log: prompts, rules and tokens, one line of JSON each, so that another coordinator can go on."""
+"""The coordinator's log: prompts, options and tokens, one line of JSON each, so that another coordinator can go on."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import errors
-from .job import Rules
 
 _LONGEST_LINE = 64 << 20
 
@@ -21,7 +20,7 @@ class Entry:
     """A request of the log that has not ended."""
 
     prompt: list[int]
-    rules: Rules
+    options: dict[str, Any]
     generated: list[int] = field(default_factory=list)
 
 
@@ -57,15 +56,15 @@ class Log:
         name = int(line["request"])
         self.last = max(self.last, name)
         if "prompt" in line:
-            self.unfinished[name] = Entry([int(id) for id in line["prompt"]], Rules(**line["rules"]))
+            self.unfinished[name] = Entry([int(id) for id in line["prompt"]], dict(line["options"]))
         elif "tokens" in line:
             self.unfinished[name].generated += [int(id) for id in line["tokens"]]
         else:
             self.unfinished.pop(name, None)
 
-    def begin(self, name: int, prompt: Sequence[int], rules: Rules) -> None:
+    def begin(self, name: int, prompt: Sequence[int], options: Mapping[str, Any]) -> None:
         """Notes a request."""
-        self._write({"request": name, "prompt": list(prompt), "rules": asdict(rules)})
+        self._write({"request": name, "prompt": list(prompt), "options": dict(options)})
 
     def tokens(self, name: int, ids: Sequence[int]) -> None:
         """Notes tokens, before anybody hears of them."""

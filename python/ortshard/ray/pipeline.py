@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import Engine, Tokenizer, _abi, errors
-from .._structs import no_option
 from ..generation import Prompt
+from ..model import sorted_out
 from ._imports import ray
 from .answer import Answer
 from .crew import Crew
 from .fingerprint import fingerprint
-from .job import Job, Rules, plain
+from .job import Job, plain
 from .link import Key
 from .log import Log
 from .plan import Stages, plan
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
         ignore_eos: bool
         max_new_tokens: int
         published_sampling: bool
+        logprobs: int
+        grammar: _abi.Text
+        grammar_kind: _abi.Grammar | str | int
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Pipeline:
         with Pipeline("models/stories", stages=3) as pipeline:
             print(pipeline.generate("Once upon a time").read())
 
-    `stages`: into how many the model is cut, or the first and last layer of each; None: the fewest that fit into the machines.
+    `stages`: into how many the model is cut, or the first and last layer of each; None: as `Engine.plan()` cuts it for the machines.
     `replicas`: how many such rows of stages there are. `context`: tokens that a request has room for; `requests`: those that a replica
     has under way at once, others wait. `spare`: actors of each replica that stand by for lost ones.
 
@@ -100,6 +103,7 @@ class Pipeline:
             info = local.model_info(self.name, **spec)
             self._stages = plan(local, self.name, stages, context=context, requests=requests, revision=revision)
             self._known = fingerprint(local.audit_files(self.name, **spec))
+            self._vocab_size = info.vocab_size
             self._eos = local.eos(self.name, **spec)
             self._published = local.sampler_options(self.name, **spec)
             self.tokenizer: Tokenizer | None = None
@@ -155,48 +159,46 @@ class Pipeline:
     def generate(self, prompt: Prompt, *, add_special: bool = True, **options: Unpack[AnswerOptions]) -> Answer:
         """The text after `prompt`, a text or token ids: iterate over it, also with `async for`.
 
-        Options are those of `SamplerOptions`, and `max_new_tokens`, `stop`, `include_stop`, `keep_special`, `ignore_eos` and
-        `published_sampling`. The text is that of `Model.generate()`.
+        Options are those of `SamplerOptions` and, side by side with them, `max_new_tokens`, `stop`, `include_stop`, `keep_special`,
+        `ignore_eos`, `published_sampling`, `logprobs`, `grammar` and `grammar_kind` of `GenerationOptions`. Text, tokens and
+        probabilities are those of `Model.generate()`.
         """
+        given = self._options(dict(options))
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise errors.NotFound(f"{self.name} has no tokenizer.json: give token ids")
             ids = self.tokenizer.encode(prompt, add_special=add_special)
         else:
             ids = [int(id) for id in prompt]
-        if not ids:
-            raise errors.InvalidArgument("the prompt has no tokens")
-        if len(ids) > self._limits.context:
-            raise errors.ContextFull(f"the prompt has {len(ids)} tokens, and a request has room for {self._limits.context}")
-        rules = self._rules(dict(options))
         with self._lock:
             self._log.last += 1
             name = self._log.last
-        self._log.begin(name, ids, rules)
-        return self._start(name, ids, rules)
+        answer, job = self._job(name, ids, given)
+        self._log.begin(name, ids, given)
+        self._place(job)
+        return answer
 
-    def _rules(self, options: dict[str, Any]) -> Rules:
-        own = {
-            name: options.pop(name) for name in list(options) if name in Rules.__annotations__ and name not in ("sampler", "eos")
-        }
-        sampler: dict[str, Any] = options
-        if sampler.pop("published_sampling", False):
+    def _options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options of a generation, as the log keeps them."""
+        parts = sorted_out(options)
+        sampler, generation = parts["sampler"], parts["generation"]
+        for name in options:
+            if name in parts["request"] or name in ("sampling", "engine", "request", "constraint", "keep_logits"):
+                raise errors.InvalidArgument(f"{name} is no option of a text of a pipeline")
+        if generation.pop("published_sampling", 0):
             if sampler:
                 raise errors.InvalidArgument(f"published_sampling contradicts {', '.join(sampler)}")
             sampler = dict(self._published)
-        known = {field for struct, field in _abi.FIELDS if struct == "ortshard_sampler_options"}
-        for name in sampler:
-            if name not in known:
-                raise no_option(name, sorted(known | set(Rules.__annotations__)))
-        own["stop"] = [str(stop) for stop in own.get("stop", ())]
-        return Rules(plain(sampler), [int(id) for id in sampler.get("eos") or self._eos], **own)
+        if self.tokenizer is None and not generation.get("ignore_eos"):
+            sampler.setdefault("eos", self._eos)
+        return plain({**generation, **({"sampling": sampler} if sampler else {})})
 
-    def _start(self, name: int, ids: Sequence[int], rules: Rules, generated: Sequence[int] = ()) -> Answer:
-        answer = Answer()
-        job = Job(name, ids, rules, self.tokenizer, answer._told, generated)
-        answer._begin(job, self._wake)
-        self._place(job)
-        return answer
+    def _job(
+        self, name: int, ids: Sequence[int], options: Mapping[str, Any], generated: Sequence[int] = ()
+    ) -> tuple[Answer, Job]:
+        answer = Answer(self._wake)
+        answer._job = Job(name, ids, options, (self._vocab_size, self._limits.context), self.tokenizer, answer._tell, generated)
+        return answer, answer._job
 
     def _wake(self) -> None:
         with self._lock:
@@ -206,7 +208,12 @@ class Pipeline:
     def resume(self) -> list[Answer]:
         """The requests of the log that had not ended when its coordinator did. Each gives its whole text, from the start."""
         unfinished, self._log.unfinished = self._log.unfinished, {}
-        return [self._start(name, entry.prompt, entry.rules, entry.generated) for name, entry in unfinished.items()]
+        answers = []
+        for name, entry in unfinished.items():
+            answer, job = self._job(name, entry.prompt, entry.options, entry.generated)
+            answers.append(answer)
+            self._place(job)
+        return answers
 
     def report(self) -> list[StageReport]:
         """What each stage is and has done."""
@@ -237,7 +244,7 @@ class Pipeline:
             gone, self._replicas = self._replicas, []
         for replica in gone:
             for job in replica.close():
-                job.end(NoCapacity("the pipeline was closed"))
+                job.fail(NoCapacity("the pipeline was closed"))
         self._log.close()
         if self._starts_ray:
             ray.shutdown()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import Finish, errors
+from .. import errors
 from ._imports import zmq
 from .crew import Crew
 from .job import Job
@@ -88,7 +88,7 @@ class Replica:
     def submit(self, job: Job) -> None:
         """Takes a request on. From any thread."""
         if self._failure is not None:
-            job.end(self._failure)
+            job.fail(self._failure)
             return
         self._new.put(job)
         self._wake.ring()
@@ -116,7 +116,7 @@ class Replica:
             # A bug: nobody may wait for ever.
             self._failure = error
             for job in [*self._active.values(), *self._waiting]:
-                job.end(error)
+                job.fail(error)
             self._active.clear()
             self._waiting.clear()
             raise
@@ -141,16 +141,18 @@ class Replica:
     def _admit(self) -> None:
         while not self._new.empty():
             self._waiting.append(self._new.get())
-        for job in [job for job in self._active.values() if job.cancelled]:
-            self._end(job, Finish.CANCELLED)
-        for job in [job for job in self._waiting if job.cancelled]:
-            self._waiting.remove(job)
-            self._end(job, Finish.CANCELLED)
+        for job in [job for job in [*self._active.values(), *self._waiting] if job.cancelled]:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            job.cancel()
+            self._end(job)
         if self._broken and self._waiting:
             # The stages that were missing may have found a place by now.
             self._mend(self._broken)
         while self._waiting and len(self._active) < self._room:
             job = self._waiting.popleft()
+            # Tokens that need no run, or that the log has.
+            self._tell(job)
             if job.finish is not None:
                 self._end(job)
                 continue
@@ -206,24 +208,25 @@ class Replica:
             self._failed(job, step.status, bytes(part).decode("utf-8", "replace"))
             return
         try:
-            new = job.result(step, part)
+            if not job.result(step, part):
+                self._again(job)
+                return
         except (errors.Error, ValueError) as error:
             self._end(job, error)
             return
-        if new is None:
-            self._again(job)
-            return
-        if not new:
-            return
-        self.log.tokens(job.name, new)
-        job.tell()
+        self._tell(job)
         short = self._short_context
         if job.finish is not None:
             self._end(job)
-        elif len(job.tokens) > self.limits.context:
-            self._end(job, Finish.CONTEXT_FULL)
         elif short and not job.is_long and len(job.tokens) > short:
             self._again(job)
+
+    def _tell(self, job: Job) -> None:
+        """Tells what is new of a text, after its tokens are in the log."""
+        new = job.unlogged()
+        if new:
+            self.log.tokens(job.name, new)
+        job.tell()
 
     def _failed(self, job: Job, status: int, why: str) -> None:
         kind = errors.kind_of(status)
@@ -257,11 +260,11 @@ class Replica:
         if self._active.pop(job.number, None):
             self._freed.append(job.number)
 
-    def _end(self, job: Job, why: Finish | Exception | None = None) -> None:
+    def _end(self, job: Job, failure: Exception | None = None) -> None:
         self._leave(job)
         self._room = min(self._room + 1, self.limits.requests)
         self.log.end(job.name)
-        job.end(why)
+        job.tell() if failure is None else job.fail(failure)
 
     def _look(self) -> None:
         lost = self.crew.lost() - self._broken
@@ -290,7 +293,7 @@ class Replica:
             for job in jobs:
                 if not self._homeless(job, why):
                     self.log.end(job.name)
-                    job.end(why)
+                    job.fail(why)
             return
         self._epoch, self._broken = done.epoch, set()
         self._news = time.monotonic()
