@@ -28,8 +28,8 @@ from ray.cluster_utils import Cluster
 from ortshard.ray import NoCapacity, OtherWeights, Pipeline
 from ortshard.ray.wire import Group, Step
 
-# Stages that are killed at random moments, in sum.
-KILLS = int(os.environ.get("ORTSHARD_KILLS", "40"))
+# Moments at which stages are killed, in sum. `make survival` has 40 of them.
+KILLS = int(os.environ.get("ORTSHARD_KILLS", "8"))
 # Seconds after which a stage that says nothing is taken to hang, where one does; elsewhere a slow machine must not be one.
 QUICK, PATIENCE = 5.0, 120.0
 NODE: Any = {"num_cpus": 4, "memory": 1 << 30, "object_store_memory": 80 << 20}
@@ -39,7 +39,7 @@ REQUESTS: list[tuple[str, Any]] = [
     ("Once upon a time", {"temperature": 0, "max_new_tokens": 200, "ignore_eos": True}),
     ("The small fox", {**SAMPLED, "max_new_tokens": 150, "ignore_eos": True}),
     ("One rainy day a careful girl went out " * 12, {"temperature": 0, "max_new_tokens": 120}),
-    ("A", {"temperature": 0, "max_new_tokens": 180, "ignore_eos": True}),
+    ("A", {**SAMPLED, "seed": 9, "grammar": "([a-z]{2,8} ){30}end", "grammar_kind": "regex", "max_new_tokens": 180}),
     ("My friend Molly", {**SAMPLED, "seed": 8, "max_new_tokens": 200}),
     ("In the wind", {"temperature": 0, "stop": ["lantern", "kite"], "max_new_tokens": 200}),
     ("It was a cold night. " * 15, {"temperature": 0, "max_new_tokens": 150, "ignore_eos": True}),
@@ -128,15 +128,23 @@ def test_texts_are_those_of_one_process(cluster, texts):
         assert [answer.read() for answer in many] == texts * 4
         cancelled = pipeline.generate("Once", ignore_eos=True)
         next(iter(cancelled))
-        cancelled.cancel()
+        threading.Thread(target=cancelled.cancel).start()
         cancelled.read()
         assert cancelled.finish == ortshard.Finish.CANCELLED
         long = pipeline.generate("Once", temperature=0, ignore_eos=True)
         with ortshard.load(STORIES, device="cpu") as model:
             same = model.generate("Once", temperature=0, ignore_eos=True)
             assert (long.read(), long.finish) == (same.read(), same.finish)
+            probable: dict[str, Any] = {**SAMPLED, "logprobs": 3, "max_new_tokens": 20}
+            answer = pipeline.generate("Once", **probable)
+            assert list(answer.steps()) == list(model.generate("Once", **probable).steps())
+            assert (answer.prompt_length, len(answer.ids)) == (len(model.tokenizer.encode("Once")), 20)
         with pytest.raises(TypeError, match="did you mean 'temperature'"):
             pipeline.generate("Once", temprature=0)
+        with pytest.raises(ortshard.InvalidArgument, match="capacity is no option of a text of a pipeline"):
+            pipeline.generate("Once", capacity=9)
+        with pytest.raises(ortshard.InvalidArgument):
+            pipeline.generate("Once", grammar="(", grammar_kind="regex")
         with pytest.raises(ortshard.ContextFull):
             pipeline.generate([1] * 513)
         # Nothing stays behind of what has ended.
@@ -167,27 +175,30 @@ def test_other_models_give_transformers_tokens_with_a_stage_killed(cluster, name
 
 
 def test_killed_stages_change_no_text(cluster, texts):
+    """The requests again and again, each time with some stages killed at random moments of their texts."""
     draw, toll, killed = random.Random(17), Toll(), 0
     with made(spare=1) as pipeline:
         started = time.monotonic()
-        assert told(pipeline) == texts
-        usual = time.monotonic() - started
+        answers = [pipeline.generate(prompt, **options) for prompt, options in REQUESTS]
+        assert [answer.read() for answer in answers] == texts
+        usual, tokens = time.monotonic() - started, sum(len(answer.ids) for answer in answers)
 
-        def kills(_answers):
+        def kills(answers):
             nonlocal killed
-            for _ in range(2):
-                time.sleep(draw.random() * usual)
+            for moment in sorted(draw.randrange(tokens) for _ in range(min(4, KILLS - killed))):
+                while sum(len(answer.ids) for answer in answers) < moment:
+                    time.sleep(0.01)
                 # Sometimes one that has just come, or two neighbours at once.
-                for pid in draw.sample(pids(pipeline), draw.choice([1, 1, 2])):
+                for pid in draw.sample(pids(pipeline), draw.choice([1, 1, 1, 2])):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                        killed += 1
+                killed += 1
 
         while killed < KILLS:
             assert told(pipeline, kills) == texts, f"after {killed} kills"
         toll.add(pipeline)
         assert toll.restored > 0
-    print(f"\n{killed} stages killed, undisturbed {usual:.2f} s: {toll}")
+    print(f"\nkilled at {killed} moments, undisturbed {usual:.2f} s: {toll}")
 
 
 def test_a_stage_that_hangs_is_replaced(cluster, texts):
@@ -354,6 +365,31 @@ def test_a_coordinator_goes_on_from_its_log(cluster, texts, tmp_path):
             wanted = {len(tokenizer.encode(prompt)): text for (prompt, _), text in zip(REQUESTS, texts)}
         assert got and all(wanted[length] == text for length, text in got.items())
         assert not pipeline.resume()
+
+
+def test_a_neighbour_takes_the_layers_of_a_stage_without_a_place(cluster, texts):
+    # Two places on one machine, and one on another.
+    nodes = [cluster.add_node(**{**NODE, "resources": {"place": count}}) for count in (2, 1)]
+    try:
+        with made(resources={"place": 1}, wait_for_place=10.0, cpus=0.5) as pipeline:
+            crew = pipeline._replicas[0].crew
+            alone = next(i for i, card in enumerate(crew.cards) if card.node == nodes[1].node_id)
+
+            def lose(_answers):
+                cluster.remove_node(nodes.pop(), allow_graceful=False)
+                with suppress(ProcessLookupError):
+                    os.kill(crew.cards[alone].pid, signal.SIGKILL)
+
+            assert told(pipeline, lose) == texts
+            assert any(recovery.absorbed for recovery in pipeline.recoveries)
+            ends = [(report.first_layer, report.last_layer) for report in pipeline.report()]
+            assert len(ends) == 2 and ends[0][0] == 0 and ends[1] == (ends[0][1] + 1, 5)
+            # And on from there.
+            os.kill(pids(pipeline)[0], signal.SIGKILL)
+            assert told(pipeline) == texts
+    finally:
+        for node in nodes:
+            cluster.remove_node(node)
 
 
 def test_replicas_come_and_go(cluster, texts):

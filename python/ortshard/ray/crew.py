@@ -13,6 +13,9 @@ from .plan import Planned
 from .problems import NoCapacity, OtherWeights
 from .stage import Card, Settings, Stage
 
+#: Seconds that Ray has to say whether a machine has memory left.
+_SOON = 5.0
+
 
 class Member:
     """An actor in a place that Ray has reserved for it. It may hold a stage, or be a spare."""
@@ -27,11 +30,12 @@ class Member:
         self.watch = self.actor.watch.remote()
         self._started = self.actor.pid.remote()
         self.card: Card | None = None
+        self._was_ended = False
 
     @property
     def lost(self) -> bool:
         """Whether its process has ended."""
-        return bool(ray.wait([self.watch], timeout=0)[0])
+        return self._was_ended or bool(ray.wait([self.watch], timeout=0)[0])
 
     @property
     def is_ready(self) -> bool:
@@ -40,6 +44,7 @@ class Member:
 
     def end(self) -> None:
         """Ends its process, also one that hangs."""
+        self._was_ended = True
         ray.kill(self.actor)
 
 
@@ -50,7 +55,7 @@ class Crew:
         self, settings: Settings, stages: Sequence[Planned], known: dict[str, str], *, spare: int, cpus: float,
         resources: dict[str, float], patience: float,
     ) -> None:  # fmt: skip
-        self.settings, self.stages, self._known = settings, stages, known
+        self.settings, self.stages, self._known = settings, list(stages), known
         self._cpus, self._patience = cpus, patience
         #: Raised whenever stages are linked anew: what was sent before is of no use any more.
         self.epoch = 0
@@ -59,6 +64,8 @@ class Crew:
         sizes = [largest] * (len(stages) + spare) if spare else [stage.bytes for stage in stages]
         self._bundles = [{"CPU": cpus, "memory": float(size), **resources} for size in sizes]
         self._group = ray.util.placement_group(self._bundles, strategy="SPREAD")
+        #: What stages that have grown have reserved besides.
+        self._rooms: list[Any] = []
         try:
             if not self._group.wait(timeout_seconds=patience):
                 raise NoCapacity(
@@ -102,13 +109,9 @@ class Crew:
         return [member.card for member in self.members if member.card is not None]
 
     def lost(self) -> set[int]:
-        """The stages whose processes have ended. Lost spares are forgotten."""
-        watches = {member.watch: member for member in [*self.members, *self.spares]}
-        done = {watches[watch] for watch in ray.wait(list(watches), num_returns=len(watches), timeout=0)[0]}
-        for member in [spare for spare in self.spares if spare in done]:
-            self.spares.remove(member)
-            self.spares.append(self._member(member.place))
-        return {i for i, member in enumerate(self.members) if member in done}
+        """The stages whose processes have ended. Lost spares are replaced."""
+        self.spares = [self._member(spare.place) if spare.lost else spare for spare in self.spares]
+        return {i for i, member in enumerate(self.members) if member.lost}
 
     def hanging(self, seconds: float) -> set[int]:
         """The stages that do not answer, or that have been at one group for longer than `seconds`."""
@@ -122,43 +125,70 @@ class Crew:
                 found.add(i)
         return found
 
-    def replace(self, stages: set[int]) -> None:
-        """Puts other members into the place of those of `stages`: spares, or new ones where Ray has room. Raises `NoCapacity`."""
+    def replace(self, stages: set[int]) -> set[int]:
+        """Puts other members into the place of those of `stages`: spares, or new ones where Ray has room. Gives those without room."""
         deadline = time.monotonic() + self._patience
-        for i in sorted(stages):
+        for i in stages:
             self.members[i].end()
-        for i in sorted(stages):
-            while True:
-                place = self.members[i].place
-                fresh = self._member(place)
-                ready = [spare for spare in self.spares if spare.is_ready] or [spare for spare in self.spares if not spare.lost]
-                if ready:
-                    spare = ready[0]
-                    self.spares.remove(spare)
-                    self.spares.append(fresh)
-                    fresh = spare
-                try:
-                    self._try(i, fresh, deadline)
-                    break
-                except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
-                    fresh.end()
-                    if time.monotonic() > deadline:
-                        raise NoCapacity(f"stage {i} cannot be started again: {error}") from error
-                    time.sleep(0.2)
+        return {i for i in sorted(stages) if not self._replace(i, deadline)}
 
-    def _try(self, i: int, member: Member, deadline: float) -> None:
-        self.members[i] = member
-        try:
-            # The rest may be long to load, but must begin in time.
-            ray.get(member.actor.pid.remote(), timeout=max(deadline - time.monotonic(), 0.1))
-        except ray.exceptions.GetTimeoutError as error:
-            member.end()
-            needs = self._bundles[member.place]
-            raise NoCapacity(f"stage {i} is lost, and within {self._patience:g} s no machine had {needs} for it") from error
-        self._load({i: member})
+    def _replace(self, i: int, deadline: float) -> bool:
+        while True:
+            member = self._member(self.members[i].place)
+            ready = [spare for spare in self.spares if spare.is_ready] or [spare for spare in self.spares if not spare.lost]
+            if ready:
+                self.spares.remove(ready[0])
+                self.spares.append(member)
+                member = ready[0]
+            self.members[i] = member
+            try:
+                # The rest may be long to load, but must begin in time.
+                ray.get(member.actor.pid.remote(), timeout=max(deadline - time.monotonic(), 0.1))
+                self._load({i: member})
+                return True
+            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+                member.end()
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.2)
+            except BaseException:
+                member.end()
+                raise
+
+    def absorb(self, missing: set[int]) -> None:
+        """Has neighbours take the layers of stages that there is no room for. Raises `NoCapacity` where none has the memory."""
+        # From the back, so that the numbers of those in front stay.
+        for last in sorted((i for i in missing if i + 1 not in missing), reverse=True):
+            first = next(i for i in range(last, -1, -1) if i - 1 not in missing)
+            neighbours = [i for i in (first - 1, last + 1) if 0 <= i < len(self.members)]
+            if not any(self._grow(i, min(first, i), max(last, i)) for i in neighbours):
+                needs = self._bundles[self.members[first].place]
+                raise NoCapacity(
+                    f"stages {first} to {last} are lost: within {self._patience:g} s no machine had {needs} for one, and no neighbour the memory"
+                )
+
+    def _grow(self, i: int, first: int, last: int) -> bool:
+        """Has a stage take the layers of the stages `first` to `last`, of which it is one. False: it has not the memory."""
+        stages, members, member = self.stages[first : last + 1], self.members[first : last + 1], self.members[i]
+        grown = Planned(stages[0].first_layer, stages[-1].last_layer, sum(stage.bytes for stage in stages))
+        more = {"memory": float(grown.bytes - self.stages[i].bytes)}
+        where = {"ray.io/node-id": member.card.node if member.card else ""}
+        room = ray.util.placement_group([more], bundle_label_selector=[where])
+        self._rooms.append(room)
+        if room.wait(timeout_seconds=_SOON):
+            self.stages[first : last + 1], self.members[first : last + 1] = [grown], [member]
+            try:
+                self._load({first: member})
+                return True
+            except errors.OutOfMemory:
+                self.stages[first : first + 1], self.members[first : first + 1] = stages, members
+        self._rooms.remove(room)
+        ray.util.remove_placement_group(room)
+        return False
 
     def close(self) -> None:
         """Ends all of them and gives their places back."""
         for member in [*getattr(self, "members", []), *getattr(self, "spares", [])]:
             member.end()
-        ray.util.remove_placement_group(self._group)
+        for room in [self._group, *self._rooms]:
+            ray.util.remove_placement_group(room)

@@ -28,6 +28,8 @@ class Recovery:
 
     epoch: int
     stages: set[int]
+    #: Those of them whose layers a neighbour has taken.
+    absorbed: set[int] = field(default_factory=set)
     seconds: float = 0.0
     #: Tokens that stages compute a second time, in sum.
     recomputed_tokens: int = 0
@@ -38,13 +40,22 @@ class Recovery:
 
 def recover(crew: Crew, coordinator: str, jobs: Mapping[int, Job], lost: set[int]) -> Recovery:
     """Replaces lost stages, links all of them anew, and takes back each request to where it can go on from."""
-    started, gone = time.monotonic(), set(lost)
+    started, gone, absorbed = time.monotonic(), set(lost), set[int]()
     for _ in range(100):
         crew.epoch += 1
-        done = Recovery(crew.epoch, gone)
+        done = Recovery(crew.epoch, gone, absorbed)
         try:
-            crew.replace(lost)
-            _link(crew, done, coordinator, jobs, gone)
+            missing = crew.replace(lost)
+            if missing:
+                absorbed |= missing
+                crew.absorb(missing)
+            if absorbed:
+                # Stages are others now, and hold nothing.
+                _link(crew, done, coordinator, {}, set())
+                done.anew = list(jobs.values())
+                done.recomputed_tokens = len(crew.members) * sum(len(job.tokens) for job in done.anew)
+            else:
+                _link(crew, done, coordinator, jobs, gone)
             done.seconds = time.monotonic() - started
             return done
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):

@@ -38,7 +38,7 @@ class Limits:
     chunk: int
     #: Tokens a request has room for.
     context: int
-    #: Groups; 0: one more than stages.
+    #: Groups; 0: as many as stages.
     groups: int
     #: Seconds without news after which a stage is taken to hang.
     patience: float
@@ -68,7 +68,8 @@ class Replica:
         self._news = time.monotonic()
         self._stalls = 0
         self._room = limits.requests
-        self._broken: set[int] = set()
+        #: Whether a stage is missing and was not replaced.
+        self.is_broken = False
         self._is_closing = False
         self._failure: Exception | None = None
         self._mend(set(), first=True)
@@ -79,11 +80,6 @@ class Replica:
     def load(self) -> int:
         """Requests that it has."""
         return len(self._active) + len(self._waiting) + self._new.qsize()
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether a stage is missing and was not replaced."""
-        return bool(self._broken)
 
     def submit(self, job: Job) -> None:
         """Takes a request on. From any thread."""
@@ -146,9 +142,9 @@ class Replica:
                 self._waiting.remove(job)
             job.cancel()
             self._end(job)
-        if self._broken and self._waiting:
+        if self.is_broken and self._waiting:
             # The stages that were missing may have found a place by now.
-            self._mend(self._broken)
+            self._mend(self.crew.lost())
         while self._waiting and len(self._active) < self._room:
             job = self._waiting.popleft()
             # Tokens that need no run, or that the log has.
@@ -161,9 +157,8 @@ class Replica:
 
     def _send(self) -> None:
         """Fills groups as long as there is credit: tokens of answers first, then pieces of prompts."""
-        stages = len(self.crew.members)
-        credit = self.limits.groups or (stages + 1 if stages > 1 else 1)
-        while len(self._flow) < credit and not self._broken:
+        credit = self.limits.groups or len(self.crew.members)
+        while len(self._flow) < credit and not self.is_broken:
             ready = [job for job in self._active.values() if job.ready]
             if not ready and not self._freed:
                 return
@@ -267,7 +262,7 @@ class Replica:
         job.tell() if failure is None else job.fail(failure)
 
     def _look(self) -> None:
-        lost = self.crew.lost() - self._broken
+        lost = set() if self.is_broken else self.crew.lost()
         if lost:
             self._mend(lost)
         elif self._active and time.monotonic() - self._news > self.limits.patience:
@@ -285,7 +280,7 @@ class Replica:
         except Exception as error:
             if first:
                 raise
-            self._epoch, self._broken = self.crew.epoch, self._broken | lost
+            self._epoch, self.is_broken = self.crew.epoch, True
             why = error if isinstance(error, errors.Error) else NoCapacity(f"a stage is lost, and was not replaced: {error}")
             jobs = [*self._active.values(), *self._waiting]
             self._active.clear()
@@ -295,7 +290,7 @@ class Replica:
                     self.log.end(job.name)
                     job.fail(why)
             return
-        self._epoch, self._broken = done.epoch, set()
+        self._epoch, self.is_broken = done.epoch, False
         self._news = time.monotonic()
         if self._out is not None:
             self._out.close()

@@ -193,6 +193,18 @@ class Runner:
 
     # What the actor calls, from other threads.
 
+    def let_go(self) -> None:
+        """Ends all requests, and takes nothing until the next epoch."""
+        with self._lock:
+            self._epoch = -1
+            for request in list(self._slots):
+                self._free(request)
+
+    def change(self, shard: Shard) -> None:
+        """Takes another shard, after `let_go()`."""
+        with self._lock:
+            self.shard = shard
+
     def rewire(
         self, epoch: int, address: str, keep: Keep | None, alive: set[int], keeper_is_new: bool
     ) -> dict[int, tuple[int, int]]:

@@ -76,15 +76,20 @@ class Stage:
         threading.Event().wait()
 
     def load(self, first: int, last: int) -> Card:
-        """Loads and warms up the layers `first` to `last`."""
+        """Loads and warms up the layers `first` to `last`. Requests on those that it had before are gone then."""
         started, settings = time.monotonic(), self._settings
+        if self._runner is not None:
+            self._runner.let_go()
         spec: Any = {"first_layer": first, "last_layer": last, "revision": settings.revision}
         shard = self._engine.ensure_shard(settings.model, **spec)
         _warm_up(shard)
         files = fingerprint(self._engine.audit_files(settings.model, **spec))
         context = ray.get_runtime_context()
         host = ray.util.get_node_ip_address()
-        self._runner = Runner(shard, self._links, settings.bind or host, settings.context, settings.every)
+        if self._runner is None:
+            self._runner = Runner(shard, self._links, settings.bind or host, settings.context, settings.every)
+        else:
+            self._runner.change(shard)
         info = shard.info
         seconds = time.monotonic() - started
         numbers = (info.first_layer, info.last_layer, info.weight_bytes, seconds)
