@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import Engine, errors
-from .. import plan as cut
 from ._imports import ray
 from .problems import NoCapacity
+
+#: Seconds from one stage to the next, as measured in one machine; links between machines take as much or some times more.
+_HOP = 0.0003
+#: As many machines the planner takes.
+_MOST = 64
 
 #: What `stages` may be: nothing, a number, or the layers of each.
 Stages = int | Sequence[tuple[int, int]] | None
@@ -31,38 +35,32 @@ def machines() -> list[int]:
 
 
 def plan(engine: Engine, model: str, stages: Stages, *, context: int, requests: int, revision: str | None) -> list[Planned]:
-    """Cuts a model for the machines that there are: into the fewest stages that fit, or as it is told."""
-    spec: Any = {"revision": revision}
+    """Cuts a model for the machines that there are by `Engine.plan()`, or as it is told."""
     if stages is None or isinstance(stages, int):
-        ranges = _cut(engine, model, stages, context=context, requests=requests, revision=revision)
-    else:
-        ranges = [(int(first), int(last)) for first, last in stages]
-        _check(ranges, engine.model_info(model, **spec).layer_count)
+        memories = machines()
+        if not memories:
+            raise NoCapacity("the cluster has no machine with memory for stages")
+        if stages is not None and stages < 1:
+            raise errors.InvalidArgument(f"{stages} stages are none")
+        if stages is not None:
+            # Several stages may share a machine, and then its memory.
+            each = -(-stages // len(memories))
+            memories = [memory // each for memory in memories for _ in range(each)][:stages]
+        devices: Any = [{"free_memory": memory, "hop_seconds": _HOP, "is_required": stages is not None} for memory in memories]
+        try:
+            # Ray leaves each machine a margin already.
+            found = engine.plan(model, devices[:_MOST], context=context, requests=requests, margin=0, revision=revision)
+        except errors.OutOfMemory as error:
+            raise NoCapacity(f"{model} does not fit into the {len(memories)} machines of the cluster: {error}") from error
+        return [Planned(stage.first_layer, stage.last_layer, stage.needed_bytes) for stage in found]
+    spec: Any = {"revision": revision}
+    ranges = [(int(first), int(last)) for first, last in stages]
+    _check(ranges, engine.model_info(model, **spec).layer_count)
     planned = []
     for first, last in ranges:
         needs = engine.estimate(model, context=context, requests=requests, first_layer=first, last_layer=last, **spec)
         planned.append(Planned(first, last, max(needs.total_bytes, needs.load_peak_bytes)))
     return planned
-
-
-def _cut(engine: Engine, model: str, stages: int | None, **wanted: Any) -> list[tuple[int, int]]:
-    memories = machines()
-    if stages is not None:
-        if stages < 1:
-            raise errors.InvalidArgument(f"{stages} stages are none")
-        # Several stages may share a machine, and then its memory.
-        each = -(-stages // max(len(memories), 1))
-        shared = [memory // each for memory in memories for _ in range(each)][:stages]
-        return cut(engine, model, shared, **wanted)
-    failed: errors.OutOfMemory | None = None
-    for count in range(1, len(memories) + 1):
-        try:
-            return cut(engine, model, memories[:count], **wanted)
-        except errors.OutOfMemory as error:
-            failed = error
-        except errors.InvalidArgument:
-            break
-    raise NoCapacity(f"{model} does not fit into the {len(memories)} machines of the cluster: {failed}")
 
 
 def _check(ranges: Sequence[tuple[int, int]], layers: int) -> None:
