@@ -35,21 +35,30 @@ def simulate(stages: int, requests: int, groups: int, tokens: int, given: argpar
 
 
 def plot(points: list[tuple[int, float]], title: str) -> str:
-    """An SVG of tokens/s against groups."""
-    width, height, left = 560, 300, 60
+    """An SVG of tokens/s against groups, with a mark for each power of two."""
+    width, height, left, base = 560, 300, 60, 250
     most_x, most_y = max(x for x, _ in points), max(y for _, y in points)
-    places = [(left + x / most_x * (width - left - 20), height - 40 - y / most_y * (height - 80)) for x, y in points]
+    places = [(left + x / most_x * (width - left - 20), base - y / most_y * (base - 45)) for x, y in points]
     line = " ".join(f"{x:.0f},{y:.0f}" for x, y in places)
-    dots = "".join(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3"/>' for x, y in places)
-    ticks = "".join(
-        f'<text x="{px:.0f}" y="{height - 22}" text-anchor="middle">{x}</text>' for (x, _), (px, _) in zip(points, places) if x * 8 >= most_x
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="12">'
-        f'<rect width="100%" height="100%" fill="white"/><text x="{left}" y="20">{title}</text>'
-        f'<polyline points="{line}" fill="none" stroke="black"/>{dots}{ticks}<text x="{width / 2:.0f}" y="{height - 4}">groups</text>'
-        f'<text x="4" y="44">{most_y:,.0f}</text><text x="4" y="{height - 40}">0 tokens/s</text></svg>\n'
-    )
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="{left}" y="20">{title}</text>',
+        f'<path d="M{left},35 V{base} H{width - 10}" fill="none" stroke="gray"/>',
+        f'<polyline points="{line}" fill="none" stroke="black"/>',
+        *(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3"/>' for x, y in places),
+    ]
+    for (x, y), (px, py) in zip(points, places):
+        if x & (x - 1) == 0 and x * 8 >= most_x:
+            lines.append(f'<text x="{px:.0f}" y="{base + 18}" text-anchor="middle">{x}</text>')
+            side = "end" if x == most_x else "start"
+            lines.append(f'<text x="{px:.0f}" y="{py - 8:.0f}" text-anchor="{side}">{y:,.0f}</text>')
+    lines += [
+        f'<text x="{(left + width) / 2:.0f}" y="{height - 8}" text-anchor="middle">groups under way</text>',
+        f'<text x="{left - 8}" y="{base}" text-anchor="end">0</text>',
+        '<text x="4" y="38">tokens/s</text>',
+    ]
+    return "\n".join([*lines, "</svg>\n"])
 
 
 def main() -> None:

@@ -1,0 +1,188 @@
+"""What a pipeline costs and gives on one machine: stages in processes of their own, beside the whole model in one.
+
+    python tools/bench/bench_pipeline.py target/models/qwen2.5-0.5b
+
+Needs ortshard[ray] and a model (make_random_model.py writes one). Every process computes with one thread. It measures
+
+- eight requests: the whole model in one process, and two stages;
+- one request: three shards in one process, and three stages;
+- what Ray's own calls would cost instead of ZeroMQ, there and back between two processes.
+
+Where the processors are fewer than the stages that work at once, the numbers say little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import ortshard
+import ray
+from ortshard.ray import Pipeline
+from ortshard.ray.link import Key, Links
+
+REQUESTS, PROMPT, WARM = 8, 16, 8
+
+
+def prompts(count: int) -> list[list[int]]:
+    """As many prompts, each of other tokens."""
+    return [[100 * i + j + 1 for j in range(PROMPT)] for i in range(count)]
+
+
+def whole(model: str, engine: Any, tokens: int) -> float:
+    """Tokens/s of all requests on one shard, step by step together."""
+    with ortshard.load(model, **engine) as loaded:
+        options: Any = {"temperature": 0, "ignore_eos": True, "capacity": 1024}
+        generations = [loaded.generate(prompt, **options) for prompt in prompts(REQUESTS)]
+        for _ in range(WARM):
+            ortshard.step_batch(generations)
+        started = time.perf_counter()
+        for _ in range(tokens):
+            ortshard.step_batch(generations)
+        return REQUESTS * tokens / (time.perf_counter() - started)
+
+
+def cut(layers: int, count: int) -> list[tuple[int, int]]:
+    """Layers in so many parts of about one size."""
+    ends = [round(layers * (i + 1) / count) for i in range(count)]
+    return [(start, end - 1) for start, end in zip([0, *ends], ends)]
+
+
+def chain(model: str, engine: Any, tokens: int, count: int) -> float:
+    """Tokens/s of one request on so many shards in this process."""
+    layers = ortshard.model_info(model).layer_count
+    shards = [ortshard.Engine(**engine).ensure_shard(model, first_layer=a, last_layer=b) for a, b in cut(layers, count)]
+    requests = [shard.request(capacity=1024) for shard in shards]
+    id = ortshard.chain_sample(requests, prompts(1)[0])
+    for _ in range(WARM):
+        id = ortshard.chain_sample(requests, [id])
+    started = time.perf_counter()
+    for _ in range(tokens):
+        id = ortshard.chain_sample(requests, [id])
+    return tokens / (time.perf_counter() - started)
+
+
+def pipeline(model: str, engine: Any, tokens: int, count: int, requests: int) -> float:
+    """Tokens/s of so many requests through so many stages."""
+    stages = cut(ortshard.model_info(model).layer_count, count)
+    options: Any = {"temperature": 0, "ignore_eos": True, "max_new_tokens": WARM + tokens}
+    with Pipeline(model, stages, context=1024, requests=requests, cpus=0.5, threads=1, checkpoint=0, **engine) as made:
+        started: list[float] = []
+        ended: list[float] = []
+
+        def read(answer: Any) -> None:
+            for number, _ in enumerate(answer.steps()):
+                if number == WARM:
+                    started.append(time.perf_counter())
+            ended.append(time.perf_counter())
+
+        threads = [threading.Thread(target=read, args=(made.generate(prompt, **options),)) for prompt in prompts(requests)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for report in made.report():
+            print(f"   layers {report.first_layer}-{report.last_layer}: waits {report.waiting:.0%} of its time")
+        return requests * (tokens - 1) / (max(ended) - min(started))
+
+
+class Echo:
+    """Gives back what comes, through Ray and through ZeroMQ."""
+
+    def __init__(self, key: Key, back: str) -> None:
+        self._links = Links(key)
+        self._inbox, self.address = self._links.inbox("127.0.0.1")
+        self._out = self._links.outbox(back)
+        threading.Thread(target=self._echo, daemon=True).start()
+
+    def _echo(self) -> None:
+        while True:
+            self._out.send_multipart(self._inbox.recv_multipart(copy=False), copy=False)
+
+    def where(self) -> str:
+        """Its address."""
+        return self.address
+
+    def call(self, data: bytes) -> bytes:
+        """The same through Ray."""
+        return data
+
+
+def hops(size: int, count: int) -> tuple[float, float]:
+    """Milliseconds there and back: by Ray's calls, and by ZeroMQ."""
+    links = Links(Key.fresh())
+    inbox, address = links.inbox("127.0.0.1")
+    kind: Any = ray.remote(Echo)
+    echo = kind.options(num_cpus=0).remote(links.key, address)
+    out, data = links.outbox(ray.get(echo.where.remote())), bytes(size)
+
+    def by_ray() -> None:
+        ray.get(echo.call.remote(data))
+
+    def by_zeromq() -> None:
+        out.send_multipart([data], copy=False)
+        inbox.recv_multipart(copy=False)
+
+    took = []
+    for way in (by_ray, by_zeromq):
+        for _ in range(20):
+            way()
+        started = time.perf_counter()
+        for _ in range(count):
+            way()
+        took.append((time.perf_counter() - started) / count * 1000)
+    ray.kill(echo)
+    links.close()
+    return took[0], took[1]
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--precision", default="int4")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--here", choices=["whole", "chain"], help="only this, in this process")
+    given = parser.parse_args()
+    engine: Any = {"precision": given.precision, "device": "cpu"}
+    if given.here:
+        ortshard.load_runtime(threads=1)
+        measured = (
+            whole(given.model, engine, given.tokens) if given.here == "whole" else chain(given.model, engine, given.tokens, 3)
+        )
+        print(measured)
+        return
+
+    def here(what: str) -> float:
+        command = [
+            sys.executable,
+            __file__,
+            given.model,
+            "--precision",
+            given.precision,
+            "--tokens",
+            str(given.tokens),
+            "--here",
+            what,
+        ]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    one = here("whole")
+    two = pipeline(given.model, engine, given.tokens, 2, REQUESTS)
+    print(f"{REQUESTS} requests: the whole model {one:.1f} tokens/s, two stages {two:.1f}, {two / one:.2f} times as many")
+    together = here("chain")
+    apart = pipeline(given.model, engine, given.tokens, 3, 1)
+    print(f"one request: three shards {together:.1f} tokens/s, three stages {apart:.1f}, {1 - apart / together:.1%} less")
+    for size in (8 << 10, 2 << 20):
+        by_ray, by_zeromq = hops(size, 100)
+        print(f"{size >> 10} KB there and back: Ray's call {by_ray:.2f} ms, ZeroMQ {by_zeromq:.2f} ms")
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
