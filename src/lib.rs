@@ -37,13 +37,13 @@ use ortshard_kernels as kernels;
 #[doc(hidden)]
 pub mod c_interface {
     pub use crate::ffi::{
-        ORTSHARD_DTYPE_I64, ORTSHARD_LOGITS_LAST, ortshard_bias, ortshard_engine_create, ortshard_engine_ensure_shard,
-        ortshard_generation_append_ids, ortshard_generation_free, ortshard_generation_open,
-        ortshard_generation_options, ortshard_generation_options_init, ortshard_generation_step,
-        ortshard_request_create, ortshard_request_infer, ortshard_request_truncate, ortshard_sampler_options_init,
-        ortshard_shard_spec, ortshard_shard_spec_init, ortshard_step_init, ortshard_tensor,
-        ortshard_text_stream_create, ortshard_text_stream_free, ortshard_text_stream_push, ortshard_tokenizer_free,
-        ortshard_tokenizer_open,
+        ORTSHARD_DTYPE_I64, ORTSHARD_GRAMMAR_REGEX, ORTSHARD_LOGITS_LAST, ortshard_bias, ortshard_engine_create,
+        ortshard_engine_ensure_shard, ortshard_generation_append_ids, ortshard_generation_free,
+        ortshard_generation_open, ortshard_generation_options, ortshard_generation_options_init,
+        ortshard_generation_step, ortshard_request_create, ortshard_request_infer, ortshard_request_truncate,
+        ortshard_sampler_options_init, ortshard_shard_spec, ortshard_shard_spec_init, ortshard_step_init,
+        ortshard_tensor, ortshard_text_stream_create, ortshard_text_stream_free, ortshard_text_stream_push,
+        ortshard_tokenizer_free, ortshard_tokenizer_open,
     };
 }
 

@@ -37,6 +37,7 @@ pub use generation::step::ortshard_generation_step;
 pub use run::request::{ortshard_request_create, ortshard_request_infer, ortshard_request_truncate};
 pub use run::request_options::ORTSHARD_LOGITS_LAST;
 pub use run::tensor::ortshard_tensor;
+pub use text::constraint::ORTSHARD_GRAMMAR_REGEX;
 pub use text::sampler::{ortshard_bias, ortshard_sampler_options_init};
 pub use text::text_stream::{ortshard_text_stream_create, ortshard_text_stream_free, ortshard_text_stream_push};
 pub use text::tokenizer::{ortshard_tokenizer_free, ortshard_tokenizer_open};

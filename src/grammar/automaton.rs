@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use llguidance::TokenParser;
 use llguidance::api::StopReason;
-use llguidance::toktrie::TokTrie;
+use llguidance::toktrie::{SimpleVob, TokTrie};
 
 use super::bounds::{guarded, reason};
 use super::compile;
@@ -21,8 +21,8 @@ pub(super) struct Automaton {
     parser: TokenParser,
     /// Whether the text has no byte yet.
     at_start: bool,
-    /// The tokens that may come next, a bit for each, without those that end the text.
-    allowed: Option<Vec<u32>>,
+    /// The tokens that may come next, without those that end the text; empty if there are none.
+    allowed: Option<SimpleVob>,
     /// The tokens that must come next.
     known: Option<VecDeque<u32>>,
 }
@@ -109,23 +109,22 @@ impl Automaton {
     pub(super) fn allowed(&mut self) -> Result<&[u32]> {
         if self.allowed.is_none() {
             let mut allowed = self.compute()?;
-            if self.at_start {
-                let otherwise = self.vocabulary.begins_otherwise.iter();
-                allowed.iter_mut().zip(otherwise).for_each(|(word, otherwise)| *word &= !otherwise);
+            if self.at_start && !allowed.is_empty() {
+                allowed.sub(&self.vocabulary.begins_otherwise);
             }
             self.allowed = Some(allowed);
         }
-        Ok(self.allowed.as_deref().unwrap_or_default())
+        Ok(self.allowed.as_ref().map_or(&[], SimpleVob::as_slice))
     }
 
-    fn compute(&mut self) -> Result<Vec<u32>> {
+    fn compute(&mut self) -> Result<SimpleVob> {
         // Asked for more than it takes, a parser is at an end.
         if !self.with(|parser| Ok(!parser.is_accepting() || parser.parser.can_advance()))? {
-            return Ok(Vec::new());
+            return Ok(SimpleVob::new());
         }
-        match guarded(|| Ok(self.parser.compute_mask().map(|mask| mask.as_slice().to_vec()))) {
+        match guarded(|| Ok(self.parser.compute_mask())) {
             Ok(Ok(mask)) => Ok(mask),
-            Ok(Err(_)) if self.parser.stop_reason() == StopReason::NoExtensionBias => Ok(Vec::new()),
+            Ok(Err(_)) if self.parser.stop_reason() == StopReason::NoExtensionBias => Ok(SimpleVob::new()),
             Ok(Err(why)) => Err(too_much(&why.to_string())),
             Err(why) => Err(too_much(&why)),
         }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Weak};
 
 use llguidance::ParserFactory;
-use llguidance::toktrie::{INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use llguidance::toktrie::{
+    INVALID_TOKEN, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv,
+};
 
 use super::bounds::{LONGEST_TOKEN, guarded, limits};
 use crate::error::{Result, err};
@@ -12,9 +14,9 @@ use crate::tokenizer::Tokenizer;
 /// What all grammars on a tokenizer share.
 pub(super) struct Vocabulary {
     pub(super) factory: ParserFactory,
-    /// A bit for each token that does not begin a text as it goes on in one: it may not begin a text of a grammar, which
-    /// would not be what the grammar has seen.
-    pub(super) begins_otherwise: Vec<u32>,
+    /// The tokens that do not begin a text as they go on in one: they may not begin a text of a grammar, which would not be
+    /// what the grammar has seen.
+    pub(super) begins_otherwise: SimpleVob,
 }
 
 impl Vocabulary {
@@ -24,11 +26,11 @@ impl Vocabulary {
             let words = tokenizer.words()?;
             let count = words.last().map_or(0, |word| word.id + 1);
             let mut tokens = vec![Vec::new(); count as usize];
-            let mut begins_otherwise = vec![0; (count as usize).div_ceil(32)];
+            let mut begins_otherwise = SimpleVob::alloc_with_capacity(count as usize, count as usize + 1);
             for word in words {
                 let id = word.id as usize;
                 if word.begins_otherwise {
-                    begins_otherwise[id / 32] |= 1 << (id % 32);
+                    begins_otherwise.allow_token(word.id);
                 }
                 // The mark is no byte of a text, so that no grammar can produce what begins with it as text.
                 let mut bytes = if word.is_added { vec![TokTrie::SPECIAL_TOKEN_MARKER] } else { Vec::new() };
@@ -62,8 +64,7 @@ impl Vocabulary {
 
 impl Vocabulary {
     pub(super) fn begins_otherwise(&self, id: u32) -> bool {
-        let word = self.begins_otherwise.get(id as usize / 32);
-        word.is_some_and(|word| word >> (id % 32) & 1 == 1)
+        (id as usize) < self.begins_otherwise.len() && self.begins_otherwise.is_allowed(id)
     }
 }
 

@@ -3,24 +3,28 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
 
 use crate::common::{device, root};
 use ortshard::c_interface::{
-    ortshard_bias, ortshard_generation_append_ids, ortshard_generation_free, ortshard_generation_open,
-    ortshard_generation_options, ortshard_generation_options_init, ortshard_generation_step,
+    ORTSHARD_GRAMMAR_REGEX, ortshard_bias, ortshard_generation_append_ids, ortshard_generation_free,
+    ortshard_generation_open, ortshard_generation_options, ortshard_generation_options_init, ortshard_generation_step,
     ortshard_sampler_options_init, ortshard_step_init, ortshard_text_stream_create, ortshard_text_stream_free,
     ortshard_text_stream_push, ortshard_tokenizer_free, ortshard_tokenizer_open,
 };
 use ortshard::{
-    Engine, EngineOptions, Input, Request, RequestOptions, Sampler, SamplerOptions, ShardSpec, Tokenizer, next_token,
+    Engine, EngineOptions, Grammar, GrammarConstraint, Input, Request, RequestOptions, Sampler, SamplerOptions,
+    ShardSpec, Tokenizer, next_token,
 };
 
 thread_local! {
     /// How many blocks of memory this thread has asked for.
     static ASKED: Cell<usize> = const { Cell::new(0) };
+    /// A size in bytes, and how many blocks of it this thread has asked for.
+    static OF_SIZE: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
 struct Counting;
@@ -28,19 +32,19 @@ struct Counting;
 // SAFETY: the system's allocator does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
         // SAFETY: as above.
         unsafe { System.realloc(block, layout, size) }
     }
@@ -54,9 +58,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn count() {
+fn count(size: usize) {
     // A thread that ends counts no more.
     let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
+    let _ = OF_SIZE.try_with(|counted| {
+        let (wanted, count) = counted.get();
+        counted.set((wanted, count + usize::from(size == wanted)));
+    });
 }
 
 /// How many blocks `call` asks for.
@@ -172,6 +180,63 @@ fn a_generation_asks_for_no_more_than_running_the_model_does() {
         }
         seldom(asking_for_more(most, |options| options.sampling = &raw const one));
     }
+}
+
+/// A text under a grammar that never ends in it: the ids of a generation, and how many blocks each step asks for.
+fn under(grammar: &CStr) -> (Vec<i64>, Vec<usize>) {
+    let mut sampling = init(ortshard_sampler_options_init);
+    sampling.temperature = 0.0;
+    let mut options = init(ortshard_generation_options_init);
+    (options.sampling, options.max_new_tokens) = (&raw const sampling, 400);
+    (options.grammar, options.grammar_kind) = (grammar.as_ptr(), ORTSHARD_GRAMMAR_REGEX);
+    let (mut generation, mut step) = (null_mut(), init(ortshard_step_init));
+    let model = model();
+    // SAFETY: all pointers are valid, and what the options point to lives.
+    unsafe {
+        assert_eq!(ortshard_generation_open(model.as_ptr(), &raw const options, &raw mut generation), 0);
+        assert_eq!(ortshard_generation_append_ids(generation, PROMPT.as_ptr(), PROMPT.len()), 0);
+    }
+    let mut told = (Vec::with_capacity(WARM + COUNTED), Vec::with_capacity(WARM + COUNTED));
+    for _ in 0..WARM + COUNTED {
+        // SAFETY: as above.
+        let count = asked(|| unsafe { assert_eq!(ortshard_generation_step(generation, &raw mut step), 0) });
+        assert_eq!(step.finish, 0);
+        told.0.push(step.id);
+        told.1.push(count);
+    }
+    // SAFETY: as above.
+    unsafe { ortshard_generation_free(generation) };
+    told
+}
+
+/// A step asks for no more than running the model and llguidance do, and of masks only for llguidance's own: the one that
+/// it gives, and its copy.
+#[test]
+fn a_grammar_asks_for_its_masks_only() {
+    if !device::native_operators() {
+        return;
+    }
+    let grammar = c"[a-zA-Z ,.'\"!?\n]{3000}x";
+    let most = by_request();
+    let (ids, steps) = under(grammar);
+    let tokenizer = Arc::new(Tokenizer::open(&root().join("models/stories")).unwrap());
+    let mask = (tokenizer.vocab_size() + 1).div_ceil(32) * 4;
+    let grammar = Grammar::Regex(grammar.to_str().unwrap().to_owned());
+    let mut constraint = GrammarConstraint::new(&tokenizer, &grammar, &[]).unwrap();
+    let mut logits = vec![0.0; tokenizer.vocab_size()];
+    let (mut more, mut masks) = (0, Vec::with_capacity(ids.len()));
+    for (id, step) in ids.iter().zip(&steps) {
+        OF_SIZE.set((mask, 0));
+        let own = asked(|| {
+            assert!(constraint.known().unwrap().is_empty());
+            constraint.mask(&mut logits).unwrap();
+        });
+        masks.push(OF_SIZE.get().1);
+        let taken = asked(|| constraint.accept(*id as u32).unwrap());
+        more += usize::from(masks.len() > WARM && *step > most + own + taken);
+    }
+    assert!(more <= COUNTED / 32, "{more} of {COUNTED} steps ask for more");
+    assert!(masks.contains(&2) && masks.iter().all(|count| *count <= 2), "{masks:?}");
 }
 
 /// All tokens of vocabularies of every kind, one after another.
