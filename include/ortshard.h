@@ -1981,17 +1981,19 @@ ortshard_status ortshard_chat_parser_message(ortshard_chat_parser *parser,
  * patternProperties, additionalProperties, required, minProperties, maxProperties; minLength, maxLength, pattern,
  * format; minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf. Remarks such as title or default change
  * nothing. Any other keyword is refused, as is what cannot be kept to exactly. Keys come in the schema's order. A
- * format is its shape: 2026-02-30 is a date. Between the parts of JSON there may be white space.
+ * format is its shape: 2026-02-30 is a date. Between the parts of JSON there may be up to 32 characters of white space:
+ * without a bound a model can go on with it for ever.
  *
  * Regular expressions have the syntax of Rust's regex crate, without look-around, back-references, lazy repetition and
  * anchors: all of the text must match. Only ^ in front and $ behind are taken, and say nothing.
  *
  * Lark grammars are in llguidance's dialect; the rule start is the text. %json { ... } is a JSON schema within one,
- * and <|name|> an added token.
+ * where white space has no bound, and <|name|> an added token.
  *
- * Bounds, whoever has written the grammar: 1 MiB of it; 6,000 levels in all rules and referenced schemas together; a
- * second or so and some hundred MiB to compile it; some 20 ms and 50,000 items for a token; 100,000 states, of 1 to 2
- * KiB each, for all texts together that come from one constraint. What exceeds one is INVALID_ARGUMENT.
+ * Bounds, whoever has written the grammar: 1 MiB of it; 6,000 levels in all rules and referenced schemas together; 128
+ * patternProperties, and fewer where allOf, anyOf, oneOf and $ref combine many schemas; a second or two and some
+ * hundred MiB to compile it; some 20 ms and 50,000 items for a token; 100,000 states, of 1 to 2 KiB each, for all texts
+ * together that come from one constraint. What exceeds one is INVALID_ARGUMENT.
  * ================================================================================================================== */
 
 /** What a grammar is written in. */

@@ -33,7 +33,7 @@ fn compile(vocabulary: &Vocabulary, grammar: &Grammar) -> Result<TokenParser> {
     match grammar {
         Grammar::JsonSchema(text) => {
             let schema = schema::read(text)?;
-            let made = parser_of(vocabulary, TopLevelGrammar::from_json_schema(schema.clone()));
+            let made = parser_of(vocabulary, TopLevelGrammar::from_json_schema(schema::with_bounded_spaces(&schema)));
             made.map_err(|why| schema::refusal(vocabulary, &schema, &why))
         }
         Grammar::Regex(text) => {

@@ -16,8 +16,8 @@ pub(super) fn check(text: &str) -> Result<()> {
     let (mut depth, mut tildes, mut line, mut column) = (0_usize, 0, 1, 0);
     // Within a string or a regular expression, its last character; within a comment, the line's end.
     let mut within = None;
-    // Where a schema ends.
-    let mut behind = 0;
+    // Where a schema ends, and what all of them will take.
+    let (mut behind, mut comparisons) = (0, 0);
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
         column += 1;
@@ -50,7 +50,7 @@ pub(super) fn check(text: &str) -> Result<()> {
                 let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
                 if let Some(Ok(schema)) = values.next() {
                     let place = format!("the Lark grammar at line {line}, column {column}");
-                    schema::check(&schema).map_err(|why| why.within(place))?;
+                    comparisons = schema::check(&schema, comparisons).map_err(|why| why.within(place))?;
                     behind = text.len() - rest.len() + values.byte_offset();
                 }
             }

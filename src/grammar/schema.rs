@@ -68,6 +68,13 @@ const BY_NAME: &[&str] = &["$defs", "definitions", "patternProperties", "propert
 const LISTS: &[&str] = &["allOf", "anyOf", "items", "oneOf", "prefixItems"];
 const ONE: &[&str] = &["additionalItems", "additionalProperties", "items"];
 
+/// Patterns for the names of members. Each must be compared with each other, wherever schemas are combined.
+const MOST_PATTERNS: usize = 128;
+const MOST_COMPARISONS: usize = 300_000;
+
+/// White space between the parts of JSON. Without a bound a model can go on with it for ever.
+const SPACES: &str = r"[\x20\x0A\x0D\x09]{1,32}";
+
 /// The drafts, and whether `prefixItems` is in them.
 const DRAFTS: &[(&str, bool)] = &[
     ("https://json-schema.org/draft/2020-12/schema", true),
@@ -81,19 +88,45 @@ const DRAFTS: &[(&str, bool)] = &[
 pub(super) fn read(text: &str) -> Result<Value> {
     let schema =
         serde_json::from_str(text).map_err(|error| err!(InvalidArgument, "the JSON schema is not JSON: {error}"))?;
-    check(&schema)?;
+    check(&schema, 0)?;
     Ok(schema)
 }
 
-/// Refuses what would not be heeded.
-pub(super) fn check(schema: &Value) -> Result<()> {
+/// `schema` as it is given to llguidance.
+pub(super) fn with_bounded_spaces(schema: &Value) -> Value {
+    let given = json!({"whitespace_pattern": SPACES});
+    match schema {
+        Value::Object(members) => {
+            let mut members = members.clone();
+            members.insert("x-guidance".to_owned(), given);
+            members.into()
+        }
+        Value::Bool(true) => json!({"x-guidance": given}),
+        other => other.clone(),
+    }
+}
+
+/// Refuses what would not be heeded, or would take too long beside `before`, and gives how much both will take.
+pub(super) fn check(schema: &Value, before: usize) -> Result<usize> {
     let draft = schema.get("$schema").map(|name| name.as_str().unwrap_or_default().trim_end_matches('#'));
     let found = DRAFTS.iter().find(|(name, _)| draft.is_none_or(|draft| draft == *name));
     let Some((_, has_prefix_items)) = found else {
         return Err(refused("/$schema", "is none of the drafts 4, 6, 7, 2019-09 and 2020-12"));
     };
-    let mut reader = Reader { root: schema, has_prefix_items: *has_prefix_items, targets: BTreeMap::new() };
+    let mut reader = Reader {
+        root: schema,
+        has_prefix_items: *has_prefix_items,
+        targets: BTreeMap::new(),
+        patterns: 0,
+        combined: 1,
+    };
     reader.check(schema, "")?;
+    let (patterns, combined) = (reader.patterns, reader.combined);
+    let comparisons = before + patterns.pow(2) * combined;
+    if patterns > MOST_PATTERNS || comparisons > MOST_COMPARISONS {
+        let what = format!("has {patterns} patternProperties in schemas that are combined {combined} times: too many");
+        return Err(refused("", &what));
+    }
     let levels = depth(schema) + reader.targets.values().map(|target| 2 + depth(target)).sum::<usize>();
     if levels > DEEPEST {
         return Err(refused(
@@ -101,7 +134,7 @@ pub(super) fn check(schema: &Value) -> Result<()> {
             &format!("has {levels} levels in {} references, more than {DEEPEST}", reader.targets.len()),
         ));
     }
-    Ok(())
+    Ok(comparisons)
 }
 
 /// How many levels lie within each other.
@@ -140,6 +173,9 @@ struct Reader<'s> {
     has_prefix_items: bool,
     /// What references lead to.
     targets: BTreeMap<&'s str, &'s Value>,
+    /// Names in `patternProperties`, and schemas that are combined with others.
+    patterns: usize,
+    combined: usize,
 }
 
 impl<'s> Reader<'s> {
@@ -160,6 +196,9 @@ impl<'s> Reader<'s> {
                 return Err(refused(&format!("{pointer}/{keyword}"), "is supported at the root only"));
             }
         }
+        self.patterns += schema.get("patternProperties").and_then(Value::as_object).map_or(0, Map::len);
+        let lists = ["allOf", "anyOf", "oneOf"].iter().filter_map(|list| schema.get(*list)?.as_array());
+        self.combined += lists.map(Vec::len).sum::<usize>() + usize::from(schema.contains_key("$ref"));
         if let Some(prefix) = schema.get("prefixItems") {
             let why = if !self.has_prefix_items {
                 Some("is no keyword of the draft that $schema names")

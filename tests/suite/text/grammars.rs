@@ -273,6 +273,8 @@ fn faulty_grammars_are_refused_at_their_place() {
         (r##"{"items": {"$ref": "#/$defs/x"}, "$defs": {"x": {"minItems": -1}}}"##, "\"/$defs/x\": Expected positive"),
         (r#"{"allOf": [{"oneOf": [{"type": "object"}, {"type": "object"}]}]}"#, "\"/allOf/0\": oneOf constraints"),
         ("false", "at \"\": Unsatisfiable schema"),
+        (&named_by_patterns(129), "has 129 patternProperties"),
+        (&combined(60, 100), "has 60 patternProperties in schemas that are combined 101 times"),
     ] {
         let message = refusal(&Grammar::JsonSchema(schema.to_owned()));
         assert!(message.contains(words), "{schema}: {message}");
@@ -290,6 +292,8 @@ fn faulty_grammars_are_refused_at_their_place() {
         let message = refusal(&Grammar::Regex(regex.to_owned()));
         assert!(message.contains(words), "{regex}: {message}");
     }
+    let schemas: Vec<String> = (0..19).map(|i| format!("s{i}: %json {}", named_by_patterns(128))).collect();
+    let schemas = format!("start: s0\n{}", schemas.join("\n"));
     for (lark, words) in [
         ("start: \"a\"\nfoo: )", "at line 2, column 6"),
         ("start: foo", "at line 1, column 8: unknown name"),
@@ -300,6 +304,7 @@ fn faulty_grammars_are_refused_at_their_place() {
             "at line 2, column 5: the JSON schema at \"/items/not\"",
         ),
         ("start: \"a", "at line 1, column 10: lexer error"),
+        (&schemas, "at line 20, column 6: the JSON schema at \"\": has 128 patternProperties"),
     ] {
         let message = refusal(&Grammar::Lark(lark.to_owned()));
         assert!(message.contains(words), "{lark}: {message}");
@@ -307,6 +312,31 @@ fn faulty_grammars_are_refused_at_their_place() {
     // Nothing would end a text.
     let error = GrammarConstraint::new(&tokenizer("gpt2"), &Grammar::Regex("a".to_owned()), &[]).unwrap_err();
     assert!(error.to_string().contains("eos is empty"), "{error}");
+}
+
+/// An object with so many patterns for names, each of which is compared with each other.
+fn named_by_patterns(count: usize) -> String {
+    let patterns: Vec<String> = (0..count).map(|i| format!(r#""^a{i}[a-z]*$": true"#)).collect();
+    format!(r#"{{"type": "object", "patternProperties": {{{}}}}}"#, patterns.join(","))
+}
+
+/// The same, combined with so many others.
+fn combined(patterns: usize, count: usize) -> String {
+    format!(r#"{{"allOf": [{}{}]}}"#, named_by_patterns(patterns), ",true".repeat(count - 1))
+}
+
+/// White space between the parts of JSON, with which a model could go on for ever, and in strings, where it is text.
+#[test]
+fn white_space_between_parts_of_json_has_an_end() {
+    let tokenizer = tokenizer("gpt2");
+    for schema in [r#"{"items": {"type": "string"}}"#, "true", r#"{"type": "array"}"#] {
+        let grammar = Grammar::JsonSchema(schema.to_owned());
+        let constraint = GrammarConstraint::new(&tokenizer, &grammar, &[eos(&tokenizer)]).unwrap();
+        for (white, matches) in [(" ".repeat(32), true), ("\n\t".repeat(16), true), (" ".repeat(33), false)] {
+            let given = format!("[{white}\"a{}\"{white},{white}\"b\"]", " ".repeat(50));
+            assert_eq!(accepts(&tokenizer, &constraint, &given), matches, "{schema}: {given:?}");
+        }
+    }
 }
 
 /// What a stranger may write to use up the stack, memory or time.
@@ -356,6 +386,9 @@ fn hostile_grammars_do_no_harm() {
         Grammar::Regex("(a|aa)+(a|aa)+(a|aa)+b".to_owned()),
         Grammar::Regex(r"(\w{1,200}\W{1,200}){1,200}".to_owned()),
         Grammar::Regex(".*a.{60}".to_owned()),
+        Grammar::JsonSchema(named_by_patterns(128)),
+        Grammar::JsonSchema(named_by_patterns(20_000)),
+        Grammar::JsonSchema(combined(100, 28)),
     ];
     let tokenizer = tokenizer("gpt2");
     for grammar in grammars {
