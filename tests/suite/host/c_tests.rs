@@ -29,7 +29,7 @@ const WITHOUT_RUNTIME: &[&str] = &[
 ];
 
 /// Tests with threads of their own.
-const ABOUT_THREADS: &[&str] = &["many_threads", "swap_under_load", "cancel", "free_order"];
+const ABOUT_THREADS: &[&str] = &["many_threads", "swap_under_load", "cancel", "stop_grammar", "free_order"];
 
 /// Tests of what depends on the device. `kv_types` is not among them: caches of other types are the processor's alone.
 const ON_THE_DEVICE: &[&str] = &[
