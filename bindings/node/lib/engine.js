@@ -10,6 +10,7 @@ import { Request } from './request.js';
 import { Tokenizer } from './tokenizer.js';
 
 const Progress = koffi.pointer(koffi.proto('ortshard_node_progress', 'int32_t', ['void *', 'void *']));
+const FileTold = koffi.pointer(koffi.proto('ortshard_node_file', 'int32_t', ['void *', 'void *']));
 
 /** Loads ONNX Runtime with options, before the first call that needs it. */
 export function loadRuntime(options = {}) {
@@ -67,7 +68,7 @@ export class Engine extends Handle {
   async modelInfo(spec, { signal, onProgress } = {}) {
     const kept = [];
     const out = blank('ortshard_model_info');
-    const told = this.#told('ortshard_engine_get_model_info', [specOf(spec, kept)], out, kept, signal, onProgress);
+    const told = this.#told('ortshard_engine_get_model_info', [specOf(spec, kept)], [out], kept, signal, onProgress);
     return told.then(() => decode('ortshard_model_info', out));
   }
 
@@ -75,15 +76,47 @@ export class Engine extends Handle {
   async samplerOptions(spec, { signal, onProgress } = {}) {
     const kept = [];
     const out = blank('ortshard_sampler_options');
-    const told = this.#told('ortshard_engine_get_sampler_options', [specOf(spec, kept)], out, kept, signal, onProgress);
+    const told = this.#told('ortshard_engine_get_sampler_options', [specOf(spec, kept)], [out], kept, signal, onProgress);
     return told.then(() => decode('ortshard_sampler_options', out));
+  }
+
+  /** The ids that end a text of a model. */
+  async modelEos(spec, { signal, onProgress } = {}) {
+    const kept = [];
+    const place = specOf(spec, kept);
+    for (let room = 64; ; ) {
+      const [list, needed] = [new BigInt64Array(room), new BigUint64Array(1)];
+      try {
+        await this.#told('ortshard_engine_model_eos', [place], [list, room, needed], [...kept], signal, onProgress);
+        return Array.from(list.subarray(0, Number(needed[0])), Number);
+      } catch (error) {
+        if (error.status !== StatusCode.BUFFER_TOO_SMALL) throw error;
+        room = Number(needed[0]);
+      }
+    }
+  }
+
+  /** The files that a shard needs, and where on this machine they are. Nothing is fetched. */
+  async auditFiles(spec) {
+    const [kept, files] = [[], []];
+    const place = specOf(spec, kept);
+    const callback = koffi.register((file) => {
+      files.push(decode('ortshard_file', copy(file, structs.ortshard_file.size)));
+      return 0;
+    }, FileTold);
+    try {
+      await Handle.inTurn([this], (engine) => started(engine, kept, 'ortshard_engine_audit_files', engine, place, callback, null));
+      return files;
+    } finally {
+      koffi.unregister(callback);
+    }
   }
 
   /** What passes behind a layer of a model, and whether it can be cut there. */
   async boundary(spec, layer, { signal, onProgress } = {}) {
     const kept = [];
     const out = blank('ortshard_boundary');
-    const told = this.#told('ortshard_engine_get_boundary', [specOf(spec, kept), number(layer, 'uint32_t', 'layer')], out, kept, signal, onProgress);
+    const told = this.#told('ortshard_engine_get_boundary', [specOf(spec, kept), number(layer, 'uint32_t', 'layer')], [out], kept, signal, onProgress);
     return told.then(() => decode('ortshard_boundary', out));
   }
 
@@ -114,6 +147,15 @@ export class Engine extends Handle {
     return Handle.inTurn([this], (engine) => started(engine, [], 'ortshard_engine_clear', engine));
   }
 
+  /** Deletes every quantised shard from the engine's cache of them, and gives the bytes that were freed. */
+  async clearPackCache() {
+    const freed = new BigUint64Array(1);
+    return Handle.inTurn([this], async (engine) => {
+      await started(engine, [], 'ortshard_engine_clear_pack_cache', engine, freed);
+      return Number(freed[0]);
+    });
+  }
+
   /** Saves the weights of the engine's shard as a safetensors file. */
   async saveCheckpoint(path) {
     const place = text(path, 'path');
@@ -122,12 +164,12 @@ export class Engine extends Handle {
 
   async #loading(name, parameters, kept, signal, onProgress) {
     const handle = new BigUint64Array(1);
-    await this.#told(name, parameters, handle, kept, signal, onProgress);
+    await this.#told(name, parameters, [handle], kept, signal, onProgress);
     return handle[0];
   }
 
   /** A call with a progress callback, which the library calls on its thread, and koffi then here. */
-  #told(name, parameters, out, kept, signal, onProgress) {
+  #told(name, parameters, outs, kept, signal, onProgress) {
     return Handle.inTurn([this], async (engine) => {
       let thrown;
       const progress = (place) => {
@@ -142,7 +184,7 @@ export class Engine extends Handle {
       const callback = signal || onProgress ? koffi.register(progress, Progress) : null;
       try {
         // The progress sees the signal; there is nothing else to cancel.
-        const work = () => started(engine, kept, name, engine, ...parameters, callback, null, out);
+        const work = () => started(engine, kept, name, engine, ...parameters, callback, null, ...outs);
         await cancellable(signal, () => {}, () => {}, work);
       } catch (error) {
         throw thrown && error.status === StatusCode.CANCELLED ? thrown.error : error;

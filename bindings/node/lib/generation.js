@@ -1,21 +1,34 @@
 // Text in progress, pulled token by token.
 
+import { grammarOf } from './constraint.js';
 import { Finish, StatusCode } from './generated/constants.js';
 import { structs } from './generated/layout.js';
-import { Handle, started } from './handle.js';
+import { Handle, exported, imported, started } from './handle.js';
 import { call, failure, filled, made, plain, start } from './library.js';
 import { blank, decode, encode, ids, number, pointers, text } from './memory.js';
 import { Request } from './request.js';
 
+/** The handle of a generation that there is already. */
+class Forked {
+  constructor(handle) {
+    this.handle = handle;
+  }
+}
+
+function created(requests, { tokenizer = null, grammar, grammarKind, ...options }) {
+  const list = Array.isArray(requests) ? requests : [requests];
+  if (!list.every((request) => request instanceof Request)) throw new TypeError('requests must be an array of Request');
+  const kept = [];
+  const handles = pointers(list.map((request) => request.handle));
+  const [written, kind] = grammarOf(grammar, grammarKind);
+  const given = encode('ortshard_generation_options', { ...options, grammar: written, grammarKind: kind }, kept);
+  return made('ortshard_generation_create', handles, list.length, tokenizer?.handle ?? null, given);
+}
+
 /** A text in progress on requests that are a whole model together. */
 export class Generation extends Handle {
-  constructor(requests, { tokenizer = null, ...options } = {}) {
-    const list = Array.isArray(requests) ? requests : [requests];
-    if (!list.every((request) => request instanceof Request)) throw new TypeError('requests must be an array of Request');
-    const kept = [];
-    const handles = pointers(list.map((request) => request.handle));
-    const given = encode('ortshard_generation_options', options, kept);
-    super(made('ortshard_generation_create', handles, list.length, tokenizer?.handle ?? null, given), 'ortshard_generation_free');
+  constructor(requests, options = {}) {
+    super(requests instanceof Forked ? requests.handle : created(requests, options), 'ortshard_generation_free');
   }
 
   /** Adds text to the prompt: before the first step, or after the text has ended. */
@@ -92,6 +105,25 @@ export class Generation extends Handle {
         return decode('ortshard_step', steps.subarray(at * size, (at + 1) * size));
       });
     });
+  }
+
+  /** Another that goes on from here on its own, on forks of the requests. */
+  fork() {
+    const handle = new BigUint64Array(1);
+    return Handle.inTurn([this], async (generation) => {
+      await started(generation, [], 'ortshard_generation_fork', generation, handle);
+      return new Generation(new Forked(handle[0]));
+    });
+  }
+
+  /** All that it needs to go on, to be kept or sent. */
+  exportState() {
+    return exported(this, 'ortshard_generation_export_state');
+  }
+
+  /** Puts it where the one was that exported the state, and that was made alike. */
+  importState(state) {
+    return imported(this, 'ortshard_generation_import_state', state);
   }
 
   /** The logits that the last token was chosen from, with the option keepLogits. */

@@ -62,6 +62,24 @@ export class Handle {
   }
 }
 
+/** What an object's state is as bytes, by a function that tells how many these are. */
+export function exported(object, name) {
+  return Handle.inTurn([object], async (handle) => {
+    const needed = new BigUint64Array(1);
+    await started(handle, [], name, handle, null, 0, needed);
+    const state = new Uint8Array(Number(needed[0]));
+    await started(handle, [], name, handle, state, state.length, needed);
+    return state;
+  });
+}
+
+/** Puts an object where the one was that exported the state. */
+export async function imported(object, name, state) {
+  if (!(state instanceof Uint8Array)) throw new TypeError('state must be a Uint8Array');
+  const bytes = Buffer.from(state);
+  return Handle.inTurn([object], (handle) => started(handle, [], name, handle, bytes, bytes.length));
+}
+
 /** Calls a function of the object `on` on another thread, in an object's turn. */
 export async function started(on, kept, name, ...parameters) {
   const status = await start(kept, name, ...parameters);

@@ -1,5 +1,5 @@
 import type {
-  Boundary, ChatOptions, ChatParserOptions, DeviceInfo, EncodeOptions, EngineEstimate, EngineOptions, EngineStats, FrameInfo,
+  Boundary, ChatOptions, ChatParserOptions, DeviceInfo, EncodeOptions, EngineEstimate, EngineOptions, EngineStats, File, FrameInfo,
   GenerationOptions, Ids, ModelInfo, Oom, Progress, RequestOptions, RuntimeInfo, RuntimeOptions, SamplerOptions, ShardInfo,
   ShardSpec, Step,
 } from './generated/index.js';
@@ -35,6 +35,8 @@ export function modelInfo(folder: string): ModelInfo;
 export function frameSize(start: Uint8Array): number;
 /** What a frame says of itself. */
 export function frameInfo(frame: Uint8Array): FrameInfo;
+/** What a frame carries, part by part: `role` is one of Role. */
+export function frameParts(frame: Uint8Array): (Tensor & { role: number })[];
 
 /** An object of the library. What is forgotten is freed some time; what is closed is freed when its calls have ended. */
 export abstract class Handle {
@@ -81,6 +83,10 @@ export class Engine extends Handle {
   modelInfo(spec: string | ShardSpec, options?: Loading): Promise<ModelInfo>;
   /** How a model's publisher wants its tokens chosen. */
   samplerOptions(spec: string | ShardSpec, options?: Loading): Promise<SamplerOptions>;
+  /** The ids that end a text of a model. */
+  modelEos(spec: string | ShardSpec, options?: Loading): Promise<number[]>;
+  /** The files that a shard needs, and where on this machine they are. Nothing is fetched. */
+  auditFiles(spec: string | ShardSpec): Promise<File[]>;
   /** What passes behind a layer of a model, and whether it can be cut there. */
   boundary(spec: string | ShardSpec, layer: number, options?: Loading): Promise<Boundary>;
   /** What a shard and requests on it would take. */
@@ -89,6 +95,8 @@ export class Engine extends Handle {
   currentShard(): Shard | null;
   /** What the engine has counted. */
   stats(): EngineStats;
+  /** Deletes every quantised shard from the engine's cache of them, and gives the bytes that were freed. */
+  clearPackCache(): Promise<number>;
   /** Gives back the memory of the engine's shard and of the requests on it. */
   clear(): Promise<void>;
 }
@@ -173,17 +181,31 @@ export class Tokenizer extends Handle {
   /** Opens the tokenizer of a model folder, or a tokenizer.json. */
   static open(path: string): Tokenizer;
   encode(text: string, options?: EncodeOptions): number[];
+  /** The token ids of each of many texts, which are shared out among threads. */
+  encodeTexts(texts: string[], options?: EncodeOptions): number[][];
+  /** The token ids of a text, and for each the part of the text that it stands for: `text.slice(start, end)`. */
+  encodeWithRanges(text: string, options?: EncodeOptions): { id: number; start: number; end: number }[];
+  /** How many token ids a text has. */
+  count(text: string, options?: EncodeOptions): number;
   decode(ids: Ids, options?: { skipSpecial?: boolean }): string;
   /** Tokens, added ones included. */
   readonly vocabSize: number;
   /** The id that begins a sequence, or null. */
   readonly bos: number | null;
+  /** The id that fills up rows, or null. */
+  readonly pad: number | null;
   /** The ids that end one. */
   readonly eos: number[];
   /** The id of a token by its spelling in the vocabulary, or null. */
   tokenToId(token: string): number | null;
   /** The spelling of a token in the vocabulary. */
   idToToken(id: number): string;
+  /** The bytes that a token adds to a text, which need not be whole characters. */
+  tokenBytes(id: number | bigint): Uint8Array;
+  /** Whether a text ends with a token. */
+  isEos(id: number | bigint): boolean;
+  /** Whether a token is a special one. */
+  isSpecial(id: number | bigint): boolean;
   /** The prompt that the model's chat template makes of messages. */
   chatText(messages: Message[] | string, options?: Chat): string;
   /** The token ids of that prompt. */
@@ -215,8 +237,26 @@ export class ChatParser extends Handle {
   message(): Message;
 }
 
-/** How a generation on requests of one's own goes on. */
-export type Writing = Omit<GenerationOptions, 'engine' | 'request' | 'publishedSampling'>;
+/**
+ * A grammar, and how far a text has come in it: which tokens may come next. A generation takes one in its options, or the grammar
+ * itself; a loop of one's own asks it: mask(), sample(), advance().
+ */
+export class Constraint extends Handle {
+  private constructor();
+  /** Compiles a grammar at the start of a text. `kind` is one of Grammar; an object is a JSON schema. `eos`: what ends the text. */
+  static compile(tokenizer: Tokenizer, grammar: string | object, options?: { kind?: number; eos?: Ids }): Promise<Constraint>;
+  /** Another that goes on from here on its own, without compiling. */
+  clone(): Constraint;
+  /** Sets the logits of the tokens that may not come next to -Infinity, in the array itself. */
+  mask(logits: Float32Array): void;
+  /** Takes the next token. */
+  advance(id: number | bigint): void;
+  /** The tokens that must come next, whatever the logits; often there are none. */
+  knownIds(): number[];
+}
+
+/** How a generation on requests of one's own goes on. `grammar` may be a JSON schema as an object, which needs no `grammarKind`. */
+export type Writing = Omit<GenerationOptions, 'engine' | 'request' | 'publishedSampling' | 'grammar'> & { grammar?: string | object };
 
 /** A text in progress on requests that are a whole model together. */
 export class Generation extends Handle {
@@ -234,6 +274,12 @@ export class Generation extends Handle {
   [Symbol.asyncIterator](): AsyncGenerator<Step, void>;
   /** Steps many generations at once. Each gives a step or an error. */
   static stepBatch(generations: Generation[]): Promise<(Step | OrtshardError)[]>;
+  /** Another that goes on from here on its own, on forks of the requests. What the last step gave is not in it. */
+  fork(): Promise<Generation>;
+  /** All that it needs to go on, to be kept or sent. */
+  exportState(): Promise<Uint8Array>;
+  /** Puts it where the one was that exported the state, and that was made with the same options. */
+  importState(state: Uint8Array): Promise<void>;
   /** The logits that the last token was chosen from, with the option keepLogits. */
   logits(): Promise<Float32Array>;
   /** Ends the text with the step in progress, or the next one. */

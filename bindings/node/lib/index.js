@@ -2,7 +2,8 @@
 
 export { OrtshardError, loadLibrary } from './library.js';
 export { Engine, Shard, devices, loadRuntime, modelInfo, runtimeInfo, version } from './engine.js';
-export { Request, batchInfer, batchSample, chainInfer, chainSample, frameInfo, frameSize } from './request.js';
+export { Request, batchInfer, batchSample, chainInfer, chainSample, frameInfo, frameParts, frameSize } from './request.js';
+export { Constraint } from './constraint.js';
 export { Sampler } from './sampler.js';
 export { ChatParser } from './parser.js';
 export { TextStream, Tokenizer } from './tokenizer.js';

@@ -98,6 +98,10 @@ export function encode(struct, values, kept, into = blank(struct)) {
     else if (kind === 'number') view[NUMBERS[of][2]](offset, number(value, of, named), LITTLE_ENDIAN);
     else if (kind === 'text') put(offset, text(value, named));
     else if (kind === 'struct') put(offset, encode(of, value, kept));
+    else if (kind === 'handle') {
+      if (typeof value.handle !== 'bigint') throw new TypeError(`${named} must be a ${of}`);
+      view.setBigUint64(offset, value.handle, LITTLE_ENDIAN);
+    }
     else if (kind === 'texts' || (kind === 'list' && of !== 'int64_t')) {
       if (!Array.isArray(value)) throw new TypeError(`${named} must be an array`);
       if (kind === 'texts') {

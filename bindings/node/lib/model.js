@@ -1,5 +1,6 @@
 // Whole models, which write text and answer messages.
 
+import { Constraint } from './constraint.js';
 import { Engine } from './engine.js';
 import { Finish, StatusCode } from './generated/constants.js';
 import { Generation } from './generation.js';
@@ -47,13 +48,25 @@ export class Model {
   /** Writes on behind a prompt: gives each token with what is known of it. */
   async *generateSteps(prompt, { addSpecial = true, signal, ...options } = {}) {
     signal?.throwIfAborted();
-    const generation = this.createGeneration(options);
+    const generation = await this.#begun(options);
     try {
       if (typeof prompt === 'string') await generation.appendText(prompt, { addSpecial });
       else await generation.appendIds(prompt);
       yield* generation.steps({ signal });
     } finally {
       generation.close();
+    }
+  }
+
+  /** A generation, whose grammar is compiled on another thread: that can take a second. */
+  async #begun(options) {
+    const { grammar, grammarKind: kind, ...others } = options;
+    if (grammar === undefined || options.constraint || !this.tokenizer) return this.createGeneration(options);
+    const constraint = await Constraint.compile(this.tokenizer, grammar, { kind, eos: options.sampling?.eos });
+    try {
+      return this.createGeneration({ constraint, ...others });
+    } finally {
+      constraint.close(); // the generation has a copy
     }
   }
 

@@ -1,7 +1,7 @@
 // Requests run tokens through shards: one, several in a row, or many at once.
 
 import { Logits, StatusCode } from './generated/constants.js';
-import { Handle, cancellable, started } from './handle.js';
+import { Handle, cancellable, exported, imported, started } from './handle.js';
 import { call, failure, info, plain, start } from './library.js';
 import { ids, number, pointers } from './memory.js';
 import { Sampler } from './sampler.js';
@@ -59,22 +59,12 @@ export class Request extends Handle {
 
   /** The request's state, to be kept or sent. */
   exportState() {
-    return Handle.inTurn([this], async (request) => {
-      const needed = new BigUint64Array(1);
-      await started(request, [], 'ortshard_request_export_state', request, null, 0, needed);
-      const state = new Uint8Array(Number(needed[0]));
-      await started(request, [], 'ortshard_request_export_state', request, state, state.length, needed);
-      return state;
-    });
+    return exported(this, 'ortshard_request_export_state');
   }
 
   /** Puts the request where the one was that exported the state. */
-  async importState(state) {
-    if (!(state instanceof Uint8Array)) throw new TypeError('state must be a Uint8Array');
-    const bytes = Buffer.from(state);
-    return Handle.inTurn([this], (request) =>
-      started(request, [], 'ortshard_request_import_state', request, bytes, bytes.length),
-    );
+  importState(state) {
+    return imported(this, 'ortshard_request_import_state', state);
   }
 
   /** Cancels the run in progress or, if none is, the next one. */
@@ -192,3 +182,12 @@ export function frameSize(start) {
 
 /** What a frame says of itself. */
 export const frameInfo = (frame) => info('ortshard_frame_info', 'ortshard_frame_get_info', bytesOf(frame), frame.length);
+
+/** What a frame carries, part by part. */
+export function frameParts(frame) {
+  return Array.from({ length: frameInfo(frame).partCount }, (_, index) => {
+    const [role, part] = [new Int32Array(1), Buffer.alloc(TENSOR_SIZE)];
+    call('ortshard_frame_get_part', frame, frame.length, index, role, part);
+    return { role: role[0], ...decodeTensor(part) };
+  });
+}

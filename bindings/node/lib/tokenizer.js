@@ -1,11 +1,24 @@
 // Text to token ids and back, and chats to prompts.
 
-import { NO_ID } from './generated/constants.js';
+import { NO_ID, StatusCode } from './generated/constants.js';
 import { Handle } from './handle.js';
-import { call, filled, filledText, made } from './library.js';
+import { call, failure, filled, filledText, made, plain } from './library.js';
 import { address, copy, encode, ids, pointers, text } from './memory.js';
 
 const numbers = (list) => Array.from(list, Number);
+const encoding = (options = {}) => encode('ortshard_encode_options', options, []);
+
+/** Where in a string the character is to which each byte of its UTF-8 belongs. */
+function places(string) {
+  const list = new Uint32Array(Buffer.byteLength(string) + 1);
+  let [byte, at] = [0, 0];
+  for (const character of string) {
+    list.fill(at, byte, (byte += Buffer.byteLength(character)));
+    at += character.length;
+  }
+  list[byte] = at;
+  return list;
+}
 
 /** Messages, tools and the like: objects, which travel as JSON. */
 function json(value, name) {
@@ -32,12 +45,46 @@ export class Tokenizer extends Handle {
   }
 
   /** The token ids of a text. */
-  encode(value, { addSpecial = false, specialAsText = false } = {}) {
+  encode(value, options) {
     const line = text(value, 'text');
-    const options = encode('ortshard_encode_options', { addSpecial, specialAsText }, []);
-    const texts = [pointers([address(line)]), 1, options];
+    const texts = [pointers([address(line)]), 1, encoding(options)];
     // There are hardly more ids than bytes.
     return numbers(filled('ortshard_tokenizer_encode_texts', this.handle, texts, BigInt64Array, line.length + 64, null));
+  }
+
+  /** The token ids of each of many texts. */
+  encodeTexts(values, options) {
+    if (!Array.isArray(values)) throw new TypeError('texts must be an array');
+    const lines = values.map((value, at) => text(value, `texts[${at}]`));
+    const ends = new BigUint64Array(lines.length);
+    const given = [pointers(lines.map(address)), lines.length, encoding(options)];
+    const room = lines.reduce((sum, line) => sum + line.length, 64);
+    const all = numbers(filled('ortshard_tokenizer_encode_texts', this.handle, given, BigInt64Array, room, ends));
+    return lines.map((_, at) => all.slice(at && Number(ends[at - 1]), Number(ends[at])));
+  }
+
+  /** How many token ids a text has. */
+  count(value, options) {
+    const [line, needed] = [text(value, 'text'), new BigUint64Array(1)];
+    call('ortshard_tokenizer_encode_texts', this.handle, pointers([address(line)]), 1, encoding(options), null, 0, needed, null);
+    return Number(needed[0]);
+  }
+
+  /** The token ids of a text, and for each the part of the text that it stands for. */
+  encodeWithRanges(value, options) {
+    const [line, needed] = [text(value, 'text'), new BigUint64Array(1)];
+    const characters = places(value);
+    for (let room = line.length + 64; ; room = Number(needed[0])) {
+      const [list, ranges] = [new BigInt64Array(room), new BigUint64Array(2 * room)];
+      const given = [line, encoding(options), list, ranges, room, needed];
+      const status = plain('ortshard_tokenizer_encode_with_ranges', this.handle, ...given);
+      if (status !== StatusCode.OK && status !== StatusCode.BUFFER_TOO_SMALL) throw failure(status, null);
+      if (status !== StatusCode.OK) continue;
+      return Array.from(list.subarray(0, Number(needed[0])), (id, at) => {
+        const [start, end] = [ranges[2 * at], ranges[2 * at + 1]].map((byte) => characters[Number(byte)]);
+        return { id: Number(id), start, end };
+      });
+    }
   }
 
   /** The text of token ids. */
@@ -58,6 +105,11 @@ export class Tokenizer extends Handle {
     return this.#id('ortshard_tokenizer_bos');
   }
 
+  /** The id that fills up rows, or null. */
+  get pad() {
+    return this.#id('ortshard_tokenizer_pad');
+  }
+
   /** The ids that end one. */
   get eos() {
     return numbers(filled('ortshard_tokenizer_eos', this.handle, []));
@@ -71,6 +123,27 @@ export class Tokenizer extends Handle {
   /** The spelling of a token in the vocabulary. */
   idToToken(id) {
     return filledText('ortshard_tokenizer_id_to_token', this.handle, ids([id])[0]);
+  }
+
+  /** The bytes that a token adds to a text, which need not be whole characters. */
+  tokenBytes(id) {
+    return filled('ortshard_tokenizer_token_bytes', this.handle, [ids([id])[0]], Uint8Array, 256);
+  }
+
+  /** Whether a text ends with a token. */
+  isEos(id) {
+    return this.#is('ortshard_tokenizer_is_eos', id);
+  }
+
+  /** Whether a token is a special one. */
+  isSpecial(id) {
+    return this.#is('ortshard_tokenizer_is_special', id);
+  }
+
+  #is(name, id) {
+    const is = new Int32Array(1);
+    call(name, this.handle, ids([id])[0], is);
+    return is[0] !== 0;
   }
 
   #id(name, ...parameters) {

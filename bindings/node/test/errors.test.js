@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -52,6 +52,30 @@ test('a library of another layout is refused by name', () => {
   ];
   assert.equal(said.length, expected.length, ran.stdout);
   expected.forEach((words, at) => assert.match(said[at], words));
+});
+
+test('whatever the library can do is reached, or left out for a reason', () => {
+  const { functions } = JSON.parse(readFileSync(`${root}include/ortshard.json`, 'utf8'));
+  const own = new URL('../lib/', import.meta.url);
+  const sources = readdirSync(own).filter((name) => name.endsWith('.js')).map((name) => readFileSync(new URL(name, own), 'utf8')).join();
+  const leftOut = {
+    ortshard_status_name: 'names are constants',
+    ortshard_shard_retain: 'what is shared is an object',
+    ortshard_request_logits: 'infer() gives them',
+    ortshard_request_sample: 'chainSample() takes one request, too',
+    ortshard_request_infer_into: 'outputs are copies',
+    ortshard_request_frame_pieces: 'frames come whole',
+    ortshard_tokenizer_encode: 'that of many texts takes one, too',
+    ortshard_tokenizer_apply_chat_template: 'chatText() takes any messages',
+    ortshard_generation_open: 'Model.load() does it',
+    ortshard_generation_run: 'steps() does it',
+    ortshard_model_eos: 'an engine tells it',
+    ortshard_model_get_sampler_options: 'an engine tells them',
+    ortshard_model_get_boundary: 'an engine tells it',
+    ortshard_log_set_callback: 'threads that log would wait for the event loop',
+  };
+  const missing = Object.keys(functions).filter((name) => !name.endsWith('_init') && !new RegExp(`'${name}'`).test(sources));
+  assert.deepEqual(missing.sort(), Object.keys(leftOut).sort());
 });
 
 test('each of many calls at once gets its own error', async () => {
@@ -150,8 +174,7 @@ test('a signal ends a text, and so does leaving its loop', async () => {
   await generation.appendIds(Array(480).fill(5));
   const stepping = generation.step({ signal: within.signal });
   setImmediate(() => within.abort());
-  await assert.rejects(step, { name: 'AbortError' });
-  await assert.rejects(stepping, { name: 'AbortError' });
+  await Promise.all([step, stepping].map((each) => assert.rejects(each, { name: 'AbortError' })));
   await assert.rejects(model.generate('Once', { signal: stop.signal }).next(), /enough/);
 });
 

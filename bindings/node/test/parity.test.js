@@ -1,11 +1,13 @@
 // What transformers says, in every way that the package has of saying it.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { STORIES, TINY, golden, greedy, models } from './common.js';
 import {
-  Dtype, Engine, Finish, Generation, Logits, Model, Output, Sampler, batchInfer, batchSample, chainInfer, chainSample, frameInfo,
-  frameSize,
+  Dtype, Engine, FileState, Finish, Generation, Logits, Model, Output, Precision, Role, Sampler, batchInfer, batchSample, chainInfer,
+  chainSample, frameInfo, frameParts, frameSize,
 } from '../lib/index.js';
 
 const GREEDY = { sampling: { temperature: 0 } };
@@ -60,11 +62,13 @@ test('two shards are one, by hidden states, frames and chains', async () => {
   assert.deepEqual(await greedy(byHand, prompt, expected.length), expected);
 
   const [first, last] = await twoRequests(folder, 1, { output: Output.FRAME });
+  const [plain] = await twoRequests(folder, 1);
   const byFrame = async (input) => {
     const { dtype, shape, data } = await first.infer(input);
     assert.equal(dtype, Dtype.FRAME);
     assert.deepEqual([frameSize(data.subarray(0, 32)), ...shape], [data.length, data.length]);
     assert.equal(frameInfo(data).position, last.position);
+    assert.deepEqual(frameParts(data), [{ role: Role.HIDDEN_STATES, ...(await plain.infer(input)) }]);
     return last.sample(data);
   };
   assert.deepEqual(await greedy(byFrame, prompt, expected.length), expected);
@@ -79,6 +83,24 @@ test('two shards are one, by hidden states, frames and chains', async () => {
   const tokens = [];
   for await (const { id } of generation) tokens.push(id);
   assert.deepEqual(tokens, expected);
+});
+
+test('an engine tells what a model needs, and empties its cache', async () => {
+  const packCache = mkdtempSync(`${tmpdir()}/ortshard-node-`);
+  try {
+    const engine = new Engine({ offline: true, packCache, precision: Precision.INT8 });
+    const files = await engine.auditFiles({ model: TINY, lastLayer: 0 });
+    const sizes = ['config.json', 'model.safetensors'].map((name) => [`${TINY}/${name}`, statSync(`${TINY}/${name}`).size]);
+    assert.deepEqual(files.map(({ path, size }) => [path, size]), sizes);
+    assert.ok(files.every(({ state }) => state === FileState.PRESENT));
+    assert.deepEqual(await engine.modelEos(TINY), [2]);
+    (await engine.ensureShard(TINY)).close();
+    assert.ok((await engine.clearPackCache()) > 1000);
+    assert.equal(await engine.clearPackCache(), 0);
+    await assert.rejects(engine.auditFiles(`${TINY}/none`), { code: 'NOT_FOUND' });
+  } finally {
+    rmSync(packCache, { recursive: true });
+  }
 });
 
 test('outputs are copies, and inputs are read when the call is made', async () => {

@@ -25,10 +25,11 @@ test('the programs of the README', () => {
   writeFileSync(`${folder}/package.json`, '{ "private": true }');
   run('npm', 'install', '--silent', '--no-audit', '--no-fund', '--prefer-offline', `./${packed}`);
   const programs = readFileSync(`${own}README.md`, 'utf8').split('```js\n').slice(1).map((rest) => rest.split('```')[0]);
-  const [text, shards] = programs.map((program, at) => {
+  const [text, structure, shards] = programs.map((program, at) => {
     writeFileSync(`${folder}/program${at}.mjs`, program);
     return run(process.execPath, `program${at}.mjs`, STORIES);
   });
   assert.ok(text.length > 100, text);
+  assert.match(structure, /^(fox|owl)\ntrue true\n$/);
   assert.match(shards, /^4 \[ 1, 1, 192 \] \d+\nINVALID_ARGUMENT\n$/);
 });

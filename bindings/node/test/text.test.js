@@ -26,11 +26,19 @@ function withTemplate(name, template) {
 for (const name of ['qwen', 'llama2', 'gemma']) {
   test(`${name}: texts and ids are those of transformers`, () => {
     const tokenizer = Tokenizer.open(`${here}${name}/tokenizer.json`);
-    const { vocab_size: size, encode } = read(`${name}/golden.json`);
+    const { vocab_size: size, encode, bytes } = read(`${name}/golden.json`);
     assert.equal(tokenizer.vocabSize, size);
     let tried = 0;
-    for (const { text, ids, plain, as_text: asText } of encode) {
-      if (text.includes('\0')) continue;
+    const all = encode.filter(({ text }) => !text.includes('\0'));
+    assert.deepEqual(tokenizer.encodeTexts(all.map(({ text }) => text)), all.map(({ plain }) => plain));
+    assert.deepEqual(tokenizer.encodeTexts([]), []);
+    for (const { text, ids, plain, as_text: asText, ranges } of all) {
+      assert.equal(tokenizer.count(text), plain.length);
+      const given = tokenizer.encodeWithRanges(text, { addSpecial: true });
+      assert.deepEqual(given.map(({ id }) => id), ids);
+      const line = Buffer.from(text);
+      const slices = ranges.map(([start, end]) => line.subarray(start, end).toString());
+      assert.deepEqual(given.map(({ start, end }) => text.slice(start, end)), slices, text);
       tried += 1;
       assert.deepEqual(tokenizer.encode(text, { addSpecial: true }), ids, text);
       assert.deepEqual(tokenizer.encode(text), plain, text);
@@ -43,6 +51,7 @@ for (const name of ['qwen', 'llama2', 'gemma']) {
     const token = tokenizer.idToToken(5);
     assert.equal(tokenizer.tokenToId(token), 5);
     assert.equal(tokenizer.tokenToId('no token at all'), null);
+    bytes.forEach((hex, id) => hex !== null && assert.equal(Buffer.from(tokenizer.tokenBytes(id)).toString('hex'), hex));
   });
 }
 

@@ -1,7 +1,7 @@
 // Compiled, not run: the types say what the package does.
 
 import {
-  Dtype, Engine, Generation, Logits, Model, OrtshardError, Sampler, StatusCode, batchSample, chainInfer, devices, type Step, type Tensor,
+  Constraint, Dtype, Engine, Generation, Grammar, Logits, Model, OrtshardError, Sampler, StatusCode, batchSample, chainInfer, devices, type Step, type Tensor,
 } from '../lib/index.js';
 
 export async function everything(signal: AbortSignal): Promise<string> {
@@ -20,6 +20,11 @@ export async function everything(signal: AbortSignal): Promise<string> {
   for await (const event of answer) if (event.kind === 'tool_call') event.arguments.trim();
   const generation = new Generation(request, { tokenizer: model.tokenizer, keepLogits: true });
   const step: Step = await generation.step({ signal });
+  const constraint: Constraint = await Constraint.compile(model.tokenizer!, '[a-z]+', { kind: Grammar.REGEX, eos: [1n] });
+  for await (const piece of model.generate('Hi', { constraint: constraint.clone() })) piece.trim();
+  for await (const piece of model.generate('Hi', { grammar: { type: 'string' } })) piece.trim();
+  const fork: Generation = await generation.fork();
+  await fork.importState(await generation.exportState());
   // @ts-expect-error: an option that there is not
   model.createGeneration({ maxTokens: 3 });
   // @ts-expect-error: no request is made of nothing

@@ -51,6 +51,7 @@ function fieldsOf(struct) {
       return { ...base, kind: 'list', of: pointed, type: pointed === 'int64_t' ? 'Ids' : `${typeName(pointed)}[]` };
     }
     if (pointed && described.structs[pointed]) return { ...base, kind: 'struct', of: pointed, type: typeName(pointed) };
+    if (described.handles.includes(pointed)) return { ...base, kind: 'handle', of: typeName(pointed), type: `import('../index.js').${typeName(pointed)}` };
     if (/^char\[/.test(type)) return { ...base, kind: 'chars', type: 'string' };
     if (!NUMBERS.has(type)) return base;
     if (at && /(^|_)(count|length)$/.test(name) && /\*$/.test(fields[at - 1].type)) return base;

@@ -539,6 +539,12 @@ export interface GenerationOptions {
    * INVALID_ARGUMENT.
    */
   grammar?: string;
+  /**
+   * Instead of `grammar`: a constraint on the generation's tokenizer, of which the generation takes a copy, so that
+   * many need not compile the grammar again. The text after each prompt begins where the constraint is now; NULL if
+   * there is none.
+   */
+  constraint?: import('../index.js').Constraint;
   /** An ORTSHARD_GRAMMAR_* constant. */
   grammarKind?: number;
 }

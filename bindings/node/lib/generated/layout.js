@@ -226,7 +226,7 @@ export const structs = {
       { name: 'request', offset: 64, size: 8, kind: 'struct', of: 'ortshard_request_options' },
       { name: 'publishedSampling', offset: 72, size: 4, kind: 'switch', of: 'int32_t' },
       { name: 'grammar', offset: 80, size: 8, kind: 'text' },
-      { name: 'constraint', offset: 88, size: 8 },
+      { name: 'constraint', offset: 88, size: 8, kind: 'handle', of: 'Constraint' },
       { name: 'grammarKind', offset: 96, size: 4, kind: 'number', of: 'int32_t' },
     ],
   },
