@@ -126,7 +126,7 @@ type Grammar int32
 
 const (
 	GrammarNone       Grammar = 0
-	GrammarJsonSchema Grammar = 1
+	GrammarJSONSchema Grammar = 1
 	GrammarRegex      Grammar = 2
 	GrammarLark       Grammar = 3
 )
@@ -815,6 +815,10 @@ type GenerationOptions struct {
 	// other controls (banned, biases, no_repeat_ngram, min_new_tokens) rule all tokens out, the step is
 	// INVALID_ARGUMENT.
 	Grammar string
+	// Instead of `grammar`: a constraint on the generation's tokenizer, of which the generation takes a copy, so that
+	// many need not compile the grammar again. The text after each prompt begins where the constraint is now; NULL if
+	// there is none.
+	Constraint *Constraint
 	// An ORTSHARD_GRAMMAR_* constant.
 	GrammarKind Grammar
 }
@@ -853,6 +857,9 @@ func (o *GenerationOptions) put(a *arena, c *C.ortshard_generation_options) {
 	}
 	if o.Grammar != "" {
 		c.grammar = a.text(o.Grammar, "generation options: Grammar")
+	}
+	if o.Constraint != nil {
+		c.constraint = using(a, &o.Constraint.object)
 	}
 	c.grammar_kind = C.int32_t(o.GrammarKind)
 }

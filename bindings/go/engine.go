@@ -3,8 +3,10 @@ package ortshard
 // #include "abi_generated.h"
 //
 // int32_t ortshard_go_told(ortshard_progress *progress, void *user_data);
+// int32_t ortshard_go_file(ortshard_file *file, void *user_data);
 //
 // static ortshard_progress_callback ortshard_go_progress(void) { return (ortshard_progress_callback)ortshard_go_told; }
+// static ortshard_file_callback ortshard_go_files(void) { return (ortshard_file_callback)ortshard_go_file; }
 import "C"
 
 import (
@@ -158,6 +160,43 @@ func (e *Engine) SamplerOptions(ctx context.Context, spec ShardSpec) (SamplerOpt
 	return getSamplerOptions(&c), err
 }
 
+// ModelEOS are the ids that end a text of a model.
+func (e *Engine) ModelEOS(ctx context.Context, spec ShardSpec) ([]int64, error) {
+	return filled(usual, func(place *int64, capacity C.size_t, needed *C.size_t) error {
+		return e.load(ctx, nil, func(
+			engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure, told C.ortshard_progress_callback, data unsafe.Pointer,
+		) C.ortshard_status {
+			return C.ortshard_go_engine_model_eos(f, engine, spec.c(a), told, data, (*C.int64_t)(place), capacity, needed)
+		})
+	})
+}
+
+// A File is one that a shard needs. Its path is empty if it is missing, its size 0 if that is not known.
+type File struct {
+	Name, Path string
+	Size       uint64
+	State      FileState
+}
+
+//export ortshard_go_file
+func ortshard_go_file(file *C.ortshard_file, data unsafe.Pointer) C.int32_t {
+	files := (*(*cgo.Handle)(data)).Value().(*[]File)
+	*files = append(*files, File{
+		Name: C.GoString(file.name), Path: C.GoString(file.path), Size: uint64(file.size), State: FileState(file.state),
+	})
+	return 0
+}
+
+// AuditFiles lists the files that a shard needs, and where on this machine they are. Nothing is fetched.
+func (e *Engine) AuditFiles(spec ShardSpec) (files []File, err error) {
+	handle := cgo.NewHandle(&files)
+	defer handle.Delete()
+	err = e.do(false, func(engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_engine_audit_files(f, engine, spec.c(a), C.ortshard_go_files(), unsafe.Pointer(&handle))
+	})
+	return files, err
+}
+
 // Boundary is what passes behind a layer of a model, and whether it can be cut there.
 func (e *Engine) Boundary(ctx context.Context, spec ShardSpec, layer uint32) (Boundary, error) {
 	c := C.ortshard_boundary{struct_size: C.sizeof_ortshard_boundary}
@@ -204,4 +243,13 @@ func (e *Engine) Clear() error {
 	return e.do(false, func(engine *C.ortshard_engine, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 		return C.ortshard_go_engine_clear(f, engine)
 	})
+}
+
+// ClearPackCache deletes every quantised shard from the engine's cache of them, and gives the bytes that were freed.
+func (e *Engine) ClearPackCache() (freed uint64, err error) {
+	var bytes C.uint64_t
+	err = e.do(false, func(engine *C.ortshard_engine, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_engine_clear_pack_cache(f, engine, &bytes)
+	})
+	return uint64(bytes), err
 }

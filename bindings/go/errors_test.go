@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -63,6 +64,37 @@ func TestALibraryOfAnotherLayoutIsRefusedByName(t *testing.T) {
 func TestWhatIsGeneratedIsUpToDate(t *testing.T) {
 	if said, err := exec.Command("go", "run", "./internal/generate", "-check").CombinedOutput(); err != nil {
 		t.Fatal(string(said))
+	}
+}
+
+func TestWhateverTheLibraryCanDoIsReachedOrLeftOutForAReason(t *testing.T) {
+	leftOut := map[string]string{
+		"ortshard_last_error":                    "the C part takes it",
+		"ortshard_shard_retain":                  "what is shared is a pointer",
+		"ortshard_request_logits":                "Infer gives them",
+		"ortshard_request_sample":                "a chain has one request, too",
+		"ortshard_request_infer_into":            "outputs are copies",
+		"ortshard_request_frame_pieces":          "frames come whole",
+		"ortshard_tokenizer_encode":              "that of many texts takes one, too",
+		"ortshard_tokenizer_apply_chat_template": "ChatText takes any messages",
+		"ortshard_generation_open":               "Open does it",
+		"ortshard_generation_run":                "Steps does it",
+		"ortshard_model_eos":                     "an engine tells it",
+		"ortshard_model_get_sampler_options":     "an engine tells them",
+		"ortshard_model_get_boundary":            "an engine tells it",
+	}
+	var sources []byte
+	for _, path := range must(filepath.Glob("*.go")) {
+		if path != "abi_generated.go" {
+			sources = append(sources, must(os.ReadFile(path))...)
+		}
+	}
+	described := readJSON[struct{ Functions map[string]any }](t, "../../include/ortshard.json")
+	for name := range described.Functions {
+		called := regexp.MustCompile("\\b" + strings.Replace(name, "ortshard_", "ortshard_go_", 1) + "\\(").Match(sources)
+		if _, left := leftOut[name]; called == left && !strings.HasSuffix(name, "_init") {
+			t.Errorf("%s: called: %v, left out: %v", name, called, left)
+		}
 	}
 }
 

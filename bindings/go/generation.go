@@ -38,9 +38,13 @@ func NewGeneration(requests []*Request, tokenizer *Tokenizer, options *Generatio
 	if err != nil {
 		return nil, err
 	}
+	return ownedGeneration(handle), nil
+}
+
+func ownedGeneration(handle *C.ortshard_generation) *Generation {
 	g := &Generation{}
 	g.init(handle, "generation", func(handle *C.ortshard_generation) { C.ortshard_go_generation_free(handle) })
-	return owned(g), nil
+	return owned(g)
 }
 
 // Close frees the generation; its requests are their owner's again.
@@ -142,6 +146,34 @@ func StepBatch(generations []*Generation) ([]Outcome[Step], error) {
 		}
 	}
 	return outcomes, nil
+}
+
+// Fork makes another generation that goes on from here on its own, on forks of the requests. What the last step gave is not in it.
+func (g *Generation) Fork() (*Generation, error) {
+	var handle *C.ortshard_generation
+	err := g.do(true, func(generation *C.ortshard_generation, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_generation_fork(f, generation, &handle)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ownedGeneration(handle), nil
+}
+
+// ExportState is all that the generation needs to go on, to be kept or sent.
+func (g *Generation) ExportState() ([]byte, error) {
+	return filled(usual, func(place *byte, capacity C.size_t, needed *C.size_t) error {
+		return g.do(true, func(generation *C.ortshard_generation, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			return C.ortshard_go_generation_export_state(f, generation, unsafe.Pointer(place), capacity, needed)
+		})
+	})
+}
+
+// ImportState puts the generation where the one was that exported the state, and that was made with the same options.
+func (g *Generation) ImportState(state []byte) error {
+	return g.do(true, func(generation *C.ortshard_generation, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_generation_import_state(f, generation, unsafe.Pointer(unsafe.SliceData(state)), C.size_t(len(state)))
+	})
 }
 
 // Logits are those that the last token was chosen from, with the option KeepLogits.

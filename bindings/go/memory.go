@@ -11,15 +11,20 @@ import (
 	"unsafe"
 )
 
-// An arena is memory of C that a call reads: structs, texts and lists. It is freed after the call.
+// An arena is memory of C that a call reads: structs, texts and lists. It is freed after the call, and the objects that the call
+// uses are left.
 type arena struct {
 	places []unsafe.Pointer
+	leave  []func()
 }
 
 // What cannot be told to C: a panic that ends a call before it is made, and becomes its error.
 type untold struct{ err error }
 
 func (a *arena) free() {
+	for _, leave := range a.leave {
+		leave()
+	}
 	for _, place := range a.places {
 		C.free(place)
 	}
@@ -42,6 +47,16 @@ func one[T any](a *arena) *T {
 func many[T any](a *arena, count int) []T {
 	var value T
 	return unsafe.Slice((*T)(a.zeroed(C.size_t(count), C.size_t(unsafe.Sizeof(value)))), count)
+}
+
+// using is an object's handle, for which the call has it to itself.
+func using[H comparable](a *arena, o *object[H]) H {
+	handle, err := o.enter(true)
+	if err != nil {
+		panic(untold{err})
+	}
+	a.leave = append(a.leave, func() { o.leave(true) })
+	return handle
 }
 
 // text is a text with its NUL. C would not see what stands behind another NUL, so there must be none.

@@ -2,7 +2,9 @@ package ortshard
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -74,7 +76,7 @@ func TestTwoShardsAreOne(t *testing.T) {
 		t.Log(name)
 		same(t, tokens, g.Greedy)
 	}
-	c := pair(1, &RequestOptions{Output: OutputFrame})
+	c, plain := pair(1, &RequestOptions{Output: OutputFrame}), pair(1, nil)
 	same(t, greedy(t, g.Prompt, len(g.Greedy), func(input Tensor) (int64, error) {
 		frame := must(c[0].Infer(background, input, LogitsLast))
 		if size := must(FrameSize(frame.Data[:FrameStart])); frame.Dtype != DtypeFrame || size != uint64(len(frame.Data)) {
@@ -82,6 +84,10 @@ func TestTwoShardsAreOne(t *testing.T) {
 		}
 		if info := must(ReadFrameInfo(frame.Data)); info.Position != must(c[1].Position()) || info.Layer != 1 {
 			t.Fatal(info)
+		}
+		parts, hidden := must(FrameParts(frame.Data)), must(plain[0].Infer(background, input, LogitsLast))
+		if len(parts) != 1 || parts[0].Role != RoleHiddenStates || !reflect.DeepEqual(parts[0].Values, hidden) {
+			t.Fatal(parts)
 		}
 		return c[1].Sample(background, Frame(frame.Data), nil)
 	}), g.Greedy)
@@ -98,6 +104,29 @@ func TestTwoShardsAreOne(t *testing.T) {
 		tokens = append(tokens, step.ID)
 	}
 	same(t, tokens, g.Greedy)
+}
+
+func TestAnEngineTellsWhatAModelNeeds(t *testing.T) {
+	cache := t.TempDir()
+	engine := must(NewEngine(&EngineOptions{Offline: true, PackCache: &cache, Precision: PrecisionInt8}))
+	defer engine.Close()
+	files := must(engine.AuditFiles(Layers(tiny, 0, 0)))
+	if len(files) != 2 {
+		t.Fatal(files)
+	}
+	for at, name := range []string{"config.json", "model.safetensors"} {
+		path := must(filepath.Abs(filepath.Join(tiny, name)))
+		if files[at] != (File{name, path, uint64(must(os.Stat(path)).Size()), FileStatePresent}) {
+			t.Fatalf("%+v", files[at])
+		}
+	}
+	same(t, must(engine.ModelEOS(background, WholeModel(tiny))), []int64{2})
+	must(engine.EnsureShard(background, WholeModel(tiny), nil)).Close()
+	if freed, again := must(engine.ClearPackCache()), must(engine.ClearPackCache()); freed < 1000 || again != 0 {
+		t.Fatal(freed, again)
+	}
+	_, err := engine.AuditFiles(WholeModel(tiny + "/none"))
+	fails(t, err, ErrNotFound, "none")
 }
 
 func TestOutputsAreCopies(t *testing.T) {

@@ -94,3 +94,30 @@ func ReadFrameInfo(frame []byte) (FrameInfo, error) {
 	})
 	return getFrameInfo(&c), err
 }
+
+// A FramePart is one of the values that a frame carries.
+type FramePart struct {
+	Role   Role
+	Values Tensor
+}
+
+// FrameParts are what a frame carries, part by part.
+func FrameParts(frame []byte) ([]FramePart, error) {
+	info, err := ReadFrameInfo(frame)
+	var parts []FramePart
+	for index := uint32(0); index < info.PartCount && err == nil; index++ {
+		var role C.int32_t
+		var values C.ortshard_tensor
+		var pinner runtime.Pinner
+		pinner.Pin(&frame[0]) // the tensor points into it
+		err = plain(func(_ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			status := C.ortshard_go_frame_get_part(f, unsafe.Pointer(&frame[0]), C.size_t(len(frame)), C.uint32_t(index), &role, &values)
+			if status == 0 {
+				parts = append(parts, FramePart{Role: Role(role), Values: getTensor(&values)})
+			}
+			return status
+		})
+		pinner.Unpin()
+	}
+	return parts, err
+}

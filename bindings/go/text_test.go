@@ -1,10 +1,12 @@
 package ortshard
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -15,9 +17,11 @@ const tokenizers = "../../tests/tokenizers"
 func TestTextsAndIDsAreThoseOfTransformers(t *testing.T) {
 	type texts struct {
 		VocabSize int `json:"vocab_size"`
+		Bytes     []string
 		Encode    []struct {
 			Text       string
 			IDs, Plain []int64
+			Ranges     [][2]int
 			AsText     []int64 `json:"as_text"`
 		}
 	}
@@ -27,6 +31,8 @@ func TestTextsAndIDsAreThoseOfTransformers(t *testing.T) {
 		if size := must(tokenizer.VocabSize()); size != g.VocabSize || len(g.Encode) < 10 {
 			t.Fatal(size)
 		}
+		var all []string
+		var plain []int64
 		for _, each := range g.Encode {
 			if strings.Contains(each.Text, "\x00") {
 				continue
@@ -34,6 +40,15 @@ func TestTextsAndIDsAreThoseOfTransformers(t *testing.T) {
 			same(t, must(tokenizer.Encode(each.Text, &EncodeOptions{AddSpecial: true})), each.IDs)
 			same(t, must(tokenizer.Encode(each.Text, nil)), each.Plain)
 			same(t, must(tokenizer.Encode(each.Text, &EncodeOptions{SpecialAsText: true})), each.AsText)
+			if count := must(tokenizer.Count(each.Text, nil)); count != len(each.Plain) {
+				t.Fatal(each.Text, count)
+			}
+			for at, token := range must(tokenizer.EncodeWithRanges(each.Text, &EncodeOptions{AddSpecial: true})) {
+				if token != (Token{each.IDs[at], each.Ranges[at][0], each.Ranges[at][1]}) {
+					t.Fatal(each.Text, token)
+				}
+			}
+			all, plain = append(all, each.Text), append(plain, each.Plain...)
 			stream := must(NewTextStream(tokenizer, false))
 			text := ""
 			for _, id := range each.Plain {
@@ -43,6 +58,16 @@ func TestTextsAndIDsAreThoseOfTransformers(t *testing.T) {
 				t.Fatalf("%s: %q", name, text)
 			}
 			stream.Close()
+		}
+		if lists := must(tokenizer.EncodeTexts(all, nil)); len(lists) != len(all) {
+			t.Fatal(lists)
+		} else {
+			same(t, slices.Concat(lists...), plain)
+		}
+		for id, wanted := range g.Bytes {
+			if bytes := must(tokenizer.TokenBytes(int64(id))); hex.EncodeToString(bytes) != wanted {
+				t.Fatal(id, bytes)
+			}
 		}
 		if id := must(tokenizer.TokenID(must(tokenizer.Token(5)))); id != 5 || must(tokenizer.TokenID("no token at all")) != NoID {
 			t.Fatal(id)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -36,6 +37,7 @@ const (
 	texts   // texts, and their number behind them
 	list    // numbers or structs, and their number behind them
 	inner   // another struct
+	object  // a handle of an object, which is in use during the call
 )
 
 type structure struct {
@@ -162,6 +164,8 @@ func (d *description) classify(fields []field, at int) {
 		f.kind, f.of = list, what
 	case what != "" && d.isStruct(what):
 		f.kind, f.of = inner, what
+	case slices.Contains(d.Handles, what):
+		f.kind, f.of = object, what
 	case strings.HasPrefix(f.Type, "char["):
 		f.kind = chars
 	case goNumbers[f.Type] == "":

@@ -99,7 +99,7 @@ func (f *field) goType() string {
 			return "[]int64"
 		}
 		return "[]" + typeName(f.of)
-	case inner:
+	case inner, object:
 		return "*" + typeName(f.of)
 	default:
 		return "string"
@@ -184,6 +184,8 @@ func (s *structure) toC(line writer, d *description) {
 			line("\t\tc.%s, c.%s = &items[0], C.size_t(len(items))\n\t}", name, s.Fields[at+1].Name)
 		case inner:
 			line("\tif %s != nil {\n\t\tc.%s = one[C.%s](a)\n\t\t%s.put(a, c.%s)\n\t}", own, name, f.of, own, name)
+		case object:
+			line("\tif %s != nil {\n\t\tc.%s = using(a, &%s.object)\n\t}", own, name, own)
 		}
 	}
 	line("}\n")

@@ -58,7 +58,7 @@ func run(include string, check bool) error {
 // The words that Go spells in capitals.
 var capitals = map[string]bool{
 	"CPU": true, "CUDA": true, "KV": true, "IO": true, "EOS": true, "UTF8": true, "ID": true, "IDS": true, "ONNX": true, "OOM": true,
-	"I32": true, "I64": true, "F32": true, "F16": true, "BF16": true, "FP8": true, "MXFP4": true,
+	"I32": true, "I64": true, "F32": true, "F16": true, "BF16": true, "FP8": true, "MXFP4": true, "JSON": true,
 }
 
 // camel makes TopK of top_k, and CoreML of nothing: words that are all capitals in C are words in Go.
