@@ -97,6 +97,10 @@ static struct {
     ortshard_status (*ortshard_generation_step)(ortshard_generation * generation, ortshard_step * step);
     ortshard_status (*ortshard_generation_step_batch)(ortshard_generation *const * generations, size_t count, ortshard_step * steps, ortshard_status * statuses);
     ortshard_status (*ortshard_generation_run)(ortshard_generation * generation, ortshard_step_callback callback, void * user_data, int32_t * finish);
+    ortshard_status (*ortshard_generation_create_remote)(uint32_t vocab_size, uint32_t capacity, uint32_t short_context, const ortshard_tokenizer * tokenizer, const ortshard_generation_options * options, ortshard_generation ** generation);
+    ortshard_status (*ortshard_generation_pending)(ortshard_generation * generation, int64_t * ids, size_t capacity, size_t * needed);
+    ortshard_status (*ortshard_generation_candidates)(ortshard_generation * generation, size_t * count);
+    ortshard_status (*ortshard_generation_step_with)(ortshard_generation * generation, const int64_t * ids, const float * logits, size_t count, ortshard_step * step);
     ortshard_status (*ortshard_generation_fork)(ortshard_generation * generation, ortshard_generation ** fork);
     ortshard_status (*ortshard_generation_export_state)(ortshard_generation * generation, void * buffer, size_t capacity, size_t * needed);
     ortshard_status (*ortshard_generation_import_state)(ortshard_generation * generation, const void * state, size_t size);
@@ -244,6 +248,10 @@ char *ortshard_go_load(const char *path)
         "ortshard_generation_step",
         "ortshard_generation_step_batch",
         "ortshard_generation_run",
+        "ortshard_generation_create_remote",
+        "ortshard_generation_pending",
+        "ortshard_generation_candidates",
+        "ortshard_generation_step_with",
         "ortshard_generation_fork",
         "ortshard_generation_export_state",
         "ortshard_generation_import_state",
@@ -820,6 +828,26 @@ ortshard_status ortshard_go_generation_step_batch(ortshard_go_failure *go_failur
 ortshard_status ortshard_go_generation_run(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_step_callback callback, void * user_data, int32_t * finish)
 {
     return told(go_failure, library.ortshard_generation_run(generation, callback, user_data, finish));
+}
+
+ortshard_status ortshard_go_generation_create_remote(ortshard_go_failure *go_failure, uint32_t vocab_size, uint32_t capacity, uint32_t short_context, const ortshard_tokenizer * tokenizer, const ortshard_generation_options * options, ortshard_generation ** generation)
+{
+    return told(go_failure, library.ortshard_generation_create_remote(vocab_size, capacity, short_context, tokenizer, options, generation));
+}
+
+ortshard_status ortshard_go_generation_pending(ortshard_go_failure *go_failure, ortshard_generation * generation, int64_t * ids, size_t capacity, size_t * needed)
+{
+    return told(go_failure, library.ortshard_generation_pending(generation, ids, capacity, needed));
+}
+
+ortshard_status ortshard_go_generation_candidates(ortshard_go_failure *go_failure, ortshard_generation * generation, size_t * count)
+{
+    return told(go_failure, library.ortshard_generation_candidates(generation, count));
+}
+
+ortshard_status ortshard_go_generation_step_with(ortshard_go_failure *go_failure, ortshard_generation * generation, const int64_t * ids, const float * logits, size_t count, ortshard_step * step)
+{
+    return told(go_failure, library.ortshard_generation_step_with(generation, ids, logits, count, step));
 }
 
 ortshard_status ortshard_go_generation_fork(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_generation ** fork)

@@ -3,7 +3,6 @@
 use std::borrow::BorrowMut;
 use std::sync::Arc;
 
-use super::remote::Remote;
 use crate::engine::{CancelHandle, Input, Logits, Request, check_chain, infer_chain, next_choice};
 use crate::error::{Result, bail, err};
 use crate::sampler::Choose;
@@ -53,10 +52,13 @@ pub(crate) trait Backend: Send {
     /// The request, if it is only one: many of those on one shard run together.
     fn alone(&mut self) -> Option<&mut Request>;
 
-    /// Itself, if whoever holds the generation runs its tokens.
-    fn remote(&mut self) -> Option<&mut Remote> {
-        None
+    /// Whether whoever holds the generation runs its tokens, and tells [`ran`](Self::ran) of it.
+    fn runs_elsewhere(&self) -> bool {
+        false
     }
+
+    /// So many tokens were run elsewhere.
+    fn ran(&mut self, _tokens: usize) {}
 }
 
 /// Stops a run.

@@ -37,16 +37,6 @@ pub(crate) struct Remote {
     is_long: bool,
 }
 
-impl Remote {
-    /// Takes note of a run of so many tokens.
-    fn ran(&mut self, tokens: usize) {
-        if self.position == 0 {
-            self.is_long = self.model.short_context > 0 && tokens > self.model.short_context;
-        }
-        self.position += tokens;
-    }
-}
-
 impl Generation {
     /// A generation that runs nothing itself: [`pending`](Self::pending) says what is to be run, and
     /// [`step_with`](Self::step_with) takes what that has given. Everything else is as on a model in this process, and so are
@@ -105,17 +95,15 @@ impl Generation {
         if self.begin()? {
             let chosen = self.choose_from(ran)?;
             let tokens = self.input.len();
-            if let Some(remote) = self.backend.remote() {
-                remote.ran(tokens);
-            }
+            self.backend.ran(tokens);
             self.chosen(Ok(chosen))?;
         }
         self.end()?;
         Ok(self.generated())
     }
 
-    fn must_be_remote(&mut self) -> Result<()> {
-        if self.backend.remote().is_none() {
+    fn must_be_remote(&self) -> Result<()> {
+        if !self.backend.runs_elsewhere() {
             bail!(InvalidState, "the generation runs its tokens itself");
         }
         Ok(())
@@ -227,7 +215,14 @@ impl Backend for Remote {
         None
     }
 
-    fn remote(&mut self) -> Option<&mut Remote> {
-        Some(self)
+    fn runs_elsewhere(&self) -> bool {
+        true
+    }
+
+    fn ran(&mut self, tokens: usize) {
+        if self.position == 0 {
+            self.is_long = self.model.short_context > 0 && tokens > self.model.short_context;
+        }
+        self.position += tokens;
     }
 }
