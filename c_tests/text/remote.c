@@ -131,7 +131,7 @@ static void largest(const ortshard_shard *shard)
 int main(void)
 {
     n = ids_of("TEST_PROMPT", prompt);
-    CHECK(ids_of("TEST_GREEDY", golden) > COUNT);
+    CHECK(ids_of("TEST_GREEDY", golden) >= COUNT);
     ortshard_shard *shard = load(0, ORTSHARD_LAST_LAYER);
     OK(ortshard_shard_get_info(shard, &info));
     ortshard_tokenizer *tokenizer;
