@@ -131,8 +131,13 @@ static void by_generations(const ortshard::shard &shard)
     std::vector<std::int64_t> ids;
     for (const auto &step : ortshard::step_batch(generations)) CHECK(step->id == golden(1)[0]);
     ids.push_back(golden(1)[0]);
-    for (const auto &step : generations[0]) ids.push_back(step.id);
-    CHECK(ids == golden(COUNT));
+    generations.push_back(generations[0].fork());
+    generations.erase(generations.begin() + 1);
+    for (auto &generation : generations) {
+        auto all = ids;
+        for (const auto &step : generation) all.push_back(step.id);
+        CHECK(all == golden(COUNT));
+    }
 }
 
 int main()
