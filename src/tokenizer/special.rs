@@ -7,11 +7,12 @@
 //!   `add_eos_token` of `tokenizer_config.json`.
 //! * **`tokenizer_config.json`** names tokens: by `bos_token` and the other keys of [`STANDARD`], by any other key
 //!   that ends in `_token` and has a text, and by `extra_special_tokens` if it is an object. Those names are the
-//!   variables of a chat template. `extra_special_tokens` as a list, and `additional_special_tokens`, add tokens
-//!   without a name. With `split_special_tokens`, special tokens are encoded like ordinary text.
+//!   variables of a chat template. `extra_special_tokens` as a list adds tokens without a name; where no file has such a
+//!   list, `additional_special_tokens` does. With `split_special_tokens`, special tokens are encoded like ordinary text.
 //! * **`added_tokens_decoder`** in it lists added tokens with flags; the flags win over those of `tokenizer.json`. With
 //!   it, `special_tokens_map.json` and `added_tokens.json` are not read.
-//! * **`special_tokens_map.json`**, else, wins over what `tokenizer_config.json` says of the same key, and
+//! * **`special_tokens_map.json`**, else, wins over what `tokenizer_config.json` says of the same key, but for a text under
+//!   a name of the model's own; lists of `extra_special_tokens` are joined. And
 //!   **`added_tokens.json`** lists added tokens: special if they have a name or are in `extra_special_tokens`.
 //! * A token that is listed or named becomes an added token, special if it is named. Its id is the one that it has in
 //!   the vocabulary, else the next free one: listed tokens come first, in the order of the ids that the list states.
@@ -36,7 +37,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::added::{Declared, Listed};
 use super::files::{Json, SideFiles};
@@ -45,6 +46,10 @@ use crate::error::{Result, bail};
 /// The names that every tokenizer may give.
 const STANDARD: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// The keys of tokens that are special without a name, or of names and tokens in an object: the newer and the older one.
+const EXTRA: &str = "extra_special_tokens";
+const ADDITIONAL: &str = "additional_special_tokens";
 
 /// The names and tokens that the classes of published causal models have.
 fn defaults(class: &str) -> &'static [(&'static str, &'static str)] {
@@ -126,15 +131,11 @@ impl Tokens {
         let added = if let Some(list) = side.tokenizer.get("added_tokens_decoder") {
             Added::of_decoder(list, &side.tokenizer)?
         } else {
-            let unnamed = names.override_by(&side.map)?;
-            let added = Added::of_legacy(&side.added, listed, &names.special())?;
-            names.extra.extend(unnamed);
-            added
+            names.override_by(&side.map)?;
+            Added::of_legacy(&side.added, listed, &names.special())?
         };
         names.complete(&added, defaults(class), listed.pad.as_deref());
-        let Names { named, own, extra, .. } = names;
-        let named: Vec<_> =
-            named.into_iter().filter_map(|(name, token)| Some((name, token?))).chain(own.list).collect();
+        let (named, extra) = names.resolved();
 
         let is_named: HashSet<_> = named.iter().map(|(_, token)| token.content.as_str()).collect();
         let known: HashSet<_> =
@@ -154,14 +155,18 @@ impl Tokens {
 }
 
 /// The tokens that have names, and those that are special without a name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Names {
     /// The tokens with standard names; `None` if a file says that there is none.
     named: Vec<(String, Option<Declared>)>,
+    /// The model's own names that `tokenizer_config.json` gives with flags, and those of `special_tokens_map.json`.
+    flagged: Own,
+    /// Its other own names, which win over those.
     own: Own,
-    extra: Vec<Declared>,
-    /// Whether a file has a list of `extra`, even an empty one.
-    lists_extra: bool,
+    /// The list `extra_special_tokens`; `None` if no file has it, be it empty.
+    extra: Option<Vec<Declared>>,
+    /// The list `additional_special_tokens`, which counts where that one is not there.
+    additional: Vec<Declared>,
 }
 
 /// The names that are the model's own, each once, in the order in which they came.
@@ -172,10 +177,6 @@ struct Own {
 }
 
 impl Own {
-    fn has(&self, name: &str) -> bool {
-        self.places.contains_key(name)
-    }
-
     fn set(&mut self, name: &str, token: Declared) {
         if let Some(place) = self.places.get(name) {
             self.list[*place].1 = token;
@@ -184,83 +185,79 @@ impl Own {
             self.list.push((name.to_owned(), token));
         }
     }
+
+    fn set_all(&mut self, file: &Json, object: &Map<String, Value>) -> Result<()> {
+        for (name, value) in object {
+            if let Some(token) = token(file, name, value)? {
+                self.set(name, token);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Names {
     /// The names in `tokenizer_config.json`.
     fn of(file: &Json) -> Result<Self> {
-        let mut names = Self { named: Vec::new(), own: Own::default(), extra: Vec::new(), lists_extra: false };
-        let mut texts = Vec::new();
+        let mut names = Self::default();
         for (key, value) in file.entries().filter(|(key, _)| key.ends_with("_token")) {
             if STANDARD.contains(&key.as_str()) {
                 names.named.push((key.clone(), token(file, key, value)?));
-            } else if value.is_string() {
-                texts.extend(token(file, key, value)?.map(|token| (key, token)));
-            } else if value.get("__type").is_some()
+            } else if (value.is_string() || value.get("__type").is_some())
                 && let Some(token) = token(file, key, value)?
             {
-                names.own.set(key, token);
+                let own = if value.is_string() { &mut names.own } else { &mut names.flagged };
+                own.set(key, token);
             }
         }
-        let (extra, additional) = ("extra_special_tokens", "additional_special_tokens");
         let empty = |value: &Value| match value {
             Value::Array(list) => list.is_empty(),
             Value::Object(object) => object.is_empty(),
             value => value.is_null(),
         };
-        let key =
-            if file.value(extra).is_none_or(empty) && file.value(additional).is_some() { additional } else { extra };
-        names.lists_extra = file.value(key).is_some();
-        match file.get(key) {
-            Some(Value::Object(object)) => {
-                for (name, value) in object {
-                    texts.extend(token(file, name, value)?.map(|token| (name, token)));
-                }
-            }
-            _ => names.extra = tokens(file, key)?,
+        let renamed = file.value(EXTRA).is_none_or(empty) && file.value(ADDITIONAL).is_some();
+        let key = if renamed { ADDITIONAL } else { EXTRA };
+        match file.value(key) {
+            None => {}
+            Some(Value::Object(object)) => names.own.set_all(file, object)?,
+            Some(_) => names.extra = Some(tokens(file, key)?),
         }
-        for (name, token) in texts {
-            names.own.set(name, token);
+        if !renamed && names.extra.is_none() {
+            names.additional = tokens(file, ADDITIONAL)?;
         }
         Ok(names)
     }
 
-    /// Applies `special_tokens_map.json`. Returns the tokens that it names too late for `added_tokens.json` to make
-    /// them special.
-    fn override_by(&mut self, map: &Json) -> Result<Vec<Declared>> {
-        let mut late = Vec::new();
+    /// Applies `special_tokens_map.json`.
+    fn override_by(&mut self, map: &Json) -> Result<()> {
         for (key, value) in map.entries() {
-            match key.as_str() {
-                "extra_special_tokens" => match value {
-                    Value::Object(object) => {
-                        for (name, value) in object {
-                            if let Some(token) = token(map, name, value)? {
-                                self.own.set(name, token);
-                            }
-                        }
-                    }
-                    _ => self.extra.extend(tokens(map, key)?),
-                },
-                "additional_special_tokens" if !self.lists_extra => late = tokens(map, key)?,
-                _ if !key.ends_with("_token") => {}
-                _ => {
+            match (key.as_str(), value) {
+                (EXTRA, Value::Object(object)) => {
+                    self.own.set_all(map, object)?;
+                    self.extra = None;
+                }
+                (EXTRA, Value::Null) => self.extra = Some(Vec::new()),
+                (EXTRA, _) => self.extra.get_or_insert_default().extend(tokens(map, key)?),
+                (ADDITIONAL, _) => self.additional = tokens(map, key)?,
+                (name, _) if !name.ends_with("_token") => {}
+                (name, _) => {
                     let token = token(map, key, value)?.map(Declared::into_special);
-                    if STANDARD.contains(&key.as_str()) {
-                        self.named.retain(|(name, _)| name != key);
+                    if STANDARD.contains(&name) {
+                        self.named.retain(|(other, _)| other != name);
                         self.named.push((key.clone(), token));
-                    } else if let Some(token) = token.filter(|_| !self.own.has(key)) {
-                        self.own.set(key, token);
+                    } else if let Some(token) = token {
+                        self.flagged.set(name, token);
                     }
                 }
             }
         }
-        Ok(late)
+        Ok(())
     }
 
     /// The spellings of all tokens that are special so far.
     fn special(&self) -> HashSet<&str> {
         let named = self.named.iter().filter_map(|(_, token)| token.as_ref());
-        named.chain(&self.extra).map(|token| token.content.as_str()).collect()
+        named.chain(self.extra.iter().flatten()).map(|token| token.content.as_str()).collect()
     }
 
     /// Sorts the standard names, gives their tokens the flags of the added tokens, and adds the defaults that no file
@@ -277,6 +274,16 @@ impl Names {
             };
             self.named.push((name.to_owned(), token));
         }
+    }
+
+    /// The tokens with names, each name once, and those without.
+    fn resolved(self) -> (Vec<(String, Declared)>, Vec<Declared>) {
+        let mut all = Own::default();
+        let standard = self.named.into_iter().filter_map(|(name, token)| Some((name, token?)));
+        for (name, token) in standard.chain(self.flagged.list).chain(self.own.list) {
+            all.set(&name, token);
+        }
+        (all.list, self.extra.unwrap_or(self.additional))
     }
 }
 
