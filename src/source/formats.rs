@@ -129,6 +129,7 @@ pub(crate) fn mistaken_content(begin: &[u8]) -> Option<&'static str> {
         .is_some_and(|tag| tag.eq_ignore_ascii_case(b"<html") || tag.eq_ignore_ascii_case(b"<!doc"));
     match begin {
         [] => Some("is empty: download it again"),
+        _ if page => Some("is a web page, such as a login or an error, in place of the file: download it again"),
         _ if begin.starts_with(b"GGUF") => Some("is a GGUF file, whatever its name: use the model's safetensors"),
         _ if begin.starts_with(ZIP) => {
             Some("is an archive or PyTorch's own form, whatever its name: use the safetensors")
@@ -139,7 +140,6 @@ pub(crate) fn mistaken_content(begin: &[u8]) -> Option<&'static str> {
         {
             Some("holds a path, as a link does that was copied as text: put the file itself in its place")
         }
-        _ if page => Some("is a web page, such as a login or an error, in place of the file: download it again"),
         _ => None,
     }
 }
@@ -195,6 +195,21 @@ mod tests {
         }
         let asked = instead(&["model.safetensors"], &[], |name| name == "pytorch_model.bin");
         assert!(asked.contains("`pytorch_model.bin`"), "{asked}");
+    }
+
+    #[test]
+    fn what_is_in_place_of_weights_is_named() {
+        for (content, word) in [
+            (&b""[..], "empty"),
+            (b"<html><body>Log/in</body></html>", "web page"),
+            (b"<!DOCTYPE html>\n<title>404</title>", "web page"),
+            (b"../../blobs/abcdef\n", "a path"),
+            (b"GGUF\x03\0\0\0", "GGUF"),
+            (b"PK\x03\x04\x14\0", "archive"),
+        ] {
+            assert!(mistaken_content(content).is_some_and(|what| what.contains(word)), "{word}");
+        }
+        assert_eq!(mistaken_content(b"\x10\0\0\0\0\0\0\0{\"a/b\": 1}"), None);
     }
 
     #[test]
