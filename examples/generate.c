@@ -82,6 +82,7 @@ int main(int argc, char **argv)
     if (input != NULL) o.prompt = input;
 
     double begin = seconds();
+    if (!o.json) check(ortshard_log_set_callback(ORTSHARD_LOG_WARNING, on_message, NULL));
     ortshard_runtime_options runtime = ORTSHARD_RUNTIME_OPTIONS_INIT;
     runtime.threads = o.threads;
     check(ortshard_runtime_load(&runtime));

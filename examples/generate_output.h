@@ -227,6 +227,15 @@ static void tell(ortshard_status status, int code)
     if (has_oom) explain_oom(&oom);
 }
 
+/* Tells what works otherwise than asked, such as a device that is not there. Failures are told where a call fails. */
+static void on_message(int32_t level, const char *target, const char *message, void *user_data)
+{
+    (void)user_data;
+    if (level != ORTSHARD_LOG_WARNING || strcmp(target, "onnxruntime") == 0) return;
+    wipe_progress();
+    fprintf(stderr, "generate: %s\n", message);
+}
+
 /* Ends the program with the library's words if a call failed. */
 static void check(ortshard_status status)
 {

@@ -90,8 +90,9 @@ impl ortshard_tensor {
                 return Err(Failure::invalid(format!("input->rank is {rank}; {what} have rank {item} or {wanted}")));
             }
         };
-        if let Some(dim) = dims.iter().find(|dim| **dim <= 0) {
-            return Err(Failure::invalid(format!("input->shape: dimension {dim} is not positive")));
+        if let Some(index) = dims.iter().position(|dim| *dim <= 0) {
+            let (place, dim) = (shape.len() - dims.len() + index, dims[index]);
+            return Err(Failure::invalid(format!("input->shape[{place}] is {dim}, which is not positive")));
         }
         let count = dims.iter().try_fold(1_usize, |count, dim| count.checked_mul(usize::try_from(*dim).ok()?));
         match count.and_then(|count| count.checked_mul(size)) {
@@ -229,8 +230,8 @@ mod tests {
             (ORTSHARD_DTYPE_I64, &[1, 1, 2], "rank is 3; token ids have rank 1 or 2"),
             (ORTSHARD_DTYPE_I64, &[], "rank is 0"),
             (ORTSHARD_DTYPE_I64, &[2, 1], "shape[0] is 2"),
-            (ORTSHARD_DTYPE_F32, &[2, 0], "dimension 0 is not positive"),
-            (ORTSHARD_DTYPE_F32, &[-2, -2], "dimension -2 is not positive"),
+            (ORTSHARD_DTYPE_F32, &[2, 0], "shape[1] is 0, which is not positive"),
+            (ORTSHARD_DTYPE_F32, &[-2, -2], "shape[0] is -2, which is not positive"),
             (ORTSHARD_DTYPE_F32, &[i64::MAX, i64::MAX], "more than memory"),
             (ORTSHARD_DTYPE_I64, &[i64::MAX], "more than memory"),
             (ORTSHARD_DTYPE_I32, &[3], "byte_length is 16; dtype and shape make 12"),

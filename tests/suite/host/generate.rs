@@ -253,6 +253,19 @@ fn mistakes_are_explained() {
     assert!(help.starts_with("usage: generate --model MODEL"));
 }
 
+/// What works otherwise than asked is told beside the text.
+#[test]
+fn a_device_that_is_missing_is_told() {
+    let (generate, model) = (Generate::get(), Model::open(MODEL));
+    let arguments = ["--model", model.path.to_str().unwrap(), "--prompt-ids", "1,2", "--max-tokens", "3"];
+    for (device, told) in [("cuda:99", "cuda:99"), ("cpu", "")] {
+        let output = process::output(generate.command(&arguments).env("ORTSHARD_DEVICE", device));
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && message.contains(told), "{message}");
+        assert_eq!(message.contains("using cpu"), !told.is_empty(), "{message}");
+    }
+}
+
 /// Output that is lost is no success, whatever the output was to be.
 #[cfg(target_os = "linux")]
 #[test]
