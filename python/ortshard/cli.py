@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     callbacks.log_to(_logger(), "warning")
     try:
+        if sys.stdout is None:
+            raise OSError("the standard output is closed")
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:

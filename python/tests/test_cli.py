@@ -113,6 +113,9 @@ def test_output_that_is_lost_is_no_success():
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as gone:
         gone.stdout.close()
         assert gone.stderr.read() == b"" and gone.wait(timeout=60) == 141
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *arguments]
+    done = subprocess.run(closed, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "ortshard: the standard output is closed\n")
     version = python("-m", "ortshard", "--version")
     assert version.returncode == 0 and version.stdout.startswith("ortshard ")
 
