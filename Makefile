@@ -116,13 +116,13 @@ test-matrix: examples
 	@for version in $(VERSIONS); do \
 		echo "== ONNX Runtime $$version"; \
 		env -u ORTSHARD_ONNXRUNTIME $(PYTHON) tools/setup/fetch_onnxruntime.py --version $$version --out target/onnxruntime-$$version || exit 1; \
-		ORTSHARD_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-$$version/libonnxruntime.so $(CARGO) test --locked || exit 1; \
+		ORTSHARD_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-$$version/libonnxruntime.so" $(CARGO) test --locked || exit 1; \
 	done
 
 # One thread in ONNX Runtime's pool: what its threads tell each other, the sanitizer does not see.
 THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/suite/c/threads.supp ignore_noninstrumented_modules=1" \
+	TSAN_OPTIONS="suppressions='$(CURDIR)/tests/suite/c/threads.supp' ignore_noninstrumented_modules=1" \
 	ORTSHARD_THREAD_SANITIZER="$$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a" \
 	$(CARGO) +nightly test --locked --no-default-features --target x86_64-unknown-linux-gnu
 
@@ -178,11 +178,11 @@ models:
 BINDINGS := $(CURDIR)/target/bindings
 
 bindings: runtime
-	@test -x $(BINDINGS)/bin/pip || $(PYTHON) -m venv $(BINDINGS)
-	@$(BINDINGS)/bin/pip install --quiet cffi ctypesgen libclang setuptools
-	@test -x $(BINDINGS)/bin/bindgen || $(CARGO) install --quiet --root $(BINDINGS) bindgen-cli
+	@test -x "$(BINDINGS)/bin/pip" || $(PYTHON) -m venv "$(BINDINGS)"
+	@"$(BINDINGS)/bin/pip" install --quiet cffi ctypesgen libclang setuptools
+	@test -x "$(BINDINGS)/bin/bindgen" || $(CARGO) install --quiet --root "$(BINDINGS)" bindgen-cli
 	PATH="$(BINDINGS)/bin:$$PATH" BINDGEN_EXTRA_CLANG_ARGS="-I$$($(CC) -print-file-name=include)" \
-		LIBCLANG_PATH="$$(echo $(BINDINGS)/lib/python3*/site-packages/clang/native)" \
+		LIBCLANG_PATH="$$(echo "$(BINDINGS)"/lib/python3*/site-packages/clang/native)" \
 		$(CARGO) test --locked --test suite -- bindings:: --nocapture
 
 test-bindings: test-node test-go test-python test-install
@@ -206,8 +206,8 @@ VENV := target/python/venv
 test-python: wheel
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet pytest mypy $(WHEELS)/*$(WHEEL_TAG).whl
-	cd $(VENV) && env -u ORTSHARD_ONNXRUNTIME -u ORT_DYLIB_PATH bin/pytest -c $(CURDIR)/python/pyproject.toml $(CURDIR)/python/tests
-	cd $(VENV) && bin/mypy --strict -p ortshard && bin/mypy --strict $(CURDIR)/python/tests/typed_use.py
+	cd $(VENV) && env -u ORTSHARD_ONNXRUNTIME -u ORT_DYLIB_PATH bin/python -m pytest -c "$(CURDIR)/python/pyproject.toml" "$(CURDIR)/python/tests"
+	cd $(VENV) && bin/python -m mypy --strict -p ortshard && bin/python -m mypy --strict "$(CURDIR)/python/tests/typed_use.py"
 
 # With Ray and ZeroMQ. Stages share this machine's processors, so each computes with one thread; Ray's agents get time to start.
 RAY_VENV := target/python/ray
@@ -243,9 +243,9 @@ wheel: $(RELEASE)/libortshard.so
 	@$(WHEEL_TOOLS)/bin/pip install --quiet 'setuptools>=77' ziglang==0.17.1
 	@rm -rf $(WHEELS)
 ifneq ($(WHEEL_TAG),)
-	ZIG_GLOBAL_CACHE_DIR=$(CURDIR)/target/python/zig $(WHEEL_TOOLS)/bin/python python/link_for_glibc.py $(RELEASE)/libortshard.a \
+	ZIG_GLOBAL_CACHE_DIR="$(CURDIR)/target/python/zig" $(WHEEL_TOOLS)/bin/python python/link_for_glibc.py $(RELEASE)/libortshard.a \
 		target/python/libortshard.so
-	ORTSHARD_LIBRARY=$(CURDIR)/target/python/libortshard.so $(WHEEL_TOOLS)/bin/pip wheel --quiet --no-build-isolation --no-deps \
+	ORTSHARD_LIBRARY="$(CURDIR)/target/python/libortshard.so" $(WHEEL_TOOLS)/bin/pip wheel --quiet --no-build-isolation --no-deps \
 		-w $(WHEELS) ./python
 else
 	$(WHEEL_TOOLS)/bin/pip wheel --quiet --no-build-isolation --no-deps -w $(WHEELS) ./python
