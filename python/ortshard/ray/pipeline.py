@@ -234,6 +234,16 @@ class Pipeline:
         return reports
 
     @property
+    def published_sampling(self) -> Mapping[str, Any]:
+        """The sampler's options that the model's publisher wants."""
+        return self._published
+
+    @property
+    def failure(self) -> Exception | None:
+        """What the thread of a replica has ended with: a bug, and nothing that is asked of that replica gets an answer any more."""
+        return next((replica.failure for replica in self._replicas if replica.failure), None)
+
+    @property
     def recoveries(self) -> list[Recovery]:
         """What was lost so far, and what going on took."""
         return [recovery for replica in self._replicas for recovery in replica.recoveries]

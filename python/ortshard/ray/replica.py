@@ -71,7 +71,7 @@ class Replica:
         #: Whether a stage is missing and was not replaced.
         self.is_broken = False
         self._is_closing = False
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
         self._mend(set(), first=True)
         self._thread = threading.Thread(target=self._loop, name="ortshard pipeline", daemon=True)
         self._thread.start()
@@ -83,8 +83,8 @@ class Replica:
 
     def submit(self, job: Job) -> None:
         """Takes a request on. From any thread."""
-        if self._failure is not None:
-            job.fail(self._failure)
+        if self.failure is not None:
+            job.fail(self.failure)
             return
         self._new.put(job)
         self._wake.ring()
@@ -110,7 +110,7 @@ class Replica:
             self._turn()
         except Exception as error:
             # A bug: nobody may wait for ever.
-            self._failure = error
+            self.failure = error
             for job in [*self._active.values(), *self._waiting]:
                 job.fail(error)
             self._active.clear()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,9 +99,10 @@ class Stage:
         )
 
     def status(self) -> tuple[float, dict[str, Any]]:
-        """For how many seconds it has been at its present group, and its counters."""
+        """For how many seconds it has been at its present group, and its counters, with the bytes that its process has in memory."""
         since = self._ready.busy_since
-        return (time.monotonic() - since if since else 0.0), asdict(self._ready.counters)
+        counters = {**asdict(self._ready.counters), "resident_bytes": _resident_bytes()}
+        return (time.monotonic() - since if since else 0.0), counters
 
     @property
     def _ready(self) -> Runner:
@@ -149,6 +151,15 @@ class Stage:
     def resend(self, since: dict[int, int]) -> None:
         """Sends again what was given from a position on, of each request."""
         self._ready.resend(since)
+
+
+def _resident_bytes() -> int | None:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        # Only Linux tells.
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _warm_up(shard: Shard) -> None:
