@@ -1,4 +1,4 @@
-"""The command `ortshard`: generate, chat, info, plan, pull and export-onnx.
+"""The command `ortshard`: generate, chat, info, plan, pull, export-onnx and serve.
 
 Exit codes: 0 done, 1 failed, 2 a wrong command line, 130 Ctrl-C.
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import __version__, callbacks, errors
+from . import __version__, callbacks, errors, serving
 from ._abi import Device, FileState, Precision, Progress, Stage
 from .engine import Engine
 from .model import Model, Reply, load, plan
@@ -159,6 +159,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("path", help="the file; the weights come beside it in PATH.data")
     device(made)
     layers(made)
+
+    made = command(_serve, "serve", "Serves the OpenAI API over a pipeline of machines, on Ray.")
+    device(made)
+    serving.add_options(made)
     return parser
 
 
@@ -366,3 +370,7 @@ def _export(options: argparse.Namespace) -> None:
         with shard:
             shard.export_onnx(options.path)
     print(f"{options.path}, {options.path}.data")
+
+
+def _serve(options: argparse.Namespace) -> None:
+    serving.run(options, {**_engine_options(options), "revision": options.revision})
