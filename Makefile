@@ -21,6 +21,7 @@
 #              test-install
 # make test-ray      a pipeline of machines on Ray: the same texts whatever is killed (into target/)
 # make survival      the same with stages killed at 40 moments (KILLS=200: at more), and what going on took
+# make test-serve    the OpenAI API over such a pipeline, by OpenAI's client, schemathesis and, where Chromium is installed, a browser
 # make demo-ray      one story from three machines on Ray, one of them killed on the way: the same story
 # make test-python     build the Python wheel, install it into a fresh environment and test it there
 # make wheel   the Python wheel as it is published, into target/wheels/ (on Linux linked by zig for glibc 2.28)
@@ -53,7 +54,7 @@ DEVICE   ?= cpu
 GPU      ?= cuda
 
 .PHONY: all demo test test-gpu test-matrix threads chats fuzz bench bench-peers bench-gpu gpu-suite lint header models promises bindings runtime \
-	test-bindings test-node test-go test-python test-ray survival demo-ray ray-venv wheel onnxruntime-gpu numpy examples package install install-package uninstall \
+	test-bindings test-node test-go test-python test-ray test-serve survival demo-ray ray-venv wheel onnxruntime-gpu numpy examples package install install-package uninstall \
 	test-install freeze-abi clean FORCE
 
 all: examples
@@ -207,6 +208,7 @@ test-python: wheel
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet pytest mypy $(WHEELS)/*$(WHEEL_TAG).whl
 	cd $(VENV) && env -u ORTSHARD_ONNXRUNTIME -u ORT_DYLIB_PATH bin/python -m pytest -c "$(CURDIR)/python/pyproject.toml" "$(CURDIR)/python/tests"
+	@$(VENV)/bin/pip install --quiet fastapi
 	cd $(VENV) && bin/python -m mypy --strict -p ortshard && bin/python -m mypy --strict "$(CURDIR)/python/tests/typed_use.py"
 
 # With Ray and ZeroMQ. Stages share this machine's processors, so each computes with one thread; Ray's agents get time to start.
@@ -223,14 +225,20 @@ ray-venv: wheel
 define on_ray
 	@test ! -x $(RAY_VENV)/bin/ray || { $(ON_RAY) $(1); }
 endef
-RAY_TESTS = bin/pytest -s -o faulthandler_timeout=600 -c $(CURDIR)/python/pyproject.toml
+RAY_TESTS = bin/python -m pytest -s -o faulthandler_timeout=600 -c "$(CURDIR)/python/pyproject.toml"
 
 test-ray: ray-venv
-	$(call on_ray,$(RAY_TESTS) $(CURDIR)/python/tests/test_ray_parts.py $(CURDIR)/python/tests/test_ray.py && bin/mypy --strict -p ortshard)
+	$(call on_ray,$(RAY_TESTS) $(CURDIR)/python/tests/test_ray_parts.py $(CURDIR)/python/tests/test_ray.py)
 
 survival: ray-venv
 	$(call on_ray,ORTSHARD_KILLS=$(KILLS) $(RAY_TESTS) $(CURDIR)/python/tests/test_ray.py \
 		-k "killed or hangs or cut or lost or memory or coordinator or neighbour")
+
+test-serve: ray-venv
+	@test ! -x $(RAY_VENV)/bin/ray || $(RAY_VENV)/bin/pip install --quiet openai schemathesis playwright \
+		"$$(echo $(CURDIR)/$(WHEELS)/*$(WHEEL_TAG).whl)[serve]"
+	$(call on_ray,$(RAY_TESTS) $(CURDIR)/python/tests/test_serve_parts.py $(CURDIR)/python/tests/test_serve_openapi.py \
+		$(CURDIR)/python/tests/test_serve.py && bin/mypy --strict -p ortshard)
 
 demo-ray: ray-venv
 	$(call on_ray,bin/python $(CURDIR)/examples/three_machines.py --model $(abspath $(MODEL)) --prompt "$(PROMPT)")
