@@ -6,14 +6,12 @@ use super::super::simd::{Kernel, Simd};
 use super::super::{Dtype, Layout, Matrix};
 use super::finish::Finish;
 use super::source::{Eights, Fours, Plain, Source};
-use super::tile::{Rows, accumulate, fold};
+use super::tile::{Ahead, Rows, accumulate, fold};
 use std::ops::Range;
 
 /// Up to this many tokens the weights are widened where they are used, again for every three tokens; beyond, once into a panel
 /// that all tokens share.
 pub(super) const DIRECT_TOKENS: usize = 9;
-/// Most tokens of a tile.
-const TILE_TOKENS: usize = 3;
 /// Tokens that use a panel before the next rows are widened into it, where there are 16 registers (AVX2): their columns of a panel,
 /// 229 KB, stay in the second-level cache of 256 or 512 KB that such processors have. With 32 registers it is all of a task.
 const PANEL_TOKENS: usize = 64;
@@ -107,11 +105,11 @@ impl PlainArea<'_> {
     ) {
         let mut token = 0;
         while token < self.tokens.len() {
-            let take = share(self.tokens.len() - token);
+            let take = share::<S, N>(self.tokens.len() - token);
             match take {
-                1 => self.direct_tile::<S, W, 1, N>(simd, source, rows, token, totals),
-                2 => self.direct_tile::<S, W, 2, N>(simd, source, rows, token, totals),
-                _ => self.direct_tile::<S, W, 3, N>(simd, source, rows, token, totals),
+                2 if S::TOKENS >= 2 && N > 1 => self.direct_tile::<S, W, 2, N>(simd, source, rows, token, totals),
+                3 if S::TOKENS >= 3 && N > 1 => self.direct_tile::<S, W, 3, N>(simd, source, rows, token, totals),
+                _ => self.direct_tile::<S, W, 1, N>(simd, source, rows, token, totals),
             }
             token += take;
         }
@@ -155,7 +153,7 @@ impl PlainArea<'_> {
         let (rows, cols, all) = (self.rows.len(), self.weights.cols, self.tokens.len());
         let panel_cols = source.panel_cols();
         let parts = if S::REGISTERS >= 32 { 1 } else { all.div_ceil(PANEL_TOKENS) };
-        let each = all.div_ceil(parts).next_multiple_of(TILE_TOKENS);
+        let each = all.div_ceil(parts).next_multiple_of(S::TOKENS);
         totals.fill(0.0);
         for from in (0..cols).step_by(panel_cols) {
             let count = panel_cols.min(cols - from);
@@ -189,19 +187,9 @@ impl PlainArea<'_> {
         for n in 0..N {
             source.widen(simd, row + n, part.from, &mut panel[n * stride..][..part.count]);
         }
-        let times = part.tokens.len().div_ceil(TILE_TOKENS);
-        let mut ahead = source.ahead::<N>(row + N, part.from, part.count, times);
-        let mut token = part.tokens.start;
-        while token < part.tokens.end {
-            ahead.ask(simd);
-            let take = share(part.tokens.end - token);
-            match take {
-                1 => self.panel_tile::<S, 1, N>(simd, part, token, panel, totals),
-                2 => self.panel_tile::<S, 2, N>(simd, part, token, panel, totals),
-                _ => self.panel_tile::<S, 3, N>(simd, part, token, panel, totals),
-            }
-            token += take;
-        }
+        let times = part.tokens.len().div_ceil(S::TOKENS);
+        let ahead = source.ahead::<N>(row + N, part.from, part.count, times);
+        simd.run_apart(PanelStrip::<N> { area: self, part, panel, ahead, totals });
     }
 
     /// One tile's share of one panel.
@@ -238,10 +226,42 @@ impl PlainArea<'_> {
     }
 }
 
-/// How many of the tokens left the next tile takes: 4 as 2 + 2, not 3 + 1.
+/// `N` rows of a panel by some tokens, whatever the weights were widened from.
+struct PanelStrip<'a, const N: usize> {
+    area: &'a PlainArea<'a>,
+    part: &'a PanelPart,
+    panel: &'a [f32],
+    ahead: Ahead,
+    totals: &'a mut [f32],
+}
+
+impl<const N: usize> Kernel for PanelStrip<'_, N> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { area, part, panel, mut ahead, totals } = self;
+        let mut token = part.tokens.start;
+        while token < part.tokens.end {
+            ahead.ask(simd);
+            let take = share::<S, N>(part.tokens.end - token);
+            match take {
+                2 if S::TOKENS >= 2 && N > 1 => area.panel_tile::<S, 2, N>(simd, part, token, panel, totals),
+                3 if S::TOKENS >= 3 && N > 1 => area.panel_tile::<S, 3, N>(simd, part, token, panel, totals),
+                _ => area.panel_tile::<S, 1, N>(simd, part, token, panel, totals),
+            }
+            token += take;
+        }
+    }
+}
+
+/// How many of the tokens left the next tile of `N` rows takes: 4 as 2 + 2, not 3 + 1. Single rows, which are what is left over, take
+/// one: they are too few for a shape of their own.
 #[inline(always)]
-fn share(left: usize) -> usize {
-    if left == TILE_TOKENS + 1 { 2 } else { left.min(TILE_TOKENS) }
+fn share<S: Simd, const N: usize>(left: usize) -> usize {
+    match (N, left) {
+        (1, _) => 1,
+        (_, 4) if S::TOKENS == 3 => 2,
+        _ => left.min(S::TOKENS),
+    }
 }
 
 /// Part of a panel's work: its first row and tokens, counted from the area's first, and the panel's columns.

@@ -8,14 +8,18 @@ use super::super::packed::activations::{Activations, HEADER};
 use super::super::packed::lines::{Lines, LinesKernel, NIBBLE_LINES};
 use super::super::packing::{LINE, Packing};
 use super::super::shared::{Output, Scratch};
+use super::super::simd::Simd;
 use super::coding::{Bytes, Coding, Nibbles};
-use super::finish::Finish;
+use super::finish::{self, Finish, PartOf};
 use std::ops::Range;
 
 /// How far ahead of its use a code is asked for, in each stream.
 const PREFETCH_BYTES: usize = 1 << 10;
 /// From this many tokens on, four-bit codes are unpacked once for all of them, where registers are few.
 const PANEL_TOKENS: usize = 48;
+/// Most tokens of a block ([`Lines::TOKENS`]), with many registers and with few.
+const MANY_TOKENS: usize = 6;
+const FEW_TOKENS: usize = 4;
 /// Rows of a tile.
 const ROWS: usize = Packing::TILE_ROWS;
 
@@ -32,15 +36,6 @@ pub(super) struct CodedArea<'a> {
     pub(super) tokens: Range<usize>,
 }
 
-/// The layer that `weights` may be only a part of.
-#[derive(Clone, Copy)]
-pub(super) struct PartOf {
-    /// Values of the result from one token to the next: in most layers all its rows.
-    pub(super) apart: usize,
-    /// The row that the first one of `weights` is.
-    pub(super) first: usize,
-}
-
 impl LinesKernel for CodedArea<'_> {
     #[inline(always)]
     fn run<L: Lines>(self, isa: L) {
@@ -54,32 +49,37 @@ impl LinesKernel for CodedArea<'_> {
 }
 
 impl CodedArea<'_> {
+    /// In each case the shapes of blocks that [`share`] makes of so many tokens are compiled, and no others.
     #[inline(always)]
     fn all<L: Lines, C: Coding>(&self, isa: L) {
-        match (self.tokens.len(), L::MANY) {
+        match (self.tokens.len(), L::TOKENS) {
             (0, _) => {}
-            (1, true) => self.streams::<L, C, 8>(isa),
-            (2 | 3, true) | (1, false) => self.streams::<L, C, 4>(isa),
-            (_, true) => self.streams::<L, C, 2>(isa),
-            (tokens, false) if tokens < PANEL_TOKENS || C::PACKING.bits() == 8 => self.streams::<L, C, 1>(isa),
-            (_, false) => self.panels::<L, C>(isa),
+            (_, 1) => self.streams::<L, C, 1, 1, 1>(isa),
+            (1, MANY_TOKENS) => self.streams::<L, C, 8, 1, 1>(isa),
+            (2 | 3, MANY_TOKENS) => self.streams::<L, C, 4, 2, 3>(isa),
+            (_, MANY_TOKENS) => self.streams::<L, C, 2, 3, MANY_TOKENS>(isa),
+            (1, _) => self.streams::<L, C, 4, 1, 1>(isa),
+            (tokens, _) if tokens < PANEL_TOKENS || C::PACKING.bits() == 8 => {
+                self.streams::<L, C, 1, 2, FEW_TOKENS>(isa);
+            }
+            _ => self.panels::<L, C>(isa),
         }
     }
 
     /// All rows, `N` tiles at a time, each the next of its own run of tiles; what is left over two by two.
     #[inline(always)]
-    fn streams<L: Lines, C: Coding, const N: usize>(&self, isa: L) {
+    fn streams<L: Lines, C: Coding, const N: usize, const LEAST: usize, const MOST: usize>(&self, isa: L) {
         let tiles = self.rows.len().div_ceil(ROWS);
         let apart = tiles / N;
         for tile in 0..apart {
-            self.strip::<L, C, N, false>(isa, tile, apart, &[]);
+            self.strip::<L, C, N, LEAST, MOST, false>(isa, tile, apart, &[]);
         }
         let (left, pairs) = (apart * N, if N > 2 { tiles % N / 2 } else { 0 });
         for tile in left..left + pairs {
-            self.strip::<L, C, 2, false>(isa, tile, pairs, &[]);
+            self.strip::<L, C, 2, LEAST, MOST, false>(isa, tile, pairs, &[]);
         }
         for tile in left + 2 * pairs..tiles {
-            self.strip::<L, C, 1, false>(isa, tile, 1, &[]);
+            self.strip::<L, C, 1, LEAST, MOST, false>(isa, tile, 1, &[]);
         }
     }
 
@@ -98,13 +98,14 @@ impl CodedArea<'_> {
                     unsafe { C::keep(isa, C::load(isa, from.add(line * LINE)), to.as_mut_ptr()) };
                 }
             }
-            self.strip::<L, C, 1, true>(isa, tile, 1, panel);
+            self.strip::<L, C, 1, 3, FEW_TOKENS, true>(isa, tile, 1, panel);
         }
     }
 
-    /// Tiles `tile`, `tile + apart` and so on of the area, all tokens. With `PANEL` their codes are in `panel`.
+    /// Tiles `tile`, `tile + apart` and so on of the area, all tokens, from `LEAST` to `MOST` at a time. With `PANEL` their codes are
+    /// in `panel`.
     #[inline(always)]
-    fn strip<L: Lines, C: Coding, const N: usize, const PANEL: bool>(
+    fn strip<L: Lines, C: Coding, const N: usize, const LEAST: usize, const MOST: usize, const PANEL: bool>(
         &self,
         isa: L,
         tile: usize,
@@ -113,14 +114,15 @@ impl CodedArea<'_> {
     ) {
         let mut token = 0;
         while token < self.tokens.len() {
-            let take = share::<L>(self.tokens.len() - token);
+            let take = share(self.tokens.len() - token, L::TOKENS);
             match take {
-                1 => self.part::<L, C, 1, N, PANEL>(isa, tile, apart, token, panel),
-                2 => self.part::<L, C, 2, N, PANEL>(isa, tile, apart, token, panel),
-                3 => self.part::<L, C, 3, N, PANEL>(isa, tile, apart, token, panel),
-                4 => self.part::<L, C, 4, N, PANEL>(isa, tile, apart, token, panel),
-                5 => self.part::<L, C, 5, N, PANEL>(isa, tile, apart, token, panel),
-                _ => self.part::<L, C, 6, N, PANEL>(isa, tile, apart, token, panel),
+                1 if LEAST <= 1 => self.part::<L, C, 1, N, PANEL>(isa, tile, apart, token, panel),
+                2 if LEAST <= 2 && MOST >= 2 => self.part::<L, C, 2, N, PANEL>(isa, tile, apart, token, panel),
+                3 if LEAST <= 3 && MOST >= 3 => self.part::<L, C, 3, N, PANEL>(isa, tile, apart, token, panel),
+                4 if MOST >= 4 => self.part::<L, C, 4, N, PANEL>(isa, tile, apart, token, panel),
+                5 if MOST >= 5 => self.part::<L, C, 5, N, PANEL>(isa, tile, apart, token, panel),
+                6 if MOST >= 6 => self.part::<L, C, 6, N, PANEL>(isa, tile, apart, token, panel),
+                _ => return self.y.incomplete(),
             }
             token += take;
         }
@@ -135,6 +137,7 @@ impl CodedArea<'_> {
 
     /// `M` of the tokens.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "as below")]
     fn part<L: Lines, C: Coding, const M: usize, const N: usize, const PANEL: bool>(
         &self,
         isa: L,
@@ -154,20 +157,24 @@ impl CodedArea<'_> {
         // SAFETY: there are N tiles `apart` and M tokens, each of all blocks, and the panel is one tile.
         let totals =
             unsafe { accumulate::<L, C, M, N, PANEL>(isa, tiles, (x, x_stride), blocks, !PANEL && token == 0) };
-        for n in 0..N {
-            let row = self.rows.start + (tile + n * apart) * ROWS;
-            let count = ROWS.min(self.rows.end - row);
-            let mut bias = [0.0; ROWS];
-            if let Some(matrix) = self.bias {
-                matrix.widen(self.part_of.first + row, &mut bias[..count]);
-            }
-            for (m, totals) in totals.iter().enumerate() {
-                let sums = isa.store(totals[n]);
-                let from = (first + m) * self.part_of.apart + self.part_of.first + row;
-                // SAFETY: no other task has these tokens of these rows.
-                unsafe { self.finish.write(isa.float(), self.y, from, &sums[..count], &bias[..count]) };
+        let mut sums = [[[0.0; ROWS]; N]; M];
+        for m in 0..M {
+            for n in 0..N {
+                sums[m][n] = isa.store(totals[m][n]);
             }
         }
+        isa.float().run_apart(finish::Tiles {
+            finish: self.finish,
+            y: self.y,
+            bias: self.bias,
+            part_of: self.part_of,
+            token: first,
+            row: self.rows.start + tile * ROWS,
+            end: self.rows.end,
+            apart: apart * ROWS,
+            count: N,
+            sums: sums.as_flattened(),
+        });
     }
 }
 
@@ -255,7 +262,32 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize, const 
 
 /// How many of the tokens left the next tiles take, in even shares: 8 as 4 + 4, not 6 + 2.
 #[inline(always)]
-fn share<L: Lines>(left: usize) -> usize {
-    let most = if L::MANY { 6 } else { 4 };
+pub(super) fn share(left: usize, most: usize) -> usize {
     left.div_ceil(left.div_ceil(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A share that is missing would leave the result incomplete.
+    #[test]
+    fn all_shares_are_compiled() {
+        for tokens in 1..2000 {
+            let many = [1..=1, 2..=3, 2..=3, 3..=MANY_TOKENS][tokens.min(4) - 1].clone();
+            let few = match tokens {
+                1 => 1..=1,
+                ..PANEL_TOKENS => 2..=FEW_TOKENS,
+                _ => 3..=FEW_TOKENS,
+            };
+            for (most, compiled) in [(MANY_TOKENS, many), (FEW_TOKENS, few), (1, 1..=1)] {
+                let mut left = tokens;
+                while left > 0 {
+                    let take = share(left, most);
+                    assert!(compiled.contains(&take), "{take} of {left} of {tokens} tokens");
+                    left -= take;
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! From sums to results.
 
+use super::super::Matrix;
+use super::super::packing::Packing;
 use super::super::shared::Output;
-use super::super::simd::Simd;
+use super::super::simd::{Kernel, Simd};
 
 /// What happens to a finished sum.
 pub(super) enum Finish<'a> {
@@ -49,6 +51,54 @@ impl Finish<'_> {
                 simd.store_part(value, to, count);
             }
             at += count;
+        }
+    }
+}
+
+/// The layer that weights may be only a part of.
+#[derive(Clone, Copy)]
+pub(super) struct PartOf {
+    /// Values of the result from one token to the next: in most layers all its rows.
+    pub(super) apart: usize,
+    /// The row that the first one of the weights is.
+    pub(super) first: usize,
+}
+
+/// Finished sums of some tokens by some tiles of sixteen rows. Their way to the result is compiled once, not with every shape of
+/// block that sums come from.
+pub(super) struct Tiles<'a> {
+    pub(super) finish: &'a Finish<'a>,
+    pub(super) y: &'a Output<'a>,
+    pub(super) bias: Option<&'a Matrix<'a>>,
+    pub(super) part_of: PartOf,
+    /// The first token.
+    pub(super) token: usize,
+    /// The first row of the first tile, and behind the last one of all the task has.
+    pub(super) row: usize,
+    pub(super) end: usize,
+    /// Rows from one tile to the next.
+    pub(super) apart: usize,
+    /// How many tiles there are.
+    pub(super) count: usize,
+    /// Token by token, tile by tile.
+    pub(super) sums: &'a [[f32; Packing::TILE_ROWS]],
+}
+
+impl Kernel for Tiles<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for tile in 0..self.count {
+            let row = self.row + tile * self.apart;
+            let rows = Packing::TILE_ROWS.min(self.end - row);
+            let mut bias = [0.0; Packing::TILE_ROWS];
+            if let Some(matrix) = self.bias {
+                matrix.widen(self.part_of.first + row, &mut bias[..rows]);
+            }
+            for (token, sums) in self.sums.iter().skip(tile).step_by(self.count).enumerate() {
+                let from = (self.token + token) * self.part_of.apart + self.part_of.first + row;
+                // SAFETY: the task has these tokens of these rows, and no other does.
+                unsafe { self.finish.write(simd, self.y, from, &sums[..rows], &bias[..rows]) };
+            }
         }
     }
 }

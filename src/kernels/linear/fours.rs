@@ -9,9 +9,10 @@ use super::super::packed::activations::{Activations, HEADER};
 use super::super::packed::lines::{Lines, LinesKernel};
 use super::super::packing::{LINE, Packing};
 use super::super::shared::{Output, Scratch};
+use super::super::simd::Simd;
 use super::super::{Layout, Matrix};
-use super::coded::{CodedArea, PartOf};
-use super::finish::Finish;
+use super::coded::{CodedArea, share};
+use super::finish::{self, Finish, PartOf};
 use std::ops::Range;
 
 /// Up to this many tokens rows are not made into tiles.
@@ -116,12 +117,12 @@ impl FoursArea<'_> {
             let mut token = 0;
             while token < self.tokens.len() {
                 let left = self.tokens.len() - token;
-                let take = left.div_ceil(left.div_ceil(TILE_TOKENS));
+                let take = share(left, TILE_TOKENS.min(L::TOKENS));
                 match take {
-                    1 => self.part::<L, 1>(isa, sixteen, row, token),
-                    2 => self.part::<L, 2>(isa, sixteen, row, token),
-                    3 => self.part::<L, 3>(isa, sixteen, row, token),
-                    _ => self.part::<L, 4>(isa, sixteen, row, token),
+                    2 if L::TOKENS >= 2 => self.part::<L, 2>(isa, sixteen, row, token),
+                    3 if L::TOKENS >= 3 => self.part::<L, 3>(isa, sixteen, row, token),
+                    4 if L::TOKENS >= 4 => self.part::<L, 4>(isa, sixteen, row, token),
+                    _ => self.part::<L, 1>(isa, sixteen, row, token),
                 }
                 token += take;
             }
@@ -130,29 +131,35 @@ impl FoursArea<'_> {
 
     /// `M` of the tokens.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "as below")]
     fn part<L: Lines, const M: usize>(&self, isa: L, sixteen: Sixteen, row: usize, token: usize) {
         let first = self.tokens.start + token;
         let x = self.x.tokens(first, M);
         // SAFETY: there are sixteen rows and M tokens, each of all blocks.
         let totals = unsafe { accumulate::<L, M>(isa, sixteen, x, self.blocks(), token == 0) };
-        let count = ROWS.min(self.rows.end - row);
-        let mut bias = [0.0; ROWS];
-        if let Some(matrix) = self.bias {
-            matrix.widen(row, &mut bias[..count]);
+        let mut sums = [[0.0; ROWS]; M];
+        for m in 0..M {
+            sums[m] = isa.store(totals[m]);
         }
-        for (m, totals) in totals.iter().enumerate() {
-            let sums = isa.store(*totals);
-            let from = (first + m) * self.apart + row;
-            // SAFETY: no other task has these tokens of these rows.
-            unsafe { self.finish.write(isa.float(), self.y, from, &sums[..count], &bias[..count]) };
-        }
+        isa.float().run_apart(finish::Tiles {
+            finish: self.finish,
+            y: self.y,
+            bias: self.bias,
+            part_of: PartOf { apart: self.apart, first: 0 },
+            token: first,
+            row,
+            end: self.rows.end,
+            apart: ROWS,
+            count: 1,
+            sums: &sums,
+        });
     }
 
     /// As many tiles at a time as are read side by side.
     #[inline(always)]
     fn tiles<L: Lines>(&self, isa: L) {
         let (cols, blocks) = (self.weights.cols, self.blocks());
-        let (at_once, tile_bytes) = (if L::MANY { 2 } else { 1 }, TILES.tile_bytes(cols));
+        let (at_once, tile_bytes) = (if L::TOKENS > 4 { 2 } else { 1 }, TILES.tile_bytes(cols));
         let mut scratch = Scratch::take((at_once * tile_bytes + self.memory()).div_ceil(size_of::<f32>()));
         let (tiles, memory) = scratch.bytes().split_at_mut(at_once * tile_bytes);
         for from in self.rows.clone().step_by(at_once * ROWS) {
@@ -178,7 +185,7 @@ impl FoursArea<'_> {
             let part_of = PartOf { apart: self.apart, first: from };
             let Self { x, bias, finish, y, .. } = *self;
             let tokens = self.tokens.clone();
-            CodedArea { x, weights, packing: TILES, bias, finish, y, part_of, rows: 0..rows, tokens }.run(isa);
+            isa.run_apart(CodedArea { x, weights, packing: TILES, bias, finish, y, part_of, rows: 0..rows, tokens });
         }
     }
 }

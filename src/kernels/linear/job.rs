@@ -6,8 +6,8 @@ use super::super::packed::dispatch::run_lines;
 use super::super::shared::Output;
 use super::super::{Isa, Layout, Matrix, Mxfp4, Packing, Parallel, mxfp4};
 use super::area::{Apart, PlainArea};
-use super::coded::{CodedArea, PartOf};
-use super::finish::Finish;
+use super::coded::CodedArea;
+use super::finish::{Finish, PartOf};
 use super::fours::FoursArea;
 use std::ops::Range;
 

@@ -3,7 +3,7 @@
 use super::super::Isa;
 use super::super::isa::AVX512;
 use super::super::simd::portable::Portable;
-use super::lines::LinesKernel;
+use super::lines::{Lines, LinesKernel};
 
 /// Runs a kernel of quantised weights, compiled for `isa`. AVX-512 without VNNI has no advantage over AVX2 there.
 pub(crate) fn run_lines<K: LinesKernel>(isa: Isa, kernel: K) {
@@ -13,21 +13,21 @@ pub(crate) fn run_lines<K: LinesKernel>(isa: Isa, kernel: K) {
             && isa == Isa::Avx512
             && let Some(simd) = super::lines::avx512::Vnni::detect()
         {
-            return simd.run_lines(kernel);
+            return simd.run_apart(kernel);
         }
         if matches!(isa, Isa::Avx512 | Isa::Avx2)
             && let Some(simd) = super::super::simd::avx2::Avx2::detect()
         {
-            return simd.run_lines(kernel);
+            return simd.run_apart(kernel);
         }
     }
-    kernel.run(Portable);
+    Portable.run_apart(kernel);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{Random, bits};
-    use super::super::lines::{Lines, NIBBLE_LINES};
+    use super::super::lines::NIBBLE_LINES;
     use super::*;
 
     /// What an instruction set does, beside plain arithmetic, with codes and activations at the ends of their ranges.

@@ -70,29 +70,29 @@ impl Pack<'_> {
         for (tile, from) in out.chunks_exact_mut(tile_bytes).zip(rows.clone().step_by(ROWS)) {
             for number in 0..cols.div_ceil(BLOCK) {
                 let col = number * BLOCK;
-                if from + ROWS <= rows.end
+                let (dtype, part, stride) = if from + ROWS <= rows.end
                     && col + BLOCK <= cols
                     && let Layout::Rows(dtype) = source.layout
                 {
                     let stride = cols * dtype.size();
                     let part = &source.data[from * stride + col * dtype.size()..];
-                    let part = part[..(ROWS - 1) * stride + BLOCK * dtype.size()].as_ptr();
-                    // SAFETY: the part holds sixteen rows of BLOCK elements of this type.
-                    unsafe {
-                        match dtype {
-                            Dtype::F32 => block.fill::<S, F32>(simd, part, stride),
-                            Dtype::F16 => block.fill::<S, F16>(simd, part, stride),
-                            Dtype::BF16 => block.fill::<S, BF16>(simd, part, stride),
-                        }
-                    }
+                    (dtype, part[..(ROWS - 1) * stride + BLOCK * dtype.size()].as_ptr(), stride)
                 } else {
                     values.as_flattened_mut().fill(0.0);
                     for (row, values) in (from..rows.end).zip(&mut values) {
                         source.widen(row * cols + col, &mut values[..BLOCK.min(cols - col)]);
                     }
-                    // SAFETY: the values are sixteen rows, one after another.
-                    unsafe { block.fill::<S, F32>(simd, values.as_ptr().cast(), BLOCK * F32::SIZE) };
+                    (Dtype::F32, values.as_ptr().cast(), BLOCK * F32::SIZE)
+                };
+                // SAFETY: the part holds sixteen rows of BLOCK elements of this type.
+                unsafe {
+                    match dtype {
+                        Dtype::F32 => block.take::<S, F32>(simd, part, stride),
+                        Dtype::F16 => block.take::<S, F16>(simd, part, stride),
+                        Dtype::BF16 => block.take::<S, BF16>(simd, part, stride),
+                    }
                 }
+                block.settle(simd);
                 let (scales, inverses) = match packing {
                     Packing::Int8 | Packing::Int8Fine => block.widest_scales(),
                     Packing::Int4 | Packing::Int4Fine => block.best_scales(simd),
@@ -125,12 +125,12 @@ struct Block<const BLOCK: usize> {
 
 #[allow(clippy::needless_range_loop, reason = "the same lane of several arrays")]
 impl<const BLOCK: usize> Block<BLOCK> {
-    /// Takes the block from sixteen rows of elements, `stride` bytes from each other.
+    /// Takes the values from sixteen rows of elements, `stride` bytes from each other.
     ///
     /// # Safety
     /// `from` is valid for reading as many rows of `BLOCK` elements.
     #[inline(always)]
-    unsafe fn fill<S: Simd, E: Element>(&mut self, simd: S, from: *const u8, stride: usize) {
+    unsafe fn take<S: Simd, E: Element>(&mut self, simd: S, from: *const u8, stride: usize) {
         for row in (0..ROWS).step_by(S::LANES) {
             for col in (0..BLOCK).step_by(S::LANES) {
                 let to = self.values.as_flattened_mut()[col * ROWS + row..].as_mut_ptr();
@@ -138,11 +138,19 @@ impl<const BLOCK: usize> Block<BLOCK> {
                 unsafe { simd.transpose::<E>(from.add(row * stride + col * E::SIZE), stride, to, ROWS) };
             }
         }
-        if !self.find_most(simd) {
+    }
+
+    /// Makes zeros of what is not finite, and finds each row's `most`.
+    #[inline(always)]
+    fn settle<S: Simd>(&mut self, simd: S) {
+        // The second time all are finite.
+        for _ in 0..2 {
+            if self.find_most(simd) {
+                break;
+            }
             for value in self.values.as_flattened_mut() {
                 *value = if value.is_finite() { *value } else { 0.0 };
             }
-            self.find_most(simd);
         }
     }
 

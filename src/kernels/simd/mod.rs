@@ -37,6 +37,8 @@ pub(super) trait Simd: Copy {
     const LANES: usize;
     /// Vector registers there are: how large a block of accumulators a kernel may keep.
     const REGISTERS: usize;
+    /// Most tokens of a block of accumulators; 1 where speed is not worth the code of every shape.
+    const TOKENS: usize = 3;
 
     /// Runs a kernel as a function of its own, for what is seldom done and would be in the way of what is always.
     fn run_apart<K: Kernel>(self, kernel: K);

@@ -7,19 +7,6 @@ use super::{Lines, LinesKernel};
 use core::arch::x86_64::*;
 use std::array::from_fn;
 
-impl Avx2 {
-    /// Runs a kernel compiled for this instruction set.
-    #[inline]
-    pub(crate) fn run_lines<K: LinesKernel>(self, kernel: K) {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn with_features<K: LinesKernel>(isa: Avx2, kernel: K) {
-            kernel.run(isa);
-        }
-        // SAFETY: a value of this type proves that the features are there.
-        unsafe { with_features(self, kernel) }
-    }
-}
-
 /// Four activations in every lane.
 ///
 /// # Safety
@@ -56,12 +43,23 @@ impl Lines for Avx2 {
     /// Even and odd columns, first of rows q and 4 + q, then of rows 8 + q and 12 + q, half a register each.
     type Fours = [[[__m256i; 2]; 4]; 2];
     type Float = Self;
-    const MANY: bool = false;
+    const TOKENS: usize = 4;
     const BYTE_ZERO: i32 = 0;
 
     #[inline(always)]
     fn float(self) -> Self {
         self
+    }
+
+    #[inline(always)]
+    fn run_apart<K: LinesKernel>(self, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
+        fn apart<K: LinesKernel>(isa: Avx2, kernel: K) {
+            kernel.run(isa);
+        }
+        // SAFETY: see above.
+        unsafe { apart(self, kernel) }
     }
 
     #[inline(always)]

@@ -17,17 +17,6 @@ impl Vnni {
     pub(crate) fn detect() -> Option<Self> {
         if is_x86_feature_detected!("avx512vnni") { Avx512::detect().map(Self) } else { None }
     }
-
-    /// Runs a kernel compiled for this instruction set.
-    #[inline]
-    pub(crate) fn run_lines<K: LinesKernel>(self, kernel: K) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-        fn with_features<K: LinesKernel>(isa: Vnni, kernel: K) {
-            kernel.run(isa);
-        }
-        // SAFETY: a value of this type proves that the features are there.
-        unsafe { with_features(self, kernel) }
-    }
 }
 
 /// Four activations in every lane.
@@ -65,12 +54,23 @@ impl Lines for Vnni {
     /// Even and odd columns of rows q, 4 + q, 8 + q and 12 + q, a quarter of a register each.
     type Fours = [[__m512i; 2]; 4];
     type Float = Avx512;
-    const MANY: bool = true;
+    const TOKENS: usize = 6;
     const BYTE_ZERO: i32 = 128;
 
     #[inline(always)]
     fn float(self) -> Avx512 {
         self.0
+    }
+
+    #[inline(always)]
+    fn run_apart<K: LinesKernel>(self, kernel: K) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+        #[inline(never)]
+        fn apart<K: LinesKernel>(isa: Vnni, kernel: K) {
+            kernel.run(isa);
+        }
+        // SAFETY: see above.
+        unsafe { apart(self, kernel) }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use super::super::super::mxfp4::{doubled, half_scale};
 use super::super::super::simd::narrow::widen_bf16;
 use super::super::super::simd::portable::Portable;
-use super::Lines;
+use super::{Lines, LinesKernel};
 use std::array::from_fn;
 
 impl Lines for Portable {
@@ -13,12 +13,18 @@ impl Lines for Portable {
     type Totals = [f32; 16];
     type Fours = [[u8; 32]; 16];
     type Float = Self;
-    const MANY: bool = false;
+    // Hardly any processor of that kind is without AVX2.
+    const TOKENS: usize = if cfg!(target_arch = "x86_64") { 1 } else { 4 };
     const BYTE_ZERO: i32 = 0;
 
     #[inline(always)]
     fn float(self) -> Self {
         self
+    }
+
+    #[inline(never)]
+    fn run_apart<K: LinesKernel>(self, kernel: K) {
+        kernel.run(self);
     }
 
     #[inline(always)]
