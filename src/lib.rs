@@ -12,7 +12,6 @@
 
 mod chat;
 pub mod engine;
-mod error;
 mod ffi;
 mod generation;
 mod grammar;
@@ -22,7 +21,6 @@ mod kept;
 mod model;
 mod plan;
 mod runtime;
-mod sampler;
 mod source;
 #[cfg(test)]
 #[path = "../tests/suite/common/testing.rs"]
@@ -30,8 +28,11 @@ mod testing;
 mod tokenizer;
 mod weights;
 
-// A package of its own in src/kernels, so that tests compile it once and optimised.
+// Packages of their own in src/: the kernels, so that tests compile them once and optimised; the sampler, so that it is compiled
+// for speed where all else here is for size; and the error, which the sampler needs too.
+use ortshard_error as error;
 use ortshard_kernels as kernels;
+use ortshard_sampler as sampler;
 
 /// The C interface as Rust sees it, for those who measure what it costs. No part of the Rust API.
 #[doc(hidden)]

@@ -1,9 +1,9 @@
 //! What a run's logits go to.
 
-use crate::error::Result;
+use ortshard_error::Result;
 
 /// Chooses the token that follows a run.
-pub(crate) trait Choose {
+pub trait Choose {
     /// How many of the largest of `vocabulary` logits decide; logits that equal the last of them decide, too.
     fn candidates(&self, vocabulary: usize) -> usize;
 

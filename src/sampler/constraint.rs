@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::error::{Result, bail};
+use ortshard_error::{Result, bail};
 
 /// Rules out tokens from outside: a grammar, a schema, a list of answers.
 ///

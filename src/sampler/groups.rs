@@ -1,7 +1,7 @@
 //! Logits are looked at in groups. One pass, which the compiler vectorises, finds the largest of each group; the rest of
 //! the work leaves out the groups that cannot matter.
 
-use crate::error::{Result, bail};
+use ortshard_error::{Result, bail};
 
 /// Logits of a group.
 pub(super) const GROUP: usize = 64;
@@ -87,6 +87,7 @@ fn first_largest(values: &[f32]) -> (usize, f32) {
 }
 
 /// The largest of at most [`GROUP`] logits; `None` if one is not a number or plus infinity.
+#[inline]
 fn group_maximum(group: &[f32]) -> Option<f32> {
     const LANES: usize = 8;
     let mut maxima = [f32::NEG_INFINITY; LANES];

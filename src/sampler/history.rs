@@ -1,6 +1,6 @@
 //! The text so far, as a sampler looks at it.
 
-use crate::error::{Error, Result, Site};
+use ortshard_error::{Error, Result, Site};
 
 /// The tokens so far, and how often each is among those that the penalties look at.
 #[derive(Debug, Clone, Default)]

@@ -2,11 +2,11 @@
 
 use super::groups::Groups;
 use super::softmax::Scale;
-use crate::error::Result;
+use ortshard_error::Result;
 
 /// Logarithms of the probabilities of one token's logits.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Logprobs {
+pub struct Logprobs {
     groups: Groups,
     /// The most probable tokens with their logarithms, the most probable first.
     best: Vec<(u32, f32)>,
@@ -16,7 +16,7 @@ pub(crate) struct Logprobs {
 
 impl Logprobs {
     /// Looks at `logits`, and finds the `count` most probable tokens; among equals the lowest ids.
-    pub(crate) fn look_at(&mut self, logits: &[f32], count: usize) -> Result<()> {
+    pub fn look_at(&mut self, logits: &[f32], count: usize) -> Result<()> {
         self.groups.survey(logits)?;
         let (_, largest) = self.groups.largest(logits);
         self.of_zero = -f64::from(largest) - libm::log(Scale::new(largest, 1.0).mass(logits, f32::NEG_INFINITY));
@@ -34,12 +34,12 @@ impl Logprobs {
     }
 
     /// The most probable tokens with the logarithms of their probabilities.
-    pub(crate) fn best(&self) -> &[(u32, f32)] {
+    pub fn best(&self) -> &[(u32, f32)] {
         &self.best
     }
 
     /// The logarithm of the probability of the token with `logit`.
-    pub(crate) fn of(&self, logit: f32) -> f32 {
+    pub fn of(&self, logit: f32) -> f32 {
         (f64::from(logit) + self.of_zero) as f32
     }
 }

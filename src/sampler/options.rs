@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Result, bail};
+use ortshard_error::{Result, bail};
 
 /// Temperatures above 0 are raised to at least this.
 const MIN_TEMPERATURE: f32 = 1e-5;
@@ -95,7 +95,7 @@ impl SamplerOptions {
     }
 
     /// Refuses values outside their ranges, and options that contradict each other.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         for (name, value) in [
             ("temperature", self.temperature),
             ("top_n_sigma", self.top_n_sigma),
@@ -164,7 +164,7 @@ impl SamplerOptions {
     }
 
     /// Refuses ids that a vocabulary of so many tokens does not have.
-    pub(crate) fn check_ids(&self, vocabulary: usize) -> Result<()> {
+    pub fn check_ids(&self, vocabulary: usize) -> Result<()> {
         match self.largest_id() {
             Some((id, name)) if id as usize >= vocabulary => {
                 bail!(OutOfRange, "{name} names token {id}, which is outside the vocabulary of {vocabulary}")

@@ -74,7 +74,8 @@ fn of(kind: ErrorKind) -> ortshard_status {
         ErrorKind::Runtime => ORTSHARD_ERROR_ONNXRUNTIME,
         ErrorKind::OutOfMemory => ORTSHARD_ERROR_OUT_OF_MEMORY,
         ErrorKind::DeviceUnavailable => ORTSHARD_ERROR_DEVICE_UNAVAILABLE,
-        ErrorKind::Internal => ORTSHARD_ERROR_INTERNAL,
+        // Internal, and a kind that is missing here.
+        _ => ORTSHARD_ERROR_INTERNAL,
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+/// The folders of src/ that are packages of their own.
+pub(crate) const PACKAGES: [&str; 3] = ["error", "kernels", "sampler"];
+
 /// A path of names, such as `crate::engine::Shard` or, resolved, `engine::Shard`.
 type Path = Vec<String>;
 
@@ -126,8 +129,7 @@ impl Modules {
 
     /// The path from the root of all sources; none if it begins outside them.
     fn absolute(module: &Path, path: &Path) -> Option<Path> {
-        // The kernels are a package of their own.
-        let root = usize::from(module.first().is_some_and(|first| first == "kernels"));
+        let root = usize::from(module.first().is_some_and(|first| PACKAGES.contains(&first.as_str())));
         let climbs = path.iter().take_while(|name| *name == "super").count();
         let (base, rest) = match path[0].as_str() {
             "crate" => (&module[..root], &path[1..]),

@@ -107,7 +107,7 @@ impl Error {
 
     /// The error with where memory ran out.
     #[must_use]
-    pub(crate) fn with_oom(self, oom: OutOfMemory) -> Self {
+    pub fn with_oom(self, oom: OutOfMemory) -> Self {
         Self { oom: Some(oom), ..self }
     }
 
@@ -125,7 +125,8 @@ impl Error {
     }
 
     /// A copy of the error for another call that it fails; its causes are text.
-    pub(crate) fn copy(&self) -> Self {
+    #[must_use]
+    pub fn copy(&self) -> Self {
         Self { kind: self.kind, message: self.chain(), oom: self.oom.clone(), source: None }
     }
 
@@ -184,15 +185,17 @@ impl StdError for Error {
     }
 }
 
-/// Shorthand constructors: `bail!(Malformed, "...")` returns, `err!(...)` builds.
+/// Builds an error: `err!(Malformed, "...")`.
+#[macro_export]
 macro_rules! err {
     ($kind:ident, $($message:tt)+) => {
-        $crate::error::Error::new($crate::error::ErrorKind::$kind, format!($($message)+))
+        $crate::Error::new($crate::ErrorKind::$kind, format!($($message)+))
     };
 }
+/// Returns what [`err`] builds.
+#[macro_export]
 macro_rules! bail {
     ($kind:ident, $($message:tt)+) => {
-        return Err($crate::error::err!($kind, $($message)+))
+        return Err($crate::err!($kind, $($message)+))
     };
 }
-pub(crate) use {bail, err};

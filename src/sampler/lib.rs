@@ -11,16 +11,16 @@ mod logprobs;
 mod options;
 mod softmax;
 
-pub(crate) use choose::Choose;
+pub use choose::Choose;
 pub use constraint::Constraint;
-pub(crate) use logprobs::Logprobs;
+pub use logprobs::Logprobs;
 pub use options::{Bias, SamplerOptions};
 
-use crate::error::{Error, Result, Site, bail};
 use draw::Stream;
 use filter::Filter;
 use groups::Groups;
 use history::History;
+use ortshard_error::{Error, Result, Site, bail};
 use softmax::Scale;
 
 /// A seeded sampler.
@@ -81,13 +81,13 @@ pub struct Sampler {
 
 /// Where a sampler is.
 #[derive(Debug, Clone)]
-pub(crate) struct SamplerState {
+pub struct SamplerState {
     /// Words of 4 bytes of the random stream that have been drawn.
-    pub(crate) drawn: u128,
+    pub drawn: u128,
     /// How many tokens it has chosen since it was last given some.
-    pub(crate) chosen: usize,
+    pub chosen: usize,
     /// The tokens so far, where it looks back at them, and of each whether the sampler chose it.
-    pub(crate) text: Vec<(u32, bool)>,
+    pub text: Vec<(u32, bool)>,
 }
 
 impl Sampler {
@@ -215,22 +215,22 @@ impl Sampler {
     }
 
     /// The token that comes next whatever the logits.
-    pub(crate) fn forced(&self) -> Option<u32> {
+    pub fn forced(&self) -> Option<u32> {
         self.options.forced.get(self.chosen).copied()
     }
 
     /// Whether no control rules out that `id` comes next.
-    pub(crate) fn allows(&self, id: u32) -> bool {
+    pub fn allows(&self, id: u32) -> bool {
         edit::allow(&self.options, &self.history, self.chosen, id)
     }
 
     /// Where it is.
-    pub(crate) fn state(&self) -> SamplerState {
+    pub fn state(&self) -> SamplerState {
         SamplerState { drawn: self.stream.drawn(), chosen: self.chosen, text: self.history.tokens().collect() }
     }
 
     /// One of the same options where the one was that gave `state`, whose tokens lie in a vocabulary of so many.
-    pub(crate) fn at(&self, state: &SamplerState, vocabulary: usize) -> Result<Self> {
+    pub fn at(&self, state: &SamplerState, vocabulary: usize) -> Result<Self> {
         let mut moved = Self::new(self.options.clone())?;
         moved.stream.go_to(state.drawn);
         moved.reserve(state.text.len(), vocabulary)?;
@@ -242,12 +242,12 @@ impl Sampler {
     }
 
     /// Makes room for `more` tokens of the text so far, of a vocabulary of so many, so that recording them needs no memory.
-    pub(crate) fn reserve(&mut self, more: usize, vocabulary: usize) -> Result<()> {
+    pub fn reserve(&mut self, more: usize, vocabulary: usize) -> Result<()> {
         if self.options.looks_back() { self.history.reserve(more, vocabulary) } else { Ok(()) }
     }
 
     /// Adds the token that comes next to the text so far; there is room for it.
-    pub(crate) fn record(&mut self, id: u32) {
+    pub fn record(&mut self, id: u32) {
         if self.options.looks_back() {
             self.history.push(id, true);
         }
