@@ -37,6 +37,12 @@ tells() {
 rm -rf "$work"
 mkdir -p "$work"
 
+# ---- for whom it is built ----
+
+if said=$(CARGO_BUILD_TARGET=other tools/install/build.sh 2>&1); then fail "built for another machine"; fi
+[[ $said == *"cargo cinstall --target other"* ]] || fail "for another machine: $said"
+ok "not for another machine"
+
 # ---- where it is put ----
 
 put() { make --no-print-directory install-package DESTDIR="$work/first" PREFIX=/opt/ortshard > /dev/null; }
@@ -99,21 +105,24 @@ by_pkg_config() { # PREFIX OUT
     cp -L "$onnxruntime" "$1/lib/$beside"
     ln -sf "$1/lib/$beside" "$out/$beside"
     [ "$("${pc[@]}" --modversion ortshard)" = "$version" ] || fail "the version in ortshard.pc"
-    local folder
-    folder=$("${pc[@]}" --variable=libdir ortshard)
+    # pkg-config quotes as the shell does.
+    local folder shared shared_static whole
+    eval "folder=$("${pc[@]}" --variable=libdir ortshard)"
+    eval "shared=($("${pc[@]}" --cflags --libs ortshard))"
+    eval "shared_static=($("${pc[@]}" --static --cflags --libs ortshard))"
+    eval "whole=($("${pc[@]}" --cflags --libs ortshard-static))"
 
-    "$CC" "${strict[@]}" tests/install/story.c $("${pc[@]}" --cflags --libs ortshard) -Wl,-rpath,"$folder" -o "$out/shared"
+    "$CC" "${strict[@]}" tests/install/story.c "${shared[@]}" -Wl,-rpath,"$folder" -o "$out/shared"
     tells "$out/shared"
     # What --static adds harms nobody who has the shared library.
-    "$CC" "${strict[@]}" tests/install/story.c $("${pc[@]}" --static --cflags --libs ortshard) -Wl,-rpath,"$folder" \
-        -o "$out/shared-static"
+    "$CC" "${strict[@]}" tests/install/story.c "${shared_static[@]}" -Wl,-rpath,"$folder" -o "$out/shared-static"
     tells "$out/shared-static"
 
-    "$CC" "${strict[@]}" tests/install/story.c $("${pc[@]}" --cflags --libs ortshard-static) -o "$out/whole"
+    "$CC" "${strict[@]}" tests/install/story.c "${whole[@]}" -o "$out/whole"
     ! readelf -d "$out/whole" | grep -q libortshard || fail "the static program needs the shared library"
     tells "$out/whole"
 
-    "$CC" "${strict[@]}" -shared -fPIC tests/install/plugin.c $("${pc[@]}" --cflags --libs ortshard-static) -o "$out/plugin.so"
+    "$CC" "${strict[@]}" -shared -fPIC tests/install/plugin.c "${whole[@]}" -o "$out/plugin.so"
     "$CC" "${strict[@]}" tests/install/host.c -ldl -o "$out/host"
     only_tell "$out/plugin.so"
     tells "$out/host" "$out/plugin.so"
@@ -143,7 +152,7 @@ mv "$work/first" "$work/moved once"
 prefix="$work/moved"
 mv "$work/moved once/opt/ortshard" "$prefix"
 have_cmake=$(command -v cmake || :)
-for place in "$prefix" "$work/moved-again"; do
+for place in "$prefix" "$work/moved again"; do
     [ "$place" = "$prefix" ] || { mv "$prefix" "$place" && prefix=$place; }
     if command -v pkg-config > /dev/null; then
         by_pkg_config "$prefix" "$work/pkg-config"

@@ -5,6 +5,10 @@ set -eu
 cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
 rustc=${RUSTC:-rustc}
+[ -z "${CARGO_BUILD_TARGET-}" ] || {
+    echo "CARGO_BUILD_TARGET is $CARGO_BUILD_TARGET: for another machine, use cargo-c: cargo cinstall --target $CARGO_BUILD_TARGET" >&2
+    exit 1
+}
 tab=$(printf '\t')
 separator=$(printf '\037')
 
@@ -41,5 +45,6 @@ export CARGO_ENCODED_RUSTFLAGS="${own:+$own$separator}${rust#"$separator"}"
 export CFLAGS="${CFLAGS-}$c"
 unset RUSTFLAGS
 
-$cargo rustc --lib --release --locked -- --print native-static-libs=target/release/native-libs.txt
+# Wherever else the environment has cargo build.
+$cargo rustc --lib --release --locked --target-dir target -- --print native-static-libs=target/release/native-libs.txt
 ln -sf libortshard.so target/release/libortshard.so.0
