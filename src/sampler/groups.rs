@@ -87,15 +87,17 @@ fn first_largest(values: &[f32]) -> (usize, f32) {
 }
 
 /// The largest of at most [`GROUP`] logits; `None` if one is not a number or plus infinity.
-#[inline]
+#[allow(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "one comparison for what is not a number and what is plus infinity"
+)]
 fn group_maximum(group: &[f32]) -> Option<f32> {
     const LANES: usize = 8;
     let mut maxima = [f32::NEG_INFINITY; LANES];
-    let mut wrong = [false; LANES];
+    let mut wrong = [0_u32; LANES];
     let mut look = |lane: usize, logit: f32| {
         maxima[lane] = if logit > maxima[lane] { logit } else { maxima[lane] };
-        wrong[lane] |= logit.is_nan();
-        wrong[lane] |= logit == f32::INFINITY;
+        wrong[lane] |= u32::from(!(logit < f32::INFINITY));
     };
     let (rows, rest) = group.as_chunks::<LANES>();
     for row in rows {
@@ -106,5 +108,5 @@ fn group_maximum(group: &[f32]) -> Option<f32> {
     for (lane, &logit) in rest.iter().enumerate() {
         look(lane, logit);
     }
-    if wrong.contains(&true) { None } else { Some(first_largest(&maxima).1) }
+    if wrong.iter().fold(0, |any, lane| any | lane) != 0 { None } else { Some(first_largest(&maxima).1) }
 }
