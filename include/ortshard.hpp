@@ -1513,7 +1513,7 @@ class generation : public detail::handle<ortshard_generation, ortshard_generatio
     }
     /** One whose tokens the program runs elsewhere: pending() says which, and step_with() takes what that gave. */
     static returns<generation> create_remote(std::uint32_t vocab_size, std::uint32_t capacity,
-                                             std::uint32_t short_context = 0, const tokenizer *with = nullptr,
+                                             std::uint64_t short_context = 0, const tokenizer *with = nullptr,
                                              const ortshard_generation_options &options = generation_options())
     {
         ortshard_generation *made = nullptr;

@@ -103,10 +103,11 @@ class Generation(Handle):
         `vocab_size` and `short_context` are those of the shards, `capacity` the number of tokens that there is room for.
         """
         pointer, struct = c_void_p(), fill("ortshard_generation_options", options)
-        sizes = [
-            number(value, "uint32_t", name)
-            for name, value in (("vocab_size", vocab_size), ("capacity", capacity), ("short_context", short_context))
-        ]
+        sizes = (
+            number(vocab_size, "uint32_t", "vocab_size"),
+            number(capacity, "uint32_t", "capacity"),
+            number(short_context, "uint64_t", "short_context"),
+        )
         text = None if tokenizer is None else tokenizer._handle
         lib.ortshard_generation_create_remote(*sizes, text, byref(struct), byref(pointer))
         return cls._of(pointer.value)

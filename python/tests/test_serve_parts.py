@@ -1,6 +1,7 @@
 """The OpenAI API as its own client sees it, and what is refused: over a model of this process, without machines."""
 
 import json
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -482,7 +483,11 @@ def test_a_start_that_fails_says_why(monkeypatch):
 
     fake = SimpleNamespace(start=lambda **_: None, run=fails, status=lambda: told, shutdown=lambda: ended.append(True))
     monkeypatch.setattr(deployment, "serve", fake)
-    monkeypatch.setattr(deployment, "ray", SimpleNamespace(is_initialized=lambda: True))
+    without = SimpleNamespace(is_initialized=lambda: False, init=lambda **_: os.stat("/nowhere"))
+    monkeypatch.setattr(deployment, "ray", without)
+    with pytest.raises(ortshard.InvalidState, match="Ray does not start: .*nowhere"):
+        deployment.start(STORIES)
+    without.is_initialized = lambda: True
     monkeypatch.setattr(deployment, "application", lambda service: service)
     # Who has started it has said where it listens.
     with pytest.raises(ortshard.InvalidState, match="runs on this cluster already"):

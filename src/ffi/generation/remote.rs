@@ -37,7 +37,7 @@ use crate::{Generation, Ran, RemoteModel};
 pub unsafe extern "C" fn ortshard_generation_create_remote(
     vocab_size: u32,
     capacity: u32,
-    short_context: u32,
+    short_context: u64,
     tokenizer: *const ortshard_tokenizer,
     options: *const ortshard_generation_options,
     generation: *mut *mut ortshard_generation,
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn ortshard_generation_create_remote(
         let model = RemoteModel {
             vocab_size: vocab_size as usize,
             capacity: capacity as usize,
-            short_context: short_context as usize,
+            short_context: usize::try_from(short_context).unwrap_or(usize::MAX),
         };
         let mut generation = Generation::remote(model, tokenizer, options)?;
         // SAFETY: as above.

@@ -121,7 +121,11 @@ def start(
     connected to, or this machine alone.
     """
     if not ray.is_initialized():
-        ray.init(address=address or "local", include_dashboard=False if address is None else None, log_to_driver=False)
+        try:
+            ray.init(address=address or "local", include_dashboard=False if address is None else None, log_to_driver=False)
+        except Exception as error:
+            # Ray raises whatever it comes to.
+            raise errors.InvalidState(f"Ray does not start: {error}") from error
     if serve.status().proxies:
         raise errors.InvalidState(
             "Ray Serve runs on this cluster already, and listens where it was told to: end it with serve.shutdown(), or give "
