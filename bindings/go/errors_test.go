@@ -79,6 +79,7 @@ func TestWhateverTheLibraryCanDoIsReachedOrLeftOutForAReason(t *testing.T) {
 		"ortshard_tokenizer_apply_chat_template": "ChatText takes any messages",
 		"ortshard_generation_open":               "Open does it",
 		"ortshard_generation_run":                "Steps does it",
+		"ortshard_engine_plan":                   "not here yet",
 		"ortshard_model_eos":                     "an engine tells it",
 		"ortshard_model_get_sampler_options":     "an engine tells them",
 		"ortshard_model_get_boundary":            "an engine tells it",

@@ -47,6 +47,64 @@ func ownedGeneration(handle *C.ortshard_generation) *Generation {
 	return owned(g)
 }
 
+// NewRemoteGeneration creates a generation whose tokens the program runs by itself, in any way that gives the logits of a model of
+// so many tokens. Before each step it asks for the pending tokens, runs them, and gives their logits; where nothing is pending,
+// none. A shortContext that is not 0 is that of the model's [ShardInfo].
+func NewRemoteGeneration(vocabSize, capacity, shortContext uint32, tokenizer *Tokenizer, options *GenerationOptions) (*Generation, error) {
+	var words *C.ortshard_tokenizer
+	if tokenizer != nil {
+		var err error
+		if words, err = tokenizer.enter(false); err != nil {
+			return nil, err
+		}
+		defer tokenizer.leave(false)
+	}
+	var handle *C.ortshard_generation
+	err := plain(func(a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		sizes := [3]C.uint32_t{C.uint32_t(vocabSize), C.uint32_t(capacity), C.uint32_t(shortContext)}
+		return C.ortshard_go_generation_create_remote(f, sizes[0], sizes[1], sizes[2], words, options.c(a), &handle)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ownedGeneration(handle), nil
+}
+
+// Pending are the tokens that are to be run before the next step of a remote generation.
+func (g *Generation) Pending() ([]int64, error) {
+	return filled(usual, func(place *int64, capacity C.size_t, needed *C.size_t) error {
+		return g.do(true, func(generation *C.ortshard_generation, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			return C.ortshard_go_generation_pending(f, generation, (*C.int64_t)(place), capacity, needed)
+		})
+	})
+}
+
+// Candidates is how many of the largest logits decide a token.
+func (g *Generation) Candidates() (int, error) {
+	var count C.size_t
+	err := g.do(true, func(generation *C.ortshard_generation, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		return C.ortshard_go_generation_candidates(f, generation, &count)
+	})
+	return int(count), err
+}
+
+// StepWith is the next step of a remote generation, with all logits of the run and nil tokens, or with the largest logits in falling
+// order and their tokens.
+func (g *Generation) StepWith(logits []float32, tokens []int64) (step Step, err error) {
+	if tokens != nil && len(tokens) != len(logits) {
+		message := fmt.Sprintf("there are %d logits, but %d tokens", len(logits), len(tokens))
+		return step, &Error{Status: ErrInvalidArgument, Message: message}
+	}
+	err = g.do(true, func(generation *C.ortshard_generation, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+		c := C.ortshard_step{struct_size: C.sizeof_ortshard_step}
+		list, count := ids(tokens)
+		status := C.ortshard_go_generation_step_with(f, generation, list, (*C.float)(unsafe.SliceData(logits)), max(count, C.size_t(len(logits))), &c)
+		step = getStep(&c)
+		return status
+	})
+	return step, err
+}
+
 // Close frees the generation; its requests are their owner's again.
 func (g *Generation) Close() { g.close() }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -124,6 +125,39 @@ func TestGenerationsGoOnInForksAndStates(t *testing.T) {
 	fails(t, other.ImportState(state), ErrMalformed, ".")
 	ok(t, other.AppendIDs(g.Prompt))
 	same(t, rest(other), g.Greedy[:3])
+}
+
+func TestAProgramRunsTheTokensOfAGenerationByItself(t *testing.T) {
+	g := goldenOf(t, tiny)
+	shard := shardOf(t, WholeModel(tiny), nil)
+	for _, onlyLargest := range []bool{false, true} {
+		generation := must(NewRemoteGeneration(128, 256, 0, nil, always(uint32(len(g.Greedy)))))
+		defer generation.Close()
+		ok(t, generation.AppendIDs(g.Prompt))
+		if count := must(generation.Candidates()); count != 1 {
+			t.Fatal(count)
+		}
+		_, err := generation.Step(background)
+		fails(t, err, ErrInvalidState, ".")
+		request, tokens := requestOf(t, shard, nil), []int64{}
+		for step := (Step{}); step.Finish != FinishLength; tokens = append(tokens, step.ID) {
+			logits, most := must(request.Logits(background, must(generation.Pending()))), []int64(nil)
+			if onlyLargest {
+				largest := slices.Index(logits, slices.Max(logits))
+				logits, most = logits[largest:largest+1], []int64{int64(largest)}
+			}
+			step = must(generation.StepWith(logits, most))
+		}
+		same(t, tokens, g.Greedy)
+		same(t, must(generation.Pending()), nil)
+		if step := must(generation.StepWith(nil, nil)); step.Finish != FinishLength {
+			t.Fatal(step)
+		}
+		_, err = generation.StepWith([]float32{1, 2}, []int64{1})
+		fails(t, err, ErrInvalidArgument, "2 logits, but 1 tokens")
+	}
+	_, err := NewRemoteGeneration(0, 1, 0, nil, nil)
+	fails(t, err, ErrInvalidArgument, "vocab_size")
 }
 
 func TestAGrammarGoesOnInForksAndStates(t *testing.T) {

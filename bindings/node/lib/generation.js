@@ -9,26 +9,63 @@ import { blank, decode, encode, ids, number, pointers, text } from './memory.js'
 import { Request } from './request.js';
 
 /** The handle of a generation that there is already. */
-class Forked {
+class Made {
   constructor(handle) {
     this.handle = handle;
   }
 }
 
-function created(requests, { tokenizer = null, grammar, grammarKind, ...options }) {
+/** The tokenizer and the options, as creating functions take them. */
+function given({ tokenizer = null, grammar, grammarKind, ...options }, kept) {
+  const [written, kind] = grammarOf(grammar, grammarKind);
+  return [tokenizer?.handle ?? null, encode('ortshard_generation_options', { ...options, grammar: written, grammarKind: kind }, kept)];
+}
+
+function created(requests, options) {
   const list = Array.isArray(requests) ? requests : [requests];
   if (!list.every((request) => request instanceof Request)) throw new TypeError('requests must be an array of Request');
   const kept = [];
   const handles = pointers(list.map((request) => request.handle));
-  const [written, kind] = grammarOf(grammar, grammarKind);
-  const given = encode('ortshard_generation_options', { ...options, grammar: written, grammarKind: kind }, kept);
-  return made('ortshard_generation_create', handles, list.length, tokenizer?.handle ?? null, given);
+  return made('ortshard_generation_create', handles, list.length, ...given(options, kept));
 }
 
 /** A text in progress on requests that are a whole model together. */
 export class Generation extends Handle {
   constructor(requests, options = {}) {
-    super(requests instanceof Forked ? requests.handle : created(requests, options), 'ortshard_generation_free');
+    super(requests instanceof Made ? requests.handle : created(requests, options), 'ortshard_generation_free');
+  }
+
+  /** One whose tokens the program runs by itself, on a model of this size. */
+  static remote({ vocabSize, capacity, shortContext = 0 }, options = {}) {
+    const kept = [];
+    const sizes = Object.entries({ vocabSize, capacity, shortContext }).map(([name, size]) => number(size, 'uint32_t', name));
+    return new Generation(new Made(made('ortshard_generation_create_remote', ...sizes, ...given(options, kept))));
+  }
+
+  /** Of one that is remote: the tokens that are to be run before the next step. Without any, it needs no logits. */
+  pending() {
+    return Handle.inTurn([this], (generation) => Array.from(filled('ortshard_generation_pending', generation, []), Number));
+  }
+
+  /** How many of the largest logits decide a token. */
+  candidates() {
+    const count = new BigUint64Array(1);
+    return Handle.inTurn([this], (generation) => {
+      call('ortshard_generation_candidates', generation, count);
+      return Number(count[0]);
+    });
+  }
+
+  /** Of one that is remote: the next step, with all logits of the run, or with the largest ones and their tokens. */
+  async stepWith(logits = new Float32Array(), tokens = null) {
+    if (!(logits instanceof Float32Array)) throw new TypeError('logits must be a Float32Array');
+    const [values, list, bytes] = [logits.slice(), tokens && ids(tokens, 'tokens'), blank('ortshard_step')];
+    if (list && list.length !== values.length) throw new RangeError(`there are ${values.length} logits, but ${list.length} tokens`);
+    const places = [list, values.length ? values : null, values.length];
+    return Handle.inTurn([this], async (generation) => {
+      await started(generation, [], 'ortshard_generation_step_with', generation, ...places, bytes);
+      return decode('ortshard_step', bytes);
+    });
   }
 
   /** Adds text to the prompt: before the first step, or after the text has ended. */
@@ -112,7 +149,7 @@ export class Generation extends Handle {
     const handle = new BigUint64Array(1);
     return Handle.inTurn([this], async (generation) => {
       await started(generation, [], 'ortshard_generation_fork', generation, handle);
-      return new Generation(new Forked(handle[0]));
+      return new Generation(new Made(handle[0]));
     });
   }
 

@@ -274,6 +274,19 @@ export class Generation extends Handle {
   [Symbol.asyncIterator](): AsyncGenerator<Step, void>;
   /** Steps many generations at once. Each gives a step or an error. */
   static stepBatch(generations: Generation[]): Promise<(Step | OrtshardError)[]>;
+  /**
+   * One whose tokens the program runs by itself, in any way that gives the logits of the model. Before each step it asks for the
+   * pending tokens, runs them, and gives their logits; where nothing is pending, none.
+   */
+  static remote(
+    model: { vocabSize: number; capacity: number; shortContext?: number }, options?: Writing & { tokenizer?: Tokenizer | null },
+  ): Generation;
+  /** Of one that is remote: the tokens that are to be run before the next step. */
+  pending(): Promise<number[]>;
+  /** How many of the largest logits decide a token. */
+  candidates(): Promise<number>;
+  /** Of one that is remote: the next step, with all logits of the run, or with the largest ones in falling order and their tokens. */
+  stepWith(logits?: Float32Array, tokens?: Ids | null): Promise<Step>;
   /** Another that goes on from here on its own, on forks of the requests. What the last step gave is not in it. */
   fork(): Promise<Generation>;
   /** All that it needs to go on, to be kept or sent. */

@@ -69,6 +69,7 @@ test('whatever the library can do is reached, or left out for a reason', () => {
     ortshard_tokenizer_apply_chat_template: 'chatText() takes any messages',
     ortshard_generation_open: 'Model.load() does it',
     ortshard_generation_run: 'steps() does it',
+    ortshard_engine_plan: 'not here yet',
     ortshard_model_eos: 'an engine tells it',
     ortshard_model_get_sampler_options: 'an engine tells them',
     ortshard_model_get_boundary: 'an engine tells it',

@@ -98,6 +98,29 @@ test('forks and states of generations go on with the same tokens', async () => {
   assert.deepEqual(await rest(other), expected.slice(0, 3));
 });
 
+test('a program runs the tokens of a generation by itself', async () => {
+  const { folder, prompt, greedy: expected } = golden(TINY);
+  const shard = await new Engine().ensureShard(folder);
+  const options = { sampling: { temperature: 0 }, ignoreEos: true, maxNewTokens: expected.length };
+  for (const onlyLargest of [false, true]) {
+    const [generation, request] = [Generation.remote({ vocabSize: 128, capacity: 256 }, options), shard.createRequest()];
+    await generation.appendIds(prompt);
+    assert.equal(await generation.candidates(), 1);
+    await assert.rejects(generation.step(), status('INVALID_STATE', /./));
+    const tokens = [];
+    for (let step = {}; step.finish !== Finish.LENGTH; tokens.push(step.id)) {
+      const logits = await request.logits(await generation.pending());
+      const largest = logits.indexOf(Math.max(...logits));
+      step = await (onlyLargest ? generation.stepWith(logits.slice(largest, largest + 1), [largest]) : generation.stepWith(logits));
+    }
+    assert.deepEqual(tokens, expected);
+    assert.deepEqual(await generation.pending(), []);
+    assert.equal((await generation.stepWith()).finish, Finish.LENGTH);
+    await assert.rejects(generation.stepWith(new Float32Array(2), [1]), RangeError);
+  }
+  assert.throws(() => Generation.remote({ vocabSize: 0, capacity: 1 }), status('INVALID_ARGUMENT', /vocab_size/));
+});
+
 test('a grammar goes on in forks and states', async () => {
   const model = await Model.load(STORIES);
   const options = { sampling: { temperature: 1.5, topK: 0, seed: 9 }, grammar: '[a-z]{30}[0-9]', grammarKind: Grammar.REGEX };

@@ -25,6 +25,8 @@ export async function everything(signal: AbortSignal): Promise<string> {
   for await (const piece of model.generate('Hi', { grammar: { type: 'string' } })) piece.trim();
   const fork: Generation = await generation.fork();
   await fork.importState(await generation.exportState());
+  const remote: Generation = Generation.remote({ vocabSize: 128, capacity: 8 }, { maxNewTokens: 3 });
+  if ((await remote.pending()).length) (await remote.stepWith(new Float32Array(128))).text.trim();
   // @ts-expect-error: an option that there is not
   model.createGeneration({ maxTokens: 3 });
   // @ts-expect-error: no request is made of nothing
