@@ -2416,7 +2416,7 @@ ortshard_status ortshard_generation_run(ortshard_generation *generation,
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_generation_create_remote(uint32_t vocab_size,
                                                   uint32_t capacity,
-                                                  uint32_t short_context,
+                                                  uint64_t short_context,
                                                   const ortshard_tokenizer *tokenizer,
                                                   const ortshard_generation_options *options,
                                                   ortshard_generation **generation);

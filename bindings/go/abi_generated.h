@@ -747,7 +747,7 @@ ortshard_status ortshard_go_generation_prefill(ortshard_go_failure *go_failure, 
 ortshard_status ortshard_go_generation_step(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_step * step);
 ortshard_status ortshard_go_generation_step_batch(ortshard_go_failure *go_failure, ortshard_generation *const * generations, size_t count, ortshard_step * steps, ortshard_status * statuses);
 ortshard_status ortshard_go_generation_run(ortshard_go_failure *go_failure, ortshard_generation * generation, ortshard_step_callback callback, void * user_data, int32_t * finish);
-ortshard_status ortshard_go_generation_create_remote(ortshard_go_failure *go_failure, uint32_t vocab_size, uint32_t capacity, uint32_t short_context, const ortshard_tokenizer * tokenizer, const ortshard_generation_options * options, ortshard_generation ** generation);
+ortshard_status ortshard_go_generation_create_remote(ortshard_go_failure *go_failure, uint32_t vocab_size, uint32_t capacity, uint64_t short_context, const ortshard_tokenizer * tokenizer, const ortshard_generation_options * options, ortshard_generation ** generation);
 ortshard_status ortshard_go_generation_pending(ortshard_go_failure *go_failure, ortshard_generation * generation, int64_t * ids, size_t capacity, size_t * needed);
 ortshard_status ortshard_go_generation_candidates(ortshard_go_failure *go_failure, ortshard_generation * generation, size_t * count);
 ortshard_status ortshard_go_generation_step_with(ortshard_go_failure *go_failure, ortshard_generation * generation, const int64_t * ids, const float * logits, size_t count, ortshard_step * step);

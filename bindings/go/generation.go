@@ -50,7 +50,7 @@ func ownedGeneration(handle *C.ortshard_generation) *Generation {
 // NewRemoteGeneration creates a generation whose tokens the program runs by itself, in any way that gives the logits of a model of
 // so many tokens. Before each step it asks for the pending tokens, runs them, and gives their logits; where nothing is pending,
 // none. A shortContext that is not 0 is that of the model's [ShardInfo].
-func NewRemoteGeneration(vocabSize, capacity, shortContext uint32, tokenizer *Tokenizer, options *GenerationOptions) (*Generation, error) {
+func NewRemoteGeneration(vocabSize, capacity uint32, shortContext uint64, tokenizer *Tokenizer, options *GenerationOptions) (*Generation, error) {
 	var words *C.ortshard_tokenizer
 	if tokenizer != nil {
 		var err error
@@ -61,8 +61,8 @@ func NewRemoteGeneration(vocabSize, capacity, shortContext uint32, tokenizer *To
 	}
 	var handle *C.ortshard_generation
 	err := plain(func(a *arena, f *C.ortshard_go_failure) C.ortshard_status {
-		sizes := [3]C.uint32_t{C.uint32_t(vocabSize), C.uint32_t(capacity), C.uint32_t(shortContext)}
-		return C.ortshard_go_generation_create_remote(f, sizes[0], sizes[1], sizes[2], words, options.c(a), &handle)
+		size, room, border := C.uint32_t(vocabSize), C.uint32_t(capacity), C.uint64_t(shortContext)
+		return C.ortshard_go_generation_create_remote(f, size, room, border, words, options.c(a), &handle)
 	})
 	if err != nil {
 		return nil, err

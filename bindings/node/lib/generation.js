@@ -38,7 +38,8 @@ export class Generation extends Handle {
   /** One whose tokens the program runs by itself, on a model of this size. */
   static remote({ vocabSize, capacity, shortContext = 0 }, options = {}) {
     const kept = [];
-    const sizes = Object.entries({ vocabSize, capacity, shortContext }).map(([name, size]) => number(size, 'uint32_t', name));
+    const sizes = Object.entries({ vocabSize, capacity }).map(([name, size]) => number(size, 'uint32_t', name));
+    sizes.push(number(shortContext, 'uint64_t', 'shortContext'));
     return new Generation(new Made(made('ortshard_generation_create_remote', ...sizes, ...given(options, kept))));
   }
 

@@ -505,7 +505,7 @@ export const functions = {
   ortshard_generation_step: ['int32_t', ['void *', 'void *']],
   ortshard_generation_step_batch: ['int32_t', ['void *', 'size_t', 'void *', 'void *']],
   ortshard_generation_run: ['int32_t', ['void *', 'void *', 'void *', 'void *']],
-  ortshard_generation_create_remote: ['int32_t', ['uint32_t', 'uint32_t', 'uint32_t', 'void *', 'void *', 'void *']],
+  ortshard_generation_create_remote: ['int32_t', ['uint32_t', 'uint32_t', 'uint64_t', 'void *', 'void *', 'void *']],
   ortshard_generation_pending: ['int32_t', ['void *', 'void *', 'size_t', 'void *']],
   ortshard_generation_candidates: ['int32_t', ['void *', 'void *']],
   ortshard_generation_step_with: ['int32_t', ['void *', 'void *', 'void *', 'size_t', 'void *']],
