@@ -45,7 +45,8 @@ impl Generate {
 
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program.path);
-        command.args(arguments);
+        // A device that is not there would be told on stderr.
+        command.args(arguments).env_remove("ORTSHARD_DEVICE");
         command
     }
 
@@ -55,7 +56,7 @@ impl Generate {
         let mut command = self.command(arguments);
         let about_hubs = |name: &str| {
             ["HF_", "HUGGING", "TRANSFORMERS_"].iter().any(|begin| name.starts_with(begin))
-                || ["HTTP_PROXY", "ALL_PROXY"].contains(&name.to_uppercase().as_str())
+                || ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].contains(&name.to_uppercase().as_str())
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(about_hubs)) {
             command.env_remove(name);
