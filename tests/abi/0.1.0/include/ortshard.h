@@ -71,7 +71,8 @@
  *                          constraint_known_ids
  *   Generation             generation_create generation_open generation_free generation_append_text
  *                          generation_append_ids generation_logits generation_cancel generation_prefill
- *                          generation_step generation_step_batch generation_run generation_fork
+ *                          generation_step generation_step_batch generation_run generation_create_remote
+ *                          generation_pending generation_candidates generation_step_with generation_fork
  *                          generation_export_state generation_import_state
  *   Chain                  chain_infer chain_sample
  *   Batch                  batch_infer batch_sample
@@ -82,6 +83,7 @@
  *   Request state          request_fork request_export_state request_import_state
  *   Checkpoints            engine_load_checkpoint engine_save_checkpoint
  *   Memory estimate        engine_get_estimate
+ *   Plan                   engine_plan
  *   Files of a shard       engine_audit_files
  *   Counters               engine_get_stats
  *   ONNX Runtime           runtime_load runtime_get_info
@@ -385,8 +387,8 @@ ortshard_status ortshard_error_get_oom(const void *object, ortshard_oom *oom);
  * Holds at most one shard of a model and replaces it safely.
  *
  * Functions: _create, _free, _ensure_shard, _current_shard, _clear, _clear_pack_cache, _get_stats, _get_model_info,
- * _get_sampler_options, _get_boundary, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _load_checkpoint,
- * _save_checkpoint.
+ * _get_sampler_options, _get_boundary, _model_eos, _open_tokenizer, _audit_files, _get_estimate, _plan,
+ * _load_checkpoint, _save_checkpoint.
  */
 typedef struct ortshard_engine ortshard_engine;
 
@@ -423,7 +425,7 @@ typedef struct ortshard_sampler ortshard_sampler;
  * Functions: _open, _free, _encode, _encode_texts, _encode_with_ranges, _decode, _vocab_size, _bos, _pad, _eos,
  * _is_eos, _token_to_id, _id_to_token, _token_bytes, _is_special, _apply_chat_template, _chat_text, _chat_ids;
  * ortshard_text_stream_create(), ortshard_constraint_create(), ortshard_chat_parser_create(),
- * ortshard_generation_create().
+ * ortshard_generation_create(), ortshard_generation_create_remote().
  */
 typedef struct ortshard_tokenizer ortshard_tokenizer;
 
@@ -445,7 +447,7 @@ typedef struct ortshard_chat_parser ortshard_chat_parser;
  * A text in progress on a whole model, pulled token by token.
  *
  * Functions: _create, _open, _free, _append_text, _append_ids, _prefill, _step, _step_batch, _run, _logits, _cancel,
- * _fork, _export_state, _import_state.
+ * _create_remote, _pending, _candidates, _step_with, _fork, _export_state, _import_state.
  */
 typedef struct ortshard_generation ortshard_generation;
 
@@ -1979,17 +1981,19 @@ ortshard_status ortshard_chat_parser_message(ortshard_chat_parser *parser,
  * patternProperties, additionalProperties, required, minProperties, maxProperties; minLength, maxLength, pattern,
  * format; minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf. Remarks such as title or default change
  * nothing. Any other keyword is refused, as is what cannot be kept to exactly. Keys come in the schema's order. A
- * format is its shape: 2026-02-30 is a date. Between the parts of JSON there may be white space.
+ * format is its shape: 2026-02-30 is a date. Between the parts of JSON there may be up to 32 characters of white space:
+ * without a bound a model can go on with it for ever.
  *
  * Regular expressions have the syntax of Rust's regex crate, without look-around, back-references, lazy repetition and
  * anchors: all of the text must match. Only ^ in front and $ behind are taken, and say nothing.
  *
  * Lark grammars are in llguidance's dialect; the rule start is the text. %json { ... } is a JSON schema within one,
- * and <|name|> an added token.
+ * where white space has no bound, and <|name|> an added token.
  *
- * Bounds, whoever has written the grammar: 1 MiB of it; 6,000 levels in all rules and referenced schemas together; a
- * second or so and some hundred MiB to compile it; some 20 ms and 50,000 items for a token; 100,000 states, of 1 to 2
- * KiB each, for all texts together that come from one constraint. What exceeds one is INVALID_ARGUMENT.
+ * Bounds, whoever has written the grammar: 1 MiB of it; 6,000 levels in all rules and referenced schemas together; 128
+ * patternProperties, and fewer where allOf, anyOf, oneOf and $ref combine many schemas; a second or two and some
+ * hundred MiB to compile it; some 20 ms and 50,000 items for a token; 100,000 states, of 1 to 2 KiB each, for all texts
+ * together that come from one constraint. What exceeds one is INVALID_ARGUMENT.
  * ================================================================================================================== */
 
 /** What a grammar is written in. */
@@ -2088,6 +2092,8 @@ ortshard_status ortshard_constraint_known_ids(ortshard_constraint *constraint,
  * On requests of one's own, ortshard_generation_create(): one on a whole model, or one on each of the shards that it
  * is cut into. The tokens are those that ortshard_chain_sample() gives with the same options: on one shard or on
  * several, alone or in a batch, whatever the prompt's pieces.
+ *
+ * Where the tokens are run by other processes or machines, ortshard_generation_create_remote().
  *
  * When the text has ended, more of a prompt may be appended: the next turn of a conversation. After an error a
  * generation is as it was before the call, and the call may be repeated: no token is lost, none comes twice.
@@ -2385,6 +2391,82 @@ ortshard_status ortshard_generation_run(ortshard_generation *generation,
                                         ortshard_step_callback callback,
                                         void *user_data,
                                         int32_t *finish);
+
+/**
+ * Creates a generation whose tokens the program runs: in other processes, on other machines, in any way that gives the
+ * logits of the model. Choosing, grammar, stop strings, text and probabilities are as on requests of this process, and
+ * so are the tokens.
+ *
+ *     ortshard_generation_append_text(generation, "Once upon a time", 1);
+ *     while (step.finish == ORTSHARD_FINISH_NONE) {
+ *         ortshard_generation_pending(generation, ids, room, &count);
+ *         float *logits = count ? run(ids, count) : NULL;
+ *         ortshard_generation_step_with(generation, NULL, logits, count ? vocab_size : 0, &step);
+ *     }
+ *
+ * `vocab_size` is that of the model, `capacity` the number of tokens that there is room for, and `short_context` that
+ * of ortshard_shard_info. NULL `tokenizer` and NULL `options` are those of ortshard_generation_create().
+ *
+ * ortshard_generation_prefill() and the functions that step otherwise are INVALID_STATE on it. Its exported state has
+ * no requests' states, and is for another of the kind.
+ *
+ * Errors: INVALID_ARGUMENT if `vocab_size` or `capacity` is 0; those of ortshard_generation_create() about options.
+ * Threads: any. Ownership: free `*generation` with ortshard_generation_free(). It keeps what it needs alive.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_create_remote(uint32_t vocab_size,
+                                                  uint32_t capacity,
+                                                  uint64_t short_context,
+                                                  const ortshard_tokenizer *tokenizer,
+                                                  const ortshard_generation_options *options,
+                                                  ortshard_generation **generation);
+
+/**
+ * Writes the tokens that are to be run before the next step of a generation of ortshard_generation_create_remote() to
+ * `ids`, which has room for `capacity`, and their number to `*needed`. NULL and 0 ask for the number.
+ *
+ * They follow those of earlier steps. 0: the step needs no run, since its token is known, or the text has ended. Where
+ * a text has become longer than `short_context`, they are all tokens of the text, to be run anew as those of a long
+ * text (ortshard_request_options long_context).
+ *
+ * Errors: INVALID_STATE before there is a prompt, or for another generation; BUFFER_TOO_SMALL, and only `*needed` is
+ * written; OUT_OF_MEMORY. Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_pending(ortshard_generation *generation,
+                                            int64_t *ids,
+                                            size_t capacity,
+                                            size_t *needed);
+
+/**
+ * How many of the largest logits decide a token: 1 where the most probable one is taken, vocab_size where all are
+ * needed, as under a grammar. It is one number for all steps.
+ *
+ * Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_candidates(ortshard_generation *generation, size_t *count);
+
+/**
+ * Does what ortshard_generation_step() does, with what the run of the pending tokens has given: NULL `ids` and the
+ * `count` logits of the model, one for each token; or the tokens with the `count` largest logits in falling order, at
+ * least as many as ortshard_generation_candidates() says and all that equal the last of those. Where nothing was to be
+ * run, they are not looked at.
+ *
+ * If it fails, `*step` is as it was, and the step may be repeated.
+ *
+ * Errors: INVALID_ARGUMENT for logits that cannot be the model's, or too few; OUT_OF_RANGE for an id that is not in
+ * the vocabulary; INVALID_STATE before there is a prompt, or for another generation; those of
+ * ortshard_sampler_sample().
+ * Threads: one call at a time. Ownership: what `*step` points to belongs to the generation and lives until its next
+ * call.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_generation_step_with(ortshard_generation *generation,
+                                              const int64_t *ids,
+                                              const float *logits,
+                                              size_t count,
+                                              ortshard_step *step);
 
 /**
  * Creates another generation that goes on from here on its own, with the same options, on forks of the requests: it
@@ -3044,10 +3126,12 @@ typedef struct ortshard_engine_estimate {
      * can.
      */
     int64_t largest_last_layer;
+    /** Bytes of weights that one token reads: of an embedding a row, of experts those that it passes. */
+    uint64_t token_bytes;
 } ortshard_engine_estimate;
 
 /** Initialises an ortshard_engine_estimate. */
-#define ORTSHARD_ENGINE_ESTIMATE_INIT { sizeof(ortshard_engine_estimate), 0, 0, 0, 0, 0, 0 }
+#define ORTSHARD_ENGINE_ESTIMATE_INIT { sizeof(ortshard_engine_estimate), 0, 0, 0, 0, 0, 0, 0 }
 
 /** What ORTSHARD_ENGINE_ESTIMATE_INIT does, for languages without macros: `struct_size` is sizeof *estimate. */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -3070,6 +3154,129 @@ ortshard_status ortshard_engine_get_estimate(const ortshard_engine *engine,
                                              uint32_t context,
                                              uint32_t requests,
                                              ortshard_engine_estimate *estimate);
+
+/* ==================================================================================================================
+ * Plan
+ *
+ * Which device holds which layers of a model, before anything of it is loaded. A plan is made of numbers: of the
+ * model's files, and of what the program says of the devices. No device is touched and nothing is measured, so that
+ * the devices may be anywhere.
+ * ================================================================================================================== */
+
+/** A device that may hold layers. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_plan_device {
+    /** Bytes of memory that are free on it; not 0. */
+    uint64_t free_memory;
+    /**
+     * Bytes of weights that it reads in a second. 0: unknown; then it is taken for as fast as the slowest one that is
+     * known, and all for 10e9 if none is.
+     */
+    double bandwidth;
+    /**
+     * Seconds from its stage to the next one, whichever device that is on: what its own link takes. It is the
+     * device's and not that of a pair, so that the order of devices changes no sum of them, and all orders can be
+     * tried.
+     */
+    double hop_seconds;
+    /** Not 0: it must hold layers. 0: it may be left out. */
+    int32_t is_required;
+} ortshard_plan_device;
+
+/**
+ * What a plan is for. Start from ORTSHARD_PLAN_OPTIONS_INIT: a margin of 0 means none. The list is read during the
+ * call only.
+ */
+typedef struct ortshard_plan_options {
+    /** sizeof(ortshard_plan_options). */
+    size_t struct_size;
+    /** Tokens of each request. 0: the model's maximum, at most 4096. */
+    uint32_t context;
+    /** Requests at once. */
+    uint32_t requests;
+    /** The part of each device's free memory that stays free: at least 0, less than 1. */
+    double margin;
+    /** Not 0: the stages are in the order of the devices. 0: any order is tried. */
+    int32_t keep_order;
+    /** The devices. */
+    const ortshard_plan_device *devices;
+    /** Number of `devices`: 1 to 64. */
+    size_t device_count;
+} ortshard_plan_options;
+
+/** Initialises an ortshard_plan_options. */
+#define ORTSHARD_PLAN_OPTIONS_INIT { sizeof(ortshard_plan_options), 0, 1, 0.125f, 0, NULL, 0 }
+
+/** What ORTSHARD_PLAN_OPTIONS_INIT does, for languages without macros: `struct_size` is sizeof *options. */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_plan_options_init(ortshard_plan_options *options, size_t struct_size);
+
+/** Layers on a device. Its layout is final, so it has no struct_size. */
+typedef struct ortshard_plan_stage {
+    /** The device: its index in the options' `devices`. */
+    uint32_t device;
+    /** The first layer. */
+    uint32_t first_layer;
+    /** The last layer (INCLUSIVE). */
+    uint32_t last_layer;
+    /** Its weights, as the estimate of its layers says. */
+    uint64_t weight_bytes;
+    /** What the requests keep on it, likewise. */
+    uint64_t kv_bytes;
+    /** One run and its output, likewise. */
+    uint64_t run_bytes;
+    /** The weights that one token reads, likewise. */
+    uint64_t token_bytes;
+    /**
+     * Bytes that must be there: the sum of weights, KV caches and a run or, where that is more, the peak while it
+     * loads.
+     */
+    uint64_t needed_bytes;
+    /** Bytes that are there: the device's free memory less the margin. */
+    uint64_t room_bytes;
+    /** Seconds of a token: token_bytes by the device's bandwidth. */
+    double seconds;
+    /** Seconds to the next stage; 0 behind the last one. */
+    double hop_seconds;
+} ortshard_plan_stage;
+
+/**
+ * Cuts the layers that `spec` names among devices. Writes the stages to `stages`, from the first layer on, which has
+ * room for `capacity`, and their number to `*needed`; there are never more than devices. NULL and 0 ask for the
+ * number.
+ *
+ * Each stage fits: what ortshard_engine_get_estimate() says of its layers, on an engine with the options of this one,
+ * an empty one without memory_limit, is no more than the device's room. The model is cut only where it can be.
+ *
+ * Of all cuts, orders and choices of devices the plan has the least sum of the seconds of its slowest stage and of
+ * all hops: the one is what a pipeline with enough requests takes for a token, the other what a request waits for
+ * besides. Of the cuts with the same slowest stage among the same devices in the same order, it has the one whose
+ * fullest device is filled least.
+ * The least is proved for up to 16 devices, and for more where many are alike, as long as the counts of each kind
+ * plus one, multiplied, are no more than 65536; with keep_order for any. Beyond that some orders are tried, by
+ * bandwidth, by memory and by hops, and a plan may be missed.
+ *
+ * For a given slowest stage, what matters of a set of devices is the farthest layer that it reaches in any order: the
+ * farthest that one of them reaches from what the others do. That is 2^16 x 16 steps for 16 devices, and a binary
+ * search finds the slowest stage among the numbers that it can be. 100 layers on 16 devices that all differ take less
+ * than 50 ms of one core, and the reading of the files' headers.
+ *
+ * A run of more layers is never taken to need less than one of fewer, though an estimate may say so by how the pieces
+ * of a run's memory fall; a plan that fits by so little may be missed. On a device whose engine uses stock operators,
+ * tables that layers share may count more than once, so that such a stage may have some layers fewer than would fit.
+ *
+ * Errors: OUT_OF_MEMORY if no plan fits: the message says what is needed and there, which layers need too much alone,
+ * or how many fit and how large one more device would have to be, and ortshard_error_get_oom() has how much is
+ * missing; INVALID_ARGUMENT naming the field and index for a number that is none, no devices, or more than 64;
+ * BUFFER_TOO_SMALL, and only `*needed` is written; those of ortshard_engine_get_estimate().
+ * Threads: many at once.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_engine_plan(const ortshard_engine *engine,
+                                     const ortshard_shard_spec *spec,
+                                     const ortshard_plan_options *options,
+                                     ortshard_plan_stage *stages,
+                                     size_t capacity,
+                                     size_t *needed);
 
 /* ==================================================================================================================
  * Files of a shard
