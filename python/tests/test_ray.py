@@ -47,13 +47,23 @@ REQUESTS: list[tuple[str, Any]] = [
 ]
 
 
+def machine(cluster: Any, **options: Any) -> Any:
+    """Adds a machine. Ray gives one half a minute to come up, which is too little where much else runs, so it is tried again."""
+    for _ in range(4):
+        try:
+            return cluster.add_node(**{**NODE, **options})
+        except Exception as error:
+            failed = error
+    raise failed
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Machines, which are raylets on this one. The first holds no stages, so that it can stay."""
     head = {**NODE, "num_cpus": 0, "memory": 0, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
-        made.add_node(**NODE)
+        machine(made)
     ray.init(address=made.address, log_to_driver=False)
     yield made
     ray.shutdown()
@@ -260,7 +270,7 @@ def test_a_machine_that_is_lost_is_replaced(cluster, texts):
 
         def lose(_answers):
             cluster.remove_node(node, allow_graceful=False)
-            cluster.add_node(**NODE)
+            machine(cluster)
 
         assert told(pipeline, lose) == texts
         assert any(2 in recovery.stages for recovery in pipeline.recoveries)
@@ -268,8 +278,7 @@ def test_a_machine_that_is_lost_is_replaced(cluster, texts):
 
 def test_without_a_place_requests_end_and_later_ones_try_again(cluster, texts):
     # Places that only one machine has.
-    seats: Any = {**NODE, "resources": {"seat": 3}}
-    node = cluster.add_node(**seats)
+    node = machine(cluster, resources={"seat": 3})
     try:
         with made(stages=2, resources={"seat": 1}, wait_for_place=15.0, cpus=0.5) as pipeline:
             answers = [pipeline.generate(prompt, **options) for prompt, options in REQUESTS]
@@ -282,7 +291,7 @@ def test_without_a_place_requests_end_and_later_ones_try_again(cluster, texts):
             for answer in answers:
                 with pytest.raises(NoCapacity):
                     answer.read()
-            node = cluster.add_node(**seats)
+            node = machine(cluster, resources={"seat": 3})
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:
                 try:
@@ -369,7 +378,7 @@ def test_a_coordinator_goes_on_from_its_log(cluster, texts, tmp_path):
 
 def test_a_neighbour_takes_the_layers_of_a_stage_without_a_place(cluster, texts):
     # Two places on one machine, and one on another.
-    nodes = [cluster.add_node(**{**NODE, "resources": {"place": count}}) for count in (2, 1)]
+    nodes = [machine(cluster, resources={"place": count}) for count in (2, 1)]
     try:
         with made(resources={"place": 1}, wait_for_place=10.0, cpus=0.5) as pipeline:
             crew = pipeline._replicas[0].crew
