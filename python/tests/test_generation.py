@@ -188,9 +188,7 @@ def test_prompts_that_do_not_fit_or_are_none(stories):
     assert full.finish == ortshard.Finish.CONTEXT_FULL
 
 
-def test_a_model_is_cut_for_the_memory_that_there_is(stories):
-    engine = stories.engine
-
+def test_a_model_is_cut_for_the_memory_that_there_is(engine):
     def of(first, last):
         return engine.estimate(STORIES, context=256, first_layer=first, last_layer=last)
 
@@ -215,7 +213,7 @@ def test_a_model_is_cut_for_the_memory_that_there_is(stories):
         cuts(tight[:1])
     with pytest.raises(ortshard.InvalidArgument, match="can be cut into no more than 6"):
         cuts([{"free_memory": 10**9, "is_required": True}] * 7)
-    with pytest.raises(ortshard.InvalidArgument, match=r"devices\[1\].bandwidth is nan"):
+    with pytest.raises(ortshard.InvalidArgument, match=r"devices\[1\].bandwidth is NaN"):
         cuts([1, {"free_memory": 1, "bandwidth": float("nan")}])
     with pytest.raises(TypeError, match="did you mean 'bandwidth'"):
         cuts([{"bandwith": 1}])
