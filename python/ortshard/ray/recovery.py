@@ -33,9 +33,9 @@ class Recovery:
     seconds: float = 0.0
     #: Tokens that stages compute a second time, in sum.
     recomputed_tokens: int = 0
-    #: Requests that go on from a state, and those that begin anew.
+    #: How many requests go on from a state, and the wire numbers of those that begin anew.
     restored: int = 0
-    anew: list[Job] = field(default_factory=list)
+    anew: list[int] = field(default_factory=list)
 
 
 def recover(crew: Crew, coordinator: str, jobs: Mapping[int, Job], lost: set[int]) -> Recovery:
@@ -52,8 +52,8 @@ def recover(crew: Crew, coordinator: str, jobs: Mapping[int, Job], lost: set[int
             if absorbed:
                 # Stages are others now, and hold nothing.
                 _link(crew, done, coordinator, {}, set())
-                done.anew = list(jobs.values())
-                done.recomputed_tokens = len(crew.members) * sum(len(job.tokens) for job in done.anew)
+                done.anew = list(jobs)
+                done.recomputed_tokens = len(crew.members) * sum(len(job.tokens) for job in jobs.values())
             else:
                 _link(crew, done, coordinator, jobs, gone)
             done.seconds = time.monotonic() - started
@@ -86,7 +86,7 @@ def _link(crew: Crew, done: Recovery, coordinator: str, jobs: Mapping[int, Job],
         starts = [place.get(request, (0, 0))[1] for place in places]
         furthest = max(positions)
         if not _fits(job, positions, starts, gone):
-            done.anew.append(job)
+            done.anew.append(request)
             done.recomputed_tokens += count * furthest
             continue
         done.restored += 1

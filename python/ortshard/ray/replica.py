@@ -296,7 +296,8 @@ class Replica:
             self._out.close()
         self._out = self._links.outbox(self.crew.cards[0].address)
         self._freed = []
-        for job in done.anew:
+        for number in done.anew:
+            job = self._active[number]
             self._leave(job)
             job.start_over(self._short_context)
             self._active[job.number] = job
