@@ -72,7 +72,7 @@ class Pipeline:
     `replicas`: how many such rows of stages there are. `context`: tokens that a request has room for; `requests`: those that a replica
     has under way at once, others wait. `spare`: actors of each replica that stand by for lost ones.
 
-    `address`: that of a cluster; None: the one that Ray is connected to, or this machine alone. `bind`: the address of the network that
+    `address`: that of a cluster; None: the one that Ray is connected to, or that RAY_ADDRESS names, or this machine alone. `bind`: the address of the network that
     stages listen on: loopback, or None for each machine's own. `cpus` and `resources`: what Ray reserves for a stage besides its memory.
     `threads`: those that a stage computes with; None: as many as `cpus`. `checkpoint`: the tokens after which a stage gives its state to a neighbour; 0: never.
     `chunk`: tokens of prompts in one step; `groups`: steps under way at once. `patience`: seconds after which a stage that says nothing is
@@ -92,7 +92,9 @@ class Pipeline:
         self.name = os.path.abspath(model) if os.path.isdir(model) else os.fspath(model)
         self._starts_ray = not ray.is_initialized()
         if self._starts_ray:
-            ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False)
+            # Not whatever cluster Ray finds on this machine.
+            where = address or os.environ.get("RAY_ADDRESS") or "local"
+            ray.init(address=where, include_dashboard=False if where == "local" else None, log_to_driver=False)
         self._replicas: list[Replica] = []
         self._lock = threading.Lock()
         self._log = Log(log)
@@ -105,7 +107,12 @@ class Pipeline:
             self._known = fingerprint(local.audit_files(self.name, **spec))
             self._vocab_size = info.vocab_size
             self._eos = local.eos(self.name, **spec)
-            self._published = local.sampler_options(self.name, **spec)
+            self._published: Mapping[str, Any] | errors.Unsupported
+            try:
+                self._published = local.sampler_options(self.name, **spec)
+            except errors.Unsupported as error:
+                # It matters to those alone who ask for it.
+                self._published = error
             self.tokenizer: Tokenizer | None = None
             with suppress(errors.NotFound):
                 self.tokenizer = local.open_tokenizer(self.name, **spec)
@@ -188,7 +195,7 @@ class Pipeline:
         if generation.pop("published_sampling", 0):
             if sampler:
                 raise errors.InvalidArgument(f"published_sampling contradicts {', '.join(sampler)}")
-            sampler = dict(self._published)
+            sampler = dict(self.published_sampling)
         if self.tokenizer is None and not generation.get("ignore_eos"):
             sampler.setdefault("eos", self._eos)
         return plain({**generation, **({"sampling": sampler} if sampler else {})})
@@ -235,7 +242,9 @@ class Pipeline:
 
     @property
     def published_sampling(self) -> Mapping[str, Any]:
-        """The sampler's options that the model's publisher wants."""
+        """The sampler's options that the model's publisher wants. Raises `Unsupported` if they have something that no sampler here does."""
+        if isinstance(self._published, errors.Unsupported):
+            raise self._published
         return self._published
 
     @property

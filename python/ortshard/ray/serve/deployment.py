@@ -65,7 +65,7 @@ class Server:
 
     async def __init__(self, service: Service) -> None:  # type: ignore[misc]
         options: dict[str, Any] = {"context": 4096, "requests": 8, "replicas": 1, **service.pipeline}
-        self.pipeline = await asyncio.to_thread(lambda: Pipeline(service.model, **options))
+        self.pipeline = await asyncio.to_thread(_pipeline, service.model, options)
         slots = Slots(options["requests"] * options["replicas"], service.queue)
         # Against pages that were made to lead to this machine a key does as well.
         hosts = LOOPBACK if service.is_local and service.key is None else None
@@ -84,6 +84,17 @@ class Server:
         """Where the pipeline goes on no more, Serve starts another."""
         if self.pipeline.failure is not None:
             raise self.pipeline.failure
+
+
+def _pipeline(model: str, options: Mapping[str, Any]) -> Pipeline:
+    pipeline = Pipeline(model, **options)
+    try:
+        # Every request begins with these.
+        dict(pipeline.published_sampling)
+    except errors.Unsupported:
+        pipeline.close()
+        raise
+    return pipeline
 
 
 def application(service: Service) -> Any:
