@@ -125,7 +125,7 @@ THREADS := ORTSHARD_THREADS=1 CARGO_TARGET_DIR=target/threads \
 	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
 	TSAN_OPTIONS="suppressions='$(CURDIR)/tests/suite/c/threads.supp' ignore_noninstrumented_modules=1" \
 	ORTSHARD_THREAD_SANITIZER="$$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a" \
-	$(CARGO) +nightly test --locked --no-default-features --target x86_64-unknown-linux-gnu
+	$(CARGO) +nightly test --locked --no-default-features --features grammar --target x86_64-unknown-linux-gnu
 
 threads: runtime
 	$(THREADS) --test suite -- threads:: c_tests::under_thread_sanitizer
