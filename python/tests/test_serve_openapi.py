@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
 pytest.importorskip("ray")
 schemathesis = pytest.importorskip("schemathesis")
 
+from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
