@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 
 import ortshard
+
+# A shell has its background jobs ignore it, and what they start after them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOP = Path(__file__).resolve().parents[2]
 MODELS = TOP / "tests/models"
