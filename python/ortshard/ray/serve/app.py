@@ -49,7 +49,8 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _answers(kind: type[Any]) -> dict[int | str, dict[str, Any]]:
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    # Without a schema: one of the whole text would be taken for one of each event.
+    stream: dict[str, Any] = {"text/event-stream": {}}
     return {200: {"model": kind, "content": stream}, **_errors(*_WHY)}
 
 
