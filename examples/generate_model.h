@@ -17,26 +17,37 @@ struct pipeline {
     size_t count;
 };
 
-/* The layers behind which the model can be cut, `*count` of them; between layers that share a KV cache it cannot. */
+/* Whether the model can be cut behind a layer; between layers that share a KV cache it cannot. */
+static int can_cut(const ortshard_engine *engine, const struct options *o, uint32_t layer)
+{
+    ortshard_boundary boundary = ORTSHARD_BOUNDARY_INIT;
+    check(ortshard_engine_get_boundary(engine, &o->model, layer, on_progress, "model", &boundary));
+    return boundary.can_cut;
+}
+
+/* The last layer of shard `i` of `count`, if all have about the same number of layers. */
+static uint32_t even_place(size_t i, size_t count, uint32_t layer_count)
+{
+    return (uint32_t)((i + 1) * layer_count / count - 1);
+}
+
+/* The layers behind which the model can be cut, `*count` of them. */
 static uint32_t *places(const ortshard_engine *engine, const struct options *o, uint32_t layer_count, size_t *count)
 {
     uint32_t *found = allocate(layer_count, sizeof *found);
     *count = 0;
-    for (uint32_t layer = 0; layer + 1 < layer_count; layer++) {
-        ortshard_boundary boundary = ORTSHARD_BOUNDARY_INIT;
-        check(ortshard_engine_get_boundary(engine, &o->model, layer, on_progress, "model", &boundary));
-        if (boundary.can_cut) found[(*count)++] = layer;
-    }
+    for (uint32_t layer = 0; layer + 1 < layer_count; layer++)
+        if (can_cut(engine, o, layer)) found[(*count)++] = layer;
     return found;
 }
 
 /* The last layers of all shards but the last one: of the places with enough of them on either side, those nearest to
  * where all would have the same number of layers. */
-static void cut_evenly(struct pipeline *p, const uint32_t *places, size_t count, uint32_t layer_count)
+static void cut_nearby(struct pipeline *p, const uint32_t *places, size_t count, uint32_t layer_count)
 {
     size_t next = 0;
     for (size_t i = 0; i + 1 < p->count; i++) {
-        int64_t even = (int64_t)((i + 1) * layer_count / p->count) - 1;
+        int64_t even = even_place(i, p->count, layer_count);
         size_t end = count - (p->count - 2 - i); /* what the cuts behind this one need is left to them */
         size_t best = next;
         for (size_t k = next; k < end; k++)
@@ -44,6 +55,22 @@ static void cut_evenly(struct pipeline *p, const uint32_t *places, size_t count,
         p->stages[i].last = places[best];
         next = best + 1;
     }
+}
+
+/* The same, asking of as few places as it can: each question may be one to the hub, and most models can be cut anywhere. */
+static void cut_evenly(struct pipeline *p, const ortshard_engine *engine, const struct options *o, uint32_t layer_count)
+{
+    int fits = 1;
+    for (size_t i = 0; i + 1 < p->count && fits; i++) {
+        p->stages[i].last = even_place(i, p->count, layer_count);
+        fits = can_cut(engine, o, p->stages[i].last);
+    }
+    if (fits) return;
+    size_t count;
+    uint32_t *found = places(engine, o, layer_count, &count);
+    if (p->count > count + 1) fail(BAD_USAGE, "--shards", ": the model has fewer places where it can be cut");
+    cut_nearby(p, found, count, layer_count);
+    free(found);
 }
 
 /* Which layers each shard has. */
@@ -60,13 +87,7 @@ static struct pipeline cut(const ortshard_engine *engine, const struct options *
             fail(BAD_USAGE, "--split needs growing numbers below the last layer", "");
         p.stages[i].last = (uint32_t)o->split.data[i];
     }
-    if (o->split.data == NULL && p.count > 1) {
-        size_t count;
-        uint32_t *found = places(engine, o, layer_count, &count);
-        if (p.count > count + 1) fail(BAD_USAGE, "--shards", ": the model has fewer places where it can be cut");
-        cut_evenly(&p, found, count, layer_count);
-        free(found);
-    }
+    if (o->split.data == NULL) cut_evenly(&p, engine, o, layer_count);
     p.stages[p.count - 1].last = layer_count - 1;
     for (size_t i = 1; i < p.count; i++) p.stages[i].first = p.stages[i - 1].last + 1;
     return p;
