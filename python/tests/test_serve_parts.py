@@ -483,8 +483,9 @@ def test_a_start_that_fails_says_why(monkeypatch):
 
     fake = SimpleNamespace(start=lambda **_: None, run=fails, status=lambda: told, shutdown=lambda: ended.append(True))
     monkeypatch.setattr(deployment, "serve", fake)
-    without = SimpleNamespace(is_initialized=lambda: False, init=lambda **_: os.stat("/nowhere"))
+    without = SimpleNamespace(is_initialized=lambda: False)
     monkeypatch.setattr(deployment, "ray", without)
+    monkeypatch.setattr(deployment, "connect", lambda _: os.stat("/nowhere"))
     with pytest.raises(ortshard.InvalidState, match="Ray does not start: .*nowhere"):
         deployment.start(STORIES)
     without.is_initialized = lambda: True

@@ -12,12 +12,18 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 
-def _needed(name: str) -> Any:
+def needed(name: str, part: str = "ortshard.ray", extra: str = "ray") -> Any:
+    """A module that only a part of the package needs, which `extra` installs."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"ortshard.ray needs {name}: pip install 'ortshard[ray]'") from error
+        raise ImportError(f"{part} needs {name}: pip install 'ortshard[{extra}]'") from error
 
 
-ray: Any = _needed("ray")
-zmq: Any = _needed("zmq")
+ray: Any = needed("ray")
+zmq: Any = needed("zmq")
+
+
+def connect(address: str) -> None:
+    """Joins the cluster at an address; "local" starts Ray on this machine alone."""
+    ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import Engine, Tokenizer, _abi, errors
 from ..generation import Prompt
 from ..model import sorted_out
-from ._imports import ray
+from ._imports import connect, ray
 from .answer import Answer
 from .crew import Crew
 from .fingerprint import fingerprint
@@ -93,8 +93,7 @@ class Pipeline:
         self._starts_ray = not ray.is_initialized()
         if self._starts_ray:
             # Not whatever cluster Ray finds on this machine.
-            where = address or os.environ.get("RAY_ADDRESS") or "local"
-            ray.init(address=where, include_dashboard=False if where == "local" else None, log_to_driver=False)
+            connect(address or os.environ.get("RAY_ADDRESS") or "local")
         self._replicas: list[Replica] = []
         self._lock = threading.Lock()
         self._log = Log(log)

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-
-def _needed(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(f"ortshard.ray.serve needs {name}: pip install 'ortshard[serve]'") from error
-
+from .._imports import needed
 
 # Ray itself is there by now: ortshard.ray has set what it reads when it starts.
-_needed("fastapi")
-serve: Any = _needed("ray.serve")
+needed("fastapi", "ortshard.ray.serve", "serve")
+serve: Any = needed("ray.serve", "ortshard.ray.serve", "serve")

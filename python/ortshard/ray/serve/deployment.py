@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ... import errors
 from .. import Pipeline
-from .._imports import ray
+from .._imports import connect, ray
 from . import limits
 from ._imports import serve
 from .app import build
@@ -133,7 +133,7 @@ def start(
     """
     if not ray.is_initialized():
         try:
-            ray.init(address=address or "local", include_dashboard=False if address is None else None, log_to_driver=False)
+            connect(address or "local")
         except Exception as error:
             # Ray raises whatever it comes to.
             raise errors.InvalidState(f"Ray does not start: {error}") from error
