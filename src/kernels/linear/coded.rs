@@ -14,12 +14,17 @@ use super::finish::{self, Finish, PartOf};
 use std::ops::Range;
 
 /// How far ahead of its use a code is asked for, in each stream.
-const PREFETCH_BYTES: usize = 1 << 10;
+const PREFETCH_BYTES: usize = 2 << 10;
 /// From this many tokens on, four-bit codes are unpacked once for all of them, where registers are few.
 const PANEL_TOKENS: usize = 48;
 /// Most tokens of a block ([`Lines::TOKENS`]), with many registers and with few.
-const MANY_TOKENS: usize = 6;
+const MANY_TOKENS: usize = 8;
 const FEW_TOKENS: usize = 4;
+/// Tiles that are read side by side for few tokens.
+const STREAMS: usize = 4;
+/// Most of those tokens where registers are many: codes of eight bits are read at the speed of memory with two tiles, too.
+const STREAM_TOKENS: usize = 2;
+const NIBBLE_STREAM_TOKENS: usize = 4;
 /// Rows of a tile.
 const ROWS: usize = Packing::TILE_ROWS;
 
@@ -52,35 +57,36 @@ impl CodedArea<'_> {
     /// In each case the shapes of blocks that [`share`] makes of so many tokens are compiled, and no others.
     #[inline(always)]
     fn all<L: Lines, C: Coding>(&self, isa: L) {
-        match (self.tokens.len(), L::TOKENS) {
-            (0, _) => {}
-            (_, 1) => self.streams::<L, C, 1, 1, 1>(isa),
-            (1, MANY_TOKENS) => self.streams::<L, C, 8, 1, 1>(isa),
-            (2 | 3, MANY_TOKENS) => self.streams::<L, C, 4, 2, 3>(isa),
-            (_, MANY_TOKENS) => self.streams::<L, C, 2, 3, MANY_TOKENS>(isa),
-            (1, _) => self.streams::<L, C, 4, 1, 1>(isa),
-            (tokens, _) if tokens < PANEL_TOKENS || C::PACKING.bits() == 8 => {
-                self.streams::<L, C, 1, 2, FEW_TOKENS>(isa);
+        let (tokens, nibbles) = (self.tokens.len(), C::PACKING.bits() == 4);
+        if L::TOKENS == FEW_TOKENS && nibbles && tokens >= PANEL_TOKENS {
+            return self.panels::<L, C>(isa);
+        }
+        let done = match (tokens, L::TOKENS) {
+            (1, FEW_TOKENS) => self.streams::<L, C, STREAMS, 1, 1>(isa),
+            (..=STREAM_TOKENS, MANY_TOKENS) => self.streams::<L, C, STREAMS, 1, STREAM_TOKENS>(isa),
+            (..=NIBBLE_STREAM_TOKENS, MANY_TOKENS) if nibbles => {
+                self.streams::<L, C, STREAMS, 3, NIBBLE_STREAM_TOKENS>(isa)
             }
-            _ => self.panels::<L, C>(isa),
+            (_, MANY_TOKENS) => self.streams::<L, C, 2, 3, MANY_TOKENS>(isa),
+            _ => 0,
+        };
+        for tile in done..self.rows.len().div_ceil(ROWS) {
+            match L::TOKENS {
+                1 => self.strip::<L, C, 1, 1, 1, false>(isa, tile, 1, &[]),
+                _ => self.strip::<L, C, 1, 1, FEW_TOKENS, false>(isa, tile, 1, &[]),
+            }
         }
     }
 
-    /// All rows, `N` tiles at a time, each the next of its own run of tiles; what is left over two by two.
+    /// The rows of `N` tiles at a time, each the next of its own run of tiles. Returns how many tiles that are: fewer than `N` are
+    /// left over.
     #[inline(always)]
-    fn streams<L: Lines, C: Coding, const N: usize, const LEAST: usize, const MOST: usize>(&self, isa: L) {
-        let tiles = self.rows.len().div_ceil(ROWS);
-        let apart = tiles / N;
+    fn streams<L: Lines, C: Coding, const N: usize, const LEAST: usize, const MOST: usize>(&self, isa: L) -> usize {
+        let apart = self.rows.len().div_ceil(ROWS) / N;
         for tile in 0..apart {
             self.strip::<L, C, N, LEAST, MOST, false>(isa, tile, apart, &[]);
         }
-        let (left, pairs) = (apart * N, if N > 2 { tiles % N / 2 } else { 0 });
-        for tile in left..left + pairs {
-            self.strip::<L, C, 2, LEAST, MOST, false>(isa, tile, pairs, &[]);
-        }
-        for tile in left + 2 * pairs..tiles {
-            self.strip::<L, C, 1, LEAST, MOST, false>(isa, tile, 1, &[]);
-        }
+        apart * N
     }
 
     /// All rows, tile by tile, whose codes are unpacked once for all tokens.
@@ -114,14 +120,16 @@ impl CodedArea<'_> {
     ) {
         let mut token = 0;
         while token < self.tokens.len() {
-            let take = share(self.tokens.len() - token, L::TOKENS);
+            let take = share(self.tokens.len() - token, MOST);
             match take {
                 1 if LEAST <= 1 => self.part::<L, C, 1, N, PANEL>(isa, tile, apart, token, panel),
                 2 if LEAST <= 2 && MOST >= 2 => self.part::<L, C, 2, N, PANEL>(isa, tile, apart, token, panel),
                 3 if LEAST <= 3 && MOST >= 3 => self.part::<L, C, 3, N, PANEL>(isa, tile, apart, token, panel),
-                4 if MOST >= 4 => self.part::<L, C, 4, N, PANEL>(isa, tile, apart, token, panel),
+                4 if LEAST <= 4 && MOST >= 4 => self.part::<L, C, 4, N, PANEL>(isa, tile, apart, token, panel),
                 5 if MOST >= 5 => self.part::<L, C, 5, N, PANEL>(isa, tile, apart, token, panel),
                 6 if MOST >= 6 => self.part::<L, C, 6, N, PANEL>(isa, tile, apart, token, panel),
+                7 if MOST >= 7 => self.part::<L, C, 7, N, PANEL>(isa, tile, apart, token, panel),
+                8 if MOST >= 8 => self.part::<L, C, 8, N, PANEL>(isa, tile, apart, token, panel),
                 _ => return self.y.incomplete(),
             }
             token += take;
@@ -260,7 +268,7 @@ unsafe fn accumulate<L: Lines, C: Coding, const M: usize, const N: usize, const 
     totals
 }
 
-/// How many of the tokens left the next tiles take, in even shares: 8 as 4 + 4, not 6 + 2.
+/// How many of the tokens left the next tiles take, in even shares: 9 as 5 + 4, not 8 + 1.
 #[inline(always)]
 pub(super) fn share(left: usize, most: usize) -> usize {
     left.div_ceil(left.div_ceil(most))
@@ -274,17 +282,14 @@ mod tests {
     #[test]
     fn all_shares_are_compiled() {
         for tokens in 1..2000 {
-            let many = [1..=1, 2..=3, 2..=3, 3..=MANY_TOKENS][tokens.min(4) - 1].clone();
-            let few = match tokens {
-                1 => 1..=1,
-                ..PANEL_TOKENS => 2..=FEW_TOKENS,
-                _ => 3..=FEW_TOKENS,
-            };
-            for (most, compiled) in [(MANY_TOKENS, many), (FEW_TOKENS, few), (1, 1..=1)] {
+            let streams = [(1, STREAM_TOKENS), (3, NIBBLE_STREAM_TOKENS), (3, MANY_TOKENS)];
+            let streams = streams.into_iter().find(|(_, most)| tokens <= *most).unwrap_or(streams[2]);
+            let panels = if tokens < PANEL_TOKENS { (1, FEW_TOKENS) } else { (3, FEW_TOKENS) };
+            for (least, most) in [streams, panels, (1, FEW_TOKENS), (1, 1)] {
                 let mut left = tokens;
                 while left > 0 {
                     let take = share(left, most);
-                    assert!(compiled.contains(&take), "{take} of {left} of {tokens} tokens");
+                    assert!((least..=most).contains(&take), "{take} of {left} of {tokens} tokens");
                     left -= take;
                 }
             }

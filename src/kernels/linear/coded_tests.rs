@@ -49,7 +49,7 @@ fn every_shape_agrees_with_f64_and_has_the_same_bits_everywhere() {
     for packing in PACKINGS {
         for (i, cols) in [1, 4, 7, 9, 31, 33, 128, 129, 257, 500].into_iter().enumerate() {
             let rows = [1, 17, 16, 50, 3][i % 5];
-            for tokens in [1, 2, 3, 4, 5, 6, 7, 19, 51] {
+            for tokens in [1, 2, 3, 4, 5, 6, 7, 8, 19, 51] {
                 let x = Random::new(cols as u64).values(tokens * cols);
                 let w = Packed::new(rows, cols, packing, 2);
                 let bias = Stored::new(1, rows, [Dtype::F32, Dtype::BF16][i % 2], 3);

@@ -92,9 +92,9 @@ fn equal(threads: usize, rows: usize, token_blocks: usize) -> Vec<usize> {
     (0..rows).step_by(each).chain([rows]).collect()
 }
 
-/// Rows of one of so many equal tasks.
+/// Rows of one of so many equal tasks: whole pairs of tiles, which quantised weights meet together.
 fn task_rows(rows: usize, tasks: usize) -> usize {
-    rows.div_ceil(tasks).clamp(1, TASK_ROWS).next_multiple_of(STEP)
+    rows.div_ceil(tasks).clamp(1, TASK_ROWS).next_multiple_of(2 * STEP)
 }
 
 /// A job of a call whose jobs have tokens of their own.

@@ -54,7 +54,7 @@ impl Lines for Vnni {
     /// Even and odd columns of rows q, 4 + q, 8 + q and 12 + q, a quarter of a register each.
     type Fours = [[__m512i; 2]; 4];
     type Float = Avx512;
-    const TOKENS: usize = 6;
+    const TOKENS: usize = 8;
     const BYTE_ZERO: i32 = 128;
 
     #[inline(always)]

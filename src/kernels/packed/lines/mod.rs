@@ -38,8 +38,8 @@ pub(crate) trait Lines: Copy {
     type Fours: Copy;
     /// The instructions for what happens in `f32` afterwards.
     type Float: Simd;
-    /// Most tokens of a block of sums: 6 where there are registers for a dozen `Sums` and as many `Totals`, else 4; 1 where speed is
-    /// not worth the code of every shape.
+    /// Most tokens of a block of sums: 8 where there are registers for those of two tiles, else 4; 1 where speed is not worth the
+    /// code of every shape.
     const TOKENS: usize;
     /// What [`dot_bytes`](Self::dot_bytes) takes a code of zero for: 0 or 128.
     const BYTE_ZERO: i32;
