@@ -4,7 +4,7 @@
 
 Needs ortshard[ray] and a model (make_random_model.py writes one). Every process computes with one thread. It measures
 
-- eight requests: the whole model in one process, and two stages;
+- eight requests (`--requests`): the whole model in one process, and two stages;
 - one request: three shards in one process, and three stages;
 - what Ray's own calls would cost instead of ZeroMQ, there and back between two processes.
 
@@ -25,7 +25,7 @@ import ray
 from ortshard.ray import Pipeline
 from ortshard.ray.link import Key, Links
 
-REQUESTS, PROMPT, WARM = 8, 16, 8
+PROMPT, WARM = 16, 8
 
 
 def prompts(count: int) -> list[list[int]]:
@@ -33,17 +33,17 @@ def prompts(count: int) -> list[list[int]]:
     return [[100 * i + j + 1 for j in range(PROMPT)] for i in range(count)]
 
 
-def whole(model: str, engine: Any, tokens: int) -> float:
+def whole(model: str, engine: Any, tokens: int, requests: int) -> float:
     """Tokens/s of all requests on one shard, step by step together."""
     with ortshard.load(model, **engine) as loaded:
         options: Any = {"temperature": 0, "ignore_eos": True, "capacity": 1024}
-        generations = [loaded.generate(prompt, **options) for prompt in prompts(REQUESTS)]
+        generations = [loaded.generate(prompt, **options) for prompt in prompts(requests)]
         for _ in range(WARM):
             ortshard.step_batch(generations)
         started = time.perf_counter()
         for _ in range(tokens):
             ortshard.step_batch(generations)
-        return REQUESTS * tokens / (time.perf_counter() - started)
+        return requests * tokens / (time.perf_counter() - started)
 
 
 def cut(layers: int, count: int) -> list[tuple[int, int]]:
@@ -68,9 +68,8 @@ def chain(model: str, engine: Any, tokens: int, count: int) -> float:
 
 def pipeline(model: str, engine: Any, tokens: int, count: int, requests: int) -> float:
     """Tokens/s of so many requests through so many stages."""
-    stages = cut(ortshard.model_info(model).layer_count, count)
     options: Any = {"temperature": 0, "ignore_eos": True, "max_new_tokens": WARM + tokens}
-    with Pipeline(model, stages, context=1024, requests=requests, cpus=0.5, threads=1, checkpoint=0, **engine) as made:
+    with Pipeline(model, count, context=1024, requests=requests, cpus=0.5, threads=1, checkpoint=0, **engine) as made:
         started: list[float] = []
         ended: list[float] = []
 
@@ -146,35 +145,27 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--precision", default="int4")
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--requests", type=int, default=8)
     parser.add_argument("--here", choices=["whole", "chain"], help="only this, in this process")
     given = parser.parse_args()
     engine: Any = {"precision": given.precision, "device": "cpu"}
     if given.here:
         ortshard.load_runtime(threads=1)
-        measured = (
-            whole(given.model, engine, given.tokens) if given.here == "whole" else chain(given.model, engine, given.tokens, 3)
-        )
-        print(measured)
+        if given.here == "whole":
+            print(whole(given.model, engine, given.tokens, given.requests))
+        else:
+            print(chain(given.model, engine, given.tokens, 3))
         return
 
     def here(what: str) -> float:
-        command = [
-            sys.executable,
-            __file__,
-            given.model,
-            "--precision",
-            given.precision,
-            "--tokens",
-            str(given.tokens),
-            "--here",
-            what,
-        ]
+        options = [("--precision", given.precision), ("--tokens", given.tokens), ("--requests", given.requests), ("--here", what)]
+        command = [sys.executable, __file__, given.model, *(str(word) for option in options for word in option)]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     one = here("whole")
-    two = pipeline(given.model, engine, given.tokens, 2, REQUESTS)
-    print(f"{REQUESTS} requests: the whole model {one:.1f} tokens/s, two stages {two:.1f}, {two / one:.2f} times as many")
+    two = pipeline(given.model, engine, given.tokens, 2, given.requests)
+    print(f"{given.requests} requests: the whole model {one:.1f} tokens/s, two stages {two:.1f}, {two / one:.2f} times as many")
     together = here("chain")
     apart = pipeline(given.model, engine, given.tokens, 3, 1)
     print(f"one request: three shards {together:.1f} tokens/s, three stages {apart:.1f}, {1 - apart / together:.1%} less")

@@ -58,6 +58,8 @@ class Replica:
         self._waiting: deque[Job] = deque()
         self._active: dict[int, Job] = {}
         self._freed: list[int] = []
+        # Requests whose texts have grown since their readers were told.
+        self._news_of: list[Job] = []
         # The numbers of the groups on the way, and the last one.
         self._flow: set[int] = set()
         self._last = 0
@@ -125,6 +127,8 @@ class Replica:
         while not self._is_closing:
             self._admit()
             self._send()
+            # After what stages wait for.
+            self._tell_all()
             ready = dict(poller.poll(int(_LOOK * 1000)))
             if self._wake.inner in ready:
                 self._wake.hear()
@@ -133,6 +137,7 @@ class Replica:
             if time.monotonic() - looked >= _LOOK:
                 self._look()
                 looked = time.monotonic()
+        self._tell_all()
 
     def _admit(self) -> None:
         while not self._new.empty():
@@ -209,12 +214,17 @@ class Replica:
         except (errors.Error, ValueError) as error:
             self._end(job, error)
             return
-        self._tell(job)
         short = self._short_context
+        self._news_of.append(job)
         if job.finish is not None:
             self._end(job)
         elif short and not job.is_long and len(job.tokens) > short:
             self._again(job)
+
+    def _tell_all(self) -> None:
+        jobs, self._news_of = self._news_of, []
+        for job in jobs:
+            self._tell(job)
 
     def _tell(self, job: Job) -> None:
         """Tells what is new of a text, after its tokens are in the log."""
@@ -258,8 +268,10 @@ class Replica:
     def _end(self, job: Job, failure: Exception | None = None) -> None:
         self._leave(job)
         self._room = min(self._room + 1, self.limits.requests)
+        self._tell(job)
         self.log.end(job.name)
-        job.tell() if failure is None else job.fail(failure)
+        if failure is not None:
+            job.fail(failure)
 
     def _look(self) -> None:
         lost = set() if self.is_broken else self.crew.lost()
@@ -275,6 +287,8 @@ class Replica:
 
     def _mend(self, lost: set[int], first: bool = False) -> None:
         self._flow.clear()
+        # What follows may give requests to another replica.
+        self._tell_all()
         try:
             done = recover(self.crew, self._address, self._active, lost)
         except Exception as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import Request, Sampler, Shard, Status, batch_infer, errors
+from .. import Request, Sampler, Shard, Status, batch_infer, batch_sample, errors
 from .link import Links
 from .wire import REFUSED, Group, Step, Want, decode
 
@@ -139,11 +139,15 @@ class Runner:
         inputs = [
             self._input(part) if is_first else bytes(part) if not isinstance(part, memoryview) else part for _, _, part in ready
         ]
-        rows = {Want.NOTHING: "none", Want.ID: "last", Want.LAST: "last", Want.ALL: "all"}
-        logits = [rows[step.want] if is_last else "last" for step, _, _ in ready]
         requests = [slot.request for _, slot, _ in ready]
         try:
-            results = batch_infer(requests, inputs, logits, return_exceptions=True)
+            if is_last and all(step.want == Want.ID for step, _, _ in ready):
+                # Without a copy of the logits.
+                results = batch_sample(requests, inputs, return_exceptions=True)
+            else:
+                rows = {Want.NOTHING: "none", Want.ID: "last", Want.LAST: "last", Want.ALL: "all"}
+                logits = [rows[step.want] if is_last else "last" for step, _, _ in ready]
+                results = batch_infer(requests, inputs, logits, return_exceptions=True)
         except errors.Error as error:
             results = [error] * len(ready)
         for (step, slot, _), result in zip(ready, results):
@@ -165,10 +169,12 @@ class Runner:
             raise errors.Malformed("token ids of a broken length")
         return np.frombuffer(part, np.int64)
 
-    def _result(self, step: Step, logits: Any) -> Any:
+    def _result(self, step: Step, result: Any) -> Any:
         if step.want == Want.NOTHING:
             return b""
-        values = logits.numpy()[0]
+        if isinstance(result, int):
+            return np.int64(result).tobytes()
+        values = result.numpy()[0]
         if step.want == Want.ID:
             return np.int64(self._greedy.sample(values[-1])).tobytes()
         return np.ascontiguousarray(values, np.float32).data.cast("B")
