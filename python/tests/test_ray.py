@@ -164,6 +164,35 @@ def test_texts_are_those_of_one_process(cluster, texts):
             time.sleep(0.05)
 
 
+def test_ids_go_straight_from_the_last_stage_to_the_first(cluster, texts, monkeypatch):
+    def sent():
+        return pipeline._replicas[0]._last
+
+    def computed():
+        return [report.tokens for report in pipeline.report()]
+
+    with made() as pipeline:
+        prompt, options = REQUESTS[0]
+        tokens = len(pipeline.tokenizer.encode(prompt)) + options["max_new_tokens"] - 1
+        assert pipeline.generate(prompt, **options).read() == texts[0]
+        # Groups of the coordinator, each of which went round several times, and no token more than was asked for.
+        assert sent() < 200 / 8 + 5 and computed() == [tokens] * 3
+        before, count = computed()[0], len(pipeline.tokenizer.encode(prompt))
+        stopped = pipeline.generate(prompt, **{**options, "stop": [texts[0][60:75]]})
+        assert stopped.read() == texts[0][:60]
+        # A request that has ended is left out soon.
+        assert computed()[0] - before <= count + len(stopped.ids) + 3
+    # One that is new waits for none of those that go round.
+    monkeypatch.setattr(ortshard.ray.replica, "_ROUNDS", 64)
+    with made(groups=1) as pipeline:
+        long = pipeline.generate(prompt, **{**options, "max_new_tokens": 400})
+        next(iter(long))
+        before = len(long._job.tokens)
+        assert pipeline.generate("No", temperature=0, max_new_tokens=1, ignore_eos=True).read()
+        assert len(long._job.tokens) - before < 40
+        long.cancel()
+
+
 # Windows, states of fixed size, experts, several parts at a boundary.
 @pytest.mark.parametrize("name", ["llama_gqa", "gemma3_plain", "lfm2_16", "qwen3_5_text_16", "qwen3_moe", "phi3_longrope"])
 def test_other_models_give_transformers_tokens_with_a_stage_killed(cluster, name):
@@ -239,7 +268,7 @@ def test_what_does_not_belong_on_the_wire_does_no_harm(cluster, texts):
             job = answers[0]._job
             for message in (
                 [b"x"],
-                [b"OSR1" * 10, b"y"],
+                [b"OSR2" * 10, b"y"],
                 Group(replica._epoch - 1, 1).encode(),
                 # The request again from its start, a gap, and no frame at all.
                 *(

@@ -29,7 +29,7 @@ MODEL = golden("llama_gqa")
 
 
 def a_group():
-    group = Group(7, 3, freed=[11, 2**63])
+    group = Group(7, 3, freed=[11, 2**63], rounds=9)
     group.add(Step(1, 0, 5, Want.NOTHING, True), b"12345678" * 5)
     group.add(Step(2, 2**31, 1, Want.ALL, False, 402), b"why")
     return group
@@ -59,7 +59,7 @@ def test_a_message_of_somebody_else_is_refused():
     twice = Group(1, 1)
     for _ in range(2):
         twice.add(Step(1, 0, 1), b"")
-    for message in ([], [b""], [b"OSR1" + bytes(16) + b"\xff" * 8], twice.encode()):
+    for message in ([], [b""], [b"OSR2" + bytes(20) + b"\xff" * 8], twice.encode()):
         with pytest.raises(ortshard.Malformed):
             decode(message)
 

@@ -35,6 +35,8 @@ class Job:
         self.prompt_length = len(prompt)
         self.tokens: list[int] = [*prompt, *generated]
         self._logged = len(self.tokens)
+        #: The most tokens that the text may have.
+        self._longest = min(size[1], len(prompt) + (int(options.get("max_new_tokens", 0)) or size[1]))
         #: How many tokens the generation has chosen. Those of another coordinator it chooses again, to stand where that one stood.
         self.drawn = 0
         self.finish: Finish | None = None
@@ -59,6 +61,8 @@ class Job:
     def go_back(self, positions: Sequence[int]) -> None:
         """Begins again at the first of `positions`; tokens are cut into steps at all of them, so that no stage takes half a step."""
         self.cursor = positions[0]
+        #: Whether the stages run its next tokens without being told.
+        self.goes_round = False
         self.cuts = sorted({*positions, *([self._redraw] if self._redraws else [])})
 
     @property
@@ -83,7 +87,19 @@ class Job:
     @property
     def ready(self) -> bool:
         """Whether it has tokens to run."""
-        return self.cursor < self._end
+        return self.cursor < self._end and not self.goes_round
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether it has tokens to run in front of the last one."""
+        return self.cursor < len(self.tokens) - 1
+
+    @property
+    def rounds(self) -> int:
+        """How many tokens the stages may choose and run at most behind the next step, without being told."""
+        if not self.greedy or self._redraws or self.has_prompt:
+            return 0
+        return max(self._longest - len(self.tokens) - 1, 0)
 
     def next_step(self, most: int) -> tuple[Step, bytes]:
         """The next tokens to run, at most so many."""
@@ -100,6 +116,8 @@ class Job:
 
     def result(self, step: Step, part: Any) -> bool:
         """Takes what the last stage gave for a step. False: something before it is missing."""
+        if self.goes_round:
+            self.cursor = max(self.cursor, step.end)
         if step.want == Want.ID:
             if step.end == len(self.tokens):
                 self._step([0.0], np.frombuffer(part, np.int64))

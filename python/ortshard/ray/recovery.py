@@ -71,7 +71,10 @@ def _link(crew: Crew, done: Recovery, coordinator: str, jobs: Mapping[int, Job],
     addresses = [*(card.address for card in crew.cards[1:]), coordinator]
     keeper = {i: (i - 1) % count for i in range(count)} if count > 1 else {}
     calls = [
-        actors[i].rewire.remote(done.epoch, addresses[i], actors[keeper[i]] if keeper else None, alive, bool(gone) and keeper.get(i) in gone)
+        actors[i].rewire.remote(
+            done.epoch, addresses[i], crew.cards[0].address, actors[keeper[i]] if keeper else None, alive,
+            bool(gone) and keeper.get(i) in gone,
+        )
         for i in range(count)
     ]  # fmt: skip
     places: list[dict[int, tuple[int, int]]] = [_answer(call) for call in calls]

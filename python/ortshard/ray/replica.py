@@ -24,6 +24,8 @@ from .wire import REFUSED, Group, Step, decode
 
 #: Seconds between two looks at whether all processes are alive.
 _LOOK = 0.1
+#: Times that a group goes round the stages without being sent: what a request lacks that has ended is noticed after that at most.
+_ROUNDS = 8
 #: Times that a request begins anew, for what cannot be told to be its own fault, before it fails.
 _RETRIES = 8
 
@@ -60,8 +62,8 @@ class Replica:
         self._freed: list[int] = []
         # Requests whose texts have grown since their readers were told.
         self._news_of: list[Job] = []
-        # The numbers of the groups on the way, and the last one.
-        self._flow: set[int] = set()
+        # The numbers of the groups on the way, each with whether it goes round by itself, and the last one.
+        self._flow: dict[int, bool] = {}
         self._last = 0
         self._epoch = 0
         # Texts of more tokens are rotated in another way, from their start.
@@ -163,26 +165,37 @@ class Replica:
     def _send(self) -> None:
         """Fills groups as long as there is credit: tokens of answers first, then pieces of prompts."""
         credit = self.limits.groups or len(self.crew.members)
-        while len(self._flow) < credit and not self.is_broken:
+        while not self.is_broken:
             ready = [job for job in self._active.values() if job.ready]
-            if not ready and not self._freed:
-                return
+            is_full = len(self._flow) >= credit
+            if is_full:
+                # A prompt waits for no group that goes round; one group is beyond the credit then.
+                may_pass = len(self._flow) == credit and any(self._flow.values())
+                ready = [job for job in ready if may_pass and job.has_prompt]
+            if not ready and (is_full or not self._freed):
+                break
             # Shared out among the groups, so that no stage waits for a full one.
             most = max(1, -(-len(self._active) // credit))
-            ready.sort(key=lambda job: len(job.tokens) - job.cursor > 1)
+            ready.sort(key=lambda job: (job.has_prompt, not job.rounds))
             self._last += 1
-            group = Group(self._epoch, self._last, freed=self._freed)
+            rounds = min((job.rounds for job in ready[:most]), default=0)
+            group = Group(self._epoch, self._last, freed=self._freed, rounds=min(rounds, _ROUNDS))
             left = self.limits.chunk
             for job in ready[:most]:
                 if left > 0:
                     step, part = job.next_step(left)
+                    job.goes_round = group.rounds > 0
                     left -= step.count
                     group.add(step, part)
             self._freed = []
             if not self._flow:
                 self._news = time.monotonic()
-            self._flow.add(group.number)
+            self._flow[group.number] = group.rounds > 0
             self._out.send_multipart(group.encode(), copy=False)
+        if self._freed and not self.is_broken:
+            # Groups that go round are to leave them out.
+            self._out.send_multipart(Group(self._epoch, 0, freed=self._freed).encode(), copy=False)
+            self._freed = []
 
     def _receive(self) -> None:
         while True:
@@ -196,12 +209,14 @@ class Replica:
                 continue
             if group.epoch != self._epoch:
                 continue
-            self._flow.discard(group.number)
+            if not group.rounds:
+                self._flow.pop(group.number, None)
             self._news, self._stalls = time.monotonic(), 0
             for step, part in zip(group.steps, group.parts):
                 job = self._active.get(step.request)
                 if job is not None:
                     self._result(job, step, part)
+                    job.goes_round = group.rounds > 0 and job.number == step.request and not step.status
 
     def _result(self, job: Job, step: Step, part: Any) -> None:
         if step.status:

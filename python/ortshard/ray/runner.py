@@ -63,6 +63,8 @@ class Runner:
         self._slots: dict[int, Slot] = {}
         self._epoch = 0
         self._out: Any = None
+        #: From the last stage to the first.
+        self._back: Any = None
         self._keep: Keep | None = None
         # Held while a group is run, and by whoever changes what it uses.
         self._lock = threading.Lock()
@@ -91,17 +93,31 @@ class Runner:
         if group.epoch != self._epoch:
             self.counters.stale_groups += 1
             return
-        self._send(self._run(group))
+        out = self._run(group)
+        if self.shard.info.is_last and out.rounds:
+            self._go_round(out)
+        self._send(out)
         self._save(group)
 
     def _send(self, group: Group) -> None:
         if self._out is not None:
             self._out.send_multipart(group.encode(), copy=False)
 
+    def _go_round(self, out: Group) -> None:
+        """Gives the first stage the ids that were chosen, as its next steps."""
+        again = Group(out.epoch, out.number, rounds=out.rounds - 1)
+        for step, part in zip(out.steps, out.parts):
+            if step.want == Want.ID and not step.status:
+                again.add(replace(step, position=step.end, count=1), part)
+        if again.steps:
+            self._back.send_multipart(again.encode(), copy=False)
+        else:
+            out.rounds = 0
+
     def _run(self, group: Group) -> Group:
         for request in group.freed:
             self._free(request)
-        out = Group(group.epoch, group.number, freed=group.freed)
+        out = Group(group.epoch, group.number, freed=group.freed, rounds=group.rounds)
         ready: list[tuple[Step, Slot, Any]] = []
         for step, part in zip(group.steps, group.parts):
             if step.status:
@@ -212,13 +228,16 @@ class Runner:
             self.shard = shard
 
     def rewire(
-        self, epoch: int, address: str, keep: Keep | None, alive: set[int], keeper_is_new: bool
+        self, epoch: int, address: str, first: str, keep: Keep | None, alive: set[int], keeper_is_new: bool
     ) -> dict[int, tuple[int, int]]:
-        """Begins an epoch, with another next stage; of each request alive, its position and where the frames kept of it begin."""
+        """Begins an epoch, with another next or first stage; of each request alive, its position and where the frames kept of it
+        begin."""
         with self._lock:
-            if self._out is not None:
-                self._out.close()
+            for old in (self._out, self._back):
+                if old is not None:
+                    old.close()
             self._out, self._epoch, self._keep = self.links.outbox(address), epoch, keep
+            self._back = self.links.outbox(first) if self.shard.info.is_last else None
             for request in set(self._slots) - alive:
                 self._free(request)
             if keeper_is_new:

@@ -112,12 +112,15 @@ class Stage:
 
     # Mending.
 
-    def rewire(self, epoch: int, address: str, keeper: Any, alive: set[int], keeper_is_new: bool) -> dict[int, tuple[int, int]]:
-        """Begins an epoch. `keeper`: the neighbour that keeps this stage's states."""
+    def rewire(
+        self, epoch: int, address: str, first: str, keeper: Any, alive: set[int], keeper_is_new: bool
+    ) -> dict[int, tuple[int, int]]:
+        """Begins an epoch. `address`, `first`: of the next stage and of the first one. `keeper`: the neighbour that keeps this
+        stage's states."""
         with self._lock:
             self._kept = {request: kept for request, kept in self._kept.items() if request in alive}
         keep = self._keeping(keeper) if keeper is not None else None
-        return self._ready.rewire(epoch, address, keep, alive, keeper_is_new)
+        return self._ready.rewire(epoch, address, first, keep, alive, keeper_is_new)
 
     def _keeping(self, keeper: Any) -> Keep:
         def keep(request: int, position: int, state: bytes) -> None:

@@ -14,15 +14,17 @@ from typing import Any
 
 from ..errors import Malformed
 
-MAGIC = b"OSR1"
+MAGIC = b"OSR2"
 #: The most steps, and the most freed requests, of one group.
 MOST_STEPS = 4096
 #: The most bytes of one part.
 MOST_BYTES = 1 << 30
+#: The most times that a group goes round without the coordinator.
+MOST_ROUNDS = 64
 #: A step that was refused, since it is not the next one of its request. Statuses of the library are other numbers.
 REFUSED = 1
 
-_HEAD = struct.Struct("<4sIQII")
+_HEAD = struct.Struct("<4sIQIII")
 _STEP = struct.Struct("<QIIBBH")
 _FREED = struct.Struct("<Q")
 
@@ -69,6 +71,8 @@ class Group:
     parts: list[Any] = field(default_factory=list)
     #: Requests that have ended.
     freed: Sequence[int] = ()
+    #: How many times more the last stage gives the ids that it chooses straight to the first one, beside the coordinator.
+    rounds: int = 0
 
     def add(self, step: Step, part: Any) -> None:
         """Adds a step and its part."""
@@ -77,7 +81,7 @@ class Group:
 
     def encode(self) -> list[Any]:
         """The parts of the message."""
-        head = [_HEAD.pack(MAGIC, self.epoch, self.number, len(self.steps), len(self.freed))]
+        head = [_HEAD.pack(MAGIC, self.epoch, self.number, self.rounds, len(self.steps), len(self.freed))]
         head += [_STEP.pack(s.request, s.position, s.count, s.want, s.is_long, s.status) for s in self.steps]
         head += [_FREED.pack(request) for request in self.freed]
         return [b"".join(head), *self.parts]
@@ -90,15 +94,17 @@ def decode(message: Sequence[Any]) -> Group:
     head = bytes(message[0])
     if len(head) < _HEAD.size:
         raise Malformed("a message whose header is cut")
-    magic, epoch, number, count, freed = _HEAD.unpack_from(head)
+    magic, epoch, number, rounds, count, freed = _HEAD.unpack_from(head)
     if magic != MAGIC:
         raise Malformed("a message of something else, or of another version")
     if count > MOST_STEPS or freed > MOST_STEPS:
         raise Malformed(f"a message of {count} steps and {freed} ends, and {MOST_STEPS} are allowed")
+    if rounds > MOST_ROUNDS:
+        raise Malformed(f"a message that goes round {rounds} times, and {MOST_ROUNDS} are allowed")
     ends = _HEAD.size + count * _STEP.size
     if len(head) != ends + freed * _FREED.size or len(message) != 1 + count:
         raise Malformed("a message whose parts are not those that its header tells")
-    group = Group(epoch, number, parts=list(message[1:]))
+    group = Group(epoch, number, parts=list(message[1:]), rounds=rounds)
     for request, position, tokens, want, is_long, status in _STEP.iter_unpack(head[_HEAD.size : ends]):
         if want > Want.ALL or is_long > 1 or tokens == 0:
             raise Malformed("a step that no version knows")
