@@ -80,7 +80,7 @@
  *   Model folders          model_get_info model_eos model_get_sampler_options
  *   Models of specs        engine_get_model_info engine_model_eos engine_get_sampler_options engine_open_tokenizer
  *   Boundary               model_get_boundary engine_get_boundary
- *   Request state          request_fork request_export_state request_import_state
+ *   Request state          request_fork request_export_state request_export_state_since request_import_state
  *   Checkpoints            engine_load_checkpoint engine_save_checkpoint
  *   Memory estimate        engine_get_estimate
  *   Plan                   engine_plan
@@ -405,7 +405,7 @@ typedef struct ortshard_shard ortshard_shard;
  * A sequence of tokens on a shard: a KV cache and a position in it.
  *
  * Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel,
- * _clear_cancel, _frame_pieces, _fork, _export_state, _import_state; ortshard_chain_infer() and
+ * _clear_cancel, _frame_pieces, _fork, _export_state, _export_state_since, _import_state; ortshard_chain_infer() and
  * ortshard_chain_sample() for many shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many
  * requests at once; ortshard_generation_create().
  */
@@ -3030,12 +3030,31 @@ ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_request_export_state(ortshard_request *request, void *buffer, size_t capacity, size_t *needed);
 
 /**
+ * Writes what the request's state has gained since it was at position `since`, so that what changes hands of a growing
+ * text is what is new. The KV rows are those of the tokens from `since` on; layers' states of fixed size are whole.
+ *
+ * ortshard_request_import_state() adds it to a request that is at `since` and has the same tokens behind it, which
+ * nothing checks. So a state of 0, one since where that ends, and so on, are taken one after another.
+ *
+ * Errors: OUT_OF_RANGE if `since` lies behind the request's position, or if layers have states of fixed size, the
+ * request has gone back, and the last state that is kept lies before `since`; those of
+ * ortshard_request_export_state(). Threads: one call at a time.
+ */
+ORTSHARD_NODISCARD ORTSHARD_API
+ortshard_status ortshard_request_export_state_since(ortshard_request *request,
+                                                    uint64_t since,
+                                                    void *buffer,
+                                                    size_t capacity,
+                                                    size_t *needed);
+
+/**
  * Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
+ * What ortshard_request_export_state_since() gave is taken by a request at that position.
  *
  * Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
- * INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it
- * holds more tokens than this request has room for; INVALID_STATE if the request was made
- * with no_cache; STALE_SHARD.
+ * INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type, or one since another
+ * position than the request's; CONTEXT_FULL if it holds more tokens than this request has room for; INVALID_STATE if
+ * the request was made with no_cache; STALE_SHARD.
  * Threads: one call at a time.
  */
 ORTSHARD_NODISCARD ORTSHARD_API

@@ -1163,6 +1163,12 @@ class request : public detail::handle<ortshard_request, ortshard_request_free> {
             return ortshard_request_export_state(get(), buffer, capacity, needed);
         });
     }
+    returns<std::vector<std::byte>> export_state_since(std::uint64_t since)
+    {
+        return detail::list<std::byte>(0, [&](std::byte *buffer, std::size_t capacity, std::size_t *needed) {
+            return ortshard_request_export_state_since(get(), since, buffer, capacity, needed);
+        });
+    }
     returns<void> import_state(bytes_view state)
     {
         return detail::done(ortshard_request_import_state(get(), state.data(), state.size()));

@@ -126,6 +126,7 @@ static struct {
     ortshard_status (*ortshard_engine_get_boundary)(const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t layer, ortshard_progress_callback progress, void * user_data, ortshard_boundary * boundary);
     ortshard_status (*ortshard_request_fork)(ortshard_request * request, ortshard_request ** fork);
     ortshard_status (*ortshard_request_export_state)(ortshard_request * request, void * buffer, size_t capacity, size_t * needed);
+    ortshard_status (*ortshard_request_export_state_since)(ortshard_request * request, uint64_t since, void * buffer, size_t capacity, size_t * needed);
     ortshard_status (*ortshard_request_import_state)(ortshard_request * request, const void * state, size_t size);
     ortshard_status (*ortshard_engine_load_checkpoint)(const ortshard_engine * engine, const char * checkpoint, ortshard_progress_callback progress, void * user_data, ortshard_shard ** shard);
     ortshard_status (*ortshard_engine_save_checkpoint)(const ortshard_engine * engine, const char * path);
@@ -277,6 +278,7 @@ char *ortshard_go_load(const char *path)
         "ortshard_engine_get_boundary",
         "ortshard_request_fork",
         "ortshard_request_export_state",
+        "ortshard_request_export_state_since",
         "ortshard_request_import_state",
         "ortshard_engine_load_checkpoint",
         "ortshard_engine_save_checkpoint",
@@ -973,6 +975,11 @@ ortshard_status ortshard_go_request_fork(ortshard_go_failure *go_failure, ortsha
 ortshard_status ortshard_go_request_export_state(ortshard_go_failure *go_failure, ortshard_request * request, void * buffer, size_t capacity, size_t * needed)
 {
     return told(go_failure, library.ortshard_request_export_state(request, buffer, capacity, needed));
+}
+
+ortshard_status ortshard_go_request_export_state_since(ortshard_go_failure *go_failure, ortshard_request * request, uint64_t since, void * buffer, size_t capacity, size_t * needed)
+{
+    return told(go_failure, library.ortshard_request_export_state_since(request, since, buffer, capacity, needed));
 }
 
 ortshard_status ortshard_go_request_import_state(ortshard_go_failure *go_failure, ortshard_request * request, const void * state, size_t size)

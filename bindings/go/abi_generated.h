@@ -776,6 +776,7 @@ ortshard_status ortshard_go_model_get_boundary(ortshard_go_failure *go_failure, 
 ortshard_status ortshard_go_engine_get_boundary(ortshard_go_failure *go_failure, const ortshard_engine * engine, const ortshard_shard_spec * spec, uint32_t layer, ortshard_progress_callback progress, void * user_data, ortshard_boundary * boundary);
 ortshard_status ortshard_go_request_fork(ortshard_go_failure *go_failure, ortshard_request * request, ortshard_request ** fork);
 ortshard_status ortshard_go_request_export_state(ortshard_go_failure *go_failure, ortshard_request * request, void * buffer, size_t capacity, size_t * needed);
+ortshard_status ortshard_go_request_export_state_since(ortshard_go_failure *go_failure, ortshard_request * request, uint64_t since, void * buffer, size_t capacity, size_t * needed);
 ortshard_status ortshard_go_request_import_state(ortshard_go_failure *go_failure, ortshard_request * request, const void * state, size_t size);
 ortshard_status ortshard_go_engine_load_checkpoint(ortshard_go_failure *go_failure, const ortshard_engine * engine, const char * checkpoint, ortshard_progress_callback progress, void * user_data, ortshard_shard ** shard);
 ortshard_status ortshard_go_engine_save_checkpoint(ortshard_go_failure *go_failure, const ortshard_engine * engine, const char * path);

@@ -151,6 +151,12 @@ func TestForksStatesAndTruncationGoOnWhereTheyWere(t *testing.T) {
 	for _, each := range []*Request{request, fork, elsewhere} {
 		same(t, greedy(t, g.Greedy[:1], 5, func(input Tensor) (int64, error) { return each.Sample(background, input, nil) }), g.Greedy[1:6])
 	}
+	// What one has gained since, the other takes.
+	ok(t, elsewhere.Truncate(uint64(len(g.Prompt)+1)))
+	ok(t, elsewhere.ImportState(must(request.ExportStateSince(uint64(len(g.Prompt)+1)))))
+	if id := must(elsewhere.Sample(background, IDs(g.Greedy[5]), nil)); id != g.Greedy[6] {
+		t.Fatal(id)
+	}
 	ok(t, request.Truncate(uint64(len(g.Prompt))))
 	if id := must(request.Sample(background, IDs(g.Greedy[0]), nil)); id != g.Greedy[1] {
 		t.Fatal(id)

@@ -86,7 +86,17 @@ func (r *Request) ExportState() ([]byte, error) {
 	})
 }
 
-// ImportState puts the request where the one was that exported the state.
+// ExportStateSince is what the request's state has gained since it was at a position.
+func (r *Request) ExportStateSince(since uint64) ([]byte, error) {
+	return filled(usual, func(place *byte, capacity C.size_t, needed *C.size_t) error {
+		return r.do(true, func(request *C.ortshard_request, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			return C.ortshard_go_request_export_state_since(f, request, C.uint64_t(since), unsafe.Pointer(place), capacity, needed)
+		})
+	})
+}
+
+// ImportState puts the request where the one was that exported the state. A request at a position takes what another has
+// gained since it.
 func (r *Request) ImportState(state []byte) error {
 	return r.do(true, func(request *C.ortshard_request, _ *arena, f *C.ortshard_go_failure) C.ortshard_status {
 		return C.ortshard_go_request_import_state(f, request, unsafe.Pointer(unsafe.SliceData(state)), C.size_t(len(state)))

@@ -261,6 +261,9 @@ int main(void)
     NULL_("request", ortshard_request_export_state(NULL, buffer, 8, &needed));
     NULL_("buffer", ortshard_request_export_state(request, NULL, 8, &needed));
     NULL_("needed", ortshard_request_export_state(request, buffer, 8, NULL));
+    NULL_("request", ortshard_request_export_state_since(NULL, 0, buffer, 8, &needed));
+    NULL_("buffer", ortshard_request_export_state_since(request, 0, NULL, 8, &needed));
+    NULL_("needed", ortshard_request_export_state_since(request, 0, buffer, 8, NULL));
     NULL_("request", ortshard_request_import_state(NULL, buffer, 8));
     NULL_("state", ortshard_request_import_state(request, NULL, 8));
     NULL_("state", ortshard_request_import_state(request, NULL, 0));

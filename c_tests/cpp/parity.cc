@@ -59,6 +59,9 @@ static void whole(const ortshard::shard &shard)
     auto other = ortshard::request::create(shard.share());
     other.import_state(state);
     CHECK(fork.sample(golden(1)) == golden(2)[1] && other.sample(golden(1)) == golden(2)[1]);
+    other.truncate(prompt.size());
+    other.import_state(fork.export_state_since(prompt.size()));
+    CHECK(other.position() == fork.position() && other.sample({golden(2)[1]}) == golden(3)[2]);
 }
 
 static void in_shards()

@@ -43,6 +43,28 @@ int main(void)
         CHECK(output.byte_length == vocab_bytes && memcmp(output.data, wanted, vocab_bytes) == 0);
     }
 
+    /* What one has gained since a position another takes there, and nowhere else. */
+    size_t gained;
+    FAILS(OUT_OF_RANGE, "since", ortshard_request_export_state_since(fork, n + 2, NULL, 0, &gained));
+    OK(ortshard_request_export_state_since(fork, n, NULL, 0, &gained));
+    CHECK(gained < needed);
+    char *part = malloc(gained);
+    CHECK(part != NULL);
+    FAILS(BUFFER_TOO_SMALL, "are needed", ortshard_request_export_state_since(fork, n, part, gained - 1, &gained));
+    OK(ortshard_request_export_state_since(fork, n, part, gained, &gained));
+    FAILS(INVALID_ARGUMENT, "since position", ortshard_request_import_state(fresh, part, gained));
+    OK(ortshard_request_truncate(fresh, n));
+    OK(ortshard_request_import_state(fresh, part, gained));
+    for (int i = 0; i < 2; i++) {
+        OK(ortshard_request_position(both[i], &position));
+        CHECK(position == n + 1);
+        OK(ortshard_request_infer(both[i], &next, ORTSHARD_LOGITS_LAST, &output));
+        if (i == 0)
+            memcpy(wanted, output.data, vocab_bytes);
+        CHECK(memcmp(output.data, wanted, vocab_bytes) == 0);
+    }
+    free(part);
+
     /* Damaged, cut, too long for the request, of other layers. */
     OK(ortshard_request_truncate(fresh, 1));
     state[needed / 2] ^= 1;

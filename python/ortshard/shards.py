@@ -240,8 +240,13 @@ class Request(Handle):
         with alone([self]):
             return bytes_of("ortshard_request_export_state", self._handle)
 
+    def export_state_since(self, since: int) -> bytes:
+        """What its state has gained since it was at position `since`."""
+        with alone([self]):
+            return bytes_of("ortshard_request_export_state_since", self._handle, number(since, "uint64_t", "since"))
+
     def import_state(self, state: bytes | bytearray | memoryview) -> None:
-        """Puts the request where the one was that exported `state`."""
+        """Puts the request where the one was that exported `state`; what it gained since a position is taken there."""
         array = np.frombuffer(state, np.uint8)
         with alone([self]):
             lib.ortshard_request_import_state(self._handle, array.ctypes.data, array.nbytes)

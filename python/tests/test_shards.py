@@ -68,6 +68,10 @@ def test_a_request_forks_and_travels(shard, whole):
     other.import_state(state)
     for one in (request, fork, other):
         assert np.array_equal(one.infer(MODEL.prompt[20:], "all")[0], whole[0, 20:])
+    other.truncate(20)
+    other.import_state(request.export_state_since(20))
+    assert np.array_equal(other.logits([3]), request.logits([3]))
+    other.truncate(len(MODEL.prompt))
     damaged = bytearray(state)
     damaged[len(damaged) // 2] ^= 1
     with pytest.raises(ortshard.Malformed):

@@ -164,18 +164,13 @@ impl<R: BorrowMut<Request> + Send> Backend for Local<R> {
     }
 
     fn state_size(&self) -> Result<usize> {
-        self.0.iter().try_fold(0, |size, request| {
-            let request = request.borrow();
-            // Of size 0 is what cannot be exported, which the export explains.
-            let one = Some(request.state_size()).filter(|size| *size > 0);
-            Ok(size + LENGTH + one.map_or_else(|| request.export_state().map(|state| state.len()), Ok)?)
-        })
+        self.0.iter().try_fold(0, |size, request| Ok(size + LENGTH + request.borrow().state_size(0)?))
     }
 
     fn export(&self, to: &mut Vec<u8>) -> Result<()> {
         self.0.iter().try_for_each(|request| {
-            to.extend_from_slice(&(request.borrow().state_size() as u64).to_le_bytes());
-            request.borrow().append_state(to)
+            to.extend_from_slice(&(request.borrow().state_size(0)? as u64).to_le_bytes());
+            request.borrow().append_state(0, to)
         })
     }
 

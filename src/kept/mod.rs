@@ -3,6 +3,7 @@
 mod rows;
 mod snapshots;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use memmap2::MmapMut;
@@ -228,42 +229,68 @@ impl KeptState {
     }
 
     /// Bytes that [`read`](Self::read) gives.
-    pub(crate) fn state_bytes(&self, position: usize) -> usize {
-        let at = self.resumes_at(position);
-        let rows: usize = self.row_places().map(|rows| rows.state_bytes(at)).sum();
+    pub(crate) fn state_bytes(&self, tokens: Range<usize>) -> Result<usize> {
+        let (start, at) = (tokens.start, self.goes_on_at(&tokens)?);
+        let rows: usize = self.row_places().map(|rows| rows.state_bytes(start..at)).sum();
         let states = self
             .snapshots
             .as_ref()
             .map_or(0, |snapshots| size_of::<u64>() + snapshots.range(at).map_or(0, |range| range.len()));
-        rows + states
+        Ok(rows + states)
     }
 
-    /// Appends what is kept at `position`. If layers have states: where the request [goes on from](Self::resumes_at), as 8 bytes,
-    /// little-endian, and, unless that is 0, the states of all layers, float32. Then for each other layer the position of its first row
-    /// where it has a window, as 8 bytes; then keys and values `[heads, tokens]` as they lie in the memory.
-    pub(crate) fn read(&self, position: usize, to: &mut Vec<u8>) {
-        let at = self.resumes_at(position);
+    /// Where a request at the end of `tokens` [goes on from](Self::resumes_at).
+    ///
+    /// # Errors
+    /// [`OutOfRange`](crate::error::ErrorKind::OutOfRange) if that lies before their start.
+    fn goes_on_at(&self, tokens: &Range<usize>) -> Result<usize> {
+        let at = self.resumes_at(tokens.end);
+        if at < tokens.start {
+            bail!(
+                OutOfRange,
+                "since is {}, and a request that has gone back to position {} goes on from position {at}: export its state as a whole",
+                tokens.start,
+                tokens.end
+            );
+        }
+        Ok(at)
+    }
+
+    /// Appends what is kept at the end of `tokens` from their start on. If layers have states: where the request
+    /// [goes on from](Self::resumes_at), as 8 bytes, little-endian, and, unless that is 0, the states of all layers, float32. Then for
+    /// each other layer the position of its first row where it has a window, as 8 bytes; then keys and values `[heads, tokens]` as they
+    /// lie in the memory.
+    ///
+    /// # Errors
+    /// As [`goes_on_at`](Self::goes_on_at).
+    pub(crate) fn read(&self, tokens: Range<usize>, to: &mut Vec<u8>) -> Result<()> {
+        let at = self.goes_on_at(&tokens)?;
         if let Some(snapshots) = &self.snapshots {
             to.extend_from_slice(&(at as u64).to_le_bytes());
             if let Some(range) = snapshots.range(at) {
                 to.extend_from_slice(&self.memory[range]);
             }
         }
-        self.row_places().for_each(|rows| rows.read(&self.memory, at, to));
+        self.row_places().for_each(|rows| rows.read(&self.memory, tokens.start..at, to));
+        Ok(())
     }
 
-    /// Takes what [`read`](Self::read) gave for `position`, here or in what has the same shape and room for another number of tokens.
-    /// Nothing changes if that is refused.
-    pub(crate) fn write(&mut self, position: usize, from: &[u8]) -> Result<()> {
+    /// Takes what [`read`](Self::read) gave for `tokens`, here or in what has the same shape and room for another number of tokens, and
+    /// is at their start. Nothing changes if that is refused.
+    pub(crate) fn write(&mut self, tokens: Range<usize>, from: &[u8]) -> Result<()> {
+        let Range { start, end: position } = tokens;
         let wrong = || err!(Malformed, "state: what it keeps is not what position {position} takes");
         let (mut rest, mut at, mut states) = (from, position, &[][..]);
         if let Some(snapshots) = &self.snapshots {
             let (bytes, others) = rest.split_first_chunk().ok_or_else(wrong)?;
-            at = usize::try_from(u64::from_le_bytes(*bytes)).ok().filter(|at| *at <= position).ok_or_else(wrong)?;
+            at = usize::try_from(u64::from_le_bytes(*bytes))
+                .ok()
+                .filter(|at| (start..=position).contains(at))
+                .ok_or_else(wrong)?;
             let used = if at == 0 { 0 } else { snapshots.used() };
             (states, rest) = others.split_at_checked(used).ok_or_else(wrong)?;
         }
-        let parts: Vec<_> = self.row_places().map(|rows| rows.parse(at, &mut rest)).collect::<Result<_>>()?;
+        let parts: Vec<_> = self.row_places().map(|rows| rows.parse(&(start..at), &mut rest)).collect::<Result<_>>()?;
         if !rest.is_empty() {
             bail!(Malformed, "state: {} bytes are left over", rest.len());
         }

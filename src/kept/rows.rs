@@ -148,44 +148,57 @@ impl RowsPlace {
         }
     }
 
-    /// Appends what is kept at `position`: the position of the first row as 8 bytes, little-endian, where there is a window; then
-    /// keys and values `[heads, tokens]` as they lie in the memory.
-    pub(super) fn read(&self, memory: &[u8], position: usize, to: &mut Vec<u8>) {
-        let kept = self.kept_at(position);
+    /// Appends what is kept at the end of `tokens` from their start on: the position of the first row as 8 bytes, little-endian, where
+    /// there is a window; then keys and values `[heads, tokens]` as they lie in the memory.
+    pub(super) fn read(&self, memory: &[u8], tokens: Range<usize>, to: &mut Vec<u8>) {
+        let kept = self.kept_of(tokens);
         if self.shape.window.is_some() {
             to.extend_from_slice(&(kept.start as u64).to_le_bytes());
         }
         self.rows_of(kept).for_each(|rows| to.extend_from_slice(&memory[rows]));
     }
 
-    /// What [`read`](Self::read) gave for `position`, here or in a place for another number of tokens, at the beginning of `rest`,
-    /// from which it is taken.
-    pub(super) fn parse<'r>(&self, position: usize, rest: &mut &'r [u8]) -> Result<ReadRows<'r>> {
+    /// What [`read`](Self::read) gave for `tokens`, here or in a place for another number of tokens, at the beginning of `rest`, from
+    /// which it is taken. What is here is at the start of `tokens`.
+    pub(super) fn parse<'r>(&self, tokens: &Range<usize>, rest: &mut &'r [u8]) -> Result<ReadRows<'r>> {
+        let Range { start, end: position } = *tokens;
         let wrong = || err!(Malformed, "state: what it keeps is not what position {position} takes");
-        let mut first = 0;
+        let mut first = start;
         if self.shape.window.is_some() {
             let (bytes, others) = rest.split_first_chunk().ok_or_else(wrong)?;
             first = usize::try_from(u64::from_le_bytes(*bytes)).map_err(|_| wrong())?;
             *rest = others;
         }
-        // No less than the next token sees.
-        if first > self.seen_at(position) {
+        // No less than the next token sees, or what is new.
+        if first < start || first > start.max(self.seen_at(position)) {
             return Err(wrong());
         }
         let (rows, others) = rest.split_at_checked(self.row_bytes(position - first)).ok_or_else(wrong)?;
         *rest = others;
         let fits = position - first <= self.capacity;
         let begin = if fits { first } else { self.behind(position).max(first) };
-        if position - begin > self.capacity {
+        // Rows in front of what is new stay, as many as there is room for.
+        let stays = if start > 0 && first == start && begin == start {
+            let kept = if self.fits(position) { self.from } else { self.behind(position).max(self.from) };
+            kept.min(start)..start
+        } else {
+            begin..begin
+        };
+        if position - stays.start > self.capacity {
             return Err(wrong());
         }
-        Ok(ReadRows { first, begin, rows })
+        Ok(ReadRows { stays, first, begin, rows })
     }
 
-    /// Takes what [`parse`](Self::parse) has found for `position`.
+    /// Takes what [`parse`](Self::parse) has found, up to `position`.
     pub(super) fn write(&mut self, memory: &mut [u8], position: usize, read: &ReadRows) {
-        let ReadRows { first, begin, mut rows } = *read;
-        (self.origin, self.from, self.undo) = (begin, begin, None);
+        let ReadRows { ref stays, first, begin, mut rows } = *read;
+        if stays.is_empty() {
+            (self.origin, self.from) = (begin, begin);
+        } else if !self.fits(position) {
+            self.move_rows(memory, stays.clone(), 0);
+        }
+        self.undo = None;
         if position == first {
             return;
         }
@@ -213,8 +226,8 @@ impl RowsPlace {
     }
 
     /// Bytes that [`read`](Self::read) gives.
-    pub(super) fn state_bytes(&self, position: usize) -> usize {
-        let rows = self.row_bytes(self.kept_at(position).len());
+    pub(super) fn state_bytes(&self, tokens: Range<usize>) -> usize {
+        let rows = self.row_bytes(self.kept_of(tokens).len());
         rows + if self.shape.window.is_some() { size_of::<u64>() } else { 0 }
     }
 
@@ -257,6 +270,12 @@ impl RowsPlace {
         self.behind(position).max(self.from).min(position)..position
     }
 
+    /// Those of `tokens` that are kept for certain at their end.
+    fn kept_of(&self, tokens: Range<usize>) -> Range<usize> {
+        let kept = self.kept_at(tokens.end);
+        kept.start.max(tokens.start)..kept.end
+    }
+
     /// The first position that is kept for certain, if it ever was: what the token sees that lies the slack further back.
     fn behind(&self, position: usize) -> usize {
         self.seen_at(position.saturating_sub(SLACK))
@@ -264,8 +283,10 @@ impl RowsPlace {
 }
 
 /// Rows of an exported state.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct ReadRows<'r> {
+    /// The positions in front of it whose rows stay.
+    stays: Range<usize>,
     /// The position of the first one.
     first: usize,
     /// The position of the first one that there is room for.

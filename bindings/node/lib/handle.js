@@ -63,12 +63,12 @@ export class Handle {
 }
 
 /** What an object's state is as bytes, by a function that tells how many these are. */
-export function exported(object, name) {
+export function exported(object, name, ...given) {
   return Handle.inTurn([object], async (handle) => {
     const needed = new BigUint64Array(1);
-    await started(handle, [], name, handle, null, 0, needed);
+    await started(handle, [], name, handle, ...given, null, 0, needed);
     const state = new Uint8Array(Number(needed[0]));
-    await started(handle, [], name, handle, state, state.length, needed);
+    await started(handle, [], name, handle, ...given, state, state.length, needed);
     return state;
   });
 }

@@ -131,6 +131,8 @@ export class Request extends Handle {
   fork(): Promise<Request>;
   /** The request's state, to be kept or sent. */
   exportState(): Promise<Uint8Array>;
+  /** What its state has gained since it was at position `since`. */
+  exportStateSince(since: number): Promise<Uint8Array>;
   /** Puts the request where the one was that exported the state. */
   importState(state: Uint8Array): Promise<void>;
   /** Cancels the run in progress or, if none is, the next one. */

@@ -62,7 +62,12 @@ export class Request extends Handle {
     return exported(this, 'ortshard_request_export_state');
   }
 
-  /** Puts the request where the one was that exported the state. */
+  /** What its state has gained since it was at position `since`. */
+  async exportStateSince(since) {
+    return exported(this, 'ortshard_request_export_state_since', number(since, 'uint64_t', 'since'));
+  }
+
+  /** Puts the request where the one was that exported the state; what it gained since a position is taken there. */
   importState(state) {
     return imported(this, 'ortshard_request_import_state', state);
   }

@@ -135,6 +135,11 @@ test('forks, states and truncation go on where they were', async () => {
   await elsewhere.importState(state);
   assert.equal(elsewhere.position, prompt.length);
   assert.deepEqual(await greedy((input) => elsewhere.sample(input), [expected[0]], 5), expected.slice(1, 6));
+  // What one has gained since, the other takes.
+  await elsewhere.truncate(prompt.length + 1);
+  await elsewhere.importState(await request.exportStateSince(prompt.length + 1));
+  assert.equal(elsewhere.position, request.position);
+  assert.equal(await elsewhere.sample([expected[5]]), expected[6]);
   await request.truncate(prompt.length);
   assert.equal(await request.sample([expected[0]]), expected[1]);
 });

@@ -1,5 +1,6 @@
 //! A request's KV cache: mapped memory for the native operators, a slot on the session's device for the stock ones.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -85,36 +86,33 @@ impl KeptStore {
             }
             (to, from) => {
                 let mut rows = Vec::new();
-                from.read(position, &mut rows)?;
-                to.write(position, &rows)
+                from.read(0..position, &mut rows)?;
+                to.write(0..position, &rows)
             }
         }
     }
 
-    /// Bytes that [`read`](Self::read) gives at `position`.
-    pub(crate) fn state_bytes(&self, position: usize) -> usize {
+    /// Bytes that [`read`](Self::read) gives of `tokens`.
+    pub(crate) fn state_bytes(&self, tokens: Range<usize>) -> Result<usize> {
         match self {
-            Self::Mapped { cache, .. } => cache.state_bytes(position),
+            Self::Mapped { cache, .. } => cache.state_bytes(tokens),
             Self::Device(slot, layers) => {
                 let windows = layers.iter().filter(|kept| kept.window().is_some()).count();
-                slot.cache().state_bytes(position) + windows * size_of::<u64>()
+                Ok(slot.cache().state_bytes(tokens.len()) + windows * size_of::<u64>())
             }
         }
     }
 
-    /// Appends what is kept at `position`, as [`KeptState::read`] does.
-    pub(crate) fn read(&self, position: usize, to: &mut Vec<u8>) -> Result<()> {
+    /// Appends what is kept of `tokens`, as [`KeptState::read`] does.
+    pub(crate) fn read(&self, tokens: Range<usize>, to: &mut Vec<u8>) -> Result<()> {
         match self {
-            Self::Mapped { cache, .. } => {
-                cache.read(position, to);
-                Ok(())
-            }
+            Self::Mapped { cache, .. } => cache.read(tokens, to),
             Self::Device(slot, layers) => {
                 for (layer, kept) in layers.iter().enumerate() {
                     if kept.window().is_some() {
-                        to.extend_from_slice(&0_u64.to_le_bytes());
+                        to.extend_from_slice(&(tokens.start as u64).to_le_bytes());
                     }
-                    slot.cache().read(slot.index(), layer, position, to)?;
+                    slot.cache().read(slot.index(), layer, tokens.clone(), to)?;
                 }
                 Ok(())
             }
@@ -122,17 +120,17 @@ impl KeptStore {
     }
 
     /// Writes what [`read`](Self::read) gave. If that is refused, nothing changes.
-    pub(crate) fn write(&mut self, position: usize, from: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, tokens: Range<usize>, from: &[u8]) -> Result<()> {
         let (slot, layers) = match self {
-            Self::Mapped { cache, .. } => return cache.write(position, from),
+            Self::Mapped { cache, .. } => return cache.write(tokens, from),
             Self::Device(slot, layers) => (slot, layers),
         };
-        let wrong = || err!(Malformed, "state: what it keeps is not what position {position} takes");
+        let wrong = || err!(Malformed, "state: what it keeps is not what position {} takes", tokens.end);
         let (mut rest, mut parts) = (from, Vec::with_capacity(layers.len()));
         for kept in layers.iter() {
             if let Kept::Rows { layer, window: Some(_), .. } = kept {
                 let (first, others) = rest.split_first_chunk().ok_or_else(wrong)?;
-                if u64::from_le_bytes(*first) != 0 {
+                if u64::from_le_bytes(*first) != tokens.start as u64 {
                     bail!(
                         Unsupported,
                         "state: it keeps a window of layer {layer}, and stock operators need every token"
@@ -140,7 +138,7 @@ impl KeptStore {
                 }
                 rest = others;
             }
-            let bytes = slot.cache().state_bytes(position) / layers.len();
+            let bytes = slot.cache().state_bytes(tokens.len()) / layers.len();
             let (own, others) = rest.split_at_checked(bytes).ok_or_else(wrong)?;
             parts.push(own);
             rest = others;
@@ -149,7 +147,7 @@ impl KeptStore {
             return Err(wrong());
         }
         for (layer, rows) in parts.into_iter().enumerate() {
-            slot.cache().write(slot.index(), layer, position, rows)?;
+            slot.cache().write(slot.index(), layer, tokens.clone(), rows)?;
         }
         Ok(())
     }

@@ -82,10 +82,10 @@ impl History {
         }
     }
 
-    /// Appends the input of the first `position` tokens as bytes, little-endian: ids of 8 bytes, or the parts of the boundary one after
-    /// another, as float32.
-    pub(super) fn write(&self, position: usize, to: &mut Vec<u8>) {
-        match self.rows(0..position) {
+    /// Appends the input of `tokens` as bytes, little-endian: ids of 8 bytes, or the parts of the boundary one after another, as
+    /// float32.
+    pub(super) fn write(&self, tokens: Range<usize>, to: &mut Vec<u8>) {
+        match self.rows(tokens) {
             Rows::Ids(ids) => ids.iter().for_each(|id| to.extend_from_slice(&id.to_le_bytes())),
             Rows::Parts(parts) => {
                 let values = parts.iter().flat_map(|part| part.values);
@@ -95,18 +95,17 @@ impl History {
         }
     }
 
-    /// Takes what [`write`](Self::write) gave for `position`, instead of what it has.
-    pub(super) fn read(&mut self, position: usize, from: &[u8]) {
+    /// Takes what [`write`](Self::write) gave for `tokens`, instead of what it has from their start on.
+    pub(super) fn read(&mut self, tokens: Range<usize>, from: &[u8]) {
+        self.truncate(tokens.start);
         match &mut self.input {
             OwnedRows::Ids(ids) => {
-                ids.clear();
                 ids.extend(from.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)));
             }
             OwnedRows::Parts(parts) => {
                 let mut values = from.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
                 for part in parts {
-                    part.values.clear();
-                    part.values.extend(values.by_ref().take(position * part.width));
+                    part.values.extend(values.by_ref().take(tokens.len() * part.width));
                 }
             }
         }

@@ -14,6 +14,7 @@ pub(crate) use chain::{chain, check_chain};
 pub(crate) use next_token::{ChoiceStep, next_choice, next_choices};
 pub use next_token::{SampleStep, next_token, next_tokens};
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ndarray::ArrayView2;
@@ -222,10 +223,13 @@ impl Request {
         Ok(fork)
     }
 
-    /// Bytes that [`export_state`](Self::export_state) would give now; 0 if it would fail.
-    pub fn state_size(&self) -> usize {
-        // A request without a cache has no state, nor has one whose shard is retired.
-        self.with_cache(|cache| Ok(state::size(self.position, cache, self.input_bytes(self.position)))).unwrap_or(0)
+    /// Bytes that [`export_state_since`](Self::export_state_since) would give now.
+    ///
+    /// # Errors
+    /// Those of [`export_state_since`](Self::export_state_since).
+    pub fn state_size(&self, since: usize) -> Result<usize> {
+        let tokens = self.tokens_since(since)?;
+        self.with_cache(|cache| state::size(tokens.clone(), cache, self.input_bytes(tokens.len())))
     }
 
     /// The request's state as bytes. [`import_state`](Self::import_state) continues it bit for bit: later, in another process, or on
@@ -235,33 +239,54 @@ impl Request {
     /// [`InvalidState`](crate::ErrorKind::InvalidState) for a request without a KV cache, here and in
     /// [`import_state`](Self::import_state): its state is its input, to be run again.
     pub fn export_state(&self) -> Result<Vec<u8>> {
+        self.export_state_since(0)
+    }
+
+    /// What the request's state has gained since it was at position `since`: the rows of the tokens from there on; layers' states of fixed
+    /// size are whole. [`import_state`](Self::import_state) adds it to a request that is at `since`, with the same tokens behind it.
+    ///
+    /// # Errors
+    /// Those of [`export_state`](Self::export_state); [`OutOfRange`](crate::ErrorKind::OutOfRange) if `since` lies behind the position,
+    /// or if layers have states and, after the request has gone back, the last one that is kept lies before it.
+    pub fn export_state_since(&self, since: usize) -> Result<Vec<u8>> {
         let mut state = Vec::new();
-        self.append_state(&mut state)?;
+        self.append_state(since, &mut state)?;
         Ok(state)
     }
 
-    /// Appends what [`export_state`](Self::export_state) gives.
-    pub(crate) fn append_state(&self, to: &mut Vec<u8>) -> Result<()> {
-        let fingerprint = self.shard.fingerprint()?;
-        let input = self.history.as_ref().map(|history| (history, self.input_bytes(self.position)));
-        self.with_cache(|cache| state::write(fingerprint, self.position, self.is_long, cache, input, to))
+    /// Appends what [`export_state_since`](Self::export_state_since) gives.
+    pub(crate) fn append_state(&self, since: usize, to: &mut Vec<u8>) -> Result<()> {
+        let (fingerprint, tokens) = (self.shard.fingerprint()?, self.tokens_since(since)?);
+        let input = self.history.as_ref().map(|history| (history, self.input_bytes(tokens.len())));
+        self.with_cache(|cache| state::write(fingerprint, tokens, self.is_long, cache, input, to))
     }
 
-    /// Bytes that the input of `position` tokens takes in an exported state.
-    fn input_bytes(&self, position: usize) -> usize {
+    fn tokens_since(&self, since: usize) -> Result<Range<usize>> {
+        if since > self.position {
+            bail!(OutOfRange, "since is {since}, and the request is at position {}", self.position);
+        }
+        Ok(since..self.position)
+    }
+
+    /// Bytes that the input of so many tokens takes in an exported state.
+    fn input_bytes(&self, tokens: usize) -> usize {
         let has_input = self.history.is_some() && !self.no_cache;
-        if has_input { input_bytes(&self.shard.input_parts(), position) as usize } else { 0 }
+        if has_input { input_bytes(&self.shard.input_parts(), tokens) as usize } else { 0 }
     }
 
     /// Puts the request where the one that exported `state` was. If `state` is refused, nothing changes.
     ///
+    /// A state since a position is taken by a request at that position.
+    ///
     /// # Errors
     /// [`Malformed`](crate::ErrorKind::Malformed) if the bytes are damaged;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a version this library does not know;
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range, dtype or KV type;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range, dtype or KV type, or one since another
+    /// position than the request's;
     /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
     pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
-        let State { fingerprint, position, is_long, kept } = state::read(state)?;
+        let State { fingerprint, tokens, is_long, kept } = state::read(state)?;
+        let Range { start, end: position } = tokens;
         if fingerprint != self.shard.fingerprint()? {
             bail!(
                 InvalidArgument,
@@ -271,15 +296,29 @@ impl Request {
         if position > self.capacity {
             bail!(ContextFull, "state: it holds {position} tokens, the request's capacity is {}", self.capacity);
         }
+        if start > 0 && start != self.position {
+            bail!(
+                InvalidArgument,
+                "state: it is since position {start}, and the request is at position {}",
+                self.position
+            );
+        }
+        if start > 0 && is_long != self.is_long {
+            bail!(
+                InvalidArgument,
+                "state: its text is rotated as {}, and the request's is not",
+                if is_long { "a long one" } else { "a short one" }
+            );
+        }
         self.check_length(position, is_long)?;
-        let input = self.input_bytes(position);
+        let input = self.input_bytes(tokens.len());
         let Some((kept, input)) = kept.len().checked_sub(input).map(|middle| kept.split_at(middle)) else {
-            bail!(Malformed, "state: it has no room for the input of {position} tokens");
+            bail!(Malformed, "state: it has no room for the input of {} tokens", tokens.len());
         };
         self.check_input(input)?;
-        self.with_cache(|cache| cache.write(position, kept))?;
+        self.with_cache(|cache| cache.write(tokens.clone(), kept))?;
         if let Some(history) = &mut self.history {
-            history.read(position, input);
+            history.read(tokens, input);
         }
         (self.position, self.is_long) = (position, is_long);
         Ok(())

@@ -225,7 +225,7 @@ fn a_full_arena_in_the_middle_of_a_run_is_out_of_memory_and_harms_nothing() {
         let written: Vec<bool> = request
             .with_cache(|cache| {
                 let mut rows = Vec::new();
-                cache.read(1, &mut rows)?;
+                cache.read(0..1, &mut rows)?;
                 let head = shard.kept.rows.bytes(shard.config().head_dim);
                 Ok(rows.chunks_exact(head).map(|head| head.iter().any(|byte| *byte != 0)).collect())
             })

@@ -29,7 +29,7 @@ pub struct ortshard_shard {
 /// A sequence of tokens on a shard: a KV cache and a position in it.
 ///
 /// Functions: _create, _free, _logits, _sample, _infer, _infer_into, _position, _capacity, _truncate, _cancel,
-/// _clear_cancel, _frame_pieces, _fork, _export_state, _import_state; ortshard_chain_infer() and
+/// _clear_cancel, _frame_pieces, _fork, _export_state, _export_state_since, _import_state; ortshard_chain_infer() and
 /// ortshard_chain_sample() for many shards in a row, ortshard_batch_infer() and ortshard_batch_sample() for many
 /// requests at once; ortshard_generation_create().
 pub struct ortshard_request {

@@ -54,26 +54,47 @@ pub unsafe extern "C" fn ortshard_request_export_state(
     needed: *mut usize,
 ) -> ortshard_status {
     // SAFETY: the header's contract.
+    unsafe { ortshard_request_export_state_since(request, 0, buffer, capacity, needed) }
+}
+
+/// Writes what the request's state has gained since it was at position `since`, so that what changes hands of a growing
+/// text is what is new. The KV rows are those of the tokens from `since` on; layers' states of fixed size are whole.
+///
+/// ortshard_request_import_state() adds it to a request that is at `since` and has the same tokens behind it, which
+/// nothing checks. So a state of 0, one since where that ends, and so on, are taken one after another.
+///
+/// Errors: OUT_OF_RANGE if `since` lies behind the request's position, or if layers have states of fixed size, the
+/// request has gone back, and the last state that is kept lies before `since`; those of
+/// ortshard_request_export_state(). Threads: one call at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ortshard_request_export_state_since(
+    request: *mut ortshard_request,
+    since: u64,
+    buffer: *mut c_void,
+    capacity: usize,
+    needed: *mut usize,
+) -> ortshard_status {
+    // SAFETY: the header's contract.
     unsafe { on(request) }.guard(|| {
         // SAFETY: the header's contract.
         let buffer = unsafe { Buffer::new(buffer.cast::<u8>(), capacity, needed, "buffer") }?;
         // SAFETY: as above.
         let running = unsafe { enter(request, "request") }?;
-        // Of size 0 is what cannot be exported, which the export explains.
-        let size = running.request.state_size();
-        if size == 0 || buffer.room_for(size)? {
-            buffer.fill(&running.request.export_state()?)?;
+        let since = usize::try_from(since).unwrap_or(usize::MAX);
+        if buffer.room_for(running.request.state_size(since)?)? {
+            buffer.fill(&running.request.export_state_since(since)?)?;
         }
         Ok(())
     })
 }
 
 /// Puts the request where the one that exported the `size` bytes at `state` was. If they are refused, nothing changes.
+/// What ortshard_request_export_state_since() gave is taken by a request at that position.
 ///
 /// Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
-/// INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type; CONTEXT_FULL if it
-/// holds more tokens than this request has room for; INVALID_STATE if the request was made
-/// with no_cache; STALE_SHARD.
+/// INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type, or one since another
+/// position than the request's; CONTEXT_FULL if it holds more tokens than this request has room for; INVALID_STATE if
+/// the request was made with no_cache; STALE_SHARD.
 /// Threads: one call at a time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_import_state(

@@ -118,25 +118,25 @@ impl DeviceCache {
         2 * self.shape.layers * self.shape.kv_heads * tokens * self.shape.row()
     }
 
-    /// Appends the first `tokens` rows of every head of one layer of `slot`: `[2, kv_heads, tokens, head_dim]`.
-    pub(crate) fn read(&self, slot: usize, layer: usize, tokens: usize, to: &mut Vec<u8>) -> Result<()> {
+    /// Appends the rows `tokens` of every head of one layer of `slot`: `[2, kv_heads, tokens, head_dim]`.
+    pub(crate) fn read(&self, slot: usize, layer: usize, tokens: Range<usize>, to: &mut Vec<u8>) -> Result<()> {
         for head in self.heads_of(slot, layer) {
             let at = to.len();
-            to.resize(at + tokens * self.shape.row(), 0);
-            self.block.read(head, &mut to[at..])?;
+            to.resize(at + tokens.len() * self.shape.row(), 0);
+            self.block.read(head + tokens.start * self.shape.row(), &mut to[at..])?;
         }
         Ok(())
     }
 
     /// Writes to `slot` what [`read`](Self::read) has given.
-    pub(crate) fn write(&self, slot: usize, layer: usize, tokens: usize, from: &[u8]) -> Result<()> {
-        let bytes = tokens * self.shape.row();
+    pub(crate) fn write(&self, slot: usize, layer: usize, tokens: Range<usize>, from: &[u8]) -> Result<()> {
+        let (bytes, first) = (tokens.len() * self.shape.row(), tokens.start * self.shape.row());
         if from.len() != 2 * self.shape.kv_heads * bytes {
-            bail!(Internal, "{} bytes are not {tokens} tokens of a layer's KV cache", from.len());
+            bail!(Internal, "{} bytes are not {} tokens of a layer's KV cache", from.len(), tokens.len());
         }
         self.heads_of(slot, layer)
             .zip(from.chunks_exact(bytes.max(1)))
-            .try_for_each(|(head, rows)| self.block.write(head, rows))
+            .try_for_each(|(head, rows)| self.block.write(head + first, rows))
     }
 
     /// The first byte of each head of one layer of `slot`, keys first.
@@ -159,12 +159,12 @@ mod tests {
     const TOKEN: usize = LAYERS * 2 * KV_HEADS * HEAD_DIM * 4;
 
     fn read(cache: &DeviceCache, slot: usize, tokens: usize, to: &mut Vec<u8>) {
-        (0..LAYERS).for_each(|layer| cache.read(slot, layer, tokens, to).unwrap());
+        (0..LAYERS).for_each(|layer| cache.read(slot, layer, 0..tokens, to).unwrap());
     }
 
     fn write(cache: &DeviceCache, slot: usize, tokens: usize, from: &[u8]) {
         for (layer, rows) in from.chunks_exact((from.len() / LAYERS).max(1)).enumerate() {
-            cache.write(slot, layer, tokens, rows).unwrap();
+            cache.write(slot, layer, 0..tokens, rows).unwrap();
         }
     }
 

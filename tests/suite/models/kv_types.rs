@@ -97,7 +97,7 @@ fn truncated_forked_and_imported_a_request_goes_on_with_the_same_bits() {
         let _ = one.infer(Input::Ids(&model.prompt), Logits::None).unwrap();
         let mut fork = one.fork().unwrap();
         let state = one.export_state().unwrap();
-        assert_eq!(state.len(), one.state_size());
+        assert_eq!(state.len(), one.state_size(0).unwrap());
         let expected = next(&mut one);
         one.truncate(model.prompt.len()).unwrap();
         assert_same(&what, next(&mut one).view(), expected.view());

@@ -65,7 +65,7 @@ fn a_window_that_moves_on_gives_the_bits_of_a_whole_context() {
             let mut fork = moved.fork().unwrap();
             let mut other = request(&shard, 70);
             let state = moved.export_state().unwrap();
-            assert_eq!(state.len(), moved.state_size(), "{what}");
+            assert_eq!(state.len(), moved.state_size(0).unwrap(), "{what}");
             other.import_state(&state).unwrap();
             let next = logits(&mut moved, &ids[..3]);
             assert_same(&what, logits(&mut fork, &ids[..3]).view(), next.view());

@@ -180,7 +180,7 @@ fn forks_and_states_stay_what_they_are() {
             let mut request = Request::new(&shard, RequestOptions::default()).unwrap();
             let _ = request.infer(Input::Ids(&prompt[..tokens]), Logits::None).unwrap();
             let state = request.export_state().unwrap();
-            assert_eq!(state.len(), request.state_size());
+            assert_eq!(state.len(), request.state_size(0).unwrap());
             // Whatever it was told and was before.
             let mut other = Request::new(&shard, LONG).unwrap();
             let _ = other.infer(Input::Ids(&[1, 2]), Logits::None).unwrap();

@@ -11,6 +11,7 @@ mod long_context;
 mod partitions;
 mod recurrent;
 mod state;
+mod state_since;
 mod swaps;
 mod threads;
 mod without_cache;

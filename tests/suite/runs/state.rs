@@ -36,7 +36,7 @@ fn a_state_says_what_it_belongs_to() {
         (shard(KvType::Int8, 1), "8dc52434648e331a1455b29bb4b5fdcc065ccf4fc5baae945a269df76f022c6c"),
     ] {
         let state = Request::new(&shard, options(8)).unwrap().export_state().unwrap();
-        assert_eq!(state[..12], *b"ORTSHKV\0\x05\0\0\0");
+        assert_eq!(state[..12], *b"ORTSHKV\0\x06\0\0\0");
         let hex: Vec<String> = state[12..44].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex.concat(), fingerprint);
     }
@@ -51,7 +51,7 @@ fn an_exported_state_continues_in_another_process() {
     let folder = tempfile::tempdir().unwrap();
     let (state, answer) = (folder.path().join("state"), folder.path().join("answer"));
     let bytes = request.export_state().unwrap();
-    assert_eq!(bytes.len(), request.state_size());
+    assert_eq!(bytes.len(), request.state_size(0).unwrap());
     std::fs::write(&state, bytes).unwrap();
     let [state, answer] = [&state, &answer].map(|path| path.to_str().unwrap());
     child(module_path!(), "child_continues", &[("STATE", state), ("ANSWER", answer)]);

@@ -534,6 +534,7 @@ export const functions = {
   ortshard_engine_get_boundary: ['int32_t', ['void *', 'void *', 'uint32_t', 'void *', 'void *', 'void *']],
   ortshard_request_fork: ['int32_t', ['void *', 'void *']],
   ortshard_request_export_state: ['int32_t', ['void *', 'void *', 'size_t', 'void *']],
+  ortshard_request_export_state_since: ['int32_t', ['void *', 'uint64_t', 'void *', 'size_t', 'void *']],
   ortshard_request_import_state: ['int32_t', ['void *', 'void *', 'size_t']],
   ortshard_engine_load_checkpoint: ['int32_t', ['void *', 'void *', 'void *', 'void *', 'void *']],
   ortshard_engine_save_checkpoint: ['int32_t', ['void *', 'void *']],
