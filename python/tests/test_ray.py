@@ -193,6 +193,19 @@ def test_ids_go_straight_from_the_last_stage_to_the_first(cluster, texts, monkey
         long.cancel()
 
 
+def test_each_token_is_given_to_the_neighbour_once(cluster, texts):
+    prompt, options = REQUESTS[0]
+    with made() as pipeline:
+        assert pipeline.generate(prompt, **options).read() == texts[0]
+        reports = pipeline.report()
+        for report in reports:
+            spec = {"first_layer": report.first_layer, "last_layer": report.last_layer}
+            with ortshard.Engine(device="cpu").ensure_shard(STORIES, **spec) as shard:
+                row = shard.info.kv_bytes_per_token
+            states, given = report.counters["states"], report.counters["state_bytes"]
+            assert states >= 5 and (report.tokens - 32) * row <= given <= report.tokens * row + 200 * states
+
+
 # Windows, states of fixed size, experts, several parts at a boundary.
 @pytest.mark.parametrize("name", ["llama_gqa", "gemma3_plain", "lfm2_16", "qwen3_5_text_16", "qwen3_moe", "phi3_longrope"])
 def test_other_models_give_transformers_tokens_with_a_stage_killed(cluster, name):

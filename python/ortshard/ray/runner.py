@@ -16,8 +16,8 @@ from .. import Request, Sampler, Shard, Status, batch_infer, batch_sample, error
 from .link import Links
 from .wire import REFUSED, Group, Step, Want, decode
 
-#: Gives a state away: request, position, state.
-Keep = Callable[[int, int, bytes], None]
+#: Gives away what a state has gained: request, since which position, up to which, the bytes.
+Keep = Callable[[int, int, int, bytes], None]
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Slot:
     sent: deque[tuple[Step, Any]] = field(default_factory=deque)
     #: Where the frames in `sent` begin.
     start: int = 0
-    #: The position of the state that was given away last.
+    #: The position up to which its state was given away.
     saved: int = 0
 
 
@@ -196,17 +196,17 @@ class Runner:
         return np.ascontiguousarray(values, np.float32).data.cast("B")
 
     def _save(self, group: Group) -> None:
-        """Gives states away now and then: at distances that grow with the text, so that all of them take linear time together."""
+        """Gives away now and then what states have gained."""
         if self._keep is None or not self._every:
             return
         for step in group.steps:
             slot = self._slots.get(step.request)
-            if slot and slot.position - slot.saved >= max(self._every, slot.saved // 8):
-                state = slot.request.export_state()
+            if slot and slot.position - slot.saved >= self._every:
+                since, state = slot.saved, slot.request.export_state_since(slot.saved)
                 slot.saved = slot.position
                 self.counters.states += 1
                 self.counters.state_bytes += len(state)
-                self._keep(step.request, slot.position, state)
+                self._keep(step.request, since, slot.position, state)
 
     def _free(self, request: int) -> None:
         slot = self._slots.pop(request, None)
@@ -245,12 +245,13 @@ class Runner:
                     slot.saved = 0
             return {request: (slot.position, slot.start) for request, slot in self._slots.items()}
 
-    def restore(self, states: Mapping[int, tuple[bytes, bool]]) -> dict[int, int]:
-        """Makes requests of states; gives the position of each."""
+    def restore(self, states: Mapping[int, tuple[list[bytes], bool]]) -> dict[int, int]:
+        """Makes requests of states, each in as many parts as it was given away in; gives the position of each."""
         with self._lock:
-            for request, (state, is_long) in states.items():
+            for request, (parts, is_long) in states.items():
                 slot = self._new(is_long)
-                slot.request.import_state(state)
+                for part in parts:
+                    slot.request.import_state(part)
                 slot.position = slot.start = slot.saved = slot.request.position
                 self._slots[request] = slot
             return {request: self._slots[request].position for request in states}
@@ -269,16 +270,13 @@ class Runner:
                         group.add(*waiting.popleft())
                 self._send(group)
 
-    def forget(self, request: int, position: int) -> bool:
-        """Lets go of frames before `position`, whose receiver will not ask for them again. False: the request has ended."""
+    def forget(self, request: int, position: int) -> None:
+        """Lets go of frames before `position`, whose receiver will not ask for them again."""
         with self._lock:
             slot = self._slots.get(request)
-            if slot is None:
-                return False
-            if not self.shard.info.is_last:
+            if slot is not None and not self.shard.info.is_last:
                 while slot.sent and slot.sent[0][0].end <= position:
                     slot.start = slot.sent.popleft()[0].end
-            return True
 
     def has(self, request: int) -> bool:
         """Whether a request is alive here."""

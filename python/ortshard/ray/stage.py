@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,30 @@ class Card:
     pid: int
 
 
+@dataclass
+class Kept:
+    """What is kept of a request's state: parts by the positions where they begin, each with the position where it ends."""
+
+    is_long: bool
+    parts: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> list[bytes]:
+        """The parts from the beginning on that follow each other."""
+        return [part for _, part in self._chain()]
+
+    @property
+    def position(self) -> int:
+        """Where the last of them ends."""
+        return max((end for end, _ in self._chain()), default=0)
+
+    def _chain(self) -> Iterator[tuple[int, bytes]]:
+        at, part = 0, self.parts.get(0)
+        while part is not None and part[0] > at:
+            yield part
+            at, part = part[0], self.parts.get(part[0])
+
+
 class Stage:
     """Holds a shard, once it is told which. Its methods are called through Ray, several at a time; tokens go another way."""
 
@@ -63,8 +87,8 @@ class Stage:
         self._engine = Engine(**settings.engine)
         self._links = Links(settings.key)
         self._runner: Runner | None = None
-        #: Of the next stage's requests: position and state, and whether the text is a long one.
-        self._kept: dict[int, tuple[int, bytes, bool]] = {}
+        #: States of the next stage's requests.
+        self._kept: dict[int, Kept] = {}
         self._lock = threading.Lock()
         self._pending: list[Any] = []
 
@@ -123,31 +147,31 @@ class Stage:
         return self._ready.rewire(epoch, address, first, keep, alive, keeper_is_new)
 
     def _keeping(self, keeper: Any) -> Keep:
-        def keep(request: int, position: int, state: bytes) -> None:
+        def keep(request: int, since: int, position: int, state: bytes) -> None:
             # One that dies takes nothing with it: its states are given away again to its successor.
             self._pending = ray.wait(self._pending, num_returns=len(self._pending), timeout=0)[1] if self._pending else []
-            self._pending.append(keeper.keep.remote(request, position, state, self._ready.is_long(request)))
+            self._pending.append(keeper.keep.remote(request, since, position, state, self._ready.is_long(request)))
 
         return keep
 
-    def keep(self, request: int, position: int, state: bytes, is_long: bool) -> None:
-        """Keeps a state of the next stage, and lets go of the frames in front of it."""
-        if not self._ready.forget(request, position):
-            return
+    def keep(self, request: int, since: int, position: int, state: bytes, is_long: bool) -> None:
+        """Keeps what a state of the next stage has gained, and lets go of the frames in front of what is whole."""
         with self._lock:
-            before = self._kept.get(request)
-            if before is None or before[0] < position:
-                # Not the memory that Ray lends.
-                self._kept[request] = (position, bytes(bytearray(state)), is_long)
+            # Calls may overtake each other.
+            kept = self._kept.setdefault(request, Kept(is_long))
+            # Not the memory that Ray lends.
+            kept.parts[since] = (position, bytes(bytearray(state)))
+            self._ready.forget(request, kept.position)
             for ended in [other for other in self._kept if not self._ready.has(other)]:
                 del self._kept[ended]
 
-    def kept(self, alive: set[int]) -> dict[int, tuple[bytes, bool]]:
+    def kept(self, alive: set[int]) -> dict[int, tuple[list[bytes], bool]]:
         """The states that it keeps, of requests that are alive."""
         with self._lock:
-            return {request: (state, is_long) for request, (_, state, is_long) in self._kept.items() if request in alive}
+            states = {request: (kept.whole, kept.is_long) for request, kept in self._kept.items() if request in alive}
+        return {request: state for request, state in states.items() if state[0]}
 
-    def restore(self, states: dict[int, tuple[bytes, bool]]) -> dict[int, int]:
+    def restore(self, states: dict[int, tuple[list[bytes], bool]]) -> dict[int, int]:
         """Takes over states of the stage whose place it takes; gives their positions."""
         return self._ready.restore(states)
 
