@@ -229,6 +229,20 @@ func (e *Engine) Estimate(spec ShardSpec, context, requests uint32) (EngineEstim
 	return getEngineEstimate(&c), err
 }
 
+// Plan cuts a model among devices: which one holds which layers, from the first stage to the last.
+func (e *Engine) Plan(spec ShardSpec, options *PlanOptions) ([]PlanStage, error) {
+	stages, err := filled(usual, func(place *C.ortshard_plan_stage, capacity C.size_t, needed *C.size_t) error {
+		return e.do(false, func(engine *C.ortshard_engine, a *arena, f *C.ortshard_go_failure) C.ortshard_status {
+			return C.ortshard_go_engine_plan(f, engine, spec.c(a), options.c(a), place, capacity, needed)
+		})
+	})
+	planned := make([]PlanStage, len(stages))
+	for at := range stages {
+		planned[at] = getPlanStage(&stages[at])
+	}
+	return planned, err
+}
+
 // Stats are what the engine has counted.
 func (e *Engine) Stats() (EngineStats, error) {
 	c := C.ortshard_engine_stats{struct_size: C.sizeof_ortshard_engine_stats}

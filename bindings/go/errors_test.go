@@ -79,7 +79,6 @@ func TestWhateverTheLibraryCanDoIsReachedOrLeftOutForAReason(t *testing.T) {
 		"ortshard_tokenizer_apply_chat_template": "ChatText takes any messages",
 		"ortshard_generation_open":               "Open does it",
 		"ortshard_generation_run":                "Steps does it",
-		"ortshard_engine_plan":                   "not here yet",
 		"ortshard_model_eos":                     "an engine tells it",
 		"ortshard_model_get_sampler_options":     "an engine tells them",
 		"ortshard_model_get_boundary":            "an engine tells it",
@@ -137,6 +136,40 @@ func TestEachOfManyCallsAtOnceGetsItsOwnError(t *testing.T) {
 	if ErrOutOfMemory.Error() != "ORTSHARD_ERROR_OUT_OF_MEMORY" {
 		t.Fatal(ErrOutOfMemory.Error())
 	}
+}
+
+func TestAPlanCutsAModelAmongDevicesOrSaysWhatIsMissing(t *testing.T) {
+	engine := must(NewEngine(nil))
+	defer engine.Close()
+	whole := WholeModel(tiny)
+	last := must(ReadModelInfo(tiny)).LayerCount - 1
+	options := DefaultPlanOptions()
+	options.Context, options.Margin, options.KeepOrder = 64, 0, true
+	var weights []uint64
+	for _, layers := range [][2]uint32{{0, 0}, {1, last}} {
+		spec := whole
+		spec.FirstLayer, spec.LastLayer = layers[0], layers[1]
+		need := must(engine.Estimate(spec, 64, 1))
+		weights = append(weights, need.WeightBytes)
+		options.Devices = append(options.Devices, PlanDevice{FreeMemory: max(need.TotalBytes, need.LoadPeakBytes), IsRequired: true})
+	}
+	stages := must(engine.Plan(whole, &options))
+	if len(stages) != 2 || stages[0].LastLayer != 0 || stages[1].FirstLayer != 1 || stages[1].LastLayer != last {
+		t.Fatal(stages)
+	}
+	for at, stage := range stages {
+		if stage.Device != uint32(at) || stage.WeightBytes != weights[at] {
+			t.Fatal(stages)
+		}
+	}
+	options.Devices = []PlanDevice{{FreeMemory: 1000}}
+	_, err := engine.Plan(whole, &options)
+	fails(t, err, ErrOutOfMemory, ".")
+	options.Devices = nil
+	_, err = engine.Plan(whole, &options)
+	fails(t, err, ErrInvalidArgument, "device_count")
+	_, err = engine.Plan(whole, nil)
+	fails(t, err, ErrNullArgument, "options")
 }
 
 func TestMemoryThatRunsOutIsToldWithItsPlace(t *testing.T) {

@@ -5,7 +5,7 @@ import { Output, StatusCode } from './generated/constants.js';
 import { structs } from './generated/layout.js';
 import { Handle, cancellable, started } from './handle.js';
 import { OrtshardError, call, info, made, plain } from './library.js';
-import { blank, copy, decode, encode, number, text } from './memory.js';
+import { blank, copy, decode, decodeAll, encode, number, text } from './memory.js';
 import { Request } from './request.js';
 import { Tokenizer } from './tokenizer.js';
 
@@ -134,6 +134,19 @@ export class Engine extends Handle {
     return Handle.inTurn([this], async (engine) => {
       await started(engine, kept, 'ortshard_engine_get_estimate', engine, place, ...numbers, out);
       return decode('ortshard_engine_estimate', out);
+    });
+  }
+
+  /** Cuts a model among devices: which one holds which layers. */
+  async plan(spec, options) {
+    const kept = [];
+    const [place, given] = [specOf(spec, kept), encode('ortshard_plan_options', options, kept)];
+    const count = options.devices?.length ?? 0;
+    const { size } = structs.ortshard_plan_stage;
+    const [stages, needed] = [Buffer.alloc(size * Math.max(count, 1)), new BigUint64Array(1)];
+    return Handle.inTurn([this], async (engine) => {
+      await started(engine, kept, 'ortshard_engine_plan', engine, place, given, stages, count, needed);
+      return decodeAll('ortshard_plan_stage', stages.subarray(0, size * Number(needed[0])));
     });
   }
 

@@ -1,7 +1,7 @@
 import type {
   Boundary, ChatOptions, ChatParserOptions, DeviceInfo, EncodeOptions, EngineEstimate, EngineOptions, EngineStats, File, FrameInfo,
-  GenerationOptions, Ids, ModelInfo, Oom, Progress, RequestOptions, RuntimeInfo, RuntimeOptions, SamplerOptions, ShardInfo,
-  ShardSpec, Step,
+  GenerationOptions, Ids, ModelInfo, Oom, PlanOptions, PlanStage, Progress, RequestOptions, RuntimeInfo, RuntimeOptions,
+  SamplerOptions, ShardInfo, ShardSpec, Step,
 } from './generated/index.js';
 
 export * from './generated/index.js';
@@ -91,6 +91,8 @@ export class Engine extends Handle {
   boundary(spec: string | ShardSpec, layer: number, options?: Loading): Promise<Boundary>;
   /** What a shard and requests on it would take. */
   estimate(spec: string | ShardSpec, options: { context: number; requests?: number }): Promise<EngineEstimate>;
+  /** Cuts a model among devices: which one holds which layers, from the first stage to the last. */
+  plan(spec: string | ShardSpec, options: PlanOptions): Promise<PlanStage[]>;
   /** The engine's shard; null if it has none. */
   currentShard(): Shard | null;
   /** What the engine has counted. */

@@ -69,7 +69,6 @@ test('whatever the library can do is reached, or left out for a reason', () => {
     ortshard_tokenizer_apply_chat_template: 'chatText() takes any messages',
     ortshard_generation_open: 'Model.load() does it',
     ortshard_generation_run: 'steps() does it',
-    ortshard_engine_plan: 'not here yet',
     ortshard_model_eos: 'an engine tells it',
     ortshard_model_get_sampler_options: 'an engine tells them',
     ortshard_model_get_boundary: 'an engine tells it',
@@ -120,6 +119,21 @@ test('memory that runs out is told with its place', async () => {
   requests.forEach((request) => request.close());
   const { prompt, greedy } = golden(TINY);
   assert.equal(await shard.createRequest({ capacity: 64 }).sample(prompt), greedy[0]);
+});
+
+test('a plan cuts a model among devices, or says what is missing', async () => {
+  const engine = new Engine();
+  const last = (await engine.modelInfo(TINY)).layerCount - 1;
+  const parts = [{ model: TINY, firstLayer: 0, lastLayer: 0 }, { model: TINY, firstLayer: 1, lastLayer: last }];
+  const needs = await Promise.all(parts.map((spec) => engine.estimate(spec, { context: 64 })));
+  const devices = needs.map((need) => ({ freeMemory: Math.max(need.totalBytes, need.loadPeakBytes), isRequired: true }));
+  const stages = await engine.plan(TINY, { context: 64, margin: 0, keepOrder: true, devices });
+  assert.deepEqual(stages.map(({ device, firstLayer, lastLayer }) => [device, firstLayer, lastLayer]), [[0, 0, 0], [1, 1, last]]);
+  assert.deepEqual(stages.map((stage) => stage.weightBytes), needs.map((need) => need.weightBytes));
+  const small = [{ freeMemory: 1000 }];
+  await assert.rejects(engine.plan(TINY, { context: 64, devices: small }), code('OUT_OF_MEMORY', /./));
+  await assert.rejects(engine.plan(TINY, { context: 64, devices: [] }), code('INVALID_ARGUMENT', /device_count/));
+  await assert.rejects(engine.plan(TINY, { devices: [{ memory: 1 }] }), /freeMemory/);
 });
 
 test('a signal cancels a run, and never the next one', async () => {
