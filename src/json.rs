@@ -13,15 +13,47 @@
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::error::{Result, bail, err};
+use crate::error::{self, Result, Site, bail, err};
 
 /// The only key of the object that stands for a number which is not finite: [`Value`] has no such numbers, and
 /// transformers 5 writes `{"__float__": "Infinity"}` for them itself.
 const NOT_FINITE: &str = "__float__";
 
+/// What a JSON text is made of, which tells how much memory its values take at most. Marks within texts count, too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Makeup {
+    /// Bytes of the text.
+    pub(crate) bytes: usize,
+    /// `,`: there is one more value for each.
+    pub(crate) commas: usize,
+    /// `:`: as many keys.
+    pub(crate) colons: usize,
+    /// `[` and `{`: as many lists and objects, which begin with room for some values.
+    pub(crate) brackets: usize,
+}
+
+impl Makeup {
+    pub(crate) fn of(json: &[u8]) -> Self {
+        let mut counts = [0; 256];
+        for byte in json {
+            counts[usize::from(*byte)] += 1;
+        }
+        let of = |byte: u8| counts[usize::from(byte)];
+        Self { bytes: json.len(), commas: of(b','), colons: of(b':'), brackets: of(b'[') + of(b'{') }
+    }
+
+    /// Bytes for values that take so many for each of these.
+    pub(crate) fn memory(self, byte: usize, comma: usize, colon: usize, bracket: usize) -> usize {
+        const SPARE: usize = 64 << 10;
+        SPARE + byte * self.bytes + comma * self.commas + colon * self.colons + bracket * self.brackets
+    }
+}
+
 /// The value in `bytes`; errors name the file by `label`.
 pub(crate) fn parse(bytes: &[u8], label: &str) -> Result<Value> {
     check_beginning(bytes, label)?;
+    // Three times a value of 72 bytes, while a list grows; of an entry 112; and for each key a block and its places.
+    error::probe(Site::Load, Makeup::of(bytes).memory(4, 220, 400, 500), label)?;
     serde_json::from_slice(bytes)
         // Only a file that is refused may need it, and few do.
         .or_else(|error| mark(bytes).map_or(Err(error), |marked| serde_json::from_slice(&marked)))

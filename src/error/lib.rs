@@ -185,6 +185,40 @@ impl StdError for Error {
     }
 }
 
+/// Bytes of a block that is asked for: so few that it comes from where small ones come from. Allocators make a mapping of one of 128 KiB.
+const BLOCK: usize = 60 << 10;
+
+/// Bytes that the smallest block takes in a heap, and as a mapping.
+const SMALLEST: usize = 32;
+const PAGE: usize = 4096;
+
+/// Fails if `bytes` bytes cannot be had now for `what`, in small blocks. To be asked before work that would end the process if there
+/// were no memory for it. Other threads may take the memory in between.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn probe(site: Site, bytes: usize, what: &str) -> Result<()> {
+    let refused = |bytes: usize| Error::oom(site, "cpu", bytes as u64, what);
+    let mut one: Vec<u8> = Vec::new();
+    one.try_reserve_exact(bytes).map_err(|_| refused(bytes))?;
+    drop(one);
+    // Once a thread's heap cannot grow, glibc makes a mapping of each block, so that the smallest takes a page. Such a block begins
+    // behind a header of 16 bytes. Of two blocks side by side in a heap, one begins elsewhere.
+    let (count, mut blocks) = (bytes / BLOCK + 2, Vec::new());
+    blocks.try_reserve_exact(count).map_err(|_| refused(bytes))?;
+    for _ in 0..count {
+        let mut block: Vec<u8> = Vec::new();
+        block.try_reserve_exact(BLOCK).map_err(|_| refused(bytes))?;
+        blocks.push(block);
+    }
+    if blocks.iter().rev().take(2).all(|block| block.as_ptr().addr() % PAGE == 16) {
+        drop(blocks);
+        let bytes = bytes.saturating_mul(PAGE / SMALLEST);
+        return Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| refused(bytes));
+    }
+    Ok(())
+}
+
 /// Builds an error: `err!(Malformed, "...")`.
 #[macro_export]
 macro_rules! err {

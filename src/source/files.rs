@@ -6,7 +6,7 @@ use std::io::{ErrorKind as IoKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use super::name::{self, place};
-use crate::error::{Error, Result, bail, err};
+use crate::error::{Error, Result, Site, bail, err};
 use crate::json;
 
 /// How far a transfer has come.
@@ -223,6 +223,9 @@ fn is_pointer(file: &mut File) -> std::io::Result<bool> {
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    if error.kind() == IoKind::OutOfMemory {
+        return Error::oom(Site::Load, "cpu", 0, format_args!("reading `{}`", place(path)));
+    }
     err!(Io, "`{}` cannot be read", place(path)).with_source(error)
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::Tokenizer;
 use super::encode::Look;
+use super::memory::Ids as _;
+use super::{Tokenizer, memory};
 use crate::chat::{self, ChatFormat, ChatMessage, ChatOptions, ControlTokens, Conversation, Piece};
 use crate::error::{Result, bail};
 
@@ -18,9 +19,10 @@ impl Tokenizer {
     /// `Unsupported` if the model has no chat template, or if the template uses something of Jinja2 that is not
     /// supported (the message names it); `InvalidArgument` if there are no messages, or if the template refuses them
     /// (the message has its words); `Malformed`, with the line, if the template is faulty or exceeds a bound, which
-    /// is named.
+    /// is named; `OutOfMemory`.
     pub fn apply_chat_template(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
         let template = self.chat_templates.choose(None, false, &self.label)?;
+        memory::probe(messages.iter().map(|message| 1024 + 2 * message.content.len()).sum(), "messages")?;
         chat::render(template, &self.special.names, Conversation::plain(messages)?, add_generation_prompt, None)
     }
 
@@ -90,6 +92,7 @@ impl Tokenizer {
     /// The control tokens of a chat by `template`.
     fn control_tokens(&self, template: &str) -> Result<ControlTokens> {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        memory::to_sort(added.len())?;
         if let Some(listed) = &self.special.control {
             let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
             let control = added.values().filter(|token| token.special || listed.contains(token.content.as_str()));
@@ -106,6 +109,7 @@ impl Tokenizer {
     /// The ids of a prompt in which control tokens that are text have marks.
     fn encode_marked(&self, prompt: &str, ids: &mut Vec<u32>) -> Result<()> {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        memory::probe(prompt.len().saturating_mul(8), "a chat's parts")?;
         let known: HashSet<&str> = added.values().map(|token| token.content.as_str()).collect();
         for (index, piece) in chat::pieces(prompt, &known).into_iter().enumerate() {
             match piece {
@@ -131,9 +135,10 @@ impl Tokenizer {
         }
         let (mut line_end, mut inner) = (Vec::new(), Vec::new());
         self.encode_into(&mut line_end, "\n", Look::All, false)?;
+        memory::probe(text.len().saturating_add(1), "a part of a chat")?;
         self.encode_into(&mut inner, &format!("\n{text}"), look, false)?;
         match inner.strip_prefix(line_end.as_slice()) {
-            Some(inner) => ids.extend_from_slice(inner),
+            Some(inner) => ids.take(inner.iter().copied())?,
             None => self.encode_into(ids, text, look, false)?,
         }
         Ok(())

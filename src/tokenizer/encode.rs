@@ -11,6 +11,12 @@ use super::pieces::Pieces;
 use super::{Tokenizer, guarded, memory, pieces};
 use crate::error::Result;
 
+/// Bytes of addresses for a thread: glibc's allocator gives it 64 MiB of its own, which it cuts out of twice as many.
+const THREAD: usize = 66 << 20;
+
+/// Bytes for the result of a text in a list, ids not counted.
+const RESULT: usize = 512;
+
 /// Bytes of several texts from which on they are shared out among threads.
 const SHARED: usize = 256 << 10;
 
@@ -82,7 +88,13 @@ impl Tokenizer {
             let encoded = self.encode_as(texts[index], options);
             encoded.map_err(|error| error.within(format!("text {index} of {}", texts.len())))
         };
-        if threads.min(texts.len()) < 2 {
+        let threads = threads.min(texts.len());
+        memory::probe(texts.len().saturating_mul(RESULT), "a list of texts")?;
+        // With little memory, one text after another.
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0).min(pieces::PIECE);
+        let each = THREAD + memory::encoding(longest);
+        let helped = threads > 1 && Vec::<u8>::new().try_reserve_exact((threads + 1) * each + 8 * bytes).is_ok();
+        if !helped {
             return (0..texts.len()).map(encode).collect();
         }
         let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -100,10 +112,14 @@ impl Tokenizer {
             }
         };
         std::thread::scope(|scope| {
-            let helpers = 1..threads.min(texts.len());
-            // A thread that cannot be started leaves its work to the others.
-            for _ in helpers {
-                drop(std::thread::Builder::new().name("tokenizer".to_owned()).spawn_scoped(scope, work));
+            // A thread that cannot be started, or has no memory of its own, leaves its work to the others.
+            let help = || {
+                if memory::to_encode(longest).is_ok() {
+                    work();
+                }
+            };
+            for _ in 1..threads {
+                drop(std::thread::Builder::new().name("tokenizer".to_owned()).spawn_scoped(scope, help));
             }
             work();
         });
@@ -134,7 +150,7 @@ impl Tokenizer {
         if text.len() > pieces::PIECE
             && let Some(pieces) = self.pieces()?
         {
-            let known = self.vocabulary(look);
+            let known = self.vocabulary(look)?;
             return guarded(&self.label, || pieces.encode(&self.inner, known, text, add_special, ids));
         }
         pieces::longest(text.len())?;
@@ -146,7 +162,7 @@ impl Tokenizer {
     /// What the `tokenizers` crate makes of `text`.
     fn whole(&self, text: &str, look: Look, add_special: bool, offsets: OffsetType) -> tokenizers::Result<Encoding> {
         let inner = &self.inner;
-        let mut parts = self.vocabulary(look).extract_and_normalize(inner.get_normalizer(), text);
+        let mut parts = self.vocabulary(look)?.extract_and_normalize(inner.get_normalizer(), text);
         if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut parts)?;
         }
@@ -155,23 +171,30 @@ impl Tokenizer {
     }
 
     /// The added tokens to look for.
-    fn vocabulary(&self, look: Look) -> &AddedVocabulary {
+    fn vocabulary(&self, look: Look) -> Result<&AddedVocabulary> {
         let all = self.inner.get_added_vocabulary();
-        match look {
+        Ok(match look {
             Look::All => all,
-            Look::Ordinary => self.ordinary.get_or_init(|| {
-                let mut ordinary = all.clone();
-                ordinary.set_encode_special_tokens(true);
-                ordinary
-            }),
+            Look::Ordinary => {
+                if let Some(ordinary) = self.ordinary.get() {
+                    return Ok(ordinary);
+                }
+                memory::to_sort(all.get_added_tokens_decoder().len())?;
+                self.ordinary.get_or_init(|| {
+                    let mut ordinary = all.clone();
+                    ordinary.set_encode_special_tokens(true);
+                    ordinary
+                })
+            }
             Look::None => self.none.get_or_init(AddedVocabulary::new),
-        }
+        })
     }
 
     fn pieces(&self) -> Result<Option<&Pieces>> {
         if let Some(known) = self.pieces.get() {
             return Ok(known.as_ref());
         }
+        memory::to_sort(self.inner.get_added_vocabulary().get_added_tokens_decoder().len())?;
         let pieces = guarded(&self.label, || Pieces::new(&self.inner))?;
         Ok(self.pieces.get_or_init(|| pieces).as_ref())
     }

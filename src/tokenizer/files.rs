@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::memory;
 use super::templates::Templates;
 use crate::error::{ErrorKind, Result, bail, err};
 use crate::json;
@@ -32,6 +33,7 @@ pub(super) fn label(files: &dyn ModelFiles, name: &str) -> String {
 pub(super) fn read_tokenizer(files: &dyn ModelFiles, name: &str, on: &mut OnTransfer<'_>) -> Result<Vec<u8>> {
     let bytes = files.read_required(name, TOKENIZER_LIMIT, on)?;
     json::check_beginning(&bytes, &label(files, name))?;
+    memory::to_open(&bytes)?;
     Ok(bytes)
 }
 

@@ -56,6 +56,9 @@ pub(crate) fn declared_eos(files: &dyn ModelFiles, on: &mut OnTransfer<'_>) -> R
 /// From so many tokens on, they are decoded one by one, which takes no more memory than the text.
 const LONG: usize = 16 << 10;
 
+/// Bytes that a token takes while a tokenizer is written as JSON.
+const WRITING: usize = 512;
+
 /// An immutable tokenizer: `Send`, `Sync`, and usable from many threads at once without waiting.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -195,6 +198,7 @@ impl Tokenizer {
         if let Some(made) = self.fingerprint.get() {
             return Ok(*made);
         }
+        memory::probe(self.size.saturating_mul(WRITING), "the tokenizer as text")?;
         let json = guarded(&self.label, || self.inner.to_string(false))?;
         Ok(*self.fingerprint.get_or_init(|| Sha256::digest(json).into()))
     }

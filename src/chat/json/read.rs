@@ -1,7 +1,8 @@
 //! Reads JSON. An error names the place, as a pointer, and the byte.
 
 use super::{Json, Pointer};
-use crate::error::{Result, bail};
+use crate::error::{self, Result, Site, bail};
+use crate::json::Makeup;
 
 /// The most bytes of a JSON text.
 const LONGEST: usize = 64 << 20;
@@ -15,11 +16,14 @@ const MOST: usize = 1_000_000;
 /// The value in `text`, which goes by `name` in messages and pointers.
 ///
 /// # Errors
-/// `InvalidArgument`.
+/// `InvalidArgument`; `OutOfMemory`.
 pub(crate) fn read(text: &str, name: &str) -> Result<Json> {
     if text.len() > LONGEST {
         bail!(InvalidArgument, "/{name} has {} bytes of JSON, more than {} MiB", text.len(), LONGEST >> 20);
     }
+    // Values of 32 bytes and entries of 56, thrice while they grow, and once more where a message is changed; lists begin with
+    // room for four. Texts are copied as they grow, for messages with reasoning, and with marks.
+    error::probe(Site::Run, Makeup::of(text.as_bytes()).memory(8, 160, 320, 320), name)?;
     let mut reader = Reader { text, at: 0, place: Pointer::to(name), depth: 0, values: 0 };
     reader.space();
     let value = reader.value()?;

@@ -33,7 +33,7 @@ impl Handle for ortshard_tokenizer {
 /// ortshard_engine_open_tokenizer().
 ///
 /// Errors: NOT_FOUND if there is none, or for a name that the system does not take; MALFORMED if a file breaks its
-/// format or is a link that leaves the folder; IO; INVALID_ARGUMENT for an empty path.
+/// format or is a link that leaves the folder; IO; INVALID_ARGUMENT for an empty path; OUT_OF_MEMORY (site LOAD).
 /// Threads: any. Ownership: free `*tokenizer` with ortshard_tokenizer_free().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_open(
