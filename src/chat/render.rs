@@ -5,7 +5,7 @@ use std::fmt;
 use super::conversation::{Conversation, REASONING};
 use super::jinja::{self, Kind};
 use super::json::{Json, Pointer};
-use crate::error::{Error, Result, bail, err};
+use crate::error::{Error, Result, Site, bail, err};
 
 /// What `transformers` puts behind a message that is to be continued, to find its end in the prompt.
 const END: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
@@ -123,6 +123,7 @@ fn explain(error: jinja::Error) -> Error {
     let place = Place(error.line);
     match error.kind {
         Kind::Raised => err!(InvalidArgument, "the chat template refuses these messages: {}", error.message),
+        Kind::Memory(bytes) => Error::oom(Site::Run, "cpu", bytes as u64, "a chat template").with_source(error),
         Kind::Bound => err!(Malformed, "the chat template exceeds a bound{place}").with_source(error),
         Kind::Unsupported => {
             err!(Unsupported, "the chat template asks for what is not supported{place}").with_source(error)

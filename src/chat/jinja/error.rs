@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Raised,
     /// One of this library's bounds was hit.
     Bound,
+    /// There is no memory for so many bytes.
+    Memory(usize),
     /// Jinja2 would go on, but this library cannot.
     Unsupported,
 }

@@ -27,8 +27,19 @@ pub(super) fn value(json: &Json, cx: &Cx) -> Result<Value> {
         Json::Bool(truth) => Value::Bool(*truth),
         Json::Int(number) => Value::Int(*number),
         Json::Float(number) => Value::Float(*number),
-        Json::Text(text) => Value::text(cx, text.as_str())?,
-        Json::List(items) => Value::list(cx, items.iter().map(|item| value(item, cx)).collect::<Result<_>>()?)?,
+        Json::Text(text) => {
+            cx.meter.ask(text.len())?;
+            Value::text(cx, text.as_str())?
+        }
+        Json::List(items) => {
+            let mut list = Vec::new();
+            cx.meter.ask(items.len() * size_of::<Value>())?;
+            list.reserve_exact(items.len());
+            for item in items {
+                list.push(value(item, cx)?);
+            }
+            Value::list(cx, list)?
+        }
         Json::Object(entries) => {
             let mut dict = Dict::new(cx)?;
             for (key, json) in entries {

@@ -2,13 +2,15 @@
 //! is allowed to take long, while a template alone can take no more than a fixed amount.
 //!
 //! Every loop, in a template or inside a filter, counts its rounds here, and every text, list and dict holds a
-//! [`Charge`] for its size as long as it lives.
+//! [`Charge`] for what it takes as long as it lives. Memory for it is asked for ahead, as an allocation that fails would
+//! end the process.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::error::{Result, fail};
+use super::error::{Error, Kind, Result, fail};
+use crate::error::Site;
 
 /// The most steps of a rendering. Steps are expressions, rounds of loops, and pieces of texts that are copied or
 /// searched.
@@ -23,6 +25,19 @@ const MEMORY: u64 = 256 << 20;
 
 /// Further bytes for each byte of input.
 const MEMORY_PER_BYTE: u64 = 16;
+
+/// Bytes that are asked for ahead, or an eighth of what is held if that is more.
+const AHEAD: usize = 256 << 10;
+
+/// Bytes that must be free beside those: for what is small, lives shortly and is not counted.
+const SPARE: usize = 1 << 20;
+
+/// Bytes that are made for each byte of what is gone over, before they are counted: a text as it grows, or pairs to be
+/// sorted.
+const MADE: usize = 8;
+
+/// Bytes that a block on the heap takes beside its content: an `Rc`'s counts, and what the allocator adds.
+pub(super) const BLOCK: usize = 32;
 
 /// How long a rendering may take.
 const TIME: Duration = Duration::from_secs(10);
@@ -46,6 +61,8 @@ pub(super) struct Meter {
     most_steps: u64,
     held: Cell<u64>,
     most_held: u64,
+    /// Memory was there when it was asked for, for so many bytes to be held.
+    asked: Cell<u64>,
     time: Duration,
     end: Instant,
 }
@@ -60,6 +77,7 @@ impl Meter {
             most_steps: STEPS + STEPS_PER_BYTE * input,
             held: Cell::new(0),
             most_held: MEMORY + MEMORY_PER_BYTE * input,
+            asked: Cell::new(0),
             time,
             end: Instant::now() + time,
         })
@@ -78,9 +96,10 @@ impl Meter {
         Ok(())
     }
 
-    /// Counts the steps of going over `bytes` bytes once.
+    /// Counts the steps of going over `bytes` bytes once, and asks for what is made of them.
     pub(super) fn pass_over(&self, bytes: usize) -> Result<()> {
-        self.step(1 + (bytes / BYTES_PER_STEP) as u64)
+        self.step(steps(bytes))?;
+        self.ask(bytes.saturating_mul(MADE))
     }
 
     /// Fails if `bytes` more bytes would be too many. To be asked before something large is made.
@@ -88,6 +107,18 @@ impl Meter {
         if self.held.get().saturating_add(bytes as u64) > self.most_held {
             fail!(Bound, "it holds more than {} MiB of text, lists and dicts", self.most_held >> 20);
         }
+        self.ask(bytes)
+    }
+
+    /// Fails if there is too little memory for `bytes` more bytes.
+    pub(super) fn ask(&self, bytes: usize) -> Result<()> {
+        let held = self.held.get();
+        if held.saturating_add(bytes as u64) <= self.asked.get() {
+            return Ok(());
+        }
+        let ahead = bytes.max(AHEAD).max((held / 8) as usize);
+        free(ahead.saturating_add(SPARE))?;
+        self.asked.set(held.saturating_add(ahead as u64));
         Ok(())
     }
 
@@ -109,10 +140,20 @@ pub(super) struct Charge {
 impl Charge {
     pub(super) fn grow(&mut self, bytes: usize) -> Result<()> {
         self.meter.room(bytes)?;
-        self.meter.pass_over(bytes)?;
+        self.pass(bytes)?;
         self.bytes += bytes as u64;
         self.meter.held.set(self.meter.held.get() + bytes as u64);
         Ok(())
+    }
+
+    /// [`Meter::ask`].
+    pub(super) fn ask(&self, bytes: usize) -> Result<()> {
+        self.meter.ask(bytes)
+    }
+
+    /// Counts the steps of writing `bytes` bytes.
+    pub(super) fn pass(&self, bytes: usize) -> Result<()> {
+        self.meter.step(steps(bytes))
     }
 }
 
@@ -120,6 +161,17 @@ impl Drop for Charge {
     fn drop(&mut self) {
         self.meter.held.set(self.meter.held.get() - self.bytes);
     }
+}
+
+/// The steps of going over `bytes` bytes.
+fn steps(bytes: usize) -> u64 {
+    1 + (bytes / BYTES_PER_STEP) as u64
+}
+
+/// Fails if `bytes` bytes cannot be had.
+fn free(bytes: usize) -> Result<()> {
+    let no_memory = |_| Error::new(Kind::Memory(bytes), "there is too little memory");
+    crate::error::probe(Site::Run, bytes, "").map_err(no_memory)
 }
 
 /// The depth of something around values that nest `depth` deep; an error if that is too deep.

@@ -21,7 +21,10 @@ mod string;
 mod syntax;
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+
+use memmap2::MmapMut;
 
 pub(super) use self::error::{Error, Kind};
 
@@ -40,23 +43,24 @@ use super::json::Json;
 /// The most bytes of a template. Those of published models have some ten thousand at most.
 const LONGEST: usize = 1 << 20;
 
-/// Bytes of stack for a rendering. It runs on a thread of its own, so that the caller's stack does not matter.
+/// Bytes that cutting a template into tokens takes, for each byte of it.
+const CUTTING: usize = 128;
+
+/// Bytes that a token takes once the template is parsed and its variables are found.
+const TOKEN: usize = 512;
+
+/// Bytes of stack for a rendering. It has one of its own, so that the caller's does not matter. A thread would have a
+/// heap of its own, too, for which there may be no memory.
 const STACK: usize = 8 << 20;
 
 /// The text that `source` makes of `variables`, or the reason why it makes none. `None` means a bug of this library.
 pub(super) fn render(source: &str, variables: &[(&str, &Json)]) -> Option<Result<String, Error>> {
-    let run = || run(source, variables).map_err(|error| *error);
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).name("chat template".to_owned());
-        match thread.spawn_scoped(scope, run) {
-            Ok(thread) => thread.join().ok(),
-            Err(error) => Some(Err(Error {
-                kind: Kind::Bound,
-                message: format!("no thread could be started for it: {error}"),
-                line: 0,
-            })),
-        }
-    })
+    if let Err(error) = MmapMut::map_anon(STACK + STACK / 8) {
+        return Some(Err(Error { kind: Kind::Memory(STACK), message: format!("its stack: {error}"), line: 0 }));
+    }
+    let run = || stacker::grow(STACK, || run(source, variables));
+    let rendered = catch_unwind(AssertUnwindSafe(run)).ok()?;
+    Some(rendered.map_err(|error| *error))
 }
 
 /// The texts that `source` writes itself: its data, and the texts in its expressions.
@@ -92,7 +96,10 @@ fn run(source: &str, variables: &[(&str, &Json)]) -> Result<String> {
     }
     let input = variables.iter().map(|(_, variable)| given::size(variable)).sum();
     let meter = Meter::new(input);
-    let mut parser = Parser::new(&meter, syntax::lexer::tokenize(source)?);
+    meter.ask(CUTTING * source.len())?;
+    let tokens = syntax::lexer::tokenize(source)?;
+    let _charge = meter.hold(TOKEN * tokens.len())?;
+    let mut parser = Parser::new(&meter, tokens);
     let body = parser.parse()?;
     let template = Template {
         block: Block { scope: Scope::default(), body },
@@ -124,7 +131,9 @@ fn top(cx: &Cx, template: &Template) -> Result<String> {
     frame.enter(cx, &template.block.scope);
     cx.open()?;
     Run { cx, frame }.body(&template.block.body, true)?;
-    Ok((*cx.close()?).to_owned())
+    let text = cx.close()?;
+    cx.meter.ask(text.len())?;
+    Ok((*text).to_owned())
 }
 
 #[cfg(test)]

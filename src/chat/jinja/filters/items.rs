@@ -79,12 +79,12 @@ pub(crate) fn reverse(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     match value {
         Value::Str(_) => lookup::slice(cx, value, &[Value::None, Value::None, Value::Int(-1)]),
         Value::List(items) | Value::Tuple(items) => {
-            Stream::value(Source::Reversed(Rc::clone(items), items.items.len()), value)
+            Stream::value(cx, Source::Reversed(Rc::clone(items), items.items.len()), value)
         }
         Value::Dict(_) | Value::View(..) | Value::Range(_) | Value::Undefined(_) | Value::Bytes(_) => {
             let Value::List(items) = Value::list(cx, iterate::collect(cx, value)?)? else { fail!(Type, "not a list") };
             let length = items.items.len();
-            Stream::value(Source::Reversed(items, length), value)
+            Stream::value(cx, Source::Reversed(items, length), value)
         }
         _ => match iterate::collect(cx, value) {
             Ok(mut items) => {
@@ -97,15 +97,15 @@ pub(crate) fn reverse(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     }
 }
 
-pub(crate) fn items(_: &Cx, value: &Value, args: Args) -> Result<Value> {
+pub(crate) fn items(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     args.none("items")?;
     match value {
         Value::Dict(dict) => {
             let mut source = Source::Entries(View::Items, Rc::clone(dict), 0);
-            Stream::generate(value, move |cx| source.next(cx))
+            Stream::generate(cx, value, move |cx| source.next(cx))
         }
-        Value::Undefined(_) => Stream::generate(value, |_| Ok(None)),
-        _ => Stream::generate(value, |_| fail!(Type, "Can only get item pairs from a mapping.")),
+        Value::Undefined(_) => Stream::generate(cx, value, |_| Ok(None)),
+        _ => Stream::generate(cx, value, |_| fail!(Type, "Can only get item pairs from a mapping.")),
     }
 }
 
@@ -180,7 +180,7 @@ pub(crate) fn batch(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     let fill = given(fill);
     let mut source = iterate::source(cx, value)?;
     let mut ahead = None;
-    Stream::generate(value, move |cx| {
+    Stream::generate(cx, value, move |cx| {
         let mut items = Vec::new();
         if let Some(item) = ahead.take() {
             items.push(item);
@@ -205,13 +205,13 @@ pub(crate) fn batch(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     })
 }
 
-pub(crate) fn slice(_: &Cx, value: &Value, args: Args) -> Result<Value> {
+pub(crate) fn slice(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     let [slices, fill] = args.bind("slice", ["slices", "fill_with"], 1)?;
     let slices = slices.unwrap_or(Value::None);
     let fill = given(fill);
     let (from, items) = (value.clone(), OnceCell::new());
     let (mut number, mut offset) = (0, 0);
-    Stream::generate(value, move |cx| {
+    Stream::generate(cx, value, move |cx| {
         let slices = slices.to_index()?;
         if items.get().is_none() {
             let _ = items.set(iterate::collect(cx, &from)?);

@@ -61,13 +61,14 @@ type Each = Box<dyn Fn(&Cx, &Value) -> Result<Value>>;
 /// A generator over `value`. It begins when its first item is asked for: then `prepare` says what to do with each
 /// item.
 fn lazily(
+    cx: &Cx,
     value: &Value,
     prepare: impl Fn(&Cx) -> Result<Each> + 'static,
     finish: impl Fn(Value, Value) -> Result<Option<Value>> + 'static,
 ) -> Result<Value> {
     let from = value.clone();
     let mut begun: Option<(Source, Each)> = None;
-    Stream::generate(value, move |cx| {
+    Stream::generate(cx, value, move |cx| {
         if begun.is_none() {
             if !from.truth() {
                 return Ok(None);
@@ -86,8 +87,9 @@ fn lazily(
     })
 }
 
-pub(crate) fn map(_: &Cx, value: &Value, args: Args) -> Result<Value> {
+pub(crate) fn map(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     lazily(
+        cx,
         value,
         move |cx| {
             let Args { positional, mut named } = args.clone();
@@ -119,8 +121,9 @@ fn test_of(args: &Args, from: usize) -> Result<Option<(Check, Args)>> {
     Ok(Some((test, Args { positional: args.positional[from + 1..].to_vec(), named: args.named.clone() })))
 }
 
-fn choose(value: &Value, args: Args, by_attribute: bool, wanted: bool) -> Result<Value> {
+fn choose(cx: &Cx, value: &Value, args: Args, by_attribute: bool, wanted: bool) -> Result<Value> {
     lazily(
+        cx,
         value,
         move |cx| {
             let path = match args.positional.first() {
@@ -141,20 +144,20 @@ fn choose(value: &Value, args: Args, by_attribute: bool, wanted: bool) -> Result
     )
 }
 
-pub(crate) fn select(_: &Cx, value: &Value, args: Args) -> Result<Value> {
-    choose(value, args, false, true)
+pub(crate) fn select(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
+    choose(cx, value, args, false, true)
 }
 
-pub(crate) fn reject(_: &Cx, value: &Value, args: Args) -> Result<Value> {
-    choose(value, args, false, false)
+pub(crate) fn reject(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
+    choose(cx, value, args, false, false)
 }
 
-pub(crate) fn selectattr(_: &Cx, value: &Value, args: Args) -> Result<Value> {
-    choose(value, args, true, true)
+pub(crate) fn selectattr(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
+    choose(cx, value, args, true, true)
 }
 
-pub(crate) fn rejectattr(_: &Cx, value: &Value, args: Args) -> Result<Value> {
-    choose(value, args, true, false)
+pub(crate) fn rejectattr(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
+    choose(cx, value, args, true, false)
 }
 
 pub(crate) fn sort(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
@@ -210,12 +213,16 @@ pub(crate) fn groupby(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     Value::list(cx, named)
 }
 
-pub(crate) fn unique(_: &Cx, value: &Value, args: Args) -> Result<Value> {
+/// Bytes that a key takes in a set that grows.
+const KEY: usize = 4 * size_of::<Key>() + 32;
+
+pub(crate) fn unique(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     let [exact, attribute] = args.bind("unique", ["case_sensitive", "attribute"], 0)?;
     let exact = truth(exact, false);
     let from = value.clone();
     let (mut source, mut path, mut seen) = (None, Path(Vec::new()), HashSet::<Key>::new());
-    Stream::generate(value, move |cx| {
+    let mut charge = cx.meter.hold(0)?;
+    Stream::generate(cx, value, move |cx| {
         if source.is_none() {
             path = Path::new(cx, attribute.as_ref().unwrap_or(&Value::None))?;
             source = Some(iterate::source(cx, &from)?);
@@ -223,7 +230,9 @@ pub(crate) fn unique(_: &Cx, value: &Value, args: Args) -> Result<Value> {
         let Some(source) = &mut source else { return Ok(None) };
         while let Some(item) = source.next(cx)? {
             let key = path.find(cx, &item)?;
-            let key = Key::new(&if exact { key } else { ignore_case(cx, &key)? })?;
+            let key = if exact { key } else { ignore_case(cx, &key)? };
+            charge.grow(KEY + key.as_text().map_or(0, |text| text.len()))?;
+            let key = Key::new(&key)?;
             if seen.insert(key) {
                 return Ok(Some(item));
             }

@@ -16,7 +16,6 @@ use crate::chat::jinja::run::cx::Cx;
 use crate::chat::jinja::run::lookup;
 use crate::chat::jinja::string::percent;
 use crate::chat::jinja::string::str_methods::{self, string as as_string};
-use crate::chat::jinja::string::strings;
 use crate::chat::jinja::string::unicode;
 
 /// A method of `str` as a filter of any value.
@@ -148,7 +147,7 @@ pub(crate) fn indent(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     let (first, blank) = (truth(first, false), truth(blank, false));
     let with_end = format!("{}\n", &**text);
     let mut buffer = Buffer::new(&cx.meter)?;
-    for (number, line) in strings::lines(&with_end, false).into_iter().enumerate() {
+    for (number, line) in str_methods::lines(cx, &with_end, false)?.into_iter().enumerate() {
         if number > 0 {
             buffer.push("\n")?;
         }
@@ -199,7 +198,7 @@ pub(crate) fn wordwrap(cx: &Cx, value: &Value, args: Args) -> Result<Value> {
     let between = as_string("wordwrap", &between)?;
     let options = wrap::Options { width, break_long: truth(break_long, true), hyphens: truth(hyphens, true) };
     let mut paragraphs = Vec::new();
-    for line in strings::lines(text, false) {
+    for line in str_methods::lines(cx, text, false)? {
         let wrapped = wrap::wrap(line, &options)?;
         let lines = wrapped.into_iter().map(|line| Value::text(cx, line)).collect::<Result<_>>()?;
         paragraphs.push(str_methods::join(cx, between, &Value::list(cx, lines)?)?);

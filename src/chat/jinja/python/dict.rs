@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::compare;
 use super::value::{Value, View};
 use crate::chat::jinja::error::{Result, fail};
-use crate::chat::jinja::meter::{Charge, nest};
+use crate::chat::jinja::meter::{BLOCK, Charge, nest};
 use crate::chat::jinja::run::cx::Cx;
 
 /// Up to so many entries, a key is searched for one by one.
@@ -60,7 +60,7 @@ impl Key {
 
 impl Dict {
     pub(crate) fn new(cx: &Cx) -> Result<Self> {
-        let charge = cx.meter.hold(size_of::<Self>())?;
+        let charge = cx.meter.hold(size_of::<Self>() + BLOCK)?;
         Ok(Self { entries: Vec::new(), places: HashMap::new(), depth: 1, charge })
     }
 
@@ -121,7 +121,7 @@ impl Dict {
             self.entries[place].1 = value;
             return Ok(());
         }
-        self.charge.grow(4 * size_of::<Value>())?;
+        self.make_room(&key)?;
         if !self.places.is_empty() {
             self.places.insert(Key::new(&key)?, self.entries.len());
         }
@@ -130,6 +130,25 @@ impl Dict {
             for (place, (key, _)) in self.entries.iter().enumerate() {
                 self.places.insert(Key::new(key)?, place);
             }
+        }
+        Ok(())
+    }
+
+    /// Makes room for one more entry.
+    fn make_room(&mut self, key: &Value) -> Result<()> {
+        let room = self.entries.capacity();
+        if self.entries.len() == room {
+            let more = room.max(4);
+            self.charge.grow(more * size_of::<(Value, Value)>() + BLOCK)?;
+            // While they are copied, the old entries are there, too.
+            self.charge.ask(2 * more * size_of::<(Value, Value)>())?;
+            self.entries.reserve_exact(more);
+        }
+        if self.entries.len() >= FEW {
+            // The table has twice the places that it needs, and beside it the one that it replaces.
+            let own = key.as_text().map_or(0, |text| text.len()) + BLOCK;
+            let before = if self.places.is_empty() { self.entries.len() } else { 0 };
+            self.charge.grow((1 + before) * (own + 4 * size_of::<(Key, usize)>()))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::dict::Dict;
 use super::text::Text;
 use super::value::{Bytes, Items, Range, Value, View};
 use crate::chat::jinja::error::{Result, fail};
-use crate::chat::jinja::meter::nest;
+use crate::chat::jinja::meter::{Charge, nest};
 use crate::chat::jinja::run::cx::Cx;
 use crate::chat::jinja::run::looping::Loop;
 
@@ -18,7 +18,11 @@ pub(crate) type Generate = Box<dyn FnMut(&Cx) -> Result<Option<Value>>>;
 pub(crate) struct Stream {
     source: RefCell<Source>,
     pub(crate) depth: u32,
+    _charge: Charge,
 }
+
+/// Bytes that a stream takes, with what its function holds.
+const STREAM: usize = 512;
 
 /// Where items come from.
 pub(crate) enum Source {
@@ -37,14 +41,19 @@ pub(crate) enum Source {
 
 impl Stream {
     /// An iterator over `source`, as a value. It holds `over`.
-    pub(crate) fn value(source: Source, over: &Value) -> Result<Value> {
+    pub(crate) fn value(cx: &Cx, source: Source, over: &Value) -> Result<Value> {
         let depth = nest(over.depth() + 1)?;
-        Ok(Value::Iter(Rc::new(Self { source: RefCell::new(source), depth })))
+        let charge = cx.meter.hold(STREAM)?;
+        Ok(Value::Iter(Rc::new(Self { source: RefCell::new(source), depth, _charge: charge })))
     }
 
     /// An iterator that takes its items from a function, as a value.
-    pub(crate) fn generate(over: &Value, next: impl FnMut(&Cx) -> Result<Option<Value>> + 'static) -> Result<Value> {
-        Self::value(Source::Generate(Box::new(next)), over)
+    pub(crate) fn generate(
+        cx: &Cx,
+        over: &Value,
+        next: impl FnMut(&Cx) -> Result<Option<Value>> + 'static,
+    ) -> Result<Value> {
+        Self::value(cx, Source::Generate(Box::new(next)), over)
     }
 
     pub(crate) fn type_name(&self) -> &'static str {

@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 use crate::chat::jinja::error::Result;
-use crate::chat::jinja::meter::{Charge, Meter};
+use crate::chat::jinja::meter::{BLOCK, Charge, Meter};
 
 /// The place of every so-many-th character is remembered for a text that is not ASCII.
 const STRIDE: usize = 64;
@@ -18,6 +18,9 @@ pub(crate) struct Text {
     /// Whether it is a `Markup`.
     pub(crate) markup: bool,
 }
+
+/// Bytes that a text takes beside its characters, in two blocks.
+const OWN: usize = size_of::<Held>() + 2 * BLOCK;
 
 struct Held {
     text: String,
@@ -34,7 +37,8 @@ enum Places {
 
 impl Text {
     pub(crate) fn new(meter: &Rc<Meter>, text: String) -> Result<Self> {
-        let charge = meter.hold(text.len() + size_of::<Held>())?;
+        // The places of characters take a quarter of a text at most.
+        let charge = meter.hold(text.capacity() + text.len() / 4 + OWN)?;
         Ok(Self { held: Rc::new(Held { text, places: OnceCell::new(), _charge: charge }), markup: false })
     }
 
@@ -140,19 +144,33 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     pub(crate) fn new(meter: &Rc<Meter>) -> Result<Self> {
-        Ok(Self { text: String::new(), charge: meter.hold(size_of::<Held>())? })
+        Ok(Self { text: String::new(), charge: meter.hold(OWN)? })
     }
 
     pub(crate) fn push(&mut self, text: &str) -> Result<()> {
-        self.charge.grow(text.len())?;
+        self.reserve(text.len())?;
         self.text.push_str(text);
         Ok(())
     }
 
     /// Writes `text` `times` times.
     pub(crate) fn repeat(&mut self, text: &str, times: usize) -> Result<()> {
-        self.charge.grow(text.len().saturating_mul(times))?;
-        self.text.push_str(&text.repeat(times));
+        let more = text.len().saturating_mul(times);
+        self.reserve(more)?;
+        self.text.extend(std::iter::repeat_n(text, times));
         Ok(())
+    }
+
+    /// Makes room for `more` bytes, twice what there was if it has to grow.
+    fn reserve(&mut self, more: usize) -> Result<()> {
+        let (room, wanted) = (self.text.capacity(), self.text.len().saturating_add(more));
+        if wanted > room {
+            let grown = wanted.max(2 * room);
+            self.charge.grow(grown - room + (grown - room) / 4)?;
+            // While it is copied, the old text is there, too.
+            self.charge.ask(grown)?;
+            self.text.reserve_exact(grown - self.text.len());
+        }
+        self.charge.pass(more)
     }
 }

@@ -9,7 +9,7 @@ use super::iterate::Stream;
 use super::numbers;
 use super::text::Text;
 use crate::chat::jinja::error::{Result, fail};
-use crate::chat::jinja::meter::{Charge, nest};
+use crate::chat::jinja::meter::{BLOCK, Charge, nest};
 use crate::chat::jinja::run::cx::Cx;
 use crate::chat::jinja::run::globals::{Cycler, Global, Joiner};
 use crate::chat::jinja::run::looping::Loop;
@@ -60,6 +60,13 @@ pub(crate) struct Bytes {
     _charge: Charge,
 }
 
+/// Bytes that an item counts for. What it may have of its own without a charge, such as the reason why it is undefined, is
+/// small.
+const SLOT: usize = size_of::<Value>() + 192;
+
+/// Bytes of a name in such a reason.
+const NAME: usize = 100;
+
 /// The items of a list or tuple.
 pub(crate) struct Items {
     pub(crate) items: Vec<Value>,
@@ -101,7 +108,7 @@ impl Value {
     }
 
     pub(crate) fn bytes(cx: &Cx, bytes: Vec<u8>) -> Result<Self> {
-        let charge = cx.meter.hold(bytes.len())?;
+        let charge = cx.meter.hold(bytes.capacity() + size_of::<Bytes>() + 2 * BLOCK)?;
         Ok(Self::Bytes(Rc::new(Bytes { octets: bytes, _charge: charge })))
     }
 
@@ -131,7 +138,7 @@ impl Value {
 
     pub(crate) fn method(cx: &Cx, receiver: &Self, name: &'static str) -> Result<Self> {
         nest(receiver.depth() + 1)?;
-        let charge = cx.meter.hold(size_of::<Method>())?;
+        let charge = cx.meter.hold(size_of::<Method>() + BLOCK)?;
         Ok(Self::Method(Rc::new(Method { receiver: receiver.clone(), name, _charge: charge })))
     }
 
@@ -149,7 +156,9 @@ impl Value {
         let owner = if matches!(of, Self::None) { "None".to_owned() } else { format!("{} object", of.type_name()) };
         Self::Undefined(
             match attribute {
-                Self::Str(name) => format!("'{owner}' has no attribute '{}'", &**name),
+                Self::Str(name) => {
+                    format!("'{owner}' has no attribute '{}'", &name[..name.floor_char_boundary(NAME)])
+                }
                 Self::Int(index) => format!("{owner} has no element {index}"),
                 _ => format!("{owner} has no such element"),
             }
@@ -258,8 +267,8 @@ impl Value {
     pub(crate) fn pass_over(&self, cx: &Cx) -> Result<()> {
         match self {
             Self::Str(text) => cx.meter.pass_over(text.len()),
-            Self::List(items) | Self::Tuple(items) => cx.meter.step(1 + items.items.len() as u64 / 8),
-            Self::Dict(dict) | Self::View(_, dict) => cx.meter.step(1 + dict.len() as u64 / 8),
+            Self::List(items) | Self::Tuple(items) => cx.meter.pass_over(items.items.len() * size_of::<Self>()),
+            Self::Dict(dict) | Self::View(_, dict) => cx.meter.pass_over(dict.len() * size_of::<Self>()),
             _ => Ok(()),
         }
     }
@@ -284,7 +293,7 @@ impl Value {
 impl Items {
     fn new(cx: &Cx, items: Vec<Value>) -> Result<Self> {
         let depth = nest(items.iter().map(Value::depth).max().unwrap_or(0) + 1)?;
-        let charge = cx.meter.hold(items.capacity() * size_of::<Value>() + size_of::<Self>())?;
+        let charge = cx.meter.hold(items.capacity() * SLOT + size_of::<Self>() + 2 * BLOCK)?;
         Ok(Self { items, depth, group: false, _charge: charge })
     }
 }

@@ -3,6 +3,7 @@
 use super::casing;
 use super::format;
 use super::strings;
+use super::unicode;
 use crate::chat::jinja::error::{Result, fail};
 use crate::chat::jinja::python::dict::Dict;
 use crate::chat::jinja::python::iterate;
@@ -61,6 +62,9 @@ pub(crate) const NAMES: &[&str] = &[
     "upper",
     "zfill",
 ];
+
+/// Bytes that a part of a text takes in a list of parts that grows.
+const PART: usize = 64;
 
 /// The methods that only a `Markup` has.
 pub(crate) const MARKUP_NAMES: &[&str] = &["escape", "striptags", "unescape"];
@@ -158,16 +162,23 @@ fn list(cx: &Cx, text: &Text, parts: &[&str]) -> Result<Value> {
     Value::list(cx, parts.iter().map(part).collect::<Result<_>>()?)
 }
 
+/// [`strings::lines`].
+pub(crate) fn lines<'a>(cx: &Cx, text: &'a str, keep_ends: bool) -> Result<Vec<&'a str>> {
+    cx.meter.ask(strings::count(text, "\n") * PART)?;
+    Ok(strings::lines(text, keep_ends))
+}
+
 fn cut(cx: &Cx, text: &Text, name: &str, args: Args) -> Result<Value> {
     match name {
         "splitlines" => {
             let [keep_ends] = args.bind(name, ["keepends"], 0)?;
-            list(cx, text, &strings::lines(text, truth(keep_ends, false)))
+            list(cx, text, &lines(cx, text, truth(keep_ends, false))?)
         }
         "split" | "rsplit" => {
             let [separator, most] = args.bind(name, ["sep", "maxsplit"], 0)?;
             let most = usize::try_from(index(most, -1)?).unwrap_or(usize::MAX);
             let Some(separator) = given(separator) else {
+                cx.meter.ask(text.chars().filter(|c| unicode::is_space(*c)).count() * PART)?;
                 let parts =
                     if name == "split" { strings::split_space(text, most) } else { strings::rsplit_space(text, most) };
                 return list(cx, text, &parts);
@@ -176,6 +187,7 @@ fn cut(cx: &Cx, text: &Text, name: &str, args: Args) -> Result<Value> {
             if separator.is_empty() {
                 fail!(Value, "empty separator");
             }
+            cx.meter.ask(strings::count(text, &separator) * PART)?;
             let parts = if name == "split" {
                 strings::split(text, &separator, most)
             } else {

@@ -34,7 +34,7 @@ impl Place {
 
 /// Gives every name of `template` its slot.
 pub(crate) fn analyse(meter: &Rc<Meter>, template: &Template) -> Result<()> {
-    let mut analysis = Analysis { scopes: Scopes::new(meter) };
+    let mut analysis = Analysis { scopes: Scopes::new(meter)? };
     let root = analysis.scopes.function(None);
     if undeclared(&template.block.body, ["self"])[0] {
         template.own_self.set(Some(analysis.scopes.parameter(root, &"self".into())));

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::ast::{Load, Slot};
 use crate::chat::jinja::error::{Result, fail};
-use crate::chat::jinja::meter::Meter;
+use crate::chat::jinja::meter::{Charge, Meter};
 
 /// A variable: the number of its function, and of its slot there.
 pub(crate) type Variable = (usize, usize);
@@ -44,16 +44,21 @@ struct Function {
 /// All scopes and functions of a template.
 pub(crate) struct Scopes<'a> {
     meter: &'a Rc<Meter>,
+    /// For the copies of scopes.
+    charge: Charge,
     all: Vec<Scope>,
     functions: Vec<Function>,
 }
+
+/// Bytes that a name takes in a copy of a scope.
+const NAME: usize = 128;
 
 /// The names of a scope at one moment. Branches of an `if` do not see each other's.
 pub(crate) struct Branch(Scope);
 
 impl<'a> Scopes<'a> {
-    pub(crate) fn new(meter: &'a Rc<Meter>) -> Self {
-        Self { meter, all: Vec::new(), functions: Vec::new() }
+    pub(crate) fn new(meter: &'a Rc<Meter>) -> Result<Self> {
+        Ok(Self { meter, charge: meter.hold(0)?, all: Vec::new(), functions: Vec::new() })
     }
 
     /// Adds a function inside the function of scope `parent`, and returns the new function's first scope.
@@ -132,7 +137,9 @@ impl<'a> Scopes<'a> {
     /// The names of a scope as they are now, to be restored.
     pub(crate) fn branch(&mut self, scope: usize) -> Result<Branch> {
         let scope = &self.all[scope];
-        self.meter.step(1 + scope.refs.len() as u64 + scope.starts.len() as u64)?;
+        let names = scope.refs.len() + scope.starts.len() + scope.stores.len();
+        self.meter.step(1 + names as u64)?;
+        self.charge.grow(names * NAME)?;
         Ok(Branch(scope.clone()))
     }
 
