@@ -1910,7 +1910,7 @@ ortshard_status ortshard_chat_event_init(ortshard_chat_event *event, size_t stru
  * chat template tells, without a prompt.
  *
  * Errors: INVALID_ARGUMENT for a format that is none, and the message lists them; also, with a pointer to the field,
- * for tools that cannot be read.
+ * for tools that cannot be read; OUT_OF_MEMORY.
  * Threads: any. Ownership: free `*parser` with ortshard_chat_parser_free().
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1926,7 +1926,7 @@ void ortshard_chat_parser_free(ortshard_chat_parser *parser);
  * Takes `length` more bytes of the answer: whole characters, as a text stream gives them. What they make certain
  * becomes events.
  *
- * Threads: one call at a time.
+ * Errors: OUT_OF_MEMORY, and the parser is as it was. Threads: one call at a time.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_chat_parser_push(ortshard_chat_parser *parser, const char *text, size_t length);
@@ -1934,7 +1934,7 @@ ortshard_status ortshard_chat_parser_push(ortshard_chat_parser *parser, const ch
 /**
  * The answer has ended: what the parser held back becomes events.
  *
- * Threads: one call at a time.
+ * Errors: OUT_OF_MEMORY, and the parser is as it was. Threads: one call at a time.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_chat_parser_finish(ortshard_chat_parser *parser);
@@ -1942,7 +1942,8 @@ ortshard_status ortshard_chat_parser_finish(ortshard_chat_parser *parser);
 /**
  * Takes the next event; its kind is ORTSHARD_CHAT_NOTHING if none is left.
  *
- * Threads: one call at a time. Ownership: the texts belong to the parser and live until its next call.
+ * Errors: OUT_OF_MEMORY, and the event is still the next. Threads: one call at a time. Ownership: the texts belong to
+ * the parser and live until its next call.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_chat_parser_next(ortshard_chat_parser *parser, ortshard_chat_event *event);
@@ -1954,7 +1955,7 @@ ortshard_status ortshard_chat_parser_next(ortshard_chat_parser *parser, ortshard
  * Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
  * `*needed`. NULL and 0 ask for the number.
  *
- * Errors: BUFFER_TOO_SMALL, and only `*needed` is written. Threads: one call at a time.
+ * Errors: BUFFER_TOO_SMALL, and only `*needed` is written; OUT_OF_MEMORY. Threads: one call at a time.
  */
 ORTSHARD_NODISCARD ORTSHARD_API
 ortshard_status ortshard_chat_parser_message(ortshard_chat_parser *parser,

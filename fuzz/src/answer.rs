@@ -40,12 +40,12 @@ pub fn run(data: &[u8]) {
 fn parse(mut parser: ChatParser, parts: &[&str]) -> (Vec<ChatEvent>, String) {
     let mut events = Vec::new();
     for part in parts {
-        parser.push(part);
+        sound(parser.push(part));
         take(&mut parser, &mut events);
     }
-    parser.finish();
+    sound(parser.finish());
     take(&mut parser, &mut events);
-    (events, parser.message())
+    (events, sound(parser.message()).unwrap())
 }
 
 fn take(parser: &mut ChatParser, events: &mut Vec<ChatEvent>) {

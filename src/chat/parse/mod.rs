@@ -24,7 +24,8 @@ use self::markup::Tools;
 use self::out::Out;
 use self::tags::Tags;
 use super::json::{self, Json};
-use crate::error::Result;
+use crate::error::{self, Result, Site};
+use crate::json::Makeup;
 
 #[derive(Debug, Clone)]
 enum Machine {
@@ -44,6 +45,24 @@ pub struct ChatParser {
     /// Text of which it is not certain yet what it says.
     held: String,
     out: Out,
+    /// Bytes that all text so far takes at most.
+    taken: usize,
+    /// So many have been asked for.
+    asked: usize,
+}
+
+/// Bytes that are too few to ask for.
+const SMALL: usize = 64 << 10;
+
+/// Bytes that `text` takes at most: held back, in events and in the message; and calls, each of which has a bracket, and their keys.
+fn taken(text: &str) -> usize {
+    let Makeup { bytes, colons, brackets, .. } = Makeup::of(text.as_bytes());
+    8 * bytes + 120 * colons + 600 * brackets
+}
+
+/// Fails if `bytes` bytes cannot be had.
+fn ask(bytes: usize) -> Result<()> {
+    if bytes <= SMALL { Ok(()) } else { error::probe(Site::Run, bytes, "an answer's parts") }
 }
 
 impl ChatParser {
@@ -60,7 +79,7 @@ impl ChatParser {
             Some(grammar) => Machine::Tags(Tags::new(grammar, Tools::new(&tools))),
             None => Machine::Harmony(Harmony::new()),
         };
-        let mut parser = Self { machine, held: String::new(), out: Out::default() };
+        let mut parser = Self { machine, held: String::new(), out: Out::default(), taken: 0, asked: SMALL };
         let begun = match grammar {
             Some(grammar) => {
                 let ends = grammar.anchors.iter().filter_map(|anchor| Some(prompt.rfind(anchor)? + anchor.len()));
@@ -69,21 +88,36 @@ impl ChatParser {
             None => prompt.rfind("<|start|>assistant").map(|start| &prompt[start..]),
         };
         if let Some(begun) = begun.filter(|begun| !begun.is_empty()) {
-            parser.push(begun);
+            parser.push(begun)?;
             parser.out.forget();
         }
         Ok(parser)
     }
 
     /// Takes more text of the answer.
-    pub fn push(&mut self, text: &str) {
+    ///
+    /// # Errors
+    /// `OutOfMemory`; the parser is as it was.
+    pub fn push(&mut self, text: &str) -> Result<()> {
+        let taken = self.taken + taken(text);
+        if taken > self.asked {
+            ask(2 * taken)?;
+            self.asked = 2 * taken;
+        }
+        self.taken = taken;
         self.held.push_str(text);
         self.run(false);
+        Ok(())
     }
 
     /// The answer has ended: what was held back becomes events.
-    pub fn finish(&mut self) {
+    ///
+    /// # Errors
+    /// `OutOfMemory`; the parser is as it was.
+    pub fn finish(&mut self) -> Result<()> {
+        ask(taken(&self.held))?;
         self.run(true);
+        Ok(())
     }
 
     fn run(&mut self, complete: bool) {
@@ -94,6 +128,11 @@ impl ChatParser {
         self.held.drain(..done);
     }
 
+    /// The event that [`next_event`](Self::next_event) takes next.
+    pub(crate) fn first_event(&self) -> Option<&ChatEvent> {
+        self.out.first()
+    }
+
     /// The next event that has not been taken yet.
     pub fn next_event(&mut self) -> Option<ChatEvent> {
         self.out.next()
@@ -101,8 +140,11 @@ impl ChatParser {
 
     /// The message so far as a JSON object with `role`, `content`, `reasoning_content` and `tool_calls`, to be added
     /// to the messages of [`chat_text`](crate::Tokenizer::chat_text).
-    #[must_use]
-    pub fn message(&self) -> String {
-        self.out.message()
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn message(&self) -> Result<String> {
+        ask(self.taken)?;
+        Ok(self.out.message())
     }
 }

@@ -75,6 +75,10 @@ impl Out {
         self.calls.push(call);
     }
 
+    pub(super) fn first(&self) -> Option<&ChatEvent> {
+        self.events.front()
+    }
+
     pub(super) fn next(&mut self) -> Option<ChatEvent> {
         self.events.pop_front()
     }

@@ -28,9 +28,10 @@
 //! is lost but the markers and the white space beside them. A call whose end has not come is no call where the format
 //! cannot tell whether it is whole.
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::ptr::null;
 
+use crate::error::{Error, Site};
 use crate::ffi::basics::objects::{ortshard_chat_parser, ortshard_tokenizer};
 use crate::ffi::frame::buffers::{Buffer, array};
 use crate::ffi::frame::constants::constants;
@@ -105,15 +106,15 @@ impl Handle for ortshard_chat_parser {
 pub(in crate::ffi) struct ParserObject {
     parser: ChatParser,
     text: Vec<u8>,
-    name: CString,
-    id: CString,
+    name: Vec<u8>,
+    id: Vec<u8>,
 }
 
 /// Creates a parser for an answer of the model that `tokenizer` belongs to. NULL `options`: by the format that the
 /// chat template tells, without a prompt.
 ///
 /// Errors: INVALID_ARGUMENT for a format that is none, and the message lists them; also, with a pointer to the field,
-/// for tools that cannot be read.
+/// for tools that cannot be read; OUT_OF_MEMORY.
 /// Threads: any. Ownership: free `*parser` with ortshard_chat_parser_free().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_chat_parser_create(
@@ -140,8 +141,8 @@ pub unsafe extern "C" fn ortshard_chat_parser_create(
         };
         let prompt = text(options.prompt, "prompt")?.unwrap_or_default();
         let parser = ChatParser::new(format, prompt, text(options.tools, "tools")?)?;
-        let (name, id) = (CString::default(), CString::default());
-        out.set(give(Exclusive::new(ParserObject { parser, text: Vec::new(), name, id })));
+        let [text, name, id] = Default::default();
+        out.set(give(Exclusive::new(ParserObject { parser, text, name, id })));
         Ok(())
     })
 }
@@ -156,7 +157,7 @@ pub unsafe extern "C" fn ortshard_chat_parser_free(parser: *mut ortshard_chat_pa
 /// Takes `length` more bytes of the answer: whole characters, as a text stream gives them. What they make certain
 /// becomes events.
 ///
-/// Threads: one call at a time.
+/// Errors: OUT_OF_MEMORY, and the parser is as it was. Threads: one call at a time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_chat_parser_push(
     parser: *mut ortshard_chat_parser,
@@ -173,27 +174,28 @@ pub unsafe extern "C" fn ortshard_chat_parser_push(
             let message = format!("text is not UTF-8 at byte {}", error.valid_up_to());
             Failure::new(ORTSHARD_ERROR_INVALID_UTF8, message)
         })?;
-        parser.enter(|parser| parser, "parser")?.parser.push(text);
+        parser.enter(|parser| parser, "parser")?.parser.push(text)?;
         Ok(())
     })
 }
 
 /// The answer has ended: what the parser held back becomes events.
 ///
-/// Threads: one call at a time.
+/// Errors: OUT_OF_MEMORY, and the parser is as it was. Threads: one call at a time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_chat_parser_finish(parser: *mut ortshard_chat_parser) -> ortshard_status {
     // SAFETY: the header's contract.
     unsafe { on(parser) }.guard(|| {
         // SAFETY: as above.
-        unsafe { borrow(parser, "parser") }?.enter(|parser| parser, "parser")?.parser.finish();
+        unsafe { borrow(parser, "parser") }?.enter(|parser| parser, "parser")?.parser.finish()?;
         Ok(())
     })
 }
 
 /// Takes the next event; its kind is ORTSHARD_CHAT_NOTHING if none is left.
 ///
-/// Threads: one call at a time. Ownership: the texts belong to the parser and live until its next call.
+/// Errors: OUT_OF_MEMORY, and the event is still the next. Threads: one call at a time. Ownership: the texts belong to
+/// the parser and live until its next call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_chat_parser_next(
     parser: *mut ortshard_chat_parser,
@@ -209,46 +211,49 @@ pub unsafe extern "C" fn ortshard_chat_parser_next(
             ortshard_chat_event { kind: ORTSHARD_CHAT_NOTHING, ..<ortshard_chat_event as Versioned>::INITIAL };
         // SAFETY: as above. A struct whose size is wrong takes no event.
         unsafe { write(&out, nothing) }?;
-        let Some(event) = object.parser.next_event() else { return Ok(()) };
+        let Some(event) = object.lend()? else { return Ok(()) };
         // SAFETY: as above.
-        unsafe { write(&out, object.lend(event)) }
+        unsafe { write(&out, event) }
     })
 }
 
 impl ParserObject {
-    /// Keeps the texts of an event, and shows them.
-    fn lend(&mut self, event: ChatEvent) -> ortshard_chat_event {
+    /// Takes the next event, keeps its texts, and shows them.
+    fn lend(&mut self) -> Result<Option<ortshard_chat_event>, Failure> {
+        let Some(event) = self.parser.first_event() else { return Ok(None) };
         let (kind, text, call) = match event {
             ChatEvent::Content(text) => (ORTSHARD_CHAT_CONTENT, text, None),
             ChatEvent::Reasoning(text) => (ORTSHARD_CHAT_REASONING, text, None),
             ChatEvent::ToolCall { name, arguments, id } => (ORTSHARD_CHAT_TOOL_CALL, arguments, Some((name, id))),
         };
         let length = text.len();
-        self.text = text.into_bytes();
-        self.text.push(0);
+        let text = keep(&mut self.text, text)?;
         let (mut name, mut id) = (null(), null());
         if let Some((called, given)) = call {
-            self.name = without_nul(&called);
-            name = self.name.as_ptr();
+            name = keep(&mut self.name, without_nul(called))?;
             if let Some(given) = given {
-                self.id = without_nul(&given);
-                id = self.id.as_ptr();
+                id = keep(&mut self.id, without_nul(given))?;
             }
         }
-        ortshard_chat_event {
-            struct_size: size_of::<ortshard_chat_event>(),
-            text: self.text.as_ptr().cast(),
-            length,
-            name,
-            id,
-            kind,
-        }
+        self.parser.next_event();
+        let struct_size = size_of::<ortshard_chat_event>();
+        Ok(Some(ortshard_chat_event { struct_size, text, length, name, id, kind }))
     }
 }
 
+/// Keeps `text` with a NUL in `place`, and shows it.
+fn keep(place: &mut Vec<u8>, text: &str) -> Result<*const c_char, Failure> {
+    let needed = text.len() + 1;
+    place.clear();
+    place.try_reserve(needed).map_err(|_| Error::oom(Site::Run, "cpu", needed as u64, "an event"))?;
+    place.extend_from_slice(text.as_bytes());
+    place.push(0);
+    Ok(place.as_ptr().cast())
+}
+
 /// `text` up to a NUL, which no name has.
-fn without_nul(text: &str) -> CString {
-    CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
+fn without_nul(text: &str) -> &str {
+    text.split('\0').next().unwrap_or_default()
 }
 
 /// The message so far, as JSON: {"role": "assistant", "reasoning_content": "...", "content": "...", "tool_calls":
@@ -257,7 +262,7 @@ fn without_nul(text: &str) -> CString {
 /// Writes text and a final NUL to `buffer`, which has room for `capacity` bytes, and their number, NUL included, to
 /// `*needed`. NULL and 0 ask for the number.
 ///
-/// Errors: BUFFER_TOO_SMALL, and only `*needed` is written. Threads: one call at a time.
+/// Errors: BUFFER_TOO_SMALL, and only `*needed` is written; OUT_OF_MEMORY. Threads: one call at a time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_chat_parser_message(
     parser: *mut ortshard_chat_parser,
@@ -271,6 +276,6 @@ pub unsafe extern "C" fn ortshard_chat_parser_message(
         let buffer = unsafe { Buffer::new(buffer, capacity, needed, "buffer") }?;
         // SAFETY: as above.
         let object = unsafe { borrow(parser, "parser") }?.enter(|parser| parser, "parser")?;
-        buffer.fill_text(object.parser.message())
+        buffer.fill_text(object.parser.message()?)
     })
 }

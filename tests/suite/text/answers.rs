@@ -31,13 +31,13 @@ fn parse(mut parser: ChatParser, text: &str, mut length: impl FnMut() -> usize) 
     let (mut joined, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
         let end = rest.ceil_char_boundary(length().clamp(1, rest.len()));
-        parser.push(&rest[..end]);
+        parser.push(&rest[..end]).unwrap();
         events(&mut parser, &mut joined);
         rest = &rest[end..];
     }
-    parser.finish();
+    parser.finish().unwrap();
     events(&mut parser, &mut joined);
-    let message = parser.message();
+    let message = parser.message().unwrap();
     (joined, serde_json::from_str(&message).unwrap_or_else(|error| panic!("{error}: {message}")))
 }
 
@@ -267,7 +267,7 @@ fn text_comes_as_soon_as_it_is_certain() {
     let mut parser = parser("qwen3", "<|im_start|>assistant\n<think>\n", None);
     let mut given = Vec::new();
     for part in ["rea", "sons ", "go\n", "</thi", "nk>", "\n\nThe", " end", " <t", "ool", " x"] {
-        parser.push(part);
+        parser.push(part).unwrap();
         given.push(std::iter::from_fn(|| parser.next_event()).collect::<Vec<_>>());
     }
     let (reasoning, content) =

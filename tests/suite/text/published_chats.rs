@@ -199,9 +199,9 @@ fn calls_that_templates_write_are_read_again() {
                 let same = prompt.bytes().zip(whole.bytes()).take_while(|(a, b)| a == b).count();
                 let (begun, answer) = whole.split_at(whole.floor_char_boundary(same));
                 let mut parser = ChatParser::new(ChatFormat::named(format).unwrap(), begun, Some(TOOLS)).unwrap();
-                parser.push(answer);
-                parser.finish();
-                let message: Value = serde_json::from_str(&parser.message()).unwrap();
+                parser.push(answer).unwrap();
+                parser.finish().unwrap();
+                let message: Value = serde_json::from_str(&parser.message().unwrap()).unwrap();
                 (answer.to_owned(), message["tool_calls"][0]["function"].clone())
             });
             let parsed: Vec<_> = parsed.collect();
