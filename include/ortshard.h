@@ -1338,7 +1338,7 @@ ortshard_status ortshard_sampler_options_init(ortshard_sampler_options *options,
  * top_k 35, seed 1234.
  *
  * Errors: INVALID_ARGUMENT for a value outside its range, or two that contradict each other; the message names them;
- * OUT_OF_RANGE for an id that is none.
+ * OUT_OF_RANGE for an id that is none; OUT_OF_MEMORY.
  * Threads: any. Ownership: free `*sampler` with ortshard_sampler_free().
  */
 ORTSHARD_NODISCARD ORTSHARD_API
@@ -1753,8 +1753,8 @@ ortshard_status ortshard_chat_options_init(ortshard_chat_options *options, size_
  *
  * Errors: UNSUPPORTED if the model has no chat template, or if the template asks for the little of Jinja2 that is not
  * supported, which is named; INVALID_ARGUMENT if `count` is 0, and with the template's own words if it refuses these
- * messages; MALFORMED if the template is faulty or exceeds a bound, which is named; BUFFER_TOO_SMALL, and only
- * `*needed` is written.
+ * messages; MALFORMED if the template is faulty or exceeds a bound, which is named; OUT_OF_MEMORY;
+ * BUFFER_TOO_SMALL, and only `*needed` is written.
  * Threads: many at once.
  */
 ORTSHARD_NODISCARD ORTSHARD_API

@@ -9,11 +9,15 @@ use super::bounds::{LONGEST, guarded, reason};
 use super::kind::Grammar;
 use super::vocabulary::Vocabulary;
 use super::{lark, regex, schema};
-use crate::error::{Error, Result, Site, bail, err};
+use crate::error::{self, Error, Result, Site, bail, err};
 
 /// Of the stack on which a grammar is compiled: the compilers of schemas and of Lark call themselves. It is touched only as
 /// far as it is needed.
 const STACK: usize = 256 << 20;
+
+/// Bytes for the parser, and for each byte of the grammar while it is compiled.
+const PARSER: usize = 32 << 20;
+const COMPILING: usize = 200;
 
 /// A parser of `grammar` at the start of a text.
 pub(super) fn parser(vocabulary: &Arc<Vocabulary>, grammar: &Grammar) -> Result<TokenParser> {
@@ -24,7 +28,12 @@ pub(super) fn parser(vocabulary: &Arc<Vocabulary>, grammar: &Grammar) -> Result<
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("ortshard grammar".to_owned()).stack_size(STACK);
         let refused = |_| Error::oom(Site::Run, "cpu", STACK as u64, "compiling a grammar");
-        let compiling = thread.spawn_scoped(scope, || compile(vocabulary, grammar)).map_err(refused)?;
+        let compile = || {
+            // The thread has a heap of its own.
+            error::probe(Site::Run, PARSER + COMPILING * text.len(), "compiling a grammar")?;
+            compile(vocabulary, grammar)
+        };
+        let compiling = thread.spawn_scoped(scope, compile).map_err(refused)?;
         compiling.join().unwrap_or_else(|_| Err(err!(InvalidArgument, "the grammar cannot be compiled")))
     })
 }

@@ -8,8 +8,11 @@ use llguidance::toktrie::{
 };
 
 use super::bounds::{LONGEST_TOKEN, guarded, limits};
-use crate::error::{Result, err};
+use crate::error::{self, Result, Site, err};
 use crate::tokenizer::Tokenizer;
+
+/// Bytes that a token takes while a vocabulary is sorted.
+const TOKEN: usize = 512;
 
 /// What all grammars on a tokenizer share.
 pub(super) struct Vocabulary {
@@ -23,6 +26,8 @@ impl Vocabulary {
     /// That of `tokenizer`, made once.
     pub(super) fn of(tokenizer: &Arc<Tokenizer>) -> Result<Arc<Self>> {
         tokenizer.kept(|| {
+            let most = tokenizer.vocab_size().saturating_mul(TOKEN);
+            error::probe(Site::Run, most, "sorting a vocabulary")?;
             let words = tokenizer.words()?;
             let count = words.last().map_or(0, |word| word.id + 1);
             let mut tokens = vec![Vec::new(); count as usize];

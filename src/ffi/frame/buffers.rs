@@ -31,8 +31,12 @@ pub(in crate::ffi) unsafe fn array<'a, T: Copy>(
         // SAFETY: the caller's promise; aligned, and smaller than any object may be.
         return Ok(Cow::Borrowed(unsafe { std::slice::from_raw_parts(data, count) }));
     }
+    let mut aligned = Vec::new();
+    let bytes = (count * size_of::<T>()) as u64;
+    aligned.try_reserve_exact(count).map_err(|_| Error::oom(Site::Run, "cpu", bytes, parameter))?;
     // SAFETY: as above, without the alignment.
-    Ok(Cow::Owned((0..count).map(|index| unsafe { data.add(index).read_unaligned() }).collect()))
+    aligned.extend((0..count).map(|index| unsafe { data.add(index).read_unaligned() }));
+    Ok(Cow::Owned(aligned))
 }
 
 /// A caller's buffer and the place for the size it needs.
@@ -104,16 +108,16 @@ pub(in crate::ffi) fn token_id(id: i64, index: usize) -> Result<u32, Failure> {
         .map_err(|_| Failure::new(ORTSHARD_ERROR_OUT_OF_RANGE, format!("id {id} at index {index} is no token id")))
 }
 
-/// All `ids` in another width. There can be as many as memory holds, so that more memory is asked for, not taken.
+/// All `values`, each converted. There can be as many as memory holds, so that more memory is asked for, not taken.
 pub(in crate::ffi) fn converted<T: Copy, U>(
-    ids: &[T],
+    values: &[T],
     convert: impl Fn(T, usize) -> Result<U, Failure>,
 ) -> Result<Vec<U>, Failure> {
     let mut converted = Vec::new();
-    let bytes = (ids.len() * size_of::<U>()) as u64;
-    converted.try_reserve_exact(ids.len()).map_err(|_| Error::oom(Site::Run, "cpu", bytes, "token ids"))?;
-    for (index, id) in ids.iter().enumerate() {
-        converted.push(convert(*id, index)?);
+    let bytes = (values.len() * size_of::<U>()) as u64;
+    converted.try_reserve_exact(values.len()).map_err(|_| Error::oom(Site::Run, "cpu", bytes, "a list"))?;
+    for (index, value) in values.iter().enumerate() {
+        converted.push(convert(*value, index)?);
     }
     Ok(converted)
 }

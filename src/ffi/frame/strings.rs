@@ -42,6 +42,15 @@ pub(in crate::ffi) unsafe fn path<'a>(path: *const c_char, parameter: &str) -> R
     Ok(Path::new(text))
 }
 
+/// A copy of `text`.
+pub(in crate::ffi) fn owned(text: &str, parameter: &str) -> Result<String, Failure> {
+    let mut owned = String::new();
+    let refused = |_| Error::oom(Site::Run, "cpu", text.len() as u64, parameter);
+    owned.try_reserve_exact(text.len()).map_err(refused)?;
+    owned.push_str(text);
+    Ok(owned)
+}
+
 impl Buffer<c_char> {
     /// Writes `text` and its terminator.
     pub(in crate::ffi) fn fill_text(self, text: String) -> Result<(), Failure> {

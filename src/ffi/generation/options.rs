@@ -18,12 +18,11 @@
 
 use std::ffi::c_char;
 
-use crate::error::{Error, Site};
 use crate::ffi::basics::objects::ortshard_constraint;
 use crate::ffi::engine::options::ortshard_engine_options;
-use crate::ffi::frame::buffers::array;
+use crate::ffi::frame::buffers::{array, converted};
 use crate::ffi::frame::failure::Failure;
-use crate::ffi::frame::strings::text;
+use crate::ffi::frame::strings::{owned, text};
 use crate::ffi::frame::versioned::{initial, read};
 use crate::ffi::run::request_options::ortshard_request_options;
 use crate::ffi::text::constraint::{copy, grammar};
@@ -97,8 +96,7 @@ pub(in crate::ffi) unsafe fn generation_options(
     // SAFETY: as above.
     let stops = unsafe { array(given.stop, given.stop_count, "stop") }?;
     // SAFETY: as above.
-    let stop = |(index, stop): (usize, &*const c_char)| owned(unsafe { text(*stop, &format!("stop[{index}]")) }?);
-    let stops = stops.iter().enumerate().map(stop);
+    let stop = |stop, index| owned(unsafe { text(stop, &format!("stop[{index}]")) }?, "a stop string");
     let options = GenerationOptions {
         // SAFETY: as above.
         sampling: unsafe { sampler_options(given.sampling) }?,
@@ -112,7 +110,7 @@ pub(in crate::ffi) unsafe fn generation_options(
             }
             grammar
         },
-        stop: stops.collect::<Result<_, _>>()?,
+        stop: converted(&stops, stop)?,
         include_stop: given.include_stop != 0,
         keep_special: given.keep_special != 0,
         logprobs: given.logprobs as usize,
@@ -149,12 +147,4 @@ pub(in crate::ffi) fn only_for_open(options: &ortshard_generation_options) -> Re
         }
     }
     Ok(())
-}
-
-fn owned(stop: &str) -> Result<String, Failure> {
-    let mut owned = String::new();
-    let refused = |_| Error::oom(Site::Run, "cpu", stop.len() as u64, "a stop string");
-    owned.try_reserve_exact(stop.len()).map_err(refused)?;
-    owned.push_str(stop);
-    Ok(owned)
 }

@@ -21,12 +21,12 @@
 use std::ffi::c_char;
 
 use crate::ffi::basics::objects::ortshard_tokenizer;
-use crate::ffi::frame::buffers::{Buffer, array};
+use crate::ffi::frame::buffers::{Buffer, array, converted};
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::on;
 use crate::ffi::frame::handle::borrow;
 use crate::ffi::frame::status::ortshard_status;
-use crate::ffi::frame::strings::{optional, text};
+use crate::ffi::frame::strings::{optional, owned, text};
 use crate::ffi::frame::versioned::{initial, read};
 use crate::ffi::text::tokenizer::fill_ids;
 use crate::{ChatMessage, ChatOptions};
@@ -83,8 +83,8 @@ initial!(ortshard_chat_options, ortshard_chat_options_init);
 ///
 /// Errors: UNSUPPORTED if the model has no chat template, or if the template asks for the little of Jinja2 that is not
 /// supported, which is named; INVALID_ARGUMENT if `count` is 0, and with the template's own words if it refuses these
-/// messages; MALFORMED if the template is faulty or exceeds a bound, which is named; BUFFER_TOO_SMALL, and only
-/// `*needed` is written.
+/// messages; MALFORMED if the template is faulty or exceeds a bound, which is named; OUT_OF_MEMORY;
+/// BUFFER_TOO_SMALL, and only `*needed` is written.
 /// Threads: many at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_tokenizer_apply_chat_template(
@@ -105,20 +105,19 @@ pub unsafe extern "C" fn ortshard_tokenizer_apply_chat_template(
         // SAFETY: as above.
         let messages = unsafe { array(messages, count, "messages") }?;
         // SAFETY: as above.
-        let message = |(i, m)| unsafe { message(i, m) };
-        let messages = messages.iter().enumerate().map(message).collect::<Result<Vec<_>, _>>()?;
+        let messages = converted(&messages, |each, index| unsafe { message(index, each) })?;
         buffer.fill_text(tokenizer.apply_chat_template(&messages, add_generation_prompt != 0)?)
     })
 }
 
 /// # Safety
 /// The texts are NULL or NUL-terminated.
-unsafe fn message(index: usize, message: &ortshard_chat_message) -> Result<ChatMessage, Failure> {
+unsafe fn message(index: usize, message: ortshard_chat_message) -> Result<ChatMessage, Failure> {
     // SAFETY: the caller's promise.
     let role = unsafe { text(message.role, &format!("messages[{index}].role")) }?;
     // SAFETY: as above.
     let content = unsafe { text(message.content, &format!("messages[{index}].content")) }?;
-    Ok(ChatMessage::new(role, content))
+    Ok(ChatMessage::new(owned(role, "a message")?, owned(content, "a message")?))
 }
 
 /// The prompt that a chat template makes of `messages`, a JSON list; see above. NULL `options`: the model's template,

@@ -40,7 +40,7 @@ use crate::ffi::frame::guard::{guard, on};
 use crate::ffi::frame::handle::{Exclusive, Handle, Kind, borrow, free, give};
 use crate::ffi::frame::out::{Out, OutArray};
 use crate::ffi::frame::status::ortshard_status;
-use crate::ffi::frame::strings::text;
+use crate::ffi::frame::strings::{owned, text};
 use crate::{Grammar, GrammarConstraint};
 
 constants! {
@@ -80,7 +80,7 @@ pub(in crate::ffi) unsafe fn grammar(kind: i32, grammar: *const c_char) -> Resul
         _ => return Err(Failure::invalid(format!("grammar_kind is {kind}, which is no ORTSHARD_GRAMMAR_* constant"))),
     };
     // SAFETY: the caller's promise.
-    Ok(Some(make(unsafe { text(grammar, "grammar") }?.to_owned())))
+    Ok(Some(make(owned(unsafe { text(grammar, "grammar") }?, "a grammar")?)))
 }
 
 /// Creates a constraint at the start of a text of `tokenizer`'s tokens. `grammar_kind` is an ORTSHARD_GRAMMAR_*

@@ -151,7 +151,7 @@ pub(in crate::ffi) unsafe fn sampler_options(
     let options = unsafe { read(options) }?;
     // SAFETY: as above.
     let biases = unsafe { array(options.biases, options.bias_count, "biases") }?;
-    let bias = |(index, bias): (usize, &ortshard_bias)| {
+    let bias = |bias: ortshard_bias, index: usize| {
         // SAFETY: as above.
         let ids = unsafe { list(bias.ids, bias.count, &format!("biases[{index}].ids")) }?;
         Ok(Bias { ids, bias: bias.bias as f32 })
@@ -169,7 +169,7 @@ pub(in crate::ffi) unsafe fn sampler_options(
         frequency_penalty: options.frequency_penalty,
         penalty_window: options.penalty_window as usize,
         no_repeat_ngram: options.no_repeat_ngram as usize,
-        biases: biases.iter().enumerate().map(bias).collect::<Result<_, Failure>>()?,
+        biases: converted(&biases, bias)?,
         // SAFETY: as above.
         banned: unsafe { list(options.banned, options.banned_count, "banned") }?,
         // SAFETY: as above.
@@ -195,7 +195,7 @@ unsafe fn list(ids: *const i64, count: usize, parameter: &str) -> Result<Vec<u32
 /// top_k 35, seed 1234.
 ///
 /// Errors: INVALID_ARGUMENT for a value outside its range, or two that contradict each other; the message names them;
-/// OUT_OF_RANGE for an id that is none.
+/// OUT_OF_RANGE for an id that is none; OUT_OF_MEMORY.
 /// Threads: any. Ownership: free `*sampler` with ortshard_sampler_free().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_sampler_create(

@@ -2,8 +2,9 @@
 
 use std::ffi::{c_char, c_void};
 
+use crate::error::{Error, Site};
 use crate::ffi::basics::objects::ortshard_tokenizer;
-use crate::ffi::frame::buffers::{Buffer, array, token_id};
+use crate::ffi::frame::buffers::{Buffer, array, converted, token_id};
 use crate::ffi::frame::failure::Failure;
 use crate::ffi::frame::guard::on;
 use crate::ffi::frame::handle::borrow;
@@ -71,11 +72,15 @@ pub unsafe extern "C" fn ortshard_tokenizer_encode_texts(
         // SAFETY: as above.
         let texts = unsafe { array(texts, count, "texts") }?;
         // SAFETY: as above.
-        let text = |(index, text): (usize, &*const c_char)| unsafe { self::text(*text, &format!("texts[{index}]")) };
-        let texts = texts.iter().enumerate().map(text).collect::<Result<Vec<_>, _>>()?;
+        let texts = converted(&texts, |text, index| unsafe { self::text(text, &format!("texts[{index}]")) })?;
         // SAFETY: as above.
         let encoded = tokenizer.encode_texts(&texts, unsafe { encode_options(options) }?)?;
-        fill_ids(buffer, &encoded.concat())?;
+        let (mut all, count) = (Vec::new(), encoded.iter().map(Vec::len).sum());
+        all.try_reserve_exact(count).map_err(|_| Error::oom(Site::Run, "cpu", 4 * count as u64, "token ids"))?;
+        for ids in &encoded {
+            all.extend(ids);
+        }
+        fill_ids(buffer, &all)?;
         let mut end = 0;
         for (index, ids) in encoded.iter().enumerate() {
             end += ids.len();
