@@ -3,10 +3,14 @@
 #![allow(unsafe_code, reason = "setrlimit")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::common::process::{child, memory, reset_peak};
-use ortshard::{Error, ErrorKind, Tokenizer};
-use serde_json::Value;
+use ortshard::{
+    ChatFormat, ChatMessage, ChatOptions, ChatParser, EncodeOptions, Error, ErrorKind, Grammar, GrammarConstraint,
+    Tokenizer,
+};
+use serde_json::{Value, json};
 
 fn tokenizers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tokenizers")
@@ -70,22 +74,26 @@ fn what_cannot_be_cut_has_a_limit() {
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_is_bounded_and_running_out_is_an_answer() {
-    for part in ["child_peak", "child_little"] {
-        child(module_path!(), part, &[]);
+    child(module_path!(), "child_peak", &[]);
+    // In glibc each thread has a heap of its own, or all have one.
+    for heaps in ["0", "1"] {
+        for part in ["child_little", "child_little_around"] {
+            child(module_path!(), part, &[("MALLOC_ARENA_MAX", heaps)]);
+        }
     }
 }
 
 /// Runs `call` while this process can have only some MiB more than it has; gives its error.
 #[cfg(target_os = "linux")]
-fn with_little<T>(spare: usize, call: impl FnOnce() -> Result<T, Error>) -> Option<Error> {
+fn with_little<T>(spare: u64, call: impl FnOnce() -> Result<T, Error>) -> Option<Error> {
     let cap = |limit| {
         let limits = libc::rlimit { rlim_cur: limit, rlim_max: libc::RLIM_INFINITY };
         // SAFETY: a plain system call on a valid struct.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limits) }, 0);
     };
-    let mut ballast = Vec::with_capacity(4096);
-    cap(memory("VmSize") + (256 << 20));
-    // What the allocator has of its own is taken, too.
+    let (mut ballast, size) = (Vec::with_capacity(4096), memory("VmSize"));
+    cap(size);
+    // What the allocator has of its own is taken.
     while ballast.len() < ballast.capacity() {
         let mut block: Vec<u8> = Vec::new();
         if block.try_reserve_exact(1 << 20).is_err() {
@@ -93,8 +101,9 @@ fn with_little<T>(spare: usize, call: impl FnOnce() -> Result<T, Error>) -> Opti
         }
         ballast.push(block);
     }
-    assert!(ballast.len() > spare);
-    ballast.truncate(ballast.len() - spare);
+    assert!(ballast.len() < ballast.capacity());
+    // An error takes some memory, too.
+    cap(size + (spare << 20) + (256 << 10));
     let result = call();
     drop(ballast);
     cap(libc::RLIM_INFINITY);
@@ -142,5 +151,130 @@ fn child_little() {
         assert!(refused > 10 && done > 10, "{name}: {refused} refused, {done} done");
         assert_eq!(tokenizer.encode(&text, true).unwrap(), wanted);
         assert_eq!(tokenizer.decode(&wanted, false).unwrap(), decoded);
+    }
+}
+
+/// A call that makes text.
+#[cfg(target_os = "linux")]
+type Call<'a> = &'a dyn Fn() -> Result<(), Error>;
+
+/// A call is done with any amount of memory from some on, and `OutOfMemory` below. Returns the MiB with which it was done first.
+#[cfg(target_os = "linux")]
+fn enough(what: &str, call: Call<'_>) -> u64 {
+    let (mut enough, mut done) = (None, 0);
+    for spare in (0..40).chain((40..128).step_by(8)).chain((130..420).step_by(20)) {
+        match with_little(spare, call) {
+            None => {
+                enough.get_or_insert(spare);
+                done += 1;
+            }
+            Some(error) => {
+                assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{what}, {spare} MiB: {}", error.chain());
+                assert!(error.out_of_memory().is_some());
+            }
+        }
+        if done == 5 {
+            break;
+        }
+    }
+    println!("{what}: done with {enough:?} MiB");
+    enough.unwrap_or_else(|| panic!("{what} is never done"))
+}
+
+/// The same of what stands around encoding: opening, chats, many texts, answers, grammars.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "a child's part"]
+fn child_little_around() {
+    for name in ["gemma", "gpt2", "llama2", "llama3", "mistral", "qwen", "unigram"] {
+        enough(name, &|| Tokenizer::open(&tokenizers().join(name)).map(drop));
+    }
+    chats_with_little();
+    answers_with_little();
+
+    let texts = vec![text(10_000); 30];
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let tokenizer = Arc::new(open("llama3"));
+    for texts in [texts, vec!["a b"; 20_000]] {
+        let options = EncodeOptions::default();
+        assert!(enough("many texts", &|| tokenizer.encode_texts(&texts, options).map(drop)) > 0);
+    }
+    // The first sorts the vocabulary, for all that come.
+    let schema = Grammar::JsonSchema(r#"{"type": "object", "properties": {"a": {"type": "string"}}}"#.to_owned());
+    assert!(enough("a grammar", &|| GrammarConstraint::new(&tokenizer, &schema, &[0]).map(drop)) > 0);
+}
+
+#[cfg(target_os = "linux")]
+fn chats_with_little() {
+    const TEMPLATE: &str = "{% for t in tools or [] %}{{ t | tojson(indent=2) }}{{ t.function.name.split('_') }}{% endfor %}\
+                            {% for m in messages %}<s>{{ m.role | upper }}: {{ m.content | trim }}</s>\
+                            {% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}{{ m.reasoning_content }}{% endfor %}";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(tokenizers().join("llama3/tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    std::fs::write(folder.path().join("chat_template.jinja"), TEMPLATE).unwrap();
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    let text = text(200_000).replace('\0', "");
+    let call = |arguments: &Value| json!({"function": {"name": "f", "arguments": arguments}});
+    let message = |content: &str| {
+        let call = call(&json!({"a": content}));
+        json!({"role": "user", "content": content, "reasoning_content": content, "tool_calls": [call]})
+    };
+    let long = json!([message(&text)]).to_string();
+    let many = Value::from(vec![message("a, b"); 2000]).to_string();
+    let short = Value::from(vec![message("a, b"); 10_000 / message("a, b").to_string().len()]).to_string();
+    let nested = (0..25).fold(json!(1), |inner, _| json!({"a": [inner, 1, 2.5, null], "b": {}}));
+    let deep = Value::from(vec![json!({"role": "user", "content": "", "tool_calls": [call(&nested)]}); 40]).to_string();
+    let properties = (0..20).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect::<serde_json::Map<_, _>>();
+    let tool =
+        json!({"type": "function", "function": {"name": "get_it_all", "parameters": {"properties": properties}}});
+    let tools = Value::from(vec![tool; 400]).to_string();
+    let plain = ChatOptions::default();
+    let with_tools = ChatOptions { tools: Some(&tools), ..plain };
+    let control = ChatOptions { control_as_text: true, ..plain };
+
+    for (what, messages, options) in [
+        ("a long message", &long, &plain),
+        ("many messages", &many, &plain),
+        ("deep messages", &deep, &plain),
+        ("many tools", &short, &with_tools),
+    ] {
+        assert!(enough(what, &|| tokenizer.chat_text(messages, options).map(drop)) > 0);
+    }
+    assert!(enough("control tokens", &|| tokenizer.chat_ids(&long, &control).map(drop)) > 0);
+    for messages in [vec![ChatMessage::new("user", &*text)], vec![ChatMessage::new("user", "a, b"); 20_000]] {
+        assert!(enough("plain messages", &|| tokenizer.apply_chat_template(&messages, true).map(drop)) > 0);
+    }
+    // 10 KB: a stack of 8 MiB, and as much again where the allocator can give small blocks of it.
+    let least = enough("a short chat", &|| tokenizer.chat_ids(&short, &plain).map(drop));
+    let one_heap = std::env::var("MALLOC_ARENA_MAX").is_ok_and(|heaps| heaps == "1");
+    assert!(least > 0 && (least <= 16 || !one_heap), "{least} MiB");
+}
+
+#[cfg(target_os = "linux")]
+fn answers_with_little() {
+    let text = text(200_000);
+    let call =
+        |arguments: &Value| format!("<tool_call>\n{{\"name\": \"f\", \"arguments\": {arguments}}}\n</tool_call>");
+    let long = format!("<think>{text}</think>a{}b", call(&json!({"a": text})));
+    let calls = call(&json!({"a": 1, "b": 2})).repeat(5_000);
+    let list = format!("<tool_call>[{}]</tool_call>", vec![r#"{"name":"f"}"#; 20_000].join(","));
+    for (what, answer, piece) in [
+        ("an answer", &long, usize::MAX),
+        ("an answer in pieces", &long, 5_000),
+        ("calls", &calls, usize::MAX),
+        ("a list of calls", &list, usize::MAX),
+    ] {
+        let parse = || {
+            let mut parser = ChatParser::new(ChatFormat::named("qwen3").unwrap(), "", None)?;
+            let mut rest = answer.as_str();
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.ceil_char_boundary(piece.min(rest.len())));
+                parser.push(now)?;
+                rest = later;
+            }
+            parser.finish()?;
+            parser.message().map(drop)
+        };
+        assert!(enough(what, &parse) > 0);
     }
 }
