@@ -136,8 +136,11 @@ fn online(
     let read_timeout = options.network.read_timeout.or(environment.read_timeout);
     let network = NetworkOptions { read_timeout, ..options.network.clone() };
     let token = environment.token(options);
+    let variables = |name: &str| std::env::var_os(name);
+    let proxies = if network.use_proxy { download::Proxies::read(&variables) } else { download::Proxies::default() };
     let client = download::Client::new(environment.endpoint(options), token.as_deref(), network)?
-        .answering_within(environment.answer_timeout);
+        .answering_within(environment.answer_timeout)
+        .through(proxies);
     Ok(Box::new(download::HubDownload::new(id, revision, cache, client).copying(environment.copies)))
 }
 

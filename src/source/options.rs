@@ -43,7 +43,7 @@ pub struct NetworkOptions {
     pub backoff: Duration,
     /// The longest single wait, whatever the server asks for.
     pub longest_wait: Duration,
-    /// Whether the proxies of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are used.
+    /// Whether the proxies of `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` are used, in lower or upper case.
     pub use_proxy: bool,
 }
 

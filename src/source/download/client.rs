@@ -6,8 +6,9 @@ use std::time::Duration;
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Method, Request, Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body};
 
+use super::proxy::Proxies;
 use super::retry::Failure;
 use super::secret::Token;
 use super::url;
@@ -30,6 +31,7 @@ pub(in crate::source) struct Client {
     options: NetworkOptions,
     /// How long to wait for the answer about a file, if not as long as for its content.
     answer_timeout: Option<Duration>,
+    proxies: Proxies,
     /// Made on first use: a model that is in the cache needs none.
     agent: OnceLock<Agent>,
 }
@@ -53,12 +55,18 @@ impl Client {
             log::warn!("the hub token goes to {endpoint} unencrypted");
         }
         let base = endpoint.trim().trim_end_matches('/').to_owned();
-        Ok(Self { base, origin, token, options, answer_timeout: None, agent: OnceLock::new() })
+        let proxies = Proxies::default();
+        Ok(Self { base, origin, token, options, answer_timeout: None, proxies, agent: OnceLock::new() })
     }
 
     /// The client with another timeout for the answer about a file.
     pub(in crate::source) fn answering_within(self, answer_timeout: Option<Duration>) -> Self {
         Self { answer_timeout, ..self }
+    }
+
+    /// The client with proxies.
+    pub(in crate::source) fn through(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
     }
 
     /// The hub's address, for messages.
@@ -95,7 +103,7 @@ impl Client {
                 request = request.header(AUTHORIZATION, token.header());
             }
             let request = request.body(()).map_err(|e| err!(Internal, "a request cannot be written").with_source(e))?;
-            let mut request = self.agent().configure_request(request);
+            let mut request = self.agent().configure_request(request).proxy(self.proxies.of(&at)?);
             if let Some(patience) = self.answer_timeout.filter(|_| *method == Method::HEAD) {
                 request = request.timeout_recv_response(Some(patience));
             }
@@ -128,7 +136,7 @@ impl Client {
                  HF_TOKEN belongs to",
                 self.base
             ),
-            407 => err!(Io, "the proxy wants credentials; put them into HTTPS_PROXY"),
+            407 => err!(Io, "the proxy wants credentials; put them into its address, in HTTPS_PROXY or HTTP_PROXY"),
             _ => err!(Io, "{} answered with HTTP status {status}{said}", self.base),
         };
         match status {
@@ -145,7 +153,7 @@ impl Client {
                 .user_agent(concat!("ortshard/", env!("CARGO_PKG_VERSION")))
                 .http_status_as_error(false)
                 .max_redirects(0)
-                .proxy(if self.options.use_proxy { Proxy::try_from_env() } else { None })
+                .proxy(None)
                 .timeout_resolve(connect)
                 .timeout_connect(connect)
                 .timeout_recv_response(read)

@@ -3,13 +3,14 @@
 //! Each file is fetched in these steps: [`metadata`] asks the hub for its commit, entity tag and size; [`blob`]
 //! fetches the content under a lock, from where an earlier attempt ended, checks its hash ([`verify`]) and moves it
 //! to its place; [`publish`] links it into the snapshot. [`client`] speaks HTTP and keeps the token; [`retry`] says
-//! how often an attempt is repeated, and after which wait.
+//! how often an attempt is repeated, and after which wait; [`proxy`] which way requests go.
 
 mod blob;
 mod body;
 mod client;
 mod lock;
 mod metadata;
+mod proxy;
 mod publish;
 mod retry;
 mod secret;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 pub(super) use client::Client;
+pub(super) use proxy::Proxies;
 
 use super::files::{self, FileState, ModelFiles, OnTransfer, Transfer};
 use super::folder::listing;

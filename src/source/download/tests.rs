@@ -37,6 +37,11 @@ pub(super) fn source_at(endpoint: &str, cache: &Path, revision: Option<&str>, to
     HubDownload::new(id, Revision::parse(revision).unwrap(), cache, client)
 }
 
+pub(super) fn source_through(server: &Server, cache: &Path, proxies: Proxies) -> HubDownload {
+    let client = Client::new(&server.endpoint(), None, patience()).unwrap().through(proxies);
+    HubDownload::new(HubId::parse("org/toy").unwrap(), Revision::parse(None).unwrap(), cache, client)
+}
+
 pub(super) fn source(server: &Server, cache: &Path) -> HubDownload {
     source_at(&server.endpoint(), cache, None, None)
 }
