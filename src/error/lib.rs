@@ -192,16 +192,16 @@ const BLOCK: usize = 60 << 10;
 const SMALLEST: usize = 32;
 const PAGE: usize = 4096;
 
-/// Fails if `bytes` bytes cannot be had now for `what`, in small blocks. To be asked before work that would end the process if there
-/// were no memory for it. Other threads may take the memory in between.
+/// Fails if `bytes` bytes cannot be had now for `what`, in one block and besides in small ones. To be asked before work that would end the
+/// process if there were no memory for it. Other threads may take the memory in between.
 ///
 /// # Errors
 /// `OutOfMemory`.
 pub fn probe(site: Site, bytes: usize, what: &str) -> Result<()> {
     let refused = |bytes: usize| Error::oom(site, "cpu", bytes as u64, what);
+    // Large blocks may come first, and then a heap that had room to grow has it no more.
     let mut one: Vec<u8> = Vec::new();
     one.try_reserve_exact(bytes).map_err(|_| refused(bytes))?;
-    drop(one);
     // Once a thread's heap cannot grow, glibc makes a mapping of each block, so that the smallest takes a page. Such a block begins
     // behind a header of 16 bytes. Of two blocks side by side in a heap, one begins elsewhere.
     let (count, mut blocks) = (bytes / BLOCK + 2, Vec::new());
@@ -212,7 +212,7 @@ pub fn probe(site: Site, bytes: usize, what: &str) -> Result<()> {
         blocks.push(block);
     }
     if blocks.iter().rev().take(2).all(|block| block.as_ptr().addr() % PAGE == 16) {
-        drop(blocks);
+        drop((one, blocks));
         let bytes = bytes.saturating_mul(PAGE / SMALLEST);
         return Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| refused(bytes));
     }
