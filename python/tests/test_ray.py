@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,8 @@ pytest.importorskip("zmq")
 
 from ray.cluster_utils import Cluster
 
-from ortshard.ray import NoCapacity, OtherWeights, Pipeline
+from ortshard.ray import NoCapacity, OtherWeights, Pipeline, speed
+from ortshard.ray.crew import Member, Place
 from ortshard.ray.wire import Group, Step
 
 # Moments at which stages are killed, in sum. `make survival` has 40 of them.
@@ -70,6 +71,27 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def as_fast(monkeypatch):
+    """The machines are one, and what else runs on it must not decide where stages lie."""
+    monkeypatch.setattr(ortshard.ray.pipeline, "speeds", lambda *_: {})
+
+
+@pytest.fixture
+def measuring(as_fast, monkeypatch):
+    """A function by which each machine is measured instead; it gets the machine and the settings, and runs there."""
+
+    def by(read):
+        monkeypatch.setattr(ortshard.ray.pipeline, "speeds", speed.speeds)
+        monkeypatch.setattr(speed, "read_speed", lambda settings: read(ray.get_runtime_context().get_node_id(), settings))
+
+    monkeypatch.setattr(speed, "_known", {})
+    # Here a machine that starts has no processor for itself.
+    monkeypatch.setattr(speed, "_PATIENCE", PATIENCE)
+    monkeypatch.setattr(ortshard.ray.crew, "_SOON", 30.0)
+    return by
+
+
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """What the requests give in one process."""
@@ -88,6 +110,18 @@ def told(pipeline: Pipeline, after: Any = None) -> list[str]:
     if after:
         after(answers)
     return [answer.read() for answer in answers]
+
+
+def workers() -> list[str]:
+    """The machines that may hold stages."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("memory")]
+
+
+def until(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def pids(pipeline: Pipeline) -> list[int]:
@@ -316,6 +350,96 @@ def test_a_machine_that_is_lost_is_replaced(cluster, texts):
 
         assert told(pipeline, lose) == texts
         assert any(2 in recovery.stages for recovery in pipeline.recoveries)
+
+
+def test_each_machine_is_measured_once(cluster, measuring, tmp_path):
+    asked, read = str(tmp_path / "asked"), speed.read_speed
+
+    def noted(node, settings):
+        with open(asked, "a") as file:
+            file.write(node + "\n")
+        return read(settings)
+
+    measuring(noted)
+    for stages in (2, 1):
+        with made(stages) as pipeline:
+            assert all(1e8 < report.read_speed < 1e13 for report in pipeline.report())
+    with open(asked) as file:
+        assert sorted(file.read().split()) == sorted(workers())
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_the_faster_machine_gets_more_layers(cluster, texts, measuring, monkeypatch, spare):
+    fast, slow = workers()
+    known = {fast: 30e9, slow: 10e9}
+    measuring(lambda node, _: known[node])
+    with made(stages=2, spare=spare) as pipeline:
+        crew = pipeline._replicas[0].crew
+        # A layer is 0.64 MB, and the last one 1.23 MB with the head: of 5 and 1 layers either machine reads for about as long.
+        assert {card.node: card.last_layer - card.first_layer + 1 for card in crew.cards} == {fast: 5, slow: 1}
+        assert [report.read_speed for report in pipeline.report()] == [known[card.node] for card in crew.cards]
+        assert told(pipeline) == texts
+        # A process that is lost, and its machine after that.
+        larger = next(i for i, card in enumerate(crew.cards) if card.node == fast)
+        meant = crew.members[larger].place
+        os.kill(pids(pipeline)[larger], signal.SIGKILL)
+        assert told(pipeline) == texts
+        node = next(node for node in cluster.worker_nodes if node.node_id == fast)
+        looks, is_lost = iter(range(9)), Place.is_lost.fget
+        # Ray may notice that a process has ended before it notices that its machine has.
+        monkeypatch.setattr(Place, "is_lost", property(lambda place: is_lost(place) and next(looks, 9) > 2))
+
+        try:
+            assert told(pipeline, lambda _: cluster.remove_node(node, allow_graceful=False)) == texts
+            # Nothing stands by for a machine that is lost.
+            crew.spares.append(Member(crew.settings, meant, 1))
+            until(lambda: all(member.is_ready for member in crew.spares))
+            for pid in pids(pipeline):
+                os.kill(pid, signal.SIGKILL)
+            assert told(pipeline) == texts
+            assert [card.node for card in crew.cards] == [slow] * 2
+        finally:
+            machine(cluster)
+
+
+def test_stages_lie_elsewhere_where_their_machines_are_taken(cluster, texts, measuring, monkeypatch):
+    monkeypatch.setattr(ortshard.ray.crew, "_SOON", 5.0)
+    fast, slow = workers()
+    known = {fast: 30e9, slow: 10e9}
+    measuring(lambda node, _: known[node])
+    with made(stages=2, cpus=2.5, threads=1) as pipeline:
+        node = machine(cluster, num_cpus=5)
+        try:
+            pipeline.scale(2)
+            there = [
+                [(card.node, card.last_layer - card.first_layer + 1) for card in replica.crew.cards]
+                for replica in pipeline._replicas
+            ]
+            assert sorted(there[0]) == sorted([(fast, 5), (slow, 1)]) and there[1] == [(node.node_id, 3)] * 2
+            assert told(pipeline) == texts
+        finally:
+            pipeline.scale(1)
+            cluster.remove_node(node)
+
+
+def test_a_machine_that_does_not_answer_is_taken_for_as_fast(cluster, texts, measuring, monkeypatch):
+    late, other = workers()
+
+    def hangs(node, _settings):
+        if node == late:
+            time.sleep(600)
+        return 10e9
+
+    measuring(hangs)
+    monkeypatch.setattr(speed, "_PATIENCE", 10.0)
+    with made(stages=2) as pipeline:
+        assert [stage.node for stage in pipeline._replicas[0].crew.stages] == [None, None]
+        assert pipeline.generate(REQUESTS[0][0], **REQUESTS[0][1]).read() == texts[0]
+        assert speed.speed(late, 1) is None and speed.speed(other, 1) == 10e9
+    # Asked again, and alone.
+    measuring(lambda _node, _settings: 30e9)
+    with made(stages=2) as pipeline:
+        assert (speed.speed(late, 1), speed.speed(other, 1)) == (30e9, 10e9)
 
 
 def test_without_a_place_requests_end_and_later_ones_try_again(cluster, texts):

@@ -1,5 +1,6 @@
 """The parts of ortshard.ray that need no cluster: messages, keys, digests, texts and the log."""
 
+import itertools
 import json
 import random
 import shutil
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import golden
+from conftest import STORIES, golden
 
 import ortshard
 
@@ -17,12 +18,14 @@ pytest.importorskip("ray")
 zmq = pytest.importorskip("zmq")
 
 from ortshard.model import sorted_out
+from ortshard.ray import plan, speed
 from ortshard.ray.fingerprint import agree, fingerprint
 from ortshard.ray.job import Job, plain
 from ortshard.ray.link import Key, Links
 from ortshard.ray.log import Log
-from ortshard.ray.plan import _check
+from ortshard.ray.plan import Machine, _check
 from ortshard.ray.problems import OtherWeights
+from ortshard.ray.stage import Settings
 from ortshard.ray.wire import Group, Step, Want, decode
 
 MODEL = golden("llama_gqa")
@@ -197,6 +200,86 @@ def test_a_log_that_broke_off_is_read_up_to_there(tmp_path):
 def test_stages_that_are_not_the_model_are_refused(ranges):
     with pytest.raises(ortshard.InvalidArgument, match="layers|layer"):
         _check(ranges, 3)
+
+
+def cheapest(engine, layers, speeds, stages):
+    """The seconds of a token of the best of all cuts: of its slowest stage, and of its hops."""
+    least = float("inf")
+    for count in range(1, layers + 1) if stages is None else [stages]:
+        each = 1 if stages is None else -(-stages // len(speeds))
+        for ends in itertools.combinations(range(layers - 1), count - 1):
+            ranges = list(zip([0, *(end + 1 for end in ends)], [*ends, layers - 1]))
+            for order in set(itertools.permutations([node for node in speeds for _ in range(each)], count)):
+                least = min(least, cost(engine, ranges, order, speeds))
+    return least
+
+
+def cost(engine, ranges, order, speeds):
+    read = [
+        engine.estimate(STORIES, context=64, first_layer=first, last_layer=last).token_bytes / speeds[node]
+        for (first, last), node in zip(ranges, order)
+    ]
+    return max(read) + plan._HOP * (len(ranges) - 1)
+
+
+@pytest.mark.parametrize("stages", [None, 1, 2, 3, 4])
+def test_stages_are_cut_by_what_machines_read(engine, monkeypatch, stages):
+    draw = random.Random(5)
+    found = [Machine(name, 2**30 + i) for i, name in enumerate("abcd")]
+    monkeypatch.setattr(plan, "machines", lambda _: found)
+    for count in (2, 3):
+        # Some are not known. A token takes about as long to read as a hop.
+        speeds = {machine.node: draw.choice([1e9, 2e9, 3e9, 5e9]) * draw.uniform(0.2, 1) for machine in draw.sample(found, count)}
+        cut = plan.plan(engine, STORIES, stages, speeds, context=64, requests=1, revision=None)
+        ranges = [(stage.first_layer, stage.last_layer) for stage in cut]
+        _check(ranges, 6)
+        assert len(cut) == (stages or len(cut))
+        least = cheapest(engine, 6, speeds, stages)
+        assert cost(engine, ranges, [stage.node for stage in cut], speeds) == pytest.approx(least)
+    cut = plan.plan(engine, STORIES, 3, {}, context=64, requests=1, revision=None)
+    assert [(stage.first_layer, stage.last_layer, stage.node) for stage in cut] == [(0, 1, None), (2, 3, None), (4, 5, None)]
+
+
+@pytest.mark.parametrize("sizes", [[], [5 << 20, 40 << 20], [90 << 20, 4, 0, 7]])
+def test_as_many_bytes_are_read_of_files_and_memory(monkeypatch, tmp_path, sizes):
+    paths = [tmp_path / str(i) for i in range(len(sizes))]
+    for path, size in zip(paths, sizes):
+        with path.open("wb") as file:
+            file.truncate(size)
+    given: list[Any] = []
+    monkeypatch.setattr(speed, "_SIZE", 64 << 20)
+    monkeypatch.setattr(speed.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(speed, "_read", lambda pieces: given.append(pieces) or 1.0)
+    # As many threads as were told, but no more than there are processors.
+    assert speed.measured([str(path) for path in paths], 3) == 3 and speed.measured([str(path) for path in paths], 9) == 4
+    assert len(given) == 7
+    for threads in given[:3], given[3:]:
+        assert sum(piece.nbytes for pieces in threads for piece in pieces) == 64 << 20
+        assert all(0 < piece.nbytes <= speed._PIECE for pieces in threads for piece in pieces)
+
+
+def test_a_thread_that_is_interrupted_counts_what_it_reads_otherwise():
+    class Piece:
+        nbytes = 1000
+
+        def max(self):
+            time.sleep(next(waits, 0.1))
+
+    # The first time is from the disk.
+    waits = iter([1.0, 0.2, 0.05])
+    assert 1000 / 0.08 < speed._read([Piece(), Piece()]) <= 1000 / 0.05
+
+
+@pytest.mark.parametrize(("device", "reads"), [("cpu", True), (None, False), ("cuda", False)])
+def test_a_machine_whose_gpu_takes_the_weights_is_not_measured(monkeypatch, device, reads):
+    monkeypatch.delenv("ORTSHARD_DEVICE", raising=False)
+    monkeypatch.setattr(speed, "devices", lambda: [*ortshard.devices()[:1]] * 2)
+    monkeypatch.setattr(speed, "measured", lambda paths, _threads: 1.0 + len(paths))
+    settings = Settings(MODEL.path, None, Key.fresh(), None, 64, 0, 0, {"device": device} if device else {})
+    # A folder of a model has two files that its shards need.
+    assert speed.read_speed(settings) == (3.0 if reads else 0.0)
+    elsewhere = replace(settings, model=MODEL.path + "-of-another-machine", engine={"device": "cpu"})
+    assert speed.read_speed(elsewhere) == 1.0
 
 
 def test_a_door_that_closes_leaves_no_thread(tmp_path):

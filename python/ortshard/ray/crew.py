@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .. import __version__, errors
@@ -17,13 +18,30 @@ from .stage import Card, Settings, Stage
 _SOON = 5.0
 
 
+@dataclass(frozen=True)
+class Place:
+    """What Ray reserves for a member: on one machine or, where `node` is None, on any that it finds."""
+
+    group: Any
+    index: int
+    bundle: dict[str, float]
+    node: str | None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is on a machine that is lost, for which Ray would wait for ever."""
+        return self.node is not None and not any(node["NodeID"] == self.node and node["Alive"] for node in ray.nodes())
+
+
 class Member:
     """An actor in a place that Ray has reserved for it. It may hold a stage, or be a spare."""
 
-    def __init__(self, settings: Settings, group: Any, place: int, cpus: float) -> None:
+    def __init__(self, settings: Settings, place: Place, cpus: float) -> None:
         self.place = place
         kind = ray.remote(Stage)
-        where = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)
+        where = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
+            place.group, placement_group_bundle_index=place.index
+        )
         # What is lost is replaced by a new actor, never restarted: so no late word of an old one can be taken for a new one's.
         options = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 32, "num_cpus": cpus}
         self.actor = kind.options(scheduling_strategy=where, **options).remote(settings)
@@ -42,6 +60,11 @@ class Member:
         """Whether its process has begun and lives."""
         return bool(ray.wait([self._started], timeout=0)[0]) and not self.lost
 
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether its process was to begin on a machine that is lost."""
+        return not self.is_ready and self.place.is_lost
+
     def end(self) -> None:
         """Ends its process, also one that hangs."""
         self._was_ended = True
@@ -56,23 +79,28 @@ class Crew:
         resources: dict[str, float], patience: float,
     ) -> None:  # fmt: skip
         self.settings, self.stages, self._known = settings, list(stages), known
-        self._cpus, self._patience = cpus, patience
+        self._cpus, self._resources, self._patience = cpus, resources, patience
         #: Raised whenever stages are linked anew: what was sent before is of no use any more.
         self.epoch = 0
         # With spares all places are alike, so that any of them can take any stage.
         largest = max(stage.bytes for stage in stages)
         sizes = [largest] * (len(stages) + spare) if spare else [stage.bytes for stage in stages]
-        self._bundles = [{"CPU": cpus, "memory": float(size), **resources} for size in sizes]
-        self._group = ray.util.placement_group(self._bundles, strategy="SPREAD")
-        #: What stages that have grown have reserved besides.
-        self._rooms: list[Any] = []
+        #: All that is reserved.
+        self._groups: list[Any] = []
+        nodes = [stage.node for stage in stages]
         try:
-            if not self._group.wait(timeout_seconds=patience):
+            if nodes[0] is None:
+                places = self._reserve(sizes)
+            else:
+                # Apart from the spares: of a group Ray places again all that was lost or, where one has no machine any more, none.
+                places = self._reserve(sizes[: len(nodes)], nodes) + self._reserve(sizes[len(nodes) :])
+                patience = min(patience, _SOON)
+            if not all(group.wait(timeout_seconds=patience) for group in self._groups):
                 raise NoCapacity(
                     f"within {patience:g} s Ray has found no machines with {cpus:g} processors each and {[int(size) for size in sizes]} bytes "
                     f"for {len(stages)} stages and {spare} spares: the cluster has {ray.available_resources()}"
                 )
-            members = [self._member(place) for place in range(len(sizes))]
+            members = [self._member(place) for place in places]
             self.members: list[Member] = members[: len(stages)]
             self.spares: list[Member] = members[len(stages) :]
             self._load(dict(enumerate(self.members)))
@@ -80,8 +108,21 @@ class Crew:
             self.close()
             raise
 
-    def _member(self, place: int) -> Member:
-        return Member(self.settings, self._group, place, self._cpus)
+    def _reserve(self, sizes: Sequence[int], nodes: Sequence[str | None] = ()) -> list[Place]:
+        """Has Ray look for places of so many bytes each, on the machines `nodes`, or anywhere."""
+        if not sizes:
+            return []
+        bundles = [{"CPU": self._cpus, "memory": float(size), **self._resources} for size in sizes]
+        where = [{"ray.io/node-id": node} for node in nodes] or None
+        group = ray.util.placement_group(bundles, strategy="SPREAD", bundle_label_selector=where)
+        self._groups.append(group)
+        return [Place(group, i, bundle, nodes[i] if nodes else None) for i, bundle in enumerate(bundles)]
+
+    def _member(self, place: Place) -> Member:
+        """One in a place or, where its machine is lost, in another that is as large."""
+        if place.is_lost:
+            (place,) = self._reserve([int(place.bundle["memory"])])
+        return Member(self.settings, place, self._cpus)
 
     def _load(self, members: dict[int, Member]) -> None:
         """Has members load their stages, all at once."""
@@ -110,7 +151,10 @@ class Crew:
 
     def lost(self) -> set[int]:
         """The stages whose processes have ended. Lost spares are replaced."""
-        self.spares = [self._member(spare.place) if spare.lost else spare for spare in self.spares]
+        for i, spare in enumerate(self.spares):
+            if spare.lost or spare.waits_in_vain:
+                spare.end()
+                self.spares[i] = self._member(spare.place)
         return {i for i, member in enumerate(self.members) if member.lost}
 
     def hanging(self, seconds: float) -> set[int]:
@@ -143,7 +187,10 @@ class Crew:
             self.members[i] = member
             try:
                 # The rest may be long to load, but must begin in time.
-                ray.get(member.actor.pid.remote(), timeout=max(deadline - time.monotonic(), 0.1))
+                begins = member.actor.pid.remote()
+                while not ray.wait([begins], timeout=0.5)[0] and time.monotonic() < deadline and not member.place.is_lost:
+                    pass
+                ray.get(begins, timeout=0.1)
                 self._load({i: member})
                 return True
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
@@ -162,7 +209,7 @@ class Crew:
             first = next(i for i in range(last, -1, -1) if i - 1 not in missing)
             neighbours = [i for i in (first - 1, last + 1) if 0 <= i < len(self.members)]
             if not any(self._grow(i, min(first, i), max(last, i)) for i in neighbours):
-                needs = self._bundles[self.members[first].place]
+                needs = self.members[first].place.bundle
                 raise NoCapacity(
                     f"stages {first} to {last} are lost: within {self._patience:g} s no machine had {needs} for one, and no neighbour the memory"
                 )
@@ -174,7 +221,7 @@ class Crew:
         more = {"memory": float(grown.bytes - self.stages[i].bytes)}
         where = {"ray.io/node-id": member.card.node if member.card else ""}
         room = ray.util.placement_group([more], bundle_label_selector=[where])
-        self._rooms.append(room)
+        self._groups.append(room)
         if room.wait(timeout_seconds=_SOON):
             self.stages[first : last + 1], self.members[first : last + 1] = [grown], [member]
             try:
@@ -182,7 +229,7 @@ class Crew:
                 return True
             except errors.OutOfMemory:
                 self.stages[first : first + 1], self.members[first : first + 1] = stages, members
-        self._rooms.remove(room)
+        self._groups.remove(room)
         ray.util.remove_placement_group(room)
         return False
 
@@ -190,5 +237,5 @@ class Crew:
         """Ends all of them and gives their places back."""
         for member in [*getattr(self, "members", []), *getattr(self, "spares", [])]:
             member.end()
-        for room in [self._group, *self._rooms]:
-            ray.util.remove_placement_group(room)
+        for group in self._groups:
+            ray.util.remove_placement_group(group)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import Engine, Tokenizer, _abi, errors
@@ -23,6 +24,7 @@ from .plan import Stages, plan
 from .problems import NoCapacity
 from .recovery import Recovery
 from .replica import Limits, Replica
+from .speed import speed, speeds
 from .stage import Settings
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class StageReport:
     #: The part of its time that it has waited for something to do.
     waiting: float
     counters: Mapping[str, Any]
+    #: Bytes that its machine was measured to read in a second; None: it was not measured.
+    read_speed: float | None
 
 
 class Pipeline:
@@ -102,7 +106,15 @@ class Pipeline:
             local = Engine(**on_cpu)
             spec: Any = {"revision": revision}
             info = local.model_info(self.name, **spec)
-            self._stages = plan(local, self.name, stages, context=context, requests=requests, revision=revision)
+            computes = max(1, int(cpus)) if threads is None else threads
+            self._settings = Settings(self.name, revision, Key.fresh(), bind, context, checkpoint, computes, dict(engine))
+            cut = partial(plan, local, self.name, stages, context=context, requests=requests, revision=revision)
+            #: Ways to cut it: for machines that differ, if they do, and as if all were as fast.
+            self._plans = [cut({})]
+            differ = speeds(self._settings, cpus, resources or {}) if stages is None or isinstance(stages, int) else {}
+            if differ:
+                with suppress(NoCapacity):
+                    self._plans.insert(0, cut(differ))
             self._known = fingerprint(local.audit_files(self.name, **spec))
             self._vocab_size = info.vocab_size
             self._eos = local.eos(self.name, **spec)
@@ -118,8 +130,6 @@ class Pipeline:
             local.close()
             if context > info.max_positions:
                 raise errors.OutOfRange(f"context is {context}, and the model has room for {info.max_positions} tokens")
-            computes = max(1, int(cpus)) if threads is None else threads
-            self._settings = Settings(self.name, revision, Key.fresh(), bind, context, checkpoint, computes, dict(engine))
             self._limits = Limits(requests, chunk, context, groups, patience)
             self._bind = bind or ray.util.get_node_ip_address()
             self._crew: Any = {"spare": spare, "cpus": cpus, "resources": dict(resources or {}), "patience": wait_for_place}
@@ -132,7 +142,7 @@ class Pipeline:
         """Makes it so many replicas. Requests of those that go move to others and go on."""
         _positive(replicas=replicas)
         while len(self._replicas) < replicas:
-            crew = Crew(self._settings, self._stages, self._known, **self._crew)
+            crew = self._placed()
             try:
                 added = Replica(crew, self._limits, self._bind, self._log, self._homeless)
             except BaseException:
@@ -145,6 +155,13 @@ class Pipeline:
                 gone = self._replicas.pop()
             for job in gone.close():
                 self._place(job)
+
+    def _placed(self) -> Crew:
+        """Stages on the machines that they are meant for or, where there is no room left, cut as if all were as fast, anywhere."""
+        for stages in self._plans[:-1]:
+            with suppress(NoCapacity):
+                return Crew(self._settings, stages, self._known, **self._crew)
+        return Crew(self._settings, self._plans[-1], self._known, **self._crew)
 
     def _place(self, job: Job) -> Replica:
         with self._lock:
@@ -234,9 +251,10 @@ class Pipeline:
                 if card is None:
                     continue
                 busy, wait = counters["busy_seconds"], counters["wait_seconds"]
-                speed = counters["tokens"] / busy if busy else 0.0
+                rate = counters["tokens"] / busy if busy else 0.0
                 place = (number, i, card.first_layer, card.last_layer, card.weight_bytes, card.host, card.pid, card.load_seconds)
-                reports.append(StageReport(*place, counters["tokens"], speed, wait / max(busy + wait, 1e-9), counters))
+                reads = speed(card.node, self._settings.threads)
+                reports.append(StageReport(*place, counters["tokens"], rate, wait / max(busy + wait, 1e-9), counters, reads))
         return reports
 
     @property

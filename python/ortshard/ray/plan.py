@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import Engine, errors
@@ -26,33 +26,63 @@ class Planned:
     first_layer: int
     last_layer: int
     bytes: int
+    #: The machine that it is meant for; None: any.
+    node: str | None = None
 
 
-def machines() -> list[int]:
-    """The memory that each machine of the cluster has for work, largest first."""
-    found = (int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"])
-    return sorted((memory for memory in found if memory), reverse=True)
+@dataclass(frozen=True)
+class Machine:
+    """A machine that may hold stages, and the memory that it has for work."""
+
+    node: str
+    memory: int
 
 
-def plan(engine: Engine, model: str, stages: Stages, *, context: int, requests: int, revision: str | None) -> list[Planned]:
-    """Cuts a model for the machines that there are by `Engine.plan()`, or as it is told."""
+def machines(asked: Mapping[str, float]) -> list[Machine]:
+    """The machines of the cluster that have memory, and what is asked for besides."""
+    found = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [
+        Machine(node, int(has["memory"]))
+        for node, has in found
+        if has.get("memory") and all(has.get(name, 0) >= count for name, count in asked.items())
+    ]
+
+
+def plan(
+    engine: Engine, model: str, stages: Stages, speeds: Mapping[str, float], *, context: int, requests: int, revision: str | None
+) -> list[Planned]:
+    """Cuts a model by `Engine.plan()` for the machines that there are, or as it is told.
+
+    `speeds`: bytes that a stage reads in a second on each machine; each stage is then meant for one of these machines. Empty: all
+    machines are taken for as fast.
+    """
     if stages is None or isinstance(stages, int):
-        memories = machines()
-        if not memories:
+        found = [machine for machine in machines({}) if machine.node in speeds or not speeds]
+        found.sort(key=lambda machine: (speeds.get(machine.node, 0.0), machine.memory), reverse=True)
+        if not found:
             raise NoCapacity("the cluster has no machine with memory for stages")
         if stages is not None and stages < 1:
             raise errors.InvalidArgument(f"{stages} stages are none")
         if stages is not None:
             # Several stages may share a machine, and then its memory.
-            each = -(-stages // len(memories))
-            memories = [memory // each for memory in memories for _ in range(each)][:stages]
-        devices: Any = [{"free_memory": memory, "hop_seconds": _HOP, "is_required": stages is not None} for memory in memories]
+            each = -(-stages // len(found))
+            found = [replace(machine, memory=machine.memory // each) for machine in found for _ in range(each)][:stages]
+        devices: Any = [
+            {
+                "free_memory": machine.memory,
+                "bandwidth": speeds.get(machine.node, 0.0),
+                "hop_seconds": _HOP,
+                "is_required": stages is not None,
+            }
+            for machine in found
+        ]
         try:
             # Ray leaves each machine a margin already.
-            found = engine.plan(model, devices[:_MOST], context=context, requests=requests, margin=0, revision=revision)
+            cut = engine.plan(model, devices[:_MOST], context=context, requests=requests, margin=0, revision=revision)
         except errors.OutOfMemory as error:
-            raise NoCapacity(f"{model} does not fit into the {len(memories)} machines of the cluster: {error}") from error
-        return [Planned(stage.first_layer, stage.last_layer, stage.needed_bytes) for stage in found]
+            raise NoCapacity(f"{model} does not fit into the {len(found)} machines of the cluster: {error}") from error
+        nodes = [found[stage.device].node if speeds else None for stage in cut]
+        return [Planned(stage.first_layer, stage.last_layer, stage.needed_bytes, node) for stage, node in zip(cut, nodes)]
     spec: Any = {"revision": revision}
     ranges = [(int(first), int(last)) for first, last in stages]
     _check(ranges, engine.model_info(model, **spec).layer_count)
