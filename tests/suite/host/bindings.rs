@@ -122,8 +122,8 @@ fn cgo_as_it_is() {
     let (program, libraries) = (folder.join("program"), setup.library().parent().unwrap().display().to_string());
     let mut command = Command::new("go");
     command.args(["build", "-o"]).arg(&program).arg(".").current_dir(here("cgo"));
-    command.env("CGO_CFLAGS", format!("-I{} -DORTSHARD_NODISCARD=", c::root().join("include").display()));
-    command.env("CGO_LDFLAGS", format!("-L{libraries} -lortshard -Wl,-rpath,{libraries}"));
+    command.env("CGO_CFLAGS", format!("'-I{}' -DORTSHARD_NODISCARD=", c::root().join("include").display()));
+    command.env("CGO_LDFLAGS", format!("'-L{libraries}' -lortshard '-Wl,-rpath,{libraries}'"));
     command.env("GOCACHE", folder.join("cache")).env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", "1");
     succeed(&mut command, "go build");
     let output = succeed(&mut setup.with_settings(Command::new(program), &model), "cgo");
