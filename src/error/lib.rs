@@ -1,5 +1,6 @@
 //! The one error type of the library. It knows nothing of C: `ffi` maps each [`ErrorKind`] to a status code.
 
+use std::collections::TryReserveError;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -198,25 +199,30 @@ const PAGE: usize = 4096;
 /// # Errors
 /// `OutOfMemory`.
 pub fn probe(site: Site, bytes: usize, what: &str) -> Result<()> {
-    let refused = |bytes: usize| Error::oom(site, "cpu", bytes as u64, what);
+    // Twice: when the blocks are given back, a heap may end that cannot be made again.
+    let had = small(bytes).and_then(|first| Ok(first && small(bytes)?)).and_then(|small| {
+        // Else each block takes a page.
+        if small { Ok(()) } else { Vec::<u8>::new().try_reserve_exact(bytes.saturating_mul(PAGE / SMALLEST)) }
+    });
+    had.map_err(|_| Error::oom(site, "cpu", bytes as u64, what))
+}
+
+/// Whether the allocator takes `bytes` bytes in small blocks from a heap. Once a thread's heap cannot grow, glibc makes a mapping of each
+/// block, until it comes to other heaps.
+fn small(bytes: usize) -> Result<bool, TryReserveError> {
     // Large blocks may come first, and then a heap that had room to grow has it no more.
     let mut one: Vec<u8> = Vec::new();
-    one.try_reserve_exact(bytes).map_err(|_| refused(bytes))?;
-    // Once a thread's heap cannot grow, glibc makes a mapping of each block, so that the smallest takes a page. Such a block begins
-    // behind a header of 16 bytes. Of two blocks side by side in a heap, one begins elsewhere.
+    one.try_reserve_exact(bytes)?;
     let (count, mut blocks) = (bytes / BLOCK + 2, Vec::new());
-    blocks.try_reserve_exact(count).map_err(|_| refused(bytes))?;
+    blocks.try_reserve_exact(count)?;
     for _ in 0..count {
         let mut block: Vec<u8> = Vec::new();
-        block.try_reserve_exact(BLOCK).map_err(|_| refused(bytes))?;
+        block.try_reserve_exact(BLOCK)?;
         blocks.push(block);
     }
-    if blocks.iter().rev().take(2).all(|block| block.as_ptr().addr() % PAGE == 16) {
-        drop((one, blocks));
-        let bytes = bytes.saturating_mul(PAGE / SMALLEST);
-        return Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| refused(bytes));
-    }
-    Ok(())
+    // A mapping begins with a header of 16 bytes. Of two blocks side by side in a heap, one begins elsewhere.
+    let is_mapping = |block: &Vec<u8>| block.as_ptr().addr() % PAGE == 16;
+    Ok(!blocks.windows(2).any(|pair| pair.iter().all(is_mapping)))
 }
 
 /// Builds an error: `err!(Malformed, "...")`.
