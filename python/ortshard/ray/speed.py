@@ -25,8 +25,9 @@ _PIECE = 8 << 20
 _SECONDS = 0.3
 #: Seconds that machines have to answer. A machine starts a process in that time, and reads files from its disk.
 _PATIENCE = 10.0
-#: All machines are taken for as fast unless the fastest is more than so many times as fast as the slowest.
-_ALIKE = 1.25
+#: All machines are taken for as fast unless the fastest is more than so many times as fast as the slowest: files are read a quarter slower
+#: than the memory of a machine that has none of them yet.
+_ALIKE = 1.5
 
 #: What was measured so far, by the machine and the threads that have read. 0: its stages run on another device than the processor.
 _known: dict[tuple[str, int], float] = {}
