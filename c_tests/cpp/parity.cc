@@ -61,7 +61,8 @@ static void whole(const ortshard::shard &shard)
     CHECK(fork.sample(golden(1)) == golden(2)[1] && other.sample(golden(1)) == golden(2)[1]);
     other.truncate(prompt.size());
     other.import_state(fork.export_state_since(prompt.size()));
-    CHECK(other.position() == fork.position() && other.sample({golden(2)[1]}) == golden(3)[2]);
+    const std::vector<std::int64_t> chosen{golden(2)[1]};
+    CHECK(other.position() == fork.position() && other.sample(chosen) == golden(3)[2]);
 }
 
 static void in_shards()
