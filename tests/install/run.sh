@@ -121,6 +121,7 @@ by_pkg_config() { # PREFIX OUT
 
     "$CC" "${strict[@]}" tests/install/story.c "${whole[@]}" -o "$out/whole"
     ! readelf -d "$out/whole" | grep -q libortshard || fail "the static program needs the shared library"
+    ! readelf -lW "$out/whole" | grep GNU_STACK | grep -q RWE || fail "the static program has a stack that can be executed"
     tells "$out/whole"
 
     "$CC" "${strict[@]}" -shared -fPIC tests/install/plugin.c "${whole[@]}" -o "$out/plugin.so"
