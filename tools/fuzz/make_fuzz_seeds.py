@@ -125,12 +125,15 @@ def index():
 
 
 def states():
-    # Position, input that is kept, where the window begins; then rows.
+    # Where it begins and ends, whether the text is long, where the window begins; then rows.
     rows = 2 * 2 * 16 * 4
-    seed("state", "empty", b"\1" + struct.pack("<QQ", 0, 0))
+    seed("state", "empty", b"\1" + struct.pack("<QQQ", 0, 0, 0))
     for position, name in [(1, "one"), (8, "full"), (9, "over"), (2**62, "huge")]:
-        seed("state", name, b"\1" + struct.pack("<QQQ", position, 0, 0) + b"\0\0\x80\x3f" * (rows // 4 * min(position, 8)))
-    seed("state", "not_a_number", b"\1" + struct.pack("<QQQ", 1, 0, 0) + b"\0\0\xc0\x7f" * (rows // 4))
+        seed("state", name, b"\1" + struct.pack("<QQQQ", 0, position, 0, 0) + b"\0\0\x80\x3f" * (rows // 4 * min(position, 8)))
+    # Requests are at position 2.
+    for since, name in [(2, "since"), (1, "since_elsewhere")]:
+        seed("state", name, b"\1" + struct.pack("<QQQQ", since, 4, 0, since) + b"\0\0\x80\x3f" * (rows // 4 * (4 - since)))
+    seed("state", "not_a_number", b"\1" + struct.pack("<QQQQ", 0, 1, 0, 0) + b"\0\0\xc0\x7f" * (rows // 4))
     seed("state", "magic", b"\0ORTSHKV\0" + struct.pack("<I", 2) + bytes(80))
     seed("state", "nothing", b"\0")
 
