@@ -279,6 +279,14 @@ impl KeptState {
     /// is at their start. Nothing changes if that is refused.
     pub(crate) fn write(&mut self, tokens: Range<usize>, from: &[u8]) -> Result<()> {
         let Range { start, end: position } = tokens;
+        let here = self.resumes_at(start);
+        if here != start {
+            bail!(
+                OutOfRange,
+                "state: it is since position {start}, and the request, which has gone back, has the layers' states of position {here}: \
+                 take a state as a whole"
+            );
+        }
         let wrong = || err!(Malformed, "state: what it keeps is not what position {position} takes");
         let (mut rest, mut at, mut states) = (from, position, &[][..]);
         if let Some(snapshots) = &self.snapshots {

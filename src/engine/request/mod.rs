@@ -283,6 +283,8 @@ impl Request {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a version this library does not know;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a state of another model, range, dtype or KV type, or one since another
     /// position than the request's;
+    /// [`OutOfRange`](crate::ErrorKind::OutOfRange) for one since the request's position if layers have states and that of the position is
+    /// not there, after the request has gone back;
     /// [`ContextFull`](crate::ErrorKind::ContextFull) if it holds more tokens than this request has room for.
     pub fn import_state(&mut self, state: &[u8]) -> Result<()> {
         let State { fingerprint, tokens, is_long, kept } = state::read(state)?;

@@ -93,8 +93,9 @@ pub unsafe extern "C" fn ortshard_request_export_state_since(
 ///
 /// Errors: MALFORMED if the bytes are damaged; UNSUPPORTED for a version that this library does not know;
 /// INVALID_ARGUMENT for a state of another model, other weights, layers, precision or kv_type, or one since another
-/// position than the request's; CONTEXT_FULL if it holds more tokens than this request has room for; INVALID_STATE if
-/// the request was made with no_cache; STALE_SHARD.
+/// position than the request's; OUT_OF_RANGE for one since the request's position if layers have states of fixed size
+/// and the request has gone back to there, so that they are those of an earlier one; CONTEXT_FULL if it holds more
+/// tokens than this request has room for; INVALID_STATE if the request was made with no_cache; STALE_SHARD.
 /// Threads: one call at a time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ortshard_request_import_state(

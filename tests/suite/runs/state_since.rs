@@ -146,3 +146,27 @@ fn what_does_not_fit_a_request_is_refused_and_changes_nothing() {
     request.truncate(89).unwrap();
     assert_same("goes on", next(&mut small, 5).view(), next(&mut request, 5).view());
 }
+
+/// A request that has gone back has rows, but not the states of layers, or neither: what is to be run again.
+#[test]
+fn a_request_that_lacks_states_of_its_position_takes_a_whole_state() {
+    for name in ["lfm2_conv", "falcon_h1_bias"] {
+        let folder = long(name);
+        let shard = shard(folder.path(), 0, ShardSpec::LAST);
+        let [mut request, mut truncated, mut imported] = [(); 3].map(|()| self::request(&shard, 1024, 512));
+        let _ = request.infer(Input::Ids(&ids()[..100]), Logits::None).unwrap();
+        let _ = truncated.infer(Input::Ids(&ids()[..120]), Logits::None).unwrap();
+        truncated.truncate(100).unwrap();
+        // From here on it is what `truncated` is, without the rows.
+        imported.import_state(&truncated.export_state().unwrap()).unwrap();
+        let _ = request.infer(Input::Ids(&ids()[100..130]), Logits::None).unwrap();
+        let (part, whole) = (request.export_state_since(100).unwrap(), request.export_state().unwrap());
+        let wanted = next(&mut request, 9);
+        for other in [&mut truncated, &mut imported] {
+            let error = other.import_state(&part).unwrap_err();
+            assert_eq!((error.kind(), other.position()), (ErrorKind::OutOfRange, 100), "{}", error.chain());
+            other.import_state(&whole).unwrap();
+            assert_same(name, next(other, 9).view(), wanted.view());
+        }
+    }
+}
