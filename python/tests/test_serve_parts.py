@@ -1,5 +1,6 @@
 """The OpenAI API as its own client sees it, and what is refused: over a model of this process, without machines."""
 
+import asyncio
 import json
 import os
 import threading
@@ -18,7 +19,7 @@ pytest.importorskip("fastapi")
 from serving import NAME, LocalPipeline, asked, no_blanks, served
 
 from ortshard.ray import NoCapacity
-from ortshard.ray.serve import Slots, deployment, limits
+from ortshard.ray.serve import Slots, build, deployment, limits
 from ortshard.ray.serve.guard import digest_of
 from ortshard.serving import stages_of
 
@@ -420,6 +421,32 @@ def test_who_has_no_place_comes_again(stories):
             thread.join()
         assert [status for status, _, _ in results] == [200] * 3 and slots.taken == 0
         assert asked(address, {**HELLO, "max_tokens": 2})[0] == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_there_is_room_again_before_the_last_part_goes(stories, stream):
+    pipeline, slots, parts = LocalPipeline(stories), Slots(1, 0), []
+    app = build(pipeline, NAME, context=512, slots=slots)
+    body = json.dumps({**HELLO, "max_tokens": 2, "stream": stream}).encode()
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+
+    async def receive():
+        return {"type": "http.request", "body": body}
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            parts.append((message.get("more_body", False), slots.taken))
+
+    asyncio.run(app(scope, receive, send))
+    assert parts[-1] == (False, 0) and all(part == (True, 1) for part in parts[:-1]) and (len(parts) > 1) == stream
+    assert (slots.taken, slots.answered) == (0, 1)
 
 
 def test_a_key_is_asked_for(stories):

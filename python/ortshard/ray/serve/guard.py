@@ -17,7 +17,7 @@ from . import limits
 from .problems import Problem
 from .slots import Slots
 
-#: Where a request finds the stack of what is closed when it has ended, however that was: sent, failed, or without a client.
+#: Where a request finds the stack of what is closed when it ends, however it does: before the last part goes, failed, or without a client.
 ENDS = "ortshard.ends"
 #: What a browser on this machine calls this machine.
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -60,10 +60,11 @@ class Guard:
             if scope["method"] != "POST" or not scope["path"].startswith("/v1/"):
                 await self._app(scope, receive, send)
                 return
-            async with self._slots.one(), AsyncExitStack() as ends:
+            async with AsyncExitStack() as ends:
+                await ends.enter_async_context(self._slots.one())
                 scope[ENDS] = ends
                 # Read in whole before anything of it is believed.
-                await self._app(scope, _again(await self._read(headers, receive), receive), send)
+                await self._app(scope, _again(await self._read(headers, receive), receive), _ending(ends, send))
         except ClientDisconnect:
             return
         except Problem as problem:
@@ -125,6 +126,17 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return gives
+
+
+def _ending(ends: AsyncExitStack, send: Send) -> Send:
+    """Sends, and closes `ends` before the last part: a client that has all of an answer and asks again at once finds that room free."""
+
+    async def sends(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await ends.aclose()
+        await send(message)
+
+    return sends
 
 
 def told(problem: Problem) -> JSONResponse:

@@ -15,7 +15,7 @@ _LEAST, _MOST = 1, 60
 
 
 class Slots:
-    """Counts requests from their first byte to their last. `places`: those that run at once; `queue`: those that wait behind them."""
+    """Counts requests until the last part of their answers is about to go. `places`: so many run at once; `queue`: so many wait."""
 
     def __init__(self, places: int, queue: int) -> None:
         self.places, self.queue = places, queue
