@@ -3254,7 +3254,11 @@ typedef struct ortshard_plan_stage {
     uint64_t needed_bytes;
     /** Bytes that are there: the device's free memory less the margin. */
     uint64_t room_bytes;
-    /** Seconds of a token: token_bytes by the device's bandwidth. */
+    /**
+     * Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each eight
+     * requests of the step, since arithmetic takes so long, and what these requests keep here, in the mean over their
+     * contexts.
+     */
     double seconds;
     /** Seconds to the next stage; 0 behind the last one. */
     double hop_seconds;
@@ -3269,9 +3273,10 @@ typedef struct ortshard_plan_stage {
  * an empty one without memory_limit, is no more than the device's room. The model is cut only where it can be.
  *
  * Of all cuts, orders and choices of devices the plan has the least sum of the seconds of its slowest stage and of
- * all hops: the one is what a pipeline with enough requests takes for a token, the other what a request waits for
- * besides. Of the cuts with the same slowest stage among the same devices in the same order, it has the one whose
- * fullest device is filled least.
+ * all hops: the one is what a pipeline with enough requests takes for a step, the other what a request waits for
+ * besides. A step is one of a group of requests, of which there are taken to be as many as devices. Of the cuts with
+ * the same slowest stage among the same devices in the same order, it has the one whose fullest device is filled
+ * least.
  * The least is proved for up to 16 devices, and for more where many are alike, as long as the counts of each kind
  * plus one, multiplied, are no more than 65536; with keep_order for any. Beyond that some orders are tried, by
  * bandwidth, by memory and by hops, and a plan may be missed.

@@ -195,6 +195,10 @@ def test_a_model_is_cut_for_the_memory_that_there_is(engine):
     def needs(first, last):
         return max(of(first, last).total_bytes, of(first, last).load_peak_bytes)
 
+    def reads(first, last):
+        # Half of a context is kept in the mean.
+        return of(first, last).token_bytes + of(first, last).kv_bytes / 2
+
     def cuts(devices, **options):
         stages = ortshard.plan(engine, STORIES, devices, context=256, margin=0, **options)
         assert all(stage.needed_bytes == needs(stage.first_layer, stage.last_layer) <= stage.room_bytes for stage in stages)
@@ -205,7 +209,7 @@ def test_a_model_is_cut_for_the_memory_that_there_is(engine):
     for speeds in ([1e9, 1e9, 1e9], [1e9, 4e8, 2e8], [2e8, 1e9, 5e8]):
         devices = [{"free_memory": 2**40, "bandwidth": speed, "is_required": True} for speed in speeds]
         tried = [((0, a), (a + 1, b), (b + 1, 5)) for a in range(4) for b in range(a + 1, 5)]
-        slowest = {cut: max(of(*part).token_bytes / speed for part, speed in zip(cut, speeds)) for cut in tried}
+        slowest = {cut: max(reads(*part) / speed for part, speed in zip(cut, speeds)) for cut in tried}
         assert slowest[tuple(cuts(devices, keep_order=True))] == pytest.approx(min(slowest.values()))
     tight = [needs(0, 1), needs(2, 5)]
     assert cuts(tight, keep_order=True) == [(0, 1), (2, 5)]

@@ -215,10 +215,11 @@ def cheapest(engine, layers, speeds, stages):
 
 
 def cost(engine, ranges, order, speeds):
-    read = [
-        engine.estimate(STORIES, context=64, first_layer=first, last_layer=last).token_bytes / speeds[node]
-        for (first, last), node in zip(ranges, order)
-    ]
+    read = []
+    for (first, last), node in zip(ranges, order):
+        needs = engine.estimate(STORIES, context=64, first_layer=first, last_layer=last)
+        # Half of a context is kept in the mean.
+        read.append((needs.token_bytes + needs.kv_bytes / 2) / speeds[node])
     return max(read) + plan._HOP * (len(ranges) - 1)
 
 

@@ -228,7 +228,7 @@ impl Engine {
         inspect::estimate(&situation, &self.offline(), spec, context, requests)
     }
 
-    /// Cuts the layers of `spec` among devices: which ones hold which layers, so that the slowest stage's seconds for a token and the
+    /// Cuts the layers of `spec` among devices: which ones hold which layers, so that the slowest stage's seconds for a step and the
     /// hops between stages are least. Files are read as [`estimate`](Self::estimate) reads them, and nothing is measured: devices are
     /// what `options` says of them. What this engine holds, and its memory limit, do not matter.
     ///

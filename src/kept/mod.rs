@@ -35,6 +35,12 @@ impl KeptShape {
         self.row_shapes().map(|shape| shape.token_bytes() as u64).sum()
     }
 
+    /// Bytes that a token reads of what its request keeps, in the mean over the positions of a text of `context` tokens.
+    pub(crate) fn read_bytes(&self, context: usize) -> u64 {
+        let states = (self.state_values() * size_of::<f32>()) as u64;
+        self.row_shapes().map(|shape| shape.read_bytes(context)).fold(states, u64::saturating_add)
+    }
+
     /// Keys and values of one token.
     pub(crate) fn values_per_token(&self) -> u64 {
         let values = |kept: &Kept| match *kept {

@@ -63,6 +63,17 @@ impl RowsShape {
         self.heads * self.bytes.iter().sum::<usize>()
     }
 
+    /// Bytes that a token reads, in the mean over the positions of a text of `context` tokens.
+    pub(super) fn read_bytes(&self, context: usize) -> u64 {
+        let seen = match self.window {
+            // All in front of it, until they are more than the window.
+            Some(Window::Sliding(size)) if size < context => size - size.saturating_mul(size) / (2 * context),
+            Some(Window::Chunked(size)) if size < context => size / 2,
+            _ => context / 2,
+        };
+        (self.token_bytes() as u64).saturating_mul(seen as u64)
+    }
+
     /// Tokens there is room for in what keeps `capacity` tokens, of which at most `chunk` come in one run. With a window that is room
     /// for what the window and the slack behind it are when a call begins and when it ends, since a call may fail, and for what a run
     /// adds.

@@ -1,7 +1,7 @@
 //! Which device holds which layers: cuts a row of units, the shortest ranges that a model may be cut into, among devices.
 //!
 //! A plan costs the seconds of its slowest stage plus the hops between its stages: the first is what a pipeline with enough requests
-//! in flight takes for a token, the second what one request waits for besides. [`solve`] finds the least of all cuts, orders and
+//! in flight takes for a step, the second what one request waits for besides. [`solve`] finds the least of all cuts, orders and
 //! choices of devices, and is proved as follows.
 //!
 //! 1. The seconds of the slowest stage are one of the finitely many numbers "the bytes of this range on this device". For a given

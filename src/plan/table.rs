@@ -5,7 +5,7 @@
 pub(crate) struct Device {
     /// Bytes that a stage may take.
     pub room: u64,
-    /// Bytes of weights that are read in a second; positive.
+    /// Bytes that are read in a second; positive.
     pub bandwidth: f64,
     /// Seconds from its stage to the next one.
     pub hop: f64,
@@ -19,7 +19,7 @@ pub(crate) struct Table {
     units: usize,
     /// Bytes of memory of units `from..to` at `from * (units + 1) + to`.
     needs: Vec<u64>,
-    /// Bytes that a token reads of the units in front of each, and of all.
+    /// Bytes that a step reads of the units in front of each, and of all.
     read: Vec<u64>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Stage {
 }
 
 impl Table {
-    /// A table of units of which a token reads so many bytes each, and of which those `from..to` need `need(from, to)` bytes.
+    /// A table of units of which a step reads so many bytes each, and of which those `from..to` need `need(from, to)` bytes.
     ///
     /// A range never needs less than one that begins later, or one that ends earlier, unless it is the one with the model's end or
     /// its beginning: there the output is another one, and the input.
@@ -87,12 +87,12 @@ impl Table {
         self.units
     }
 
-    /// Bytes that a token reads of units `from..to`.
+    /// Bytes that a step reads of units `from..to`.
     pub(crate) fn read(&self, from: usize, to: usize) -> u64 {
         self.read[to] - self.read[from]
     }
 
-    /// Seconds of a token in units `from..to` on `device`.
+    /// Seconds of a step in units `from..to` on `device`.
     pub(crate) fn seconds(&self, from: usize, to: usize, device: &Device) -> f64 {
         self.read(from, to) as f64 / device.bandwidth
     }

@@ -25,19 +25,24 @@ import ray
 from ortshard.ray import Pipeline
 from ortshard.ray.link import Key, Links
 
-PROMPT, WARM = 16, 8
+WARM = 8
 
 
-def prompts(count: int) -> list[list[int]]:
+def prompts(count: int, length: int) -> list[list[int]]:
     """As many prompts, each of other tokens."""
-    return [[100 * i + j + 1 for j in range(PROMPT)] for i in range(count)]
+    return [[100 * i + j % 50000 + 1 for j in range(length)] for i in range(count)]
 
 
-def whole(model: str, engine: Any, tokens: int, requests: int) -> float:
+def room(length: int, tokens: int) -> int:
+    """Tokens that a request gets room for: a power of two, at least 1024."""
+    return max(1024, 1 << (length + WARM + tokens).bit_length())
+
+
+def whole(model: str, engine: Any, tokens: int, requests: int, length: int) -> float:
     """Tokens/s of all requests on one shard, step by step together."""
     with ortshard.load(model, **engine) as loaded:
-        options: Any = {"temperature": 0, "ignore_eos": True, "capacity": 1024}
-        generations = [loaded.generate(prompt, **options) for prompt in prompts(requests)]
+        options: Any = {"temperature": 0, "ignore_eos": True, "capacity": room(length, tokens)}
+        generations = [loaded.generate(prompt, **options) for prompt in prompts(requests, length)]
         for _ in range(WARM):
             ortshard.step_batch(generations)
         started = time.perf_counter()
@@ -52,12 +57,12 @@ def cut(layers: int, count: int) -> list[tuple[int, int]]:
     return [(start, end - 1) for start, end in zip([0, *ends], ends)]
 
 
-def chain(model: str, engine: Any, tokens: int, count: int) -> float:
+def chain(model: str, engine: Any, tokens: int, count: int, length: int) -> float:
     """Tokens/s of one request on so many shards in this process."""
     layers = ortshard.model_info(model).layer_count
     shards = [ortshard.Engine(**engine).ensure_shard(model, first_layer=a, last_layer=b) for a, b in cut(layers, count)]
-    requests = [shard.request(capacity=1024) for shard in shards]
-    id = ortshard.chain_sample(requests, prompts(1)[0])
+    requests = [shard.request(capacity=room(length, tokens)) for shard in shards]
+    id = ortshard.chain_sample(requests, prompts(1, length)[0])
     for _ in range(WARM):
         id = ortshard.chain_sample(requests, [id])
     started = time.perf_counter()
@@ -66,27 +71,27 @@ def chain(model: str, engine: Any, tokens: int, count: int) -> float:
     return tokens / (time.perf_counter() - started)
 
 
-def pipeline(model: str, engine: Any, tokens: int, count: int, requests: int) -> float:
-    """Tokens/s of so many requests through so many stages."""
+def pipeline(model: str, engine: Any, tokens: int, count: int, requests: int, length: int) -> float:
+    """Tokens/s of so many requests through so many stages, from when all have begun until one has ended."""
     options: Any = {"temperature": 0, "ignore_eos": True, "max_new_tokens": WARM + tokens}
-    with Pipeline(model, count, context=1024, requests=requests, cpus=0.5, threads=1, checkpoint=0, **engine) as made:
-        started: list[float] = []
-        ended: list[float] = []
+    context = room(length, tokens)
+    with Pipeline(model, count, context=context, requests=requests, cpus=0.5, threads=1, checkpoint=0, **engine) as made:
+        came: list[list[float]] = [[] for _ in range(requests)]
 
-        def read(answer: Any) -> None:
-            for number, _ in enumerate(answer.steps()):
-                if number == WARM:
-                    started.append(time.perf_counter())
-            ended.append(time.perf_counter())
+        def read(answer: Any, times: list[float]) -> None:
+            for _ in answer.steps():
+                times.append(time.perf_counter())
 
-        threads = [threading.Thread(target=read, args=(made.generate(prompt, **options),)) for prompt in prompts(requests)]
+        answers = [made.generate(prompt, **options) for prompt in prompts(requests, length)]
+        threads = [threading.Thread(target=read, args=pair) for pair in zip(answers, came)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         for report in made.report():
             print(f"   layers {report.first_layer}-{report.last_layer}: waits {report.waiting:.0%} of its time")
-        return requests * (tokens - 1) / (max(ended) - min(started))
+        start, end = max(times[WARM] for times in came), min(times[-1] for times in came)
+        return sum(start < at <= end for times in came for at in times) / (end - start)
 
 
 class Echo:
@@ -146,28 +151,30 @@ def main() -> None:
     parser.add_argument("--precision", default="int4")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--requests", type=int, default=8)
+    parser.add_argument("--prompt", type=int, default=16, help="tokens of each request's prompt")
     parser.add_argument("--here", choices=["whole", "chain"], help="only this, in this process")
     given = parser.parse_args()
     engine: Any = {"precision": given.precision, "device": "cpu"}
     if given.here:
         ortshard.load_runtime(threads=1)
         if given.here == "whole":
-            print(whole(given.model, engine, given.tokens, given.requests))
+            print(whole(given.model, engine, given.tokens, given.requests, given.prompt))
         else:
-            print(chain(given.model, engine, given.tokens, 3))
+            print(chain(given.model, engine, given.tokens, 3, given.prompt))
         return
 
     def here(what: str) -> float:
-        options = [("--precision", given.precision), ("--tokens", given.tokens), ("--requests", given.requests), ("--here", what)]
+        numbers = [("--tokens", given.tokens), ("--requests", given.requests), ("--prompt", given.prompt)]
+        options = [("--precision", given.precision), *numbers, ("--here", what)]
         command = [sys.executable, __file__, given.model, *(str(word) for option in options for word in option)]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     one = here("whole")
-    two = pipeline(given.model, engine, given.tokens, 2, given.requests)
+    two = pipeline(given.model, engine, given.tokens, 2, given.requests, given.prompt)
     print(f"{given.requests} requests: the whole model {one:.1f} tokens/s, two stages {two:.1f}, {two / one:.2f} times as many")
     together = here("chain")
-    apart = pipeline(given.model, engine, given.tokens, 3, 1)
+    apart = pipeline(given.model, engine, given.tokens, 3, 1, given.prompt)
     print(f"one request: three shards {together:.1f} tokens/s, three stages {apart:.1f}, {1 - apart / together:.1%} less")
     for size in (8 << 10, 2 << 20):
         by_ray, by_zeromq = hops(size, 100)

@@ -30,20 +30,25 @@ fn below(state: &mut u64, end: u64) -> u64 {
 struct Ranges {
     layers: u32,
     estimates: HashMap<(u32, u32), Estimate>,
+    /// What a step of one request reads of each: its seconds alone on a device that reads a byte in a second.
+    reads: HashMap<(u32, u32), f64>,
 }
 
 impl Ranges {
     fn of(engine: &Engine, model: &Model) -> Self {
-        let mut estimates = HashMap::new();
+        let (mut estimates, mut reads) = (HashMap::new(), HashMap::new());
+        let alone = PlanDevice { bandwidth: 1.0, ..device(u64::MAX) };
         let may_end =
             |layer| layer + 1 == model.layers || engine.boundary(&spec(model), layer, None).unwrap().refused.is_none();
         for first in (0..model.layers).filter(|first| *first == 0 || may_end(first - 1)) {
             for last in (first..model.layers).filter(|last| may_end(*last)) {
                 let spec = ShardSpec { first_layer: first, last_layer: last, ..spec(model) };
                 estimates.insert((first, last), engine.estimate(&spec, CONTEXT, REQUESTS).unwrap());
+                let stages = engine.plan(&spec, &PlanOptions { requests: 1, ..options(&[alone]) }).unwrap();
+                reads.insert((first, last), stages[0].seconds);
             }
         }
-        Self { layers: model.layers, estimates }
+        Self { layers: model.layers, estimates, reads }
     }
 
     fn needed(&self, range: (u32, u32)) -> Option<u64> {
@@ -57,7 +62,7 @@ impl Ranges {
         for estimate in estimates.values_mut() {
             estimate.total_bytes += run - estimate.run_bytes;
         }
-        Self { layers: self.layers, estimates }
+        Self { layers: self.layers, estimates, reads: self.reads.clone() }
     }
 
     /// The least seconds of plans that go on with layer `first` on devices that are not `used`.
@@ -72,7 +77,7 @@ impl Ranges {
             for last in first..self.layers {
                 let fits = self.needed((first, last)).is_some_and(|needed| needed <= device.free_memory);
                 if fits && !used.contains(&index) {
-                    let seconds = self.estimates[&(first, last)].token_bytes as f64 / device.bandwidth;
+                    let seconds = self.reads[&(first, last)] / device.bandwidth;
                     used.push(index);
                     best =
                         best.min(self.least(devices, last + 1, used, slowest.max(seconds), hops + device.hop_seconds));
@@ -115,7 +120,7 @@ fn plans_are_the_best_there_are_by_the_estimates_of_all_ranges() {
             let mut rooms: Vec<u64> = ranges.estimates.keys().map(|range| ranges.needed(*range).unwrap()).collect();
             rooms.sort_unstable();
             for _ in 0..12 {
-                // Memory that one of the ranges needs to the byte, or a byte less.
+                // Memory that one of the ranges needs to the byte, or a byte less. With as many devices as requests a step has one.
                 let mut device = || PlanDevice {
                     free_memory: rooms[below(&mut state, rooms.len() as u64) as usize] - below(&mut state, 2),
                     bandwidth: 1e6 * (1 + below(&mut state, 4)) as f64,
@@ -172,6 +177,34 @@ fn a_token_reads_a_row_of_the_embedding_and_the_experts_that_it_passes() {
         let values = (number("vocab_size") - 1) * number("hidden_size") + number("num_hidden_layers") * idle * expert;
         let unread = estimate.weight_bytes - estimate.token_bytes;
         assert!([2 * values, 4 * values].contains(&unread), "{name}: {unread} bytes of {values} values");
+    }
+}
+
+#[test]
+fn a_step_reads_what_its_requests_keep_in_the_mean_over_a_context() {
+    let (engine, context) = (engine(Precision::Exact, KvType::F16), 18);
+    // A token sees half of what comes in front of it, of its window of 6 as many as 6 - 6 * 6 / (2 * 18), of its part of 7 tokens
+    // half. Keys and values have two bytes a value, states four.
+    for (name, kept) in [
+        ("llama_gqa", 3 * (9 * 3 * 10 * 2) * 2),
+        ("mistral_window", 3 * (5 * 2 * 16 * 2) * 2),
+        ("llama4_16", (3 * 3 + 9) * (2 * 16 * 2) * 2),
+        ("lfm2_16", (9 * 4 * 16 * 2) * 2 + 2 * (2 * 32) * 4),
+    ] {
+        let model = Model::open(name);
+        let reads = |requests, devices| {
+            let devices = vec![PlanDevice { bandwidth: 1.0, ..device(u64::MAX) }; devices];
+            let options = PlanOptions { context, requests, ..options(&devices) };
+            engine.plan(&spec(&model), &options).unwrap().iter().map(|stage| stage.seconds).sum::<f64>()
+        };
+        let weights = engine.estimate(&spec(&model), context, 1).unwrap().token_bytes;
+        // From eight requests on, arithmetic is slower than reading.
+        for (requests, devices, group, times) in
+            [(1, 1, 1, 1), (4, 1, 4, 1), (4, 2, 2, 1), (5, 2, 3, 1), (1, 2, 1, 1), (16, 1, 16, 2)]
+        {
+            let read = reads(requests, devices);
+            assert_eq!(read, (times * weights + group * kept) as f64, "{name}: {requests} on {devices} devices");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::blueprint::Blueprint;
 use super::estimate::{Estimate, Headers, Situation};
 use crate::engine::options::ShardSpec;
 use crate::error::Result;
-use crate::plan::{self, Device, Stage};
+use crate::plan::{self, Device, Stage, Table};
 use crate::source::{self, SourceOptions};
 use crate::weights::Catalogue;
 use options::devices;
@@ -36,7 +36,7 @@ pub(crate) fn plan(
     };
     let headers = Headers::new(&*files, catalogue.as_ref());
     let mut row = Row::new(engine, headers, catalogue.as_ref(), whole, context, options.requests);
-    let mut table = row.table()?;
+    let mut table = row.table(devices.len())?;
     loop {
         let Some(stages) = plan::solve(&table, &devices, options.keep_order) else {
             return Err(refusal(&mut row, &table, &devices, &spec.model, options)?);
@@ -52,12 +52,12 @@ pub(crate) fn plan(
         }
         // What the table says of long ranges is put together from short ones. Where that is too little, it is corrected.
         if let Some(estimates) = estimates.into_iter().collect::<Option<Vec<_>>>() {
-            return Ok(described(&row, &devices, &stages, &estimates));
+            return Ok(described(&row, &table, &devices, &stages, &estimates));
         }
     }
 }
 
-fn described(row: &Row, devices: &[Device], stages: &[Stage], estimates: &[Estimate]) -> Vec<PlanStage> {
+fn described(row: &Row, table: &Table, devices: &[Device], stages: &[Stage], estimates: &[Estimate]) -> Vec<PlanStage> {
     let describe = |(index, (stage, estimate)): (usize, (&Stage, &Estimate))| {
         let ((first, last), device) = (row.layers(stage.from, stage.to), &devices[stage.device]);
         PlanStage {
@@ -67,7 +67,7 @@ fn described(row: &Row, devices: &[Device], stages: &[Stage], estimates: &[Estim
             estimate: *estimate,
             needed_bytes: needed(estimate),
             room_bytes: device.room,
-            seconds: estimate.token_bytes as f64 / device.bandwidth,
+            seconds: table.seconds(stage.from, stage.to, device),
             hop_seconds: if index + 1 < stages.len() { device.hop } else { 0.0 },
         }
     };

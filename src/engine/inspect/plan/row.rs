@@ -8,6 +8,9 @@ use crate::model::may_end_at;
 use crate::plan::Table;
 use crate::weights::Catalogue;
 
+/// Requests of a step whose arithmetic takes a processor as long as reading the weights: with four bits of a weight 5, with float32 10.
+const BUSY: u64 = 8;
+
 /// The layers of a model that are to be cut, as a row of units: the shortest ranges that it may be cut into.
 pub(super) struct Row<'r> {
     engine: &'r Situation<'r>,
@@ -80,7 +83,10 @@ impl<'r> Row<'r> {
     ///   a tied embedding, which the two ends share, is in the whole alone.
     /// - KV caches likewise, but where layers have recurrent states: there a shard also keeps its input once.
     /// - A run: that of the pair that takes most, and the output of the last unit.
-    pub(super) fn table(&mut self) -> Result<Table> {
+    ///
+    /// A step is taken to be one of as many groups of requests as there are `devices`. It reads the weights that one token does, or as
+    /// good as several times where arithmetic takes longer, and what each of its requests keeps.
+    pub(super) fn table(&mut self, devices: usize) -> Result<Table> {
         let units = self.ends.len();
         let singles = (0..units).map(|unit| self.told(unit, unit + 1)).collect::<Result<Vec<_>>>()?;
         let pairs = (1..units).map(|unit| self.told(unit - 1, unit + 1)).collect::<Result<Vec<_>>>()?;
@@ -111,7 +117,13 @@ impl<'r> Row<'r> {
             native_kv_bytes(&KeptShape { layers, rows }, &singles[from].blueprint.graph, self.context, self.requests)
         };
         let activations = |told: &Told| told.estimate.run_bytes - told.output;
-        let reads: Vec<u64> = singles.iter().map(|told| told.estimate.token_bytes).collect();
+        let (group, context) = ((self.requests as usize).div_ceil(devices) as u64, self.context as usize);
+        let passed = if self.engine.target.stock() { BUSY } else { group.max(BUSY) };
+        let reads = |(told, kept): (&Told, &KeptShape)| {
+            let weights = told.estimate.token_bytes.saturating_mul(passed) / BUSY;
+            weights.saturating_add(kept.read_bytes(context).saturating_mul(group))
+        };
+        let reads: Vec<u64> = singles.iter().zip(&kept).map(reads).collect();
         let mut run = 0;
         Ok(Table::new(&reads, |from, to| {
             // Ranges come with rising ends.
