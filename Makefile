@@ -15,7 +15,7 @@
 # make header  regenerate include/ortshard.h and ortshard.json after a change to src/ffi, and what bindings/ makes of them
 # make models    regenerate the models in README.md and docs/models.md after a change to the families
 # make promises  regenerate the table of tests/README.md after a change to what a test promises
-# make bindings  tools of other languages on the header: cffi, ctypesgen, bindgen and, where it is installed, cgo (into target/)
+# make bindings  tools of other languages on the header: cffi, ctypesgen, bindgen and cgo (into target/)
 # make test-bindings   the packages of other languages: test-node (bindings/node) and test-go (bindings/go), in Node 20 and Go 1.23 or
 #              later, which pip brings into target/ where they are not installed, test-python, and
 #              test-install
@@ -182,7 +182,8 @@ bindings: runtime
 	@test -x "$(BINDINGS)/bin/pip" || $(PYTHON) -m venv "$(BINDINGS)"
 	@"$(BINDINGS)/bin/pip" install --quiet cffi ctypesgen libclang setuptools
 	@test -x "$(BINDINGS)/bin/bindgen" || $(CARGO) install --quiet --root "$(BINDINGS)" bindgen-cli
-	PATH="$(BINDINGS)/bin:$$PATH" BINDGEN_EXTRA_CLANG_ARGS="-I$$($(CC) -print-file-name=include)" \
+	@go=$$(PYTHON=$(PYTHON) tools/setup/language.sh go) || go=; \
+	PATH="$(BINDINGS)/bin:$${go:+$$go:}$$PATH" BINDGEN_EXTRA_CLANG_ARGS="-I$$($(CC) -print-file-name=include)" \
 		LIBCLANG_PATH="$$(echo "$(BINDINGS)"/lib/python3*/site-packages/clang/native)" \
 		$(CARGO) test --locked --test suite -- bindings:: --nocapture
 

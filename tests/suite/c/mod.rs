@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 use crate::common::{self, Model};
 
@@ -19,6 +20,10 @@ const THREADS: &str = "-fsanitize=thread";
 const SANITIZERS: &[&str] = &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
 /// What `rustc --print native-static-libs` says on Linux.
 const STATIC_NEEDS: &[&str] = &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
+
+/// Held while a folder is prepared. Tests share folders, and another may be compiling with what is in one: so what is right already is
+/// left alone.
+static MAKING: Mutex<()> = Mutex::new(());
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Build {
@@ -121,6 +126,7 @@ impl Setup {
             std::fs::create_dir_all(&folder).unwrap();
             return Self { build, folder, libraries };
         }
+        let _making = MAKING.lock();
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c-{build:?}").to_lowercase());
         let libraries = folder.join("lib");
         std::fs::create_dir_all(&libraries).unwrap();
@@ -130,13 +136,14 @@ impl Setup {
         for (made_as, named) in [(shared, shared), (shared, "libortshard.so.0"), ("libortshard.a", "libortshard.a")] {
             let (from, to) = (made.join(made_as), libraries.join(named));
             assert!(from.exists(), "{} is missing", from.display());
-            let _ = std::fs::remove_file(&to);
-            std::os::unix::fs::symlink(from, to).unwrap();
+            if std::fs::read_link(&to).ok().as_ref() != Some(&from) {
+                let _ = std::fs::remove_file(&to);
+                std::os::unix::fs::symlink(from, to).unwrap();
+            }
         }
         let json = json();
         for (name, text) in [("calls.h", calls::of_json(&json)), ("layout.h", layout::of_json(&json))] {
             let file = folder.join(name);
-            // Another test may be compiling with it.
             if std::fs::read_to_string(&file).ok().as_ref() != Some(&text) {
                 std::fs::write(file, text).unwrap();
             }
