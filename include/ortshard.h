@@ -3255,7 +3255,7 @@ typedef struct ortshard_plan_stage {
     /** Bytes that are there: the device's free memory less the margin. */
     uint64_t room_bytes;
     /**
-     * Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each eight
+     * Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each four
      * requests of the step, since arithmetic takes so long, and what these requests keep here, in the mean over their
      * contexts.
      */

@@ -1149,7 +1149,7 @@ type PlanStage struct {
 	NeededBytes uint64
 	// Bytes that are there: the device's free memory less the margin.
 	RoomBytes uint64
-	// Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each eight
+	// Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each four
 	// requests of the step, since arithmetic takes so long, and what these requests keep here, in the mean over their
 	// contexts.
 	Seconds float64

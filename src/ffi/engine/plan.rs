@@ -77,7 +77,7 @@ pub struct ortshard_plan_stage {
     pub needed_bytes: u64,
     /// Bytes that are there: the device's free memory less the margin.
     pub room_bytes: u64,
-    /// Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each eight
+    /// Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each four
     /// requests of the step, since arithmetic takes so long, and what these requests keep here, in the mean over their
     /// contexts.
     pub seconds: f64,

@@ -724,7 +724,7 @@ export interface PlanStage {
   /** Bytes that are there: the device's free memory less the margin. */
   roomBytes: number;
   /**
-   * Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each eight
+   * Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each four
    * requests of the step, since arithmetic takes so long, and what these requests keep here, in the mean over their
    * contexts.
    */

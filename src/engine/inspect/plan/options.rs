@@ -62,7 +62,7 @@ pub struct PlanStage {
     pub needed_bytes: u64,
     /// Bytes that there are: the device's free memory less the margin.
     pub room_bytes: u64,
-    /// Seconds of a step, by the device's bandwidth: for reading the weights of a token, on a processor once for each eight requests of
+    /// Seconds of a step, by the device's bandwidth: for reading the weights of a token, on a processor once for each four requests of
     /// the step, since arithmetic takes so long, and what these requests keep here, in the mean over their contexts.
     pub seconds: f64,
     /// Seconds to the next stage; 0 behind the last one.
