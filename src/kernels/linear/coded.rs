@@ -22,9 +22,8 @@ const MANY_TOKENS: usize = 8;
 const FEW_TOKENS: usize = 4;
 /// Tiles that are read side by side for few tokens.
 const STREAMS: usize = 4;
-/// Most of those tokens where registers are many: codes of eight bits are read at the speed of memory with two tiles, too.
-const STREAM_TOKENS: usize = 2;
-const NIBBLE_STREAM_TOKENS: usize = 4;
+/// Most of those tokens where registers are many.
+const STREAM_TOKENS: usize = 4;
 /// Rows of a tile.
 const ROWS: usize = Packing::TILE_ROWS;
 
@@ -64,9 +63,6 @@ impl CodedArea<'_> {
         let done = match (tokens, L::TOKENS) {
             (1, FEW_TOKENS) => self.streams::<L, C, STREAMS, 1, 1>(isa),
             (..=STREAM_TOKENS, MANY_TOKENS) => self.streams::<L, C, STREAMS, 1, STREAM_TOKENS>(isa),
-            (..=NIBBLE_STREAM_TOKENS, MANY_TOKENS) if nibbles => {
-                self.streams::<L, C, STREAMS, 3, NIBBLE_STREAM_TOKENS>(isa)
-            }
             (_, MANY_TOKENS) => self.streams::<L, C, 2, 3, MANY_TOKENS>(isa),
             _ => 0,
         };
