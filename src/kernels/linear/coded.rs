@@ -278,8 +278,7 @@ mod tests {
     #[test]
     fn all_shares_are_compiled() {
         for tokens in 1..2000 {
-            let streams = [(1, STREAM_TOKENS), (3, NIBBLE_STREAM_TOKENS), (3, MANY_TOKENS)];
-            let streams = streams.into_iter().find(|(_, most)| tokens <= *most).unwrap_or(streams[2]);
+            let streams = if tokens <= STREAM_TOKENS { (1, STREAM_TOKENS) } else { (3, MANY_TOKENS) };
             let panels = if tokens < PANEL_TOKENS { (1, FEW_TOKENS) } else { (3, FEW_TOKENS) };
             for (least, most) in [streams, panels, (1, FEW_TOKENS), (1, 1)] {
                 let mut left = tokens;
