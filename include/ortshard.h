@@ -3255,9 +3255,9 @@ typedef struct ortshard_plan_stage {
     /** Bytes that are there: the device's free memory less the margin. */
     uint64_t room_bytes;
     /**
-     * Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each four
-     * requests of the step, since arithmetic takes so long, and what these requests keep here, in the mean over their
-     * contexts.
+     * Seconds of a step: the bytes that it reads, by the device's bandwidth. These are token_bytes, on a processor
+     * once for each four of its requests, since their arithmetic takes as long; and what each request keeps here, in
+     * the mean over its context.
      */
     double seconds;
     /** Seconds to the next stage; 0 behind the last one. */
@@ -3274,7 +3274,7 @@ typedef struct ortshard_plan_stage {
  *
  * Of all cuts, orders and choices of devices the plan has the least sum of the seconds of its slowest stage and of
  * all hops: the one is what a pipeline with enough requests takes for a step, the other what a request waits for
- * besides. A step is one of a group of requests, of which there are taken to be as many as devices. Of the cuts with
+ * besides. A step serves a group of requests, and there are taken to be as many groups as devices. Of the cuts with
  * the same slowest stage among the same devices in the same order, it has the one whose fullest device is filled
  * least.
  * The least is proved for up to 16 devices, and for more where many are alike, as long as the counts of each kind

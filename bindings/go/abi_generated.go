@@ -1149,9 +1149,9 @@ type PlanStage struct {
 	NeededBytes uint64
 	// Bytes that are there: the device's free memory less the margin.
 	RoomBytes uint64
-	// Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each four
-	// requests of the step, since arithmetic takes so long, and what these requests keep here, in the mean over their
-	// contexts.
+	// Seconds of a step: the bytes that it reads, by the device's bandwidth. These are token_bytes, on a processor
+	// once for each four of its requests, since their arithmetic takes as long; and what each request keeps here, in
+	// the mean over its context.
 	Seconds float64
 	// Seconds to the next stage; 0 behind the last one.
 	HopSeconds float64

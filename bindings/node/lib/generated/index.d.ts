@@ -724,9 +724,9 @@ export interface PlanStage {
   /** Bytes that are there: the device's free memory less the margin. */
   roomBytes: number;
   /**
-   * Seconds of a step, by the device's bandwidth: for reading token_bytes, on a processor once for each four
-   * requests of the step, since arithmetic takes so long, and what these requests keep here, in the mean over their
-   * contexts.
+   * Seconds of a step: the bytes that it reads, by the device's bandwidth. These are token_bytes, on a processor
+   * once for each four of its requests, since their arithmetic takes as long; and what each request keeps here, in
+   * the mean over its context.
    */
   seconds: number;
   /** Seconds to the next stage; 0 behind the last one. */

@@ -17,7 +17,7 @@ from . import limits
 from .problems import Problem
 from .slots import Slots
 
-#: Where a request finds the stack of what is closed when it ends, however it does: before the last part goes, failed, or without a client.
+#: Where a request finds the stack of what is closed when it ends: before the last part goes, failed, or without a client.
 ENDS = "ortshard.ends"
 #: What a browser on this machine calls this machine.
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -129,7 +129,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _ending(ends: AsyncExitStack, send: Send) -> Send:
-    """Sends, and closes `ends` before the last part: a client that has all of an answer and asks again at once finds that room free."""
+    """Sends, and closes `ends` before the last part: a client that has all of an answer finds its room free again."""
 
     async def sends(message: Message) -> None:
         if message["type"] == "http.response.body" and not message.get("more_body", False):

@@ -62,8 +62,8 @@ pub struct PlanStage {
     pub needed_bytes: u64,
     /// Bytes that there are: the device's free memory less the margin.
     pub room_bytes: u64,
-    /// Seconds of a step, by the device's bandwidth: for reading the weights of a token, on a processor once for each four requests of
-    /// the step, since arithmetic takes so long, and what these requests keep here, in the mean over their contexts.
+    /// Seconds of a step: the bytes that it reads, by the device's bandwidth. These are the weights of a token, on a processor once for
+    /// each four of its requests, since their arithmetic takes as long; and what each request keeps here, in the mean over its context.
     pub seconds: f64,
     /// Seconds to the next stage; 0 behind the last one.
     pub hop_seconds: f64,

@@ -85,8 +85,8 @@ impl<'r> Row<'r> {
     /// - KV caches likewise, but where layers have recurrent states: there a shard also keeps its input once.
     /// - A run: that of the pair that takes most, and the output of the last unit.
     ///
-    /// A step is taken to be one of as many groups of requests as there are `devices`. It reads the weights that one token does, or as
-    /// good as several times where arithmetic takes longer, and what each of its requests keeps.
+    /// A step serves one of as many groups of requests as there are `devices`. It reads the weights that one token does, or counts as if
+    /// it did so several times where arithmetic takes longer, and what each of its requests keeps.
     pub(super) fn table(&mut self, devices: usize) -> Result<Table> {
         let units = self.ends.len();
         let singles = (0..units).map(|unit| self.told(unit, unit + 1)).collect::<Result<Vec<_>>>()?;
@@ -119,9 +119,10 @@ impl<'r> Row<'r> {
         };
         let activations = |told: &Told| told.estimate.run_bytes - told.output;
         let (group, context) = ((self.requests as usize).div_ceil(devices) as u64, self.context as usize);
-        let passed = if self.engine.target.stock() { BUSY } else { group.max(BUSY) };
+        // Weights count once for each BUSY of these.
+        let computed = if self.engine.target.stock() { BUSY } else { group.max(BUSY) };
         let reads = |(told, kept): (&Told, &KeptShape)| {
-            let weights = told.estimate.token_bytes.saturating_mul(passed) / BUSY;
+            let weights = told.estimate.token_bytes.saturating_mul(computed) / BUSY;
             weights.saturating_add(kept.read_bytes(context).saturating_mul(group))
         };
         let reads: Vec<u64> = singles.iter().zip(&kept).map(reads).collect();
